@@ -1,0 +1,84 @@
+# `make` lists what there is. Everything installs what it needs into .venv first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv lint format test demo docs wheel versions bench clean
+
+# pytest-xdist workers for the tests that can run beside each other.
+WORKERS ?= auto
+# KEEP=1 leaves the demo's Airflow up.
+KEEP ?= 0
+# More arguments for pytest: make test PYTEST="-k emr -x".
+PYTEST ?=
+
+# The first interpreter that is new enough, has venv, and is one that Airflow runs on.
+SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for each in python3 python3.11 python3.12 python3.13; do \
+	"$$each" -c '$(SUITS)' 2>/dev/null && { command -v "$$each"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY) ## Make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c '$(SUITS)' || { \
+		echo "Needs Python 3.11, 3.12 or 3.13 with its venv module; none found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mrs,test,lint,docs,matrix]'
+	touch $@
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Let ruff mend what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test: lint ## lint, then the tests: side by side, then those that need an Airflow to themselves
+	$(BIN)/python -m pytest -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST)
+	$(BIN)/python -m pytest -m airflow $(PYTEST)
+
+demo: $(READY) ## Start a local cloud and Airflow, cancel jobs in it, show that they ended (KEEP=1: stay up)
+	KEEP=$(KEEP) $(BIN)/python -m tests.demo
+
+docs: $(READY) ## docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+wheel: $(READY) ## Wheel and sdist in dist/
+	$(BIN)/python -m hatchling build -d dist
+
+bench: $(READY) ## The slow tests, with their durations
+	$(BIN)/python -m pytest -m slow --durations 0 $(PYTEST)
+
+# One venv for each minor, without constraints.txt: the newest of everything that this Airflow accepts,
+# less what it accepts and cannot work with.
+VERSIONS := 3.0.6 3.1.8 3.2.2 3.3.2
+WITHOUT_3.0.6 := 'cadwyn<6' 'fastapi<0.117'
+WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
+
+.versions/%/.ready: pyproject.toml
+	"$(PYTHON)" -m venv .versions/$*
+	.versions/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[mrs,test]' 'apache-airflow==$*' $(WITHOUT_$*)
+	touch $@
+
+# Old Airflows warn of what has been renamed since: no error here.
+versions: $(VERSIONS:%=.versions/%/.ready) ## The tests on every Airflow minor (slow)
+	for each in $(VERSIONS); do \
+		echo "== Airflow $$each"; \
+		".versions/$$each/bin/python" -m pytest -W default -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST); \
+		".versions/$$each/bin/python" -m pytest -W default -m airflow $(PYTEST); \
+	done
+
+clean: ## Remove what was built; not .venv and .versions
+	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.v*' -prune -exec rm -rf {} +

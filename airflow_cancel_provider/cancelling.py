@@ -1,0 +1,308 @@
+"""Request, escalate, confirm: the one way in which anything here waits for jobs or cancels them.
+
+Nothing in this module sleeps on its own account or knows Airflow: an operator, a trigger or another
+process drives it, and it goes through JSON from one to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol, Self
+
+from airflow_cancel_provider.exceptions import (
+    CancelRefused,
+    JobsError,
+    NotEnded,
+    NotRunning,
+    ServiceUnavailable,
+    UnexpectedEnd,
+)
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.reach import Reach
+
+
+class Log(Protocol):
+    """A logger: the standard library's, or the one Airflow gives a task."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Say what happens."""
+        ...
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Say what may become a trouble."""
+        ...
+
+    def error(self, message: str, /, *args: Any) -> Any:
+        """Say what somebody must look at."""
+        ...
+
+
+ENDS = tuple(state for state in JobState if state.is_terminal)
+
+
+class Watch:
+    """Jobs that are waited for, and what was last seen of them.
+
+    A job is settled when it is in one of ``target_states`` or has ended.
+    """
+
+    def __init__(self, jobs: Iterable[RemoteJob], target_states: Collection[JobState] = ENDS) -> None:
+        self.jobs = list(dict.fromkeys(jobs))
+        self.target_states = tuple(target_states)
+        self.statuses: dict[RemoteJob, JobStatus] = {}
+
+    @property
+    def open(self) -> list[RemoteJob]:
+        """Jobs that are not settled."""
+        return [job for job in self.jobs if not self._is_settled(job)]
+
+    @property
+    def wrong(self) -> list[JobStatus]:
+        """Jobs that ended in a state that is not a target."""
+        return [
+            s for s in self.statuses.values() if s.state.is_terminal and s.state not in self.target_states
+        ]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more looking can't change the verdict."""
+        return bool(self.wrong) or not self.open
+
+    @property
+    def states(self) -> dict[str, str]:
+        """State last seen of each job, by address; a job that was never seen is left out."""
+        return {str(job): str(status.state) for job, status in self.statuses.items()}
+
+    def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
+        """Take in what was seen; return what is new."""
+        news = []
+        for status in statuses:
+            before = self.statuses.get(status.job)
+            if before is None or (before.state, before.service_state) != (status.state, status.service_state):
+                news.append(status)
+            self.statuses[status.job] = status
+        return news
+
+    def act(self, reach: Reach) -> list[CancelResult]:
+        """Do what is due after a look. A watch only looks."""
+        return []
+
+    def is_due(self) -> bool:
+        """Whether :meth:`act` would send anything."""
+        return False
+
+    def verdict(self) -> dict[str, str]:
+        """States of all jobs, by address.
+
+        :raises UnexpectedEnd: some ended in a state that is not a target; carries the service's reasons.
+        :raises NotEnded: some are still on their way.
+        """
+        if self.wrong:
+            targets = ", ".join(self.target_states)
+            raise UnexpectedEnd(
+                f"Expected {targets}; ended otherwise:", [str(status) for status in self.wrong]
+            )
+        self._raise_if_open()
+        return self.states
+
+    def _raise_if_open(self) -> None:
+        if self.open:
+            raise NotEnded(
+                "Not seen to end within the attempts allowed (waiter_delay, waiter_max_attempts):",
+                [str(self.statuses.get(job, f"{job}: not seen")) for job in self.open],
+            )
+
+    def _is_settled(self, job: RemoteJob) -> bool:
+        status = self.statuses.get(job)
+        return status is not None and (status.state.is_terminal or status.state in self.target_states)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a trigger or another process."""
+        return {
+            "jobs": [str(job) for job in self.jobs],
+            "target_states": [str(state) for state in self.target_states],
+            "statuses": [status.as_json() for status in self.statuses.values()],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_json`."""
+        watch = cls(map(RemoteJob, values["jobs"]), [JobState(state) for state in values["target_states"]])
+        watch.observe(map(JobStatus.from_json, values["statuses"]))
+        return watch
+
+
+class Cancellation(Watch):
+    """A cancel of many jobs, from the request to the seen end.
+
+    A request is sent again only when the service did not answer it, or when ``escalate_after`` seconds
+    have gone by: then once, by force, for the jobs that still live and where force adds something.
+
+    :param escalate_after: seconds from the request; None never escalates.
+    :param leave_running: only pending jobs are to be cancelled; one that is seen running is let go.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[RemoteJob],
+        reason: str,
+        *,
+        escalate_after: float | None = None,
+        leave_running: bool = False,
+    ) -> None:
+        super().__init__(jobs)
+        self.reason = reason
+        self.escalate_after = escalate_after
+        self.leave_running = leave_running
+        self.requested_at: float | None = None
+        self.forced: set[RemoteJob] = set()
+        """Jobs for which the escalation is done with."""
+        self.results: dict[RemoteJob, CancelResult] = {}
+
+    def request(self, reach: Reach) -> list[CancelResult]:
+        """Ask for every job to end that was not asked for yet; what became of it, job by job."""
+        self.requested_at = self.requested_at or time.time()
+        results = reach.cancel([job for job in self.jobs if job not in self.results], self.reason)
+        self.results.update({result.job: result for result in results})
+        return results
+
+    def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
+        """Take in what was seen; return what is new."""
+        news = super().observe(statuses)
+        for status in news:
+            if self.leave_running and status.state is JobState.RUNNING:
+                self.results[status.job] = CancelResult(status.job, CancelOutcome.LEFT_RUNNING, status.reason)
+        return news
+
+    def act(self, reach: Reach) -> list[CancelResult]:
+        """Ask again where the service did not answer; escalate when it is time."""
+        again = reach.cancel(unanswered, self.reason) if (unanswered := self._unanswered()) else []
+        self.results.update({result.job: result for result in again})
+        return again + (self._escalate(reach) if self._is_time_to_escalate() else [])
+
+    def is_due(self) -> bool:
+        """Whether anything is unanswered, or it is time to escalate."""
+        return bool(self._unanswered()) or self._is_time_to_escalate()
+
+    def verdict(self, *, fail_if_not_running: bool = False, ended: bool = True) -> dict[str, str]:
+        """Last seen state of every job, by address. Nothing here rests on a request having been accepted.
+
+        :param fail_if_not_running: it is an error if a job had ended before the request.
+        :param ended: every job must have been seen to end; otherwise its request must have been answered.
+        :raises CancelRefused: the service will not cancel some of them.
+        :raises NotEnded: some were not seen to end, or their request was not answered.
+        :raises NotRunning: some had ended before, if that was to be an error.
+        """
+        self._raise_if_any("The service refused to cancel:", CancelRefused, CancelOutcome.REFUSED)
+        if ended:
+            self._raise_if_open()
+        else:
+            self._raise_if_any("The service did not answer; asked for:", NotEnded, CancelOutcome.UNANSWERED)
+        if fail_if_not_running:
+            gone = (CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE)
+            self._raise_if_any("Not running any more when the cancel was requested:", NotRunning, *gone)
+        return self.states
+
+    def _raise_if_any(self, message: str, error: type[JobsError], *outcomes: CancelOutcome) -> None:
+        lines = [str(result) for result in self.results.values() if result.outcome in outcomes]
+        if lines:
+            raise error(message, lines)
+
+    def _unanswered(self) -> list[RemoteJob]:
+        return [
+            job
+            for job in self.open
+            if (result := self.results.get(job))
+            and result.outcome is CancelOutcome.UNANSWERED
+            and not ((status := self.statuses.get(job)) and status.state is JobState.CANCELLING)
+        ]
+
+    def _is_time_to_escalate(self) -> bool:
+        if self.escalate_after is None or self.requested_at is None:
+            return False
+        return bool(self._unforced()) and time.time() - self.requested_at >= self.escalate_after
+
+    def _unforced(self) -> list[RemoteJob]:
+        return [job for job in self.open if job not in self.forced]
+
+    def _escalate(self, reach: Reach) -> list[CancelResult]:
+        due = self._unforced()
+        jobs = [job for job in due if reach.can_escalate(job)]
+        results = reach.cancel(jobs, self.reason, force=True) if jobs else []
+        # What was not answered is asked again at the next look.
+        unanswered = {result.job for result in results if result.outcome is CancelOutcome.UNANSWERED}
+        self.forced.update(set(due) - unanswered)
+        return results
+
+    def _is_settled(self, job: RemoteJob) -> bool:
+        result = self.results.get(job)
+        closed = (CancelOutcome.REFUSED, CancelOutcome.LEFT_RUNNING)
+        return (result is not None and result.outcome in closed) or super()._is_settled(job)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a trigger or another process."""
+        return {
+            **super().as_json(),
+            "reason": self.reason,
+            "escalate_after": self.escalate_after,
+            "leave_running": self.leave_running,
+            "requested_at": self.requested_at,
+            "forced": sorted(map(str, self.forced)),
+            "results": [result.as_json() for result in self.results.values()],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_json`."""
+        cancellation = cls(
+            map(RemoteJob, values["jobs"]),
+            values["reason"],
+            escalate_after=values["escalate_after"],
+            leave_running=values["leave_running"],
+        )
+        cancellation.observe(map(JobStatus.from_json, values["statuses"]))
+        cancellation.requested_at = values["requested_at"]
+        cancellation.forced = set(map(RemoteJob, values["forced"]))
+        results = map(CancelResult.from_json, values["results"])
+        cancellation.results = {result.job: result for result in results}
+        return cancellation
+
+
+def look(watch: Watch, reach: Reach, log: Log) -> None:
+    """Look at the open jobs once, and do what is due. A service that does not answer is only reported."""
+    try:
+        take_in(watch, reach.describe(watch.open), log)
+    except ServiceUnavailable as error:
+        log.warning("%s Looking again later.", error)
+    report(watch.act(reach), log)
+
+
+def wait(
+    watch: Watch,
+    reach: Reach,
+    log: Log,
+    *,
+    delay: float,
+    max_attempts: int,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
+    for _ in range(max_attempts):
+        if watch.is_decided:
+            return
+        sleep(delay)
+        look(watch, reach, log)
+
+
+def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
+    """Observe, and log what is new."""
+    for status in watch.observe(statuses):
+        log.info("%s", status)
+
+
+def report(results: Iterable[CancelResult], log: Log) -> None:
+    """Log what became of each request."""
+    loud = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+    for result in results:
+        (log.error if result.outcome in loud else log.info)("%s", result)

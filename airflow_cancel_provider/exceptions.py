@@ -1,0 +1,95 @@
+"""Every error this package raises.
+
+::
+
+    CancelProviderError
+    ├── InvalidInput          a parameter, an address or a connection is unusable; nothing was sent
+    ├── ServiceError          the service answered with an error
+    │   ├── AccessDenied      the identity may not do this, or the service does not know the identity
+    │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
+    ├── SubmissionRefused     the task was told to end and may not start more jobs
+    └── JobsError             some jobs are not as they should be; names each of them
+        ├── CancelRefused     the service will not cancel them
+        ├── NotRunning        they had ended already, and ``fail_if_not_running`` was set
+        ├── NotEnded          they were not seen to end within the attempts allowed
+        ├── UnexpectedEnd     they ended in a state the caller calls a failure
+        └── Killed            the task that waits for them was killed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CancelProviderError(Exception):
+    """Base of every error of this package."""
+
+
+class InvalidInput(CancelProviderError, ValueError):
+    """A parameter, an address or a connection is unusable. Nothing was sent."""
+
+
+class ServiceError(CancelProviderError):
+    """A service answered a call with an error.
+
+    :param message: one sentence: what, which job or scope, and what to do.
+    :param operation: the call, under the service's own name.
+    :param code: the service's error code.
+    """
+
+    def __init__(self, message: str, operation: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, operation, code)
+        self.message = message
+        self.operation = operation
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AccessDenied(ServiceError):
+    """The identity may not make this call, or the service does not accept the identity."""
+
+
+class ServiceUnavailable(ServiceError):
+    """The service throttled, failed or stayed out of reach until patience ran out."""
+
+
+class SubmissionRefused(CancelProviderError):
+    """A task that was told to end tried to start another job. Nothing was sent."""
+
+
+class JobsError(CancelProviderError):
+    """Some jobs are not as they should be.
+
+    :param message: what is wrong with them, and what to do.
+    :param jobs: one line for each job.
+    """
+
+    def __init__(self, message: str, jobs: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(jobs))
+        self.message = message
+        self.jobs = tuple(jobs)
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.message, *self.jobs])
+
+
+class CancelRefused(JobsError):
+    """The service will not cancel these jobs; they may still be running."""
+
+
+class NotRunning(JobsError):
+    """These jobs had ended before the cancel, and the caller asked for that to be an error."""
+
+
+class NotEnded(JobsError):
+    """These jobs were not seen to end within the attempts allowed; they may still be running."""
+
+
+class UnexpectedEnd(JobsError):
+    """These jobs ended in a state that the caller calls a failure."""
+
+
+class Killed(JobsError):
+    """The task that waits for these jobs was killed; their end was requested."""

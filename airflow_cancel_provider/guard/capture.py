@@ -1,0 +1,147 @@
+"""See every submission that any boto3 or aiobotocore client makes in this process.
+
+``botocore.register_initializer`` reaches every session made from now on, whoever makes it. Only events
+that boto3 documents are used: https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.submissions import RECORDERS, SUBMISSIONS, Submission
+
+log = logging.getLogger(__name__)
+_KEY = "airflow_cancel_provider"
+_DEEP = 40
+_installed = False
+
+
+def install() -> None:
+    """See all sessions made from now on, and boto3's default one if it is there already. Once is enough."""
+    global _installed  # noqa: PLW0603  botocore keeps the initializer for the whole process, too
+    if _installed:
+        return
+    import botocore
+
+    botocore.register_initializer(_initialize)
+    default = getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None)
+    if default is not None:
+        _initialize(default._session)  # noqa: SLF001  boto3 has no other way to it
+    _installed = True
+
+
+def _initialize(session: Any) -> None:
+    try:
+        hook = _hook_at_work()
+        for submission in SUBMISSIONS:
+            handlers = _Handlers(submission, session, hook)
+            for event, handler in handlers.by_event.items():
+                name = f"{event}.{submission.service}.{submission.operation}"
+                session.register(name, handler, unique_id=f"{_KEY}-{name}")
+    except Exception:
+        # A session must come to life whatever happens here; the task is then unguarded, and says so.
+        log.exception("Submissions of one AWS session can't be seen")
+        _say_unguarded("submissions of one AWS session can't be seen")
+
+
+class _Handlers:
+    """What happens at each point of one submitting call."""
+
+    def __init__(self, submission: Submission, session: Any, hook: Any) -> None:
+        self.submission = submission
+        self.session = session
+        self.hook = hook
+        self.by_event = {
+            "provide-client-params": self.provide_client_params,
+            "before-call": self.before_call,
+            "after-call": self.after_call,
+        }
+
+    def provide_client_params(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
+        """Refuse, or add the label; the caller's own dict stays as it is."""
+        label = next((recorder.label() for recorder in RECORDERS), None)
+        labelled: Any = params
+        with _shielded(self.submission):
+            labelled = self.submission.label(params, label) if label else params
+            context[_KEY] = {"params": labelled}
+        return labelled
+
+    def before_call(
+        self, params: dict[str, Any], request_signer: Any, context: dict[str, Any], **_: Any
+    ) -> None:
+        """Write down the intent: the request is ready, nothing is sent yet."""
+        with _shielded(self.submission):
+            noted = context[_KEY]
+            line = self._line(params["url"], request_signer, context)
+            scope = self.submission.scope(noted["params"])
+            noted["intents"] = [(recorder, recorder.intend(line, scope)) for recorder in RECORDERS]
+
+    def after_call(
+        self, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any
+    ) -> None:
+        """Write down what was started, or that nothing was."""
+        with _shielded(self.submission):
+            noted = context.get(_KEY, {})
+            for recorder, intent in noted.get("intents", ()):
+                if http_response.status_code < 300:
+                    recorder.started(intent, list(self.submission.jobs(noted["params"], parsed)))
+                elif http_response.status_code < 500:
+                    recorder.refused(intent)
+
+    def _line(self, url: str, request_signer: Any, context: dict[str, Any]) -> Line:
+        return Line(
+            service=self.submission.service,
+            conn_id=getattr(self.hook, "aws_conn_id", None) or None,
+            region=context.get("client_region") or getattr(request_signer, "region_name", None),
+            endpoint=_origin(url),
+            verify=self.hook.verify if self.hook else self.session.get_config_variable("ca_bundle"),
+            proxies=getattr(context.get("client_config"), "proxies", None),
+            secrets={"credentials": getattr(request_signer, "_credentials", None)},
+        )
+
+
+@contextmanager
+def _shielded(submission: Submission) -> Iterator[None]:
+    """Keep the recorder's own trouble out of the user's call, but say that it goes unguarded."""
+    try:
+        yield
+    except (Killed, SubmissionRefused):
+        raise
+    except Exception as error:
+        log.exception("A submission (%s) could not be recorded", submission.operation)
+        _say_unguarded(f"a submission ({submission.operation}) could not be recorded: {error!r}")
+
+
+def _say_unguarded(why: str) -> None:
+    for recorder in RECORDERS:
+        recorder.unguarded(why)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _hook_at_work() -> Any:
+    """The Amazon provider's hook that is making a session right now, or None.
+
+    A session does not know who made it, so the calling frames are asked. Code that makes its own
+    session has no Airflow connection: its jobs are addressed with the default credentials.
+    """
+    frame = inspect.currentframe()
+    for _ in range(_DEEP):
+        if frame is None:
+            break
+        maker = frame.f_locals.get("self")
+        if hasattr(type(maker), "conn_config") and hasattr(maker, "aws_conn_id"):
+            return maker
+        frame = frame.f_back
+    return None

@@ -1,0 +1,79 @@
+"""The guard of a deferred task: a trigger around the operator's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.triggers.killing import cancel_if_dead
+
+log = logging.getLogger(__name__)
+HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+
+
+class GuardTrigger(BaseTrigger):
+    """Does what the operator's own trigger does, and cancels its jobs if the task is killed meanwhile.
+
+    It holds addresses only; the triggerer reaches the services over the connections they name.
+
+    :param classpath: the operator's own trigger.
+    :param kwargs: its arguments.
+    :param jobs: addresses of what the task has started.
+    :param reason: words for the services.
+    """
+
+    def __init__(self, classpath: str, kwargs: dict[str, Any], jobs: Sequence[str], reason: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.classpath = classpath
+        self.kwargs = kwargs
+        self.jobs = list(jobs)
+        self.reason = reason
+        module, _, name = classpath.rpartition(".")
+        self.inner: BaseTrigger = getattr(import_module(module), name)(**kwargs)
+
+    @classmethod
+    def around(cls, inner: BaseTrigger, jobs: Sequence[RemoteJob], reason: str) -> GuardTrigger:
+        """Guard a trigger; one that is guarded already gets the new list of jobs."""
+        if isinstance(inner, GuardTrigger):
+            return cls(inner.classpath, inner.kwargs, [*map(str, jobs)], reason)
+        classpath, kwargs = inner.serialize()
+        return cls(classpath, kwargs, [*map(str, jobs)], reason)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {"classpath": self.classpath, "kwargs": self.kwargs, "jobs": self.jobs, "reason": self.reason},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """The events of the operator's own trigger."""
+        for shared in ("task_instance", "trigger_id", "timeout_after"):
+            if hasattr(self, shared):
+                setattr(self.inner, shared, getattr(self, shared))
+        try:
+            async for event in self.inner.run():
+                yield event
+        except asyncio.CancelledError:
+            if not HAS_ON_KILL:  # before Airflow 3.3 this is all that a trigger is told
+                await self.on_kill()
+            raise
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part."""
+        is_dead = await cancel_if_dead(
+            self.task_instance, Access().reach(), [RemoteJob(job) for job in self.jobs], self.reason, log
+        )
+        if is_dead and HAS_ON_KILL:
+            await self.inner.on_kill()
+
+    async def cleanup(self) -> None:
+        """Clean up after the operator's own trigger."""
+        await self.inner.cleanup()

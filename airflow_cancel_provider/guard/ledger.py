@@ -1,0 +1,96 @@
+"""What one try of a task has started so far: intent before the call, address after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from itertools import count
+from threading import RLock
+from typing import Any
+
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.submissions import Intent
+
+
+class Ledger:
+    """Intents and addresses, in memory, and told to whoever else keeps them.
+
+    Safe to use from any thread; a reader that can't take an entry must not keep the others from it.
+    """
+
+    def __init__(self) -> None:
+        # Re-entrant: a signal handler may read while the code that it interrupted writes.
+        self._lock = RLock()
+        self._tokens = count(1)
+        self._intents: dict[str, Intent] = {}
+        self._jobs: dict[RemoteJob, Line | None] = {}
+        self.readers: list[Callable[[str, Any], None]] = []
+
+    @property
+    def jobs(self) -> list[RemoteJob]:
+        """Addresses of what was started and not released."""
+        with self._lock:
+            return list(self._jobs)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was started, and nothing is about to be."""
+        with self._lock:
+            return not self._jobs and not self._intents
+
+    @property
+    def is_submitting(self) -> bool:
+        """Whether a call is under way, or its answer was lost."""
+        with self._lock:
+            return bool(self._intents)
+
+    def intend(self, line: Line, scope: str | None, label: Label | None) -> Intent:
+        """Write down a submission before it is sent."""
+        with self._lock:
+            intent = Intent(f"{os.getpid()}.{next(self._tokens)}", line, scope, label)
+            self._intents[intent.token] = intent
+        self._tell("intent", intent)
+        return intent
+
+    def started(self, intent: Intent, jobs: Iterable[RemoteJob]) -> None:
+        """Write down what a submission started."""
+        jobs = list(jobs)
+        with self._lock:
+            self._intents.pop(intent.token, None)
+            self._jobs |= dict.fromkeys(jobs, intent.line)
+        self._tell("started", (intent, jobs))
+
+    def refused(self, intent: Intent) -> None:
+        """Write down that the service took nothing."""
+        with self._lock:
+            self._intents.pop(intent.token, None)
+        self._tell("refused", intent)
+
+    def track(self, line: Line, jobs: Iterable[RemoteJob]) -> None:
+        """Write down jobs that were started in some other way."""
+        self.started(Intent("", line, None, None), jobs)
+
+    def inherit(self, jobs: Iterable[RemoteJob]) -> None:
+        """Take over jobs of the same try from before it was deferred; nobody is told yet."""
+        with self._lock:
+            self._jobs |= dict.fromkeys(jobs)
+
+    @property
+    def untold(self) -> list[RemoteJob]:
+        """What was inherited, and nobody was told of."""
+        with self._lock:
+            return [job for job, line in self._jobs.items() if line is None]
+
+    def release(self, jobs: Iterable[RemoteJob]) -> None:
+        """Forget jobs: they are meant to live on."""
+        jobs = list(jobs)
+        with self._lock:
+            for job in jobs:
+                self._jobs.pop(job, None)
+        self._tell("released", jobs)
+
+    def _tell(self, what: str, whom: Any) -> None:
+        for reader in self.readers:
+            reader(what, whom)

@@ -1,0 +1,126 @@
+"""What the sentinel runs while all is well: wait for the end of the task, at the cost of a bare interpreter.
+
+Run as a script with ``-S -E``, with a socket to the task as standard input and the process ids of the
+task and its supervisor as arguments. Imports nothing but built-in modules until it must act.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+
+PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED = b"P", b"N", b"R", b"D", b"C", b"K"
+LARGEST = 1 << 20
+TASK_GRACE = 5000
+"""Milliseconds that a task has to end when its supervisor is gone."""
+
+
+class Watchman:
+    """Keeps what the task says, and knows when to act."""
+
+    def __init__(self, channel: int, task: int, supervisor: int) -> None:
+        self.channel = channel
+        self.task = task
+        self.task_end = end_of(task)
+        self.supervisor_end = end_of(supervisor)
+        self.notes: list[bytes] = []
+        self.paths: list[str] = []
+        self.is_armed = True
+        self._poll = select.poll()
+        for source in (channel, self.task_end, self.supervisor_end):
+            self._poll.register(source, select.POLLIN)
+
+    def watch(self) -> bytes | None:
+        """Wait; return why to act, or None when there is nothing to do any more."""
+        while True:
+            ready = {source for source, _ in self._poll.poll()}
+            if self.channel in ready:
+                why = self.hear()
+                if why:
+                    return why if why != DONE else None
+            elif self.task_end in ready:
+                return KILLED if self.is_armed else None
+            elif self.supervisor_end in ready:
+                self._end_task()
+                return KILLED if self.is_armed else None
+
+    def hear(self) -> bytes | None:
+        """Take one message; return its kind if it ends the watch."""
+        try:
+            message = os.read(self.channel, LARGEST)
+        except OSError:
+            message = b""
+        kind, body = message[:1], message[1:]
+        if kind == NOTE:
+            self.notes.append(body)
+        elif kind == PATHS:
+            self.paths = body.decode().split("\0")
+        elif kind == RETURNED:
+            self.is_armed = False
+        elif not kind:
+            # The task closed its end, or died: its end tells which, and may be a moment late.
+            self._poll.unregister(self.channel)
+        else:
+            return kind
+        return None
+
+    def _end_task(self) -> None:
+        """A task without its supervisor can report to nobody; it must not live on as a ghost."""
+        self._poll.unregister(self.supervisor_end)
+        end = select.poll()
+        end.register(self.task_end, select.POLLIN)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(self.task, number)
+            except ProcessLookupError:
+                return
+            if end.poll(TASK_GRACE):
+                break
+        while self.channel_is_open() and self.hear() is None:
+            pass
+
+    def channel_is_open(self) -> bool:
+        """Whether there is something left to hear."""
+        rest = select.poll()
+        rest.register(self.channel, select.POLLIN)
+        return bool(rest.poll(0)) and self._is_registered()
+
+    def _is_registered(self) -> bool:
+        try:
+            self._poll.modify(self.channel, select.POLLIN)
+        except OSError:
+            return False
+        return True
+
+
+def end_of(process: int) -> int:
+    """A descriptor that can be read from once a process has ended."""
+    try:
+        return os.pidfd_open(process)
+    except ProcessLookupError:
+        ended, other = os.pipe()
+        os.close(other)
+        return ended
+
+
+def main() -> None:
+    """Watch, and act if it comes to that. Signals to end are blocked from before the start."""
+    watchman = Watchman(0, int(sys.argv[1]), int(sys.argv[2]))
+    why = watchman.watch()
+    if why is None:
+        return
+    import site
+
+    site.main()
+    sys.path.extend(path for path in watchman.paths if path not in sys.path)
+    from airflow_cancel_provider.guard.sentinel.work import act
+
+    act(watchman)
+
+
+if __name__ == "__main__":
+    # The script's own folder must not hide modules of the same names.
+    del sys.path[0]
+    main()

@@ -1,0 +1,188 @@
+"""The task's end of the line to its sentinel."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.sentinel.idle import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.services.lines import Line, as_json
+from airflow_cancel_provider.services.submissions import Intent
+
+IDLE = Path(__file__).with_name("idle.py")
+RENEW_SECONDS = 60.0
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Environment that the sentinel is started with; everybody on the host may be able to read it."""
+
+
+class Sentinel:
+    """Starts with the first submission; hears of every one; acts when the task can't.
+
+    Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
+    send without a lock.
+    """
+
+    def __init__(self, settings: Settings, reason: str, log_file: str | None) -> None:
+        self._settings, self._reason, self._log_file = settings, reason, log_file
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = Lock()
+        self._lines: dict[str, Line] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+        self._stopped = Event()
+        self._pid = os.getpid()
+        self._last_word = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a sentinel."""
+        return self._socket is not None
+
+    def read(self, what: str, whom: Any) -> None:
+        """Take an entry of the ledger."""
+        if os.getpid() != self._pid and self._socket is None:
+            raise InvalidInput(
+                "a forked child of the task started the first job; start it in the task itself"
+            )
+        self._start()
+        if what == "intent":
+            self._note(intent=_intent(whom, self._line(whom.line)))
+        elif what == "started":
+            intent, jobs = whom
+            self._note(started=[*map(str, jobs)], intent=intent.token, line=self._line(intent.line))
+        elif what == "refused":
+            self._note(refused=whom.token)
+        else:
+            self._note(**{what: [*map(str, whom)]})
+
+    def killed(self) -> None:
+        """The task was told to end: cancel now. Safe in a signal handler."""
+        self._send(KILLED)
+
+    def cancel(self) -> None:
+        """The task is failing: cancel now."""
+        self._send(CANCEL)
+
+    def returned(self) -> None:
+        """The task's work is done; if it dies from here on, it may have succeeded."""
+        self._send(RETURNED)
+
+    def done(self) -> None:
+        """The task has succeeded, or has handed its jobs on: nothing is left to do."""
+        self._stopped.set()
+        self._send(DONE)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)  # so that it leaves no zombie
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        """Wait until the sentinel says this word, or its last one; whether it said this one or ``ended``."""
+        deadline = time.monotonic() + seconds
+        while self._socket is not None and not self._last_word and (left := deadline - time.monotonic()) > 0:
+            if not select.select([self._socket], [], [], left)[0]:
+                return False
+            heard = self._socket.recv(64).decode()
+            if heard == word:
+                return True
+            if heard != "accepted":
+                self._last_word = heard or "failed"
+        return self._last_word == "ended"
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._socket is not None:
+                return
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            command = [sys.executable, "-S", "-E", str(IDLE), str(os.getpid()), str(_supervisor())]
+            with theirs, _deaf_to_signals():
+                self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={name: os.environ[name] for name in KEPT if name in os.environ},
+                    cwd="/",
+                )
+            self._socket = ours
+        self._send(PATHS + "\0".join(sys.path).encode())
+        self._note(
+            hello={
+                "reason": self._reason,
+                "patience": self._settings.patience,
+                "escalate_after": self._settings.escalate_after,
+                "log_file": self._log_file,
+                "environment": _network_environment(),
+            }
+        )
+        Thread(target=self._renew, name="remote-jobs-credentials", daemon=True).start()
+
+    def _line(self, line: Line) -> str:
+        """Name of a line that the sentinel knows; it is told if it is new."""
+        key = f"{line.service}|{line.conn_id}|{line.region}|{line.endpoint}"
+        self._lines[key] = line
+        self._tell_line(key, line)
+        return key
+
+    def _tell_line(self, key: str, line: Line) -> None:
+        now = as_json(line)
+        if self._told.get(key) != now:
+            self._told[key] = now
+            self._note(line=now, key=key)
+
+    def _renew(self) -> None:
+        """Pass on credentials that were renewed: a role's session ends long before a job does."""
+        while not self._stopped.wait(RENEW_SECONDS):
+            for key, line in list(self._lines.items()):
+                # Whoever can't renew now tries again in a minute; the old ones are good for a while.
+                with suppress(Exception):
+                    self._tell_line(key, line)
+
+    def _note(self, **note: Any) -> None:
+        self._send(NOTE + json.dumps(note).encode())
+
+    def _send(self, message: bytes) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # a sentinel that was killed can't be helped from here
+                self._socket.send(message)
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """What is started meanwhile never hears them; what arrives here meanwhile is heard afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _supervisor() -> int:
+    """Process that runs this task, or this process where it runs the task by itself (``dags test``)."""
+    from airflow.sdk.execution_time import task_runner
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return os.getpid() if "InProcess" in type(comms).__name__ else os.getppid()
+
+
+def _intent(intent: Intent, line: str) -> dict[str, Any]:
+    return {"token": intent.token, "line": line, "scope": intent.scope, "label": str(intent.label or "")}
+
+
+def _network_environment() -> dict[str, str]:
+    """Proxies and certificates; a proxy's address may hold a password, so it does not go the open way."""
+    wanted = ("_PROXY", "_CA_BUNDLE")
+    return {name: value for name, value in os.environ.items() if name.upper().endswith(wanted)}

@@ -1,0 +1,119 @@
+"""What the sentinel loads when it must act."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from airflow_cancel_provider.guard.undertaking import Undertaking
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.submissions import Intent
+
+log = logging.getLogger("airflow_cancel_provider.sentinel")
+
+
+class Watch(Protocol):
+    """What the idle script hands over."""
+
+    channel: int
+    notes: list[bytes]
+
+    def hear(self) -> bytes | None:
+        """Take one message from the task."""
+        ...
+
+    def channel_is_open(self) -> bool:
+        """Whether there is one to take."""
+        ...
+
+
+class Legacy:
+    """What the task has said that it started; reads on while it is worked off."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.hello: dict[str, Any] = {}
+        self._watch = watch
+        self._lines: dict[str, Line] = {}
+        self._intents: dict[str, Intent] = {}
+        self._jobs: dict[RemoteJob, str] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Take in what the task has said since."""
+        while self._watch.channel_is_open():
+            self._watch.hear()
+        notes, self._watch.notes = self._watch.notes, []
+        for note in notes:
+            self._take(json.loads(note))
+
+    def jobs(self) -> Iterable[RemoteJob]:
+        """Addresses of what was started."""
+        self.read()
+        return list(self._jobs)
+
+    def intents(self) -> Iterable[Intent]:
+        """Submissions without an answer."""
+        self.read()
+        return list(self._intents.values())
+
+    def line(self, job: RemoteJob) -> Line:
+        """How to reach a job's service."""
+        return self._lines[self._jobs[job]]
+
+    def _take(self, note: dict[str, Any]) -> None:
+        if "hello" in note:
+            self.hello = note["hello"]
+        elif "key" in note:
+            self._lines[note["key"]] = Line(**note["line"])
+        elif "started" in note:
+            self._intents.pop(note["intent"], None)
+            self._jobs |= dict.fromkeys(map(RemoteJob, note["started"]), note["line"])
+        elif "intent" in note:
+            known = note["intent"]
+            line = self._lines[known["line"]]
+            label = Label.find(known["label"])
+            self._intents[known["token"]] = Intent(known["token"], line, known["scope"], label)
+        elif "refused" in note:
+            self._intents.pop(note["refused"], None)
+        elif "released" in note:
+            for job in note["released"]:
+                self._jobs.pop(RemoteJob(job), None)
+
+
+def act(watch: Watch) -> None:
+    """Cancel everything the task has started and not released; say how it goes."""
+    legacy = Legacy(watch)
+    hello = legacy.hello
+    os.environ.update(hello["environment"])
+    _log_to(hello["log_file"])
+    log.info("%s: its task is gone or going", hello["reason"])
+    undertaking = Undertaking(
+        legacy, hello["reason"], log, patience=hello["patience"], escalate_after=hello["escalate_after"]
+    )
+
+    def say(word: str) -> None:
+        with suppress(OSError):  # nobody is listening any more
+            os.write(watch.channel, word.encode())
+
+    def wait(seconds: float) -> None:
+        """Pause, but not longer than the task is silent: it may have started more."""
+        ear = select.poll()
+        ear.register(watch.channel, select.POLLIN)
+        if not watch.channel_is_open():
+            ear.poll(seconds * 1000)
+
+    undertaking.run(say, wait)
+
+
+def _log_to(path: str | None) -> None:
+    handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

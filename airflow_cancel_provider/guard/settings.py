@@ -1,0 +1,82 @@
+"""The ``[cancel_provider]`` section of Airflow's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_cancel_provider.owner import deployment_of
+
+SECTION = "cancel_provider"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the guard does, and for which tasks. Described to Airflow in ``get_provider_info``."""
+
+    enabled: bool = True
+    dags: tuple[str, ...] = ("*",)
+    except_dags: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ("*",)
+    except_operators: tuple[str, ...] = ()
+    deployment: str = "00000000"
+    labels: bool = True
+    raise_on_sigterm: bool = True
+    fail_closed: bool = False
+    sentinel: bool = True
+    patience: float = 900.0
+    confirm_seconds: float = 30.0
+    escalate_after: float = 60.0
+
+    @classmethod
+    def read(cls) -> Settings:
+        """The settings in force here; what is not set has its default."""
+        return cls(
+            enabled=_flag("enabled", cls.enabled),
+            dags=_patterns("dags", "*"),
+            except_dags=_patterns("except_dags", ""),
+            operators=_patterns("operators", "*"),
+            except_operators=_patterns("except_operators", ""),
+            deployment=_deployment(),
+            labels=_flag("labels", cls.labels),
+            raise_on_sigterm=_flag("raise_on_sigterm", cls.raise_on_sigterm),
+            fail_closed=_flag("fail_closed", cls.fail_closed),
+            sentinel=_flag("sentinel", cls.sentinel),
+            patience=_seconds("patience", cls.patience),
+            confirm_seconds=_seconds("confirm_seconds", cls.confirm_seconds),
+            escalate_after=_seconds("escalate_after", cls.escalate_after),
+        )
+
+    def guards(self, dag_id: str, operator: str) -> bool:
+        """Whether tasks of this Dag and operator class (its short or full name) are guarded."""
+        return (
+            self.enabled
+            and _matches((dag_id,), self.dags)
+            and not _matches((dag_id,), self.except_dags)
+            and _matches((operator, operator.rpartition(".")[2]), self.operators)
+            and not _matches((operator, operator.rpartition(".")[2]), self.except_operators)
+        )
+
+
+def _flag(name: str, default: object) -> bool:
+    return bool(conf.getboolean(SECTION, name, fallback=default))
+
+
+def _seconds(name: str, default: object) -> float:
+    return float(conf.getfloat(SECTION, name, fallback=default))
+
+
+def _patterns(name: str, default: str) -> tuple[str, ...]:
+    text = conf.get(SECTION, name, fallback=default)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _deployment() -> str:
+    named = conf.get(SECTION, "deployment", fallback="")
+    return deployment_of(named or str(conf.get("api", "base_url", fallback="")))

@@ -1,0 +1,249 @@
+"""The guard in the task's own process: from before ``execute`` until the state is reported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
+from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard import capture
+from airflow_cancel_provider.guard.connecting import line_of
+from airflow_cancel_provider.guard.inprocess import InProcess
+from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.memory import Memory
+from airflow_cancel_provider.guard.sentinel.link import Sentinel
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.submissions import RECORDERS, Intent
+
+KILL_GRACE = 4.0
+"""Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
+
+HANDED_ON = ("TaskDeferred",)
+GOES_ON = (
+    "AirflowRescheduleException",
+    "DagRunTriggerException",
+    "DownstreamTasksSkipped",
+    "TaskAwaitingInput",
+)
+"""What ``execute`` raises, by name, though the task has not failed: not every Airflow has each."""
+
+
+class TaskGuard:
+    """Guards one try: whatever it starts is cancelled unless it succeeds, defers, or lets it go."""
+
+    def __init__(self, ti: Any, settings: Settings) -> None:
+        self.ti = ti
+        self.log = ti.task.log
+        self.settings = settings
+        self.owner = Owner.from_context({"ti": ti}, settings.deployment)
+        self.ledger = Ledger()
+        self.sentinel: Sentinel | InProcess = (
+            Sentinel(settings, self.owner.reason, _log_file())
+            if settings.sentinel
+            else InProcess(settings, self.owner.reason, self.log)
+        )
+        self.memory = Memory(ti, self.log)
+        self.killed = False
+        self.finished = False
+        self._pid = os.getpid()
+        self._original_on_kill: Callable[[], None] = ti.task.on_kill
+
+    def install(self) -> None:
+        """See submissions from now on, and stand between Airflow and the operator."""
+        if self._is_resumed():
+            self.ledger.inherit(self.memory.jobs_before_deferral())
+        self.ledger.readers = [self.sentinel.read, self.memory.read]
+        RECORDERS[:] = [self]
+        capture.install()
+        self._end_earlier_tries()
+        task = self.ti.task
+        for name in ("execute", "resume_execution"):
+            object.__setattr__(task, name, self._guarded(getattr(task, name)))
+        object.__setattr__(task, "on_kill", self.on_kill)
+
+    # What the capture asks and tells.
+
+    def label(self) -> Label | None:
+        """What to write on a job.
+
+        :raises SubmissionRefused: the task was told to end.
+        """
+        if self.killed:
+            raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
+        return self.owner.label if self.settings.labels else None
+
+    def intend(self, line: Line, scope: str | None) -> Intent:
+        """A submission is about to be sent."""
+        return self.ledger.intend(line, scope, self.owner.label if self.settings.labels else None)
+
+    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
+        """It was taken.
+
+        :raises Killed: the task was told to end meanwhile.
+        """
+        addresses = [intent.line.address(scope, job_id) for scope, job_id in jobs]
+        self.ledger.started(intent, addresses)
+        if self.killed:
+            # The sentinel has heard of it by now; the task must not go on with it.
+            raise Killed("The task was killed while it started a job; its end was requested.", addresses)
+
+    def refused(self, intent: Intent) -> None:
+        """It was not taken."""
+        self.ledger.refused(intent)
+
+    def unguarded(self, why: str) -> None:
+        """Say that the guard has a hole."""
+        self.log.warning("Not guarded: %s", why)
+
+    # What the task's own code may ask for.
+
+    def track(self, job: RemoteJob) -> None:
+        """Guard a job that was started out of sight."""
+        self.ledger.track(line_of(job), [job])
+
+    def release(self, job: RemoteJob) -> None:
+        """Let a job live on."""
+        self.ledger.release([job])
+
+    # What Airflow calls.
+
+    def on_kill(self) -> None:
+        """Have the jobs cancelled, let the operator do its own, and end the task.
+
+        Runs in a signal handler: nothing here may ask Airflow for anything.
+
+        :raises Killed: jobs had been started, and ``raise_on_sigterm`` is set.
+        """
+        again, self.killed = self.killed, True
+        if self.finished or self.ledger.is_empty:
+            self._original_on_kill()
+            return
+        self.sentinel.killed()
+        with suppress(Killed):
+            self._original_on_kill()
+        # With a call under way its answer is worth more: the task ends when it is in.
+        if not self.ledger.is_submitting:
+            if self.sentinel.is_running:
+                self.sentinel.wait_for("accepted", 0.0 if again else KILL_GRACE)
+            if self.settings.raise_on_sigterm:
+                raise Killed(
+                    "The task was killed; the end of its remote jobs was requested.", self.ledger.jobs
+                )
+
+    def succeeded(self) -> None:
+        """The state was reported: nothing is left to do."""
+        self.sentinel.done()
+
+    def failed(self) -> None:
+        """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
+        if not self.finished:
+            self._cancel()
+
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = method(*args, **kwargs)
+            except BaseException as end:  # whatever ends the task, the jobs end with it
+                self._ended(end)
+                raise
+            self.sentinel.returned()
+            self.memory.flush()
+            return result
+
+        return guarded
+
+    def _ended(self, end: BaseException) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child of the task, not the task
+        name = type(end).__name__
+        if name in HANDED_ON:
+            self._hand_on(end)
+        elif name in GOES_ON or self._reconnects():
+            self.finished = True
+            self.sentinel.done()
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
+        self.finished = True
+        if self.ledger.is_empty:
+            return
+        jobs = self.ledger.jobs
+        for job in self.ledger.untold:
+            self.ledger.track(line_of(job), [job])
+        self.log.info("Cancelling %d remote jobs of this try", len(jobs))
+        self.sentinel.cancel()
+        self.memory.flush()
+        if self.sentinel.wait_for("ended", KILL_GRACE if self.killed else self.settings.confirm_seconds):
+            self.log.info("Ended: %s", ", ".join(jobs))
+        else:
+            self.log.warning(
+                "Not seen to end yet, the sentinel goes on for up to %s s: %s",
+                self.settings.patience,
+                ", ".join(jobs),
+            )
+
+    def _hand_on(self, deferred: Any) -> None:
+        from airflow_cancel_provider.guard.deferred import GuardTrigger
+
+        self.finished = True
+        jobs = self.ledger.jobs
+        if jobs:
+            self.memory.mark_owner()
+            deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
+            deferred.timeout = self._bounded(deferred.timeout)
+        self.sentinel.done()
+
+    def _bounded(self, timeout: timedelta | None) -> timedelta | None:
+        """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
+
+        https://github.com/apache/airflow/issues/69678
+        """
+        limit: timedelta | None = self.ti.task.execution_timeout
+        if limit is None or self.ti.start_date is None:
+            return timeout
+        spent: timedelta = datetime.now(UTC) - self.ti.start_date
+        left = max(limit - spent, timedelta(seconds=1))
+        return left if timeout is None else min(left, timeout)
+
+    def _end_earlier_tries(self) -> None:
+        """Cancel what earlier tries left alive, before this one starts anything."""
+        left = [] if self._is_resumed() else self.memory.jobs_of_earlier_tries()
+        if not left or self._reconnects():
+            return
+        self.log.info("Cancelling what an earlier try may have left: %s", ", ".join(left))
+        cancellation = Cancellation(left, self.owner.reason, escalate_after=self.settings.escalate_after)
+        reach = Access().reach()
+        report(cancellation.request(reach), self.log)
+        look(cancellation, reach, self.log)
+        attempts = int(self.settings.confirm_seconds)
+        wait(cancellation, reach, self.log, delay=1, max_attempts=attempts)
+        if cancellation.open:
+            self.log.warning("Not seen to end yet: %s", ", ".join(cancellation.open))
+
+    def _reconnects(self) -> bool:
+        """Whether the next try will take over the jobs instead of starting anew."""
+        durable = getattr(self.ti.task, "durable", False) and hasattr(self.ti.task, "submit_job")
+        return bool(durable) and not self.killed and self.ti.try_number <= self.ti.max_tries
+
+    def _is_resumed(self) -> bool:
+        return bool(getattr(getattr(self.ti, "_ti_context_from_server", None), "next_method", None))
+
+
+def _log_file() -> str | None:
+    from airflow.providers.common.compat.sdk import conf
+
+    folder = Path(conf.get("logging", "base_log_folder", fallback=""))
+    return str(folder / "remote_jobs_sentinel.log") if folder.is_dir() else None

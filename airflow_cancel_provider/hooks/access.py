@@ -1,0 +1,74 @@
+"""How to reach a service, in plain values: the same for an operator, its trigger and a callback.
+
+Importing this imports no hook, no boto3: a hook is loaded when a job of its service is acted on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.reach import Reach
+
+HOOKS = {
+    "emr": "airflow_cancel_provider.hooks.emr.EmrStepsHook",
+    "batch": "airflow_cancel_provider.hooks.batch.BatchJobsHook",
+    "emr-serverless": "airflow_cancel_provider.hooks.emr_serverless.EmrServerlessJobRunsHook",
+    "mrs": "airflow_cancel_provider.hooks.mrs.MrsHook",
+}
+"""Hook of each service: the one line by which a service is registered."""
+
+
+class RemoteJobsHook(Protocol):
+    """What is asked of a hook here."""
+
+    service: JobService
+
+    @classmethod
+    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> RemoteJobsHook:
+        """A hook for that connection and region."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach services, apart from connection and region, which are part of a job's address.
+
+    :param verify: TLS verification: True, False, or the path of a CA bundle; None leaves it to the
+        connection.
+    :param botocore_config: arguments of ``botocore.config.Config``; None leaves it to the connection.
+    :param options: the service's own options (``cancellation_option``, ``shutdown_grace_period`` …).
+    """
+
+    verify: bool | str | None = None
+    botocore_config: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
+        """Open a service.
+
+        :raises InvalidInput: there is no such service, or the connection is unusable.
+        """
+        if name not in HOOKS:
+            raise InvalidInput(f"There is no service {name!r}; there are {', '.join(HOOKS)}.")
+        module, _, hook_name = HOOKS[name].rpartition(".")
+        hook_class = cast("type[RemoteJobsHook]", getattr(import_module(module), hook_name))
+        return hook_class.reach(conn_id, region, self).service
+
+    def reach(self) -> Reach:
+        """Every service this way, each opened when it is first needed."""
+        return Reach(self.service)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a trigger."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """The same text for the same access."""
+        return json.dumps(self.as_json(), sort_keys=True, default=repr)

@@ -1,0 +1,109 @@
+"""What the hooks of the AWS services share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
+
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.services.aws import AwsJobService, error_code, error_words, is_transient
+
+S = TypeVar("S", bound=AwsJobService)
+
+
+class AwsJobsHook(AwsBaseHook, Generic[S]):
+    """An ``aws`` connection of the Amazon provider, as one of our services.
+
+    Assume-role, profiles, endpoints and proxies are that provider's:
+    https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connections/aws.html
+
+    :param aws_conn_id: Airflow connection; None is boto3's own default chain, and so is ``aws_default``
+        where no such connection is defined, as for every hook of the Amazon provider.
+    :param region_name: AWS region; None leaves it to the connection.
+    :param verify: TLS verification: True, False, or the path of a CA bundle.
+    :param config: arguments of ``botocore.config.Config``, or one.
+    :param options: the service's own options.
+    """
+
+    service_class: ClassVar[type[AwsJobService]]
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = AwsBaseHook.default_conn_name,
+        region_name: str | None = None,
+        *,
+        verify: bool | str | None = None,
+        config: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            client_type=self.service_class.name,
+            verify=verify,
+            config=config,
+        )
+        self.options = options
+
+    @classmethod
+    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
+        """A hook for that connection and region."""
+        config = dict(access.botocore_config) if access.botocore_config else None
+        return cls(conn_id, region, verify=access.verify, config=config, **access.options)
+
+    @cached_property
+    def service(self) -> S:
+        """The service over this connection.
+
+        :raises InvalidInput: the connection is unknown, of another type, has no region, or says something
+            that boto3 can't use.
+        :raises ServiceError: the connection's role could not be assumed.
+        """
+        self._check_connection()
+        client = self._open_client()
+        return self.service_class(client, conn_id=self.aws_conn_id, **self.options)  # type: ignore[return-value]
+
+    def _open_client(self) -> Any:
+        try:
+            return self.get_conn()
+        except NoRegionError:
+            raise InvalidInput(
+                f"No AWS region: set region_name, or the region of connection {self.aws_conn_id!r}."
+            ) from None
+        except (ProfileNotFound, TypeError, ValueError) as error:
+            # boto3 raises the last two for a malformed endpoint or region and for unknown botocore_config.
+            words = str(error).rstrip(".")
+            raise InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {words}.") from None
+        except (BotoCoreError, ClientError) as error:
+            raise self._no_credentials(error) from error
+
+    def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
+        kind = ServiceUnavailable if is_transient(error) else AccessDenied
+        return kind(
+            f"Connection {self.aws_conn_id!r} gave no credentials: {error_words(error)}.",
+            getattr(error, "operation_name", None),
+            error_code(error),
+        )
+
+    def _check_connection(self) -> None:
+        if not self.aws_conn_id:
+            return
+        try:
+            connection = self.get_connection(self.aws_conn_id)
+        except AirflowNotFoundException:
+            if self.aws_conn_id == self.default_conn_name:
+                return
+            raise InvalidInput(
+                f"Connection {self.aws_conn_id!r} is not defined; define it with type 'aws', "
+                "or set aws_conn_id to one that is."
+            ) from None
+        if connection.conn_type != self.conn_type:
+            raise InvalidInput(
+                f"Connection {self.aws_conn_id!r} has type {connection.conn_type!r}; "
+                f"{type(self).__name__} needs type 'aws'."
+            )

@@ -1,0 +1,43 @@
+"""Hook for AWS Batch jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.jobs import CancelResult, JobStatus
+from airflow_cancel_provider.services.batch import BatchJobService
+
+
+class BatchJobsHook(AwsJobsHook[BatchJobService]):
+    """Batch jobs over an ``aws`` connection. Parameters: :class:`AwsJobsHook`.
+
+    :param pending_only: cancel only what has not started (``CancelJob``'s own meaning).
+    """
+
+    service_class = BatchJobService
+
+    def terminate_jobs(self, job_ids: Sequence[str], reason: str) -> list[CancelResult]:
+        """Request the end of jobs in any state (any number; 50 a call where botocore has TerminateJobs).
+
+        :param reason: at most 1,024 characters; shows as the job's ``statusReason``.
+        :raises InvalidInput: an id is malformed.
+
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJob.html
+        """
+        return self.service.cancel([self.service.address(job_id) for job_id in job_ids], reason, force=True)
+
+    def cancel_jobs(self, job_ids: Sequence[str], reason: str) -> list[CancelResult]:
+        """As :meth:`terminate_jobs`, but with ``pending_only`` jobs that have started are left alone.
+
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_CancelJob.html
+        """
+        return self.service.cancel([self.service.address(job_id) for job_id in job_ids], reason)
+
+    def describe_jobs(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        """State of jobs, by DescribeJobs (100 a call)."""
+        return self.service.describe([self.service.address(job_id) for job_id in job_ids])
+
+    def list_live_jobs(self, job_queue: str) -> list[JobStatus]:
+        """Jobs of a queue that have not ended."""
+        return list(self.service.living(job_queue))

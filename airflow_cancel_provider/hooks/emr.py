@@ -1,0 +1,39 @@
+"""Hook for the steps of Amazon EMR clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.jobs import CancelResult, JobStatus
+from airflow_cancel_provider.services.emr import EmrStepService
+
+
+class EmrStepsHook(AwsJobsHook[EmrStepService]):
+    """Steps of EMR clusters over an ``aws`` connection. Parameters: :class:`AwsJobsHook`.
+
+    :param cancellation_option: ``SEND_INTERRUPT`` (default) or ``TERMINATE_PROCESS``.
+    """
+
+    service_class = EmrStepService
+
+    def cancel_steps(
+        self, cluster_id: str, step_ids: Sequence[str], *, force: bool = False
+    ) -> list[CancelResult]:
+        """Request the end of steps (any number; 256 a call), and say what became of each request.
+
+        :param force: ``TERMINATE_PROCESS`` whatever the hook's ``cancellation_option``.
+        :raises InvalidInput: an id is malformed.
+
+        https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html
+        """
+        jobs = [self.service.address(step_id, cluster_id) for step_id in step_ids]
+        return self.service.cancel(jobs, "", force=force)
+
+    def describe_steps(self, cluster_id: str, step_ids: Sequence[str]) -> list[JobStatus]:
+        """State of steps, by ListSteps (10 ids a call; for more than 50, the live ones by 50 first)."""
+        return self.service.describe([self.service.address(step_id, cluster_id) for step_id in step_ids])
+
+    def list_live_steps(self, cluster_id: str) -> list[JobStatus]:
+        """Steps of a cluster that have not ended."""
+        return list(self.service.living(cluster_id))

@@ -1,0 +1,35 @@
+"""Hook for the job runs of EMR Serverless applications."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.jobs import CancelResult, JobStatus
+from airflow_cancel_provider.services.emr_serverless import EmrServerlessJobRunService
+
+
+class EmrServerlessJobRunsHook(AwsJobsHook[EmrServerlessJobRunService]):
+    """Job runs over an ``aws`` connection. Parameters: :class:`AwsJobsHook`.
+
+    :param shutdown_grace_period: seconds, 0 or 15 to 1,800; None leaves it to the service.
+    """
+
+    service_class = EmrServerlessJobRunService
+
+    def cancel_job_runs(self, application_id: str, job_run_ids: Sequence[str]) -> list[CancelResult]:
+        """Request the end of job runs (one call a run; the service's quota is one a second).
+
+        :raises InvalidInput: an id is malformed.
+
+        https://docs.aws.amazon.com/emr-serverless/latest/APIReference/API_CancelJobRun.html
+        """
+        return self.service.cancel([self.service.address(run, application_id) for run in job_run_ids], "")
+
+    def describe_job_runs(self, application_id: str, job_run_ids: Sequence[str]) -> list[JobStatus]:
+        """State of job runs: GetJobRun for a few, ListJobRuns by 50 for many."""
+        return self.service.describe([self.service.address(run, application_id) for run in job_run_ids])
+
+    def list_live_job_runs(self, application_id: str) -> list[JobStatus]:
+        """Job runs of an application that have not ended."""
+        return list(self.service.living(application_id))

@@ -1,0 +1,244 @@
+"""Hook for job executions of the MapReduce Service (MRS) of Huawei Cloud and the Open Telekom Cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.hooks import mrs_connection
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.mrs_connection import MrsConnection
+from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
+from airflow_cancel_provider.services.mrs.client import MrsClient
+from airflow_cancel_provider.services.mrs.projects import project_id
+from airflow_cancel_provider.services.mrs.service import MrsJobService
+from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME, submit
+from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.submissions import recorded
+
+
+class MrsHook(BaseHook):
+    """Job executions over a ``huaweicloud_mrs`` connection.
+
+    :param mrs_conn_id: Airflow connection.
+    :param region_name: region; None leaves it to the connection. If set here, addresses name it.
+    :param verify: TLS verification: True, False, or the path of a CA bundle; None leaves it to the
+        connection.
+    :param patience: how long calls are repeated.
+    :param api_version: ``v2`` or ``v1.1``; None leaves it to the connection.
+    """
+
+    conn_name_attr = "mrs_conn_id"
+    default_conn_name = "mrs_default"
+    conn_type = mrs_connection.CONN_TYPE
+    hook_name = mrs_connection.HOOK_NAME
+
+    def __init__(
+        self,
+        mrs_conn_id: str = default_conn_name,
+        region_name: str | None = None,
+        verify: bool | str | None = None,  # noqa: FBT001  as in every hook of the Amazon provider
+        *,
+        patience: Patience | None = None,
+        api_version: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.mrs_conn_id = mrs_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.patience = patience or Patience()
+        self.api_version = api_version
+
+    @classmethod
+    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
+        """A hook for that connection and region."""
+        return cls(conn_id or cls.default_conn_name, region, access.verify, **access.options)
+
+    @cached_property
+    def service(self) -> MrsJobService:
+        """MRS over this connection.
+
+        :raises InvalidInput: the connection is unknown, of another type, or lacks something.
+        :raises ServiceError: a project was to be looked up by its name, and the identity service did not say.
+        """
+        return MrsJobService(
+            self.client, conn_id=self.mrs_conn_id, region=self.region_name, patience=self.patience
+        )
+
+    @cached_property
+    def client(self) -> MrsClient:
+        """The calls of MRS, one by one. Raises as :attr:`service`."""
+        connection = self._connection()
+        auth = _auth(connection)
+        project = connection.project_id or project_id(
+            auth,
+            str(connection.project_name),
+            str(connection.iam_endpoint),
+            verify=connection.verify,
+            patience=self.patience,
+        )
+        if isinstance(auth, AkSkAuth):
+            auth.project_id = project
+        return MrsClient(
+            connection.endpoint,
+            project,
+            auth,
+            api_version=connection.api_version,
+            verify=connection.verify,
+        )
+
+    def get_conn(self) -> MrsClient:
+        """The client."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Count the clusters of the project: proves hosts, identity and project, and changes nothing."""
+        try:
+            clusters = self.service.lookup.call(Patience(seconds=0).started(), self.client.count_clusters)
+        except CancelProviderError as error:
+            return False, str(error)
+        return True, f"{self.client.endpoint} knows {clusters} clusters of project {self.client.project_id}."
+
+    def submit_job(
+        self,
+        cluster_id: str,
+        job_type: str,
+        job_name: str,
+        arguments: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
+    ) -> RemoteJob:
+        """Submit a job once, and give its address; where the answer is lost, the job is found by its name.
+
+        :param job_type: MapReduce, SparkSubmit, HiveScript, HiveSql, DistCp, SparkScript, SparkSql or Flink.
+        :param job_name: 1 to 64 letters, digits, underscores, hyphens; make it unique.
+        :param arguments: of the program; the first is its path.
+        :raises InvalidInput: a parameter is unusable.
+        :raises ServiceUnavailable: it was not submitted, or nobody knows; the words say which.
+        :raises ServiceError: MRS refused it.
+
+        OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
+        """
+        self._check_ids(cluster_id)
+        with recorded(lambda: self.service.line, cluster_id) as submission:
+            name = submission.name(job_name, LONGEST_JOB_NAME)
+            job = submit(self.service.lookup, cluster_id, job_type, name, arguments, properties)
+            submission.started(cluster_id, job)
+        return self.service.address(job, cluster_id)
+
+    def show_job(self, cluster_id: str, job_execution_id: str) -> JobStatus:
+        """State of a job; GONE where MRS does not know it (mrs_02_0086)."""
+        return self.service.describe([self.service.address(job_execution_id, cluster_id)])[0]
+
+    def list_jobs(
+        self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False
+    ) -> list[JobStatus]:
+        """Jobs of a cluster, newest first (mrs_02_0087; 100 a call).
+
+        :param job_name: only jobs of exactly this name.
+        :param live_only: only jobs that have not ended.
+        """
+        return list(self.service.listing(cluster_id, job_name, live_only=live_only))
+
+    def kill_job(self, cluster_id: str, job_execution_id: str) -> CancelResult:
+        """Request the end of a job, and say what became of the request (mrs_02_0088; V1.1: mrs_02_0052)."""
+        return self.cancel_job_executions(cluster_id, [job_execution_id])[0]
+
+    cancel_job_execution = kill_job
+
+    def cancel_job_executions(self, cluster_id: str, job_execution_ids: Sequence[str]) -> list[CancelResult]:
+        """As :meth:`kill_job`, for any number of jobs (one call each).
+
+        :raises InvalidInput: an id is malformed.
+        """
+        return self.service.cancel([self.service.address(job, cluster_id) for job in job_execution_ids], "")
+
+    def cancel_sql_execution(self, cluster_id: str, sql_id: str) -> None:
+        """Cancel a Presto query (Huawei Cloud, CancelSql; not on OTC). One that has ended is no error.
+
+        :raises ServiceError: MRS could not cancel it.
+        """
+        self._check_ids(cluster_id, sql_id)
+        self.service.cancel_sql(cluster_id, sql_id)
+
+    def _check_ids(self, *ids: str) -> None:
+        for value in ids:
+            self.service.address(value, value)
+
+    def _connection(self) -> MrsConnection:
+        try:
+            connection = self.get_connection(self.mrs_conn_id)
+        except AirflowNotFoundException:
+            raise InvalidInput(
+                f"Connection {self.mrs_conn_id!r} is not defined; define it with type {self.conn_type!r},"
+                " or set mrs_conn_id to one that is."
+            ) from None
+        if connection.conn_type != self.conn_type:
+            raise InvalidInput(
+                f"Connection {self.mrs_conn_id!r} has type {connection.conn_type!r};"
+                f" {type(self).__name__} needs type {self.conn_type!r}."
+            )
+        extra = mrs_connection.parse_extra(self.mrs_conn_id, connection.extra)
+        for secret in (connection.password, *(extra.get(name) for name in mrs_connection.SECRET_FIELDS)):
+            if isinstance(secret, str) and secret:
+                mask_secret(secret)
+        mask_secret(extra)
+        return mrs_connection.read(
+            self.mrs_conn_id,
+            connection.login,
+            connection.password,
+            extra,
+            region=self.region_name,
+            verify=self.verify,
+            api_version=self.api_version,
+        )
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Fields of the connection form in Airflow 3.0 and 3.1; later ones read the provider's info."""
+        from flask_appbuilder.fieldwidgets import (
+            BS3PasswordFieldWidget,
+            BS3TextFieldWidget,
+        )
+        from wtforms import PasswordField, StringField
+
+        return {
+            name: (
+                PasswordField(label, widget=BS3PasswordFieldWidget(), description=description)
+                if name in mrs_connection.SECRET_FIELDS
+                else StringField(label, widget=BS3TextFieldWidget(), description=description)
+            )
+            for name, (label, description) in mrs_connection.FIELDS.items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Standard fields of the connection form in Airflow 3.0 and 3.1."""
+        return {
+            "hidden_fields": list(mrs_connection.HIDDEN_FIELDS),
+            "relabeling": dict(mrs_connection.RELABELING),
+            "placeholders": dict(mrs_connection.PLACEHOLDERS),
+        }
+
+
+def _auth(connection: MrsConnection) -> AkSkAuth | TokenAuth:
+    if connection.auth_type == "aksk":
+        return AkSkAuth(
+            connection.login,
+            connection.password,
+            security_token=connection.security_token,
+            project_id=connection.project_id,
+        )
+    return TokenAuth(
+        str(connection.iam_endpoint),
+        connection.login,
+        connection.password,
+        connection.domain,
+        project_id=connection.project_id,
+        project_name=connection.project_name,
+        verify=connection.verify,
+    )

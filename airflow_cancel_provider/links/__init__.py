@@ -1,0 +1,1 @@
+"""Links to the services' consoles."""

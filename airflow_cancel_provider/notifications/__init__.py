@@ -1,0 +1,1 @@
+"""Callbacks that cancel remote jobs."""

@@ -1,0 +1,166 @@
+"""What every cancel operator does: find the jobs, request, escalate, confirm."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context, conf
+
+from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.services.base import LONGEST_REASON
+from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.tasks.targets import Targets, number
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+
+
+class CancelRemoteJobsOperator(Targets):
+    """Cancel jobs, and succeed only when each was seen to have ended.
+
+    A job that had ended already, or that the service does not know, is a success. One that the service
+    refuses to cancel fails the task, by name, after the others were seen to. Killing this task neither
+    stops nor undoes what was requested; a retry only waits for what is already being cancelled.
+
+    :param all_live: cancel every job that lives in the scope, instead of named ones.
+    :param name_prefix: with ``all_live``, only jobs whose name starts so.
+    :param reason: words that the service keeps with the job where it can, at most 1,024 characters;
+        by default, which Dag, run and task cancelled it.
+    :param wait_for_completion: wait until every job was seen to end; otherwise return the states seen
+        right after the request.
+    :param waiter_delay: seconds between two looks.
+    :param waiter_max_attempts: looks at most.
+    :param deferrable: wait in the triggerer.
+    :param fail_if_not_running: fail if a job had ended before.
+    :return: final state of each job by its address.
+    :raises CancelRefused: the service will not cancel some jobs.
+    :raises NotEnded: some were not seen to end in time.
+    :raises NotRunning: see ``fail_if_not_running``.
+    :raises InvalidInput: a parameter is unusable; nothing was sent.
+    """
+
+    common_fields = ("remote_jobs", "name_prefix", "reason", "waiter_delay", "waiter_max_attempts")
+    operator_extra_links = (RemoteJobLink(),)
+    ui_color = "#f7d9d0"
+    escalate_after: float | None = None
+
+    def __init__(
+        self,
+        *,
+        all_live: bool = False,
+        name_prefix: str | None = None,
+        reason: str | None = None,
+        wait_for_completion: bool = True,
+        waiter_delay: float = 10,
+        waiter_max_attempts: int = 360,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        fail_if_not_running: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.all_live = all_live
+        self.name_prefix = name_prefix
+        self.reason = reason
+        self.wait_for_completion = wait_for_completion
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self.deferrable = deferrable
+        self.fail_if_not_running = fail_if_not_running
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Cancel, and wait or defer."""
+        self.waiter_delay = number("waiter_delay", self.waiter_delay)
+        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        reach = self.access().reach()
+        self.jobs = self._find(reach)
+        if not self.jobs:
+            self.log.info("No job lives there; nothing to cancel.")
+            return {}
+        return self._cancel(reach, self._reason(context))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
+        """Take over from the trigger."""
+        cancellation = Cancellation.from_json(event["watch"])
+        self.jobs = cancellation.jobs
+        if event["error"]:
+            raise_from_json(event["error"])
+        return self._finish(cancellation)
+
+    @property
+    def leave_running(self) -> bool:
+        """Whether jobs that are seen running are let go."""
+        return False
+
+    def live_scope(self) -> str:
+        """What ``all_live`` is all of.
+
+        :raises InvalidInput: it was not given.
+        """
+        scope = self.scope()
+        if scope is None:
+            raise InvalidInput(f"all_live is not available for {self.service_name}.")
+        return scope
+
+    def _find(self, reach: Reach) -> list[RemoteJob]:
+        if not self.all_live:
+            if self.name_prefix is not None:
+                raise InvalidInput(
+                    "name_prefix is for all_live=True; named jobs are cancelled whatever their name."
+                )
+            return self.named_jobs(reach)
+        if self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
+            raise InvalidInput(f"Give either all_live or {self.ids_param} or remote_jobs, not two of them.")
+        return self._live_jobs(reach)
+
+    def _live_jobs(self, reach: Reach) -> list[RemoteJob]:
+        service = reach.service(self.service_name, *self.connection())
+        return [status.job for status in service.living(self.live_scope(), self.name_prefix or "")]
+
+    def _cancel(self, reach: Reach, reason: str) -> dict[str, str]:
+        cancellation = Cancellation(
+            self.jobs, reason, escalate_after=self.escalate_after, leave_running=self.leave_running
+        )
+        report(cancellation.request(reach), self.log)
+        look(cancellation, reach, self.log)
+        if self.wait_for_completion and cancellation.open:
+            self._wait(cancellation, reach)
+        return self._finish(cancellation)
+
+    def _wait(self, cancellation: Cancellation, reach: Reach) -> None:
+        if self.deferrable:
+            self.defer(
+                trigger=RemoteJobsTrigger(
+                    watch=cancellation.as_json(),
+                    access=self.access().as_json(),
+                    waiter_delay=self.waiter_delay,
+                    waiter_max_attempts=self.waiter_max_attempts,
+                    started_at=time.time(),
+                ),
+                method_name=self.execute_complete.__name__,
+                timeout=self.execution_timeout,
+            )
+        wait(
+            cancellation,
+            reach,
+            self.log,
+            delay=self.waiter_delay,
+            max_attempts=self.waiter_max_attempts,
+        )
+
+    def _finish(self, cancellation: Cancellation) -> dict[str, str]:
+        states = cancellation.verdict(
+            fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion
+        )
+        self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
+        return states
+
+    def _reason(self, context: Context) -> str:
+        ti: Any = context["ti"]
+        mapped = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
+        by = f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id}{mapped}"
+        reason = self.reason or by
+        if len(reason) > LONGEST_REASON:
+            self.log.warning("reason has %d characters; the first %d are sent.", len(reason), LONGEST_REASON)
+        return reason[:LONGEST_REASON]

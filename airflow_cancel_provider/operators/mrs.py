@@ -1,0 +1,178 @@
+"""Operators for the job executions of Huawei Cloud and OTC MRS clusters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context, conf
+
+from airflow_cancel_provider.cancelling import Watch, look, wait
+from airflow_cancel_provider.jobs import XCOM_KEY, JobState, RemoteJob
+from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
+from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.tasks.connections import MrsConnection
+from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
+from airflow_cancel_provider.tasks.kinds import MrsJobTargets
+from airflow_cancel_provider.tasks.targets import number
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+
+
+class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):
+    """Cancel job executions of an MRS cluster, and see them end.
+
+    Parameters also as :class:`MrsJobTargets`, :class:`CancelRemoteJobsOperator` and
+    :class:`MrsConnection`. MRS has no place for ``reason``, and can't stop Spark SQL jobs: those are
+    refused, by name. OTC MRS API reference, "Terminating a Job" (mrs_02_0088); with the connection's
+    ``api_version`` v1.1, "Canceling a Job Execution Object" (mrs_02_0052).
+    """
+
+    template_fields = (
+        *MrsJobTargets.target_fields,
+        *CancelRemoteJobsOperator.common_fields,
+        *MrsConnection.connection_fields,
+    )
+
+
+class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
+    """Start a job in an MRS cluster and wait for its success; cancel it if the task does not succeed.
+
+    The job's address is in XCom under ``remote_jobs`` before any waiting. OTC MRS API reference, "Adding
+    and Executing a Job" (mrs_02_0085).
+
+    :param cluster_id: id of the cluster.
+    :param job_type: ``MapReduce``, ``SparkSubmit``, ``HiveScript``, ``HiveSql``, ``DistCp``,
+        ``SparkScript``, ``SparkSql`` or ``Flink``.
+    :param job_name: 1 to 64 of letters, digits, ``-`` and ``_``.
+    :param arguments: the program's arguments, in order.
+    :param properties: the program's settings.
+    :param wait_for_completion: wait for the job; otherwise it lives on when the task has ended.
+    :param waiter_delay: seconds between two looks.
+    :param waiter_max_attempts: looks at most; a job that takes longer is cancelled.
+    :param deferrable: wait in the triggerer.
+    :return: the job's address.
+    :raises UnexpectedEnd: the job failed or was cancelled.
+    :raises NotEnded: the job took too long.
+    :raises Killed: the task was killed; the job's end was requested.
+    :raises ServiceError: MRS did not take the job, or refuses to be asked about it.
+    """
+
+    template_fields = (
+        "cluster_id",
+        "job_type",
+        "job_name",
+        "arguments",
+        "properties",
+        "waiter_delay",
+        "waiter_max_attempts",
+        *MrsConnection.connection_fields,
+    )
+    operator_extra_links = (RemoteJobLink(),)
+    ui_color = "#e3f1dc"
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str,
+        job_type: str,
+        job_name: str,
+        arguments: Sequence[str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        wait_for_completion: bool = True,
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 1440,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cluster_id = cluster_id
+        self.job_type = job_type
+        self.job_name = job_name
+        self.arguments = arguments
+        self.properties = properties
+        self.wait_for_completion = wait_for_completion
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self.deferrable = deferrable
+        self.jobs: list[RemoteJob] = []
+
+    def execute(self, context: Context) -> str:
+        """Submit, and wait or defer."""
+        self.waiter_delay = number("waiter_delay", self.waiter_delay)
+        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        job, reach = self._submit(context)
+        if not self.wait_for_completion:
+            self.disarm()
+            return str(job)
+        watch = Watch([job], [JobState.SUCCEEDED])
+        try:
+            look(watch, reach, self.log)
+            if not watch.is_decided:
+                self._wait(watch, reach)
+            return self._finish(watch)
+        except Exception:
+            if watch.open:
+                self.cancel_armed()
+            raise
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Take over from the trigger."""
+        watch = Watch.from_json(event["watch"])
+        if event["error"]:
+            raise_from_json(event["error"])
+        return self._finish(watch)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take over from the trigger; whatever else happened to it, the job must not outlive the task."""
+        ti: Any = context["ti"]
+        jobs = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_KEY, map_indexes=ti.map_index)
+        self.jobs = [RemoteJob(uri) for uri in jobs]
+        self.arm(context, self.access().reach(), self.jobs, "")
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception:
+            self.cancel_armed()
+            raise
+
+    def _submit(self, context: Context) -> tuple[RemoteJob, Reach]:
+        from airflow_cancel_provider.hooks.mrs import MrsHook
+
+        hook = MrsHook(self.mrs_conn_id, self.region_name, self.verify)
+        job = hook.submit_job(
+            self.cluster_id,
+            self.job_type,
+            self.job_name,
+            arguments=self.arguments or (),
+            properties=self.properties or {},
+        )
+        reach = Reach(lambda *_: hook.service)
+        reach.service_of(job)
+        self.jobs = [job]
+        self.arm(context, reach, self.jobs, "")
+        ti: Any = context["ti"]
+        ti.xcom_push(key=XCOM_KEY, value=[str(job)])
+        self.log.info("Started %s", job)
+        return job, reach
+
+    def _wait(self, watch: Watch, reach: Reach) -> None:
+        if self.deferrable:
+            self.defer(
+                trigger=RemoteJobsTrigger(
+                    watch=watch.as_json(),
+                    access=self.access().as_json(),
+                    waiter_delay=self.waiter_delay,
+                    waiter_max_attempts=self.waiter_max_attempts,
+                    started_at=time.time(),
+                    cancel_reason="",
+                ),
+                method_name=self.execute_complete.__name__,
+                timeout=self.execution_timeout,
+            )
+        wait(watch, reach, self.log, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts)
+
+    def _finish(self, watch: Watch) -> str:
+        watch.verdict()
+        self.disarm()
+        return str(watch.jobs[0])

@@ -1,0 +1,106 @@
+"""Who started a job: one try of one task instance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
+
+from airflow_cancel_provider.exceptions import InvalidInput
+
+XCOM_KEY = "remote_jobs_owner"
+"""XCom key under which a try leaves its task-instance id before it defers."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owner:
+    """One try of one task instance.
+
+    ``ti_id`` is new for every try, so a retry or a cleared task is another owner.
+    ``map_index`` is -1 for a task that is not mapped; ``deployment`` tells two Airflows apart.
+    """
+
+    deployment: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    ti_id: UUID
+
+    def __str__(self) -> str:
+        """One line of ``key=value`` pairs, percent-encoded; :meth:`parse` reads it back."""
+        return urlencode(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> Owner:
+        """Read what ``str(owner)`` wrote.
+
+        :raises InvalidInput: the text is not an owner.
+        """
+        try:
+            values = dict(parse_qsl(text, keep_blank_values=True, errors="strict"))
+            return cls(
+                deployment=values["deployment"],
+                dag_id=values["dag_id"],
+                run_id=values["run_id"],
+                task_id=values["task_id"],
+                map_index=int(values["map_index"]),
+                try_number=int(values["try_number"]),
+                ti_id=UUID(values["ti_id"]),
+            )
+        except (KeyError, ValueError) as wrong:
+            raise InvalidInput(f"{text!r} does not name the owner of a job: {wrong}.") from None
+
+    @classmethod
+    def from_context(cls, context: Mapping[str, Any], deployment: str) -> Owner:
+        """The task instance that a task's context belongs to."""
+        ti = context["ti"]
+        return cls(
+            deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number, UUID(str(ti.id))
+        )
+
+    @property
+    def label(self) -> Label:
+        """What is written on its jobs."""
+        return Label(self.deployment, self.ti_id)
+
+    @property
+    def reason(self) -> str:
+        """Words for a service's ``reason`` field: who cancelled."""
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        task = f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+        return f"Cancelled by Airflow: {task} try {self.try_number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The owner in 44 characters that every service's job names take.
+
+    ``af-<deployment>-<task-instance uuid>``;
+    ``deployment`` is 8 lower-case letters or digits.
+    """
+
+    deployment: str
+    ti_id: UUID
+
+    def __str__(self) -> str:
+        return f"af-{self.deployment}-{self.ti_id.hex}"
+
+    @classmethod
+    def find(cls, text: str | None) -> Label | None:
+        """The label in a job's name or parameters, if there is one."""
+        found = _LABEL.search(text or "")
+        return cls(found[1], UUID(found[2])) if found else None
+
+
+_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(?![0-9a-f])", re.ASCII)
+
+
+def deployment_of(text: str) -> str:
+    """Eight characters that stand for a deployment's name or address in its labels."""
+    return sha256(text.encode()).hexdigest()[:8]

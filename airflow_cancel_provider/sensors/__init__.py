@@ -1,0 +1,1 @@
+"""Sensors that wait until remote jobs have ended."""

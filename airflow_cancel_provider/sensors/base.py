@@ -1,0 +1,142 @@
+"""What every terminal-state sensor does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    Context,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_cancel_provider.cancelling import ENDS, Watch, look
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
+from airflow_cancel_provider.tasks.targets import Targets
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+
+
+class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
+    """Wait until every job has ended, with as few calls as the service allows.
+
+    By default any end is a success: the sensor says *that* the jobs ended, and returns how.
+
+    :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
+        ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
+    :param deferrable: wait in the triggerer, looking every ``poke_interval`` seconds.
+    :param cancel_on_kill: cancel the jobs when the sensor is killed or times out. Without it a killed
+        sensor leaves them alone. In ``reschedule`` mode nobody is there to cancel between two pokes.
+    :return: state of each job by its address.
+    :raises UnexpectedEnd: a job ended in a state that is not a target.
+    :raises InvalidInput: a parameter is unusable; nothing was sent.
+    """
+
+    common_fields = ("remote_jobs", "target_states")
+    operator_extra_links = (RemoteJobLink(),)
+    ui_color = "#d9e7f7"
+
+    def __init__(
+        self,
+        *,
+        target_states: Collection[str] = tuple(map(str, ENDS)),
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        cancel_on_kill: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target_states = target_states
+        self.deferrable = deferrable
+        self.cancel_on_kill = cancel_on_kill
+        self._reach: Reach | None = None
+        self._watch: Watch | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Poke, or defer."""
+        reach, watch = self._begin(context)
+        if not self.deferrable:
+            try:
+                return super().execute(context)
+            except (AirflowSensorTimeout, AirflowSkipException) as end:
+                self._cancel_on_timeout(end)
+                raise
+        look(watch, reach, self.log)
+        if not watch.is_decided:
+            self.defer(
+                trigger=RemoteJobsTrigger(
+                    watch=watch.as_json(),
+                    access=self.access().as_json(),
+                    waiter_delay=self.poke_interval,
+                    waiter_max_attempts=None,
+                    started_at=time.time(),
+                    cancel_reason=self._reason(context) if self.cancel_on_kill else None,
+                ),
+                method_name=self.execute_complete.__name__,
+                timeout=timedelta(seconds=self.timeout),
+            )
+        return watch.verdict()
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        reach, watch = self._begin(context)
+        look(watch, reach, self.log)
+        if not watch.is_decided:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=watch.verdict())
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
+        """Take over from the trigger."""
+        watch = Watch.from_json(event["watch"])
+        self.jobs = watch.jobs
+        if event["error"]:
+            raise_from_json(event["error"])
+        return watch.verdict()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take over from the trigger, or fail because it timed out."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, AirflowSkipException) as end:
+            if self.cancel_on_kill:
+                self._begin(context)
+                self._cancel_on_timeout(end)
+            raise
+
+    def _begin(self, context: Context) -> tuple[Reach, Watch]:
+        if self._reach is None or self._watch is None:
+            reach = self.access().reach()
+            self.jobs = self.named_jobs(reach)
+            self._reach, self._watch = reach, Watch(self.jobs, self._targets())
+            if self.cancel_on_kill:
+                self.arm(context, reach, self.jobs, self._reason(context))
+        return self._reach, self._watch
+
+    def _targets(self) -> list[JobState]:
+        states = [self.target_states] if isinstance(self.target_states, str) else list(self.target_states)
+        try:
+            targets = [JobState(state) for state in states]
+        except ValueError:
+            targets = []
+        if not targets:
+            raise InvalidInput(f"target_states is {self.target_states!r}; states are {', '.join(JobState)}.")
+        return targets
+
+    def _cancel_on_timeout(self, end: BaseException) -> None:
+        """A skip is a timeout too with ``soft_fail``, unless it stands for another error."""
+        timeouts = (AirflowSensorTimeout, AirflowTaskTimeout)
+        if isinstance(end, timeouts) or isinstance(end.__cause__, (*timeouts, type(None))):
+            self.cancel_armed()
+
+    def _reason(self, context: Context) -> str:
+        ti: Any = context["ti"]
+        return f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id} waited for this job"

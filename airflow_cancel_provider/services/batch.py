@@ -1,0 +1,263 @@
+"""Jobs of AWS Batch.
+
+https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJobs.html, API_CancelJobs.html,
+API_DescribeJobs.html and API_ListJobs.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws import DENIED, AwsJobService, in_turn, is_transient_code
+from airflow_cancel_provider.services.base import as_asked, chunks, in_order, named, outcome_of
+from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+
+STATES = {
+    "SUBMITTED": JobState.PENDING,
+    "PENDING": JobState.PENDING,
+    "RUNNABLE": JobState.PENDING,
+    "STARTING": JobState.RUNNING,
+    "RUNNING": JobState.RUNNING,
+    "SUCCEEDED": JobState.SUCCEEDED,
+    "FAILED": JobState.FAILED,
+}
+# In the order in which a job goes through them, so that one that moves on meanwhile is not missed.
+LIVE = [state for state, common in STATES.items() if not common.is_terminal]
+_STARTED = ("STARTING", "RUNNING")
+
+JOBS_PER_LOOKUP = 100
+JOBS_PER_CANCEL = 50
+DEFAULT_REASON = "Cancelled on request."
+
+_QUEUE = re.compile(r"(?:arn:[^\s/]+:batch:[^\s/]+:job-queue/)?[A-Za-z0-9_-]{1,128}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+
+# How an endpoint says that it does not have an operation: plainly, or as a gateway that has no such path.
+_NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuthenticationTokenException"}
+_Answers = dict[RemoteJob, dict[str, Any]]
+_Said = dict[str, str]
+_UNSAID: _Said = {"message": "Batch did not say what became of the request for this job."}
+
+
+class BatchJobService(AwsJobService):
+    """Jobs, array jobs and their children, multi-node jobs; a job id stands alone.
+
+    The parent of an array takes its children along. A job that depends on others shows CANCELLING until
+    these have ended.
+
+    :param pending_only: leave alone what has started; a forced cancel still takes everything.
+    """
+
+    name = "batch"
+    iam_prefix = "batch"
+    iam_actions: ClassVar[dict[str, str]] = {"TerminateJobs": "TerminateJob", "CancelJobs": "CancelJob"}
+    scope_word = None
+    scope_pattern = None
+    id_word = "job id"
+    look_quota = (50, 50.0)
+    id_pattern = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:[:#]\d{1,5})?", re.ASCII)
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        conn_id: str | None = None,
+        patience: Patience | None = None,
+        pending_only: bool = False,
+    ) -> None:
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self.pending_only = pending_only
+        self._single_only: set[str] = set()
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """One DescribeJobs for each 100 jobs."""
+        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
+        for some in chunks(jobs, JOBS_PER_LOOKUP):
+            seen |= self._look(series, some)
+        return in_order(jobs, {job: _status(job, answer) for job, answer in seen.items()})
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One DescribeJobs for each 100 jobs, one TerminateJobs for each 50 that are to end.
+
+        Where the client or the endpoint has no TerminateJobs: one TerminateJob for each. With
+        ``pending_only``, and without ``force``, it is CancelJobs and CancelJob.
+
+        :param reason: shown as the jobs' statusReason; at most 1,024 characters.
+        """
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        gently = self.pending_only and not force
+        seen, unknown = self._look_before(series, jobs)
+        settled = [result for job, answer in seen.items() if (result := _settle(job, answer, gently=gently))]
+        done = {result.job for result in settled}
+        operation = "CancelJob" if gently else "TerminateJob"
+        # What Batch does not know may have been submitted a moment ago, so it is sent, too.
+        to_send = [job for job in jobs if job not in done]
+        sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
+        sent = [_gone(result) if result.job in unknown else result for result in sent]
+        return as_asked(jobs, settled + sent)
+
+    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        """Jobs of a queue, by name or ARN, that have not ended; of an array its parent only."""
+        if not _QUEUE.fullmatch(scope):
+            raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
+        if name_prefix:
+            yield from self._living_named(scope, name_prefix)
+            return
+        series, known = self.patience.started(), set[RemoteJob]()
+        for state in LIVE:
+            for status in self._listed(series, scope, jobStatus=state):
+                if status.job not in known:
+                    known.add(status.job)
+                    yield status
+
+    def labelled(self, scope: str, label: Label) -> list[RemoteJob]:
+        """Jobs of a queue that have not ended and carry this label: a parameter, which no listing shows."""
+        series, found = self.patience.started(), list[RemoteJob]()
+        for some in chunks([status.job for status in self.living(scope)], JOBS_PER_LOOKUP):
+            for job, answer in self._look(series, some).items():
+                if Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER)) == label:
+                    found.append(job)
+        return found
+
+    def _living_named(self, queue: str, prefix: str) -> Iterator[JobStatus]:
+        if not _NAME.fullmatch(prefix):
+            raise InvalidInput(f"{prefix!r} cannot begin the name of a Batch job.")
+        filters = [{"name": "JOB_NAME", "values": [f"{prefix}*"]}]
+        found = self._listed(self.patience.started(), queue, filters=filters)
+        # The filter knows neither upper from lower case nor the living from the dead.
+        return (status for status in named(found, prefix) if not status.state.is_terminal)
+
+    def _listed(self, series: Persistence, queue: str, **wanted: Any) -> Iterator[JobStatus]:
+        if not _QUEUE.fullmatch(queue):
+            raise InvalidInput(f"{queue!r} is neither the name nor the ARN of a Batch job queue.")
+        token = ("nextToken", "nextToken")
+        for page in self._pages(series, "ListJobs", queue, token=token, jobQueue=queue, **wanted):
+            yield from (_status(self.address(job["jobId"]), job) for job in page["jobSummaryList"])
+
+    def _look(self, series: Persistence, jobs: Sequence[RemoteJob]) -> _Answers:
+        """Batch's own answers; what it does not know is left out."""
+        ids = list(dict.fromkeys(job.id for job in jobs))
+        answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
+        by_id = {answer["jobId"]: answer for answer in answers}
+        return {job: by_id[job.id] for job in jobs if job.id in by_id}
+
+    def _look_before(self, series: Persistence, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
+        """What Batch says of the jobs, and the jobs it says that it does not know."""
+        seen, looked_for = _Answers(), set[RemoteJob]()
+        try:
+            for some in chunks(jobs, JOBS_PER_LOOKUP):
+                seen |= self._look(series, some)
+                looked_for.update(some)
+        except ServiceError:
+            # Cancelling without having looked does no harm; not cancelling does.
+            pass
+        return seen, looked_for - set(seen)
+
+    def _send(
+        self, series: Persistence, operation: str, jobs: Sequence[RemoteJob], reason: str
+    ) -> list[CancelResult]:
+        def ask(some: Sequence[RemoteJob]) -> list[CancelResult]:
+            if self._has_bulk(operation):
+                return self._send_bulk(series, operation, some, reason)
+            self._call(series, operation, str(some[0]), jobId=some[0].id, reason=reason)
+            return [CancelResult(some[0], CancelOutcome.REQUESTED)]
+
+        return in_turn(self._portions(operation, jobs), ask)
+
+    def _portions(self, operation: str, jobs: Sequence[RemoteJob]) -> Iterator[Sequence[RemoteJob]]:
+        while jobs:
+            size = JOBS_PER_CANCEL if self._has_bulk(operation) else 1
+            yield jobs[:size]
+            jobs = jobs[size:]
+
+    def _has_bulk(self, operation: str) -> bool:
+        # botocore has CancelJobs and TerminateJobs from 1.43.93 on.
+        return operation not in self._single_only and hasattr(self.client, xform_name(f"{operation}s"))
+
+    def _send_bulk(
+        self, series: Persistence, operation: str, jobs: Sequence[RemoteJob], reason: str
+    ) -> list[CancelResult]:
+        """One call, repeated for those of the jobs that Batch was too busy for."""
+        bulk = f"{operation}s"
+        said = dict.fromkeys((job.id for job in jobs), _UNSAID)
+        try:
+            self._repeat(series, bulk, _all(jobs), lambda: self._ask(bulk, said, reason))
+        except ServiceError as error:
+            if error.code in _NO_BULK:
+                self._single_only.add(operation)
+                return self._send(series, operation, jobs, reason)
+            if all(word is _UNSAID for word in said.values()):
+                raise
+        return [_result(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
+
+    def _ask(self, bulk: str, said: dict[str, _Said], reason: str) -> None:
+        """Ask for what is open, note what Batch says, and raise while it is too busy for some."""
+        ids = [job for job, word in said.items() if word is _UNSAID or is_transient_code(word.get("code"))]
+        answer = getattr(self.client, xform_name(bulk))(jobs=ids, reason=reason)
+        errors = answer.get("errors", [])
+        said |= {job: {} for job in answer.get("successful", [])} | {error["job"]: error for error in errors}
+        for error in errors:
+            if is_transient_code(error["code"]):
+                raise ClientError({"Error": {"Code": error["code"], "Message": error["message"]}}, bulk)
+
+
+def _all(jobs: Sequence[RemoteJob]) -> str:
+    return str(jobs[0]) if len(jobs) == 1 else f"{len(jobs)} jobs from {jobs[0]} on"
+
+
+def _status(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
+    # A state that Batch adds some day is a live one until it is known to be an end.
+    state = STATES.get(answer["status"], JobState.RUNNING)
+    if answer.get("isCancelled") or answer.get("isTerminated"):
+        stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}
+        state = stopped.get(state, JobState.CANCELLING)
+    return JobStatus(job, state, answer["status"], answer.get("statusReason") or None, answer.get("jobName"))
+
+
+def _settle(job: RemoteJob, answer: dict[str, Any], *, gently: bool) -> CancelResult | None:
+    """Why there is nothing to send for a job, or None where there is."""
+    status = _status(job, answer)
+    if gently and status.state is JobState.RUNNING:
+        return CancelResult(job, CancelOutcome.LEFT_RUNNING, str(status))
+    if not gently and _was_only_cancelled(answer):
+        return None
+    outcome = outcome_of(status)
+    return CancelResult(job, outcome, status.reason) if outcome else None
+
+
+def _was_only_cancelled(answer: dict[str, Any]) -> bool:
+    """Whether a CancelJob leaves something running: it does nothing to what has started.
+
+    A started job, or an array, which is PENDING for as long as its children run.
+    """
+    may_run = answer["status"] in _STARTED or "size" in answer.get("arrayProperties", {})
+    cancelled = bool(answer.get("isCancelled")) and not answer.get("isTerminated")
+    return may_run and cancelled and answer["status"] in LIVE
+
+
+def _result(job: RemoteJob, said: _Said, action: str) -> CancelResult:
+    """What a bulk answer says of one job."""
+    if not said:
+        return CancelResult(job, CancelOutcome.REQUESTED)
+    code, words = said.get("code"), said["message"]
+    if said is _UNSAID or is_transient_code(code):
+        return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
+    if code in DENIED:
+        words += f" Allow {action} to this identity."
+    return CancelResult(job, CancelOutcome.REFUSED, words, code)
+
+
+def _gone(result: CancelResult) -> CancelResult:
+    """Batch takes requests for jobs that it does not know: its answer says nothing of them."""
+    if result.outcome is CancelOutcome.UNANSWERED:
+        return result
+    return CancelResult(result.job, CancelOutcome.GONE, result.detail, result.code)

@@ -1,0 +1,238 @@
+"""Steps of Amazon EMR clusters.
+
+https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html and API_ListSteps.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.base import as_asked, chunks, in_order, named, outcome_of
+from airflow_cancel_provider.services.patience import Patience, Persistence
+
+CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
+CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
+
+STATES = {
+    "PENDING": JobState.PENDING,
+    "RUNNING": JobState.RUNNING,
+    "CANCEL_PENDING": JobState.CANCELLING,
+    "COMPLETED": JobState.SUCCEEDED,
+    "FAILED": JobState.FAILED,
+    "CANCELLED": JobState.CANCELLED,
+    # The cluster ended under the step. botocore's waiter does not know this state and would wait on.
+    "INTERRUPTED": JobState.CANCELLED,
+}
+LIVE = [state for state, common in STATES.items() if not common.is_terminal]
+
+STEPS_PER_CANCEL = 256
+STEPS_PER_LOOKUP = 10
+STEPS_PER_PAGE = 50
+WORTH_LISTING = 50
+"""From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
+
+_ENDED = re.compile(r"already (COMPLETED|CANCELLED|FAILED|INTERRUPTED)", re.I)
+_ENDING = re.compile(r"already CANCEL_PENDING", re.I)
+_NO_CLUSTER = re.compile(r"cluster id .* is not valid", re.I)
+_NO_STEP = re.compile(r"step id .* is not valid", re.I)
+_INVALID = frozenset({"InvalidRequestException", "ValidationException"})
+_OVER = frozenset({CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE})
+_RELEASES = "EMR cancels RUNNING steps from release 5.28.0 on, PENDING ones from 4.8.0 on except 5.0.0"
+
+
+class EmrStepService(AwsJobService):
+    """Steps, by cluster.
+
+    :param cancellation_option: what the first request sends to the step's process; a forced one always
+        sends ``TERMINATE_PROCESS``.
+    :raises InvalidInput: ``cancellation_option`` is neither.
+    """
+
+    name = "emr"
+    iam_prefix = "elasticmapreduce"
+    scope_word = "cluster_id"
+    scope_pattern = re.compile(r"j-[0-9A-Z]+", re.ASCII)
+    id_word = "step id"
+    id_pattern = re.compile(r"s-[0-9A-Z]+", re.ASCII)
+    look_quota = (10, 0.5)
+    first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        conn_id: str | None = None,
+        patience: Patience | None = None,
+        cancellation_option: CancellationOption = first_option,
+    ) -> None:
+        if cancellation_option not in CANCELLATION_OPTIONS:
+            options = ", ".join(CANCELLATION_OPTIONS)
+            raise InvalidInput(f"cancellation_option {cancellation_option!r} is not one of {options}.")
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self.cancellation_option = cancellation_option
+
+    @property
+    def can_escalate(self) -> bool:
+        """Whether the first request only interrupts."""
+        return self.cancellation_option == "SEND_INTERRUPT"
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """One ListSteps for each 10 steps of a cluster; for many, its live ones by 50 first."""
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        found: dict[RemoteJob, JobStatus] = {}
+        for cluster, steps in by_scope(jobs).items():
+            found |= self._find(series, str(cluster), steps)
+        return in_order(jobs, found)
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``."""
+        option = "TERMINATE_PROCESS" if force else self.cancellation_option
+        series = self.patience.started()
+        jobs = list(dict.fromkeys(jobs))
+        requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
+        return as_asked(jobs, in_turn(requests, lambda steps: self._cancel_some(series, steps, option)))
+
+    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        """PENDING, RUNNING and CANCEL_PENDING steps of a cluster."""
+        self._check(self.scope_word, self.scope_pattern, scope)
+        for page in self._listed(self.patience.started(), scope, StepStates=LIVE):
+            yield from named(page, name_prefix)
+
+    def _cancel_some(
+        self, series: Persistence, steps: Sequence[RemoteJob], option: str
+    ) -> list[CancelResult]:
+        cluster, ids = str(steps[0].scope), [step.id for step in steps]
+        try:
+            answer = self._call(
+                series, "CancelSteps", cluster, ClusterId=cluster, StepIds=ids, StepCancellationOption=option
+            )
+        except ServiceError as error:
+            if error.code not in _INVALID:
+                raise
+            return self._cancel_valid(series, steps, option, str(error))
+        infos = {info["StepId"]: info for info in answer.get("CancelStepsInfoList", [])}
+        results = {step: _result(step, infos.get(step.id, {})) for step in steps}
+        unclear = {step: result.detail or "" for step, result in results.items() if _is_unclear(result)}
+        results |= {result.job: result for result in self._explain(series, cluster, unclear)}
+        return list(results.values())
+
+    def _cancel_valid(
+        self, series: Persistence, steps: Sequence[RemoteJob], option: str, words: str
+    ) -> list[CancelResult]:
+        """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
+        results = self._explain(series, str(steps[0].scope), dict.fromkeys(steps, words))
+        over = [result for result in results if result.outcome in _OVER]
+        alive = [result.job for result in results if result.outcome not in _OVER]
+        if not over or not alive:
+            return results
+        return over + self._cancel_some(series, alive, option)
+
+    def _explain(self, series: Persistence, cluster: str, said: dict[RemoteJob, str]) -> list[CancelResult]:
+        """What a refusal really means: look at the steps, and at the cluster's release where they live."""
+        if not said:
+            return []
+        try:
+            found = self._find(series, cluster, list(said))
+            statuses = in_order(said, found)
+        except ServiceError:
+            # Looking is not allowed or not possible: the refusal's own words have to do.
+            return [CancelResult(step, CancelOutcome.REFUSED, words) for step, words in said.items()]
+        alive = any(outcome_of(status) is None for status in statuses)
+        release = self._release(series, cluster) if alive else ""
+        return [
+            CancelResult(
+                status.job,
+                outcome_of(status) or CancelOutcome.REFUSED,
+                status.reason if outcome_of(status) else f"{said[status.job]} {release}".strip(),
+            )
+            for status in statuses
+        ]
+
+    def _release(self, series: Persistence, cluster: str) -> str:
+        try:
+            answer = self._call(series, "DescribeCluster", cluster, ClusterId=cluster)
+        except ServiceError:
+            return f"({_RELEASES}.)"
+        return f"({cluster} runs {answer['Cluster'].get('ReleaseLabel', 'no release')}; {_RELEASES}.)"
+
+    def _find(
+        self, series: Persistence, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        found: dict[RemoteJob, JobStatus] = {}
+        try:
+            if len(steps) > WORTH_LISTING:
+                found = pick(steps, self._listed(series, cluster, StepStates=LIVE))
+                missing = [step for step in steps if step not in found]
+                # Newest first: the rest has mostly just ended, and is near the top.
+                recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
+                found |= pick(missing, recent) if missing else {}
+            missing = [step for step in steps if step not in found]
+            for some in chunks(missing, STEPS_PER_LOOKUP):
+                found |= self._look_up(series, cluster, some)
+        except ServiceError as error:
+            if not _NO_CLUSTER.search(str(error)):
+                raise
+        return found
+
+    def _look_up(
+        self, series: Persistence, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        """ListSteps by id. EMR refuses the whole call for one unknown id: halve until it is found."""
+        try:
+            return pick(steps, self._listed(series, cluster, StepIds=[step.id for step in steps]))
+        except ServiceError as error:
+            if not _NO_STEP.search(str(error)):
+                raise
+        if len(steps) == 1:
+            return {}
+        middle = len(steps) // 2
+        return self._look_up(series, cluster, steps[:middle]) | self._look_up(series, cluster, steps[middle:])
+
+    def _listed(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobStatus]]:
+        pages = self._pages(
+            series, "ListSteps", cluster, token=("Marker", "Marker"), ClusterId=cluster, **filters
+        )
+        return ([self._status(cluster, step) for step in page["Steps"]] for page in pages)
+
+    def _status(self, cluster: str, step: dict[str, Any]) -> JobStatus:
+        status = step["Status"]
+        reason = status.get("StateChangeReason", {}).get("Message") or status.get("FailureDetails", {}).get(
+            "Message"
+        )
+        return JobStatus(
+            self.address(step["Id"], cluster),
+            # A state that EMR adds some day is a live one until it is known to be an end.
+            STATES.get(status["State"], JobState.RUNNING),
+            service_state=status["State"],
+            reason=reason or None,
+            name=step.get("Name"),
+        )
+
+
+def _result(step: RemoteJob, info: dict[str, str]) -> CancelResult:
+    reason = info.get("Reason") or ""
+    if info.get("Status") == "SUBMITTED":
+        return CancelResult(step, CancelOutcome.REQUESTED)
+    if _ENDED.search(reason):
+        return CancelResult(step, CancelOutcome.ALREADY_ENDED, reason)
+    if _ENDING.search(reason):
+        return CancelResult(step, CancelOutcome.ALREADY_CANCELLING, reason)
+    return CancelResult(step, CancelOutcome.REFUSED, reason or "EMR did not say why.")
+
+
+def _is_unclear(result: CancelResult) -> bool:
+    """A refusal that may only mean "ended" or "ending"; "already RUNNING" is looked at for its release."""
+    return result.outcome is CancelOutcome.REFUSED

@@ -1,0 +1,187 @@
+"""What MRS, its gateway and the identity service say when a call fails, and what that means.
+
+Codes decide before HTTP statuses: one and the same code comes with 500 on OTC and with 400 on Huawei Cloud.
+OTC API reference, "Error Codes" (mrs_02_0014); Huawei Cloud, API Gateway error codes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from requests import Response
+
+from airflow_cancel_provider.exceptions import AccessDenied, ServiceError, ServiceUnavailable
+
+
+class Kind(StrEnum):
+    """What a failure means for the caller."""
+
+    GONE = "gone"
+    DENIED = "denied"
+    IDENTITY = "identity"
+    """The service does not accept the identity, and a new token would not help."""
+    TOKEN = "token"  # noqa: S105  not one
+    """The service does not accept this token; a new one may do."""
+    THROTTLED = "throttled"
+    TRANSIENT = "transient"
+    SUBMITTING = "submitting"
+    """The job is on its way to the cluster and can't be acted on yet."""
+    USE_V1 = "use v1.1"
+    USE_V2 = "use v2"
+    WRONG_PATH = "wrong path"
+    OTHER = "other"
+
+
+class Entry(NamedTuple):
+    """One line of the table: what a code means, and what to do about it."""
+
+    kind: Kind
+    advice: str = ""
+
+
+_CHECK_CREDENTIALS = "Check the credentials of the connection."
+_SYNC_USER = (
+    "Synchronise the IAM users of the cluster (its Dashboard, IAM User Sync) and give this user"
+    " MRS CommonOperations or more; it takes some minutes."
+)
+_NOT_KILLED = "Look at the job's state: it may have ended, and SparkSql jobs can't be stopped at all."
+_ONLY_V2 = "Set api_version to v2 in the connection."
+_WRONG_PATH = "This host has no such API: check endpoint, region and api_version of the connection."
+_BUSY = "The cluster has its fill of jobs: wait for some to end."
+
+CODES: dict[str, Entry] = {
+    "0160": Entry(Kind.OTHER, _NOT_KILLED),
+    "0175": Entry(Kind.OTHER, _NOT_KILLED),
+    "0200": Entry(Kind.OTHER, _NOT_KILLED),
+    "0162": Entry(Kind.TRANSIENT),
+    "0166": Entry(Kind.TRANSIENT),
+    "0174": Entry(Kind.TRANSIENT),
+    "0167": Entry(Kind.USE_V1, "This cluster knows only the old API: set api_version to v1.1."),
+    "0176": Entry(Kind.GONE),
+    "0201": Entry(Kind.GONE),
+    "0177": Entry(Kind.OTHER, _BUSY),
+    "0180": Entry(Kind.SUBMITTING, "The job is still being submitted: ask again."),
+    "0191": Entry(Kind.DENIED, _SYNC_USER),
+    "0192": Entry(Kind.DENIED, _SYNC_USER),
+    "0202": Entry(Kind.THROTTLED),
+    "12000001": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
+    "12000003": Entry(Kind.GONE, "Check the cluster id, and the project id of the connection."),
+    "12000004": Entry(Kind.TRANSIENT),
+    "12000052": Entry(Kind.DENIED),
+    "12000060": Entry(Kind.OTHER, _BUSY),
+    "12000062": Entry(Kind.OTHER, "Check that the cluster is running."),
+    "12000064": Entry(Kind.USE_V2, f"The old API can't reach jobs of a Kerberos cluster. {_ONLY_V2}"),
+    "12000085": Entry(Kind.USE_V2, f"The old API does not serve this cluster's version. {_ONLY_V2}"),
+    "130000002": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
+    "APIGW.0101": Entry(Kind.WRONG_PATH, _WRONG_PATH),
+    # An expired token and a wrong signature are one and the same to the gateway.
+    "APIGW.0301": Entry(Kind.TOKEN, f"{_CHECK_CREDENTIALS} A signature needs the right time, too."),
+    "APIGW.0307": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
+    "APIGW.0303": Entry(Kind.IDENTITY, _CHECK_CREDENTIALS),
+    "APIGW.0308": Entry(Kind.THROTTLED),
+}
+STATUSES: dict[int, Entry] = {
+    401: Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
+    403: Entry(Kind.DENIED),
+    408: Entry(Kind.TRANSIENT),
+    429: Entry(Kind.THROTTLED),
+    502: Entry(Kind.TRANSIENT),
+    503: Entry(Kind.TRANSIENT),
+    504: Entry(Kind.TRANSIENT),
+}
+_PATIENT = frozenset({Kind.THROTTLED, Kind.TRANSIENT, Kind.SUBMITTING})
+_UNAUTHORISED = frozenset({Kind.DENIED, Kind.IDENTITY, Kind.TOKEN})
+
+
+class Fault(ServiceError):
+    """How one call failed.
+
+    :param kind: what that means.
+    :param may_have_acted: the request may have been carried out all the same.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        operation: str | None = None,
+        code: str | None = None,
+        kind: Kind = Kind.OTHER,
+        *,
+        may_have_acted: bool = False,
+    ) -> None:
+        super().__init__(message, operation, code)
+        self.kind = kind
+        self.may_have_acted = may_have_acted
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self.kind in _PATIENT
+
+    def named(self, context: str = "") -> ServiceError:
+        """The same as the error that this package shows to its users, with ``context`` added."""
+        words = f"{self.message} {context}".strip()
+        if self.kind in _UNAUTHORISED:
+            return AccessDenied(words, self.operation, self.code)
+        if self.is_transient:
+            return ServiceUnavailable(words, self.operation, self.code)
+        return ServiceError(words, self.operation, self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What an error reply says, whichever of its shapes it has; empty where it says nothing."""
+
+    code: str = ""
+    words: str = ""
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        said = ": ".join(part for part in (self.code, self.words.rstrip(". ")) if part) or "no explanation"
+        return said + (f" (request {self.request_id})" if self.request_id else "")
+
+
+def classify(code: str, status: int) -> Entry:
+    """Meaning of an error, by its code first and its HTTP status second."""
+    entry = CODES.get(code.replace("APIG.", "APIGW.", 1))
+    if entry is None and status == 404:
+        # A 404 without a code of MRS is some other server's, or a wrong path. It never says "gone".
+        mrs = bool(code) and code != "404" and not code.startswith(("APIG", "HTTP"))
+        return Entry(Kind.GONE) if mrs else Entry(Kind.WRONG_PATH, _WRONG_PATH)
+    if entry is None and status == 500 and code in ("", "500"):
+        return Entry(Kind.TRANSIENT)
+    # An unknown code with 500 is MRS's way of saying no, for good: nothing that time would mend.
+    return entry or STATUSES.get(status, Entry(Kind.OTHER))
+
+
+def complaint(response: Response) -> Complaint:
+    """Read an error reply in any of its shapes, or none: ``error_code``, ``errorCode``, ``code``, nested."""
+    request_id = response.headers.get("X-Request-Id", "")
+    try:
+        body: Any = json.loads(response.content)
+    except ValueError:
+        return Complaint("", f"HTTP {response.status_code} {response.reason or ''}".strip(), request_id)
+    fields = _fields(body)
+    return Complaint(
+        _first(fields, "error_code", "errorCode", "code"),
+        _first(fields, "error_msg", "errorMsg", "message", "title")[:500] or f"HTTP {response.status_code}",
+        _first(fields, "request_id", "requestId") or request_id,
+    )
+
+
+def _fields(body: Any) -> Mapping[str, Any]:
+    """The object that holds the code: the reply itself, or the first object in it that has one."""
+    if not isinstance(body, dict):
+        return {}
+    if any(body.get(name) for name in ("error_code", "errorCode", "code")):
+        return body
+    inner = (value for value in body.values() if isinstance(value, dict))
+    return next((value for value in inner if value.get("code") or value.get("error_code")), body)
+
+
+def _first(fields: Mapping[str, Any], *names: str) -> str:
+    return next((str(fields[name]) for name in names if isinstance(fields.get(name), (str, int))), "")

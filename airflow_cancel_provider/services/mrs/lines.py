@@ -1,0 +1,37 @@
+"""How an MRS client reaches its service, so that another process can do the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
+from airflow_cancel_provider.services.mrs.client import MrsClient
+
+_AUTHS: dict[str, type[AkSkAuth | TokenAuth]] = {auth.__name__: auth for auth in (AkSkAuth, TokenAuth)}
+TIMEOUTS = (5.0, 20.0)
+"""Seconds to connect and to wait for an answer."""
+
+
+def line_of_client(client: MrsClient, conn_id: str | None, region: str | None) -> Line:
+    """The line of a client. Holds secrets."""
+    secrets = {
+        "project_id": client.project_id,
+        "api_version": client.api_version,
+        "auth": type(client.auth).__name__,
+        "arguments": client.auth.arguments,
+    }
+    return Line("mrs", conn_id, region, client.endpoint, client.verify, None, secrets)
+
+
+def client_of_line(line: Line) -> MrsClient:
+    """A client over a line."""
+    secrets: dict[str, Any] = line.secrets
+    return MrsClient(
+        line.endpoint or "",
+        secrets["project_id"],
+        _AUTHS[secrets["auth"]](**secrets["arguments"]),
+        api_version=secrets["api_version"],
+        verify=True if line.verify is None else line.verify,
+        timeouts=TIMEOUTS,
+    )

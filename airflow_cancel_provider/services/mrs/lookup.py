@@ -1,0 +1,140 @@
+"""Asking MRS patiently, and finding jobs with few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, count, islice
+from typing import Any, TypeVar
+
+from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
+from airflow_cancel_provider.services.mrs.errors import Fault, Kind
+from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.patience import Patience, Persistence
+
+T = TypeVar("T")
+
+WORTH_LISTING = 5
+"""From so many jobs on, listing a cluster's live ones, 100 at a time, beats asking for each."""
+
+SILENT = 2
+"""From so many jobs in a row that patience ran out for, the service counts as down."""
+
+_CLUSTER_WIDE = frozenset({Kind.DENIED, Kind.IDENTITY, Kind.TOKEN, Kind.USE_V1, Kind.USE_V2, Kind.WRONG_PATH})
+
+
+class Lookup:
+    """Calls of one client, repeated for as long as ``patience`` lasts where that is safe.
+
+    :param conn_id: for the words of errors.
+    """
+
+    def __init__(self, client: MrsClient, patience: Patience, conn_id: str | None) -> None:
+        self.client = client
+        self.patience = patience
+        self.conn_id = conn_id
+
+    def call(self, series: Persistence, request: Callable[[], T]) -> T:
+        """Make a call that is safe to repeat, patiently.
+
+        :raises ServiceError: it failed for good, or patience ran out.
+        """
+        try:
+            return series.call(request, _is_transient)
+        except Fault as fault:
+            raise self.named(fault) from fault
+
+    def named(self, fault: Fault) -> ServiceError:
+        """The fault as an error for people, with the connection or the time waited."""
+        if fault.kind in (Kind.TOKEN, Kind.IDENTITY):
+            return fault.named(f"(Connection {self.conn_id!r}.)")
+        if fault.is_transient:
+            return fault.named(f"(Tried for {self.patience.seconds:g} s.)")
+        return fault.named()
+
+    def find(
+        self, series: Persistence, cluster: str, jobs: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobRecord]:
+        """Records of those of a cluster's jobs that MRS knows.
+
+        :raises ServiceError: as :meth:`call`.
+        """
+        found: dict[RemoteJob, JobRecord] = {}
+        try:
+            if len(jobs) > WORTH_LISTING:
+                found = self._listed(series, cluster, jobs)
+            for job in jobs:
+                if job not in found and (record := self._shown(series, job)):
+                    found[job] = record
+        except ServiceError as error:
+            if kind_of(error) is not Kind.GONE:
+                raise
+        return found
+
+    def _listed(
+        self, series: Persistence, cluster: str, jobs: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobRecord]:
+        by_id = {job.id: job for job in jobs}
+        found: dict[RemoteJob, JobRecord] = {}
+        # Newest first: what is not among the living has mostly just ended, and is near the top.
+        recent = islice(self.pages(series, cluster), len(jobs) // PAGE + 2)
+        live = self.pages(series, cluster, live_only=True) if self.client.lists_living else iter(())
+        for page in chain(live, recent):
+            found |= {by_id[record.id]: record for record in page if record.id in by_id}
+            if len(found) == len(by_id):
+                break
+        return found
+
+    def _shown(self, series: Persistence, job: RemoteJob) -> JobRecord | None:
+        try:
+            return self.call(series, lambda: self.client.show_job(str(job.scope), job.id))
+        except ServiceError as error:
+            if kind_of(error) is Kind.GONE:
+                return None
+            raise
+
+    def pages(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobRecord]]:
+        """All pages of a cluster's jobs, newest first; ``filters`` are those of ``MrsClient.list_jobs``."""
+        for number in count(1):
+            page = self.call(series, partial(self.client.list_jobs, cluster, number, **filters))
+            yield page
+            if len(page) < PAGE:
+                return
+
+
+class Hopeless:
+    """What need not be tried again after what others met.
+
+    Without it, a thousand jobs of a service that is down would each wait for a timeout of their own.
+    """
+
+    def __init__(self) -> None:
+        self._clusters: dict[str | None, ServiceError] = {}
+        self._silent: list[ServiceError] = []
+
+    def of(self, job: RemoteJob) -> ServiceError | None:
+        """The error that a request for this job would meet as well."""
+        if len(self._silent) >= SILENT:
+            return self._silent[-1]
+        return self._clusters.get(job.scope)
+
+    def note(self, job: RemoteJob, error: ServiceError | None) -> None:
+        """Take in how a request went."""
+        kind = kind_of(error) if error else None
+        if kind in (Kind.THROTTLED, Kind.TRANSIENT):
+            self._silent += [error] if error else []
+            return
+        self._silent.clear()
+        if error and kind in _CLUSTER_WIDE:
+            self._clusters[job.scope] = error
+
+
+def kind_of(error: ServiceError) -> Kind:
+    """What an error of :meth:`Lookup.call` means."""
+    return error.__cause__.kind if isinstance(error.__cause__, Fault) else Kind.OTHER
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, Fault) and error.is_transient

@@ -1,0 +1,55 @@
+"""The id of a project that is known by its name.
+
+OTC IAM API reference, "Querying Project Information Based on the Specified Criteria" (KeystoneListProjects).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
+from airflow_cancel_provider.services.mrs.calls import Call
+from airflow_cancel_provider.services.mrs.errors import Fault
+from airflow_cancel_provider.services.mrs.transport import Transport
+from airflow_cancel_provider.services.patience import Patience
+
+LIST_PROJECTS = Call("KeystoneListProjects", "GET", "/v3/projects", "iam:projects:listProjects")
+
+
+def project_id(
+    auth: AkSkAuth | TokenAuth, name: str, iam_endpoint: str, *, verify: bool | str, patience: Patience
+) -> str:
+    """Id of the project with this name: the token's own, or looked up with an access key.
+
+    :raises InvalidInput: no project, or more than one, has this name.
+    :raises ServiceError: the identity service did not say.
+    """
+    try:
+        ids = patience.started().call(
+            lambda: (
+                [auth.project_id()]
+                if isinstance(auth, TokenAuth)
+                else _listed(auth, name, iam_endpoint, verify=verify)
+            ),
+            lambda error: isinstance(error, Fault) and error.is_transient,
+        )
+    except Fault as fault:
+        raise fault.named() from fault
+    if len(ids) != 1 or not ids[0]:
+        raise InvalidInput(
+            f"{len(ids)} projects are named {name!r}: set project_id in the connection instead."
+        )
+    return ids[0]
+
+
+def _listed(auth: AkSkAuth, name: str, iam_endpoint: str, *, verify: bool | str) -> list[str]:
+    with requests.Session() as session:
+        transport = Transport(auth, verify=verify, session=session, timeouts=(10.0, 30.0))
+        url = f"{LIST_PROJECTS.at(iam_endpoint, '')}?name={quote(name, safe='')}"
+        answer: dict[str, Any] = transport.send(LIST_PROJECTS, url, f"project {name}")
+    projects = answer.get("projects") or []
+    return [str(project.get("id") or "") for project in projects if project.get("name") == name]

@@ -1,0 +1,240 @@
+"""Job executions of MRS clusters.
+
+OTC API reference, "Terminating a Job" (mrs_02_0088), "Querying a List of Jobs" (mrs_02_0087); for V1.1
+"Canceling Job Execution" (mrs_02_0052).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.services.base import JobService, in_order, named, undone
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
+from airflow_cancel_provider.services.mrs.client import MrsClient
+from airflow_cancel_provider.services.mrs.errors import Fault, Kind
+from airflow_cancel_provider.services.mrs.lines import line_of_client
+from airflow_cancel_provider.services.mrs.lookup import Hopeless, Lookup, kind_of
+from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.patience import Patience, Persistence
+
+SPARK_SQL = "MRS can't stop SparkSql jobs: this one runs to its end, or until its cluster is stopped."
+
+
+class MrsJobService(JobService):
+    """Job executions, by cluster.
+
+    :param client: for one project and one API version.
+    :param region: where addresses name one: the region set over that of the connection.
+    :param lag: seconds that MRS may show a state late. A refusal is looked at once more after them.
+    """
+
+    name = "mrs"
+    scope_word = "cluster_id"
+    scope_pattern = IDENTIFIER
+    id_word = "job execution id"
+    id_pattern = IDENTIFIER
+
+    def __init__(
+        self,
+        client: MrsClient,
+        *,
+        conn_id: str | None = None,
+        region: str | None = None,
+        patience: Patience | None = None,
+        lag: float = 3.0,
+    ) -> None:
+        super().__init__(conn_id=conn_id, region=region, patience=patience)
+        self.client = client
+        self.lag = lag
+        self._asked: set[RemoteJob] = set()
+
+    @property
+    def line(self) -> Line:
+        """How this client reaches MRS."""
+        return line_of_client(self.client, self.conn_id, self.region)
+
+    @property
+    def lookup(self) -> Lookup:
+        """The client's calls, with the patience of now."""
+        return Lookup(self.client, self.patience, self.conn_id)
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """One request for each job; for many, a cluster's live jobs by 100 and its newest ones first."""
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        found: dict[RemoteJob, JobStatus] = {}
+        for cluster, some in by_scope(jobs).items():
+            records = self.lookup.find(series, str(cluster), some)
+            found |= {job: _status(job, record) for job, record in records.items()}
+        self._asked -= {job for job, status in found.items() if status.state.is_terminal}
+        return in_order(jobs, found)
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One request for each job. MRS has no place for ``reason``, and no harder way for ``force``."""
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        results, hopeless = self._ended_before(series, jobs), Hopeless()
+        unclear: dict[RemoteJob, CancelResult] = {}
+        for job in jobs:
+            if job in results:
+                continue
+            if error := hopeless.of(job):
+                results[job] = undone([job], error)[0]
+                continue
+            results[job], failure = self._cancel_one(series, job)
+            hopeless.note(job, failure)
+            if failure and kind_of(failure) is Kind.OTHER:
+                unclear[job] = results[job]
+        results |= self._explained(series, unclear)
+        return [results[job] for job in jobs]
+
+    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        """Jobs of a cluster without a result yet."""
+        return named(self.listing(scope, live_only=True), name_prefix)
+
+    def listing(
+        self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False
+    ) -> Iterator[JobStatus]:
+        """Jobs of a cluster, newest first; with ``job_name``, those of exactly this name.
+
+        :raises ServiceError: as :meth:`describe`.
+        """
+        self._check(self.scope_word, self.scope_pattern, cluster_id)
+        series = self.patience.started()
+        for page in self.lookup.pages(series, cluster_id, job_name=job_name, live_only=live_only):
+            for record in page:
+                # MRS filters names by a part of them, and its V1.1 does not filter states.
+                if job_name in (None, record.name) and not (live_only and record.state.is_terminal):
+                    yield _status(self.address(record.id, cluster_id), record)
+
+    def cancel_sql(self, cluster_id: str, sql_id: str) -> None:
+        """Cancel a query that was submitted to Presto with ExecuteSql; one that has ended is no error.
+
+        :raises ServiceError: MRS could not cancel it.
+        """
+        status = self.lookup.call(self.patience.started(), lambda: self.client.cancel_sql(cluster_id, sql_id))
+        if status.upper() != "SUCCEED":
+            raise ServiceError(
+                f"CancelSql on {cluster_id}/{sql_id} failed: MRS says {status or 'nothing'}. Try again.",
+                "CancelSql",
+            )
+
+    def _ended_before(self, series: Persistence, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
+        """Results for jobs that need no request. Only V1.1 has to be asked: its cancel accepts anything."""
+        if self.client.api_version != "v1.1":
+            return {}
+        asked = {job: CancelResult(job, CancelOutcome.REQUESTED) for job in jobs}
+        looked = self._looked(series, asked)
+        return {
+            job: result for job, result in looked.items() if result.outcome is not CancelOutcome.REQUESTED
+        }
+
+    def _cancel_one(self, series: Persistence, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
+        """The result, and what went wrong, if anything did."""
+        unsure = False
+
+        def request() -> CancelResult:
+            nonlocal unsure
+            # An answer was lost: look before asking again.
+            if unsure and (over := self._over(job)):
+                return over
+            try:
+                self.client.kill_job(str(job.scope), job.id)
+            except Fault as fault:
+                unsure = unsure or fault.may_have_acted
+                raise
+            return CancelResult(job, CancelOutcome.REQUESTED)
+
+        failure: ServiceError | None = None
+        try:
+            result = self.lookup.call(series, request)
+        except ServiceError as error:
+            result, failure = undone([job], error)[0], error
+        if unsure or result.outcome is CancelOutcome.REQUESTED:
+            self._asked.add(job)
+        if failure and kind_of(failure) is Kind.GONE:
+            result = replace(result, outcome=CancelOutcome.GONE)
+        return result, failure
+
+    def _over(self, job: RemoteJob) -> CancelResult | None:
+        """The result where the job has ended since a request whose answer was lost."""
+        try:
+            record = self.client.show_job(str(job.scope), job.id)
+        except Fault as fault:
+            if fault.kind is Kind.GONE:
+                return CancelResult(job, CancelOutcome.GONE)
+            if fault.is_transient:
+                raise
+            # Looking is not allowed: ask again, which does no harm.
+            return None
+        if record.state is JobState.CANCELLED:
+            return CancelResult(job, CancelOutcome.REQUESTED)
+        return (
+            CancelResult(job, CancelOutcome.ALREADY_ENDED, record.reason)
+            if record.state.is_terminal
+            else None
+        )
+
+    def _explained(
+        self, series: Persistence, results: dict[RemoteJob, CancelResult]
+    ) -> dict[RemoteJob, CancelResult]:
+        """What the answers really mean: look at the jobs, and at the refused ones that live once more."""
+        results = self._looked(series, results)
+        puzzling = {job: result for job, result in results.items() if _is_puzzling(result)}
+        if not puzzling:
+            return results
+        # The job may have ended on the cluster already, and MRS still show it as running.
+        time.sleep(min(self.lag, self.patience.seconds))
+        return results | self._looked(series, puzzling)
+
+    def _looked(
+        self, series: Persistence, results: dict[RemoteJob, CancelResult]
+    ) -> dict[RemoteJob, CancelResult]:
+        try:
+            found = {
+                job: record
+                for cluster, jobs in by_scope(results).items()
+                for job, record in self.lookup.find(series, str(cluster), jobs).items()
+            }
+        except ServiceError:
+            # Looking is not allowed or not possible: the service's first answer has to do.
+            return results
+        return {job: self._judged(result, found.get(job)) for job, result in results.items()}
+
+    def _judged(self, result: CancelResult, record: JobRecord | None) -> CancelResult:
+        if record is None:
+            return replace(result, outcome=CancelOutcome.GONE)
+        if record.state.is_terminal:
+            return _ended(result, record)
+        if result.outcome is CancelOutcome.REQUESTED:
+            return result
+        if (record.type or "").lower() == "sparksql":
+            # No code: there is nothing to wait for and look at again.
+            return CancelResult(result.job, CancelOutcome.REFUSED, SPARK_SQL)
+        return (
+            replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result
+        )
+
+
+def _ended(result: CancelResult, record: JobRecord) -> CancelResult:
+    return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
+
+
+def _is_puzzling(result: CancelResult) -> bool:
+    """Refused by MRS itself, with a code of its own, although the job lives."""
+    own = bool(result.code) and not str(result.code).startswith("HTTP")
+    return own and result.outcome is CancelOutcome.REFUSED
+
+
+def _status(job: RemoteJob, record: JobRecord) -> JobStatus:
+    return JobStatus(job, record.state, record.service_state, record.reason, record.name)

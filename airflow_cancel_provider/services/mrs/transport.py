@@ -1,0 +1,116 @@
+"""One request, and what its reply means: parsed JSON, or a :class:`Fault`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from requests import Response
+from requests.auth import AuthBase
+
+from airflow_cancel_provider.services.mrs.calls import Call
+from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+
+_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+# One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
+_UNCACHED = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
+_LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class Transport:
+    """Sends requests as one identity. Follows no redirect and repeats nothing.
+
+    :param verify: check certificates, or the path of a CA bundle.
+    :param timeouts: seconds to connect, and seconds between bytes of a reply.
+    """
+
+    def __init__(
+        self, auth: AuthBase, *, verify: bool | str, session: requests.Session, timeouts: tuple[float, float]
+    ) -> None:
+        self._auth = auth
+        self._verify = verify
+        self._session = session
+        self._timeouts = timeouts
+
+    def send(self, call: Call, url: str, about: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make a call; an empty reply is an empty dict.
+
+        :param about: what the call is about, for the words of an error.
+        :raises Fault: the call failed.
+        """
+        what = f"{call.operation} on {about} failed"
+        try:
+            response = self._session.request(
+                call.method,
+                url,
+                data=None if body is None else json.dumps(body).encode(),
+                headers=_HEADERS | (_UNCACHED if call.method == "GET" else {}),
+                auth=self._auth,
+                allow_redirects=False,
+                verify=self._verify,
+                timeout=self._timeouts,
+            )
+        except requests.RequestException as error:
+            raise _unanswered(error, call, what) from error
+        return _parsed(response, call, what)
+
+
+def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
+    words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
+    if isinstance(error, requests.exceptions.SSLError):
+        return Fault(f"{words}. Check endpoint and verify of the connection.", call.operation)
+    if isinstance(error, _LOST):
+        lost = call.mutates and not _never_sent(error)
+        return Fault(f"{words}.", call.operation, None, Kind.TRANSIENT, may_have_acted=lost)
+    return Fault(f"{words}. Check endpoint and proxies.", call.operation)
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Whether no connection came about, so that nothing can have been carried out."""
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    cause: Any = error.args[0] if error.args else None
+    # urllib3, under requests, tells "refused" and "no such host" from a broken connection.
+    return type(getattr(cause, "reason", None)).__name__ in ("NewConnectionError", "NameResolutionError")
+
+
+def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
+    status = response.status_code
+    if status == 304 or (call.mutates and "Age" in response.headers):
+        words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
+        raise Fault(words, call.operation, f"HTTP {status}", Kind.TRANSIENT)
+    if 300 <= status < 400:
+        words = f"{what}: redirected (HTTP {status}), which is not followed. Check the endpoint."
+        raise Fault(words, call.operation, f"HTTP {status}")
+    if status >= 400:
+        raise _refused(response, call, what)
+    if not response.content.strip():
+        return {}
+    try:
+        body: Any = json.loads(response.content)
+    except ValueError:
+        # A portal or a proxy: MRS itself never answers a page.
+        words = f"{what}: HTTP {status} with something that is not JSON. Check endpoint and proxies."
+        raise Fault(
+            words, call.operation, f"HTTP {status}", Kind.TRANSIENT, may_have_acted=call.mutates
+        ) from None
+    if isinstance(body, dict) and (body.get("error_code") or body.get("errorCode")):
+        raise _refused(response, call, what)
+    return body if isinstance(body, dict) else {}
+
+
+def _refused(response: Response, call: Call, what: str) -> Fault:
+    said, status = complaint(response), response.status_code
+    kind, advice = classify(said.code, status)
+    if kind is Kind.DENIED and not advice:
+        advice = f"Allow {call.action} to this identity."
+    unsure = kind is Kind.TRANSIENT and call.mutates and status != 503
+    return Fault(
+        f"{what}: {said}. {advice}".rstrip(),
+        call.operation,
+        said.code or f"HTTP {status}",
+        kind,
+        may_have_acted=unsure,
+    )

@@ -1,0 +1,84 @@
+"""Jobs of many connections and regions, reached as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.patience import Patience
+
+
+class Opener(Protocol):
+    """Open a service over a connection in a region."""
+
+    def __call__(self, service: str, conn_id: str | None, region: str | None, /) -> JobService:
+        """Open one."""
+        ...
+
+
+class Reach:
+    """Every service that some jobs need, each opened once.
+
+    :param open: called at most once for each (service, connection, region).
+    """
+
+    def __init__(self, open: Opener) -> None:
+        self._open = open
+        self._services: dict[tuple[str, str | None, str | None], JobService] = {}
+
+    def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
+        """The service at that connection and region; opened at the first call."""
+        key = (name, conn_id, region)
+        if key not in self._services:
+            service = self._services[key] = self._open(*key)
+            # Also under the region that the connection turned out to have.
+            self._services.setdefault((name, service.conn_id, service.region), service)
+        return self._services[key]
+
+    def service_of(self, job: RemoteJob) -> JobService:
+        """The service that a job belongs to."""
+        return self.service(job.service, job.conn_id, job.region)
+
+    def check(self, jobs: Iterable[RemoteJob]) -> None:
+        """Open what the jobs need and check their ids, before anything is sent.
+
+        :raises InvalidInput: a connection is unusable or an id malformed.
+        """
+        for job in jobs:
+            self.service_of(job).check(job)
+
+    def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
+        """As :meth:`JobService.describe`, for jobs of any service."""
+        found = {status.job: status for group in self._groups(jobs) for status in group[0].describe(group[1])}
+        return [found[job] for job in dict.fromkeys(jobs)]
+
+    def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """As :meth:`JobService.cancel`, for jobs of any service."""
+        results = {
+            result.job: result
+            for service, some in self._groups(jobs)
+            for result in service.cancel(some, reason, force=force)
+        }
+        return [results[job] for job in dict.fromkeys(jobs)]
+
+    def can_escalate(self, job: RemoteJob) -> bool:
+        """Whether forcing would do more to this job than was done at first."""
+        return self.service_of(job).can_escalate
+
+    def hurried(self, seconds: float) -> Reach:
+        """The same services with so little patience, for a process that is about to be killed."""
+        hurried = Reach(self._open)
+        hurried._services = {
+            key: service.with_patience(Patience(seconds=seconds, longest_pause=seconds / 4))
+            for key, service in self._services.items()
+        }
+        return hurried
+
+    def _groups(self, jobs: Sequence[RemoteJob]) -> list[tuple[JobService, list[RemoteJob]]]:
+        groups: dict[int, tuple[JobService, list[RemoteJob]]] = {}
+        for job in jobs:
+            service = self.service_of(job)
+            groups.setdefault(id(service), (service, []))[1].append(job)
+        return list(groups.values())

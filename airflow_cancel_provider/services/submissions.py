@@ -1,0 +1,160 @@
+"""The calls that start jobs: how each is recognised, labelled and read. Plain data; imports no SDK.
+
+A label goes where it can't change what is submitted and needs no permission of its own: the name of an
+EMR step or an EMR Serverless run, an unreferenced parameter of a Batch job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.lines import Line
+
+Params = Mapping[str, Any]
+JobIds = Iterator[tuple[str | None, str]]
+"""Scope (cluster, application) and id of each job that was started."""
+
+LABEL_PARAMETER = "airflow_owner"
+LONGEST_NAME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A submission that is about to be sent, or whose answer was lost."""
+
+    token: str
+    line: Line
+    scope: str | None
+    label: Label | None
+
+
+class Recorder(Protocol):
+    """Who is told of submissions in this process."""
+
+    def label(self) -> Label | None:
+        """What to write on a job, if anything. Raises to refuse the submission."""
+        ...
+
+    def intend(self, line: Line, scope: str | None) -> Intent:
+        """A submission is about to be sent."""
+        ...
+
+    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
+        """It was taken: scope and id of each job."""
+        ...
+
+    def refused(self, intent: Intent) -> None:
+        """It was not taken."""
+        ...
+
+    def unguarded(self, why: str) -> None:
+        """A submission could not be followed."""
+        ...
+
+
+RECORDERS: list[Recorder] = []
+"""Recorders of this process; at most one in practice. Capture tells them of AWS, hooks of all else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One call of one service that starts jobs.
+
+    :param operation: its name in boto3's service model.
+    :param scope: where its jobs can be listed (cluster, queue, application), from the call's parameters.
+    :param label: the parameters with the label added, as new values; the caller's stay as they are.
+    :param jobs: ids of what was started, from the parameters and the answer.
+    """
+
+    service: str
+    operation: str
+    scope: Callable[[Params], str | None]
+    label: Callable[[Params, Label], Params]
+    jobs: Callable[[Params, Params], JobIds]
+
+
+def _label_steps(params: Params, label: Label) -> Params:
+    steps = [{**step, "Name": _labelled(step.get("Name"), label)} for step in params.get("Steps") or []]
+    return {**params, "Steps": steps} if steps else params
+
+
+def _label_parameters(params: Params, label: Label) -> Params:
+    given = params.get("parameters") or {}
+    return {**params, "parameters": {LABEL_PARAMETER: str(label), **given}}
+
+
+def _label_name(params: Params, label: Label) -> Params:
+    return {**params, "name": _labelled(params.get("name"), label)}
+
+
+def _labelled(name: str | None, label: Label) -> str:
+    return f"{name} {label}" if name and len(f"{name} {label}") <= LONGEST_NAME else name or str(label)
+
+
+def _steps(params: Params, answer: Params) -> JobIds:
+    return ((params["JobFlowId"], step) for step in answer.get("StepIds", []))
+
+
+SUBMISSIONS = (
+    Submission("emr", "AddJobFlowSteps", lambda params: params.get("JobFlowId"), _label_steps, _steps),
+    Submission(
+        "batch",
+        "SubmitJob",
+        lambda params: params.get("jobQueue"),
+        _label_parameters,
+        lambda _, answer: iter([(None, answer["jobId"])]),
+    ),
+    Submission(
+        "emr-serverless",
+        "StartJobRun",
+        lambda params: params.get("applicationId"),
+        _label_name,
+        lambda params, answer: iter([(params["applicationId"], answer["jobRunId"])]),
+    ),
+)
+
+
+class Recorded:
+    """A submission that a hook of ours makes itself, as its recorders see it."""
+
+    def __init__(self, line: Callable[[], Line], scope: str) -> None:
+        self._label = next((recorder.label() for recorder in RECORDERS), None)
+        self._intents = [(recorder, recorder.intend(line(), scope)) for recorder in RECORDERS]
+
+    def name(self, name: str, longest: int) -> str:
+        """The job's name with the label behind it, or as it was where both don't fit."""
+        labelled = f"{name}-{self._label}"
+        return labelled if self._label and len(labelled) <= longest else name
+
+    def started(self, scope: str | None, id: str) -> None:
+        """The service took it."""
+        for recorder, intent in self._intents:
+            recorder.started(intent, [(scope, id)])
+
+    def refused(self) -> None:
+        """The service took nothing."""
+        for recorder, intent in self._intents:
+            recorder.refused(intent)
+
+
+@contextmanager
+def recorded(line: Callable[[], Line], scope: str) -> Iterator[Recorded]:
+    """Tell the recorders of a submission that is made within; call :meth:`Recorded.started` when it is taken.
+
+    An error means that nothing was started, unless the service did not answer.
+
+    :raises SubmissionRefused: a recorder allows no more submissions.
+    """
+    submission = Recorded(line, scope)
+    try:
+        yield submission
+    except ServiceUnavailable:
+        raise
+    except CancelProviderError:
+        submission.refused()
+        raise

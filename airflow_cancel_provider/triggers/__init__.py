@@ -1,0 +1,1 @@
+"""The one deferred wait for all services, and the poll it shares."""

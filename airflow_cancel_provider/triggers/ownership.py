@@ -1,0 +1,74 @@
+"""Whether the task that waits here is really dead, or its trigger is only being moved.
+
+A triggerer cancels a trigger for many reasons: the task was marked or cleared, the triggerer stops, the
+trigger goes to another triggerer (https://github.com/apache/airflow/issues/73454). Only the first may
+cancel what the task waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from airflow_cancel_provider.owner import XCOM_KEY as MARKER
+from airflow_cancel_provider.triggers.poller import in_thread
+
+T = TypeVar("T")
+
+_UNCLEAR = frozenset({"scheduled", "queued", "running", "restarting", "up_for_reschedule", None})
+"""States of a task that was cleared, but also of one whose own trigger has fired."""
+
+
+async def is_dead(ti: Any, *, patience: float = 20.0, pause: float = 1.0) -> bool:
+    """Whether the try of this trigger's task instance is over.
+
+    While it can't be told apart from the same try going on, ask again for ``patience`` seconds; then it
+    counts as alive: a false kill is worse than an orphan.
+    """
+    for _ in range(max(1, int(patience / pause))):
+        state = await in_thread(_state, ti)
+        if state not in _UNCLEAR and state != "deferred":
+            return True
+        if await in_thread(_marker, ti) != str(ti.id):
+            return True
+        if state == "deferred":
+            return False
+        await asyncio.sleep(pause)
+    return False
+
+
+async def undisturbed(work: Awaitable[T]) -> T:
+    """Finish ``work`` although the task that awaits it is cancelled again and again.
+
+    Airflow 3.3 cancels a trigger anew at every turn of its loop, about once a second, while it is in
+    ``on_kill``; remove this when it cancels once. ``work`` must bound its own time.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+    return task.result()
+
+
+def _state(ti: Any) -> str | None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    of_run = states.get(ti.run_id)
+    if not of_run:
+        return "removed"
+    # A mapped task's state comes under "task_id_index".
+    return next((str(state) if state else None for state in of_run.values()), "removed")
+
+
+def _marker(ti: Any) -> Any:
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return XCom.get_one(
+        key=MARKER, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+    )

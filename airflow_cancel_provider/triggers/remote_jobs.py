@@ -1,0 +1,140 @@
+"""The one deferred wait for all services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_cancel_provider.cancelling import Cancellation, Watch, report, take_in
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    CancelProviderError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.triggers.killing import cancel_if_dead
+from airflow_cancel_provider.triggers.poller import Board, in_thread
+
+log = logging.getLogger(__name__)
+
+
+class RemoteJobsTrigger(BaseTrigger):
+    """Wait until remote jobs are settled; many such waits share one client and one poll.
+
+    The event carries what was seen, :meth:`resumed` reads it back.
+
+    :param watch: a :class:`Watch` or :class:`Cancellation`, as JSON.
+    :param access: an :class:`Access`, as JSON.
+    :param waiter_delay: seconds between two looks.
+    :param waiter_max_attempts: looks at most, counted from ``started_at``, restarts of a triggerer included;
+        None: no limit but the deferral's own timeout.
+    :param started_at: epoch seconds at which the waiting began.
+    :param cancel_reason: cancel the open jobs with these words if the task is killed; None never does.
+    """
+
+    def __init__(
+        self,
+        watch: dict[str, Any],
+        access: dict[str, Any],
+        waiter_delay: float,
+        waiter_max_attempts: int | None,
+        started_at: float,
+        cancel_reason: str | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.watch = watch_from_json(watch)
+        self.access = Access(**access)
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self.started_at = started_at
+        self.cancel_reason = cancel_reason
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "watch": self.watch.as_json(),
+                "access": self.access.as_json(),
+                "waiter_delay": self.waiter_delay,
+                "waiter_max_attempts": self.waiter_max_attempts,
+                "started_at": self.started_at,
+                "cancel_reason": self.cancel_reason,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire once: when all jobs are settled, attempts are used up, or the service refuses to be asked."""
+        try:
+            event = await self._settle()
+        except asyncio.CancelledError:
+            if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all that a trigger is told
+                await self.on_kill()
+            raise
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel what is open, if asked to and if the task is really dead. May be called more than once."""
+        if self.cancel_reason is not None:
+            await cancel_if_dead(
+                self.task_instance, self.access.reach(), self.watch.open, self.cancel_reason, log
+            )
+
+    async def _settle(self) -> dict[str, Any]:
+        error = None
+        reach = self.access.reach()
+        with Board.here().attended(self.access, self.watch.open):
+            while not self.watch.is_decided and self._is_in_time() and error is None:
+                try:
+                    await self._look(reach)
+                except CancelProviderError as final:
+                    error = error_as_json(final)
+        return {"watch": self.watch.as_json(), "error": error}
+
+    async def _look(self, reach: Reach) -> None:
+        """As :func:`cancelling.look`, together with the others who wait."""
+        try:
+            seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
+            take_in(self.watch, seen, log)
+        except ServiceUnavailable as error:
+            log.warning("%s Looking again later.", error)
+        if self.watch.is_due():
+            report(await in_thread(self.watch.act, reach), log)
+
+    def _is_in_time(self) -> bool:
+        if self.waiter_max_attempts is None:
+            return True
+        return time.time() - self.started_at < self.waiter_max_attempts * self.waiter_delay
+
+
+def watch_from_json(values: dict[str, Any]) -> Watch:
+    """A watch or a cancellation, whichever was written."""
+    return (Cancellation if "requested_at" in values else Watch).from_json(values)
+
+
+def error_as_json(error: CancelProviderError) -> dict[str, str | None]:
+    """An error, for an event: :func:`raise_from_json` raises its like."""
+    parts = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, ServiceError):
+        return {**parts, "operation": error.operation, "code": error.code}
+    return {**parts}
+
+
+def raise_from_json(values: dict[str, str | None]) -> None:
+    """Raise what a trigger met, as it would have been raised in the task.
+
+    :raises CancelProviderError: always.
+    """
+    message = values["message"] or ""
+    if values["type"] == InvalidInput.__name__:
+        raise InvalidInput(message)
+    kind = AccessDenied if values["type"] == AccessDenied.__name__ else ServiceError
+    raise kind(message, values.get("operation"), values.get("code"))

@@ -1,0 +1,271 @@
+"""Amazon EMR Serverless: job runs are modelled here, applications are moto's.
+
+Follows the EMR Serverless API Reference (StartJobRun, GetJobRun, ListJobRuns, CancelJobRun).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from datetime import datetime
+from typing import Any, ClassVar
+
+from werkzeug.wrappers import Request, Response
+
+from tests.cloud.aws import AwsError, AwsService, Caller, Place, json_response, random_id, rest_operation
+from tests.cloud.emr_serverless_runs import FINAL_STATES, RUN_STATES, WORDS, Run
+from tests.cloud.lifecycle import Clock, Life, Settings, Timings
+from tests.cloud.moto_backing import Moto
+from tests.cloud.service import ErrorKind, Subject
+
+PAGE = 50
+TAG_TEXT = re.compile(r"[A-Za-z0-9 /_.:=+@-]*")
+CLIENT_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ROLE = re.compile(r"arn:aws[a-zA-Z0-9-]*:iam::\d{12}:role/.+")
+
+
+def invalid(message: str) -> AwsError:
+    """ValidationException."""
+    return AwsError("ValidationException", message)
+
+
+def missing(kind: str, identifier: str) -> AwsError:
+    """ResourceNotFoundException."""
+    return AwsError("ResourceNotFoundException", f"{kind} {identifier} does not exist", 404)
+
+
+def timestamp(text: str) -> float:
+    """Epoch seconds of a timestamp in a query string."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise invalid(f"'{text}' is not a timestamp") from error
+
+
+def whole(request: Request, name: str, default: int) -> int:
+    """A whole number of the query string."""
+    text = request.args.get(name, str(default))
+    if not text.isdigit():
+        raise invalid(f"{name} '{text}' is not valid")
+    return int(text)
+
+
+class EmrServerlessService(AwsService):
+    """Runs with live states; a cancel passes through CANCELLING."""
+
+    name = "emr-serverless"
+    signing_name = "emr-serverless"
+    errors: ClassVar[dict[ErrorKind, tuple[str, int]]] = {
+        "throttle": ("ThrottlingException", 429),
+        "server_error": ("InternalServerException", 500),
+        "denied": ("AccessDeniedException", 403),
+        "expired_token": ("ExpiredTokenException", 403),
+        "bad_key": ("UnrecognizedClientException", 403),
+    }
+
+    def __init__(self, clock: Clock, moto: Moto) -> None:
+        timings = Timings(submitted=0.05, pending=0.2, starting=0.1, run=3600, cancel=0.5)
+        super().__init__(clock, moto, Settings(timings))
+        self.runs: dict[tuple[Place, str], dict[str, Run]] = {}
+        self.tokens: dict[tuple[Place, str, str], Run] = {}
+        self.handlers = {
+            "CreateApplication": self.create_application,
+            "StopApplication": self.stop_application,
+            "StartJobRun": self.start_job_run,
+            "GetJobRun": self.get_job_run,
+            "ListJobRuns": self.list_job_runs,
+            "CancelJobRun": self.cancel_job_run,
+            "ListTagsForResource": self.tags,
+            "TagResource": self.tags,
+            "UntagResource": self.tags,
+        }
+
+    # Wire.
+    def find_operation(self, request: Request) -> str | None:
+        return rest_operation(self.name, request)
+
+    def render(self, error: AwsError) -> Response:
+        response = json_response({"message": error.message}, error.status)
+        response.headers["x-amzn-errortype"] = error.code
+        return response
+
+    def parse(self, operation: str, request: Request) -> dict[str, Any]:
+        parts = request.path.strip("/").split("/")
+        params = {**super().parse(operation, request), "operation": operation}
+        if parts[0] == "applications" and len(parts) > 1:
+            params["applicationId"] = parts[1]
+        if len(parts) > 3:
+            params["jobRunId"] = parts[3]
+        return params
+
+    def read_subject(self, params: dict[str, Any]) -> Subject:
+        ids = (params["jobRunId"],) if "jobRunId" in params else ()
+        return Subject(params.get("applicationId", ""), ids)
+
+    def fall_back(self, caller: Caller, operation: str, request: Request) -> Response:
+        """moto answers, but says 400 where the service says 404."""
+        response = self.moto.answer(request)
+        if "ResourceNotFound" in response.headers.get("x-amzn-errortype", ""):
+            response.status_code = 404
+        return response
+
+    # Applications.
+    def create_application(self, caller: Caller, params: dict[str, Any], request: Request) -> Response:
+        """Let moto create it; a new application is CREATED, and starts by itself with its first run."""
+        response = self.moto.answer(request)
+        if response.status_code == 200:
+            application_id = json.loads(response.get_data())["applicationId"]
+            self.moto.application(*self.place(caller), application_id).state = "CREATED"
+        return response
+
+    def stop_application(self, caller: Caller, params: dict[str, Any], request: Request) -> Response:
+        """Refuse while runs are alive."""
+        runs, now = self._runs(caller, params), self.clock()
+        if any(not run.life.ended(now) for run in runs.values()):
+            raise invalid(f"Application {params['applicationId']} has job runs that are not finished.")
+        return self.moto.answer(request)
+
+    def _runs(self, caller: Caller, params: dict[str, Any]) -> dict[str, Run]:
+        place, application_id = self.place(caller), params["applicationId"]
+        if self.moto.application(*place, application_id) is None:
+            raise missing("Application", application_id)
+        return self.runs.setdefault((place, application_id), {})
+
+    def _run(self, caller: Caller, params: dict[str, Any]) -> Run:
+        run = self._runs(caller, params).get(params["jobRunId"])
+        if run is None:
+            raise missing("JobRun", params["jobRunId"])
+        return run
+
+    # Runs.
+    def start_job_run(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Start a run. The same client token with the same request gives the same run."""
+        params.pop("operation")
+        runs, place = self._runs(caller, params), self.place(caller)
+        self._check_start(params)
+        token = (place, params["applicationId"], params["clientToken"])
+        run = self.tokens.get(token)
+        if run is None:
+            run = self.tokens[token] = self._make(caller, params)
+            runs[run.id] = run
+        elif run.request != params:
+            raise AwsError("ConflictException", "the client token was used with another request", 409)
+        return {"applicationId": run.application_id, "jobRunId": run.id, "arn": run.arn}
+
+    def _make(self, caller: Caller, params: dict[str, Any]) -> Run:
+        place, application_id = self.place(caller), params["applicationId"]
+        application = self.moto.application(*place, application_id)
+        if application.state == "TERMINATED":
+            raise invalid(f"Application {application_id} is terminated.")
+        application.state = "STARTED"
+        run_id = "00" + random_id(14, string.ascii_lowercase + string.digits)
+        timings = self.settings.timings(application_id, params.get("name") or "", run_id)
+        life = Life(WORDS, timings, self.clock())
+        created_by = self.moto.principal(caller.access_key)
+        release, engine = application.release_label, application.type
+        return Run(run_id, application_id, release, engine, params, place, created_by, life)
+
+    @staticmethod
+    def _check_start(params: dict[str, Any]) -> None:
+        name, tags = params.get("name"), params.get("tags") or {}
+        if not CLIENT_TOKEN.fullmatch(params.get("clientToken") or ""):
+            raise invalid("clientToken must match [A-Za-z0-9._-]{1,64}.")
+        if not ROLE.fullmatch(params.get("executionRoleArn") or ""):
+            raise invalid("executionRoleArn must be the ARN of a role.")
+        if name is not None and (len(name) > 256 or not name.strip()):
+            raise invalid("name must have between 1 and 256 characters, not only blanks.")
+        if len(tags) > 200 or any(not 0 < len(key) <= 128 or len(text) > 256 for key, text in tags.items()):
+            raise invalid("At most 200 tags, with keys of 1 to 128 and values of up to 256 characters.")
+        if not all(TAG_TEXT.fullmatch(text) for pair in tags.items() for text in pair):
+            raise invalid("Tags must match [A-Za-z0-9 /_.:=+@-]*.")
+
+    def get_job_run(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Show one run in full."""
+        return {"jobRun": self._run(caller, params).detail(self.clock())}
+
+    def list_job_runs(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
+        """List runs, newest first."""
+        size, begin = whole(request, "maxResults", PAGE), whole(request, "nextToken", 0)
+        if not 1 <= size <= PAGE:
+            raise invalid(f"maxResults must be between 1 and {PAGE}.")
+        runs = self._filtered(list(self._runs(caller, params).values())[::-1], request)
+        page = [run.summary(self.clock()) for run in runs[begin : begin + size]]
+        result: dict[str, Any] = {"jobRuns": page}
+        if begin + size < len(runs):
+            result["nextToken"] = str(begin + size)
+        return result
+
+    def _filtered(self, runs: list[Run], request: Request) -> list[Run]:
+        query, states, now = request.args, request.args.getlist("states"), self.clock()
+        if len(states) > 8 or set(states) - set(RUN_STATES):
+            raise invalid(f"At most 8 states, among {', '.join(RUN_STATES)}.")
+        after, before = timestamp(query.get("createdAtAfter", "1970-01-02")), float("inf")
+        if "createdAtBefore" in query:
+            before = timestamp(query["createdAtBefore"])
+        modes = [query["mode"]] if "mode" in query else ["BATCH", "STREAMING"]
+        runs = [run for run in runs if after <= run.life.created_at <= before and run.mode in modes]
+        return [run for run in runs if not states or run.life.state(now) in states]
+
+    def cancel_job_run(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Ask a run to end; a run that has ended can't be asked."""
+        text = request.args.get("shutdownGracePeriodInSeconds")
+        if text is not None and not (text.isdigit() and (text == "0" or 15 <= int(text) <= 1800)):
+            raise invalid("shutdownGracePeriodInSeconds must be 0 or between 15 and 1800.")
+        run, now = self._run(caller, params), self.clock()
+        if run.life.timings.refuse:
+            raise AwsError(run.life.timings.refuse, f"not authorized to cancel JobRun {run.id}", 403)
+        if run.life.ended(now):
+            state = run.life.state(now)
+            raise invalid(f"JobRun {run.id} is not in a cancellable state. Its state is {state}.")
+        run.cancel(int(text) if text else None, now)
+        return {"applicationId": run.application_id, "jobRunId": run.id}
+
+    def tags(self, caller: Caller, params: dict[str, Any], request: Request) -> Any:
+        """Read and change the tags of a run."""
+        arn = request.path.removeprefix("/tags/")
+        place = self.place(caller)
+        run = next((run for run in self._all() if run.arn == arn and run.place == place), None)
+        if run is None:
+            raise missing("Resource", arn)
+        tags: dict[str, str] = run.request.setdefault("tags", {})
+        if params["operation"] == "TagResource":
+            tags.update(params.get("tags") or {})
+        for key in request.args.getlist("tagKeys") if params["operation"] == "UntagResource" else []:
+            tags.pop(key, None)
+        return {"tags": tags} if params["operation"] == "ListTagsForResource" else {}
+
+    # Ground truth.
+    def _all(self) -> list[Run]:
+        return [run for runs in self.runs.values() for run in runs.values()]
+
+    def jobs(self) -> list[dict[str, Any]]:
+        with self.lock:
+            return [self._truth(run) for run in self._all()]
+
+    def _truth(self, run: Run) -> dict[str, Any]:
+        names = {"service": self.name, "scope": run.application_id, "id": run.id, "name": run.name}
+        names |= {"region": run.place.region, "account": run.place.account}
+        return {**names, **run.life.truth(self.clock()), "labels": {"tags": run.request.get("tags") or {}}}
+
+    def finish(self, job_id: str, state: str, reason: str = "") -> None:
+        """End a run now."""
+        if state not in FINAL_STATES:
+            raise ValueError(f"not a final state of a run: {state}")
+        with self.lock:
+            run = next((run for run in self._all() if run.id == job_id), None)
+            if run is None:
+                raise KeyError(job_id)
+            run.life.finish(self.clock(), state, reason)
+
+    def refresh_timings(self) -> None:
+        now = self.clock()
+        for run in self._all():
+            if not run.life.ended(now):
+                run.life.timings = self.settings.timings(run.application_id, run.name, run.id)
+
+    def reset(self) -> None:
+        with self.lock:
+            self.runs.clear()
+            self.tokens.clear()
+            self.settings.reset()

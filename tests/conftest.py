@@ -1,0 +1,51 @@
+"""An Airflow and an AWS identity that exist only here, and the local cloud."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cloud.server import LocalCloud
+
+# Before anything imports Airflow or boto3: nothing of the developer's own set-up may leak in. Each
+# pytest-xdist worker reads this file too, and so has a home of its own.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "AWS_"))]:
+    del os.environ[name]
+AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-cancel-")
+os.environ.update(
+    AIRFLOW_HOME=AIRFLOW_HOME,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    NO_PROXY="127.0.0.1,localhost",
+)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cloud_server() -> Iterator[LocalCloud]:
+    """One server for the whole session; tests use `cloud`."""
+    from tests.cloud.server import LocalCloud
+
+    with LocalCloud() as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(cloud_server: LocalCloud) -> LocalCloud:
+    """The local cloud, with no faults ordered and an empty journal."""
+    cloud_server.reset()
+    return cloud_server

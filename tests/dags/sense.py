@@ -1,0 +1,26 @@
+"""A sensor for each service, and for EMR in every way in which one can wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG
+from kinds import KINDS, PARAMS, SYNC_OR_DEFERRABLE
+
+MODES: dict[str, dict[str, Any]] = {**SYNC_OR_DEFERRABLE, "reschedule": {"mode": "reschedule"}}
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "sense": {},
+    "sense_success": {"target_states": ["SUCCEEDED"]},
+    "guard": {"cancel_on_kill": True},
+    "sense_timeout": {"timeout": 4},
+    "guard_timeout": {"timeout": 4, "cancel_on_kill": True},
+}
+
+for service, kind in KINDS.items():
+    for mode, options in MODES.items():
+        for variation, more in VARIATIONS.items():
+            with DAG(f"{variation}_{service}_{mode}", schedule=None, params=PARAMS):
+                kind.sensor(
+                    task_id="sense",
+                    **{"poke_interval": 1, "timeout": 300, **kind.targets(), **options, **more},
+                )

@@ -1,0 +1,8 @@
+"""Times that the Dags and those who watch them share."""
+
+from __future__ import annotations
+
+EXECUTION_TIMEOUT = 12.0
+RUN_TIMEOUT = 45.0
+SHAPE_NAMES = ("waits", "retries", "timeout", "attempts", "run_timeout", "forgets", "paused")
+MODES = ("sync", "plain", "deferred")

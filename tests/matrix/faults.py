@@ -1,0 +1,229 @@
+"""The faults that concern one task, each a small function; those of components are in ``phases``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.matrix.dags.timings import EXECUTION_TIMEOUT, RUN_TIMEOUT
+from tests.matrix.victim import ALIVE, TASK, Victim, moment
+from tests.real_airflow.world import eventually
+
+Act = Callable[[Victim], None]
+CANCELS = {
+    "emr": ("CancelSteps",),
+    "batch": ("TerminateJob", "CancelJob", "TerminateJobs", "CancelJobs"),
+    "emr-serverless": ("CancelJobRun",),
+    "mrs": ("StopJob",),
+}
+POLLS = {
+    "emr": ("DescribeStep", "ListSteps"),
+    "batch": ("DescribeJobs",),
+    "emr-serverless": ("GetJobRun",),
+    "mrs": ("ShowSingleJobExe", "ShowJobExeListNew"),
+}
+DOWN_SECONDS = 40.0
+
+
+# Signals.
+
+
+def parent(pid: int) -> int:
+    """The process that started another."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(pid: int) -> list[int]:
+    """Processes that another has started."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def signalled(*numbers: signal.Signals, pause: float = 10.0) -> Act:
+    """The task gets these, one after the other."""
+
+    def strike(victim: Victim) -> None:
+        pid = victim.task()["pid"]
+        victim.strike()
+        for count, number in enumerate(numbers):
+            time.sleep(pause if count else 0)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    return strike
+
+
+def supervisor_signalled(victim: Victim) -> None:
+    """Its supervisor gets SIGTERM."""
+    supervisor = parent(victim.task()["pid"])
+    victim.strike()
+    os.kill(supervisor, signal.SIGTERM)
+
+
+def supervisor_killed(victim: Victim) -> None:
+    """Its supervisor gets SIGKILL."""
+    supervisor = parent(victim.task()["pid"])
+    victim.strike()
+    os.kill(supervisor, signal.SIGKILL)
+
+
+def both_killed(victim: Victim) -> None:
+    """The task and its supervisor get SIGKILL."""
+    pid = victim.task()["pid"]
+    supervisor = parent(pid)
+    victim.strike()
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+
+
+def all_killed(victim: Victim) -> None:
+    """As when the host dies: the task, its supervisor, and what the task has started."""
+    pid = victim.task()["pid"]
+    doomed = [parent(pid), *children(pid), pid]
+    victim.strike()
+    for each in doomed:
+        os.kill(each, signal.SIGKILL)
+
+
+def killed_in_each_try(victim: Victim) -> None:
+    """SIGKILL to the first try, SIGTERM to the second, SIGKILL to the last."""
+    for number, count in ((signal.SIGKILL, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 3)):
+        victim.wait_for_jobs(count)
+        task = victim.wait_for_task(victim.runs[0], lambda state: state == "running")
+        victim.strike()
+        os.kill(task["pid"], number)
+
+
+# What people do.
+
+
+def marked(state: str) -> Act:
+    """Every run's task is marked, all at once."""
+
+    def strike(victim: Victim) -> None:
+        victim.strike()
+        with ThreadPoolExecutor(len(victim.runs)) as pool:
+            list(pool.map(lambda run: victim.ground.rest.mark(victim.dag_id, run, TASK, state), victim.runs))
+
+    return strike
+
+
+def cleared(victim: Victim) -> None:
+    """The task is cleared."""
+    victim.strike()
+    victim.ground.rest.clear(victim.dag_id, victim.runs[0], TASK)
+
+
+def run_failed(victim: Victim) -> None:
+    """The run is marked failed."""
+    victim.strike()
+    for run in victim.runs:
+        victim.ground.rest.call("PATCH", f"dags/{victim.dag_id}/dagRuns/{run}", json={"state": "failed"})
+
+
+def run_deleted(victim: Victim) -> None:
+    """The run is marked failed and deleted: Airflow deletes no run whose tasks run."""
+    run_failed(victim)
+    for run in victim.runs:
+        victim.ground.rest.call("DELETE", f"dags/{victim.dag_id}/dagRuns/{run}")
+
+
+def dag_paused(victim: Victim) -> None:
+    """The Dag is paused."""
+    victim.strike()
+    victim.ground.rest.call("PATCH", f"dags/{victim.dag_id}", json={"is_paused": True})
+
+
+# What happens by itself.
+
+
+def timed_out(victim: Victim) -> None:
+    """``execution_timeout`` passes."""
+    victim.strike(moment(victim.tasks[0]["start_date"]) + EXECUTION_TIMEOUT)
+
+
+def deferral_timed_out(victim: Victim) -> None:
+    """The timeout that the operator deferred with passes."""
+    victim.strike(victim.own_jobs()[0]["created_at"] + EXECUTION_TIMEOUT)
+
+
+def run_timed_out(victim: Victim) -> None:
+    """``dagrun_timeout`` passes."""
+    run = victim.ground.rest.call("GET", f"dags/{victim.dag_id}/dagRuns/{victim.runs[0]}")
+    victim.strike(moment(run["start_date"]) + RUN_TIMEOUT)
+
+
+def attempts_used_up(victim: Victim) -> None:
+    """The operator has looked as often as it may."""
+    victim.strike()
+    run = victim.runs[0]
+
+    def is_over() -> bool:
+        return any(job["cancel_requested_at"] for job in victim.own_jobs())
+
+    with suppress(AssertionError):
+        eventually(lambda: is_over() or victim.task(run)["state"] not in ALIVE, "the end", seconds=40)
+    asked = victim.own_jobs()[0]["cancel_requested_at"] or time.time()
+    polls = [call.time for call in victim.calls() if call.operation in POLLS[victim.cell.service]]
+    victim.strikes = [max((at for at in polls if at <= asked), default=asked)]
+
+
+def polls_denied(victim: Victim) -> None:
+    """The operator may not look any more."""
+    spoil(victim, "denied", POLLS, seconds=25.0)
+
+    def was_denied() -> bool:
+        return bool(victim.calls(fault="denied"))
+
+    eventually(was_denied, "a poll", seconds=30)
+    victim.strike(victim.calls(fault="denied")[0].time)
+
+
+# What the cloud does.
+
+
+def spoil(victim: Victim, kind: str, operations: dict[str, tuple[str, ...]] | None = None, **when: Any) -> None:
+    """Let calls about this victim's jobs, and only those, go wrong."""
+    service = victim.cell.service
+    named = operations[service] if operations else ("*",)
+    for operation in named:
+        victim.ground.cloud.faults.add(service, operation, kind, scope=victim.scope, **when)
+        if service == "batch":  # most of its calls name jobs, but no queue
+            for job in victim.jobs():
+                victim.ground.cloud.faults.add(service, operation, kind, id=job["id"], **when)
+
+
+def while_down(strike: Act) -> Act:
+    """The service is not to be reached for a while, from the fault on."""
+
+    def both(victim: Victim) -> None:
+        spoil(victim, "reset", seconds=DOWN_SECONDS)
+        strike(victim)
+
+    return both
+
+
+def while_cancel_hangs(strike: Act) -> Act:
+    """The first call that cancels gets no answer."""
+
+    def both(victim: Victim) -> None:
+        spoil(victim, "hang", CANCELS, times=1)
+        strike(victim)
+
+    return both
+
+
+def while_cancel_is_slow(strike: Act) -> Act:
+    """Each call that cancels takes three seconds."""
+
+    def both(victim: Victim) -> None:
+        spoil(victim, "latency", CANCELS, delay=3.0)
+        strike(victim)
+
+    return both

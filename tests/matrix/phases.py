@@ -1,0 +1,164 @@
+"""Faults of Airflow's components: they concern everybody, so each has the place to itself for a while."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tests.matrix import faults
+from tests.matrix.ground import Ground
+from tests.matrix.victim import Victim
+from tests.real_airflow.world import eventually
+
+SECOND = "-2"
+Group = dict[str, list[Victim]]
+"""Victims by the name of their scenario."""
+
+
+def triggerer(ground: Ground, group: Group) -> None:
+    """Restart it; then kill it, do things, and start it again."""
+    processes = ground.airflow.processes
+    if restarted := group.get("triggerer restarted", []):
+        processes.stop("triggerer")
+        ground.airflow.start_component("triggerer")
+        _wait_for_polls(restarted)
+        _strike(restarted)
+    killed = group.get("triggerer killed and restarted", [])
+    marked = group.get("triggerer killed, marked failed, back", [])
+    deleted = group.get("run deleted while triggerer down", [])
+    processes.stop("triggerer", kill=True)
+    for victim in marked:
+        faults.marked("failed")(victim)
+    for victim in deleted:
+        faults.run_deleted(victim)
+    time.sleep(2)
+    ground.airflow.start_component("triggerer")
+    _wait_for_polls(killed)
+    _strike(killed)
+
+
+def two_triggerers(ground: Ground, group: Group) -> None:
+    """Have triggers moved by a triggerer that is frozen for a while; then kill one for good."""
+    moved = group.get("moved to another triggerer", [])
+    marked = group.get("its triggerer of two killed, marked failed", [])
+    if moved:
+        name = _holder(ground, moved[0])
+        _to_group(ground, name, signal.SIGSTOP)
+        try:
+            _wait_until_moved(moved)
+        finally:
+            _to_group(ground, name, signal.SIGCONT)
+        _strike(moved)
+        time.sleep(5)
+    if marked:
+        name = _holder(ground, marked[0])
+        ground.airflow.processes.stop(name, kill=True)
+        _wait_until_moved(marked)
+        for victim in marked:
+            faults.marked("failed")(victim)
+
+
+def others(ground: Ground, group: Group) -> None:
+    """Restart the Dag processor, then the scheduler."""
+    processes = ground.airflow.processes
+    for component, words in (("dag-processor", "Dag processor"), ("scheduler", "scheduler")):
+        victims = group.get(f"{words} restarted", [])
+        if not victims:
+            continue
+        processes.stop(component)
+        ground.airflow.start_component(component)
+        _strike(victims)
+        if component == "dag-processor":
+            # The running tasks of LocalExecutor would not survive what comes next.
+            time.sleep(12)
+
+
+def gone(ground: Ground, group: Group) -> None:
+    """Kill the triggerer, and let it stay dead."""
+    ground.airflow.processes.stop("triggerer", kill=True)
+    for victims in group.values():
+        for victim in victims:
+            faults.marked("failed")(victim)
+
+
+PHASES: dict[str, Callable[[Ground, Group], None]] = {
+    "triggerer": triggerer,
+    "two triggerers": two_triggerers,
+    "others": others,
+    "gone": gone,
+}
+BEFORE: dict[str, Callable[[Ground], None]] = {
+    "two triggerers": lambda ground: _start_second(ground),
+}
+AFTER: dict[str, Callable[[Ground], None]] = {
+    "two triggerers": lambda ground: _keep_one(ground),
+    "gone": lambda ground: ground.airflow.start_component("triggerer"),
+}
+
+
+def _strike(victims: Iterable[Victim]) -> None:
+    for victim in victims:
+        victim.strike()
+
+
+def _wait_for_polls(victims: Sequence[Victim]) -> None:
+    """Wait until each job is looked at again: its trigger is back."""
+    since = time.time()
+
+    def are_back() -> bool:
+        return all(any(call.time > since for call in victim.calls()) for victim in victims)
+
+    eventually(are_back, "triggers at work again", seconds=60)
+
+
+def _triggerers(ground: Ground) -> dict[int, str]:
+    """Names of the processes by the ids of their jobs; the last of a start is the one that lives."""
+    reply = ground.rest.call("GET", "jobs?job_type=TriggererJob&is_alive=true&order_by=-start_date")
+    alive = [job["id"] for job in reply["jobs"]][:2]
+    names = [f"triggerer{SECOND}", "triggerer"]
+    return dict(zip(alive, names, strict=False))
+
+
+def _job_of(victim: Victim) -> int | None:
+    job: Any = victim.task().get("triggerer_job")
+    return job["id"] if job else None
+
+
+def _holder(ground: Ground, victim: Victim) -> str:
+    eventually(lambda: _job_of(victim) is not None, "a triggerer", seconds=30)
+    job = _job_of(victim)
+    assert job is not None
+    return _triggerers(ground)[job]
+
+
+def _wait_until_moved(victims: Sequence[Victim]) -> None:
+    before = {victim.scope: _job_of(victim) for victim in victims}
+    held = [victim for victim in victims if before[victim.scope] == before[victims[0].scope]]
+
+    def are_moved() -> bool:
+        return all(_job_of(victim) not in (None, before[victim.scope]) for victim in held)
+
+    eventually(are_moved, "triggers moved", seconds=60)
+
+
+def _to_group(ground: Ground, name: str, number: signal.Signals) -> None:
+    os.killpg(ground.airflow.processes.process(name).pid, number)
+
+
+def _start_second(ground: Ground) -> None:
+    ground.airflow.start_component("triggerer", SECOND)
+    eventually(lambda: len(_triggerers(ground)) == 2, "a second triggerer", seconds=60)
+
+
+def _keep_one(ground: Ground) -> None:
+    """Be left with one triggerer, of the usual name."""
+    processes = ground.airflow.processes
+    for name in ("triggerer", f"triggerer{SECOND}"):
+        try:
+            processes.stop(name)
+        except KeyError:
+            continue
+    ground.airflow.start_component("triggerer")

@@ -1,0 +1,104 @@
+"""Run cells: many victims at the same time where the fault concerns one, phase by phase where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from tests.matrix import phases
+from tests.matrix.ground import Ground
+from tests.matrix.scenario import Cell, Result, Verdict
+from tests.matrix.verdicts import observe
+from tests.matrix.victim import Victim
+
+AT_ONCE = 24
+THREADS = 160
+BETWEEN_FAULTS = 0.4
+"""Seconds; so that what one fault sets off is not measured while it waits for another's."""
+BEFORE_NEXT_BATCH = 6.0
+
+
+class Runner:
+    """Runs cells on one ground."""
+
+    def __init__(self, ground: Ground, tell: Callable[[Result], None]) -> None:
+        self.ground, self.tell = ground, tell
+        self.results: list[Result] = []
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cell")
+        self._open: list[Future[None]] = []
+
+    def run(self, cells: Iterable[Cell]) -> list[Result]:
+        """Run them all."""
+        cells = list(cells)
+        alone = [cell for cell in cells if not cell.scenario.phase]
+        for batch in batched(alone):
+            self._run_batch(batch)
+        wait(self._open)
+        for phase in phases.PHASES:
+            members = [cell for cell in cells if cell.scenario.phase == phase]
+            if members:
+                self._run_phase(phase, members)
+        wait(self._open)
+        self._pool.shutdown()
+        return self.results
+
+    def _run_batch(self, cells: list[Cell]) -> None:
+        victims = self._start(cells)
+        struck = []
+        for victim in victims:
+            struck.append(self._pool.submit(self._guarded, victim, self._strike_and_observe))
+            time.sleep(BETWEEN_FAULTS)
+        self._open += struck
+        wait(struck, timeout=BEFORE_NEXT_BATCH)
+
+    def _run_phase(self, phase: str, cells: list[Cell]) -> None:
+        phases.BEFORE.get(phase, lambda _: None)(self.ground)
+        victims = self._start(cells)
+        group: dict[str, list[Victim]] = {}
+        for victim in victims:
+            group.setdefault(victim.scenario.name, []).append(victim)
+        doing = self._pool.submit(phases.PHASES[phase], self.ground, group)
+        looking = [self._pool.submit(self._guarded, victim, self._observe_struck) for victim in victims]
+        wait([doing, *looking])
+        phases.AFTER.get(phase, lambda _: None)(self.ground)
+        if error := doing.exception():
+            print(f"Phase {phase}: {error!r}", flush=True)
+
+    def _start(self, cells: list[Cell]) -> list[Victim]:
+        """Put victims in place, all at the same time; those that can't be are told of and left out."""
+        victims = [Victim(self.ground, cell) for cell in cells]
+        futures = [self._pool.submit(self._guarded, victim, Victim.start) for victim in victims]
+        return [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
+
+    def _guarded(self, victim: Victim, act: Callable[[Victim], Any]) -> bool:
+        """Whether it went well; what goes wrong is a result too."""
+        try:
+            act(victim)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this cell's
+            self._conclude(victim, Result(victim.cell, Verdict.ERROR, note=repr(error)))
+            return False
+        return True
+
+    def _strike_and_observe(self, victim: Victim) -> None:
+        victim.scenario.strike(victim)
+        self._conclude(victim, observe(victim))
+
+    def _observe_struck(self, victim: Victim) -> None:
+        deadline = time.monotonic() + 200
+        while not victim.strikes:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the fault did not come")
+            time.sleep(0.2)
+        self._conclude(victim, observe(victim))
+
+    def _conclude(self, victim: Victim, result: Result) -> None:
+        self.results.append(result)
+        self.tell(result)
+        victim.finish()
+
+
+def batched(cells: list[Cell]) -> Iterable[list[Cell]]:
+    """Cells, as many at a time as run together."""
+    return (cells[begin : begin + AT_ONCE] for begin in range(0, len(cells), AT_ONCE))

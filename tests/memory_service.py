@@ -1,0 +1,98 @@
+"""A service that lives in memory: every state, answer and fault of its jobs is set by the test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.reach import Reach
+
+HOOK = "tests.memory_service.MemoryHook"
+
+
+@dataclass
+class Memory:
+    """What a :class:`MemoryService` answers, and what it was asked.
+
+    ``states`` and ``outcomes`` go by job id. ``errors``: raised by the next looks, one each.
+    """
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    outcomes: dict[str, CancelOutcome] = field(default_factory=dict)
+    forced_outcomes: dict[str, CancelOutcome] = field(default_factory=dict)
+    errors: list[ServiceError] = field(default_factory=list)
+    hard: bool = True
+    """Whether force adds something."""
+    looks: list[list[str]] = field(default_factory=list)
+    sent: list[tuple[str, bool]] = field(default_factory=list)
+    """Cancel requests: job id, and whether by force."""
+    opened: list[tuple[str | None, str | None]] = field(default_factory=list)
+    quota: tuple[int, float] = (1000, 1000.0)
+
+    def job(self, id: str, state: JobState = JobState.RUNNING, scope: str = "place") -> RemoteJob:
+        """Make a job."""
+        self.states[id] = state
+        return RemoteJob.of("memory", id, scope=scope)
+
+    def jobs(self, *ids: str) -> list[RemoteJob]:
+        """Make running jobs."""
+        return [self.job(name) for name in ids]
+
+    def reach(self) -> Reach:
+        """A way to its jobs."""
+        return Reach(lambda _, conn_id, region: MemoryService(self, conn_id, region))
+
+
+class MemoryService(JobService):
+    """The contract, over a :class:`Memory`."""
+
+    name = "memory"
+    scope_word = "place"
+    scope_pattern = re.compile(r"\w+")
+    id_word = "id"
+    id_pattern = re.compile(r"\w+")
+
+    def __init__(self, memory: Memory, conn_id: str | None, region: str | None) -> None:
+        super().__init__(conn_id=conn_id, region=region)
+        self.memory = memory
+        self.look_quota = memory.quota  # type: ignore[misc]
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        jobs = list(dict.fromkeys(jobs))
+        self.memory.looks.append([job.id for job in jobs])
+        if self.memory.errors:
+            raise self.memory.errors.pop(0)
+        return [JobStatus(job, self.memory.states.get(job.id, JobState.GONE)) for job in jobs]
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        outcomes = self.memory.forced_outcomes if force else self.memory.outcomes
+        jobs = list(dict.fromkeys(jobs))
+        self.memory.sent += [(job.id, force) for job in jobs]
+        return [CancelResult(job, outcomes.get(job.id, CancelOutcome.REQUESTED), reason) for job in jobs]
+
+    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        raise NotImplementedError
+
+    @property
+    def can_escalate(self) -> bool:
+        return self.memory.hard
+
+
+class MemoryHook:
+    """What ``Access`` opens when ``HOOKS`` names it; a test sets ``memory``."""
+
+    memory = Memory()
+
+    def __init__(self, service: MemoryService) -> None:
+        self.service: Any = service
+
+    @classmethod
+    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:  # noqa: ARG003
+        cls.memory.opened.append((conn_id, region))
+        return cls(MemoryService(cls.memory, conn_id, region))

@@ -1,0 +1,147 @@
+"""One Airflow: API server, scheduler with its executor, Dag processor, triggerer."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+
+from tests.real_airflow.processes import Processes, free_port
+from tests.real_airflow.rest import AirflowRest
+
+COMPONENTS = ("api-server", "execution-api", "scheduler", "dag-processor", "triggerer")
+REPOSITORY = Path(__file__).parents[2]
+
+
+class AirflowSystem:
+    """An Airflow with a home, a database and ports of its own.
+
+    :param home: an empty folder.
+    :param dags: folder with the Dags.
+    :param environment: settings and connections, as environment variables.
+    :param database: SQLAlchemy URL; by default SQLite in ``home``, with more patience for a locked database
+        than the five seconds after which Airflow's components end.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        database: str | None = None,
+    ) -> None:
+        self.home = home
+        self.port = free_port()
+        self.execution_port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.rest = AirflowRest(self.url)
+        settings = _environment(home, dags, self.port, self.execution_port, database)
+        self.processes = Processes(home, settings | (environment or {}))
+
+    def start(self) -> None:
+        """Make the database and start every component; return when the API server answers."""
+        self.airflow("db", "migrate")
+        for component in COMPONENTS:
+            self.start_component(component)
+        self._wait_until_healthy()
+        self.rest.log_in()
+
+    def start_component(self, name: str, instance: str = "") -> None:
+        """Start one component; ``instance`` tells a second one of a kind apart."""
+        self.processes.start(name + instance, [sys.executable, "-m", "airflow", *self._arguments(name)])
+
+    def _arguments(self, name: str) -> list[str]:
+        # What tasks ask for has a server of its own: the one for people waits for SQLite's lock in its event
+        # loop (for its audit log), and would wait for a task's request that needs that loop to let go.
+        apps = {"api-server": ("core", self.port), "execution-api": ("execution", self.execution_port)}
+        if name not in apps:
+            return [name]
+        app, port = apps[name]
+        return ["api-server", "--apps", app, "--port", str(port), "--host", "127.0.0.1"]
+
+    def stop(self) -> None:
+        """End everything."""
+        self.processes.stop_all()
+
+    def airflow(self, *arguments: str) -> str:
+        """Run an ``airflow`` command; return what it printed."""
+        return self.processes.run([sys.executable, "-m", "airflow", *arguments])
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            self.processes.check()
+            with contextlib.suppress(requests.ConnectionError):
+                if _is_healthy(self.url):
+                    return
+            time.sleep(0.3)
+        raise TimeoutError(f"Airflow is not healthy after 120 s; logs are in {self.home}")
+
+
+@contextlib.contextmanager
+def airflow_system(
+    home: Path, dags: Path, environment: dict[str, str] | None = None, *, database: str | None = None
+) -> Iterator[AirflowSystem]:
+    """An Airflow that runs within the ``with`` block."""
+    system = AirflowSystem(home, dags, environment, database=database)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
+
+
+def _is_healthy(url: str) -> bool:
+    with requests.Session() as session:
+        session.trust_env = False
+        health = session.get(f"{url}/api/v2/monitor/health", timeout=5).json()
+    parts = ("scheduler", "dag_processor", "triggerer", "metadatabase")
+    return all(health[part]["status"] == "healthy" for part in parts)
+
+
+def _environment(
+    home: Path, dags: Path, port: int, execution_port: int, database: str | None
+) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    settings = {
+        "CORE__DAGS_FOLDER": str(dags),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": "8",
+        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__TEST_CONNECTION": "Enabled",
+        "API__BASE_URL": f"http://127.0.0.1:{port}",
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": secrets.token_urlsafe(32),
+        "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+        "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{home}/airflow.db?timeout=60",
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "LOGGING__LOGGING_LEVEL": "INFO",
+        "SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+        "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+        "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "USAGE_DATA_COLLECTION__ENABLED": "False",
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    }
+    return {
+        **kept,
+        "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+    }

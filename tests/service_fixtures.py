@@ -1,0 +1,220 @@
+"""A bench for each AWS service: jobs in any state, and a service that talks to the local cloud over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any, ClassVar
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.session import get_session
+
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
+from airflow_cancel_provider.services.aws import AwsJobService
+from airflow_cancel_provider.services.batch import BatchJobService
+from airflow_cancel_provider.services.emr import EmrStepService
+from airflow_cancel_provider.services.emr_serverless import EmrServerlessJobRunService
+from airflow_cancel_provider.services.patience import Patience
+from tests.cloud.server import LocalCloud
+
+REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/job"
+HAS_BULK = "TerminateJobs" in get_session().get_service_model("batch").operation_names
+needs_bulk = pytest.mark.skipif(
+    not HAS_BULK, reason="this botocore is older than CancelJobs and TerminateJobs"
+)
+DRIVER = {"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}}
+PATIENT = Patience(seconds=20, first_pause=0.02, longest_pause=0.3)
+HASTY = Patience(seconds=0.5, first_pause=0.02, longest_pause=0.1)
+ACCEPTED = {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING}
+
+
+def new_client(service: str, url: str, **options: Any) -> Any:
+    """A real client; ``options`` go into its Config."""
+    retries = {"mode": "standard", "total_max_attempts": 2}
+    config = Config(**{"retries": retries, "connect_timeout": 2, "read_timeout": 10, **options})
+    client: Any = boto3.client
+    return client(
+        service,
+        region_name=REGION,
+        endpoint_url=url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        config=config,
+    )
+
+
+class Bench(ABC):
+    """What the tests of all services need to know of one of them."""
+
+    name: ClassVar[str]
+    one_by_one: ClassVar[bool] = False
+    """Whether each job takes a cancel request of its own."""
+    service_class: ClassVar[type[Any]]
+    cancel_operations: ClassVar[tuple[str, ...]]
+    iam_action: ClassVar[str]
+    success: ClassVar[str]
+    cancelled: ClassVar[str]
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self.cloud = cloud
+        self.local: Any = getattr(cloud, self.name.replace("-", "_"))
+        self.local.set(submitted=0, pending=0, starting=0, cancel=20)
+        self.local.override("pending*", pending=1e6)
+        self.local.override("endless*", cancel=1e6)
+        self.client = new_client(self.name, cloud.url)
+
+    def close(self) -> None:
+        self.client.close()
+
+    def service(self, patience: Patience = PATIENT, *, client: Any = None, **options: Any) -> Any:
+        return self.service_class(client or self.client, conn_id="aws_default", patience=patience, **options)
+
+    @contextmanager
+    def service_at(self, url: str, patience: Patience, **options: Any) -> Iterator[AwsJobService]:
+        """The service behind another address or with another Config."""
+        with closing(new_client(self.name, url, **options)) as client:
+            yield self.service(patience, client=client)
+
+    @abstractmethod
+    def submit(self, name: str, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
+        """Submit jobs; names beginning with ``pending`` stay so, ``endless`` take for ever to cancel."""
+
+    @abstractmethod
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        """A well-formed address of nothing."""
+
+    @abstractmethod
+    def thousand(self) -> list[RemoteJob]:
+        """A thousand running jobs, as spread as they can be."""
+
+    def new_scope(self) -> str | None:
+        return None
+
+    def address(self, id: str, scope: str | None = None) -> RemoteJob:
+        return RemoteJob.of(self.name, id, scope=scope, conn_id="aws_default", region=REGION)
+
+    def running(self, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
+        jobs = self.submit("running", count, scope)
+        self.cloud.clock.advance(1)
+        return jobs
+
+    def finish(self, job: RemoteJob) -> None:
+        self.local.finish(job.id, self.success)
+
+    def ended(self, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
+        jobs = self.submit("ended", count, scope)
+        for job in jobs:
+            self.finish(job)
+        return jobs
+
+    def let_end(self) -> None:
+        """Let time pass until cancels have been carried out."""
+        self.cloud.clock.advance(60)
+
+    def truth(self) -> dict[str, dict[str, Any]]:
+        return {job["id"]: job for job in self.local.jobs()}
+
+    def are_cancelled(self, jobs: list[RemoteJob]) -> bool:
+        truth = self.truth()
+        return all(truth[job.id]["cancelled"] for job in jobs)
+
+    def count(self, *operations: str) -> int:
+        return sum(self.cloud.journal.count(self.name, operation) for operation in operations or ("*",))
+
+    @property
+    def cancels_sent(self) -> int:
+        return self.count(*self.cancel_operations)
+
+
+class EmrBench(Bench):
+    name = "emr"
+    service_class = EmrStepService
+    cancel_operations = ("CancelSteps",)
+    iam_action = "elasticmapreduce:CancelSteps"
+    success, cancelled = "COMPLETED", "CANCELLED"
+
+    def new_scope(self, release: str = "emr-7.5.0") -> str:
+        return self.cloud.emr.create_cluster(release, concurrency=256)
+
+    def submit(self, name: str, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
+        scope = scope or self.new_scope()
+        steps = [{"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}}] * count
+        answer = self.client.add_job_flow_steps(JobFlowId=scope, Steps=steps)
+        return [self.address(step, scope) for step in answer["StepIds"]]
+
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        return self.address(f"s-{uuid.uuid4().hex[:13].upper()}", scope or self.new_scope())
+
+    def thousand(self) -> list[RemoteJob]:
+        return [job for _ in range(4) for job in self.running(250)]
+
+
+class BatchBench(Bench):
+    name = "batch"
+    one_by_one = not HAS_BULK
+    service_class = BatchJobService
+    cancel_operations = ("TerminateJobs", "TerminateJob", "CancelJobs", "CancelJob")
+    iam_action = "batch:TerminateJob"
+    success, cancelled = "SUCCEEDED", "FAILED"
+
+    def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
+        params = {"jobName": name, "jobQueue": "queue", "jobDefinition": "definition", **more}
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.client.submit_job(**params), range(count)))
+        return [self.address(answer["jobId"]) for answer in answers]
+
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        return self.address(str(uuid.uuid4()))
+
+    def thousand(self) -> list[RemoteJob]:
+        return self.running(1000)
+
+
+class EmrServerlessBench(Bench):
+    name = "emr-serverless"
+    one_by_one = True
+    service_class = EmrServerlessJobRunService
+    cancel_operations = ("CancelJobRun",)
+    iam_action = "emr-serverless:CancelJobRun"
+    success, cancelled = "SUCCESS", "CANCELLED"
+
+    def new_scope(self, release: str = "emr-7.9.0") -> str:
+        answer = self.client.create_application(name="application", releaseLabel=release, type="SPARK")
+        return str(answer["applicationId"])
+
+    def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
+        scope = scope or self.new_scope()
+        params = {"applicationId": scope, "executionRoleArn": ROLE, "name": name, "jobDriver": DRIVER, **more}
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+        return [self.address(answer["jobRunId"], scope) for answer in answers]
+
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        return self.address(uuid.uuid4().hex[:16], scope or self.new_scope())
+
+    def thousand(self) -> list[RemoteJob]:
+        return [job for _ in range(2) for job in self.running(500)]
+
+
+BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench)
+
+
+def outcomes(results: list[CancelResult]) -> list[CancelOutcome]:
+    return [result.outcome for result in results]
+
+
+def recorded(client: Any) -> list[tuple[str, dict[str, Any]]]:
+    """A list that fills with the calls that a client makes from now on: operation and parameters."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        calls.append((model.name, dict(params)))
+
+    client.meta.events.register("provide-client-params", note)
+    return calls

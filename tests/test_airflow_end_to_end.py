@@ -1,0 +1,141 @@
+"""Cancel operators and sensors on a real Airflow: in the task and in the triggerer, with the same results."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.real_airflow.stories import Stories, Story, Told
+from tests.real_airflow.world import Jobs, Run, World
+
+pytest_plugins = ["tests.real_airflow.fixtures"]
+SERVICES = ("emr", "batch", "emr-serverless", "mrs")
+MODES = ("sync", "deferrable")
+CANCELS = {
+    "emr": ("CancelSteps", "elasticmapreduce:CancelSteps"),
+    "batch": ("TerminateJobs", "batch:TerminateJob"),
+    "emr-serverless": ("CancelJobRun", "emr-serverless:CancelJobRun"),
+    "mrs": ("StopJob", "mrs:cluster:stopJob"),
+}
+stories = Stories()
+
+
+def in_both_modes(world: World, dag: str, jobs: Jobs, **conf: object) -> list[Run]:
+    return [world.run(f"{dag}_{jobs.service}_{mode}", jobs, **conf) for mode in MODES]
+
+
+def same_error(runs: list[Run], task_id: str) -> tuple[str, str]:
+    """The error of a task that fails in both modes, and in both with the same words."""
+    for run in runs:
+        run.end("failed")
+    first, second = (without_request_id(run.error(task_id)) for run in runs)
+    assert first == second
+    return first
+
+
+def without_request_id(error: tuple[str, str]) -> tuple[str, str]:
+    """An error less what the service counts."""
+    kind, text = error
+    return kind, re.sub(r"request \w+", "request …", text)
+
+
+@stories(service=SERVICES, mode=MODES)
+def cancelled_jobs_are_returned_with_their_states(world: World, service: str, mode: str) -> None:
+    jobs = world.start(service, 2, cancel=2)
+    run = world.run(f"cancel_{service}_{mode}", jobs)
+    run.end()
+    assert jobs.are_cancelled
+    assert run.xcom("cancel") == dict.fromkeys(jobs.uris, "CANCELLED")
+
+
+@stories(service=SERVICES)
+def refused_cancel_is_the_same_error_in_both_modes(world: World, service: str) -> None:
+    jobs = world.start(service)
+    operation, permission = CANCELS[service]
+    for name in {operation, operation.rstrip("s")}:
+        world.cloud.faults.add(service, name, "denied", id=jobs.ids[0])
+    kind, text = same_error(in_both_modes(world, "cancel", jobs), "cancel")
+    assert kind == "CancelRefused"
+    assert f"{jobs.uris[0]}: REFUSED" in text
+    assert permission in text
+    assert not jobs.are_asked_to_end
+
+
+@stories(service=SERVICES)
+def cancel_that_takes_too_long_is_the_same_error_in_both_modes(world: World, service: str) -> None:
+    jobs = world.start(service, cancel=1e6)
+    kind, text = same_error(in_both_modes(world, "cancel", jobs, attempts=4), "cancel")
+    assert kind == "NotEnded"
+    assert jobs.uris[0] in text
+    assert jobs.are_asked_to_end
+
+
+@stories(service=SERVICES)
+def end_is_sensed_in_both_modes(world: World, service: str) -> None:
+    jobs = world.start(service, 2, run=8)
+    runs = in_both_modes(world, "sense", jobs)
+    if service == "emr":
+        runs.append(world.run("sense_emr_reschedule", jobs))
+    for run in runs:
+        run.end()
+        assert run.xcom("sense") == dict.fromkeys(jobs.uris, "SUCCEEDED")
+
+
+@stories(service=SERVICES)
+def wrong_end_is_the_same_error_in_both_modes(world: World, service: str) -> None:
+    jobs = world.start(service, run=8, outcome="failure")
+    runs = in_both_modes(world, "sense_success", jobs)
+    if service == "emr":
+        runs.append(world.run("sense_success_emr_reschedule", jobs))
+        runs[2].end("failed")
+    kind, text = same_error(runs[:2], "sense")
+    assert kind == "UnexpectedEnd"
+    assert f"{jobs.uris[0]} is FAILED" in text
+    assert all(run.error("sense") == (kind, text) for run in runs)
+
+
+@stories()
+def right_withdrawn_while_waiting_is_the_same_error_in_both_modes(world: World) -> None:
+    jobs = world.start("emr")
+    runs = in_both_modes(world, "sense", jobs)
+    runs[0].wait_for("sense", "running")
+    runs[1].wait_for("sense", "deferred")
+    world.wait_for_call("emr", "ListSteps", jobs.scope, after_now=True)
+    world.cloud.faults.add("emr", "ListSteps", "denied", scope=jobs.scope)
+    kind, text = same_error(runs, "sense")
+    assert kind == "AccessDenied"
+    assert "elasticmapreduce:ListSteps" in text
+    jobs.check_left_alone(0)
+
+
+@stories()
+def mapped_operator_cancels_the_jobs_of_each_index(world: World) -> None:
+    jobs = world.start("emr", 4, cancel=2)
+    run = world.run("mapped", jobs)
+    run.end()
+    assert jobs.are_cancelled
+    first, second = (run.xcom("cancel", map_index=index) for index in range(2))
+    assert first == dict.fromkeys(jobs.uris[:2], "CANCELLED")
+    assert second == dict.fromkeys(jobs.uris[2:], "CANCELLED")
+
+
+@stories()
+def connection_and_region_of_default_args_are_used(world: World) -> None:
+    cluster = world.cloud.emr.create_cluster(region="eu-west-1")
+    jobs = world.start_steps(cluster, region="eu-west-1")
+    run = world.run("default_args", jobs)
+    run.end()
+    assert jobs.are_cancelled
+    address = f"emr://other_aws@eu-west-1/{cluster}/{jobs.ids[0]}"
+    assert run.xcom("cancel") == run.xcom("sense") == {address: "CANCELLED"}
+    calls = [call for call in world.cloud.journal.entries("emr") if call.access_key == "OTHERKEY"]
+    assert {"CancelSteps", "ListSteps"} <= {call.operation for call in calls}
+    assert {call.region for call in calls} == {"eu-west-1"}
+
+
+@pytest.mark.airflow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("story", stories, ids=str)
+def test_on_airflow(told: Told, story: Story) -> None:
+    told(story)

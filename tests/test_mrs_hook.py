@@ -1,0 +1,351 @@
+"""MrsHook: connections without Airflow's database, verbs over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+import pytest
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers_manager import (
+    ProvidersManager,
+    _create_customized_form_field_behaviours_schema_validator,
+)
+
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.mrs import MrsHook
+from airflow_cancel_provider.hooks.mrs_connection import connection_type
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.services.mrs import submission
+from airflow_cancel_provider.services.mrs.regions import endpoints
+from airflow_cancel_provider.services.patience import Patience
+from tests.cloud.server import LocalCloud
+from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
+
+__all__ = ["cloud", "mrs_server"]
+
+AKSK = {"login": "DEMOACCESSKEY", "password": "demo-secret-key", "auth_type": "aksk", "domain": None}
+
+
+@pytest.fixture
+def hook(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> MrsHook:
+    define(monkeypatch, cloud)
+    monkeypatch.setattr(submission, "PAUSE", 0.1)
+    return MrsHook(patience=QUICK)
+
+
+class TestConnection:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            AKSK,
+            {"project_id": None, "project_name": "eu-de"},
+            AKSK | {"project_id": None, "project_name": "eu-de"},
+            {"region": None},
+            {"verify": "false"},
+            {"verify": False},
+            {"api_version": "V1.1"},
+            {"auth_type": ""},
+        ],
+    )
+    def test_what_works(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    ) -> None:
+        define(monkeypatch, cloud, **changes)
+        hook = MrsHook(patience=QUICK)
+        ok, words = hook.test_connection()
+        assert ok, words
+        assert words == f"{cloud.url} knows 1 clusters of project {PROJECT}."
+        job = submitted(cloud)[0]
+        assert hook.kill_job(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
+
+    @pytest.mark.parametrize(
+        "changes, words",
+        [
+            ({"conn_type": "aws"}, "has type 'aws'"),
+            ({"region": None, "endpoint": None}, "set region, or endpoint"),
+            ({"region": "mars-1", "endpoint": None}, "region 'mars-1' is not known; set endpoint"),
+            ({"region": "mars-1", "iam_endpoint": None}, "set iam_endpoint"),
+            ({"project_id": None}, "set project_id, or project_name"),
+            ({"project_id": None, "project_name": "eu-nl"}, "Check user, password, domain, project"),
+            (AKSK | {"project_id": None, "project_name": "eu-nl"}, "0 projects are named 'eu-nl'"),
+            ({"endpoint": "mrs.eu-de.otc.t-systems.com"}, "with the scheme"),
+            ({"iam_endpoint": "iam.eu-de.otc.t-systems.com"}, "iam_endpoint 'iam.eu-de"),
+            ({"api_version": "v3"}, r"api_version 'v3' is not one of v2, v1\.1"),
+            ({"auth_type": "oidc"}, "auth_type 'oidc' is not one of password, aksk"),
+            ({"password": None}, "needs a user as login and a password as password"),
+            ({"login": None}, "needs a user as login"),
+            (AKSK | {"password": None}, "its secret key as password"),
+            ({"domain": None}, "needs domain"),
+            ({"region": 5}, "region is not text"),
+            ({"verify": "/no/such/bundle.pem"}, "nor the path of a CA bundle"),
+        ],
+    )
+    def test_what_does_not(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+    ) -> None:
+        define(monkeypatch, cloud, **changes)
+        hook = MrsHook(patience=NONE)
+        with pytest.raises((InvalidInput, AccessDenied), match=words):
+            hook.service  # noqa: B018  a property that checks
+        assert not hook.test_connection()[0]
+        assert cloud.journal.count("mrs", "StopJob") == 0
+        if "project_name" not in changes:
+            assert len(cloud.journal) == 0
+
+    def test_an_unknown_one(self) -> None:
+        with pytest.raises(InvalidInput, match="'no_such' is not defined"):
+            MrsHook("no_such").service  # noqa: B018  as above
+
+    @pytest.mark.parametrize("extra", ["not json s3cret", '["s3cret"]'])
+    def test_extra_that_is_no_object(self, monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+        values = {"conn_type": "huaweicloud_mrs", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_MRS_DEFAULT", json.dumps(values))
+        with pytest.raises(InvalidInput, match="extra is not a JSON object") as caught:
+            MrsHook().service  # noqa: B018  as above
+        assert "s3cret" not in str(caught.value)
+
+    def test_a_wrong_password_says_so_in_the_form(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        define(monkeypatch, cloud, password="wr0ng")
+        ok, words = MrsHook().test_connection()
+        assert not ok
+        assert "user demo" in words
+        assert "wr0ng" not in words
+
+    def test_through_airflow(self, hook: MrsHook) -> None:
+        connection = BaseHook.get_connection("mrs_default")
+        assert connection.conn_type == hook.conn_type
+
+    def test_the_region_given_is_part_of_the_address(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        job = cloud.mrs.add_job()
+        assert hook.show_job(CLUSTER, job).job == RemoteJob(f"mrs://mrs_default/{CLUSTER}/{job}")
+        elsewhere = MrsHook(region_name="eu-de")
+        assert elsewhere.show_job(CLUSTER, job).job == RemoteJob(f"mrs://mrs_default@eu-de/{CLUSTER}/{job}")
+
+    def test_reached_like_every_service(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        service = Access(verify=False).service("mrs", "mrs_default", None)
+        job = RemoteJob.of("mrs", cloud.mrs.add_job(), scope=CLUSTER, conn_id="mrs_default")
+        assert service.describe([job])[0].job == job
+        hurried = service.with_patience(Patience(seconds=1))
+        assert hurried.cancel([job], "")[0].outcome is CancelOutcome.REQUESTED
+
+    def test_secrets_stay_inside(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        cloud.mrs.keystone.register_key("TEMP", "temp-s3cret", security_token="temp-t0ken")
+        define(
+            monkeypatch,
+            cloud,
+            **AKSK | {"login": "TEMP", "password": "temp-s3cret", "security_token": "temp-t0ken"},
+        )
+        hook = MrsHook()
+        hook.list_jobs(CLUSTER)
+        cloud.mrs.keystone.register_key("TEMP", "another")
+        with pytest.raises(AccessDenied) as caught:
+            hook.list_jobs(CLUSTER)
+        shown = (
+            caplog.text + str(caught.value) + repr(caught.value) + repr(vars(hook)) + repr(hook._connection())
+        )
+        assert "temp-s3cret" not in shown
+        assert "temp-t0ken" not in shown
+
+
+class TestVerbs:
+    def test_submit_show_list_kill(self, hook: MrsHook) -> None:
+        job = hook.submit_job(CLUSTER, "SparkSubmit", "my-job", ["a.jar", "--x"], {"k": "v"})
+        assert job.scope == CLUSTER
+        hook.submit_job(CLUSTER, "SparkSubmit", "my-job-2", ["a.jar"])
+        assert not hook.show_job(CLUSTER, job.id).state.is_terminal
+        assert [status.job for status in hook.list_jobs(CLUSTER, "my-job")] == [job]
+        assert len(hook.list_jobs(CLUSTER, live_only=True)) == 2
+        assert hook.cancel_job_execution(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
+        assert hook.show_job(CLUSTER, "no-such-job").state is JobState.GONE
+
+    def test_v1(self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        define(monkeypatch, cloud)
+        hook = MrsHook(api_version="v1.1", patience=QUICK)
+        job = hook.submit_job(CLUSTER, "MapReduce", "old-job", ["/user/a.jar", "wordcount"])
+        assert [status.job for status in hook.list_jobs(CLUSTER, "old-job")] == [job]
+        assert hook.kill_job(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
+        with pytest.raises(InvalidInput, match=r"V1\.1 takes MapReduce"):
+            hook.submit_job(CLUSTER, "Flink", "old-job", ["/user/a.jar"])
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"job_name": "with space"},
+            {"job_name": "x" * 65},
+            {"job_type": "Spark"},
+            {"arguments": "a.jar"},
+            {"cluster_id": "../../x"},
+        ],
+    )
+    def test_bad_parameters(self, hook: MrsHook, cloud: LocalCloud, changes: dict[str, Any]) -> None:
+        good: dict[str, Any] = {
+            "cluster_id": CLUSTER,
+            "job_type": "Flink",
+            "job_name": "j",
+            "arguments": ["a"],
+        }
+        with pytest.raises(InvalidInput):
+            hook.submit_job(**good | changes)
+        assert not cloud.mrs.jobs()
+
+    def test_sql(self, hook: MrsHook) -> None:
+        query = hook.client.execute_sql(CLUSTER, {"sql_type": "presto", "sql_content": "select 1"})
+        hook.cancel_sql_execution(CLUSTER, query)
+        with pytest.raises(InvalidInput):
+            hook.cancel_sql_execution(CLUSTER, "..")
+
+
+class TestSubmitOnce:
+    def test_a_200_that_failed(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.mrs.settings.set(submit_result="JOBSTAT_SUBMIT_FAILED")
+        with pytest.raises(ServiceError, match="Failed to submit"):
+            hook.submit_job(CLUSTER, "Flink", "j", ["a"])
+
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    def test_a_lost_reply_is_found_by_its_name(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        define(monkeypatch, cloud, api_version=version)
+        operation = "CreateExecuteJob" if version == "v2" else "CreateAndExecuteJob"
+        cloud.faults.add("mrs", operation, "lost_reply")
+        cloud.mrs.add_job(name="mine-not")
+        job = MrsHook(patience=QUICK).submit_job(CLUSTER, "MapReduce", "mine", ["a"])
+        assert [known["id"] for known in cloud.mrs.jobs() if known["name"] == "mine"] == [job.id]
+
+    def test_a_reset_before_the_act_is_not_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.faults.add("mrs", "CreateExecuteJob", "reset", times=1)
+        with pytest.raises(ServiceUnavailable, match=r"may or may not have been submitted as mine .no job"):
+            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+        assert cloud.journal.count(operation="CreateExecuteJob") == 1
+
+    def test_two_of_the_name(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply", times=1)
+        cloud.mrs.add_job(name="mine")
+        with pytest.raises(ServiceUnavailable, match="have this name"):
+            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+    def test_throttled_is_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.faults.add("mrs", "CreateExecuteJob", "throttle", times=3)
+        hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+        assert len(cloud.mrs.jobs()) == 1
+
+    def test_denied(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.faults.add("mrs", "CreateExecuteJob", "denied")
+        with pytest.raises(AccessDenied, match="mrs:job:submit"):
+            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+    def test_lost_and_looking_fails_too(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply")
+        cloud.faults.add("mrs", "ShowJobExeListNew", "denied")
+        with pytest.raises(ServiceUnavailable, match="looking for it failed"):
+            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+
+class TestForm:
+    def test_airflow_reads_the_declared_form(self) -> None:
+        # Not the singleton, which other tests read.
+        manager = object.__new__(ProvidersManager)
+        manager._connection_form_widgets, manager._field_behaviours = {}, {}
+        manager._customized_form_fields_schema_validator = (
+            _create_customized_form_field_behaviours_schema_validator()  # type: ignore[no-untyped-call]
+        )
+        declared = connection_type()
+        manager._add_widgets("us", declared["hook-class-name"], "mine_mrs", declared["conn-fields"])
+        manager._add_customized_fields("us", "mine_mrs", declared["ui-field-behaviour"])
+        token = manager._connection_form_widgets["extra__mine_mrs__security_token"]
+        assert token.is_sensitive
+        assert manager._field_behaviours["mine_mrs"]["hidden_fields"] == ["host", "port", "schema"]
+
+    def test_the_schema_of_airflows_own_providers_takes_it(self) -> None:
+        schema = json.loads((Path(airflow.__path__[0]) / "provider.yaml.schema.json").read_text())
+        jsonschema.validate([connection_type()], schema["properties"]["connection-types"])
+
+    def test_it_names_the_hook(self) -> None:
+        declared = connection_type()
+        assert declared["hook-class-name"] == f"{MrsHook.__module__}.{MrsHook.__name__}"
+        assert (declared["connection-type"], declared["hook-name"]) == (MrsHook.conn_type, MrsHook.hook_name)
+
+    def test_older_forms_know_the_same_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Only the API server of Airflow 3.0 and 3.1 has these: stand-ins take their place.
+        def field(label: str, *, widget: object, description: str) -> tuple[str, object, str]:
+            return label, widget, description
+
+        widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "password"}
+        for name, contents in (
+            ("flask_appbuilder", {}),
+            ("flask_appbuilder.fieldwidgets", widgets),
+            ("wtforms", {"StringField": field, "PasswordField": field}),
+        ):
+            module = types.ModuleType(name)
+            vars(module).update(contents)
+            monkeypatch.setitem(sys.modules, name, module)
+        fields = MrsHook.get_connection_form_widgets()
+        assert set(fields) == set(connection_type()["conn-fields"])
+        assert [name for name, made in fields.items() if made[1] == "password"] == ["security_token"]
+        assert set(MrsHook.get_ui_field_behaviour()["placeholders"]) <= set(fields)
+
+    def test_importing_the_hook_loads_neither_boto3_nor_keystoneauth1(self) -> None:
+        code = (
+            "import sys, airflow_cancel_provider.hooks.mrs;"
+            "print([name for name in ('boto3', 'botocore', 'keystoneauth1') if name in sys.modules])"
+        )
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert output.stdout.strip().splitlines()[-1] == "[]"
+
+    @pytest.mark.parametrize(
+        "module",
+        [
+            "services.mrs.service",
+            "services.mrs.projects",
+            "services.mrs.submission",
+            "hooks.mrs_connection",
+        ],
+    )
+    def test_none_of_these_imports_airflow(self, module: str) -> None:
+        code = f"import sys, airflow_cancel_provider.{module}; print('airflow' in sys.modules)"
+        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert output.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "region, hosts",
+    [
+        ("eu-de", ("https://mrs.eu-de.otc.t-systems.com", "https://iam.eu-de.otc.t-systems.com")),
+        ("eu-de_sub", ("https://mrs.eu-de.otc.t-systems.com", "https://iam.eu-de.otc.t-systems.com")),
+        (
+            "cn-north-4",
+            ("https://mrs.cn-north-4.myhuaweicloud.com", "https://iam.cn-north-4.myhuaweicloud.com"),
+        ),
+        (
+            "ap-southeast-1",
+            ("https://mrs.ap-southeast-1.myhuaweicloud.cn", "https://iam.ap-southeast-1.myhuaweicloud.com"),
+        ),
+        (
+            "eu-west-101",
+            ("https://mrs.eu-west-101.myhuaweicloud.eu", "https://iam.eu-west-101.myhuaweicloud.eu"),
+        ),
+        ("mars-1", None),
+    ],
+)
+def test_regions(region: str, hosts: tuple[str, str] | None) -> None:
+    assert endpoints(region) == hosts

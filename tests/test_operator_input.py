@@ -1,0 +1,262 @@
+"""What people pass to operators: shapes that are accepted, templates, and mistakes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from tests.cloud.server import LocalCloud
+from tests.dags.kinds import KINDS
+from tests.mrs_fixtures import define
+from tests.service_fixtures import BatchBench, Bench
+from tests.task_fixtures import MRS_KEYS, bench, connect_aws, connections, context, operator, sensor, targets
+
+__all__ = ["bench", "connections"]
+
+EMR_IDS = {"cluster_id": "j-1AB", "step_ids": ["s-1AB"]}
+BATCH_ID = "00000000-0000-0000-0000-000000000000"
+BATCH_IDS = {"job_ids": [BATCH_ID]}
+RUN_IDS = {"application_id": "00f1", "job_run_ids": ["00f2"]}
+MRS_IDS = {"cluster_id": "c-1", "job_execution_ids": ["e-1"]}
+IDS: dict[str, dict[str, Any]] = {
+    "emr": EMR_IDS,
+    "batch": BATCH_IDS,
+    "emr-serverless": RUN_IDS,
+    "mrs": MRS_IDS,
+}
+NOTHING = (
+    None,
+    "",
+    [],
+    (),
+    "None",
+    "[]",
+    " null ",
+    "none" and "[None]",
+    [None],
+    ["None"],
+    [""],
+    [7],
+    7,
+    "()",
+)
+SERVICES = tuple(KINDS)
+
+
+def sentence(service: str, cloud: LocalCloud, error: type[Exception] = InvalidInput, **options: Any) -> str:
+    """The words with which a cancel operator and a sensor refuse input; nothing may have been sent."""
+    with pytest.raises(error) as caught:
+        operator(service, **options).execute(context())
+    words = str(caught.value)
+    assert "\n" not in words
+    assert words.endswith(".")
+    assert cloud.journal.count(service) == 0
+    return words
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("nothing", NOTHING, ids=repr)
+def test_ids_that_name_no_job(cloud: LocalCloud, connections: None, service: str, nothing: Any) -> None:
+    ids = KINDS[service].ids
+    words = sentence(service, cloud, **{**IDS[service], ids: nothing})
+    assert ids in words
+    assert "XCom" in words
+    assert "remote_jobs" in sentence(service, cloud, remote_jobs=nothing or "None")
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if KINDS[name].scope])
+@pytest.mark.parametrize(
+    "scope", [None, "", "None", ["j-1", "j-2"], "j-1,j-2", "j 1", "['j-1', 'j-2']"], ids=repr
+)
+def test_a_cluster_or_application_that_is_not_one_id(
+    cloud: LocalCloud, connections: None, service: str, scope: Any
+) -> None:
+    name = str(KINDS[service].scope)
+    assert name in sentence(service, cloud, **{**IDS[service], name: scope}).replace(" id", "_id")
+    assert name in sentence(service, cloud, **{name: scope}, all_live=True).replace(" id", "_id")
+
+
+MISTAKES: list[tuple[str, dict[str, Any], str]] = [
+    ("emr", {**EMR_IDS, "step_ids": ["s-1AB", "step-2"]}, "'step-2' is not a step id"),
+    ("batch", {"job_ids": "job-1"}, "'job-1' is not a job id"),
+    ("emr-serverless", {**RUN_IDS, "job_run_ids": "A B"}, "'A B' is not a job run id"),
+    ("mrs", {**MRS_IDS, "job_execution_ids": "a/b"}, "'a/b' is not a job"),
+    ("emr", {"remote_jobs": ["emr:/x"]}, "'emr:/x' is not the address of a remote job"),
+    ("emr", {"remote_jobs": f"batch://aws_default@us-east-1/{BATCH_ID}"}, "this task is for emr"),
+    ("emr", {"remote_jobs": "emr://aws_default@us-east-1/j-1/step"}, "'step' is not a step id"),
+    ("emr", {"remote_jobs": "emr://aws_default@us-east-1/s-1"}, "None is not a cluster_id"),
+    ("emr", {**EMR_IDS, "remote_jobs": ["emr://@us-east-1/j-1/s-1"]}, "not both"),
+    ("emr", {**EMR_IDS, "all_live": True}, "not two of them"),
+    ("emr", {"remote_jobs": "x", "all_live": True}, "not two of them"),
+    ("emr", {**EMR_IDS, "name_prefix": "x"}, "name_prefix is for all_live=True"),
+    ("batch", {"all_live": True, "name_prefix": ""}, "needs the queue's name or ARN"),
+    ("batch", {"all_live": True, "job_queue": "queue"}, "needs name_prefix"),
+    ("batch", {"all_live": True, "job_queue": "a queue", "name_prefix": ""}, "neither the name nor the ARN"),
+    ("batch", {"all_live": True, "job_queue": "queue", "name_prefix": "-"}, "cannot begin the name"),
+    ("emr", {**EMR_IDS, "cancellation_option": "KILL"}, "one of SEND_INTERRUPT, TERMINATE_PROCESS"),
+    ("emr", {**EMR_IDS, "escalate_after": "soon"}, "escalate_after is 'soon'"),
+    ("batch", {**BATCH_IDS, "waiter_delay": 0}, "waiter_delay is 0"),
+    ("batch", {**BATCH_IDS, "waiter_delay": "None"}, "waiter_delay is 'None'"),
+    ("batch", {**BATCH_IDS, "waiter_max_attempts": float("inf")}, "waiter_max_attempts is inf"),
+    ("batch", {**BATCH_IDS, "waiter_max_attempts": True}, "waiter_max_attempts is True"),
+    *(
+        ("emr-serverless", {**RUN_IDS, "shutdown_grace_period": grace}, "must be 0 or 15 to 1800 seconds")
+        for grace in (1, 14, 1801, -1, "x", 15.5, True)
+    ),
+    ("batch", {**BATCH_IDS, "aws_conn_id": "no_such"}, "'no_such' is not defined"),
+    ("batch", {**BATCH_IDS, "aws_conn_id": "ftp_conn"}, "has type 'ftp'"),
+    ("batch", {**BATCH_IDS, "aws_conn_id": "no_scheme"}, "Invalid endpoint: 127.0.0.1:1"),
+    ("batch", {**BATCH_IDS, "region_name": "us east"}, "'us east'"),
+    ("batch", {**BATCH_IDS, "botocore_config": {"nonsense": 1}}, "'nonsense'"),
+    ("batch", {"remote_jobs": f"batch://no_such@us-east-1/{BATCH_ID}"}, "'no_such' is not defined"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_such"}, "'no_such' is not defined"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "ftp_conn"}, "has type 'ftp'"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_project"}, "set project_id"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_region"}, "set region, or endpoint"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "mrs_no_scheme"}, "scheme"),
+]
+
+
+@pytest.mark.parametrize("service, options, words", MISTAKES, ids=lambda value: str(value)[:60])
+def test_mistakes(
+    cloud: LocalCloud,
+    connections: None,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    options: dict[str, Any],
+    words: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FTP_CONN", "ftp://host")
+    connect_aws(monkeypatch, cloud, "no_scheme", endpoint_url="127.0.0.1:1")
+    define(monkeypatch, cloud, "no_project", **{**MRS_KEYS, "project_id": None})
+    define(monkeypatch, cloud, "no_region", **{**MRS_KEYS, "region": None, "endpoint": None})
+    define(monkeypatch, cloud, "mrs_no_scheme", **{**MRS_KEYS, "endpoint": "mrs.example.com"})
+    assert words in sentence(service, cloud, **options)
+
+
+def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    connect_aws(monkeypatch, cloud, region_name=None)
+    assert "set region_name, or the region of connection 'aws_default'" in sentence(
+        "batch", cloud, **BATCH_IDS
+    )
+
+
+@pytest.mark.parametrize("states", ["DONE", [], ["SUCCEEDED", "DONE"], "None"], ids=repr)
+def test_target_states_that_are_none(cloud: LocalCloud, connections: None, states: Any) -> None:
+    with pytest.raises(InvalidInput, match="states are PENDING, RUNNING") as caught:
+        sensor("batch", **BATCH_IDS, target_states=states).poke(context())
+    assert "\n" not in str(caught.value)
+    assert cloud.journal.count() == 0
+
+
+def test_wrong_credentials_are_named_and_reach_no_job(bench: Bench) -> None:
+    jobs = bench.submit("running", 2)
+    bench.cloud.bad_access_keys.add("DEFAULTKEY")
+    if bench.name == "mrs":
+        bench.local.keystone.access_keys.clear()
+    with pytest.raises(AccessDenied) as caught:
+        operator(bench.name, **targets(jobs)).execute(context())
+    words = str(caught.value)
+    assert "\n" not in words
+    assert "_default" in words or "access key" in words
+    assert not any(job["cancel_requested_at"] for job in bench.truth().values())
+
+
+def shapes(jobs: list[RemoteJob]) -> list[Any]:
+    """Ways to say which jobs, all of which people use."""
+    ids = [job.id for job in jobs]
+    return [
+        ids,
+        tuple(ids),
+        iter(ids),
+        str(ids),
+        str(tuple(ids)),
+        f'["{ids[0]}", "{ids[1]}"]',
+        [ids[0], *ids],
+    ]
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_lists_of_any_kind_are_accepted(cloud: LocalCloud, connections: None, number: int) -> None:
+    bench = BatchBench(cloud)
+    jobs = bench.submit("running", 2)
+    bench.close()
+    task = operator("batch", job_ids=shapes(jobs)[number], wait_for_completion=False)
+    assert list(task.execute(context())) == jobs
+
+
+def test_a_bare_text_is_one_id(bench: Bench) -> None:
+    (job,) = bench.submit("running")
+    named = {**targets([job]), KINDS[bench.name].ids: f" {job.id}\n"}
+    assert operator(bench.name, **named).execute(context()) == {str(job): "CANCELLED"}
+    # What a cancel operator returns names the jobs, too, also once a template made a text of it.
+    for states in ({str(job): "CANCELLED"}, str({str(job): "CANCELLED"}), str(job)):
+        assert sensor(bench.name, remote_jobs=states).execute(context()) == {str(job): "CANCELLED"}
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_template_fields_render(bench: Bench, native: bool) -> None:
+    jobs = bench.submit("endless", 2)
+    kind = KINDS[bench.name]
+    with DAG("nightly", schedule=None, render_template_as_native_obj=native):
+        named = {kind.ids: "{{ pushed }}", **({kind.scope: "{{ scope }}"} if kind.scope else {})}
+        options = {"reason": "{{ why }}", "waiter_delay": "{{ delay }}", "waiter_max_attempts": "{{ 2 }}"}
+        task = operator(bench.name, **named, **options, wait_for_completion=False)
+    values = {"pushed": [job.id for job in jobs], "scope": jobs[0].scope, "why": "late", "delay": 0.1}
+    task.render_template_fields({**context(), **values})
+    assert set(task.execute(context())) == set(jobs)
+    assert (task.reason, task.waiter_delay, task.waiter_max_attempts) == ("late", 0.1, 2)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("which", ["cancel", "sensor"])
+def test_every_template_field_is_a_parameter(service: str, which: str) -> None:
+    make = getattr(KINDS[service], which)
+    fields = dict.fromkeys(make.template_fields, "{{ 1 + 1 }}")
+    task = make(task_id="task", **fields)
+    task.render_template_fields(context())
+    assert {getattr(task, field) for field in make.template_fields} == {"2"}
+
+
+def test_mapped(bench: Bench) -> None:
+    jobs = bench.submit("running", 2)
+    kind = KINDS[bench.name]
+    named = targets(jobs)
+    ids = named.pop(kind.ids)
+    with DAG("nightly", schedule=None):
+        task = kind.cancel.partial(task_id="stop", waiter_delay=0.05, **named).expand(**{kind.ids: ids})
+    for job in jobs:
+        assert task.unmap({kind.ids: job.id}).execute(context()) == {str(job): "CANCELLED"}
+
+
+def test_default_args(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_aws(monkeypatch, bench.cloud, "other", login="OTHERKEY", region_name=None)
+    jobs = bench.submit("running")
+    defaults = {"aws_conn_id": "other", "region_name": "us-east-1"}
+    if bench.name == "mrs":
+        define(monkeypatch, bench.cloud, "other", **MRS_KEYS)
+        defaults = {"mrs_conn_id": "other"}
+    with DAG(
+        "nightly", schedule=None, default_args={**defaults, "start_date": datetime(2026, 1, 1, tzinfo=UTC)}
+    ):
+        task = operator(bench.name, **targets(jobs))
+    address = RemoteJob.of(
+        bench.name, jobs[0].id, scope=jobs[0].scope, conn_id="other", region=defaults.get("region_name")
+    )
+    assert task.execute(context()) == {str(address): "CANCELLED"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_as_teardown(service: str) -> None:
+    with DAG("nightly", schedule=None):
+        work = operator(service, task_id="work", **IDS[service])
+        stop = operator(service, **IDS[service]).as_teardown(setups=work)
+    assert stop.is_teardown
+    assert stop.upstream_task_ids == {"work"}
+    assert work.is_setup

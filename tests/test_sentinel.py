@@ -1,0 +1,241 @@
+"""The sentinel as a real process beside a real task process that really dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.cloud.server import LocalCloud
+
+ROOT = Path(__file__).parents[1]
+SECRET = "not-to-be-seen-anywhere"
+TASK = """
+import os, sys, time
+from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.sentinel.link import Sentinel
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.lines import Line
+
+url, log, orders = sys.argv[1:4]
+line = Line("batch", None, "us-east-1", url, secrets={"credentials": {
+    "aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET"), "aws_session_token": None}})
+sentinel = Sentinel(Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5), "the test's reason", log)
+ledger = Ledger()
+ledger.readers = [sentinel.read]
+label = Label.find(os.environ.get("LABEL"))
+for order in orders.split(","):
+    what, _, value = order.partition("=")
+    if what == "start":
+        intent = ledger.intend(line, "queue", label)
+        ledger.started(intent, [RemoteJob(f"batch://@us-east-1/{value}")])
+    elif what == "intend":
+        ledger.intend(line, "queue", label)
+    elif what == "release":
+        ledger.release([RemoteJob(f"batch://@us-east-1/{value}")])
+    elif what == "say":
+        getattr(sentinel, value)()
+    elif what == "wait":
+        print(sentinel.wait_for(value, 10), flush=True)
+print("ready", sentinel._process and sentinel._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+class Task:
+    """A process that plays the task, and what is known of its sentinel."""
+
+    def __init__(self, cloud: LocalCloud, log: Path, orders: str, **environment: str) -> None:
+        # Its own session, so that its group can be killed as Airflow does.
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TASK, cloud.url, str(log), orders],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "SECRET": SECRET, **environment},
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said.append(line.strip())
+            if line.startswith("ready"):
+                break
+        self.sentinel = int(self.said[-1].split()[1])
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def run(cloud: LocalCloud, tmp_path: Path) -> Iterator[Callable[..., Task]]:
+    tasks: list[Task] = []
+
+    def start(orders: str, **environment: str) -> Task:
+        tasks.append(Task(cloud, tmp_path / "sentinel.log", orders, **environment))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.process.kill()
+        task.process.wait()
+        for pipe in (task.process.stdin, task.process.stdout):
+            if pipe:
+                pipe.close()
+        if alive(task.sentinel):
+            os.kill(task.sentinel, signal.SIGKILL)
+
+
+@pytest.fixture
+def batch(cloud: LocalCloud) -> Any:
+    return boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1")
+
+
+def submit(batch: Any, **extra: Any) -> str:
+    job: str = batch.submit_job(jobName="j", jobQueue="queue", jobDefinition="d", **extra)["jobId"]
+    return job
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(true: Callable[[], Any], seconds: float = 10) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (seen := true()):
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.05)
+    return seen
+
+
+def is_cancelled(cloud: LocalCloud, job: str) -> bool:
+    return next(found["cancelled"] for found in cloud.batch.jobs() if found["id"] == job)
+
+
+def test_sigkill_of_the_task_cancels_and_sees_the_end(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job}")
+    began = time.time()
+    task.kill()
+    until(lambda: is_cancelled(cloud, job))
+    until(lambda: not alive(task.sentinel))
+    (seen,) = cloud.batch.jobs()
+    assert seen["cancel_requested_at"] - began < 3
+    assert seen["reason"] == "the test's reason"
+    log = (tmp_path / "sentinel.log").read_text()
+    assert "is CANCELLED" in log
+    assert SECRET not in log
+
+
+@pytest.mark.parametrize("orders", ["say=done", "say=returned"])
+def test_a_task_that_is_done_leaves_its_jobs_alone(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], orders: str
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job},{orders}")
+    task.kill()
+    until(lambda: not alive(task.sentinel))
+    time.sleep(0.5)
+    assert not is_cancelled(cloud, job)
+    assert not cloud.journal.count("batch", "TerminateJobs")
+
+
+def test_done_leaves_no_zombie(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
+    task = run(f"start={submit(batch)},say=done")
+    assert not Path(f"/proc/{task.sentinel}").exists()
+
+
+def test_a_released_job_lives_on(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
+    kept, lost = submit(batch), submit(batch)
+    run(f"start={kept},start={lost},release={kept}").kill()
+    until(lambda: is_cancelled(cloud, lost))
+    assert not is_cancelled(cloud, kept)
+
+
+def test_a_failing_task_hears_that_its_job_has_ended(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job},say=cancel,wait=accepted,wait=ended")
+    assert task.said[:2] == ["True", "True"]
+    assert is_cancelled(cloud, job)
+
+
+def test_a_job_whose_answer_was_lost_is_found_by_its_label(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    label = f"af-abcd1234-{'0' * 31}7"
+    ours = submit(batch, parameters={"airflow_owner": label})
+    foreign = submit(batch, parameters={"airflow_owner": label[:-1] + "8"})
+    unlabelled = submit(batch)
+    run("intend=1", LABEL=label).kill()
+    until(lambda: is_cancelled(cloud, ours))
+    assert not is_cancelled(cloud, foreign)
+    assert not is_cancelled(cloud, unlabelled)
+
+
+def test_an_outage_is_outlasted(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
+    job = submit(batch)
+    task = run(f"start={job}")
+    cloud.faults.add("batch", kind="server_error", seconds=6)
+    task.kill()
+    until(lambda: is_cancelled(cloud, job), 25)
+
+
+def test_giving_up_is_loud(cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path) -> None:
+    job = submit(batch)
+    task = run(f"start={job}", PATIENCE="1")
+    cloud.faults.add("batch", kind="reset")
+    task.kill()
+    until(lambda: not alive(task.sentinel), 25)
+    log = (tmp_path / "sentinel.log").read_text()
+    assert "Gave up" in log
+    assert job in log
+
+
+def test_the_sentinel_outlives_signals_to_the_task(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job}")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(task.sentinel, number)
+    task.kill()
+    until(lambda: is_cancelled(cloud, job))
+
+
+def test_idle_it_costs_little_and_shows_no_secret(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    task = run(f"start={submit(batch)}")
+    time.sleep(0.5)
+    process = Path(f"/proc/{task.sentinel}")
+    resident = next(line for line in (process / "status").read_text().splitlines() if "VmRSS" in line)
+    assert int(resident.split()[1]) <= 15 * 1024
+    assert SECRET not in (process / "cmdline").read_text()
+    assert SECRET not in (process / "environ").read_text()
+    assert json.dumps(SECRET) not in (process / "cmdline").read_text()
+    task.end()

@@ -1,0 +1,229 @@
+"""EMR steps: releases, escalation, refusals per id, and how steps are looked up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
+
+GONE, ENDED, REFUSED, REQUESTED = (
+    CancelOutcome.GONE,
+    CancelOutcome.ALREADY_ENDED,
+    CancelOutcome.REFUSED,
+    CancelOutcome.REQUESTED,
+)
+
+
+@pytest.fixture
+def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
+    bench = EmrBench(cloud)
+    yield bench
+    bench.close()
+
+
+def test_before_5_28_running_steps_are_refused_and_pending_ones_cancelled(emr: EmrBench) -> None:
+    cluster = emr.new_scope("emr-5.27.1")
+    (running,), (pending,) = emr.running(1, cluster), emr.submit("pending", 1, cluster)
+    refused, requested = emr.service().cancel([running, pending], "")
+    assert (refused.outcome, requested.outcome) == (REFUSED, REQUESTED)
+    assert "It is already RUNNING" in refused.detail
+    assert f"{cluster} runs emr-5.27.1" in refused.detail
+    assert "5.28.0" in refused.detail
+    emr.let_end()
+    states = [status.state for status in emr.service().describe([running, pending])]
+    assert states == [JobState.RUNNING, JobState.CANCELLED]
+
+
+@pytest.mark.parametrize("release", ["emr-4.7.4", "emr-5.0.0"])
+def test_releases_that_cancel_nothing_refuse_every_step(emr: EmrBench, release: str) -> None:
+    cluster = emr.new_scope(release)
+    steps = emr.submit("pending", 2, cluster)
+    results = emr.service().cancel(steps, "")
+    assert outcomes(results) == [REFUSED] * 2
+    assert all(f"runs {release}; EMR cancels" in str(result.detail) for result in results)
+    assert emr.count("DescribeCluster") == 1
+    assert emr.cancels_sent == 1
+
+
+def test_steps_that_have_ended_do_not_keep_the_rest_from_being_asked_again(emr: EmrBench) -> None:
+    """A request refused as a whole is repeated once, without what is over: here the release is to blame."""
+    cluster = emr.new_scope("emr-4.7.4")
+    ended, pending = emr.ended(2, cluster), emr.submit("pending", 2, cluster)
+    unknown = emr.unknown(cluster)
+    results = emr.service().cancel([*ended, unknown, *pending], "")
+    assert outcomes(results) == [ENDED, ENDED, GONE, REFUSED, REFUSED]
+    assert emr.cancels_sent == 2
+
+
+def test_a_stubborn_step_ends_only_by_force(emr: EmrBench) -> None:
+    emr.local.override("stubborn*", stubborn=True)
+    (step,) = emr.submit("stubborn")
+    emr.cloud.clock.advance(1)
+    service, calls = emr.service(), recorded(emr.client)
+    assert service.can_escalate
+    assert outcomes(service.cancel([step], "")) == [REQUESTED]
+    emr.cloud.clock.advance(3000)
+    assert [status.state for status in service.describe([step])] == [JobState.CANCELLING]
+    assert outcomes(service.cancel([step], "", force=True)) == [REQUESTED]
+    emr.let_end()
+    assert [status.state for status in service.describe([step])] == [JobState.CANCELLED]
+    options = [params["StepCancellationOption"] for name, params in calls if name == "CancelSteps"]
+    assert options == ["SEND_INTERRUPT", "TERMINATE_PROCESS"]
+
+
+def test_a_service_that_terminates_at_once_has_nothing_to_escalate_to(emr: EmrBench) -> None:
+    emr.local.override("stubborn*", stubborn=True)
+    (step,) = emr.submit("stubborn")
+    emr.cloud.clock.advance(1)
+    service = emr.service(cancellation_option="TERMINATE_PROCESS")
+    assert not service.can_escalate
+    service.cancel([step], "")
+    emr.let_end()
+    assert emr.are_cancelled([step])
+    with pytest.raises(InvalidInput, match="SEND_INTERRUPT, TERMINATE_PROCESS"):
+        emr.service(cancellation_option="KILL")
+
+
+def test_one_bad_id_among_many_is_only_that_one(emr: EmrBench) -> None:
+    cluster = emr.new_scope()
+    steps = emr.running(40, cluster)
+    asked = [*steps[:17], emr.unknown(cluster), *steps[17:]]
+    results = emr.service().cancel(asked, "")
+    assert [result.job for result in results] == asked
+    assert outcomes(results) == [REQUESTED] * 17 + [GONE] + [REQUESTED] * 23
+    statuses = emr.service().describe(asked)
+    assert [status.state for status in statuses].count(JobState.GONE) == 1
+    assert statuses[17].state is JobState.GONE
+
+
+def test_a_step_that_emr_will_not_cancel_is_refused_in_its_words(emr: EmrBench) -> None:
+    emr.local.override("refuse*", refuse="no")
+    (step,) = emr.submit("refuse")
+    emr.cloud.clock.advance(1)
+    (result,) = emr.service().cancel([step], "")
+    assert result.outcome is REFUSED
+    assert "This step cannot be cancelled." in str(result.detail)
+
+
+@pytest.mark.parametrize("operation, missing", [("DescribeCluster", "runs emr-"), ("ListSteps", "5.28.0")])
+def test_a_refusal_that_cannot_be_looked_into_keeps_its_words(
+    emr: EmrBench, operation: str, missing: str
+) -> None:
+    (step,) = emr.running(1, emr.new_scope("emr-5.20.0"))
+    emr.cloud.faults.add("emr", operation, "denied")
+    (result,) = emr.service().cancel([step], "")
+    assert result.outcome is REFUSED
+    assert "It is already RUNNING" in str(result.detail)
+    assert missing not in str(result.detail)
+
+
+@pytest.mark.parametrize(
+    "info, outcome",
+    [
+        (
+            {"Reason": "Cannot cancel the step. It is already CANCEL_PENDING."},
+            CancelOutcome.ALREADY_CANCELLING,
+        ),
+        ({"Reason": "Cannot cancel the step. It is already INTERRUPTED."}, ENDED),
+        ({}, REFUSED),
+        (None, REFUSED),
+    ],
+)
+def test_what_emr_may_say_of_a_step(
+    emr: EmrBench, info: dict[str, str] | None, outcome: CancelOutcome
+) -> None:
+    emr.local.override("refuse*", refuse="no")
+    (step,) = emr.submit("refuse")
+    emr.cloud.clock.advance(1)
+
+    def answer(parsed: dict[str, object], **_: object) -> None:
+        parsed["CancelStepsInfoList"] = (
+            [] if info is None else [{"StepId": step.id, "Status": "FAILED", **info}]
+        )
+
+    emr.client.meta.events.register("after-call.emr.CancelSteps", answer)
+    assert outcomes(emr.service().cancel([step], "")) == [outcome]
+
+
+def test_a_step_unknown_to_all_does_not_keep_the_rest_from_being_cancelled(emr: EmrBench) -> None:
+    """Should EMR refuse the whole request for one bad id, as ListSteps does, the others are sent again."""
+    cluster = emr.new_scope()
+    unknown, steps = emr.unknown(cluster), emr.running(5, cluster)
+
+    def refuse(params: dict[str, list[str]], **_: object) -> None:
+        if unknown.id in params["StepIds"]:
+            error = {"Code": "InvalidRequestException", "Message": f"Step id '{unknown.id}' is not valid."}
+            raise ClientError({"Error": error}, "CancelSteps")  # type: ignore[typeddict-item]
+
+    emr.client.meta.events.register("provide-client-params.emr.CancelSteps", refuse)
+    assert outcomes(emr.service().cancel([unknown, *steps], "")) == [GONE] + [REQUESTED] * 5
+    emr.let_end()
+    assert emr.are_cancelled(steps)
+
+
+def test_steps_of_a_terminated_cluster_have_ended(emr: EmrBench) -> None:
+    (step,) = emr.running()
+    emr.client.terminate_job_flows(JobFlowIds=[step.scope])
+    assert outcomes(emr.service().cancel([step], "")) == [ENDED]
+
+
+def test_interrupted_is_an_end(emr: EmrBench) -> None:
+    steps = emr.running(2)
+    emr.local.finish(steps[0].id, "INTERRUPTED")
+    (status, _) = emr.service().describe(steps)
+    assert (status.state, status.service_state) == (JobState.CANCELLED, "INTERRUPTED")
+    assert outcomes(emr.service().cancel(steps, "")) == [ENDED, REQUESTED]
+
+
+def test_a_failed_step_shows_its_state(emr: EmrBench) -> None:
+    (step,) = emr.running()
+    emr.local.finish(step.id, "FAILED", "exit code 3")
+    (status,) = emr.service().describe([step])
+    assert (status.state, status.reason) == (JobState.FAILED, "exit code 3")
+
+
+def test_257_steps_of_a_cluster_take_two_requests(emr: EmrBench) -> None:
+    cluster = emr.new_scope()
+    steps = [*emr.ended(10, cluster), *emr.running(247, cluster)]
+    results = emr.service().cancel(steps, "")
+    assert outcomes(results) == [ENDED] * 10 + [REQUESTED] * 247
+    assert emr.cancels_sent == 2
+
+
+def test_old_steps_are_looked_up_by_id(emr: EmrBench) -> None:
+    """Far down the list, with newer steps above: live, recent, then 10 ids to a call."""
+    cluster = emr.new_scope()
+    old = emr.ended(60, cluster)
+    emr.ended(250, cluster)
+    emr.cloud.journal.clear()
+    assert {status.state for status in emr.service().describe(old)} == {JobState.SUCCEEDED}
+    assert emr.count("ListSteps") == 1 + 3 + 6
+
+
+def test_denied_on_one_cluster_leaves_the_others_alone(emr: EmrBench) -> None:
+    clusters = [emr.running(2) for _ in range(3)]
+    emr.cloud.faults.add("emr", "CancelSteps", "denied", scope=clusters[0][0].scope)
+    results = emr.service().cancel([step for steps in zip(*clusters, strict=True) for step in steps], "")
+    assert outcomes(results) == [REFUSED, REQUESTED, REQUESTED] * 2
+
+
+def test_a_cluster_that_does_not_answer_leaves_the_others_alone(emr: EmrBench) -> None:
+    clusters = [emr.running(2) for _ in range(3)]
+    emr.cloud.faults.add("emr", "CancelSteps", "server_error", scope=clusters[0][0].scope)
+    begin = time.monotonic()
+    results = emr.service(HASTY).cancel([step for steps in clusters for step in steps], "")
+    assert outcomes(results) == [CancelOutcome.UNANSWERED] * 2 + [REQUESTED] * 4
+    assert time.monotonic() - begin < 5
+
+
+def test_a_malformed_scope_is_refused_before_anything_is_sent(emr: EmrBench) -> None:
+    with pytest.raises(InvalidInput, match="cluster_id"):
+        next(emr.service().living("cluster"))
+    assert emr.count() == 0
