@@ -236,9 +236,10 @@ class Cancellation(Watch):
         return results
 
     def _is_settled(self, job: RemoteJob) -> bool:
-        result = self.results.get(job)
-        closed = (CancelOutcome.REFUSED, CancelOutcome.LEFT_RUNNING)
-        return (result is not None and result.outcome in closed) or super()._is_settled(job)
+        outcome = result.outcome if (result := self.results.get(job)) else None
+        if outcome is CancelOutcome.LEFT_RUNNING:
+            return job in self.statuses  # looked at once, for its state
+        return outcome is CancelOutcome.REFUSED or super()._is_settled(job)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a trigger or another process."""

@@ -75,7 +75,7 @@ def connections(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=ALL, ids=lambda bench: str(bench.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud, connections: None) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, cloud: LocalCloud, connections: None) -> Iterator[Bench]:  # noqa: ARG001
     """Every service in turn; a cancel takes a tenth of a second."""
     bench: Bench = request.param(cloud)
     bench.local.configure({"cancel": 0.1})

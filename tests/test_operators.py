@@ -70,7 +70,10 @@ def test_mixed_jobs_all_end_and_none_is_asked_twice(bench: Bench, deferrable: bo
     states = run(lambda: operator(bench.name, **named, deferrable=deferrable), context())
     assert states == {str(job): FINAL[kind] for job, kind in jobs.items()}
     asked = [
-        id for entry in bench.cloud.journal.entries(bench.name) for id in entry.ids if _cancels(bench, entry)
+        job
+        for entry in bench.cloud.journal.entries(bench.name)
+        for job in entry.ids
+        if _cancels(bench, entry)
     ]
     assert len(asked) == len(set(asked))
 
@@ -171,24 +174,22 @@ def test_a_right_to_look_that_is_withdrawn_is_the_same_error(bench: Bench, defer
     assert "\n" not in str(caught.value)
 
 
-def test_jobs_of_two_regions_and_two_connections(
-    cloud: LocalCloud, connections: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("connections")
+def test_jobs_of_two_regions_and_two_connections(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     connect_aws(monkeypatch, cloud, "other_aws", login="OTHERKEY", region_name="eu-west-1")
     cloud.emr.set(submitted=0, pending=0, starting=0, cancel=0.1)
     bench = EmrBench(cloud)
     cloud.emr.set(cancel=0.1)
     here = bench.submit("running")
     cluster = cloud.emr.create_cluster(region="eu-west-1")
-    import boto3
 
     client = boto3.client("emr", region_name="eu-west-1", endpoint_url=cloud.url)
     step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
-    (id,) = client.add_job_flow_steps(JobFlowId=cluster, Steps=[step])["StepIds"]
+    (step_id,) = client.add_job_flow_steps(JobFlowId=cluster, Steps=[step])["StepIds"]
     client.close()
     bench.close()
     cloud.journal.clear()
-    there = RemoteJob.of("emr", id, scope=cluster, conn_id="other_aws", region="eu-west-1")
+    there = RemoteJob.of("emr", step_id, scope=cluster, conn_id="other_aws", region="eu-west-1")
     # The task's own connection is not even opened.
     task = operator("emr", remote_jobs=[*here, there], aws_conn_id="no_such")
     assert task.execute(context()) == dict.fromkeys([*here, there], "CANCELLED")
@@ -213,13 +214,15 @@ def test_all_live_jobs_of_a_place(bench: Bench, prefix: str | None) -> None:
         assert bench.truth()[other[0].id]["cancel_requested_at"] is None
 
 
-def test_no_live_job_is_a_success(cloud: LocalCloud, connections: None) -> None:
+@pytest.mark.usefixtures("connections")
+def test_no_live_job_is_a_success(cloud: LocalCloud) -> None:
     task = operator("emr", all_live=True, cluster_id=cloud.emr.create_cluster())
     assert task.execute(context()) == {}
     assert cloud.journal.count("emr", "CancelSteps") == 0
 
 
-def test_only_pending_batch_jobs(cloud: LocalCloud, connections: None) -> None:
+@pytest.mark.usefixtures("connections")
+def test_only_pending_batch_jobs(cloud: LocalCloud) -> None:
     bench = BatchBench(cloud)
     cloud.batch.set(cancel=0.1)
     pending, running = bench.submit("pending")[0], bench.running()[0]
@@ -229,7 +232,8 @@ def test_only_pending_batch_jobs(cloud: LocalCloud, connections: None) -> None:
     assert bench.truth()[running.id]["cancel_requested_at"] is None
 
 
-def test_a_stubborn_step_is_killed_after_a_while(cloud: LocalCloud, connections: None) -> None:
+@pytest.mark.usefixtures("connections")
+def test_a_stubborn_step_is_killed_after_a_while(cloud: LocalCloud) -> None:
     bench = EmrBench(cloud)
     cloud.emr.set(cancel=0.1)
     cloud.emr.override("stubborn", stubborn=True)
@@ -241,9 +245,8 @@ def test_a_stubborn_step_is_killed_after_a_while(cloud: LocalCloud, connections:
 
 
 @pytest.mark.parametrize("map_index, shown", [(-1, "stop"), (0, "stop[0]"), (3, "stop[3]")])
-def test_the_reason_names_dag_run_and_task(
-    cloud: LocalCloud, connections: None, map_index: int, shown: str
-) -> None:
+@pytest.mark.usefixtures("connections")
+def test_the_reason_names_dag_run_and_task(cloud: LocalCloud, map_index: int, shown: str) -> None:
     bench = BatchBench(cloud)
     jobs = bench.submit("running")
     bench.close()
@@ -252,9 +255,8 @@ def test_the_reason_names_dag_run_and_task(
     assert bench.truth()[jobs[0].id]["reason"] == f"Cancelled by Airflow: nightly / manual__2026 / {shown}"
 
 
-def test_a_long_reason_is_cut_and_that_is_said(
-    cloud: LocalCloud, connections: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("connections")
+def test_a_long_reason_is_cut_and_that_is_said(cloud: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
     bench = BatchBench(cloud)
     jobs = bench.submit("running")
     bench.close()

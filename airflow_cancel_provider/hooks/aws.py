@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
 from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
@@ -52,8 +54,11 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
     @classmethod
     def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
-        """A hook for that connection and region."""
-        config = dict(access.botocore_config) if access.botocore_config else None
+        """A hook for that connection and region.
+
+        :raises InvalidInput: botocore does not take this ``botocore_config``.
+        """
+        config = _config(access.botocore_config) if access.botocore_config else None
         return cls(conn_id, region, verify=access.verify, config=config, **access.options)
 
     @cached_property
@@ -107,3 +112,10 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 f"Connection {self.aws_conn_id!r} has type {connection.conn_type!r}; "
                 f"{type(self).__name__} needs type 'aws'."
             )
+
+
+def _config(options: Mapping[str, Any]) -> Config:
+    try:
+        return Config(**options)
+    except (BotoCoreError, TypeError, ValueError) as error:
+        raise InvalidInput(f"botocore_config can't be used: {str(error).rstrip('.')}.") from None

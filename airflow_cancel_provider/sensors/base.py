@@ -66,7 +66,9 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         reach, watch = self._begin(context)
         if not self.deferrable:
             try:
-                return super().execute(context)
+                states = super().execute(context)
+                self.disarm()
+                return states
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise

@@ -19,7 +19,16 @@ from tests.real_airflow.system import AirflowSystem, airflow_system
 from tests.real_airflow.world import World
 
 DAGS = Path(__file__).with_name("dags")
-PLUGIN = "from airflow_cancel_provider.plugin import RemoteJobsPlugin\n"
+GUARD = "from airflow_cancel_provider.plugin import RemoteJobsPlugin\n"
+# The scheduler reads plugins before it forks the processes of tasks: what is imported once here need not
+# be imported by hundreds of tasks on a small machine.
+PRELOAD = """import airflow.providers.amazon.aws.operators.batch
+import airflow.providers.amazon.aws.operators.emr
+import airflow.providers.amazon.aws.sensors.batch
+import airflow.providers.amazon.aws.sensors.emr
+import boto3
+import requests
+"""
 SUBMITS = {"emr": "AddJobFlowSteps", "batch": "SubmitJob", "emr-serverless": "StartJobRun"} | {
     "mrs": "CreateExecuteJob"
 }
@@ -109,12 +118,12 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__TRIGGERER__CAPACITY": "1000",
     }
+    plugins = home / "plugins"
+    plugins.mkdir()
+    (plugins / "preload.py").write_text(PRELOAD)
     if guarded and not is_installed():
-        plugins = home / "plugins"
-        plugins.mkdir()
-        (plugins / "guard.py").write_text(PLUGIN)
-        settings["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(plugins)
-    return settings
+        (plugins / "guard.py").write_text(GUARD)
+    return {**settings, "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins)}
 
 
 def is_installed() -> bool:

@@ -17,6 +17,7 @@ AT_ONCE = 24
 THREADS = 160
 BETWEEN_FAULTS = 0.4
 """Seconds; so that what one fault sets off is not measured while it waits for another's."""
+BETWEEN_STARTS = 0.3
 BEFORE_NEXT_BATCH = 6.0
 
 
@@ -69,7 +70,10 @@ class Runner:
     def _start(self, cells: list[Cell]) -> list[Victim]:
         """Put victims in place, all at the same time; those that can't be are told of and left out."""
         victims = [Victim(self.ground, cell) for cell in cells]
-        futures = [self._pool.submit(self._guarded, victim, Victim.start) for victim in victims]
+        futures = []
+        for victim in victims:
+            futures.append(self._pool.submit(self._guarded, victim, Victim.start))
+            time.sleep(BETWEEN_STARTS)
         return [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
 
     def _guarded(self, victim: Victim, act: Callable[[Victim], Any]) -> bool:

@@ -223,7 +223,7 @@ class Run:
         return self.airflow.rest.log(self.dag_id, self.run_id, task_id)
 
 
-def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
+def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not is_so():

@@ -1,0 +1,35 @@
+"""Dag files are parsed all the time: importing an operator or a sensor loads no SDK and no hook."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import airflow_cancel_provider
+
+ROOT = Path(airflow_cancel_provider.__file__).parent
+MODULES = [
+    f"airflow_cancel_provider.{room}.{path.stem}"
+    for room in ("operators", "sensors")
+    for path in sorted((ROOT / room).glob("[!_]*.py"))
+]
+DEAR = ("boto3", "botocore", "airflow.providers.amazon.aws.hooks", "keystoneauth1", "moto")
+SCRIPT = """
+import importlib, sys
+for module in sys.argv[1].split(","):
+    importlib.import_module(module)
+    dear = [name for name in sys.argv[2].split(",") if name in sys.modules]
+    if dear:
+        sys.exit(f"{module} imports {', '.join(dear)}")
+    # Each is judged on its own: what is shared is loaded afresh.
+    for name in [name for name in sys.modules if name.startswith("airflow_cancel_provider")]:
+        del sys.modules[name]
+"""
+
+
+def test_no_operator_and_no_sensor_loads_an_sdk() -> None:
+    assert len(MODULES) >= 10
+    command = [sys.executable, "-c", SCRIPT, ",".join(MODULES), ",".join(DEAR)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
