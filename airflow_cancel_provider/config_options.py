@@ -25,6 +25,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "string", "", "Name of this Airflow in labels on jobs. By default made from [api] base_url."
     ),
     "labels": _option("boolean", "True", "Write the owner on each job as it is submitted."),
+    "tags": _option(
+        "boolean",
+        "False",
+        "Also tag jobs of Batch and EMR Serverless with their owner; needs the TagResource permission, "
+        "and goes without where it is missing.",
+    ),
     "raise_on_sigterm": _option(
         "boolean", "True", "End a task that has started jobs when it gets SIGTERM; Airflow 3 goes on with it."
     ),

@@ -70,6 +70,11 @@ class Owner:
         return Label(self.deployment, self.ti_id)
 
     @property
+    def tags(self) -> dict[str, str]:
+        """The owner as tags, in the characters and lengths that AWS takes."""
+        return {f"airflow_{name}": _NO_TAG.sub("_", str(value))[:256] for name, value in asdict(self).items()}
+
+    @property
     def reason(self) -> str:
         """Words for a service's ``reason`` field: who cancelled."""
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
@@ -98,6 +103,7 @@ class Label:
         return cls(found[1], UUID(found[2])) if found else None
 
 
+_NO_TAG = re.compile(r"[^A-Za-z0-9 /_.:=+@-]")
 _LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(?![0-9a-f])", re.ASCII)
 
 

@@ -1,0 +1,1 @@
+"""Figures, each beside the stock way in the same run."""

@@ -1,8 +1,8 @@
 """What the guard costs: ``make bench``.
 
-Prints, for one machine and one run: the time of a submission with and without the capture (as a ratio), the time
-to put the guard on a task, and the sentinel's start, memory and reaction. Everything goes over HTTP to the
-local cloud, so the submission is as fast as it can be, and the ratio as bad as it can be.
+Prints, for one machine and one run: the time of a submission with and without the capture (as a ratio), the
+time to put the guard on a task, and the sentinel's start, memory and reaction. Everything goes over HTTP to
+the local cloud, so the submission is as fast as it can be, and the ratio as bad as it can be.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class Recording:
         """As the guard."""
         return LABEL
 
+    def tags(self) -> dict[str, str]:
+        """As the guard."""
+        return {}
+
     def intend(self, line: Line, scope: str | None) -> Intent:
         """As the guard."""
         return self.ledger.intend(line, scope, LABEL)
@@ -64,6 +68,10 @@ class Recording:
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         """As the guard."""
         self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
+
+    def placed(self, intent: Intent, scope: str) -> None:
+        """As the guard."""
+        self.ledger.placed(intent, scope)
 
     def refused(self, intent: Intent) -> None:
         """As the guard."""
@@ -76,7 +84,9 @@ class Recording:
 
 def main() -> None:
     """Measure, and print a line for each figure."""
-    os.environ.update(AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_EC2_METADATA_DISABLED="true")
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_EC2_METADATA_DISABLED="true"
+    )
     with LocalCloud() as cloud:
         _submission(cloud)
         _sentinel(cloud)
@@ -102,26 +112,24 @@ def _submission(cloud: LocalCloud) -> None:
     pairs = [(_timed(without), _timed(with_guard)) for _ in range(ROUNDS)]
     stock, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"one SubmitJob, stock          {stock * 1e6:9.0f} µs")
-    print(f"one SubmitJob, guarded        {ours * 1e6:9.0f} µs   {ours / stock:.2f} × stock")
+    print(f"one SubmitJob, guarded        {ours * 1e6:9.0f} µs   {ours / stock:.2f} x stock")
     recording.sentinel.done()
 
 
 def _sentinel(cloud: LocalCloud) -> None:
-    starts, latencies, memory = [], [], 0
+    starts, memory = [], 0
     for _ in range(10):
         recording = Recording()
-        starts.append(_timed(recording.sentinel._start))  # noqa: SLF001  what is measured
+        starts.append(_timed(recording.sentinel._start))
         time.sleep(0.3)
-        process = recording.sentinel._process  # noqa: SLF001
+        process = recording.sentinel._process
         memory = _resident(process.pid if process else 0)
         recording.sentinel.done()
-    for _ in range(5):
-        latencies.append(_kill_to_request(cloud))
+    latencies = [_kill_to_request(cloud) for _ in range(5)]
     print(f"sentinel, start               {statistics.median(starts) * 1e3:9.1f} ms")
     print(f"sentinel, idle                {memory / 1024:9.1f} MiB resident")
-    print(
-        f"SIGKILL to cancel request     {statistics.median(latencies):9.2f} s median, {max(latencies):.2f} s worst of 5"
-    )
+    median, worst = statistics.median(latencies), max(latencies)
+    print(f"SIGKILL to cancel request     {median:9.2f} s median, {worst:.2f} s worst of 5")
 
 
 def _kill_to_request(cloud: LocalCloud) -> float:
@@ -153,7 +161,10 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow_cancel_provider.plugin import listener
 import sys
 task = EmptyOperator(task_id="t")
-ti = SimpleNamespace(task=task, dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1, id="01a1fc30-c79c-760c-ae33-eb19a73c7607", _ti_context_from_server=None)
+ti = SimpleNamespace(
+    task=task, dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=1,
+    id="01a1fc30-c79c-760c-ae33-eb19a73c7607", _ti_context_from_server=None,
+)
 began = time.perf_counter()
 listener.on_task_instance_running(ti)
 print(time.perf_counter() - began, "boto3" in sys.modules, "botocore.client" in sys.modules)

@@ -30,12 +30,13 @@ def in_both_modes(world: World, dag: str, *jobs: Jobs, **conf: object) -> list[R
 def same_error(runs: list[Run], task_id: str, *jobs: Jobs) -> tuple[str, str]:
     """The error of a task that fails in both modes, and in both with the same words.
 
-    Jobs of which each run has its own are called the same.
+    The run, and jobs of which each run has its own, are called the same.
     """
     errors = []
     for run in runs:
         run.end("failed")
         kind, text = run.error(task_id)
+        text = text.replace(run.dag_id, "DAG").replace(run.run_id, "RUN")
         for some in jobs:
             text = text.replace(some.ids[0], "JOB").replace(some.scope, "PLACE")
         errors.append((kind, re.sub(r"request \w+", "request …", text)))

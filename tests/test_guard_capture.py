@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -35,6 +37,8 @@ class Notes:
         self.ledger = Ledger()
         self.lines: list[Line] = []
         self.holes: list[str] = []
+        self.places: list[str] = []
+        self.wanted_tags: dict[str, str] = {}
         self.refuses = False
         self.breaks = False
 
@@ -42,6 +46,9 @@ class Notes:
         if self.refuses:
             raise SubmissionRefused("told to end")
         return LABEL
+
+    def tags(self) -> dict[str, str]:
+        return self.wanted_tags
 
     def intend(self, line: Line, scope: str | None) -> Intent:
         if self.breaks:
@@ -51,6 +58,10 @@ class Notes:
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
+
+    def placed(self, intent: Intent, scope: str) -> None:
+        self.places.append(scope)
+        self.ledger.placed(intent, scope)
 
     def refused(self, intent: Intent) -> None:
         self.ledger.refused(intent)
@@ -69,7 +80,8 @@ def notes() -> Iterator[Notes]:
 
 
 def client(cloud: LocalCloud, service: str, **options: Any) -> Any:
-    return boto3.session.Session().client(
+    session: Any = boto3.session.Session()
+    return session.client(
         service,
         endpoint_url=cloud.url,
         region_name="us-east-1",
@@ -78,13 +90,13 @@ def client(cloud: LocalCloud, service: str, **options: Any) -> Any:
     )
 
 
-def submit(cloud: LocalCloud, made: Any, **extra: Any) -> Any:
+def submit(made: Any, **extra: Any) -> Any:
     return made.submit_job(jobName="job", jobQueue="queue", jobDefinition="def", **extra)
 
 
 def test_batch_is_labelled_in_a_parameter_and_recorded(cloud: LocalCloud, notes: Notes) -> None:
     given = {"own": "value"}
-    answer = submit(cloud, client(cloud, "batch"), parameters=given)
+    answer = submit(client(cloud, "batch"), parameters=given)
     assert notes.ledger.jobs == [RemoteJob(f"batch://@us-east-1/{answer['jobId']}")]
     (job,) = cloud.batch.jobs()
     assert job["labels"]["parameters"] == {"own": "value", LABEL_PARAMETER: str(LABEL)}
@@ -118,7 +130,7 @@ def test_emr_serverless_runs_are_labelled_in_their_names(
 
 
 def test_the_line_is_the_clients_own(cloud: LocalCloud, notes: Notes) -> None:
-    submit(cloud, client(cloud, "batch", aws_access_key_id="AKIDOFCLIENT", aws_secret_access_key="hidden"))
+    submit(client(cloud, "batch", aws_access_key_id="AKIDOFCLIENT", aws_secret_access_key="hidden"))
     (line,) = notes.lines
     assert (line.service, line.region, line.endpoint) == ("batch", "us-east-1", cloud.url)
     assert frozen(line.secrets)["credentials"]["aws_access_key_id"] == "AKIDOFCLIENT"
@@ -130,7 +142,7 @@ def test_threads_and_plain_botocore_are_seen(cloud: LocalCloud, notes: Notes) ->
         made = botocore.session.Session().create_client(
             "batch", endpoint_url=cloud.url, region_name="us-east-1"
         )
-        submit(cloud, made)
+        submit(made)
 
     threads = [threading.Thread(target=work) for _ in range(5)]
     for thread in threads:
@@ -159,7 +171,7 @@ def test_the_default_session_that_was_there_before_is_seen(cloud: LocalCloud, no
     boto3.setup_default_session()
     try:
         capture.install()
-        submit(cloud, boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1"))
+        submit(boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1"))
     finally:
         boto3.DEFAULT_SESSION = None
     assert len(notes.ledger.jobs) == 1
@@ -168,7 +180,7 @@ def test_the_default_session_that_was_there_before_is_seen(cloud: LocalCloud, no
 def test_a_refused_submission_leaves_nothing_open(cloud: LocalCloud, notes: Notes) -> None:
     cloud.faults.add("batch", "SubmitJob", kind="denied")
     with pytest.raises(ClientError):
-        submit(cloud, client(cloud, "batch"))
+        submit(client(cloud, "batch"))
     assert notes.ledger.is_empty
 
 
@@ -176,7 +188,7 @@ def test_a_refused_submission_leaves_nothing_open(cloud: LocalCloud, notes: Note
 def test_a_submission_without_an_answer_stays_open(cloud: LocalCloud, notes: Notes, kind: str) -> None:
     cloud.faults.add("batch", "SubmitJob", kind=kind)
     with pytest.raises(Exception):  # noqa: B017, PT011  which one is boto's business
-        submit(cloud, client(cloud, "batch"))
+        submit(client(cloud, "batch"))
     assert notes.ledger.is_submitting
     assert not notes.ledger.jobs
 
@@ -185,13 +197,13 @@ def test_the_fence_refuses_before_anything_is_sent(cloud: LocalCloud, notes: Not
     made = client(cloud, "batch")
     notes.refuses = True
     with pytest.raises(SubmissionRefused):
-        submit(cloud, made)
+        submit(made)
     assert not cloud.journal.count("batch", "SubmitJob")
 
 
 def test_the_recorders_own_trouble_stays_out_of_the_users_call(cloud: LocalCloud, notes: Notes) -> None:
     notes.breaks = True
-    assert submit(cloud, client(cloud, "batch"))["jobId"]
+    assert submit(client(cloud, "batch"))["jobId"]
     assert notes.holes
     assert "SubmitJob" in notes.holes[0]
 
@@ -202,8 +214,73 @@ def test_other_calls_are_left_alone(cloud: LocalCloud, notes: Notes) -> None:
     assert not notes.lines
 
 
-def test_without_a_recorder_nothing_changes(cloud: LocalCloud, notes: Notes) -> None:
+@pytest.mark.usefixtures("notes")
+def test_without_a_recorder_nothing_changes(cloud: LocalCloud) -> None:
     RECORDERS.clear()
-    submit(cloud, client(cloud, "batch"), parameters={"own": "value"})
+    submit(client(cloud, "batch"), parameters={"own": "value"})
     (job,) = cloud.batch.jobs()
     assert job["labels"]["parameters"] == {"own": "value"}
+
+
+def test_steps_of_a_new_cluster_are_labelled_and_their_place_noted(cloud: LocalCloud, notes: Notes) -> None:
+    answer = client(cloud, "emr").run_job_flow(Name="etl", Steps=[STEP], Instances={"InstanceCount": 1})
+    assert [job["name"] for job in cloud.emr.jobs()] == [f"step {LABEL}"]
+    assert notes.places == [answer["JobFlowId"]]
+    assert not notes.ledger.is_empty
+    assert not notes.ledger.is_submitting
+
+
+def test_a_new_cluster_without_steps_is_no_job(cloud: LocalCloud, notes: Notes) -> None:
+    client(cloud, "emr").run_job_flow(Name="etl", Instances={"InstanceCount": 1})
+    assert notes.ledger.is_empty
+
+
+def test_tags_are_added_and_the_callers_own_win(cloud: LocalCloud, notes: Notes) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl", "team": "ours"}
+    submit(client(cloud, "batch"), tags={"team": "theirs"})
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == {"airflow_dag_id": "etl", "team": "theirs"}
+
+
+def test_no_tag_is_added_where_there_is_no_room(cloud: LocalCloud, notes: Notes) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl"}
+    own = {f"k{number}": "v" for number in range(50)}
+    submit(client(cloud, "batch"), tags=own)
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == own
+
+
+@pytest.mark.parametrize("own", [None, {"team": "theirs"}])
+def test_where_tagging_is_denied_it_goes_without(
+    cloud: LocalCloud, notes: Notes, own: dict[str, str] | None
+) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl"}
+    made = client(cloud, "batch")
+    made.meta.events.register_first("before-send.batch.SubmitJob", Denying())
+    submit(made, **({"tags": own} if own else {}))
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == (own or {})
+    assert len(notes.ledger.jobs) == 1
+    assert "not allowed" in notes.holes[0]
+
+
+class Denying:
+    """What a policy without batch:TagResource answers to a request that carries our tag."""
+
+    def __call__(self, request: Any, **_: Any) -> AWSResponse | None:
+        if b"airflow_dag_id" not in request.body:
+            return None
+        words = "User is not authorized to perform: batch:TagResource on resource: job-definition/d"
+        headers = {"x-amzn-ErrorType": "AccessDeniedException"}
+        raw = Raw(json.dumps({"message": words}).encode())
+        return AWSResponse(request.url, 403, headers, raw)
+
+
+class Raw:
+    """A body that can be read once."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.body

@@ -132,9 +132,10 @@ def timed_out(task: Any, ctx: Any) -> Any:
     try:
         return task.execute(ctx)
     except TaskDeferred as deferral:
-        assert deferral.timeout is not None
-        assert deferral.timeout.total_seconds() == task.timeout
-        return task.resume_execution("__fail__", dict(TIMED_OUT), ctx)
+        limit = deferral.timeout
+    assert limit is not None
+    assert limit.total_seconds() == task.timeout
+    return task.resume_execution("__fail__", dict(TIMED_OUT), ctx)
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])

@@ -29,9 +29,10 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.lines import Line
 
 url, log, orders = sys.argv[1:4]
-line = Line("batch", None, "us-east-1", url, secrets={"credentials": {
-    "aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET"), "aws_session_token": None}})
-sentinel = Sentinel(Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5), "the test's reason", log)
+keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
+line = Line("batch", None, "us-east-1", url, secrets={"credentials": {**keys, "aws_session_token": None}})
+settings = Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5)
+sentinel = Sentinel(settings, "the test's reason", log)
 ledger = Ledger()
 ledger.readers = [sentinel.read]
 label = Label.find(os.environ.get("LABEL"))
@@ -163,7 +164,7 @@ def test_a_task_that_is_done_leaves_its_jobs_alone(
     assert not cloud.journal.count("batch", "TerminateJobs")
 
 
-def test_done_leaves_no_zombie(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
+def test_done_leaves_no_zombie(batch: Any, run: Callable[..., Task]) -> None:
     task = run(f"start={submit(batch)},say=done")
     assert not Path(f"/proc/{task.sentinel}").exists()
 
@@ -227,9 +228,7 @@ def test_the_sentinel_outlives_signals_to_the_task(
     until(lambda: is_cancelled(cloud, job))
 
 
-def test_idle_it_costs_little_and_shows_no_secret(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
+def test_idle_it_costs_little_and_shows_no_secret(batch: Any, run: Callable[..., Task]) -> None:
     task = run(f"start={submit(batch)}")
     time.sleep(0.5)
     process = Path(f"/proc/{task.sentinel}")

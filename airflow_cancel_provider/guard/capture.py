@@ -7,6 +7,7 @@ that boto3 documents are used: https://boto3.amazonaws.com/v1/documentation/api/
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.services.lines import Line
-from airflow_cancel_provider.services.submissions import RECORDERS, SUBMISSIONS, Submission
+from airflow_cancel_provider.services.submissions import RECORDERS, SUBMISSIONS, Intent, Recorder, Submission
 
 log = logging.getLogger(__name__)
 _KEY = "airflow_cancel_provider"
@@ -62,17 +63,20 @@ class _Handlers:
         self.by_event = {
             "provide-client-params": self.provide_client_params,
             "before-call": self.before_call,
+            "needs-retry": self.needs_retry,
             "after-call": self.after_call,
         }
 
     def provide_client_params(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         """Refuse, or add the label; the caller's own dict stays as it is."""
         label = next((recorder.label() for recorder in RECORDERS), None)
-        labelled: Any = params
+        written: Any = params
         with _shielded(self.submission):
-            labelled = self.submission.label(params, label) if label else params
-            context[_KEY] = {"params": labelled}
-        return labelled
+            written = self.submission.label(params, label) if label else params
+            tags = next((recorder.tags() for recorder in RECORDERS), None)
+            written = self.submission.tagged(written, tags) if tags else written
+            context[_KEY] = {"params": written, "own tags": params.get("tags"), "tagged": bool(tags)}
+        return written
 
     def before_call(
         self, params: dict[str, Any], request_signer: Any, context: dict[str, Any], **_: Any
@@ -84,6 +88,19 @@ class _Handlers:
             scope = self.submission.scope(noted["params"])
             noted["intents"] = [(recorder, recorder.intend(line, scope)) for recorder in RECORDERS]
 
+    def needs_retry(self, response: Any, request_dict: dict[str, Any], **_: Any) -> float | None:
+        """Send once more without our tags what the identity may not tag; seconds to wait, or no opinion."""
+        with _shielded(self.submission):
+            noted = request_dict["context"].get(_KEY, {})
+            if noted.get("tagged") and response is not None and _is_about_tags(*response):
+                noted["tagged"] = False
+                body = json.loads(request_dict["body"])
+                body.pop("tags", None)
+                request_dict["body"] = json.dumps(body | _if_any(tags=noted["own tags"])).encode()
+                _say_unguarded(f"tags on {self.submission.operation} are not allowed; it goes without")
+                return 0.0
+        return None
+
     def after_call(
         self, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any
     ) -> None:
@@ -92,9 +109,20 @@ class _Handlers:
             noted = context.get(_KEY, {})
             for recorder, intent in noted.get("intents", ()):
                 if http_response.status_code < 300:
-                    recorder.started(intent, list(self.submission.jobs(noted["params"], parsed)))
+                    self._taken(recorder, intent, noted["params"], parsed)
                 elif http_response.status_code < 500:
                     recorder.refused(intent)
+
+    def _taken(
+        self, recorder: Recorder, intent: Intent, params: dict[str, Any], answer: dict[str, Any]
+    ) -> None:
+        place = self.submission.place(answer)
+        if place is None:
+            recorder.started(intent, list(self.submission.jobs(params, answer)))
+        elif params.get("Steps"):
+            recorder.placed(intent, place)
+        else:
+            recorder.refused(intent)  # a cluster without steps: no job of ours
 
     def _line(self, url: str, request_signer: Any, context: dict[str, Any]) -> Line:
         return Line(
@@ -123,6 +151,15 @@ def _shielded(submission: Submission) -> Iterator[None]:
 def _say_unguarded(why: str) -> None:
     for recorder in RECORDERS:
         recorder.unguarded(why)
+
+
+def _is_about_tags(http: Any, answer: dict[str, Any]) -> bool:
+    refused = http.status_code in (400, 403)
+    return refused and "TagResource" in str(answer.get("Error", {}).get("Message", ""))
+
+
+def _if_any(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
 
 
 def _origin(url: str) -> str:

@@ -32,7 +32,7 @@ class InProcess:
     def read(self, what: str, whom: Any) -> None:
         """Take an entry of the ledger."""
         with self._lock:
-            if what == "intent":
+            if what in ("intent", "placed"):
                 self._intents[whom.token] = whom
             elif what == "started":
                 intent, jobs = whom

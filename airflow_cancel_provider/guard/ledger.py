@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 from threading import RLock
 from typing import Any
@@ -25,6 +26,7 @@ class Ledger:
         self._lock = RLock()
         self._tokens = count(1)
         self._intents: dict[str, Intent] = {}
+        self._places: dict[str, Intent] = {}
         self._jobs: dict[RemoteJob, Line | None] = {}
         self.readers: list[Callable[[str, Any], None]] = []
 
@@ -38,7 +40,7 @@ class Ledger:
     def is_empty(self) -> bool:
         """Whether nothing was started, and nothing is about to be."""
         with self._lock:
-            return not self._jobs and not self._intents
+            return not self._jobs and not self._intents and not self._places
 
     @property
     def is_submitting(self) -> bool:
@@ -61,6 +63,14 @@ class Ledger:
             self._intents.pop(intent.token, None)
             self._jobs |= dict.fromkeys(jobs, intent.line)
         self._tell("started", (intent, jobs))
+
+    def placed(self, intent: Intent, scope: str) -> None:
+        """Write down where the jobs of a submission are to be found by their label."""
+        place = replace(intent, scope=scope)
+        with self._lock:
+            self._intents.pop(intent.token, None)
+            self._places[intent.token] = place
+        self._tell("placed", place)
 
     def refused(self, intent: Intent) -> None:
         """Write down that the service took nothing."""

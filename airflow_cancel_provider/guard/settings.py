@@ -23,6 +23,7 @@ class Settings:
     except_operators: tuple[str, ...] = ()
     deployment: str = "00000000"
     labels: bool = True
+    tags: bool = False
     raise_on_sigterm: bool = True
     fail_closed: bool = False
     sentinel: bool = True
@@ -41,6 +42,7 @@ class Settings:
             except_operators=_patterns("except_operators", ""),
             deployment=_deployment(),
             labels=_flag("labels", cls.labels),
+            tags=_flag("tags", cls.tags),
             raise_on_sigterm=_flag("raise_on_sigterm", cls.raise_on_sigterm),
             fail_closed=_flag("fail_closed", cls.fail_closed),
             sentinel=_flag("sentinel", cls.sentinel),

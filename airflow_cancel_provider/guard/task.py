@@ -82,6 +82,10 @@ class TaskGuard:
             raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
         return self.owner.label if self.settings.labels else None
 
+    def tags(self) -> dict[str, str]:
+        """Tags to put on a job, if they are wanted."""
+        return self.owner.tags if self.settings.tags else {}
+
     def intend(self, line: Line, scope: str | None) -> Intent:
         """A submission is about to be sent."""
         return self.ledger.intend(line, scope, self.owner.label if self.settings.labels else None)
@@ -96,6 +100,10 @@ class TaskGuard:
         if self.killed:
             # The sentinel has heard of it by now; the task must not go on with it.
             raise Killed("The task was killed while it started a job; its end was requested.", addresses)
+
+    def placed(self, intent: Intent, scope: str) -> None:
+        """It was taken, and its jobs are in this scope, under the label."""
+        self.ledger.placed(intent, scope)
 
     def refused(self, intent: Intent) -> None:
         """It was not taken."""

@@ -58,6 +58,7 @@ class Undertaking:
         self._reach = Reach(self._open)
         self._lines: dict[tuple[str, str | None, str | None], Line] = {}
         self._searching: dict[str, Intent] = {}
+        self._found_tokens: set[str] = set()
 
     def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> bool:
         """Work until everything has ended or patience runs out; whether everything has.
@@ -94,10 +95,13 @@ class Undertaking:
         return not self.cancellation.open and (not self._searching or elapsed > SEARCH_SECONDS)
 
     def _take_stock(self) -> None:
-        self._searching = {intent.token: intent for intent in self.estate.intents()}
-        for intent in list(self._searching.values()):
-            for job in self._found(intent):
+        intents = {intent.token: intent for intent in self.estate.intents()}
+        for token, intent in intents.items():
+            for job in self._found(intent) if token not in self._found_tokens else ():
+                # One submission is taken as a whole, so where there is one job there are all of them.
+                self._found_tokens.add(token)
                 self._add(job)
+        self._searching = {token: intents[token] for token in intents if token not in self._found_tokens}
 
     def _add(self, job: RemoteJob) -> None:
         if job not in self.cancellation.jobs:

@@ -1,4 +1,4 @@
-"""Airflow's word that a task runs, succeeds or fails, passed on to the guard of the task's own process."""
+"""Airflow's word that a task runs, succeeds or fails, passed on to whoever has to do with it there."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ def on_task_instance_running(task_instance: Any) -> None:
             raise SystemExit(f"The guard could not be installed, and fail_closed is set: {error}") from error
 
 
+@hookimpl
+def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
+    """The task's own process has reported, or a person has marked the task."""
+    if guard := _guard_of(task_instance):
+        guard.succeeded()
+    elif previous_state is None:
+        _marked(task_instance)
+
+
+@hookimpl
+def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
+    """The task's own process has reported, for whatever reason, or a person has marked the task."""
+    if guard := _guard_of(task_instance):
+        guard.failed()
+    elif previous_state is None:
+        _marked(task_instance)
+
+
 def _wanted(task: Any, dag_id: str, settings: Settings) -> bool:
     """A task's own switch counts for more than the configuration."""
     own = getattr(task, "remote_jobs_guard", None)
@@ -45,15 +63,15 @@ def _wanted(task: Any, dag_id: str, settings: Settings) -> bool:
     return bool(own) if own is not None else settings.guards(dag_id, operator)
 
 
-@hookimpl
-def on_task_instance_success(task_instance: Any) -> None:
-    """The task's state was reported."""
-    if (guard := _guards.get(os.getpid())) and str(guard.ti.id) == str(task_instance.id):
-        guard.succeeded()
+def _guard_of(task_instance: Any) -> TaskGuard | None:
+    guard = _guards.get(os.getpid())
+    return guard if guard and str(guard.ti.id) == str(task_instance.id) else None
 
 
-@hookimpl
-def on_task_instance_failed(task_instance: Any) -> None:
-    """The task's failure was reported, for whatever reason."""
-    if (guard := _guards.get(os.getpid())) and str(guard.ti.id) == str(task_instance.id):
-        guard.failed()
+def _marked(task_instance: Any) -> None:
+    from airflow_cancel_provider.guard.settings import Settings
+    from airflow_cancel_provider.plugin.marked import cancel_when_marked
+
+    # Only a task instance of the database comes without a previous state: this is the API server.
+    if not hasattr(task_instance, "_ti_context_from_server") and Settings.read().enabled:
+        cancel_when_marked(task_instance)

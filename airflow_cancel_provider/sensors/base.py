@@ -67,11 +67,11 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         if not self.deferrable:
             try:
                 states = super().execute(context)
-                self.disarm()
-                return states
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
+            self.disarm()
+            return states
         look(watch, reach, self.log)
         if not watch.is_decided:
             self.defer(

@@ -40,12 +40,20 @@ class Recorder(Protocol):
         """What to write on a job, if anything. Raises to refuse the submission."""
         ...
 
+    def tags(self) -> Mapping[str, str]:
+        """Tags to put on a job, if any."""
+        ...
+
     def intend(self, line: Line, scope: str | None) -> Intent:
         """A submission is about to be sent."""
         ...
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         """It was taken: scope and id of each job."""
+        ...
+
+    def placed(self, intent: Intent, scope: str) -> None:
+        """It was taken, and its jobs are in this scope, under the label; their ids are not known."""
         ...
 
     def refused(self, intent: Intent) -> None:
@@ -69,6 +77,8 @@ class Submission:
     :param scope: where its jobs can be listed (cluster, queue, application), from the call's parameters.
     :param label: the parameters with the label added, as new values; the caller's stay as they are.
     :param jobs: ids of what was started, from the parameters and the answer.
+    :param most_tags: how many tags a job of this service may have; 0: it has none.
+    :param place: for a call that does not tell the ids: the scope that the jobs are in, from the answer.
     """
 
     service: str
@@ -76,6 +86,13 @@ class Submission:
     scope: Callable[[Params], str | None]
     label: Callable[[Params, Label], Params]
     jobs: Callable[[Params, Params], JobIds]
+    place: Callable[[Params], str | None] = lambda _: None
+    most_tags: int = 0
+
+    def tagged(self, params: Params, tags: Mapping[str, str]) -> Params:
+        """The parameters with tags added; the caller's own win, and where there is no room none is added."""
+        together = {**tags, **(params.get("tags") or {})}
+        return {**params, "tags": together} if len(together) <= self.most_tags else params
 
 
 def _label_steps(params: Params, label: Label) -> Params:
@@ -103,11 +120,20 @@ def _steps(params: Params, answer: Params) -> JobIds:
 SUBMISSIONS = (
     Submission("emr", "AddJobFlowSteps", lambda params: params.get("JobFlowId"), _label_steps, _steps),
     Submission(
+        "emr",
+        "RunJobFlow",
+        lambda _: None,
+        _label_steps,
+        lambda *_: iter(()),
+        lambda answer: answer.get("JobFlowId"),
+    ),
+    Submission(
         "batch",
         "SubmitJob",
         lambda params: params.get("jobQueue"),
         _label_parameters,
         lambda _, answer: iter([(None, answer["jobId"])]),
+        most_tags=50,
     ),
     Submission(
         "emr-serverless",
@@ -115,6 +141,7 @@ SUBMISSIONS = (
         lambda params: params.get("applicationId"),
         _label_name,
         lambda params, answer: iter([(params["applicationId"], answer["jobRunId"])]),
+        most_tags=200,
     ),
 )
 

@@ -39,14 +39,12 @@ RUNNING = (
     Scenario("cleared", faults.cleared, TASKS, kind="mark"),
     Scenario("run marked failed", faults.run_failed, TASKS, kind="mark"),
     Scenario("run marked failed and deleted", faults.run_deleted, SYNC, kind="mark"),
-    Scenario("run timed out", faults.run_timed_out, TASKS, shape="run_timeout", within=25),
+    Scenario("run timed out", faults.run_timed_out, TASKS, shape="run_timeout", within=45),
     Scenario("execution_timeout", faults.timed_out, TASKS, shape="timeout"),
     Scenario("poll denied", faults.polls_denied, TASKS),
     Scenario("attempts used up", faults.attempts_used_up, TASKS, shape="attempts"),
     Scenario("killed in each of 3 tries", faults.killed_in_each_try, TASKS, shape="retries", kind="signal"),
-    Scenario(
-        "SIGKILL, service down 40 s", faults.while_down(faults.signalled(SIGKILL)), TASKS, within=60
-    ),
+    Scenario("SIGKILL, service down 40 s", faults.while_down(faults.signalled(SIGKILL)), TASKS, within=60),
     Scenario("marked failed, service down 40 s", faults.while_down(faults.marked("failed")), SYNC, within=60),
     Scenario(
         "marked failed, cancel call hangs",
@@ -62,12 +60,8 @@ WAITING = (
     Scenario("deferred, cleared", faults.cleared, DEFERRED, kind="deferred"),
     Scenario("deferred, run marked failed", faults.run_failed, DEFERRED, kind="deferred"),
     Scenario("deferred, run marked failed and deleted", faults.run_deleted, DEFERRED, kind="deferred"),
-    Scenario(
-        "deferred, run timed out", faults.run_timed_out, DEFERRED, shape="run_timeout", within=25
-    ),
-    Scenario(
-        "deferral timeout", faults.deferral_timed_out, {"deferred": ("batch", "mrs")}, shape="timeout"
-    ),
+    Scenario("deferred, run timed out", faults.run_timed_out, DEFERRED, shape="run_timeout", within=45),
+    Scenario("deferral timeout", faults.deferral_timed_out, {"deferred": ("batch", "mrs")}, shape="timeout"),
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out,

@@ -188,7 +188,9 @@ def polls_denied(victim: Victim) -> None:
 # What the cloud does.
 
 
-def spoil(victim: Victim, kind: str, operations: dict[str, tuple[str, ...]] | None = None, **when: Any) -> None:
+def spoil(
+    victim: Victim, kind: str, operations: dict[str, tuple[str, ...]] | None = None, **when: Any
+) -> None:
     """Let calls about this victim's jobs, and only those, go wrong."""
     service = victim.cell.service
     named = operations[service] if operations else ("*",)

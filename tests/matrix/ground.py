@@ -1,4 +1,4 @@
-"""What a run of the matrix stands on: a cloud, an Airflow with or without the guard, and what is held back."""
+"""What a run of the matrix stands on: a cloud, an Airflow with or without the guard."""
 
 from __future__ import annotations
 
@@ -114,6 +114,8 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
+        # Longer than the longest outage here; no sentinel is to outlive the matrix for long.
+        "AIRFLOW__CANCEL_PROVIDER__PATIENCE": "180",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__TRIGGERER__CAPACITY": "1000",

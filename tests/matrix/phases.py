@@ -84,21 +84,6 @@ def gone(ground: Ground, group: Group) -> None:
             faults.marked("failed")(victim)
 
 
-PHASES: dict[str, Callable[[Ground, Group], None]] = {
-    "triggerer": triggerer,
-    "two triggerers": two_triggerers,
-    "others": others,
-    "gone": gone,
-}
-BEFORE: dict[str, Callable[[Ground], None]] = {
-    "two triggerers": lambda ground: _start_second(ground),
-}
-AFTER: dict[str, Callable[[Ground], None]] = {
-    "two triggerers": lambda ground: _keep_one(ground),
-    "gone": lambda ground: ground.airflow.start_component("triggerer"),
-}
-
-
 def _strike(victims: Iterable[Victim]) -> None:
     for victim in victims:
         victim.strike()
@@ -148,6 +133,16 @@ def _to_group(ground: Ground, name: str, number: signal.Signals) -> None:
     os.killpg(ground.airflow.processes.process(name).pid, number)
 
 
+def prepare(phase: str, ground: Ground) -> None:
+    """Done before the victims of a phase start."""
+    BEFORE.get(phase, _nothing)(ground)
+
+
+def restore(phase: str, ground: Ground) -> None:
+    """Done after a phase."""
+    AFTER.get(phase, _nothing)(ground)
+
+
 def _start_second(ground: Ground) -> None:
     ground.airflow.start_component("triggerer", SECOND)
     eventually(lambda: len(_triggerers(ground)) == 2, "a second triggerer", seconds=60)
@@ -162,3 +157,24 @@ def _keep_one(ground: Ground) -> None:
         except KeyError:
             continue
     ground.airflow.start_component("triggerer")
+
+
+PHASES: dict[str, Callable[[Ground, Group], None]] = {
+    "triggerer": triggerer,
+    "two triggerers": two_triggerers,
+    "others": others,
+    "gone": gone,
+}
+
+
+def _nothing(_: Ground) -> None:
+    """Most phases need nothing before and after."""
+
+
+BEFORE: dict[str, Callable[[Ground], None]] = {
+    "two triggerers": _start_second,
+}
+AFTER: dict[str, Callable[[Ground], None]] = {
+    "two triggerers": _keep_one,
+    "gone": lambda ground: ground.airflow.start_component("triggerer"),
+}

@@ -32,7 +32,7 @@ def word(results: Sequence[Result]) -> str:
 
 
 def table(outcome: Outcome) -> str:
-    """Scenario × (mode, service); with the guard on and off, in that order, where both were run."""
+    """Scenario by (mode, service); with the guard on and off, in that order, where both were run."""
     by_cell: dict[tuple[str, str, str, str], list[Result]] = {}
     names: dict[str, None] = {}
     for guard, results in outcome.items():

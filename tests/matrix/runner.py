@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -24,7 +24,7 @@ BEFORE_NEXT_BATCH = 6.0
 class Runner:
     """Runs cells on one ground."""
 
-    def __init__(self, ground: Ground, tell: Callable[[Result], None]) -> None:
+    def __init__(self, ground: Ground, tell: Callable[[Result], None] | None = None) -> None:
         self.ground, self.tell = ground, tell
         self.results: list[Result] = []
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cell")
@@ -55,7 +55,7 @@ class Runner:
         wait(struck, timeout=BEFORE_NEXT_BATCH)
 
     def _run_phase(self, phase: str, cells: list[Cell]) -> None:
-        phases.BEFORE.get(phase, lambda _: None)(self.ground)
+        phases.prepare(phase, self.ground)
         victims = self._start(cells)
         group: dict[str, list[Victim]] = {}
         for victim in victims:
@@ -63,7 +63,7 @@ class Runner:
         doing = self._pool.submit(phases.PHASES[phase], self.ground, group)
         looking = [self._pool.submit(self._guarded, victim, self._observe_struck) for victim in victims]
         wait([doing, *looking])
-        phases.AFTER.get(phase, lambda _: None)(self.ground)
+        phases.restore(phase, self.ground)
         if error := doing.exception():
             print(f"Phase {phase}: {error!r}", flush=True)
 
@@ -99,10 +99,18 @@ class Runner:
 
     def _conclude(self, victim: Victim, result: Result) -> None:
         self.results.append(result)
-        self.tell(result)
+        if self.tell:
+            self.tell(result)
         victim.finish()
 
 
-def batched(cells: list[Cell]) -> Iterable[list[Cell]]:
+def batched(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
     """Cells, as many at a time as run together."""
-    return (cells[begin : begin + AT_ONCE] for begin in range(0, len(cells), AT_ONCE))
+    batch: list[Cell] = []
+    for cell in cells:
+        if batch and sum(each.scenario.runs for each in (*batch, cell)) > AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(cell)
+    if batch:
+        yield batch

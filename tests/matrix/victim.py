@@ -14,7 +14,16 @@ from tests.matrix.scenario import Cell
 from tests.real_airflow.world import eventually
 
 TASK = "t"
-ALIVE = ("queued", "scheduled", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule", None)
+ALIVE = (
+    "queued",
+    "scheduled",
+    "running",
+    "deferred",
+    "restarting",
+    "up_for_retry",
+    "up_for_reschedule",
+    None,
+)
 PATIENCE = 150.0
 
 
@@ -58,7 +67,9 @@ class Victim:
     def look_at_tasks(self, pause: float = 0.7) -> None:
         """Take the task instances as they are once they wait for their jobs."""
         state = "deferred" if self.cell.mode == "deferred" else "running"
-        self.tasks = [self.wait_for_task(run, lambda s: s == state or s not in ALIVE, pause) for run in self.runs]
+        self.tasks = [
+            self.wait_for_task(run, lambda s: s == state or s not in ALIVE, pause) for run in self.runs
+        ]
 
     def wait_for_task(
         self, run: str, is_so: Callable[[str | None], bool], pause: float = 0.7, seconds: float = PATIENCE

@@ -49,7 +49,16 @@ class Processes:
 
     def run(self, command: list[str], *, timeout: float = 300) -> str:
         """Run a command to its end and return what it printed."""
-        done = subprocess.run(
+        done = self.complete(command, timeout=timeout)
+        if done.returncode:
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
+        return done.stdout
+
+    def complete(self, command: list[str], *, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, however it ends."""
+        return subprocess.run(
             command,
             env=self.environment,
             capture_output=True,
@@ -58,11 +67,6 @@ class Processes:
             cwd=self.folder,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError(
-                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-            )
-        return done.stdout
 
     def process(self, name: str) -> subprocess.Popen[bytes]:
         """A process by its name."""

@@ -36,6 +36,12 @@ class AirflowRest:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text}")
         return answer.json() if answer.content else None
 
+    def get_ui(self, path: str) -> Any:
+        """Read from the API that Airflow's own pages use."""
+        answer = self._session.get(f"{self.url}/ui/{path}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
     def wait_for_dags(self, *dag_ids: str, timeout: float = 120) -> None:
         """Wait until Airflow has read these Dags, and unpause them."""
         deadline = time.monotonic() + timeout

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -74,6 +75,10 @@ class AirflowSystem:
     def airflow(self, *arguments: str) -> str:
         """Run an ``airflow`` command; return what it printed."""
         return self.processes.run([sys.executable, "-m", "airflow", *arguments])
+
+    def complete(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an ``airflow`` command, however it ends."""
+        return self.processes.complete([sys.executable, "-m", "airflow", *arguments])
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + 120

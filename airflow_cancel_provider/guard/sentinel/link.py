@@ -58,7 +58,7 @@ class Sentinel:
                 "a forked child of the task started the first job; start it in the task itself"
             )
         self._start()
-        if what == "intent":
+        if what in ("intent", "placed"):
             self._note(intent=_intent(whom, self._line(whom.line)))
         elif what == "started":
             intent, jobs = whom

@@ -7,16 +7,18 @@ from typing import Any
 from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.providers.amazon.aws.sensors.batch import BatchSensor
 from airflow.sdk import DAG, task
-from shapes import DELAY, Shape, victims
+
+from tests.matrix.dags.shapes import DELAY, Shape, victims
 
 
 def plain(shape: Shape) -> None:
     """A task without an operator."""
 
     @task(task_id="t", **shape.task)
-    def submit(params: dict[str, Any]) -> None:
+    def submit(params: Any = None) -> None:
         import boto3
-        from shapes import wait_plainly
+
+        from tests.matrix.dags.shapes import wait_plainly
 
         batch = boto3.client("batch")
         job = batch.submit_job(jobName="j", jobQueue=params["scope"], jobDefinition="d")["jobId"]

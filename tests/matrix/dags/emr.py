@@ -7,7 +7,8 @@ from typing import Any
 from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
 from airflow.providers.amazon.aws.sensors.emr import EmrStepSensor
 from airflow.sdk import DAG, task
-from shapes import DELAY, Shape, victims
+
+from tests.matrix.dags.shapes import DELAY, Shape, victims
 
 STEPS = [{"Name": "s", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar"}}]
 
@@ -16,9 +17,10 @@ def plain(shape: Shape) -> None:
     """A task without an operator."""
 
     @task(task_id="t", **shape.task)
-    def submit(params: dict[str, Any]) -> None:
+    def submit(params: Any = None) -> None:
         import boto3
-        from shapes import wait_plainly
+
+        from tests.matrix.dags.shapes import wait_plainly
 
         emr, cluster = boto3.client("emr"), params["scope"]
         step = emr.add_job_flow_steps(JobFlowId=cluster, Steps=STEPS)["StepIds"][0]

@@ -1,4 +1,4 @@
-"""EMR Serverless runs, by the stock operator and by plain boto3: unchanged Dags, nothing of the guard in them."""
+"""EMR Serverless runs, by the stock operator and by plain boto3: unchanged Dags, nothing of the guard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOperator
 from airflow.providers.amazon.aws.sensors.emr import EmrServerlessJobSensor
 from airflow.sdk import DAG, task
-from shapes import DELAY, Shape, victims
+
+from tests.matrix.dags.shapes import DELAY, Shape, victims
 
 ROLE = "arn:aws:iam::123456789012:role/job"
 DRIVER = {"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}}
@@ -17,9 +18,10 @@ def plain(shape: Shape) -> None:
     """A task without an operator."""
 
     @task(task_id="t", **shape.task)
-    def submit(params: dict[str, Any]) -> None:
+    def submit(params: Any = None) -> None:
         import boto3
-        from shapes import wait_plainly
+
+        from tests.matrix.dags.shapes import wait_plainly
 
         client, application = boto3.client("emr-serverless"), params["scope"]
         run = client.start_job_run(applicationId=application, executionRoleArn=ROLE, jobDriver=DRIVER)

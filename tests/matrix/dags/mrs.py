@@ -6,10 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 from airflow.sdk import DAG, task
-from shapes import DELAY, Shape, victims
 
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.sensors.mrs import MrsJobExecutionTerminalSensor
+from tests.matrix.dags.shapes import DELAY, Shape, victims
 
 NAME = "{{ run_id | replace(':', '-') | replace('.', '-') | replace('+', '-') }}-{{ ti.try_number }}"
 PROGRAM = ["obs://bucket/program.jar"]
@@ -19,10 +19,9 @@ def plain(shape: Shape) -> None:
     """A task without an operator."""
 
     @task(task_id="t", **shape.task)
-    def submit(params: dict[str, Any]) -> None:
-        from shapes import wait_plainly
-
+    def submit(params: Any = None) -> None:
         from airflow_cancel_provider.hooks.mrs import MrsHook
+        from tests.matrix.dags.shapes import wait_plainly
 
         hook, cluster = MrsHook(), params["scope"]
         job = hook.submit_job(cluster, "SparkSubmit", f"m-{uuid4().hex[:8]}", PROGRAM)

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG
-from timings import EXECUTION_TIMEOUT, MODES, RUN_TIMEOUT
+
+from tests.matrix.dags.timings import EXECUTION_TIMEOUT, MODES, RUN_TIMEOUT
 
 DELAY = 2
 FOR_EVER = 1000

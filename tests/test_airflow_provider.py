@@ -1,0 +1,123 @@
+"""What a real Airflow makes of the provider: its commands, its connection type, its parsing of Dag files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_cancel_provider.get_provider_info import get_provider_info
+from tests.cloud.keystone import DOMAIN, PROJECT_ID
+from tests.real_airflow.stories import Stories, Story, Told
+from tests.real_airflow.system import REPOSITORY
+from tests.real_airflow.world import World
+
+pytest_plugins = ["tests.real_airflow.fixtures"]
+PROVIDER = "airflow-cancel-provider"
+COMMANDS = {
+    "list": (PROVIDER,),
+    f"get {PROVIDER} --full": ("conn-fields", "Huawei Cloud / OTC MRS"),
+    "hooks": ("huaweicloud_mrs", "airflow_cancel_provider.hooks.mrs.MrsHook"),
+    "triggers": ("airflow_cancel_provider.triggers.remote_jobs",),
+    "links": ("airflow_cancel_provider.links.console.RemoteJobLink",),
+    "lazy-loaded": (),
+}
+LOGINS = {
+    "password": ("demo", "demo-password", {"domain": DOMAIN}),
+    "aksk": ("DEMOACCESSKEY", "demo-secret-key", {"auth_type": "aksk"}),
+}
+PARSE = """
+import runpy, sys
+sys.path.insert(0, "tests/dags")
+for name in ("cancel", "sense", "submit", "special"):
+    found = runpy.run_path(f"tests/dags/{name}.py")
+    assert any(type(value).__name__ == "DAG" for value in found.values()), name
+print(*sys.modules)
+"""
+stories = Stories()
+
+
+@stories(command=COMMANDS)
+def command_is_clean(world: World, command: str) -> None:
+    done = world.airflow.complete("providers", *command.split())
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "Traceback" not in output
+    complaints = [line for line in output.splitlines() if "warn" in line.lower() or "error" in line.lower()]
+    assert [line for line in complaints if "cancel" in line] == []
+    # Tables break long words.
+    for word in COMMANDS[command]:
+        assert word in output or word[:30] in output
+
+
+def connection(world: World, auth_type: str) -> dict[str, Any]:
+    """A connection of our type, as the form holds it."""
+    login, password, fields = LOGINS[auth_type]
+    url = world.cloud.url
+    extra = {"project_id": PROJECT_ID, "endpoint": url, "iam_endpoint": url, **fields}
+    return {
+        "connection_id": f"mrs_{auth_type}",
+        "conn_type": "huaweicloud_mrs",
+        "login": login,
+        "password": password,
+        "extra": json.dumps(extra),
+    }
+
+
+@stories(auth_type=LOGINS)
+def added_connection_passes_its_test(world: World, auth_type: str) -> None:
+    wanted = connection(world, auth_type)
+    options = [f"--conn-{name}" for name in ("type", "login", "password", "extra")]
+    values = [wanted[name] for name in ("conn_type", "login", "password", "extra")]
+    arguments = [word for pair in zip(options, values, strict=True) for word in pair]
+    world.airflow.airflow("connections", "add", wanted["connection_id"], *arguments)
+    # As the form does, which never gets to know the stored password.
+    answer = world.airflow.rest.call("POST", "connections/test", json=wanted | {"password": "***"})
+    assert answer["status"] is True, answer
+    assert PROJECT_ID in answer["message"]
+
+
+@stories(auth_type=LOGINS)
+def wrong_password_fails_the_test_and_is_not_repeated(world: World, auth_type: str) -> None:
+    wanted = connection(world, auth_type) | {"connection_id": "mrs_wrong", "password": "not-the-password"}
+    answer = world.airflow.rest.call("POST", "connections/test", json=wanted)
+    assert answer["status"] is False, answer
+    assert "not-the-password" not in answer["message"]
+    assert "\n" not in answer["message"]
+    assert any(word in answer["message"].lower() for word in ("password", "key", "signature")), answer
+
+
+@stories()
+def form_of_the_connection_type_has_its_fields(world: World) -> None:
+    metas = world.airflow.rest.get_ui("connections/hook_meta")
+    (meta,) = [meta for meta in metas if meta["connection_type"] == "huaweicloud_mrs"]
+    assert {"region", "auth_type", "project_id", "api_version"} <= set(meta["extra_fields"])
+    assert meta["standard_fields"]["host"]["hidden"] is True
+
+
+def test_provider_info_passes_airflows_schema() -> None:
+    schema = json.loads((files("airflow") / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_parsing_dag_files_loads_no_sdk() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "airflow_cancel_provider.sensors.mrs" in loaded
+    heavy = ("boto3", "botocore", "aiobotocore", "keystoneauth1", "airflow.providers.amazon.aws.hooks")
+    assert {name for name in loaded if name.startswith(heavy)} == set()
+
+
+@pytest.mark.airflow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("story", stories, ids=str)
+def test_provider(told: Told, story: Story) -> None:
+    told(story)

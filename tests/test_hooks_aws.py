@@ -1,0 +1,182 @@
+"""Hooks of the AWS services: their verbs, and what of a connection they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.hooks.batch import BatchJobsHook
+from airflow_cancel_provider.hooks.emr import EmrStepsHook
+from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.services.aws import AwsJobService
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import BatchBench, EmrBench, EmrServerlessBench, outcomes
+from tests.task_fixtures import SECRET, connect_aws, connections
+
+__all__ = ["connections"]
+pytestmark = pytest.mark.usefixtures("connections")
+
+AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [BatchJobsHook, EmrServerlessJobRunsHook, EmrStepsHook]
+BATCH_ID = "00000000-0000-0000-0000-000000000000"
+DONE = [CancelOutcome.REQUESTED]
+
+
+def test_batch_verbs(cloud: LocalCloud) -> None:
+    bench = BatchBench(cloud)
+    (running, pending), hook = bench.running(2), BatchJobsHook()
+    assert hook.describe_jobs([running.id])[0].state is JobState.RUNNING
+    assert {status.job for status in hook.list_live_jobs("queue")} == {running, pending}
+    assert outcomes(hook.terminate_jobs([running.id], "late")) == DONE
+    assert outcomes(hook.cancel_jobs([pending.id], "late")) == DONE
+    assert bench.truth()[running.id]["reason"] == "late"
+    gentle, left = BatchJobsHook(pending_only=True), bench.running()[0]
+    assert outcomes(gentle.cancel_jobs([left.id], "late")) == [CancelOutcome.LEFT_RUNNING]
+    assert outcomes(gentle.terminate_jobs([left.id], "late")) == DONE
+    bench.close()
+
+
+def test_emr_verbs(cloud: LocalCloud) -> None:
+    bench = EmrBench(cloud)
+    cluster = bench.new_scope()
+    (step, other), hook = bench.running(2, cluster), EmrStepsHook()
+    assert hook.describe_steps(cluster, [step.id])[0].state is JobState.RUNNING
+    assert {status.job for status in hook.list_live_steps(cluster)} == {step, other}
+    assert outcomes(hook.cancel_steps(cluster, [step.id])) == DONE
+    assert outcomes(hook.cancel_steps(cluster, [other.id], force=True)) == DONE
+    with pytest.raises(InvalidInput, match="'step' is not a step id"):
+        hook.cancel_steps(cluster, ["step"])
+    bench.close()
+
+
+def test_emr_serverless_verbs(cloud: LocalCloud) -> None:
+    bench = EmrServerlessBench(cloud)
+    application = str(bench.new_scope())
+    (first, second) = bench.running(2, application)
+    hook = EmrServerlessJobRunsHook(shutdown_grace_period=15)
+    assert hook.describe_job_runs(application, [first.id])[0].state is JobState.RUNNING
+    assert {status.job for status in hook.list_live_job_runs(application)} == {first, second}
+    assert outcomes(hook.cancel_job_runs(application, [first.id])) == DONE
+    bench.close()
+
+
+@pytest.mark.parametrize("hook", AWS_HOOKS)
+class TestConnection:
+    def test_an_unknown_one(self, hook: type[AwsJobsHook[Any]]) -> None:
+        with pytest.raises(InvalidInput, match="'no_such' is not defined; define it with type 'aws'"):
+            _ = hook("no_such").service
+
+    def test_one_of_another_type(self, hook: type[AwsJobsHook[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_FTP", "ftp://host")
+        with pytest.raises(InvalidInput, match=f"has type 'ftp'; {hook.__name__} needs type 'aws'"):
+            _ = hook("ftp").service
+
+    def test_its_region_and_another(self, hook: type[AwsJobsHook[Any]]) -> None:
+        assert hook().service.region == "us-east-1"
+        assert hook(region_name="eu-west-1").service.region == "eu-west-1"
+        assert hook(region_name="eu-west-1").service.client.meta.region_name == "eu-west-1"
+
+    def test_what_it_is_part_of_addresses(self, hook: type[AwsJobsHook[Any]]) -> None:
+        service: AwsJobService = hook().service
+        assert (service.name, service.conn_id) == (hook.service_class.name, "aws_default")
+
+
+def opened(**options: Any) -> Any:
+    """The client behind a hook."""
+    access = Access(**options)
+    return BatchJobsHook.reach("aws_default", None, access).service.client
+
+
+def test_config_goes_to_the_client() -> None:
+    config = opened(botocore_config={"read_timeout": 7, "retries": {"total_max_attempts": 1}}).meta.config
+    assert config.read_timeout == 7
+    assert config.retries["total_max_attempts"] == 1
+    assert BatchJobsHook(config=Config(read_timeout=8)).service.client.meta.config.read_timeout == 8
+
+
+@pytest.mark.parametrize("verify", [False, "/some/ca.pem"])
+def test_verify_goes_to_the_client(verify: bool | str) -> None:
+    assert opened(verify=verify)._endpoint.http_session._verify == verify
+
+
+def test_a_configuration_that_botocore_does_not_know(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidInput, match=r"^botocore_config can't be used: .*'nonsense'\.$"):
+        opened(botocore_config={"nonsense": 1})
+    connect_aws(monkeypatch, cloud, config_kwargs={"nonsense": 1})
+    with pytest.raises(InvalidInput, match=r"^Connection 'aws_default' can't be used: .*'nonsense'\.$"):
+        opened()
+
+
+@pytest.mark.parametrize("conn_id", ["aws_default", None])
+def test_without_a_connection_it_is_botos_own_chain(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, conn_id: str | None
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    hook = BatchJobsHook(conn_id, region_name="us-east-1")
+    assert hook.describe_jobs([BATCH_ID])[0].state is JobState.GONE
+    assert [entry.access_key for entry in cloud.journal] == ["testing"]
+    assert hook.service.conn_id == conn_id
+
+
+def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    connect_aws(monkeypatch, cloud, region_name=None)
+    with pytest.raises(InvalidInput, match="No AWS region"):
+        _ = BatchJobsHook().service
+
+
+def test_a_profile_that_is_not_there(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_aws(monkeypatch, cloud, login=None, password=None, profile_name="no-such")
+    with pytest.raises(InvalidInput, match=r"'aws_default' can't be used: .*no-such"):
+        _ = BatchJobsHook().service
+
+
+def test_a_role_that_may_not_be_assumed(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    role = "arn:aws:iam::123456789012:role/airflow"
+    sts = {"sts": {"endpoint_url": cloud.url}}
+    connect_aws(monkeypatch, cloud, role_arn=role, service_config=sts)
+    cloud.faults.add("sts", "AssumeRole", "denied", times=1)
+    with pytest.raises(AccessDenied, match="Connection 'aws_default' gave no credentials: ") as caught:
+        _ = BatchJobsHook().service
+    assert caught.value.operation == "AssumeRole"
+    assert SECRET not in str(caught.value)
+    assert BatchJobsHook().describe_jobs([BATCH_ID])[0].state is JobState.GONE
+    assert cloud.journal.entries("batch")[-1].access_key != "DEFAULTKEY"
+    cloud.faults.add("sts", "AssumeRole", "reset")
+    with pytest.raises(ServiceUnavailable, match="gave no credentials"):
+        _ = BatchJobsHook().service
+
+
+class TestAccess:
+    def test_it_reaches_every_service_that_is_registered(self) -> None:
+        for name in ("emr", "batch", "emr-serverless"):
+            assert Access().service(name, "aws_default", None).name == name
+        assert set(HOOKS) == {"emr", "batch", "emr-serverless", "mrs"}
+
+    def test_a_service_that_is_not_there(self) -> None:
+        with pytest.raises(InvalidInput, match="There is no service 'glue'; there are emr, batch"):
+            Access().service("glue", None, None)
+
+    def test_options_go_to_the_service(self) -> None:
+        access = Access(options={"cancellation_option": "TERMINATE_PROCESS"})
+        reach = Access(**access.as_json()).reach()
+        job = RemoteJob.of("emr", "s-1", scope="j-1", conn_id="aws_default")
+        assert not reach.can_escalate(job)
+        assert access.key == Access(**access.as_json()).key != Access().key
+
+    def test_a_reach_opens_each_service_once(self) -> None:
+        reach = Access().reach()
+        job = RemoteJob.of("batch", BATCH_ID, conn_id="aws_default", region="us-east-1")
+        service = reach.service("batch", "aws_default", None)
+        assert reach.service_of(job) is service
+        assert reach.hurried(1).service_of(job) is not service
+        with pytest.raises(InvalidInput, match="is not a job id"):
+            reach.check([job, RemoteJob.of("batch", "x", conn_id="aws_default")])

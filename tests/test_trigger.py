@@ -1,0 +1,282 @@
+"""The one trigger and its shared poll: how few calls many waits make, and what none does to another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_cancel_provider.cancelling import Cancellation, Watch
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.triggers.poller import Board
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, error_as_json, raise_from_json
+from tests import memory_service
+from tests.cloud.server import LocalCloud
+from tests.memory_service import Memory, MemoryHook
+from tests.service_fixtures import BatchBench, EmrBench
+from tests.task_fixtures import (
+    SECRETS,
+    connect_aws,
+    connections,
+    context,
+    event_of,
+    moved,
+    operator,
+    targets,
+    through_serde,
+)
+
+__all__ = ["connections"]
+
+
+@pytest.fixture
+def batch(cloud: LocalCloud, connections: None) -> BatchBench:  # noqa: ARG001
+    return BatchBench(cloud)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A service in memory that the trigger can reach."""
+    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setattr(MemoryHook, "memory", Memory())
+    return MemoryHook.memory
+
+
+def waiting(watch: Watch | Sequence[RemoteJob], *, delay: float = 0.1, **options: Any) -> RemoteJobsTrigger:
+    watch = watch if isinstance(watch, Watch) else Watch(watch)
+    access = options.pop("access", Access())
+    kwargs = {"waiter_max_attempts": None, "started_at": time.time(), **options}
+    return RemoteJobsTrigger(watch.as_json(), access.as_json(), delay, **kwargs)
+
+
+async def all_events(triggers: Sequence[RemoteJobsTrigger]) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*map(event_of, triggers)))
+
+
+async def polled(triggers: Sequence[RemoteJobsTrigger], seconds: float) -> None:
+    """Let triggers wait for a while, and stop them, as a triggerer does."""
+    tasks = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+    await asyncio.sleep(seconds)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def states(event: dict[str, Any]) -> list[str]:
+    return [status["state"] for status in event["watch"]["statuses"]]
+
+
+class TestSharing:
+    def test_two_hundred_waits_are_two_requests_a_poll(
+        self, batch: BatchBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Whoever assumes a role asks STS once for each client: that shows how many there are.
+        connect_aws(
+            monkeypatch,
+            batch.cloud,
+            role_arn="arn:aws:iam::123456789012:role/airflow",
+            service_config={"sts": {"endpoint_url": batch.cloud.url}},
+        )
+        jobs = batch.running(200)
+        batch.cloud.journal.clear()
+
+        async def story() -> list[dict[str, Any]]:
+            events = asyncio.ensure_future(all_events([waiting([job], delay=1) for job in jobs]))
+            while batch.count("DescribeJobs") < 4:  # noqa: ASYNC110  what is waited for is on the wire
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            for job in jobs:
+                batch.finish(job)
+            return await events
+
+        assert [states(event) for event in asyncio.run(story())] == [["SUCCEEDED"]] * 200
+        looks = batch.cloud.journal.entries("batch", "DescribeJobs")
+        print(f"200 waits: {len(looks)} DescribeJobs in 3 polls")
+        assert [len(look.ids) for look in looks] == [100] * 6
+        assert batch.cloud.journal.count("sts", "AssumeRole") == 1
+
+    @pytest.mark.usefixtures("connections")
+    def test_waits_on_one_cluster_share_its_listing(self, cloud: LocalCloud) -> None:
+        bench = EmrBench(cloud)
+        clusters = [bench.new_scope() for _ in range(2)]
+        jobs = [job for cluster in clusters for job in bench.submit("step", 10, cluster)]
+        for job in jobs:
+            bench.finish(job)
+        bench.close()
+        cloud.journal.clear()
+        events = asyncio.run(all_events([waiting([job], delay=0.5) for job in jobs]))
+        assert [states(event) for event in events] == [["SUCCEEDED"]] * 20
+        looks = cloud.journal.entries("emr", "ListSteps")
+        assert sorted(look.scope for look in looks) == sorted(clusters)
+        assert all(len(look.ids) == 10 for look in looks)
+
+    def test_connections_regions_and_accesses_do_not_mix(
+        self, batch: BatchBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect_aws(monkeypatch, batch.cloud, "other", login="OTHERKEY")
+        (job,) = batch.running()
+        other = RemoteJob.of("batch", job.id, conn_id="other", region="us-east-1")
+        away = RemoteJob.of("batch", job.id, conn_id="other", region="eu-west-1")
+        config = Access(botocore_config={"user_agent_extra": "apart"})
+        batch.finish(job)
+        triggers = [*(waiting([address]) for address in (job, other, away)), waiting([job], access=config)]
+        events = asyncio.run(all_events(triggers))
+        assert [states(event) for event in events] == [["SUCCEEDED"], ["SUCCEEDED"], ["GONE"], ["SUCCEEDED"]]
+        looks = batch.cloud.journal.entries("batch", "DescribeJobs")
+        assert {(look.access_key, look.region) for look in looks} == {
+            ("DEFAULTKEY", "us-east-1"),
+            ("OTHERKEY", "us-east-1"),
+            ("OTHERKEY", "eu-west-1"),
+        }
+        assert len(looks) == 4
+
+    def test_a_client_lives_as_long_as_somebody_waits(self, memory: Memory) -> None:
+        async def story() -> None:
+            board = Board.here()
+            await polled([waiting(memory.jobs("a")), waiting(memory.jobs("b"))], 0.8)
+            await asyncio.sleep(0.05)
+            assert len(memory.looks) > 2
+            assert memory.opened == [(None, None)]
+            assert not board._lines
+            assert not board._pollers
+
+        asyncio.run(story())
+
+    def test_a_cancelled_wait_leaves_its_siblings_alone(self, memory: Memory) -> None:
+        async def story() -> dict[str, Any]:
+            first, second = (asyncio.ensure_future(event_of(waiting([job]))) for job in memory.jobs("a", "b"))
+            await asyncio.sleep(0.05)
+            first.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await first
+            memory.looks.clear()
+            memory.states["b"] = JobState.SUCCEEDED
+            return await asyncio.wait_for(second, 5)
+
+        assert states(asyncio.run(story())) == ["SUCCEEDED"]
+        assert memory.looks == [["b"]]
+
+    def test_a_wait_that_is_cancelled_during_a_poll_leaves_its_siblings_alone(
+        self, batch: BatchBench
+    ) -> None:
+        jobs = batch.running(2)
+        batch.cloud.faults.add("batch", "DescribeJobs", "latency", delay=0.5)
+
+        async def story() -> dict[str, Any]:
+            first, second = (asyncio.ensure_future(event_of(waiting([job]))) for job in jobs)
+            while not batch.count("DescribeJobs"):  # noqa: ASYNC110  what is waited for is on the wire
+                await asyncio.sleep(0.01)
+            batch.finish(jobs[1])
+            first.cancel()
+            return await asyncio.wait_for(second, 5)
+
+        assert states(asyncio.run(story())) == ["SUCCEEDED"]
+
+    def test_the_pace_of_the_service_is_kept(self, memory: Memory) -> None:
+        memory.quota = (2, 10.0)
+        scopes = [[memory.job(f"j{i}", scope=f"place{i}")] for i in range(40)]
+        asyncio.run(polled([waiting(jobs) for jobs in scopes], 1))
+        # Forty places every tenth of a second would be some 400.
+        assert 5 <= len(memory.looks) <= 2 + 10 + 2
+
+
+class TestFaults:
+    def test_a_refusal_reaches_every_wait(self, batch: BatchBench) -> None:
+        jobs = batch.running(3)
+        batch.cloud.faults.add("batch", "DescribeJobs", "denied")
+        for event in asyncio.run(all_events([waiting([job]) for job in jobs])):
+            assert event["error"]["type"] == "AccessDenied"
+            assert "Allow batch:DescribeJobs" in event["error"]["message"]
+            with pytest.raises(AccessDenied) as caught:
+                raise_from_json(through_serde(event["error"]))
+            assert caught.value.operation == "DescribeJobs"
+        # Once, and once more in case the connection was mended meanwhile.
+        assert batch.count("DescribeJobs") == 2
+
+    def test_an_unusable_connection_reaches_every_wait(self, batch: BatchBench) -> None:
+        jobs = [RemoteJob.of("batch", str(uuid4()), conn_id="no_such") for _ in range(2)]
+        events = asyncio.run(all_events([waiting([job]) for job in jobs]))
+        assert {event["error"]["type"] for event in events} == {"InvalidInput"}
+        assert batch.count() == 0
+
+    @pytest.mark.parametrize("kind", ["server_error", "throttle", "reset"])
+    def test_an_outage_is_outlasted(self, batch: BatchBench, kind: str) -> None:
+        jobs = batch.running(2)
+        batch.cloud.faults.add("batch", "*", kind, seconds=1)
+        batch.cloud.faults.add("batch", "*", kind, every=2)
+        for job in jobs:
+            batch.finish(job)
+        events = asyncio.run(all_events([waiting([job]) for job in jobs]))
+        assert [(states(event), event["error"]) for event in events] == [(["SUCCEEDED"], None)] * 2
+
+    def test_an_outage_longer_than_patience_is_outlasted(self, memory: Memory) -> None:
+        memory.errors += [ServiceUnavailable("The service is away.")] * 3
+        jobs = [memory.job("a", JobState.SUCCEEDED)]
+        event = asyncio.run(event_of(waiting(jobs, delay=0.02)))
+        assert (states(event), event["error"]) == (["SUCCEEDED"], None)
+
+    def test_attempts_are_counted_from_the_start_restarts_included(self, memory: Memory) -> None:
+        late = waiting(memory.jobs("a"), started_at=time.time() - 100, waiter_max_attempts=10)
+        assert moved(late).started_at == late.started_at
+        event = asyncio.run(event_of(moved(late)))
+        assert memory.looks == []
+        assert event["watch"]["statuses"] == []
+        soon = waiting(memory.jobs("a"), delay=0.02, waiter_max_attempts=5)
+        assert states(asyncio.run(event_of(soon))) == ["RUNNING"]
+
+    def test_a_cancellation_escalates_once(self, memory: Memory) -> None:
+        cancellation = Cancellation(memory.jobs("a", "b"), "why", escalate_after=0.1)
+        cancellation.request(memory.reach())
+        memory.sent.clear()
+        trigger = waiting(cancellation, delay=0.05, waiter_max_attempts=10)
+        event = asyncio.run(event_of(moved(trigger)))
+        assert memory.sent == [("a", True), ("b", True)]
+        assert event["watch"]["forced"] == ["memory:///place/a", "memory:///place/b"]
+
+    def test_an_escalation_comes_although_nobody_can_look(self, memory: Memory) -> None:
+        cancellation = Cancellation(memory.jobs("a"), "why", escalate_after=0.01)
+        cancellation.request(memory.reach())
+        memory.sent.clear()
+        memory.errors += [ServiceUnavailable("The service is away.")] * 100
+        asyncio.run(event_of(waiting(cancellation, delay=0.02, waiter_max_attempts=5)))
+        assert memory.sent == [("a", True)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInput("Connection 'x' is not defined."),
+        AccessDenied("Allow it.", "Look", "Denied"),
+        ServiceError("It broke.", "Look", "Broken"),
+        ServiceError("It broke."),
+    ],
+    ids=repr,
+)
+def test_errors_go_through_events(error: InvalidInput | ServiceError) -> None:
+    with pytest.raises(type(error)) as caught:
+        raise_from_json(through_serde(error_as_json(error)))
+    assert type(caught.value) is type(error)
+    assert str(caught.value) == str(error)
+    assert vars(caught.value) == vars(error)
+
+
+def test_what_is_stored_of_a_trigger_goes_through_serde_and_holds_no_secret(batch: BatchBench) -> None:
+    jobs = batch.submit("endless", 2)
+    task = operator("batch", **targets(jobs), deferrable=True, verify="/ca.pem", waiter_delay=3)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context())
+    trigger = deferral.value.trigger
+    path, kwargs = trigger.serialize()
+    assert moved(trigger).serialize() == (path, kwargs)
+    assert not any(secret in json.dumps(kwargs) for secret in SECRETS)
+    assert kwargs["access"]["verify"] == "/ca.pem"
+    assert kwargs["waiter_delay"] == 3
