@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -18,6 +19,9 @@ CANCELS = {
     "emr-serverless": ("CancelJobRun", "emr-serverless:CancelJobRun"),
     "mrs": ("StopJob", "mrs:cluster:stopJob"),
 }
+# Triggers must not fire right after the deferral: Airflow 3.3 fails a task that is queued again before the
+# scheduler has heard that its first half has ended (https://github.com/apache/airflow/issues/67287).
+LATER = 8
 stories = Stories()
 
 
@@ -46,7 +50,7 @@ def same_error(runs: list[Run], task_id: str, *jobs: Jobs) -> tuple[str, str]:
 
 @stories(service=SERVICES, mode=MODES)
 def cancelled_jobs_are_returned_with_their_states(world: World, service: str, mode: str) -> None:
-    jobs = world.start(service, 2, cancel=2)
+    jobs = world.start(service, 2, cancel=LATER)
     run = world.run(f"cancel_{service}_{mode}", jobs)
     run.end()
     assert jobs.are_cancelled
@@ -70,7 +74,7 @@ def refused_cancel_is_the_same_error_in_both_modes(world: World, service: str) -
 def cancel_that_takes_too_long_is_the_same_error_in_both_modes(world: World, service: str) -> None:
     # Each has its own: MRS refuses to kill a job again that is being killed.
     both = [world.start(service, cancel=1e6) for _ in MODES]
-    kind, text = same_error(in_both_modes(world, "cancel", *both, attempts=20), "cancel", *both)
+    kind, text = same_error(in_both_modes(world, "cancel", *both, attempts=3 * LATER), "cancel", *both)
     assert kind == "NotEnded"
     assert "JOB is " in text
     assert all(jobs.are_asked_to_end for jobs in both)
@@ -78,7 +82,7 @@ def cancel_that_takes_too_long_is_the_same_error_in_both_modes(world: World, ser
 
 @stories(service=SERVICES)
 def end_is_sensed_in_both_modes(world: World, service: str) -> None:
-    jobs = world.start(service, 2, run=8)
+    jobs = world.start(service, 2, run=2 * LATER)
     runs = in_both_modes(world, "sense", jobs)
     if service == "emr":
         runs.append(world.run("sense_emr_reschedule", jobs))
@@ -89,7 +93,7 @@ def end_is_sensed_in_both_modes(world: World, service: str) -> None:
 
 @stories(service=SERVICES)
 def wrong_end_is_the_same_error_in_both_modes(world: World, service: str) -> None:
-    jobs = world.start(service, run=8, outcome="failure")
+    jobs = world.start(service, run=2 * LATER, outcome="failure")
     runs = in_both_modes(world, "sense_success", jobs)
     if service == "emr":
         runs.append(world.run("sense_success_emr_reschedule", jobs))
@@ -106,7 +110,7 @@ def right_withdrawn_while_waiting_is_the_same_error_in_both_modes(world: World) 
     runs = in_both_modes(world, "sense", jobs)
     runs[0].wait_for("sense", "running")
     runs[1].wait_for("sense", "deferred")
-    world.wait_for_call("emr", "ListSteps", jobs.scope, after_now=True)
+    time.sleep(LATER)
     world.cloud.faults.add("emr", "ListSteps", "denied", scope=jobs.scope)
     kind, text = same_error(runs, "sense")
     assert kind == "AccessDenied"
@@ -116,7 +120,7 @@ def right_withdrawn_while_waiting_is_the_same_error_in_both_modes(world: World) 
 
 @stories()
 def mapped_operator_cancels_the_jobs_of_each_index(world: World) -> None:
-    jobs = world.start("emr", 4, cancel=2)
+    jobs = world.start("emr", 4, cancel=LATER)
     run = world.run("mapped", jobs)
     run.end()
     assert jobs.are_cancelled

@@ -108,7 +108,7 @@ def guard_that_times_out_cancels_the_jobs(world: World, mode: str) -> None:
 # A task that started a job.
 @stories(mode=MODES)
 def submitted_job_succeeds(world: World, mode: str) -> None:
-    run, jobs = world.submit(mode, run=6)
+    run, jobs = world.submit(mode, run=15)
     run.end()
     assert run.xcom("submit") == jobs.uris[0]
     assert run.xcom("submit", "remote_jobs") == jobs.uris
@@ -116,7 +116,7 @@ def submitted_job_succeeds(world: World, mode: str) -> None:
 
 @stories(mode=MODES)
 def submitted_job_that_fails_fails_its_task(world: World, mode: str) -> None:
-    run, jobs = world.submit(mode, run=6, outcome="failure")
+    run, jobs = world.submit(mode, run=15, outcome="failure")
     run.end("failed")
     kind, text = run.error("submit")
     assert kind == "UnexpectedEnd"

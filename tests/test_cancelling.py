@@ -230,7 +230,6 @@ class TestWaiting:
         watch = Watch(memory.jobs("a"))
         end(memory, "a")
         wait(watch, memory.reach(), LOG, delay=0, max_attempts=9)
-        wait(watch, memory.reach(), LOG, delay=0, max_attempts=9)
         assert len(memory.looks) == 1
 
     def test_an_outage_is_outlasted(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:

@@ -99,12 +99,12 @@ class TestCancel:
         assert other.cancel(jobs, "")[0].outcome is CancelOutcome.ALREADY_ENDED
 
     @pytest.mark.parametrize("status", [400, 500])
-    def test_a_refusal_is_looked_at_and_not_repeated(
+    def test_a_kill_that_failed_is_looked_at_and_left_to_be_asked_again(
         self, cloud: LocalCloud, open_service: Opener, status: int
     ) -> None:
         cloud.mrs.settings.set(kill_failed_status=status, refuse="0175")
         result = open_service().cancel(submitted(cloud), "")[0]
-        assert result.outcome is CancelOutcome.REFUSED
+        assert result.outcome is CancelOutcome.UNANSWERED
         assert result.code == "0175"
         assert "SparkSql" in str(result.detail)
         assert cloud.journal.count(operation="StopJob") == 1

@@ -29,7 +29,7 @@ IDS: dict[str, dict[str, Any]] = {
     "emr-serverless": RUN_IDS,
     "mrs": MRS_IDS,
 }
-NOTHING = (
+NOTHING: tuple[Any, ...] = (
     None,
     "",
     [],

@@ -105,6 +105,15 @@ def test_a_refused_look_is_the_same_error_in_every_mode(batch: BatchBench, mode:
     assert (caught.value.operation, caught.value.code) == ("DescribeJobs", "AccessDeniedException")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_never_fail_skips_and_cancels_nothing(batch: BatchBench, mode: str) -> None:
+    options = {"target_states": ["SUCCEEDED"], "never_fail": True, "cancel_on_kill": True}
+    named = targets([ended_badly(batch), batch.submit("pending")[0]])
+    with pytest.raises(AirflowSkipException):
+        waited(mode, "batch", **named, **options)
+    assert batch.cancels_sent == 0
+
+
 def test_a_thousand_jobs_take_ten_requests_a_poke(batch: BatchBench) -> None:
     jobs = batch.running(1000)
     batch.cloud.journal.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_cancel_provider.cancelling import ENDS, Watch, look
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.services.reach import Reach
@@ -72,6 +73,10 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
                 raise
             self.disarm()
             return states
+        with self._never_failing():
+            return self._look_or_defer(context, reach, watch)
+
+    def _look_or_defer(self, context: Context, reach: Reach, watch: Watch) -> dict[str, str]:
         look(watch, reach, self.log)
         if not watch.is_decided:
             self.defer(
@@ -107,11 +112,22 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger, or fail because it timed out."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            with self._never_failing():
+                return super().resume_execution(next_method, next_kwargs, context)
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
                 self._begin(context)
                 self._cancel_on_timeout(end)
+            raise
+
+    @contextmanager
+    def _never_failing(self) -> Iterator[None]:
+        """Skip instead of failing where ``never_fail`` says so; Airflow sees to it only while poking."""
+        try:
+            yield
+        except CancelProviderError as error:
+            if self.never_fail and not isinstance(error, Killed):
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 
     def _begin(self, context: Context) -> tuple[Reach, Watch]:

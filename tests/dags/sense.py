@@ -12,8 +12,8 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "sense": {},
     "sense_success": {"target_states": ["SUCCEEDED"]},
     "guard": {"cancel_on_kill": True},
-    "sense_timeout": {"timeout": 4},
-    "guard_timeout": {"timeout": 4, "cancel_on_kill": True},
+    "sense_timeout": {"timeout": 8},
+    "guard_timeout": {"timeout": 8, "cancel_on_kill": True},
 }
 
 for service, kind in KINDS.items():

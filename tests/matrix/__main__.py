@@ -48,7 +48,7 @@ def _tell(begun: float, result: Result) -> None:
     seconds = "" if result.seconds is None else f"{result.seconds:.2f} s"
     mark = " " if result.is_expected else "!"
     words = f"{result.verdict} {seconds} {result.note}".strip()
-    print(f"{time.monotonic() - begun:5.0f} {mark} {result.cell.name}: {words}", flush=True)
+    print(f"{time.monotonic() - begun:5.0f} {mark} {result.cell.name}: {words}\n", end="", flush=True)
 
 
 def _print(outcome: report.Outcome) -> None:

@@ -71,6 +71,8 @@ class Ground(World):
         super().__init__(cloud, airflow)
         self.guarded = guarded
         self.holds = Holds(cloud)
+        self.triggerers: dict[int, str] = {}
+        """Names of the processes by the ids of their jobs, while there are two."""
 
     @property
     def rest(self) -> Any:

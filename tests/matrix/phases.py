@@ -99,12 +99,10 @@ def _wait_for_polls(victims: Sequence[Victim]) -> None:
     eventually(are_back, "triggers at work again", seconds=60)
 
 
-def _triggerers(ground: Ground) -> dict[int, str]:
-    """Names of the processes by the ids of their jobs; the last of a start is the one that lives."""
-    reply = ground.rest.call("GET", "jobs?job_type=TriggererJob&is_alive=true&order_by=-start_date")
-    alive = [job["id"] for job in reply["jobs"]][:2]
-    names = [f"triggerer{SECOND}", "triggerer"]
-    return dict(zip(alive, names, strict=False))
+def _newest_triggerer(ground: Ground) -> int:
+    """Id of the job of the triggerer that was started last."""
+    reply = ground.rest.call("GET", "jobs?job_type=TriggererJob&limit=100")
+    return max(int(job["id"]) for job in reply["jobs"])
 
 
 def _job_of(victim: Victim) -> int | None:
@@ -116,7 +114,7 @@ def _holder(ground: Ground, victim: Victim) -> str:
     eventually(lambda: _job_of(victim) is not None, "a triggerer", seconds=30)
     job = _job_of(victim)
     assert job is not None
-    return _triggerers(ground)[job]
+    return ground.triggerers[job]
 
 
 def _wait_until_moved(victims: Sequence[Victim]) -> None:
@@ -144,8 +142,10 @@ def restore(phase: str, ground: Ground) -> None:
 
 
 def _start_second(ground: Ground) -> None:
+    first, name = _newest_triggerer(ground), f"triggerer{SECOND}"
     ground.airflow.start_component("triggerer", SECOND)
-    eventually(lambda: len(_triggerers(ground)) == 2, "a second triggerer", seconds=60)
+    eventually(lambda: _newest_triggerer(ground) != first, "a second triggerer", seconds=60)
+    ground.triggerers = {first: "triggerer", _newest_triggerer(ground): name}
 
 
 def _keep_one(ground: Ground) -> None:

@@ -28,6 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         environment = {
             **connections(cloud.url),
             "AIRFLOW_CONN_OTHER_AWS": other_connection(cloud.url),
+            **plain_boto3(cloud.url),
             "AIRFLOW__CORE__PARALLELISM": "32",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         }
@@ -36,6 +37,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             airflow.rest.wait_for_dags("mapped", "submit_deferrable", "guard_mrs_deferrable")
             yield there
             there.close()
+
+
+def plain_boto3(url: str) -> dict[str, str]:
+    """What boto3 finds by itself."""
+    keys = {"AWS_ACCESS_KEY_ID": "PLAINKEY", "AWS_SECRET_ACCESS_KEY": "secret"}
+    return {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "us-east-1", **keys}
 
 
 def other_connection(url: str) -> str:

@@ -210,13 +210,20 @@ class Run:
         """Type and text of the exception that ended a task."""
         return self.airflow.rest.error(self.dag_id, self.run_id, task_id)
 
-    def errors(self) -> dict[str, tuple[str, str]]:
-        """The exceptions of all tasks."""
-        return {
-            task["task_id"]: self.error(task["task_id"])
+    def errors(self) -> dict[str, str]:
+        """How its failed tasks failed."""
+        failed = [
+            task["task_id"]
             for task in self.airflow.rest.tasks(self.dag_id, self.run_id)
             if task["state"] == "failed" and task["map_index"] < 0
-        }
+        ]
+        return {task: self._told_error(task) for task in failed}
+
+    def _told_error(self, task_id: str) -> str:
+        try:
+            return ": ".join(self.error(task_id))
+        except LookupError:
+            return f"by Airflow, not by an exception; the scheduler's log is in {self.airflow.home}"
 
     def log(self, task_id: str) -> str:
         """A task's log."""

@@ -195,7 +195,9 @@ class MrsJobService(JobService):
             return results
         # The job may have ended on the cluster already, and MRS still show it as running.
         time.sleep(min(self.lag, self.patience.seconds))
-        return results | self._looked(series, puzzling)
+        return {
+            job: _not_given_up(result) for job, result in (results | self._looked(series, puzzling)).items()
+        }
 
     def _looked(
         self, series: Persistence, results: dict[RemoteJob, CancelResult]
@@ -224,6 +226,16 @@ class MrsJobService(JobService):
         return (
             replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result
         )
+
+
+KILL_FAILED = frozenset({"0160", "0175", "0200"})
+"""What MRS says of a kill that did not work: of a job that is ending, too."""
+
+
+def _not_given_up(result: CancelResult) -> CancelResult:
+    """A kill that failed may only mean that somebody else's is under way: it is to be asked again."""
+    failed = result.outcome is CancelOutcome.REFUSED and result.code in KILL_FAILED
+    return replace(result, outcome=CancelOutcome.UNANSWERED) if failed else result
 
 
 def _ended(result: CancelResult, record: JobRecord) -> CancelResult:

@@ -1,0 +1,129 @@
+"""The guard on a real Airflow: what a task has started, and how the task ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.real_airflow.stories import Stories, Story, Told
+from tests.real_airflow.world import Run, World, eventually
+
+pytest_plugins = ["tests.real_airflow.fixtures"]
+stories = Stories()
+
+
+def jobs_in(world: World, service: str, place: str) -> list[dict[str, Any]]:
+    """Ground truth of a queue, cluster or application."""
+    local: Any = world.cloud.services[service]
+    return [job for job in local.jobs() if job["scope"] == place]
+
+
+def ran(
+    world: World, dag: str, service: str = "batch", state: str = "failed"
+) -> tuple[Run, list[dict[str, Any]]]:
+    """A run that has ended, and the jobs that it has started."""
+    place = world.place(service)
+    run = world.run_with(dag, {"scope": place})
+    run.end(state)
+    return run, jobs_in(world, service, place)
+
+
+@stories(dag=["guarded_error", "guarded_result", "guarded_track", "guarded_callback"])
+def a_job_of_a_task_that_fails_is_cancelled(world: World, dag: str) -> None:
+    _, (job,) = ran(world, dag)
+    eventually(lambda: jobs_in(world, "batch", job["scope"])[0]["cancelled"], "the job is cancelled")
+
+
+@stories()
+def a_job_in_mrs_is_cancelled_and_bears_the_label(world: World) -> None:
+    _, (job,) = ran(world, "guarded_mrs", "mrs")
+    assert job["cancelled"]
+    assert job["name"].startswith("nightly-af-")
+
+
+@stories()
+def a_failed_task_reports_after_its_job_has_ended(world: World) -> None:
+    run, (job,) = ran(world, "guarded_error")
+    task = run.wait_for("error", "failed")
+    assert job["ended_at"] <= timestamp(task["end_date"])
+
+
+@stories(dag=["guarded_success", "guarded_release", "guarded_not"])
+def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
+    _, (job,) = ran(world, dag, state="success" if dag == "guarded_success" else "failed")
+    time.sleep(5)
+    (job,) = jobs_in(world, "batch", job["scope"])
+    assert job["cancel_requested_at"] is None
+
+
+@stories()
+def every_try_cleans_up_after_itself(world: World) -> None:
+    _, jobs = ran(world, "guarded_retries")
+    first, second = sorted(jobs, key=lambda job: float(job["created_at"]))
+    assert first["cancelled"]
+    assert second["cancelled"]
+    assert first["ended_at"] < second["created_at"]
+
+
+@stories()
+def a_dag_callback_takes_the_tasks_that_did_not_succeed(world: World) -> None:
+    _, jobs = ran(world, "guarded_dag_callback")
+    assert len(jobs) == 2
+    place = jobs[0]["scope"]
+    eventually(
+        lambda: sum(job["cancelled"] for job in jobs_in(world, "batch", place)) == 1, "one is cancelled"
+    )
+    time.sleep(3)
+    assert sum(job["cancelled"] for job in jobs_in(world, "batch", place)) == 1
+
+
+@stories()
+def only_the_killed_one_of_mapped_tasks_loses_its_job(world: World) -> None:
+    place = world.place("batch")
+    run = world.run_with("guarded_mapped", {"scope": place})
+    eventually(lambda: len(jobs_in(world, "batch", place)) == 2, "two jobs")
+    run.wait_for("batch[0]", "running")
+    time.sleep(2)
+    run.signal("batch[0]", signal.SIGKILL)
+    eventually(lambda: any(job["cancelled"] for job in jobs_in(world, "batch", place)), "one is cancelled")
+    time.sleep(3)
+    assert sum(job["cancelled"] for job in jobs_in(world, "batch", place)) == 1
+    local: Any = world.cloud.services["batch"]
+    for job in jobs_in(world, "batch", place):
+        if not job["cancelled"]:
+            local.finish(job["id"], "SUCCEEDED")
+    run.end("failed")
+
+
+@stories()
+def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
+    place = world.place("batch")
+    run = world.run_with("guarded_fence", {"scope": place})
+    eventually(lambda: jobs_in(world, "batch", place), "a job")
+    time.sleep(1)
+    run.signal("stubborn", signal.SIGTERM)
+    run.end("failed")
+    (job,) = jobs_in(world, "batch", place)
+    assert job["cancelled"]
+    assert run.error("stubborn")[0] == "SubmissionRefused"
+
+
+@stories()
+def execution_timeout_cancels(world: World) -> None:
+    _, (step,) = ran(world, "guarded_timeout", "emr")
+    assert step["cancelled"]
+
+
+def timestamp(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("story", stories, ids=str)
+def test_guard(told: Told, story: Story) -> None:
+    told(story)
