@@ -13,6 +13,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.triggers.killing import cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import undisturbed
+from airflow_cancel_provider.triggers.poller import in_thread
 
 log = logging.getLogger(__name__)
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
@@ -72,7 +74,9 @@ class GuardTrigger(BaseTrigger):
             self.task_instance, Access().reach(), [RemoteJob(job) for job in self.jobs], self.reason, log
         )
         if is_dead and HAS_ON_KILL:
-            await self.inner.on_kill()
+            # In a loop of its own: some triggers of the Amazon provider call their hook on the triggerer's
+            # loop, which can then wait for a lock that a thread holds while it waits for that loop.
+            await undisturbed(in_thread(lambda: asyncio.run(self.inner.on_kill())))
 
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""

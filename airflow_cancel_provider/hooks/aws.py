@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
@@ -51,6 +52,19 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             config=config,
         )
         self.options = options
+        self._wrapper: AwsConnectionWrapper | None = None
+
+    @property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The connection. Not a ``cached_property``, whose lock, in Python 3.11, is one for all hooks.
+
+        In a triggerer a thread would hold it while it waits for the event loop, on which another hook
+        may be waiting for the lock.
+        """
+        if self._wrapper is None:
+            cached: Any = AwsBaseHook.conn_config
+            self._wrapper = cached.func(self)
+        return self._wrapper
 
     @classmethod
     def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Thread
 from typing import Any
 
-from airflow_cancel_provider.cancelling import Log, report
-from airflow_cancel_provider.jobs import CancelResult, RemoteJob
+from airflow_cancel_provider.cancelling import Cancellation, Log, report, wait
+from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.triggers.ownership import is_dead, undisturbed
 from airflow_cancel_provider.triggers.poller import in_thread
 
 HURRY = 8.0
-"""Seconds that the cancel is repeated: Airflow gives ``on_kill`` 30, finding out who lives takes up to 20."""
+"""Seconds that the first request is repeated: Airflow gives ``on_kill`` 30, and who lives may take 20."""
+ESCALATE_AFTER = 60.0
+LOOK_EVERY = 10.0
+LOOKS = 90
+"""A quarter of an hour for the rest: repeat what was not answered, escalate, see the end."""
 
 
 async def cancel_if_dead(ti: Any, reach: Reach, jobs: Sequence[RemoteJob], reason: str, log: Log) -> bool:
     """Cancel the jobs if the try of this task instance is over; whether it is.
 
-    May be called more than once, and be cancelled again and again while it works.
+    Returns when the request was sent; a thread sees to the end. May be called more than once, and be
+    cancelled again and again while it works.
     """
     return await undisturbed(_cancel_if_dead(ti, reach, list(jobs), reason, log))
 
@@ -27,10 +34,25 @@ async def _cancel_if_dead(ti: Any, reach: Reach, jobs: list[RemoteJob], reason: 
     if not await is_dead(ti):
         log.info("The task lives on elsewhere; its %s jobs are left alone.", len(jobs))
         return False
-    report(await in_thread(_cancel, reach, jobs, reason), log)
+    cancellation = Cancellation(jobs, reason, escalate_after=ESCALATE_AFTER)
+    hurried = await in_thread(_request, cancellation, reach, log)
+    rest = Thread(
+        target=_see_to_the_end, args=(cancellation, hurried, log), name="remote-jobs-end", daemon=True
+    )
+    rest.start()
     return True
 
 
-def _cancel(reach: Reach, jobs: list[RemoteJob], reason: str) -> list[CancelResult]:
-    reach.check(jobs)
-    return reach.hurried(HURRY).cancel(jobs, reason)
+def _request(cancellation: Cancellation, reach: Reach, log: Log) -> Reach:
+    reach.check(cancellation.jobs)  # asks the triggerer for connections, as only this kind of thread may
+    hurried = reach.hurried(HURRY)
+    report(cancellation.request(hurried), log)
+    return hurried
+
+
+def _see_to_the_end(cancellation: Cancellation, reach: Reach, log: Log) -> None:
+    try:
+        wait(cancellation, reach, log, delay=LOOK_EVERY, max_attempts=LOOKS)
+        cancellation.verdict()
+    except CancelProviderError as error:
+        log.error("%s", error)  # noqa: TRY400  the words say it all

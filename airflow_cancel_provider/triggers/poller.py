@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, ParamSpec, TypeVar
@@ -17,10 +18,16 @@ from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.patience import Patience
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Key = tuple[str | None, ...]
+
+# Not the loop's own few threads: a service that does not answer must not take them from other triggers.
+_THREADS = ThreadPoolExecutor(32, thread_name_prefix="remote-jobs")
+POLL_PATIENCE = Patience(seconds=10)
+"""A poll that is not answered is made again at the next one."""
 
 JITTER = 0.1
 EARLY = 0.5
@@ -33,7 +40,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
     requests only from asgiref's threads.
     """
-    return await sync_to_async(function, thread_sensitive=False)(*args, **kwargs)
+    return await sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs)
 
 
 class Pace:
@@ -89,7 +96,8 @@ class _Line:
         async with self._opening:
             if self._service is None:
                 job = self._job
-                self._service = await in_thread(self._access.service, job.service, job.conn_id, job.region)
+                opened = await in_thread(self._access.service, job.service, job.conn_id, job.region)
+                self._service = opened.with_patience(POLL_PATIENCE)
             return self._service
 
 

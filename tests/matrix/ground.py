@@ -15,6 +15,7 @@ from tests.cloud import LocalCloud
 from tests.demo.places import REGION, connections
 from tests.matrix.dags.timings import MODES, SHAPE_NAMES
 from tests.matrix.postgres import postgres
+from tests.real_airflow.rest import AirflowRest
 from tests.real_airflow.system import AirflowSystem, airflow_system
 from tests.real_airflow.world import World
 
@@ -75,7 +76,7 @@ class Ground(World):
         """Names of the processes by the ids of their jobs, while there are two."""
 
     @property
-    def rest(self) -> Any:
+    def rest(self) -> AirflowRest:
         """Airflow's REST API."""
         return self.airflow.rest
 

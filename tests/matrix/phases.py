@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tests.matrix import faults
@@ -29,7 +30,7 @@ def triggerer(ground: Ground, group: Group) -> None:
     killed = group.get("triggerer killed and restarted", [])
     marked = group.get("triggerer killed, marked failed, back", [])
     deleted = group.get("run deleted while triggerer down", [])
-    processes.stop("triggerer", kill=True)
+    kill(ground, "triggerer")
     for victim in marked:
         faults.marked("failed")(victim)
     for victim in deleted:
@@ -55,7 +56,7 @@ def two_triggerers(ground: Ground, group: Group) -> None:
         time.sleep(5)
     if marked:
         name = _holder(ground, marked[0])
-        ground.airflow.processes.stop(name, kill=True)
+        kill(ground, name)
         _wait_until_moved(marked)
         for victim in marked:
             faults.marked("failed")(victim)
@@ -78,10 +79,33 @@ def others(ground: Ground, group: Group) -> None:
 
 def gone(ground: Ground, group: Group) -> None:
     """Kill the triggerer, and let it stay dead."""
-    ground.airflow.processes.stop("triggerer", kill=True)
+    kill(ground, "triggerer")
     for victims in group.values():
         for victim in victims:
             faults.marked("failed")(victim)
+
+
+def kill(ground: Ground, name: str) -> None:
+    """SIGKILL to a component and to all that it has started, which may lead groups of their own."""
+    for pid in [*_descendants(ground.airflow.processes.process(name).pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    ground.airflow.processes.stop(name, kill=True)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in faults.children(pid):
+        yield from _descendants(child)
+    yield pid
+
+
+def mend(ground: Ground) -> None:
+    """Start the triggerer anew if it hangs: one cell's deadlock must not be every later cell's orphan."""
+    if ground.rest.call("GET", "monitor/health")["triggerer"]["status"] == "healthy":
+        return
+    print("The triggerer hangs; it is started anew.", flush=True)
+    kill(ground, "triggerer")
+    ground.airflow.start_component("triggerer")
 
 
 def _strike(victims: Iterable[Victim]) -> None:

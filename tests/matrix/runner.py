@@ -46,6 +46,7 @@ class Runner:
         return self.results
 
     def _run_batch(self, cells: list[Cell]) -> None:
+        phases.mend(self.ground)
         victims = self._start(cells)
         struck = []
         for victim in victims:
