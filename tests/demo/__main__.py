@@ -14,9 +14,10 @@ import threading
 import time
 from pathlib import Path
 
+from tests.demo import kills
 from tests.demo.machine import SIGNALS, Machine, ignore_signals, machine
 from tests.demo.progress import follow
-from tests.demo.report import problems, rows, strangers, table
+from tests.demo.report import HEADER, problems, rows, strangers, table
 from tests.demo.runs import trigger
 from tests.demo.scenarios import SCENARIOS
 
@@ -53,16 +54,16 @@ def run(up: Machine) -> bool:
     follow(up, runs)
     truth = up.cloud.jobs()
     results = rows(runs, truth)
-    print(f"\n{table(results)}\n", flush=True)
     wrong = [*problems(runs, truth), *strangers(runs, truth)]
-    for line in wrong:
+    print("\nNow tasks of the Amazon provider's own operators are killed.", flush=True)
+    killed, survivors = kills.run(up, begun)
+    print(f"\n{table(HEADER, results)}\n\n{table(kills.HEADER, killed)}\n", flush=True)
+    for line in (*wrong, *survivors):
         print(f"WRONG: {line}")
-    if not wrong:
-        seconds = time.monotonic() - begun
-        print(
-            f"All {len(results)} jobs were cancelled, as their services show ({seconds:.0f} s).", flush=True
-        )
-    return not wrong
+    if not wrong and not survivors:
+        seconds, jobs = time.monotonic() - begun, len(results) + len(killed)
+        print(f"All {jobs} jobs were cancelled, as their services show ({seconds:.0f} s).", flush=True)
+    return not wrong and not survivors
 
 
 def stay(up: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -19,7 +20,7 @@ from tests.real_airflow.processes import Processes, free_port
 from tests.real_airflow.rest import AirflowRest
 from tests.real_airflow.system import REPOSITORY, AirflowSystem
 
-DAGS = REPOSITORY / "example_dags"
+DAG_FOLDERS = (REPOSITORY / "example_dags", REPOSITORY / "tests" / "demo" / "dags")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -92,12 +93,24 @@ def machine(folder: Path) -> Iterator[Machine]:
         # Cancels that take some seconds, as real ones do.
         cloud.configure({name: {"cancel": 3.0} for name in ("emr", "batch", "emr-serverless", "mrs")})
         places = create_places(cloud.url)
-        airflow = AirflowSystem(folder, DAGS, connections(cloud.url))
+        airflow = AirflowSystem(folder, _dags(folder), settings(cloud.url))
         stack.callback(airflow.stop)
         stack.callback(ignore_signals)
         airflow.start()
         print(f"Airflow:     {airflow.url}", flush=True)
         yield Machine(cloud, airflow, places)
+
+
+def settings(url: str) -> dict[str, str]:
+    """Connections, and Dags that are not guarded."""
+    return {**connections(url), "AIRFLOW__CANCEL_PROVIDER__EXCEPT_DAGS": "unguarded_*"}
+
+
+def _dags(folder: Path) -> Path:
+    together = folder / "dags"
+    for each in DAG_FOLDERS:
+        shutil.copytree(each, together, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return together
 
 
 def ignore_signals() -> None:

@@ -72,10 +72,10 @@ def _is(task: str, key: str) -> bool:
     return key == task or key.startswith(f"{task}[")
 
 
-def table(some: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their content, numbers at the right."""
-    lines = [HEADER, *some]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+def table(header: Sequence[str], some: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their content, the last one at the right."""
+    lines = [header, *some]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     lines.insert(1, tuple("-" * width for width in widths))
     return "\n".join(_line(line, widths) for line in lines)
 
