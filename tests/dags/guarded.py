@@ -142,7 +142,7 @@ with DAG("guarded_timeout", schedule=None, params=PARAMS):
         steps=[{"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}],
         wait_for_completion=True,
         waiter_delay=1,
-        execution_timeout=timedelta(seconds=6),
+        execution_timeout=timedelta(seconds=25),
     )
 
 with DAG("guarded_mrs", schedule=None, params=PARAMS):

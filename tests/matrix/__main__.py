@@ -29,9 +29,9 @@ def main() -> int:
         outcome[guard] = []
         for _ in range(options.repeat):
             outcome[guard] += _run(guard, chosen, sqlite=options.sqlite, keep=options.keep)
+            if options.json:
+                options.json.write_text(json.dumps(report.as_json(outcome), indent=1))
     _print(outcome)
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(outcome), indent=1))
     return int(any(not result.is_expected for result in outcome.get("on", [])))
 
 

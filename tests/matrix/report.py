@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tests.matrix.cells import SCENARIOS
 from tests.matrix.scenario import MODES, SERVICES, Cell, Expected, Result, Verdict
 
 SHORT = {"emr": "emr", "batch": "batch", "emr-serverless": "emr-s", "mrs": "mrs"}
@@ -41,7 +42,7 @@ def table(outcome: Outcome) -> str:
             names.setdefault(cell.scenario.name)
             by_cell.setdefault((guard, cell.scenario.name, cell.mode, cell.service), []).append(result)
     lines = [["", *(f"{mode[:5]} {SHORT[service]}" for mode, service in COLUMNS)]]
-    for name in names:
+    for name in sorted(names, key=_place):
         cells = [[word(by_cell.get((guard, name, *column), [])) for guard in outcome] for column in COLUMNS]
         lines.append([name, *("/".join(words) if set(words) != {"-"} else "" for words in cells)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -106,6 +107,10 @@ def _cell(result: Result) -> dict[str, Any]:
         "as_expected": result.is_expected,
         "note": result.note,
     }
+
+
+def _place(name: str) -> int:
+    return [scenario.name for scenario in SCENARIOS].index(name)
 
 
 def _seconds(results: Iterable[Result], kind: str) -> list[float]:
