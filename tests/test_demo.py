@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.demo.report import problems, rows, strangers, table
+from tests.demo.report import HEADER, problems, rows, strangers, table
 from tests.demo.runs import Run
 from tests.demo.scenarios import SCENARIOS
 from tests.real_airflow.processes import marked
@@ -64,7 +64,7 @@ def test_job_that_no_run_names_is_a_problem() -> None:
 
 def test_table_fits_a_terminal() -> None:
     row = ("emr-serverless", "9" * 36, "start_by_hook", "cancel_steps", "FAILED (cancelled)", "3.0")
-    assert max(len(line) for line in table([row]).splitlines()) <= 120
+    assert max(len(line) for line in table(HEADER, [row]).splitlines()) <= 120
 
 
 @pytest.mark.airflow

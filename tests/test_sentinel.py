@@ -131,7 +131,7 @@ def until(true: Callable[[], Any], seconds: float = 10) -> Any:
 
 
 def is_cancelled(cloud: LocalCloud, job: str) -> bool:
-    return next(found["cancelled"] for found in cloud.batch.jobs() if found["id"] == job)
+    return any(found["cancelled"] for found in cloud.batch.jobs() if found["id"] == job)
 
 
 def test_sigkill_of_the_task_cancels_and_sees_the_end(

@@ -56,13 +56,13 @@ class Victim:
         self.wait_for_jobs(self.scenario.runs)
         self.look_at_tasks()
 
-    def wait_for_jobs(self, count: int) -> None:
+    def wait_for_jobs(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until there are so many jobs that run, or did."""
 
         def are_there() -> bool:
             return sum(has_run(job) for job in self.own_jobs()) >= count
 
-        eventually(are_there, f"{count} jobs of {self.cell.name}", seconds=PATIENCE)
+        eventually(are_there, f"{count} jobs of {self.cell.name}", seconds=seconds)
 
     def look_at_tasks(self, pause: float = 0.7) -> None:
         """Take the task instances as they are once they wait for their jobs."""
