@@ -59,20 +59,13 @@ wheel: $(READY) ## Wheel and sdist in dist/
 bench: $(READY) ## What the guard costs, beside the stock way
 	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m benchmarks.guard_cost
 
-# Its own venv: stock deferrable operators need aiobotocore, whose botocore is older than constraints.txt's.
-.versions/matrix/.ready: pyproject.toml
-	"$(PYTHON)" -m venv .versions/matrix
-	.versions/matrix/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[mrs,test]' \
-		'apache-airflow==3.3.2' 'apache-airflow-providers-amazon[aiobotocore]' asyncpg psycopg2-binary
-	touch $@
-
 # More arguments for the matrix: make matrix MATRIX="--only deferred --repeat 3".
 MATRIX ?= --guard both
 
-matrix: .versions/matrix/.ready ## Faults into a real Airflow on PostgreSQL, with the guard and without (half an hour)
+matrix: $(READY) ## Faults into a real Airflow on PostgreSQL, with the guard and without (half an hour)
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
-	.versions/matrix/bin/python -m tests.matrix $(MATRIX)
+	$(BIN)/python -m tests.matrix $(MATRIX)
 
 # One venv for each minor, without constraints.txt: the newest of everything that this Airflow accepts,
 # less what it accepts and cannot work with.

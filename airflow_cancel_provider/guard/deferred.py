@@ -13,11 +13,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.triggers.killing import cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import undisturbed
+from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, may_be_killed, undisturbed
 from airflow_cancel_provider.triggers.poller import in_thread
 
 log = logging.getLogger(__name__)
-HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
 
 class GuardTrigger(BaseTrigger):
@@ -37,6 +36,7 @@ class GuardTrigger(BaseTrigger):
         self.kwargs = kwargs
         self.jobs = list(jobs)
         self.reason = reason
+        self._is_dealt_with = False
         module, _, name = classpath.rpartition(".")
         self.inner: BaseTrigger = getattr(import_module(module), name)(**kwargs)
 
@@ -63,13 +63,16 @@ class GuardTrigger(BaseTrigger):
         try:
             async for event in self.inner.run():
                 yield event
-        except asyncio.CancelledError:
-            if not HAS_ON_KILL:  # before Airflow 3.3 this is all that a trigger is told
+        except asyncio.CancelledError as error:
+            if may_be_killed(error):
                 await self.on_kill()
             raise
 
     async def on_kill(self) -> None:
         """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part."""
+        if self._is_dealt_with:
+            return
+        self._is_dealt_with = True
         is_dead = await cancel_if_dead(
             self.task_instance, Access().reach(), [RemoteJob(job) for job in self.jobs], self.reason, log
         )

@@ -80,6 +80,11 @@ class Undertaking:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether patience has run out."""
+        return time.monotonic() - self.started_at > self.patience
+
+    @property
     def _is_accepted(self) -> bool:
         results = self.cancellation.results
         unanswered = (CancelOutcome.UNANSWERED, CancelOutcome.REFUSED)
@@ -89,9 +94,9 @@ class Undertaking:
 
     @property
     def _is_over(self) -> bool:
-        elapsed = time.monotonic() - self.started_at
-        if elapsed > self.patience:
+        if self.is_given_up:
             return True
+        elapsed = time.monotonic() - self.started_at
         return not self.cancellation.open and (not self._searching or elapsed > SEARCH_SECONDS)
 
     def _take_stock(self) -> None:

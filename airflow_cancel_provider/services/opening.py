@@ -15,7 +15,7 @@ AWS_SERVICES = {
     "emr-serverless": "airflow_cancel_provider.services.emr_serverless.EmrServerlessJobRunService",
 }
 CONNECT_SECONDS = 5
-READ_SECONDS = 20
+READ_SECONDS = 8
 
 
 def open_line(line: Line, patience: Patience) -> JobService:

@@ -11,13 +11,28 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from airflow.triggers.base import BaseTrigger
+
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 from airflow_cancel_provider.triggers.poller import in_thread
 
 T = TypeVar("T")
 
+HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
+"""From Airflow 3.3 on; before, a trigger is told of a kill by its cancellation alone."""
+USER_ACTION = "__airflow_user_action__"
+
 _UNCLEAR = frozenset({"scheduled", "queued", "running", "restarting", "up_for_reschedule", None})
 """States of a task that was cleared, but also of one whose own trigger has fired."""
+
+
+def may_be_killed(error: asyncio.CancelledError) -> bool:
+    """Whether a cancellation may mean that a person ended the task.
+
+    Airflow 3.3 calls ``on_kill`` after it, but cancels again every second, also while it is on its way
+    there, and may never arrive. So what is to be done then is done at once.
+    """
+    return not HAS_ON_KILL or error.args[:1] == (USER_ACTION,)
 
 
 async def is_dead(ti: Any, *, patience: float = 20.0, pause: float = 1.0) -> bool:

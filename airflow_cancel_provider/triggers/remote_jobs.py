@@ -21,6 +21,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.triggers.killing import cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import may_be_killed
 from airflow_cancel_provider.triggers.poller import Board, in_thread
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self.waiter_max_attempts = waiter_max_attempts
         self.started_at = started_at
         self.cancel_reason = cancel_reason
+        self._is_dealt_with = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -75,15 +77,16 @@ class RemoteJobsTrigger(BaseTrigger):
         """Fire once: when all jobs are settled, attempts are used up, or the service refuses to be asked."""
         try:
             event = await self._settle()
-        except asyncio.CancelledError:
-            if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all that a trigger is told
+        except asyncio.CancelledError as error:
+            if may_be_killed(error):
                 await self.on_kill()
             raise
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel what is open, if asked to and if the task is really dead. May be called more than once."""
-        if self.cancel_reason is not None:
+        if self.cancel_reason is not None and not self._is_dealt_with:
+            self._is_dealt_with = True
             await cancel_if_dead(
                 self.task_instance, self.access.reach(), self.watch.open, self.cancel_reason, log
             )

@@ -170,7 +170,7 @@ PHASES = (
     _of_phase("two triggerers", "its triggerer of two killed, marked failed", Expected.CANCELLED, DEFERRED),
     _of_phase("others", "Dag processor restarted", Expected.LEFT_ALONE, {"sync": AWS, "deferred": AWS}),
     _of_phase("others", "scheduler restarted", Expected.LEFT_ALONE, DEFERRED),
-    _of_phase("gone", "triggerer gone for good, marked failed", Expected.REAPER, {"deferred": AWS}),
+    _of_phase("gone", "triggerer gone for good, marked failed", Expected.CANCELLED, {"deferred": AWS}),
 )
 
 REAPER = (

@@ -10,11 +10,12 @@ import os
 import select
 import signal
 import sys
+import time
 
 PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED = b"P", b"N", b"R", b"D", b"C", b"K"
 LARGEST = 1 << 20
-TASK_GRACE = 5000
-"""Milliseconds that a task has to end when its supervisor is gone."""
+TASK_GRACE = 5.0
+"""Seconds that a task has to end when its supervisor is gone."""
 
 
 class Watchman:
@@ -28,6 +29,7 @@ class Watchman:
         self.notes: list[bytes] = []
         self.paths: list[str] = []
         self.is_armed = True
+        self.ends_at = 0.0
         self._poll = select.poll()
         for source in (channel, self.task_end, self.supervisor_end):
             self._poll.register(source, select.POLLIN)
@@ -35,7 +37,8 @@ class Watchman:
     def watch(self) -> bytes | None:
         """Wait; return why to act, or None when there is nothing to do any more."""
         while True:
-            ready = {source for source, _ in self._poll.poll()}
+            ready = {source for source, _ in self._poll.poll(1000 if self.ends_at else None)}
+            self.see_to_ghost()
             if self.channel in ready:
                 why = self.hear()
                 if why:
@@ -44,7 +47,8 @@ class Watchman:
                 return KILLED if self.is_armed else None
             elif self.supervisor_end in ready:
                 self._end_task()
-                return KILLED if self.is_armed else None
+                if self.is_armed:
+                    return KILLED
 
     def hear(self) -> bytes | None:
         """Take one message; return its kind if it ends the watch."""
@@ -67,18 +71,27 @@ class Watchman:
         return None
 
     def _end_task(self) -> None:
-        """A task without its supervisor can report to nobody; it must not live on as a ghost."""
+        """A task without its supervisor can report to nobody; it must not live on as a ghost.
+
+        It is told to end, and has its grace; meanwhile its jobs are already being cancelled.
+        """
         self._poll.unregister(self.supervisor_end)
-        end = select.poll()
-        end.register(self.task_end, select.POLLIN)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(self.task, number)
-            except ProcessLookupError:
-                return
-            if end.poll(TASK_GRACE):
-                break
-        while self.channel_is_open() and self.hear() is None:
+        self._signal(signal.SIGTERM)
+        self.ends_at = time.monotonic() + TASK_GRACE
+
+    def see_to_ghost(self) -> None:
+        """Kill a task that is still there after its grace."""
+        if self.ends_at and time.monotonic() > self.ends_at:
+            self.ends_at = 0.0
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if select.select([self.task_end], [], [], 0)[0]:
+            return
+        # contextlib would be memory that an idle process can do without.
+        try:  # noqa: SIM105
+            os.kill(self.task, number)
+        except ProcessLookupError:
             pass
 
     def channel_is_open(self) -> bool:

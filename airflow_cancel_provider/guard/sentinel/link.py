@@ -107,12 +107,12 @@ class Sentinel:
                 return
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-S", "-E", str(IDLE), str(os.getpid()), str(_supervisor())]
-            with theirs, _deaf_to_signals():
+            with theirs, _deaf_to_signals(), open(self._log_file or os.devnull, "ab") as trouble:  # noqa: PTH123
                 self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
                     command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
+                    stderr=trouble,
                     start_new_session=True,
                     env={name: os.environ[name] for name in KEPT if name in os.environ},
                     cwd="/",

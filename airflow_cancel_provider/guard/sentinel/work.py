@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import select
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import Intent
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
+AFTER_TROUBLE = 5.0
+"""Seconds."""
 
 
 class Watch(Protocol):
@@ -24,6 +27,7 @@ class Watch(Protocol):
 
     channel: int
     notes: list[bytes]
+    ends_at: float
 
     def hear(self) -> bytes | None:
         """Take one message from the task."""
@@ -31,6 +35,10 @@ class Watch(Protocol):
 
     def channel_is_open(self) -> bool:
         """Whether there is one to take."""
+        ...
+
+    def see_to_ghost(self) -> None:
+        """Kill a task that should have ended."""
         ...
 
 
@@ -108,8 +116,19 @@ def act(watch: Watch) -> None:
         ear.register(watch.channel, select.POLLIN)
         if not watch.channel_is_open():
             ear.poll(seconds * 1000)
+        watch.see_to_ghost()
 
-    undertaking.run(say, wait)
+    while not undertaking.is_given_up:
+        try:
+            undertaking.run(say, wait)
+            break
+        except Exception:
+            # Whatever it is, there is nobody else: say it, and go on.
+            log.exception("Something unforeseen; going on")
+            time.sleep(AFTER_TROUBLE)
+    while watch.ends_at:
+        time.sleep(0.2)
+        watch.see_to_ghost()
 
 
 def _log_to(path: str | None) -> None:

@@ -9,7 +9,7 @@ from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 
 _AUTHS: dict[str, type[AkSkAuth | TokenAuth]] = {auth.__name__: auth for auth in (AkSkAuth, TokenAuth)}
-TIMEOUTS = (5.0, 20.0)
+TIMEOUTS = (5.0, 12.0)
 """Seconds to connect and to wait for an answer."""
 
 
