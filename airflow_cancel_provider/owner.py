@@ -14,6 +14,8 @@ from airflow_cancel_provider.exceptions import InvalidInput
 
 XCOM_KEY = "remote_jobs_owner"
 """XCom key under which a try leaves its task-instance id before it defers."""
+RETURNED = " returned"
+"""What stands behind that id once the try's work is done: from then on its jobs are to be left alone."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

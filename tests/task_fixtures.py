@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow.sdk.serde import deserialize, serialize
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -19,6 +20,11 @@ from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define
 from tests.service_fixtures import REGION, BatchBench, Bench, EmrBench, EmrServerlessBench
+
+# Where it was before Airflow 3.2, and where it is since.
+SERDE: Any = import_module(
+    "airflow.sdk.serde" if find_spec("airflow.sdk.serde") else "airflow.serialization.serde"
+)
 
 SECRET = "aws-secret-do-not-tell"
 MRS_SECRET = "demo-secret-key"
@@ -154,7 +160,7 @@ def sensor(service: str, **options: Any) -> Any:
 
 def through_serde(value: Any) -> Any:
     """What is left of a value after Airflow stored it."""
-    return deserialize(json.loads(json.dumps(serialize(value))))
+    return SERDE.deserialize(json.loads(json.dumps(SERDE.serialize(value))))
 
 
 def moved(trigger: Any) -> RemoteJobsTrigger:

@@ -60,6 +60,17 @@ def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
 
 
 @stories()
+def a_task_that_is_cleared_after_its_success_leaves_its_first_job_alone(world: World) -> None:
+    run, (first,) = ran(world, "guarded_success", state="success")
+    place = first["scope"]
+    run.mark("success", "cleared")
+    eventually(lambda: len(jobs_in(world, "batch", place)) == 2, "the second try's job")
+    run.end("success")
+    time.sleep(5)
+    assert not any(job["cancel_requested_at"] for job in jobs_in(world, "batch", place))
+
+
+@stories()
 def every_try_cleans_up_after_itself(world: World) -> None:
     _, jobs = ran(world, "guarded_retries")
     first, second = sorted(jobs, key=lambda job: float(job["created_at"]))

@@ -73,6 +73,9 @@ def answered(
         (ANOTHERS, ["deferred"], True),
         (None, ["deferred"], True),
         (ANOTHERS, ["running"], True),
+        # Its own trigger has fired elsewhere, and its work is done: what lives on is meant to.
+        (f"{OURS} returned", ["success"], False),
+        (f"{OURS} returned", ["running"], False),
         # Its own trigger has fired, or it was cleared: time tells.
         (OURS, ["scheduled"], False),
         (OURS, ["queued", "running"], False),

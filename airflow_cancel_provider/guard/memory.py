@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
+from airflow_cancel_provider.owner import RETURNED
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 
 
@@ -23,6 +24,7 @@ class Memory:
         self._pid = os.getpid()
         self._jobs: dict[str, None] = {}
         self._kept = 0
+        self._has_deferred = False
 
     def read(self, what: str, whom: Any) -> None:
         """Take an entry of the ledger."""
@@ -54,12 +56,26 @@ class Memory:
         self.flush()
         self._ti.xcom_push(key=MARKER, value=str(self._ti.id))
 
+    def settle(self) -> None:
+        """The try's work is done: no later try, no trigger and no person's mark may end what lives on."""
+        self.flush()
+        if not self._jobs:
+            return
+        try:
+            if (store := self._store()) is not None:
+                store.delete(XCOM_KEY)
+            if self._has_deferred:
+                self._ti.xcom_push(key=MARKER, value=f"{self._ti.id}{RETURNED}")
+        except Exception as error:  # noqa: BLE001  a task must not fail for it; its jobs have mostly ended
+            self._log.warning("What is on record of remote jobs could not be closed: %s", error)
+
     def jobs_before_deferral(self) -> list[RemoteJob]:
         """What this same try had started before it was deferred."""
         ti = self._ti
         found = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_KEY, map_indexes=ti.map_index) or []
         self._jobs = dict.fromkeys(map(str, found))
         self._kept = len(self._jobs)
+        self._has_deferred = True
         return [RemoteJob(uri) for uri in found]
 
     def jobs_of_earlier_tries(self) -> list[RemoteJob]:

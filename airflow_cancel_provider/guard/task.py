@@ -166,7 +166,7 @@ class TaskGuard:
                 self._ended(end)
                 raise
             self.sentinel.returned()
-            self.memory.flush()
+            self.memory.settle()
             return result
 
         return guarded

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger
 
+from airflow_cancel_provider.owner import RETURNED
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 from airflow_cancel_provider.triggers.poller import in_thread
 
@@ -42,10 +43,10 @@ async def is_dead(ti: Any, *, patience: float = 20.0, pause: float = 1.0) -> boo
     counts as alive: a false kill is worse than an orphan.
     """
     for _ in range(max(1, int(patience / pause))):
-        state = await in_thread(_state, ti)
-        if state not in _UNCLEAR and state != "deferred":
-            return True
-        if await in_thread(_marker, ti) != str(ti.id):
+        state, marker = await in_thread(_state, ti), await in_thread(_marker, ti)
+        if marker == f"{ti.id}{RETURNED}":
+            return False
+        if (state not in _UNCLEAR and state != "deferred") or marker != str(ti.id):
             return True
         if state == "deferred":
             return False
