@@ -26,7 +26,7 @@ class Answers:
 
     def __init__(self, ti: TaskInstance, marker: str | None, *states: str | None) -> None:
         self.ti, self.states, self.asked = ti, list(states), 0
-        self.marker = str(ti.id) if marker == OURS else marker
+        self.marker = marker.replace(OURS, str(ti.id)) if marker else marker
 
     def get_task_states(
         self, dag_id: str, task_ids: list[str], run_ids: list[str], map_index: int
