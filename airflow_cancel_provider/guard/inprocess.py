@@ -24,11 +24,6 @@ class InProcess:
         self._thread: Thread | None = None
         self._said = {"accepted": Event(), "ended": Event(), "failed": Event()}
 
-    @property
-    def is_running(self) -> bool:
-        """Whether there is somebody to wait for."""
-        return self._thread is not None
-
     def read(self, what: str, whom: Any) -> None:
         """Take an entry of the ledger."""
         with self._lock:
@@ -50,7 +45,9 @@ class InProcess:
 
     def cancel(self) -> None:
         """The task is failing: cancel now."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
+            for word in self._said.values():
+                word.clear()
             self._thread = Thread(target=self._run, name="remote-jobs-cancel", daemon=True)
             self._thread.start()
 

@@ -102,5 +102,11 @@ class Ledger:
         self._tell("released", jobs)
 
     def _tell(self, what: str, whom: Any) -> None:
+        troubles = []
         for reader in self.readers:
-            reader(what, whom)
+            try:
+                reader(what, whom)
+            except Exception as trouble:  # noqa: BLE001  raised below, when the others have heard, too
+                troubles.append(trouble)
+        if troubles:
+            raise troubles[0]

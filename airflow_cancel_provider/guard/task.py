@@ -47,22 +47,26 @@ class TaskGuard:
         self.settings = settings
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.ledger = Ledger()
-        self.sentinel: Sentinel | InProcess = (
-            Sentinel(settings, self.owner.reason, _log_file())
-            if settings.sentinel
-            else InProcess(settings, self.owner.reason, self.log)
-        )
+        self.sentinel = Sentinel(settings, self.owner.reason, _log_file()) if settings.sentinel else None
+        self.in_process = InProcess(settings, self.owner.reason, self.log)
         self.memory = Memory(ti, self.log)
         self.killed = False
         self.finished = False
         self._pid = os.getpid()
         self._original_on_kill: Callable[[], None] = ti.task.on_kill
 
+    @property
+    def worker(self) -> Sentinel | InProcess:
+        """Who cancels: the sentinel, or this process where there is none or it could not be started."""
+        return self.sentinel if self.sentinel is not None and self.sentinel.is_running else self.in_process
+
     def install(self) -> None:
         """See submissions from now on, and stand between Airflow and the operator."""
         if self._is_resumed():
             self.ledger.inherit(self.memory.jobs_before_deferral())
-        self.ledger.readers = [self.sentinel.read, self.memory.read]
+        self.ledger.readers = [self.in_process.read, self.memory.read]
+        if self.sentinel is not None:
+            self.ledger.readers.insert(0, self.sentinel.read)
         RECORDERS[:] = [self]
         capture.install()
         self._end_earlier_tries()
@@ -136,13 +140,12 @@ class TaskGuard:
         if self.finished or self.ledger.is_empty:
             self._original_on_kill()
             return
-        self.sentinel.killed()
+        self.worker.killed()
         with suppress(Killed):
             self._original_on_kill()
         # With a call under way its answer is worth more: the task ends when it is in.
         if not self.ledger.is_submitting:
-            if self.sentinel.is_running:
-                self.sentinel.wait_for("accepted", 0.0 if again else KILL_GRACE)
+            self.worker.wait_for("accepted", 0.0 if again else KILL_GRACE)
             if self.settings.raise_on_sigterm:
                 raise Killed(
                     "The task was killed; the end of its remote jobs was requested.", self.ledger.jobs
@@ -150,7 +153,7 @@ class TaskGuard:
 
     def succeeded(self) -> None:
         """The state was reported: nothing is left to do."""
-        self.sentinel.done()
+        self.worker.done()
 
     def failed(self) -> None:
         """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
@@ -165,7 +168,7 @@ class TaskGuard:
             except BaseException as end:  # whatever ends the task, the jobs end with it
                 self._ended(end)
                 raise
-            self.sentinel.returned()
+            self.worker.returned()
             self.memory.settle()
             return result
 
@@ -179,7 +182,7 @@ class TaskGuard:
             self._hand_on(end)
         elif name in GOES_ON or self._reconnects():
             self.finished = True
-            self.sentinel.done()
+            self.worker.done()
         else:
             self._cancel()
 
@@ -192,13 +195,13 @@ class TaskGuard:
         for job in self.ledger.untold:
             self.ledger.track(line_of(job), [job])
         self.log.info("Cancelling %d remote jobs of this try", len(jobs))
-        self.sentinel.cancel()
+        self.worker.cancel()
         self.memory.flush()
-        if self.sentinel.wait_for("ended", KILL_GRACE if self.killed else self.settings.confirm_seconds):
+        if self.worker.wait_for("ended", KILL_GRACE if self.killed else self.settings.confirm_seconds):
             self.log.info("Ended: %s", ", ".join(jobs))
         else:
             self.log.warning(
-                "Not seen to end yet, the sentinel goes on for up to %s s: %s",
+                "Not seen to end yet; it is tried for up to %s s: %s",
                 self.settings.patience,
                 ", ".join(jobs),
             )
@@ -212,7 +215,7 @@ class TaskGuard:
             self.memory.mark_owner()
             deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
             deferred.timeout = self._bounded(deferred.timeout)
-        self.sentinel.done()
+        self.worker.done()
 
     def _bounded(self, timeout: timedelta | None) -> timedelta | None:
         """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
