@@ -84,7 +84,7 @@ class AirflowSystem:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             self.processes.check()
-            with contextlib.suppress(requests.ConnectionError):
+            with contextlib.suppress(requests.ConnectionError, requests.exceptions.JSONDecodeError):
                 if _is_healthy(self.url):
                     return
             time.sleep(0.3)
