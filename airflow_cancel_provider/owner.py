@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -69,7 +69,7 @@ class Owner:
     @property
     def label(self) -> Label:
         """What is written on its jobs."""
-        return Label(self.deployment, self.ti_id)
+        return Label(self.deployment, self.ti_id, owner=self)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -86,27 +86,50 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The owner in 44 characters that every service's job names take.
+    """The owner in at most 46 characters that every service's job names take.
 
-    ``af-<deployment>-<task-instance uuid>``;
-    ``deployment`` is 8 lower-case letters or digits.
+    ``af-<deployment>-<task-instance uuid>``, and ``-r`` behind it if the task's next try will reconnect
+    to the job instead of starting another; ``deployment`` is 8 lower-case letters or digits.
+
+    :param owner: the whole owner, where it is known; it travels only where there is room (:attr:`in_full`).
     """
 
     deployment: str
     ti_id: UUID
+    reconnects: bool = field(default=False, compare=False)
+    owner: Owner | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"af-{self.deployment}-{self.ti_id.hex}"
+        return f"af-{self.deployment}-{self.ti_id.hex}" + ("-r" if self.reconnects else "")
+
+    @property
+    def in_full(self) -> str:
+        """The label, and the whole owner behind it, for carriers that take a thousand characters."""
+        text = f"{self} {self.owner}"
+        return text if self.owner and len(text) <= LONGEST_LABEL else str(self)
 
     @classmethod
     def find(cls, text: str | None) -> Label | None:
         """The label in a job's name or parameters, if there is one."""
         found = _LABEL.search(text or "")
-        return cls(found[1], UUID(found[2])) if found else None
+        if found is None or text is None:
+            return None
+        owner = _owner_behind(text[found.end() :].strip())
+        ti_id = UUID(found[2])
+        is_its_own = owner is not None and (owner.deployment, owner.ti_id) == (found[1], ti_id)
+        return cls(found[1], ti_id, found[3] is not None, owner if is_its_own else None)
 
 
+def _owner_behind(text: str) -> Owner | None:
+    try:
+        return Owner.parse(text)
+    except InvalidInput:
+        return None
+
+
+LONGEST_LABEL = 2048
 _NO_TAG = re.compile(r"[^A-Za-z0-9 /_.:=+@-]")
-_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(?![0-9a-f])", re.ASCII)
+_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-r(?![0-9A-Za-z-]))?(?![0-9a-f])", re.ASCII)
 
 
 def deployment_of(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -84,7 +85,7 @@ class TaskGuard:
         """
         if self.killed:
             raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
-        return self.owner.label if self.settings.labels else None
+        return self._label
 
     def tags(self) -> dict[str, str]:
         """Tags to put on a job, if they are wanted."""
@@ -92,7 +93,7 @@ class TaskGuard:
 
     def intend(self, line: Line, scope: str | None) -> Intent:
         """A submission is about to be sent."""
-        return self.ledger.intend(line, scope, self.owner.label if self.settings.labels else None)
+        return self.ledger.intend(line, scope, self._label)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         """It was taken.
@@ -246,8 +247,15 @@ class TaskGuard:
 
     def _reconnects(self) -> bool:
         """Whether the next try will take over the jobs instead of starting anew."""
-        durable = getattr(self.ti.task, "durable", False) and hasattr(self.ti.task, "submit_job")
-        return bool(durable) and not self.killed and self.ti.try_number <= self.ti.max_tries
+        return self._is_durable and not self.killed and self.ti.try_number <= self.ti.max_tries
+
+    @property
+    def _is_durable(self) -> bool:
+        return bool(getattr(self.ti.task, "durable", False)) and hasattr(self.ti.task, "submit_job")
+
+    @property
+    def _label(self) -> Label | None:
+        return replace(self.owner.label, reconnects=self._is_durable) if self.settings.labels else None
 
     def _is_resumed(self) -> bool:
         return bool(getattr(getattr(self.ti, "_ti_context_from_server", None), "next_method", None))

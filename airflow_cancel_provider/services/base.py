@@ -6,6 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, Self, TypeVar
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
@@ -17,6 +19,18 @@ T = TypeVar("T")
 
 LONGEST_REASON = 1024
 """Characters of a cancel reason that every service takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A living job, and whose it says it is.
+
+    ``label`` is None where the job carries none; ``submitted_at`` is in UTC.
+    """
+
+    status: JobStatus
+    label: Label | None = None
+    submitted_at: datetime | None = None
 
 
 class JobService(ABC):

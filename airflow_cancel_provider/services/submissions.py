@@ -102,7 +102,7 @@ def _label_steps(params: Params, label: Label) -> Params:
 
 def _label_parameters(params: Params, label: Label) -> Params:
     given = params.get("parameters") or {}
-    return {**params, "parameters": {LABEL_PARAMETER: str(label), **given}}
+    return {**params, "parameters": {LABEL_PARAMETER: label.in_full, **given}}
 
 
 def _label_name(params: Params, label: Label) -> Params:
