@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.base import Claim, JobService
+from airflow_cancel_provider.services.pacing import EVERY
 from airflow_cancel_provider.services.reach import Reach
 
 HOOK = "tests.memory_service.MemoryHook"
@@ -34,6 +35,8 @@ class Memory:
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     quota: tuple[int, float] = (1000, 1000.0)
+    claims: list[Claim] = field(default_factory=list)
+    """What listings show, in the states of ``states``."""
 
     def job(self, id: str, state: JobState = JobState.RUNNING, scope: str = "place") -> RemoteJob:
         """Make a job."""
@@ -61,7 +64,7 @@ class MemoryService(JobService):
     def __init__(self, memory: Memory, conn_id: str | None, region: str | None) -> None:
         super().__init__(conn_id=conn_id, region=region)
         self.memory = memory
-        self.look_quota = memory.quota  # type: ignore[misc]
+        self.quotas = {EVERY: memory.quota}  # type: ignore[misc]
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         jobs = list(dict.fromkeys(jobs))
@@ -76,8 +79,17 @@ class MemoryService(JobService):
         self.memory.sent += [(job.id, force) for job in jobs]
         return [CancelResult(job, outcomes.get(job.id, CancelOutcome.REQUESTED), reason) for job in jobs]
 
-    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        raise NotImplementedError
+    def scopes(self) -> Iterator[str]:
+        yield from dict.fromkeys(str(claim.status.job.scope) for claim in self.memory.claims)
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+        if self.memory.errors:
+            raise self.memory.errors.pop(0)
+        for claim in self.memory.claims:
+            job = claim.status.job
+            state = self.memory.states.get(job.id, JobState.GONE)
+            if job.scope == scope and not state.is_terminal:
+                yield replace(claim, status=replace(claim.status, state=state))
 
     @property
     def can_escalate(self) -> bool:

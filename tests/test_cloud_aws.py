@@ -210,6 +210,16 @@ class TestEmr:
         assert [step["Id"] for page in living for step in page["Steps"]] == ids
         assert [s["Id"] for s in emr.list_steps(ClusterId=cluster, StepIds=ids[3:6])["Steps"]] == ids[3:6]
 
+    def test_clusters_are_listed_by_state_and_page(self, cloud: LocalCloud, client: Client) -> None:
+        emr, ids = client("emr"), {cloud.emr.create_cluster() for _ in range(60)}
+        ended = sorted(ids)[:2]
+        emr.terminate_job_flows(JobFlowIds=ended)
+        pages = list(emr.get_paginator("list_clusters").paginate(ClusterStates=["WAITING", "RUNNING"]))
+        assert [len(page["Clusters"]) for page in pages] == [50, 8]
+        assert {cluster["Id"] for page in pages for cluster in page["Clusters"]} == ids - set(ended)
+        over = emr.list_clusters(ClusterStates=["TERMINATED"])["Clusters"]
+        assert sorted(cluster["Id"] for cluster in over) == ended
+
     def test_run_job_flow_queues_its_steps_and_ends_with_the_last(
         self, cloud: LocalCloud, client: Client
     ) -> None:
@@ -436,6 +446,48 @@ class TestBatch:
         many = {"jobQueue": "q", "filters": [{"name": "JOB_NAME", "values": ["a"]}], "maxResults": 101}
         assert code_of(batch.list_jobs, **many) == ("ClientException", 400)
 
+    def test_queues(self, cloud: LocalCloud, client: Client) -> None:
+        """Those that jobs were sent to, and those that a test has set; each place has its own jobs."""
+        batch, elsewhere = client("batch"), client("batch", region="eu-central-1")
+        self.submit(batch)
+        cloud.batch.set_queue("old", state="DISABLED", status="INVALID")
+
+        def shown(client: Any, **params: Any) -> list[tuple[str, str, str]]:
+            queues = client.describe_job_queues(**params)["jobQueues"]
+            return [(queue["jobQueueName"], queue["state"], queue["status"]) for queue in queues]
+
+        old, used = ("old", "DISABLED", "INVALID"), ("queue", "ENABLED", "VALID")
+        assert shown(batch) == [old, used]
+        assert shown(elsewhere) == [old]
+        (queue,) = batch.describe_job_queues(jobQueues=["queue"])["jobQueues"]
+        assert shown(batch, jobQueues=[queue["jobQueueArn"]]) == [used]
+        assert shown(batch, jobQueues=["none"]) == []
+        pages = batch.get_paginator("describe_job_queues").paginate(PaginationConfig={"PageSize": 1})
+        assert [len(page["jobQueues"]) for page in pages] == [1, 1]
+        assert code_of(batch.describe_job_queues, maxResults=101) == ("ClientException", 400)
+
+    def test_a_queue_that_was_made(self, client: Client) -> None:
+        batch = client("batch")
+        environment = batch.create_compute_environment(
+            computeEnvironmentName="env", type="UNMANAGED", state="ENABLED", serviceRole=self.role(client)
+        )["computeEnvironmentArn"]
+        batch.create_job_queue(
+            jobQueueName="made",
+            state="DISABLED",
+            priority=1,
+            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
+        )
+        self.submit(batch)
+        queues = batch.describe_job_queues()["jobQueues"]
+        assert [(queue["jobQueueName"], queue["state"]) for queue in queues] == [
+            ("made", "DISABLED"),
+            ("queue", "ENABLED"),
+        ]
+
+    def role(self, client: Client) -> str:
+        role = client("iam").create_role(RoleName="batch", AssumeRolePolicyDocument="{}")["Role"]
+        return str(role["Arn"])
+
     def test_a_thousand_jobs(self, cloud: LocalCloud, client: Client) -> None:
         cloud.batch.set(submitted=0, pending=0, starting=0, cancel=0.05)
         batch = client("batch", max_pool_connections=8)
@@ -573,6 +625,27 @@ class TestEmrServerless:
         for params in ({"states": nine}, {"maxResults": 51}):
             listing = serverless.list_job_runs
             assert code_of(listing, applicationId=application, **params) == ("ValidationException", 400)
+
+    def test_applications_are_listed_by_state_and_page(self, client: Client) -> None:
+        serverless = client("emr-serverless")
+        ids = {
+            serverless.create_application(name="a", releaseLabel="emr-7.9.0", type="SPARK")["applicationId"]
+            for _ in range(60)
+        }
+        started, deleted, *_ = sorted(ids)
+        self.start(serverless, started)
+        serverless.delete_application(applicationId=deleted)
+
+        def listed(*states: str) -> list[set[str]]:
+            pages = serverless.get_paginator("list_applications").paginate(
+                states=list(states), PaginationConfig={"PageSize": 50}
+            )
+            return [{found["id"] for found in page["applications"]} for page in pages]
+
+        assert listed("STARTED") == [{started}]
+        assert listed("TERMINATED") == [{deleted}]
+        first, second = listed("CREATED", "STARTED")
+        assert (len(first), first | second) == (50, ids - {deleted})
 
     def test_unknown_things_and_mistakes(self, client: Client) -> None:
         serverless = client("emr-serverless")

@@ -445,6 +445,31 @@ class TestLiving:
             open_service().client.kill_job(CLUSTER, "..")
 
 
+class TestClusters:
+    def listed(self, service: MrsJobService, query: str) -> tuple[str, list[str]]:
+        """Total and ids of one page, as the API gives them."""
+        url = f"{service.client.endpoint}/v1.1/{PROJECT}/cluster_infos?{query}"
+        headers = {"Content-Type": "application/json"}
+        answer = requests.get(url, auth=service.client.auth, headers=headers, timeout=5).json()
+        return answer["clusterTotal"], [cluster["clusterId"] for cluster in answer["clusters"]]
+
+    def test_pages_and_states(self, cloud: LocalCloud, open_service: Opener) -> None:
+        names = [cloud.mrs.register_cluster(f"c-{number:02}") for number in range(24)]
+        cloud.mrs.register_cluster("c-03", "scaling-out")
+        service = open_service()
+        assert self.listed(service, "") == ("25", names[:10])
+        assert self.listed(service, "pageSize=20&currentPage=2") == ("25", [*names[20:], CLUSTER])
+        assert self.listed(service, "clusterState=scaling-out") == ("1", ["c-03"])
+        assert self.listed(service, "pageSize=20&currentPage=3") == ("25", [])
+
+    def test_a_full_last_page_is_followed_by_an_empty_one(
+        self, cloud: LocalCloud, open_service: Opener
+    ) -> None:
+        names = {cloud.mrs.register_cluster(f"c-{number:02}") for number in range(99)}
+        assert set(open_service().scopes()) == names | {CLUSTER}
+        assert cloud.journal.count("mrs", "ListClusters") == 2
+
+
 class TestSql:
     def test_submit_show_cancel(self, cloud: LocalCloud, open_service: Opener) -> None:
         service = open_service()

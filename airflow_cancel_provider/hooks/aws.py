@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, Profi
 
 from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.services.aws import AwsJobService, error_code, error_words, is_transient
+from airflow_cancel_provider.services.aws import AwsJobService
+from airflow_cancel_provider.services.aws_errors import error_code, error_words, is_transient
 
 S = TypeVar("S", bound=AwsJobService)
 

@@ -124,9 +124,9 @@ class MrsHook(BaseHook):
         OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
         """
         self._check_ids(cluster_id)
-        with recorded(lambda: self.service.line, cluster_id) as submission:
-            name = submission.name(job_name, LONGEST_JOB_NAME)
-            job = submit(self.service.lookup, cluster_id, job_type, name, arguments, properties)
+        with recorded(lambda: self.service.line, cluster_id, job_name, LONGEST_JOB_NAME) as submission:
+            lookup, name = self.service.lookup, submission.name
+            job = submit(lookup, cluster_id, job_type, name, arguments, properties)
             submission.started(cluster_id, job)
         return self.service.address(job, cluster_id)
 

@@ -2,77 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from botocore import xform_name
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import JobService, undone
+from airflow_cancel_provider.services.aws_errors import (
+    DENIED,
+    NO_CREDENTIALS,
+    UNKNOWN_IDENTITY,
+    error_code,
+    error_words,
+    is_transient,
+)
+from airflow_cancel_provider.services.base import Claim, JobService, undone
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.patience import Patience, Persistence
 
 T = TypeVar("T")
-
-# The lists botocore's own retry modes use, and Batch's 429.
-THROTTLING = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "RequestThrottled",
-        "SlowDown",
-        "PriorRequestNotComplete",
-        "EC2ThrottledException",
-    }
-)
-# Failures of the service's own, which some protocols send without an HTTP status of 500.
-FAILING = frozenset(
-    {
-        "InternalServerError",
-        "InternalServerException",
-        "InternalFailure",
-        "InternalError",
-        "ServerException",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-        "RequestTimeout",
-        "RequestTimeoutException",
-    }
-)
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
-UNKNOWN_IDENTITY = frozenset(
-    {
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "IncompleteSignature",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "OptInRequired",
-    }
-)
-NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
 DENIALS = 10
 """Requests in a row that may be denied before the rest of a cluster or application is not tried.
@@ -113,8 +65,16 @@ class AwsJobService(JobService):
         )
 
     def _call(self, series: Persistence, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
-        method = getattr(self.client, xform_name(operation))
-        answer: dict[str, Any] = self._repeat(series, operation, about, lambda: method(**params))
+        return self._repeat(series, operation, about, lambda: self._request(operation, **params))
+
+    def _request(self, operation: str, **params: Any) -> dict[str, Any]:
+        """Have the client make a call, and count what it had to repeat by itself."""
+        try:
+            answer: dict[str, Any] = getattr(self.client, xform_name(operation))(**params)
+        except ClientError as error:
+            self.meter.repeated(operation, _repeats(error.response))
+            raise
+        self.meter.repeated(operation, _repeats(answer))
         return answer
 
     def _repeat(self, series: Persistence, operation: str, about: str, function: Callable[[], T]) -> T:
@@ -123,7 +83,7 @@ class AwsJobService(JobService):
         :raises ServiceError: named after ``operation``, and after the jobs or the scope that it is ``about``.
         """
         try:
-            return series.call(function, is_transient)
+            return series.call(function, is_transient, partial(self.meter.turn, operation))
         except (ClientError, BotoCoreError) as error:
             raise self._named(error, operation, about) from error
 
@@ -137,6 +97,16 @@ class AwsJobService(JobService):
             if not answer.get(token[0]):
                 return
             params[token[1]] = answer[token[0]]
+
+    def _states(self, shape: str, over: Container[str], known: Iterable[str] = ()) -> list[str]:
+        """States of the service in which something may live, to ask for.
+
+        :param shape: their enumeration in the client's model of the service: it learns of new ones.
+        :param over: those that are an end.
+        :param known: those that come first.
+        """
+        states = dict.fromkeys([*known, *self.client.meta.service_model.shape_for(shape).enum])
+        return [state for state in states if state not in over]
 
     def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
         code, words = error_code(error), error_words(error)
@@ -155,43 +125,19 @@ class AwsJobService(JobService):
         return ServiceError(f"{what}: {words}.", operation, code)
 
 
-def error_code(error: BaseException) -> str | None:
-    """The service's error code, where the service answered with one."""
-    if not isinstance(error, ClientError):
-        return None
-    code: str | None = error.response.get("Error", {}).get("Code")
-    return code
+def _repeats(answer: Any) -> int:
+    """How often the client itself sent a call again before this answer came."""
+    return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
 
 
-def error_words(error: BaseException) -> str:
-    """The service's code and message, or the client's own words where nothing came back."""
-    if isinstance(error, ClientError):
-        message = error.response.get("Error", {}).get("Message") or "no message"
-        return f"{error_code(error)}: {message}".rstrip(".")
-    return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later: throttled, a failing service, a broken connection."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return is_transient_code(error_code(error)) or status == 429 or status >= 500
-    return isinstance(error, (NoConnectionError, HTTPClientError, ResponseParserError))
-
-
-def is_transient_code(code: str | None) -> bool:
-    """Whether a service that says this may answer otherwise later."""
-    return code in THROTTLING or code in FAILING
-
-
-def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> dict[RemoteJob, JobStatus]:
+def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[Claim]]) -> dict[RemoteJob, JobStatus]:
     """Statuses of the wanted jobs of one scope, reading no page more than it takes to find them all.
 
     Jobs are found by id: an address without a region is as good as the full one.
     """
     missing, found = {job.id for job in wanted}, dict[str, JobStatus]()
     for page in pages:
-        for status in page:
+        for status in (claim.status for claim in page):
             if status.job.id in missing:
                 missing.remove(status.job.id)
                 found[status.job.id] = status

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
+from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.pacing import EVERY, Meter, NewPace, Pace, Quotas
 from airflow_cancel_provider.services.patience import Patience
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 LONGEST_REASON = 1024
 """Characters of a cancel reason that every service takes."""
@@ -47,13 +53,16 @@ class JobService(ABC):
     scope_pattern: ClassVar[re.Pattern[str] | None]
     id_word: ClassVar[str]
     id_pattern: ClassVar[re.Pattern[str]]
-    look_quota: ClassVar[tuple[int, float]] = (10, 5.0)
-    """Burst and calls a second that the service grants for looking, as published; shared waits keep to it."""
+    quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
+    """What the service grants to an account in a region, as published."""
+    look_operation: ClassVar[str] = EVERY
+    """The operation that most looks take."""
 
     def __init__(self, *, conn_id: str | None, region: str | None, patience: Patience | None = None) -> None:
         self.conn_id = conn_id
         self.region = region
         self.patience = patience or Patience()
+        self.meter = Meter()
 
     @abstractmethod
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
@@ -73,6 +82,16 @@ class JobService(ABC):
         """
 
     @abstractmethod
+    def scopes(self) -> Iterator[str]:
+        """Clusters, queues or applications in which jobs may live, page by page.
+
+        :raises ServiceError: as :meth:`describe`.
+        """
+
+    @abstractmethod
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+        """Jobs that have not ended, with what their listing shows of them, page by page."""
+
     def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Jobs of a cluster, queue or application that have not ended, page by page.
 
@@ -80,13 +99,21 @@ class JobService(ABC):
 
         :raises ServiceError: as :meth:`describe`.
         """
+        return (claim.status for claim in self._alive(scope, name_prefix))
+
+    def claims(self, scope: str) -> Iterator[Claim]:
+        """Jobs of a cluster, queue or application that have not ended, with their labels, page by page.
+
+        :raises ServiceError: as :meth:`describe`.
+        """
+        return self._alive(scope)
 
     def labelled(self, scope: str, label: Label) -> list[RemoteJob]:
         """Jobs of a cluster, queue or application that have not ended and carry this label.
 
         :raises ServiceError: as :meth:`describe`.
         """
-        return [status.job for status in self.living(scope) if Label.find(status.name) == label]
+        return [claim.status.job for claim in self.claims(scope) if claim.label == label]
 
     @property
     def can_escalate(self) -> bool:
@@ -98,6 +125,28 @@ class JobService(ABC):
         other = copy(self)
         other.patience = patience
         return other
+
+    def paced(self, share: float, new_pace: NewPace = Pace) -> Self:
+        """The same service, which keeps to a share of the quotas; copies of it keep to that share together.
+
+        :param new_pace: makes a pace of a burst and calls a second.
+        :raises InvalidInput: ``share`` is not above 0 and at most 1.
+        """
+        if not 0 < share <= 1:
+            raise InvalidInput(f"A share of the quotas is above 0 and at most 1; got {share!r}.")
+        other = copy(self)
+        other.meter = self.meter.paced(self.quotas, share, new_pace)
+        return other
+
+    @property
+    def traffic(self) -> Counter[str]:
+        """Requests sent so far, repeats included, by operation; those of copies count as well."""
+        return self.meter.traffic
+
+    @property
+    def look_quota(self) -> tuple[int, float]:
+        """Burst and calls a second that the service grants for looking; shared waits keep to it."""
+        return self.quotas.get(self.look_operation) or self.quotas[EVERY]
 
     def address(self, id: str, scope: str | None = None) -> RemoteJob:
         """Address of a job of this service, connection and region.
@@ -127,14 +176,56 @@ class JobService(ABC):
             raise InvalidInput(f"{value!r} is not a {word} of {self.name}; expected {pattern.pattern}.")
 
 
-def named(statuses: Iterable[JobStatus], prefix: str) -> Iterator[JobStatus]:
-    """Those whose name starts so; all of them for an empty prefix."""
-    return (status for status in statuses if (status.name or "").startswith(prefix))
+def claim_of(status: JobStatus, submitted_at: datetime | float | None) -> Claim:
+    """The claim of a job whose name holds its label.
+
+    :param submitted_at: a time that knows its zone, or epoch milliseconds.
+    """
+    if isinstance(submitted_at, datetime):
+        submitted_at = submitted_at.astimezone(UTC)
+    elif submitted_at is not None:
+        submitted_at = datetime.fromtimestamp(submitted_at / 1000, UTC)
+    return Claim(status, Label.find(status.name), submitted_at)
+
+
+def named(claims: Iterable[Claim], prefix: str) -> Iterator[Claim]:
+    """Those of jobs whose name starts so; all of them for an empty prefix."""
+    return (claim for claim in claims if (claim.status.name or "").startswith(prefix))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut a sequence into pieces of at most ``size``."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into pieces of at most ``size``, reading no further than each piece."""
+    stream = iter(items)
+    while piece := list(islice(stream, size)):
+        yield piece
+
+
+def side_by_side(function: Callable[[T], U], items: Iterable[T], most: int) -> Iterator[U]:
+    """Results in the order of the items, so many being worked on at a time, each in a thread.
+
+    Reads no further than that; an error is raised where its result would be. Who stops reading does not
+    wait for what is under way, and nor does the end of the process.
+    """
+    under_way: deque[Future[U]] = deque()
+    for item in items:
+        under_way.append(Future())
+        Thread(target=_fulfil, args=(under_way[-1], function, item), daemon=True).start()
+        if len(under_way) == most:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
+
+
+def _fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
+    try:
+        future.set_result(function(item))
+    except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
+        future.set_exception(error)
 
 
 def undone(jobs: Iterable[RemoteJob], error: ServiceError) -> list[CancelResult]:

@@ -14,27 +14,38 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws import DENIED, AwsJobService, in_turn, is_transient_code
-from airflow_cancel_provider.services.base import as_asked, chunks, in_order, named, outcome_of
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.aws import AwsJobService, in_turn
+from airflow_cancel_provider.services.aws_errors import is_transient_code
+from airflow_cancel_provider.services.base import (
+    Claim,
+    as_asked,
+    batches,
+    chunks,
+    claim_of,
+    in_order,
+    named,
+    side_by_side,
+)
+from airflow_cancel_provider.services.batch_answers import (
+    ENDS,
+    QUEUE_ENDS,
+    STATES,
+    UNSAID,
+    Said,
+    gone,
+    looked_at,
+    needless,
+    result_of,
+    status_of,
+)
+from airflow_cancel_provider.services.pacing import EVERY, Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
-
-STATES = {
-    "SUBMITTED": JobState.PENDING,
-    "PENDING": JobState.PENDING,
-    "RUNNABLE": JobState.PENDING,
-    "STARTING": JobState.RUNNING,
-    "RUNNING": JobState.RUNNING,
-    "SUCCEEDED": JobState.SUCCEEDED,
-    "FAILED": JobState.FAILED,
-}
-# In the order in which a job goes through them, so that one that moves on meanwhile is not missed.
-LIVE = [state for state, common in STATES.items() if not common.is_terminal]
-_STARTED = ("STARTING", "RUNNING")
 
 JOBS_PER_LOOKUP = 100
+LOOKUPS_AT_ONCE = 8
+"""Lookups under way at a time. Each takes longer than the 20 ms after which the quota allows the next one."""
+QUEUES_PER_PAGE = 100
 JOBS_PER_CANCEL = 50
 DEFAULT_REASON = "Cancelled on request."
 
@@ -44,8 +55,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 # How an endpoint says that it does not have an operation: plainly, or as a gateway that has no such path.
 _NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuthenticationTokenException"}
 _Answers = dict[RemoteJob, dict[str, Any]]
-_Said = dict[str, str]
-_UNSAID: _Said = {"message": "Batch did not say what became of the request for this job."}
 
 
 class BatchJobService(AwsJobService):
@@ -63,7 +72,8 @@ class BatchJobService(AwsJobService):
     scope_word = None
     scope_pattern = None
     id_word = "job id"
-    look_quota = (50, 50.0)
+    # Fixed, and for all calls together.
+    quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
     id_pattern = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:[:#]\d{1,5})?", re.ASCII)
 
     def __init__(
@@ -83,7 +93,7 @@ class BatchJobService(AwsJobService):
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
         for some in chunks(jobs, JOBS_PER_LOOKUP):
             seen |= self._look(series, some)
-        return in_order(jobs, {job: _status(job, answer) for job, answer in seen.items()})
+        return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One DescribeJobs for each 100 jobs, one TerminateJobs for each 50 that are to end.
@@ -96,52 +106,68 @@ class BatchJobService(AwsJobService):
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
         gently = self.pending_only and not force
         seen, unknown = self._look_before(series, jobs)
-        settled = [result for job, answer in seen.items() if (result := _settle(job, answer, gently=gently))]
+        settled = [result for job, answer in seen.items() if (result := needless(job, answer, gently=gently))]
         done = {result.job for result in settled}
         operation = "CancelJob" if gently else "TerminateJob"
         # What Batch does not know may have been submitted a moment ago, so it is sent, too.
         to_send = [job for job in jobs if job not in done]
         sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
-        sent = [_gone(result) if result.job in unknown else result for result in sent]
+        sent = [gone(result) if result.job in unknown else result for result in sent]
         return as_asked(jobs, settled + sent)
 
-    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        """Jobs of a queue, by name or ARN, that have not ended; of an array its parent only."""
+    def scopes(self) -> Iterator[str]:
+        """Names of the queues that work, also of those that take no more jobs."""
+        pages = self._pages(
+            self.patience.started(),
+            "DescribeJobQueues",
+            f"region {self.region}",
+            token=("nextToken", "nextToken"),
+            maxResults=QUEUES_PER_PAGE,
+        )
+        for page in pages:
+            yield from (
+                queue["jobQueueName"] for queue in page["jobQueues"] if queue["status"] not in QUEUE_ENDS
+            )
+
+    def claims(self, scope: str) -> Iterator[Claim]:
+        """As every service's, with one DescribeJobs for each 100 jobs: no listing shows their labels."""
+
+        def looked(some: Sequence[Claim]) -> list[Claim]:
+            seen = self._look(self.patience.started(), [claim.status.job for claim in some])
+            return [looked_at(claim, seen.get(claim.status.job)) for claim in some]
+
+        listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
+        for claims in side_by_side(looked, listed, LOOKUPS_AT_ONCE):
+            yield from (claim for claim in claims if not claim.status.state.is_terminal)
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+        """Jobs of a queue, by name or ARN; of an array its parent only."""
         if not _QUEUE.fullmatch(scope):
             raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
         if name_prefix:
-            yield from self._living_named(scope, name_prefix)
+            yield from self._alive_named(scope, name_prefix)
             return
-        series, known = self.patience.started(), set[RemoteJob]()
-        for state in LIVE:
-            for status in self._listed(series, scope, jobStatus=state):
-                if status.job not in known:
-                    known.add(status.job)
-                    yield status
+        series, known = self.patience.started(), set[str]()
+        # In the order in which a job goes through them, so that one that moves on meanwhile is not missed.
+        for state in self._states("JobStatus", ENDS, STATES):
+            for claim in self._listed(series, scope, jobStatus=state):
+                if claim.status.job.id not in known:
+                    known.add(claim.status.job.id)
+                    yield claim
 
-    def labelled(self, scope: str, label: Label) -> list[RemoteJob]:
-        """Jobs of a queue that have not ended and carry this label: a parameter, which no listing shows."""
-        series, found = self.patience.started(), list[RemoteJob]()
-        for some in chunks([status.job for status in self.living(scope)], JOBS_PER_LOOKUP):
-            for job, answer in self._look(series, some).items():
-                if Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER)) == label:
-                    found.append(job)
-        return found
-
-    def _living_named(self, queue: str, prefix: str) -> Iterator[JobStatus]:
+    def _alive_named(self, queue: str, prefix: str) -> Iterator[Claim]:
         if not _NAME.fullmatch(prefix):
             raise InvalidInput(f"{prefix!r} cannot begin the name of a Batch job.")
         filters = [{"name": "JOB_NAME", "values": [f"{prefix}*"]}]
         found = self._listed(self.patience.started(), queue, filters=filters)
         # The filter knows neither upper from lower case nor the living from the dead.
-        return (status for status in named(found, prefix) if not status.state.is_terminal)
+        return (claim for claim in named(found, prefix) if not claim.status.state.is_terminal)
 
-    def _listed(self, series: Persistence, queue: str, **wanted: Any) -> Iterator[JobStatus]:
-        if not _QUEUE.fullmatch(queue):
-            raise InvalidInput(f"{queue!r} is neither the name nor the ARN of a Batch job queue.")
+    def _listed(self, series: Persistence, queue: str, **wanted: Any) -> Iterator[Claim]:
         token = ("nextToken", "nextToken")
         for page in self._pages(series, "ListJobs", queue, token=token, jobQueue=queue, **wanted):
-            yield from (_status(self.address(job["jobId"]), job) for job in page["jobSummaryList"])
+            for job in page["jobSummaryList"]:
+                yield claim_of(status_of(self.address(job["jobId"]), job), job.get("createdAt"))
 
     def _look(self, series: Persistence, jobs: Sequence[RemoteJob]) -> _Answers:
         """Batch's own answers; what it does not know is left out."""
@@ -188,21 +214,21 @@ class BatchJobService(AwsJobService):
     ) -> list[CancelResult]:
         """One call, repeated for those of the jobs that Batch was too busy for."""
         bulk = f"{operation}s"
-        said = dict.fromkeys((job.id for job in jobs), _UNSAID)
+        said = dict.fromkeys((job.id for job in jobs), UNSAID)
         try:
             self._repeat(series, bulk, _all(jobs), lambda: self._ask(bulk, said, reason))
         except ServiceError as error:
             if error.code in _NO_BULK:
                 self._single_only.add(operation)
                 return self._send(series, operation, jobs, reason)
-            if all(word is _UNSAID for word in said.values()):
+            if all(word is UNSAID for word in said.values()):
                 raise
-        return [_result(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
+        return [result_of(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
 
-    def _ask(self, bulk: str, said: dict[str, _Said], reason: str) -> None:
+    def _ask(self, bulk: str, said: dict[str, Said], reason: str) -> None:
         """Ask for what is open, note what Batch says, and raise while it is too busy for some."""
-        ids = [job for job, word in said.items() if word is _UNSAID or is_transient_code(word.get("code"))]
-        answer = getattr(self.client, xform_name(bulk))(jobs=ids, reason=reason)
+        ids = [job for job, word in said.items() if word is UNSAID or is_transient_code(word.get("code"))]
+        answer = self._request(bulk, jobs=ids, reason=reason)
         errors = answer.get("errors", [])
         said |= {job: {} for job in answer.get("successful", [])} | {error["job"]: error for error in errors}
         for error in errors:
@@ -212,52 +238,3 @@ class BatchJobService(AwsJobService):
 
 def _all(jobs: Sequence[RemoteJob]) -> str:
     return str(jobs[0]) if len(jobs) == 1 else f"{len(jobs)} jobs from {jobs[0]} on"
-
-
-def _status(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
-    # A state that Batch adds some day is a live one until it is known to be an end.
-    state = STATES.get(answer["status"], JobState.RUNNING)
-    if answer.get("isCancelled") or answer.get("isTerminated"):
-        stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}
-        state = stopped.get(state, JobState.CANCELLING)
-    return JobStatus(job, state, answer["status"], answer.get("statusReason") or None, answer.get("jobName"))
-
-
-def _settle(job: RemoteJob, answer: dict[str, Any], *, gently: bool) -> CancelResult | None:
-    """Why there is nothing to send for a job, or None where there is."""
-    status = _status(job, answer)
-    if gently and status.state is JobState.RUNNING:
-        return CancelResult(job, CancelOutcome.LEFT_RUNNING, str(status))
-    if not gently and _was_only_cancelled(answer):
-        return None
-    outcome = outcome_of(status)
-    return CancelResult(job, outcome, status.reason) if outcome else None
-
-
-def _was_only_cancelled(answer: dict[str, Any]) -> bool:
-    """Whether a CancelJob leaves something running: it does nothing to what has started.
-
-    A started job, or an array, which is PENDING for as long as its children run.
-    """
-    may_run = answer["status"] in _STARTED or "size" in answer.get("arrayProperties", {})
-    cancelled = bool(answer.get("isCancelled")) and not answer.get("isTerminated")
-    return may_run and cancelled and answer["status"] in LIVE
-
-
-def _result(job: RemoteJob, said: _Said, action: str) -> CancelResult:
-    """What a bulk answer says of one job."""
-    if not said:
-        return CancelResult(job, CancelOutcome.REQUESTED)
-    code, words = said.get("code"), said["message"]
-    if said is _UNSAID or is_transient_code(code):
-        return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
-    if code in DENIED:
-        words += f" Allow {action} to this identity."
-    return CancelResult(job, CancelOutcome.REFUSED, words, code)
-
-
-def _gone(result: CancelResult) -> CancelResult:
-    """Batch takes requests for jobs that it does not know: its answer says nothing of them."""
-    if result.outcome is CancelOutcome.UNANSWERED:
-        return result
-    return CancelResult(result.job, CancelOutcome.GONE, result.detail, result.code)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
@@ -14,29 +15,35 @@ from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
-    JobState,
     JobStatus,
     RemoteJob,
     by_scope,
 )
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
-from airflow_cancel_provider.services.base import as_asked, chunks, in_order, named, outcome_of
+from airflow_cancel_provider.services.base import (
+    Claim,
+    as_asked,
+    chunks,
+    claim_of,
+    in_order,
+    named,
+    outcome_of,
+)
+from airflow_cancel_provider.services.emr_answers import (
+    CLUSTER_ENDS,
+    ENDS,
+    STATES,
+    is_unclear,
+    result_of,
+    status_of,
+)
+from airflow_cancel_provider.services.pacing import EVERY, Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
 
 CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
 CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
-
-STATES = {
-    "PENDING": JobState.PENDING,
-    "RUNNING": JobState.RUNNING,
-    "CANCEL_PENDING": JobState.CANCELLING,
-    "COMPLETED": JobState.SUCCEEDED,
-    "FAILED": JobState.FAILED,
-    "CANCELLED": JobState.CANCELLED,
-    # The cluster ended under the step. botocore's waiter does not know this state and would wait on.
-    "INTERRUPTED": JobState.CANCELLED,
-}
-LIVE = [state for state, common in STATES.items() if not common.is_terminal]
 
 STEPS_PER_CANCEL = 256
 STEPS_PER_LOOKUP = 10
@@ -44,8 +51,6 @@ STEPS_PER_PAGE = 50
 WORTH_LISTING = 50
 """From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
 
-_ENDED = re.compile(r"already (COMPLETED|CANCELLED|FAILED|INTERRUPTED)", re.I)
-_ENDING = re.compile(r"already CANCEL_PENDING", re.I)
 _NO_CLUSTER = re.compile(r"cluster id .* is not valid", re.I)
 _NO_STEP = re.compile(r"step id .* is not valid", re.I)
 _INVALID = frozenset({"InvalidRequestException", "ValidationException"})
@@ -67,7 +72,14 @@ class EmrStepService(AwsJobService):
     scope_pattern = re.compile(r"j-[0-9A-Z]+", re.ASCII)
     id_word = "step id"
     id_pattern = re.compile(r"s-[0-9A-Z]+", re.ASCII)
-    look_quota = (10, 0.5)
+    quotas: ClassVar[Quotas] = {
+        "CancelSteps": (10, 0.5),
+        "ListSteps": (10, 0.5),
+        "ListClusters": (20, 0.5),
+        "DescribeCluster": (10, 1.0),
+        EVERY: (25, 5.0),
+    }
+    look_operation = "ListSteps"
     first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
 
     def __init__(
@@ -105,11 +117,27 @@ class EmrStepService(AwsJobService):
         requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
         return as_asked(jobs, in_turn(requests, lambda steps: self._cancel_some(series, steps, option)))
 
-    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        """PENDING, RUNNING and CANCEL_PENDING steps of a cluster."""
+    def scopes(self) -> Iterator[str]:
+        """Clusters that have not ended and are not ending."""
+        pages = self._pages(
+            self.patience.started(),
+            "ListClusters",
+            f"region {self.region}",
+            token=("Marker", "Marker"),
+            ClusterStates=self._states("ClusterState", CLUSTER_ENDS),
+        )
+        for page in pages:
+            yield from (cluster["Id"] for cluster in page["Clusters"])
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
         self._check(self.scope_word, self.scope_pattern, scope)
-        for page in self._listed(self.patience.started(), scope, StepStates=LIVE):
+        for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
+
+    @property
+    def _live(self) -> dict[str, list[str]]:
+        """The filter for steps that have not ended."""
+        return {"StepStates": self._states("StepState", ENDS, STATES)}
 
     def _cancel_some(
         self, series: Persistence, steps: Sequence[RemoteJob], option: str
@@ -124,8 +152,8 @@ class EmrStepService(AwsJobService):
                 raise
             return self._cancel_valid(series, steps, option, str(error))
         infos = {info["StepId"]: info for info in answer.get("CancelStepsInfoList", [])}
-        results = {step: _result(step, infos.get(step.id, {})) for step in steps}
-        unclear = {step: result.detail or "" for step, result in results.items() if _is_unclear(result)}
+        results = {step: result_of(step, infos.get(step.id, {})) for step in steps}
+        unclear = {step: result.detail or "" for step, result in results.items() if is_unclear(result)}
         results |= {result.job: result for result in self._explain(series, cluster, unclear)}
         return list(results.values())
 
@@ -174,7 +202,7 @@ class EmrStepService(AwsJobService):
         found: dict[RemoteJob, JobStatus] = {}
         try:
             if len(steps) > WORTH_LISTING:
-                found = pick(steps, self._listed(series, cluster, StepStates=LIVE))
+                found = pick(steps, self._listed(series, cluster, **self._live))
                 missing = [step for step in steps if step not in found]
                 # Newest first: the rest has mostly just ended, and is near the top.
                 recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
@@ -201,38 +229,15 @@ class EmrStepService(AwsJobService):
         middle = len(steps) // 2
         return self._look_up(series, cluster, steps[:middle]) | self._look_up(series, cluster, steps[middle:])
 
-    def _listed(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobStatus]]:
+    def _listed(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[Claim]]:
         pages = self._pages(
             series, "ListSteps", cluster, token=("Marker", "Marker"), ClusterId=cluster, **filters
         )
-        return ([self._status(cluster, step) for step in page["Steps"]] for page in pages)
+        return ([self._claim(cluster, step) for step in page["Steps"]] for page in pages)
 
-    def _status(self, cluster: str, step: dict[str, Any]) -> JobStatus:
-        status = step["Status"]
-        reason = status.get("StateChangeReason", {}).get("Message") or status.get("FailureDetails", {}).get(
-            "Message"
-        )
-        return JobStatus(
-            self.address(step["Id"], cluster),
-            # A state that EMR adds some day is a live one until it is known to be an end.
-            STATES.get(status["State"], JobState.RUNNING),
-            service_state=status["State"],
-            reason=reason or None,
-            name=step.get("Name"),
-        )
-
-
-def _result(step: RemoteJob, info: dict[str, str]) -> CancelResult:
-    reason = info.get("Reason") or ""
-    if info.get("Status") == "SUBMITTED":
-        return CancelResult(step, CancelOutcome.REQUESTED)
-    if _ENDED.search(reason):
-        return CancelResult(step, CancelOutcome.ALREADY_ENDED, reason)
-    if _ENDING.search(reason):
-        return CancelResult(step, CancelOutcome.ALREADY_CANCELLING, reason)
-    return CancelResult(step, CancelOutcome.REFUSED, reason or "EMR did not say why.")
-
-
-def _is_unclear(result: CancelResult) -> bool:
-    """A refusal that may only mean "ended" or "ending"; "already RUNNING" is looked at for its release."""
-    return result.outcome is CancelOutcome.REFUSED
+    def _claim(self, cluster: str, step: dict[str, Any]) -> Claim:
+        timeline = step["Status"].get("Timeline", {})
+        status = status_of(self.address(step["Id"], cluster), step)
+        claim = claim_of(status, timeline.get("CreationDateTime"))
+        properties = step.get("Config", {}).get("Properties", {})
+        return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import (
@@ -21,7 +21,8 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
-from airflow_cancel_provider.services.base import as_asked, in_order, named, outcome_of
+from airflow_cancel_provider.services.base import Claim, as_asked, claim_of, in_order, named, outcome_of
+from airflow_cancel_provider.services.pacing import Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
 
 STATES = {
@@ -35,9 +36,12 @@ STATES = {
     "FAILED": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
 }
-LIVE = [state for state, common in STATES.items() if not common.is_terminal]
+ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+IDLE = frozenset({"CREATING", "STOPPED", "TERMINATED"})
+"""States of an application in which no run lives: it starts with its first run, and stops after its last."""
 
 RUNS_PER_PAGE = 50
+APPLICATIONS_PER_PAGE = 50
 WORTH_LISTING = 10
 """Above so many runs an application is listed. GetJobRun may be called ten times as often as ListJobRuns,
 so that one page is worth ten runs."""
@@ -60,7 +64,13 @@ class EmrServerlessJobRunService(AwsJobService):
     scope_word = "application_id"
     scope_pattern = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
     id_word = "job run id"
-    look_quota = (25, 1.0)
+    quotas: ClassVar[Quotas] = {
+        "CancelJobRun": (25, 1.0),
+        "ListJobRuns": (25, 1.0),
+        "GetJobRun": (50, 10.0),
+        "ListApplications": (50, 10.0),
+    }
+    look_operation = "ListJobRuns"
     id_pattern = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
 
     def __init__(
@@ -99,11 +109,28 @@ class EmrServerlessJobRunService(AwsJobService):
         requests = [[run] for runs in by_scope(jobs).values() for run in runs]
         return as_asked(jobs, in_turn(requests, lambda runs: [self._cancel_one(series, runs[0], grace)]))
 
-    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        """Runs of an application that have not ended."""
+    def scopes(self) -> Iterator[str]:
+        """Applications that are neither being made nor stopped nor deleted."""
+        pages = self._pages(
+            self.patience.started(),
+            "ListApplications",
+            f"region {self.region}",
+            token=("nextToken", "nextToken"),
+            maxResults=APPLICATIONS_PER_PAGE,
+            states=self._states("ApplicationState", IDLE),
+        )
+        for page in pages:
+            yield from (application["id"] for application in page["applications"])
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
         self._check(self.scope_word, self.scope_pattern, scope)
-        for page in self._listed(self.patience.started(), scope, states=LIVE):
+        for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
+
+    @property
+    def _live(self) -> dict[str, list[str]]:
+        """The filter for runs that have not ended."""
+        return {"states": self._states("JobRunState", ENDS, STATES)}
 
     def _cancel_one(self, series: Persistence, run: RemoteJob, grace: int | None) -> CancelResult:
         options = {} if grace is None else {"shutdownGracePeriodInSeconds": grace}
@@ -150,13 +177,13 @@ class EmrServerlessJobRunService(AwsJobService):
                     raise
         for run in runs:
             if run not in found and (seen := self._get(series, run)):
-                found |= pick([run], [[self._status(seen)]])
+                found |= pick([run], [[self._claim(seen)]])
         return found
 
     def _find_listed(
         self, series: Persistence, application: str, runs: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
-        live = self._listed(series, application, states=LIVE)
+        live = self._listed(series, application, **self._live)
         found = pick(runs, islice(live, len(runs) // WORTH_LISTING))
         missing = [run for run in runs if run not in found]
         # Newest first: the rest has mostly just ended, and is near the top.
@@ -173,7 +200,7 @@ class EmrServerlessJobRunService(AwsJobService):
         seen: dict[str, Any] = answer["jobRun"]
         return seen
 
-    def _listed(self, series: Persistence, application: str, **filters: Any) -> Iterator[list[JobStatus]]:
+    def _listed(self, series: Persistence, application: str, **filters: Any) -> Iterator[list[Claim]]:
         pages = self._pages(
             series,
             "ListJobRuns",
@@ -183,7 +210,10 @@ class EmrServerlessJobRunService(AwsJobService):
             maxResults=RUNS_PER_PAGE,
             **filters,
         )
-        return ([self._status(run) for run in page["jobRuns"]] for page in pages)
+        return ([self._claim(run) for run in page["jobRuns"]] for page in pages)
+
+    def _claim(self, run: dict[str, Any]) -> Claim:
+        return claim_of(self._status(run), run.get("createdAt"))
 
     def _status(self, run: dict[str, Any]) -> JobStatus:
         return JobStatus(

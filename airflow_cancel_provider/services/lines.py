@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.credentials import is_renewable, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,26 @@ class Line:
         """Address of a job that was started over this line."""
         return RemoteJob.of(self.service, id, scope=scope, conn_id=self.conn_id, region=self.region)
 
+    @property
+    def credentials(self) -> Any:
+        """AWS credentials as the client has them, or None."""
+        return self.secrets.get("credentials")
+
 
 def as_json(line: Line) -> dict[str, Any]:
     """Plain values, for the sentinel's pipe. Holds secrets."""
     return {**{name: getattr(line, name) for name in line.__slots__}, "secrets": frozen(line.secrets)}
+
+
+def identity_of(line: Line) -> Hashable:
+    """What tells a line from others, and stays when its credentials are renewed. Holds secrets.
+
+    Credentials that renew themselves count by the object, which must be kept for as long as its identity is.
+    """
+    renewable = is_renewable(line.credentials)
+    plain = {name: getattr(line, name) for name in line.__slots__ if name != "secrets"}
+    secrets = id(line.credentials) if renewable else frozen(line.secrets)
+    return json.dumps([plain, secrets], sort_keys=True)
 
 
 def frozen(secrets: dict[str, Any]) -> dict[str, Any]:
@@ -38,16 +57,4 @@ def frozen(secrets: dict[str, Any]) -> dict[str, Any]:
     credentials = secrets.get("credentials")
     if credentials is None or isinstance(credentials, dict):
         return secrets
-    read = getattr(credentials, "get_frozen_credentials", None)
-    now = read() if read is not None else credentials
-    if hasattr(now, "close"):
-        # aiobotocore's is a coroutine; its plain attributes are what was loaded last.
-        now.close()
-        now = credentials
-    return {
-        "credentials": {
-            "aws_access_key_id": now.access_key,
-            "aws_secret_access_key": now.secret_key,
-            "aws_session_token": now.token,
-        }
-    }
+    return {"credentials": keys_of(credentials)}

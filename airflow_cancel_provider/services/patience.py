@@ -18,6 +18,7 @@ class Patience:
 
     ``seconds`` counts from the last answer, not from the first call: a long series of calls that a quota
     slows down goes on as long as it makes progress, and a service that is down is waited for only once.
+    Only time spent on calls counts, not the time between them.
     """
 
     seconds: float = 120.0
@@ -29,29 +30,55 @@ class Patience:
         return Persistence(self)
 
 
+def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 class Persistence:
     """One series of calls under one :class:`Patience`."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._last_answer = time.monotonic()
+        self._in_vain = 0.0
+        """Seconds spent on calls before the present one, since the last answer."""
+        self._since = time.monotonic()
 
-    def call(self, function: Callable[[], T], transient: Callable[[BaseException], bool]) -> T:
-        """Call until it succeeds, fails for good, or patience runs out: then the last error is raised."""
+    def call(
+        self,
+        function: Callable[[], T],
+        transient: Callable[[BaseException], bool],
+        turn: Callable[[], None] = _at_once,
+    ) -> T:
+        """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
+
+        :param turn: called before each attempt; may wait, which is not held against the service.
+        """
         retrying = Retrying(
             stop=self._is_exhausted,
             wait=wait_random_exponential(self._patience.first_pause, max=self._patience.longest_pause),
             retry=retry_if_exception(transient),
             reraise=True,
         )
+
+        def attempt() -> T:
+            came = time.monotonic()
+            turn()
+            self._since += time.monotonic() - came
+            return function()
+
+        self._since = time.monotonic()
         try:
-            answer = retrying(function)
+            answer = retrying(attempt)
         except Exception as error:
-            if not transient(error):
-                self._last_answer = time.monotonic()  # a refusal is an answer, too
+            # A refusal is an answer, too.
+            self._in_vain = self._waited if transient(error) else 0.0
             raise
-        self._last_answer = time.monotonic()
+        self._in_vain = 0.0
         return answer
 
+    @property
+    def _waited(self) -> float:
+        return self._in_vain + time.monotonic() - self._since
+
     def _is_exhausted(self, _: RetryCallState) -> bool:
-        return time.monotonic() - self._last_answer >= self._patience.seconds
+        return self._waited >= self._patience.seconds

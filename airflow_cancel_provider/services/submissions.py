@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
@@ -20,6 +20,7 @@ JobIds = Iterator[tuple[str | None, str]]
 """Scope (cluster, application) and id of each job that was started."""
 
 LABEL_PARAMETER = "airflow_owner"
+LABEL_PROPERTY = "airflow.owner"
 LONGEST_NAME = 256
 
 
@@ -31,6 +32,10 @@ class Intent:
     line: Line
     scope: str | None
     label: Label | None
+    unlabelled: tuple[str, ...] = ()
+    """Names of those of its jobs that go without the label."""
+    at: float = 0.0
+    """When it was sent, or when it was answered, in epoch seconds; 0 for long ago."""
 
 
 class Recorder(Protocol):
@@ -40,12 +45,16 @@ class Recorder(Protocol):
         """What to write on a job, if anything. Raises to refuse the submission."""
         ...
 
+    def carrier(self, service: str) -> str | None:
+        """What of a service's jobs is to carry the label, where there is a choice; None: the usual."""
+        ...
+
     def tags(self) -> Mapping[str, str]:
         """Tags to put on a job, if any."""
         ...
 
-    def intend(self, line: Line, scope: str | None) -> Intent:
-        """A submission is about to be sent."""
+    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+        """A submission is about to be sent; those of its jobs that have these names carry no label."""
         ...
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
@@ -76,7 +85,9 @@ class Submission:
     :param operation: its name in boto3's service model.
     :param scope: where its jobs can be listed (cluster, queue, application), from the call's parameters.
     :param label: the parameters with the label added, as new values; the caller's stay as they are.
+    :param texts: name of each job, and the text that holds its label if it carries one, from the parameters.
     :param jobs: ids of what was started, from the parameters and the answer.
+    :param carriers: other ways to add the label, by name.
     :param most_tags: how many tags a job of this service may have; 0: it has none.
     :param place: for a call that does not tell the ids: the scope that the jobs are in, from the answer.
     """
@@ -85,9 +96,19 @@ class Submission:
     operation: str
     scope: Callable[[Params], str | None]
     label: Callable[[Params, Label], Params]
+    texts: Callable[[Params], Iterator[tuple[str, str]]]
     jobs: Callable[[Params, Params], JobIds]
     place: Callable[[Params], str | None] = lambda _: None
+    carriers: Mapping[str, Callable[[Params, Label], Params]] = field(default_factory=dict)
     most_tags: int = 0
+
+    def labelled(self, params: Params, label: Label, carrier: str | None) -> Params:
+        """The parameters with the label added, in the way that is wanted or in the usual one."""
+        return self.carriers.get(carrier or "", self.label)(params, label)
+
+    def unlabelled(self, params: Params) -> tuple[str, ...]:
+        """Names of those of the jobs that carry no label."""
+        return tuple(name for name, text in self.texts(params) if Label.find(text) is None)
 
     def tagged(self, params: Params, tags: Mapping[str, str]) -> Params:
         """The parameters with tags added; the caller's own win, and where there is no room none is added."""
@@ -98,6 +119,27 @@ class Submission:
 def _label_steps(params: Params, label: Label) -> Params:
     steps = [{**step, "Name": _labelled(step.get("Name"), label)} for step in params.get("Steps") or []]
     return {**params, "Steps": steps} if steps else params
+
+
+def _label_properties(params: Params, label: Label) -> Params:
+    """The label alone: properties reach the step's process through a shell that takes them apart."""
+    steps = [{**step, "HadoopJarStep": _with_property(step, label)} for step in params.get("Steps") or []]
+    return {**params, "Steps": steps} if steps else params
+
+
+def _with_property(step: Params, label: Label) -> Params:
+    jar = step.get("HadoopJarStep") or {}
+    given = jar.get("Properties") or []
+    if any(each.get("Key") == LABEL_PROPERTY for each in given):
+        return jar
+    return {**jar, "Properties": [*given, {"Key": LABEL_PROPERTY, "Value": str(label)}]}
+
+
+def _texts_of_steps(params: Params) -> Iterator[tuple[str, str]]:
+    for step in params.get("Steps") or []:
+        properties = (step.get("HadoopJarStep") or {}).get("Properties") or []
+        values = [str(each.get("Value")) for each in properties if each.get("Key") == LABEL_PROPERTY]
+        yield step.get("Name", ""), " ".join([step.get("Name", ""), *values])
 
 
 def _label_parameters(params: Params, label: Label) -> Params:
@@ -113,25 +155,41 @@ def _labelled(name: str | None, label: Label) -> str:
     return f"{name} {label}" if name and len(f"{name} {label}") <= LONGEST_NAME else name or str(label)
 
 
+def label_in_tags(tags: Mapping[str, str]) -> Label | None:
+    """The label in a job's tags, if there is one."""
+    return Label.find(tags.get(LABEL_PARAMETER))
+
+
 def _steps(params: Params, answer: Params) -> JobIds:
     return ((params["JobFlowId"], step) for step in answer.get("StepIds", []))
 
 
 SUBMISSIONS = (
-    Submission("emr", "AddJobFlowSteps", lambda params: params.get("JobFlowId"), _label_steps, _steps),
+    Submission(
+        "emr",
+        "AddJobFlowSteps",
+        lambda params: params.get("JobFlowId"),
+        _label_steps,
+        _texts_of_steps,
+        _steps,
+        carriers={"properties": _label_properties},
+    ),
     Submission(
         "emr",
         "RunJobFlow",
         lambda _: None,
         _label_steps,
+        _texts_of_steps,
         lambda *_: iter(()),
         lambda answer: answer.get("JobFlowId"),
+        {"properties": _label_properties},
     ),
     Submission(
         "batch",
         "SubmitJob",
         lambda params: params.get("jobQueue"),
         _label_parameters,
+        lambda params: iter([(params["jobName"], (params.get("parameters") or {}).get(LABEL_PARAMETER, ""))]),
         lambda _, answer: iter([(None, answer["jobId"])]),
         most_tags=50,
     ),
@@ -140,6 +198,7 @@ SUBMISSIONS = (
         "StartJobRun",
         lambda params: params.get("applicationId"),
         _label_name,
+        lambda params: iter([(params.get("name") or "", params.get("name") or "")]),
         lambda params, answer: iter([(params["applicationId"], answer["jobRunId"])]),
         most_tags=200,
     ),
@@ -149,14 +208,14 @@ SUBMISSIONS = (
 class Recorded:
     """A submission that a hook of ours makes itself, as its recorders see it."""
 
-    def __init__(self, line: Callable[[], Line], scope: str) -> None:
-        self._label = next((recorder.label() for recorder in RECORDERS), None)
-        self._intents = [(recorder, recorder.intend(line(), scope)) for recorder in RECORDERS]
-
-    def name(self, name: str, longest: int) -> str:
+    def __init__(self, line: Callable[[], Line], scope: str, name: str, longest: int) -> None:
+        label = next((recorder.label() for recorder in RECORDERS), None)
+        labelled = f"{name}-{label}"
+        is_labelled = label is not None and len(labelled) <= longest
+        self.name = labelled if is_labelled else name
         """The job's name with the label behind it, or as it was where both don't fit."""
-        labelled = f"{name}-{self._label}"
-        return labelled if self._label and len(labelled) <= longest else name
+        unlabelled = () if is_labelled else (name,)
+        self._intents = [(recorder, recorder.intend(line(), scope, unlabelled)) for recorder in RECORDERS]
 
     def started(self, scope: str | None, id: str) -> None:
         """The service took it."""
@@ -170,14 +229,16 @@ class Recorded:
 
 
 @contextmanager
-def recorded(line: Callable[[], Line], scope: str) -> Iterator[Recorded]:
+def recorded(line: Callable[[], Line], scope: str, name: str, longest: int) -> Iterator[Recorded]:
     """Tell the recorders of a submission that is made within; call :meth:`Recorded.started` when it is taken.
 
     An error means that nothing was started, unless the service did not answer.
 
+    :param name: of the job; it is to be submitted as :attr:`Recorded.name`.
+    :param longest: characters that a name may have.
     :raises SubmissionRefused: a recorder allows no more submissions.
     """
-    submission = Recorded(line, scope)
+    submission = Recorded(line, scope, name, longest)
     try:
         yield submission
     except ServiceUnavailable:

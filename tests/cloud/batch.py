@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from werkzeug.wrappers import Request, Response
 
-from tests.cloud import batch_listing, batch_views
+from tests.cloud import batch_listing, batch_queues, batch_views
 from tests.cloud.aws import AwsError, AwsService, Caller, Place, json_response, rest_operation
 from tests.cloud.batch_jobs import WORDS, Job, make_children, short_name
 from tests.cloud.lifecycle import Clock, Life, Settings, Timings
@@ -50,10 +50,12 @@ class BatchService(AwsService):
         super().__init__(clock, moto, Settings(timings, bulk=True))
         self.by_id: dict[tuple[Place, str], Job] = {}
         self.waiting: list[Job] = []
+        self.queues: dict[str, dict[str, str]] = {}
         self.handlers = {
             "SubmitJob": self.submit_job,
             "DescribeJobs": self.describe_jobs,
             "ListJobs": self.list_jobs,
+            "DescribeJobQueues": self.describe_job_queues,
             "CancelJob": self.stop_job,
             "TerminateJob": self.stop_job,
             "CancelJobs": self.stop_jobs,
@@ -154,7 +156,7 @@ class BatchService(AwsService):
     def _describe(self, place: Place, job_id: str) -> dict[str, Any] | None:
         whole, _, node = job_id.partition("#")
         job, now = self.by_id.get((place, whole)), self.clock()
-        if job is None:
+        if job is None or not job.life.is_seen(now):
             return None
         if not node:
             return batch_views.detail(job, now)
@@ -175,6 +177,16 @@ class BatchService(AwsService):
             return batch_listing.list_jobs(job.children if job else [], params, now)
         return batch_listing.list_nodes(job, params, now)
 
+    def set_queue(self, name: str, state: str = "ENABLED", status: str = "VALID") -> None:
+        """Have a queue, in this state and status, in every account and region."""
+        self.queues[name] = {"state": state, "status": status}
+
+    def describe_job_queues(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Show queues."""
+        place = self.place(caller)
+        used = {job.queue for (at, _), job in self.by_id.items() if at == place}
+        return batch_queues.describe_job_queues(self.moto.queues(*place), used, self.queues, params, place)
+
     # Stopping.
     @staticmethod
     def _reason(params: dict[str, Any]) -> str:
@@ -186,7 +198,7 @@ class BatchService(AwsService):
     def _stop(self, place: Place, job_id: str, reason: str, *, terminate: bool) -> str:
         """Pass a request on to a job; the code of a refusal, "" also for jobs that nobody knows."""
         job = self.by_id.get((place, job_id))
-        if job is None:
+        if job is None or not job.life.is_seen(self.clock()):
             return ""
         if job.life.timings.refuse:
             return job.life.timings.refuse
@@ -278,4 +290,5 @@ class BatchService(AwsService):
         with self.lock:
             self.by_id.clear()
             self.waiting.clear()
+            self.queues.clear()
             self.settings.reset()

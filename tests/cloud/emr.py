@@ -217,7 +217,8 @@ class EmrService(AwsService):
             raise invalid("The number of step ids must not exceed 10.")
         if set(states) - set(STEP_STATES):
             raise not_valid(f"StepStates must be among {', '.join(STEP_STATES)}.")
-        if unknown := [step_id for step_id in ids if step_id not in cluster.steps]:
+        seen = {step.id for step in cluster.steps.values() if step.life.is_seen(now)}
+        if unknown := [step_id for step_id in ids if step_id not in seen]:
             raise invalid(f"Step id '{unknown[0]}' is not valid.")
         steps = [step for step in cluster.steps.values() if not ids or step.id in ids]
         if states:

@@ -193,7 +193,7 @@ class Cluster:
     def cancel(self, step_id: str, *, kill: bool, now: float) -> tuple[bool, str]:
         """Ask one step to end; whether the request was taken, and why not."""
         step = self.steps.get(step_id)
-        if step is None:
+        if step is None or not step.life.is_seen(now):
             return False, f"Step id '{step_id}' is not valid."
         state = step.life.state(now)
         running = step.life.stage(now) == "RUNNING"

@@ -134,7 +134,7 @@ class EmrServerlessService(AwsService):
 
     def _run(self, caller: Caller, params: dict[str, Any]) -> Run:
         run = self._runs(caller, params).get(params["jobRunId"])
-        if run is None:
+        if run is None or not run.life.is_seen(self.clock()):
             raise missing("JobRun", params["jobRunId"])
         return run
 

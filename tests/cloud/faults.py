@@ -26,7 +26,7 @@ KINDS = (
 class Fault:
     """One rule. A request that it matches counts, whether or not the rule fires.
 
-    service, operation, scope, id: what to match; "*" and "" match everything.
+    service, operation, scope, id, access_key: what to match; "*" and "" match everything.
     every: fire on each Nth match only. after: let that many matches pass first. times: fire that often.
     seconds: fire for that long from the moment the rule is set. delay: seconds of a latency.
     rate, burst: a token bucket, as the services' quotas are: holds ``burst`` tokens, gains ``rate`` a second,
@@ -38,6 +38,7 @@ class Fault:
     kind: str = "throttle"
     scope: str = ""
     id: str = ""
+    access_key: str = ""
     every: int = 1
     after: int = 0
     times: int | None = None
@@ -60,9 +61,10 @@ class Fault:
             # "latency for 2 seconds" reads as its length, not as a window of time.
             self.delay, self.seconds = self.seconds, None
 
-    def matches(self, service: str, operation: str, subject: Subject) -> bool:
+    def matches(self, service: str, operation: str, subject: Subject, access_key: str) -> bool:
         """Whether the rule is about this request."""
         named = self.service in ("*", service) and self.operation in ("*", operation)
+        named = named and self.access_key in ("", access_key)
         return named and self.scope in ("", subject.scope) and (not self.id or self.id in subject.ids)
 
     def due(self, now: float) -> bool:
@@ -117,13 +119,15 @@ class Faults:
             self._rules.clear()
             self.released.set()
 
-    def choose(self, service: str, operation: str, subject: Subject) -> tuple[Fault | None, float]:
+    def choose(
+        self, service: str, operation: str, subject: Subject, access_key: str = ""
+    ) -> tuple[Fault | None, float]:
         """The fault for a request, if any, and the seconds of latency before it."""
         delay = 0.0
         with self._lock:
             now = self._clock()
             for rule in self._rules:
-                if not rule.matches(service, operation, subject) or not rule.due(now):
+                if not rule.matches(service, operation, subject, access_key) or not rule.due(now):
                     continue
                 if rule.kind != "latency":
                     return rule, delay

@@ -38,6 +38,7 @@ class Timings:
     outcome: "success" or "failure", the end of a job that nobody cancels.
     stubborn: ignores a polite request to stop (SIGTERM), ends only when killed.
     refuse: error code with which the service refuses to cancel this job, "" for none.
+    unseen: for so long after its submission, requests by its id don't find it (eventual consistency).
     """
 
     submitted: float = 0.05
@@ -48,6 +49,7 @@ class Timings:
     outcome: str = "success"
     stubborn: bool = False
     refuse: str = ""
+    unseen: float = 0.0
 
     def __post_init__(self) -> None:
         if self.outcome not in ("success", "failure"):
@@ -211,6 +213,10 @@ class Life:
         """When the job came into a stage, None when it never did or has not yet."""
         limit = min(now, self.end().at)
         return next((begin for name, begin, _ in self._spans() if name == state and begin <= limit), None)
+
+    def is_seen(self, now: float) -> bool:
+        """Whether the service knows already what it has taken."""
+        return now >= self.created_at + self.timings.unseen
 
     def ended(self, now: float) -> bool:
         """Whether the job has reached its end."""

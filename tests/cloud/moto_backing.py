@@ -76,6 +76,11 @@ class Moto:
         return int((found.node_properties or {}).get("numNodes", 0)) if found else 0
 
     @staticmethod
+    def queues(account: str, region: str) -> list[dict[str, Any]]:
+        """Batch queues that were created."""
+        return list(batch_backends[account][region].describe_job_queues())
+
+    @staticmethod
     def application(account: str, region: str, application_id: str) -> Any:
         """moto's EMR Serverless application, None when there is none of that id."""
         return emrserverless_backends[account][region].applications.get(application_id)

@@ -50,6 +50,7 @@ ACTIONS = {
     "ShowSingleJobExe": "mrs:cluster:getJob",
     "StopJob": "mrs:cluster:stopJob",
     "CancelSql": "mrs:cluster:stopSql",
+    "ListClusters": "mrs:cluster:list",
 }
 
 
@@ -79,9 +80,9 @@ class MrsService:
         }
 
     # What tests use directly.
-    def register_cluster(self, cluster_id: str = CLUSTER) -> str:
-        """Make a cluster known."""
-        self._store.clusters.add(cluster_id)
+    def register_cluster(self, cluster_id: str = CLUSTER, state: str = "running") -> str:
+        """Make a cluster known, or set its state; see ``mrs_v1.CLUSTER_STATES``."""
+        self._store.clusters[cluster_id] = state
         return cluster_id
 
     def add_job(

@@ -34,7 +34,7 @@ class Store:
 
     def forget(self) -> None:
         """Have one cluster without jobs."""
-        self.clusters = {CLUSTER}
+        self.clusters = {CLUSTER: "running"}
         self.jobs: dict[str, Job] = {}
 
     def option(self, name: str) -> Any:
@@ -53,7 +53,8 @@ class Store:
     def job(self, job_id: str, cluster_id: str | None = None, status: int = 500) -> Job:
         """A job, if it is there and in that cluster."""
         job = self.jobs.get(job_id)
-        if job is None or cluster_id not in (None, job.cluster_id):
+        is_seen = job is not None and job.life.is_seen(self.clock())
+        if job is None or not is_seen or cluster_id not in (None, job.cluster_id):
             raise MrsError("0176", "The job does not exist.", status)
         return job
 

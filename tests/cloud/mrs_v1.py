@@ -10,6 +10,18 @@ from tests.cloud.mrs_jobs import OLD_TYPES
 from tests.cloud.mrs_replies import MrsError, reply
 from tests.cloud.mrs_store import Store
 
+CLUSTER_STATES = (
+    "starting",
+    "running",
+    "terminated",
+    "failed",
+    "abnormal",
+    "terminating",
+    "frozen",
+    "scaling-out",
+    "scaling-in",
+)
+
 
 class V1:
     """One method for each operation."""
@@ -53,6 +65,15 @@ class V1:
         return reply(body)
 
     def clusters(self, request: Request) -> Response:
-        clusters = [{"clusterId": id_, "clusterState": "running"} for id_ in sorted(self._store.clusters)]
-        size = int(request.args.get("pageSize", "10"))
-        return reply({"clusterTotal": len(clusters), "clusters": clusters[:size]})
+        """The project's clusters, also those that have ended, by pages that count from 1."""
+        query, state = request.args, request.args.get("clusterState")
+        if state is not None and state not in CLUSTER_STATES:
+            raise MrsError("12000002", f"The parameter clusterState {state} is invalid.", 400)
+        clusters = [
+            {"clusterId": id_, "clusterName": id_, "clusterState": now}
+            for id_, now in sorted(self._store.clusters.items())
+            if state in (None, now)
+        ]
+        size, page = int(query.get("pageSize", "10")), int(query.get("currentPage", "1"))
+        some = clusters[(page - 1) * size : page * size]
+        return reply({"clusterTotal": str(len(clusters)), "clusters": some})

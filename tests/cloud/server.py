@@ -177,7 +177,7 @@ class LocalCloud:
         access_key, region = (caller.access_key, caller.region) if caller else ("", "")
         entry = Entry(self.clock(), service.name, operation, *subject, region=region, access_key=access_key)
         self.journal.add(entry)
-        fault, delay = self.faults.choose(service.name, operation, subject)
+        fault, delay = self.faults.choose(service.name, operation, subject, access_key)
         fault = self._key_fault(access_key) or fault
         entry.fault = fault.kind if fault else "latency" if delay else ""
         time.sleep(delay)

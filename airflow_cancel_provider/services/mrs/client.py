@@ -6,7 +6,8 @@ What the calls answer is parsed at once; no raw reply is kept or logged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import requests
@@ -26,9 +27,10 @@ from airflow_cancel_provider.services.mrs.calls import (
 )
 from airflow_cancel_provider.services.mrs.records import JobRecord
 from airflow_cancel_provider.services.mrs.transport import Transport
+from airflow_cancel_provider.services.pacing import Meter
 
 PAGE = 100
-"""Jobs of one page of a listing: the most that both APIs give."""
+"""Items of one page of a listing: the most that both APIs give of jobs."""
 
 
 class MrsClient:
@@ -64,12 +66,19 @@ class MrsClient:
         self.auth = auth
         self.verify = verify
         self._api = APIS[api_version]
+        self.meter = Meter()
         self._transport = Transport(
             auth, verify=verify, session=session or requests.Session(), timeouts=timeouts
         )
 
     def __repr__(self) -> str:
         return f"MrsClient({self.endpoint!r}, {self.project_id!r}, api_version={self.api_version!r})"
+
+    def metered(self, meter: Meter) -> Self:
+        """The same client, whose requests go through this meter."""
+        other = copy(self)
+        other.meter = meter
+        return other
 
     @property
     def lists_living(self) -> bool:
@@ -138,6 +147,15 @@ class MrsClient:
         """Cancel a Presto query; ``SUCCEED`` also for one that has ended (Huawei Cloud, CancelSql)."""
         return str(self._send(CANCEL_SQL, cluster_id, sql_id).get("status") or "")
 
+    def list_clusters(self, page: int = 1) -> list[tuple[str, str]]:
+        """Query one page of the project's clusters: id and state of each ("Querying a Cluster List").
+
+        :param page: counts from 1; a page of less than :data:`PAGE` clusters is the last.
+        """
+        answer = self._send(LIST_CLUSTERS, query={"pageSize": str(PAGE), "currentPage": str(page)})
+        items = [item for item in answer.get("clusters") or () if isinstance(item, dict)]
+        return [(str(item.get("clusterId")), str(item.get("clusterState"))) for item in items]
+
     def count_clusters(self) -> int:
         """Number of clusters of the project (OTC API reference, "Querying a Cluster List")."""
         answer = self._send(LIST_CLUSTERS, query={"pageSize": "1", "currentPage": "1"})
@@ -158,6 +176,7 @@ class MrsClient:
             # Spaces as %20: a signature over a plus sign would depend on who decodes it.
             url += "?" + urlencode(query, quote_via=quote)
         about = "/".join(part for part in (cluster, job) if part) or f"project {self.project_id}"
+        self.meter.turn(call.operation)
         return self._transport.send(call, url, about, body)
 
     def _record(self, fields: Mapping[str, Any]) -> JobRecord:

@@ -97,8 +97,15 @@ class Lookup:
 
     def pages(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobRecord]]:
         """All pages of a cluster's jobs, newest first; ``filters`` are those of ``MrsClient.list_jobs``."""
+        return self._pages(series, lambda number: self.client.list_jobs(cluster, number, **filters))
+
+    def clusters(self, series: Persistence) -> Iterator[list[tuple[str, str]]]:
+        """All pages of the project's clusters: id and state of each."""
+        return self._pages(series, self.client.list_clusters)
+
+    def _pages(self, series: Persistence, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
         for number in count(1):
-            page = self.call(series, partial(self.client.list_jobs, cluster, number, **filters))
+            page = self.call(series, partial(request, number))
             yield page
             if len(page) < PAGE:
                 return

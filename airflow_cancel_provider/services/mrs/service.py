@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Self
 
 from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.jobs import (
@@ -19,7 +20,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.base import JobService, in_order, named, undone
+from airflow_cancel_provider.services.base import Claim, JobService, claim_of, in_order, named, undone
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
@@ -27,9 +28,16 @@ from airflow_cancel_provider.services.mrs.errors import Fault, Kind
 from airflow_cancel_provider.services.mrs.lines import line_of_client
 from airflow_cancel_provider.services.mrs.lookup import Hopeless, Lookup, kind_of
 from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.mrs.verdicts import (
+    CLUSTER_ENDS,
+    SPARK_SQL,
+    ended_before,
+    is_puzzling,
+    not_given_up,
+    status_of,
+)
+from airflow_cancel_provider.services.pacing import NewPace, Pace
 from airflow_cancel_provider.services.patience import Patience, Persistence
-
-SPARK_SQL = "MRS can't stop SparkSql jobs: this one runs to its end, or until its cluster is stopped."
 
 
 class MrsJobService(JobService):
@@ -56,7 +64,7 @@ class MrsJobService(JobService):
         lag: float = 3.0,
     ) -> None:
         super().__init__(conn_id=conn_id, region=region, patience=patience)
-        self.client = client
+        self.client = client.metered(self.meter)
         self.lag = lag
         self._asked: set[RemoteJob] = set()
 
@@ -76,7 +84,7 @@ class MrsJobService(JobService):
         found: dict[RemoteJob, JobStatus] = {}
         for cluster, some in by_scope(jobs).items():
             records = self.lookup.find(series, str(cluster), some)
-            found |= {job: _status(job, record) for job, record in records.items()}
+            found |= {job: status_of(job, record) for job, record in records.items()}
         self._asked -= {job for job, status in found.items() if status.state.is_terminal}
         return in_order(jobs, found)
 
@@ -98,9 +106,14 @@ class MrsJobService(JobService):
         results |= self._explained(series, unclear)
         return [results[job] for job in jobs]
 
-    def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        """Jobs of a cluster without a result yet."""
-        return named(self.listing(scope, live_only=True), name_prefix)
+    def scopes(self) -> Iterator[str]:
+        """Clusters of the project that have not ended and are not ending; jobs run while they scale, too."""
+        for page in self.lookup.clusters(self.patience.started()):
+            yield from (cluster for cluster, state in page if state.lower() not in CLUSTER_ENDS)
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+        records = self._records(scope, live_only=True)
+        return named((claim_of(self._status(scope, job), job.submitted) for job in records), name_prefix)
 
     def listing(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False
@@ -109,13 +122,28 @@ class MrsJobService(JobService):
 
         :raises ServiceError: as :meth:`describe`.
         """
+        records = self._records(cluster_id, job_name, live_only=live_only)
+        return (self._status(cluster_id, record) for record in records)
+
+    def _records(
+        self, cluster_id: str, job_name: str | None = None, *, live_only: bool
+    ) -> Iterator[JobRecord]:
         self._check(self.scope_word, self.scope_pattern, cluster_id)
         series = self.patience.started()
         for page in self.lookup.pages(series, cluster_id, job_name=job_name, live_only=live_only):
             for record in page:
                 # MRS filters names by a part of them, and its V1.1 does not filter states.
                 if job_name in (None, record.name) and not (live_only and record.state.is_terminal):
-                    yield _status(self.address(record.id, cluster_id), record)
+                    yield record
+
+    def _status(self, cluster_id: str, record: JobRecord) -> JobStatus:
+        return status_of(self.address(record.id, cluster_id), record)
+
+    def paced(self, share: float, new_pace: NewPace = Pace) -> Self:
+        """As every service; the client is paced."""
+        other = super().paced(share, new_pace)
+        other.client = self.client.metered(other.meter)
+        return other
 
     def cancel_sql(self, cluster_id: str, sql_id: str) -> None:
         """Cancel a query that was submitted to Presto with ExecuteSql; one that has ended is no error.
@@ -190,13 +218,13 @@ class MrsJobService(JobService):
     ) -> dict[RemoteJob, CancelResult]:
         """What the answers really mean: look at the jobs, and at the refused ones that live once more."""
         results = self._looked(series, results)
-        puzzling = {job: result for job, result in results.items() if _is_puzzling(result)}
+        puzzling = {job: result for job, result in results.items() if is_puzzling(result)}
         if not puzzling:
             return results
         # The job may have ended on the cluster already, and MRS still show it as running.
         time.sleep(min(self.lag, self.patience.seconds))
         return {
-            job: _not_given_up(result) for job, result in (results | self._looked(series, puzzling)).items()
+            job: not_given_up(result) for job, result in (results | self._looked(series, puzzling)).items()
         }
 
     def _looked(
@@ -217,7 +245,7 @@ class MrsJobService(JobService):
         if record is None:
             return replace(result, outcome=CancelOutcome.GONE)
         if record.state.is_terminal:
-            return _ended(result, record)
+            return ended_before(result, record)
         if result.outcome is CancelOutcome.REQUESTED:
             return result
         if (record.type or "").lower() == "sparksql":
@@ -226,27 +254,3 @@ class MrsJobService(JobService):
         return (
             replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result
         )
-
-
-KILL_FAILED = frozenset({"0160", "0175", "0200"})
-"""What MRS says of a kill that did not work: of a job that is ending, too."""
-
-
-def _not_given_up(result: CancelResult) -> CancelResult:
-    """A kill that failed may only mean that somebody else's is under way: it is to be asked again."""
-    failed = result.outcome is CancelOutcome.REFUSED and result.code in KILL_FAILED
-    return replace(result, outcome=CancelOutcome.UNANSWERED) if failed else result
-
-
-def _ended(result: CancelResult, record: JobRecord) -> CancelResult:
-    return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
-
-
-def _is_puzzling(result: CancelResult) -> bool:
-    """Refused by MRS itself, with a code of its own, although the job lives."""
-    own = bool(result.code) and not str(result.code).startswith("HTTP")
-    return own and result.outcome is CancelOutcome.REFUSED
-
-
-def _status(job: RemoteJob, record: JobRecord) -> JobStatus:
-    return JobStatus(job, record.state, record.service_state, record.reason, record.name)

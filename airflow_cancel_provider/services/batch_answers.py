@@ -1,0 +1,88 @@
+"""What AWS Batch says of its jobs, in the words common to all services."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws_errors import DENIED, is_transient_code
+from airflow_cancel_provider.services.base import Claim, outcome_of
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
+
+STATES = {
+    "SUBMITTED": JobState.PENDING,
+    "PENDING": JobState.PENDING,
+    "RUNNABLE": JobState.PENDING,
+    "STARTING": JobState.RUNNING,
+    "RUNNING": JobState.RUNNING,
+    "SUCCEEDED": JobState.SUCCEEDED,
+    "FAILED": JobState.FAILED,
+}
+ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+QUEUE_ENDS = frozenset({"INVALID", "DELETED"})
+"""Statuses of a queue that nothing runs from. A DISABLED one takes no jobs, but still runs those it has."""
+_STARTED = ("STARTING", "RUNNING")
+
+Said = dict[str, str]
+UNSAID: Said = {"message": "Batch did not say what became of the request for this job."}
+
+
+def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
+    """A job's status from a listing or DescribeJobs."""
+    # A state that Batch adds some day is a live one until it is known to be an end.
+    state = STATES.get(answer["status"], JobState.RUNNING)
+    if answer.get("isCancelled") or answer.get("isTerminated"):
+        stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}
+        state = stopped.get(state, JobState.CANCELLING)
+    return JobStatus(job, state, answer["status"], answer.get("statusReason") or None, answer.get("jobName"))
+
+
+def looked_at(claim: Claim, answer: dict[str, Any] | None) -> Claim:
+    """A claim from a listing, with what DescribeJobs knows beside it: the label, if anything."""
+    if answer is None:
+        return replace(claim, label=None)
+    label = Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER))
+    status = status_of(claim.status.job, answer)
+    return replace(claim, status=status, label=label or label_in_tags(answer.get("tags", {})))
+
+
+def needless(job: RemoteJob, answer: dict[str, Any], *, gently: bool) -> CancelResult | None:
+    """Why there is nothing to send for a job, or None where there is."""
+    status = status_of(job, answer)
+    if gently and status.state is JobState.RUNNING:
+        return CancelResult(job, CancelOutcome.LEFT_RUNNING, str(status))
+    if not gently and _was_only_cancelled(answer):
+        return None
+    outcome = outcome_of(status)
+    return CancelResult(job, outcome, status.reason) if outcome else None
+
+
+def _was_only_cancelled(answer: dict[str, Any]) -> bool:
+    """Whether a CancelJob leaves something running: it does nothing to what has started.
+
+    A started job, or an array, which is PENDING for as long as its children run.
+    """
+    may_run = answer["status"] in _STARTED or "size" in answer.get("arrayProperties", {})
+    cancelled = bool(answer.get("isCancelled")) and not answer.get("isTerminated")
+    return may_run and cancelled and answer["status"] not in ENDS
+
+
+def result_of(job: RemoteJob, said: Said, action: str) -> CancelResult:
+    """What a bulk answer says of one job."""
+    if not said:
+        return CancelResult(job, CancelOutcome.REQUESTED)
+    code, words = said.get("code"), said["message"]
+    if said is UNSAID or is_transient_code(code):
+        return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
+    if code in DENIED:
+        words += f" Allow {action} to this identity."
+    return CancelResult(job, CancelOutcome.REFUSED, words, code)
+
+
+def gone(result: CancelResult) -> CancelResult:
+    """Batch takes requests for jobs that it does not know: its answer says nothing of them."""
+    if result.outcome is CancelOutcome.UNANSWERED:
+        return result
+    return CancelResult(result.job, CancelOutcome.GONE, result.detail, result.code)
