@@ -21,6 +21,9 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.reach import Reach
 
+UNSEEN_SECONDS = 60.0
+"""For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
+
 
 class Log(Protocol):
     """A logger: the standard library's, or the one Airflow gives a task."""
@@ -159,6 +162,8 @@ class Cancellation(Watch):
         self.forced: set[RemoteJob] = set()
         """Jobs for which the escalation is done with."""
         self.results: dict[RemoteJob, CancelResult] = {}
+        self.taken_at: dict[RemoteJob, float] = {}
+        """When the service took a job, in epoch seconds, where that is known; only in this process."""
 
     def request(self, reach: Reach) -> list[CancelResult]:
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
@@ -173,7 +178,21 @@ class Cancellation(Watch):
         for status in news:
             if self.leave_running and status.state is JobState.RUNNING:
                 self.results[status.job] = CancelResult(status.job, CancelOutcome.LEFT_RUNNING, status.reason)
+            if self._has_appeared(status):
+                self.results[status.job] = _ask_again(status.job)
         return news
+
+    def may_appear(self, job: RemoteJob) -> bool:
+        """Whether the service took a job so short a time ago that it may only not know it yet."""
+        status, result = self.statuses.get(job), self.results.get(job)
+        is_gone = status.state is JobState.GONE if status else result and result.outcome is CancelOutcome.GONE
+        return bool(is_gone) and time.time() - self.taken_at.get(job, 0.0) < UNSEEN_SECONDS
+
+    def _has_appeared(self, status: JobStatus) -> bool:
+        """Whether a job lives that the service did not know when its end was requested."""
+        result = self.results.get(status.job)
+        is_living = status.state in (JobState.PENDING, JobState.RUNNING)
+        return is_living and result is not None and result.outcome is CancelOutcome.GONE
 
     def act(self, reach: Reach) -> list[CancelResult]:
         """Ask again where the service did not answer; escalate when it is time."""
@@ -239,7 +258,8 @@ class Cancellation(Watch):
         outcome = result.outcome if (result := self.results.get(job)) else None
         if outcome is CancelOutcome.LEFT_RUNNING:
             return job in self.statuses  # looked at once, for its state
-        return outcome is CancelOutcome.REFUSED or super()._is_settled(job)
+        is_settled = outcome is CancelOutcome.REFUSED or super()._is_settled(job)
+        return is_settled and not self.may_appear(job)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a trigger or another process."""
@@ -268,6 +288,12 @@ class Cancellation(Watch):
         results = map(CancelResult.from_json, values["results"])
         cancellation.results = {result.job: result for result in results}
         return cancellation
+
+
+def _ask_again(job: RemoteJob) -> CancelResult:
+    return CancelResult(
+        job, CancelOutcome.UNANSWERED, "The service did not know the job at the first request."
+    )
 
 
 def look(watch: Watch, reach: Reach, log: Log) -> None:

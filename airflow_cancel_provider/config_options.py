@@ -25,6 +25,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "string", "", "Name of this Airflow in labels on jobs. By default made from [api] base_url."
     ),
     "labels": _option("boolean", "True", "Write the owner on each job as it is submitted."),
+    "emr_label": _option(
+        "string",
+        "name",
+        "Where the owner goes on an EMR step: behind its name, or (properties), for those who look steps up "
+        "by their names, into the property airflow.owner, a Java system property of the step.",
+    ),
     "tags": _option(
         "boolean",
         "False",
@@ -41,5 +47,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "float", "30", "Seconds for which a failing task waits to see its jobs end before it reports."
     ),
     "escalate_after": _option("float", "60", "Seconds after which a job that won't end is forced to."),
+    "on_retry": _option(
+        "string",
+        "cancel",
+        "What becomes of the jobs of a failed try that will be retried: cancel, or keep them for the next "
+        "one (they are cancelled when the last one fails).",
+    ),
+    "owner_variables": _option(
+        "boolean",
+        "False",
+        "Leave the name of each try that starts jobs in an Airflow Variable until its work is done, for "
+        "reapers that may not use the metadata database.",
+    ),
+    "reaper_places": _option(
+        "string", "", "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas."
+    ),
+    "reaper_scopes": _option(
+        "string", "*", "Clusters, queues and applications that a reaper looks at, as patterns."
+    ),
+    "reaper_except_scopes": _option("string", "", "Those that it leaves out, as patterns."),
 }
 """Option name to what Airflow's provider info says of it."""

@@ -13,6 +13,9 @@ from airflow_cancel_provider.exceptions import InvalidInput
 
 XCOM_KEY = "remote_jobs"
 """XCom key with the addresses of the jobs that a task has started."""
+INTENTS_KEY = "remote_jobs_intents"
+"""XCom key with the submissions without an answer whose jobs carry no label: a list of dicts with
+``service``, ``conn_id``, ``region``, ``scope``, ``name``, and ``at`` (ISO 8601, UTC)."""
 
 _ADDRESS = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/]*)(?:@(?P<region>[^@/]*))?(?P<path>(?:/[^/]+){1,2})",

@@ -7,6 +7,7 @@ the local cloud, so the submission is as fast as it can be, and the ratio as bad
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import statistics
@@ -49,7 +50,7 @@ class Recording:
     """The guard's recorder without its task: a ledger that a sentinel reads."""
 
     def __init__(self) -> None:
-        self.sentinel = Sentinel(Settings(), "benchmark", None)
+        self.sentinel = Sentinel(Settings(), "benchmark", None, logging.getLogger(__name__))
         self.ledger = Ledger()
         self.ledger.readers = [self.sentinel.read]
 
@@ -61,9 +62,12 @@ class Recording:
         """As the guard."""
         return {}
 
-    def intend(self, line: Line, scope: str | None) -> Intent:
+    def carrier(self, service: str) -> None:
         """As the guard."""
-        return self.ledger.intend(line, scope, LABEL)
+
+    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+        """As the guard."""
+        return self.ledger.intend(line, scope, LABEL, unlabelled)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         """As the guard."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,13 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.emr import EmrStepService
 from airflow_cancel_provider.services.lines import Line, frozen
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent
 from tests.cloud.server import LocalCloud
 
 LABEL = Label("abcd1234", uuid.UUID(int=7))
-STEP = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
+STEP: dict[str, Any] = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
 ROLE = "arn:aws:iam::123456789012:role/spark"
 
 
@@ -39,6 +41,8 @@ class Notes:
         self.holes: list[str] = []
         self.places: list[str] = []
         self.wanted_tags: dict[str, str] = {}
+        self.emr_label = "name"
+        self.unlabelled: list[tuple[str, ...]] = []
         self.refuses = False
         self.breaks = False
 
@@ -50,11 +54,15 @@ class Notes:
     def tags(self) -> dict[str, str]:
         return self.wanted_tags
 
-    def intend(self, line: Line, scope: str | None) -> Intent:
+    def carrier(self, service: str) -> str | None:
+        return self.emr_label if service == "emr" else None
+
+    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         if self.breaks:
             raise OSError("disk full")
         self.lines.append(line)
-        return self.ledger.intend(line, scope, LABEL)
+        self.unlabelled.append(unlabelled)
+        return self.ledger.intend(line, scope, LABEL, unlabelled)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
@@ -110,6 +118,37 @@ def test_emr_steps_are_labelled_in_their_names(cloud: LocalCloud, notes: Notes) 
     # The long one keeps its own name: there is no room for both.
     assert {job["name"] for job in cloud.emr.jobs()} == {f"step {LABEL}", "x" * 250}
     assert [step["Name"] for step in steps] == ["step", "x" * 250]
+
+
+def test_emr_steps_are_labelled_in_a_property_where_that_is_wanted(cloud: LocalCloud, notes: Notes) -> None:
+    notes.emr_label = "properties"
+    own = [{"Key": "airflow.owner", "Value": "mine"}]
+    taken = {**STEP, "HadoopJarStep": {**STEP["HadoopJarStep"], "Properties": own}}
+    given = [dict(STEP), {**STEP, "Name": "x" * 256}, taken]
+    cluster, made = cloud.emr.create_cluster(), client(cloud, "emr")
+    ids = made.add_job_flow_steps(JobFlowId=cluster, Steps=given)["StepIds"]
+    steps = {job["id"]: job for job in cloud.emr.jobs()}
+    assert [steps[step]["name"] for step in ids] == ["step", "x" * 256, "step"]
+    values = [steps[step]["labels"]["properties"]["airflow.owner"] for step in ids]
+    assert values == [str(LABEL), str(LABEL), "mine"]
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", values[0])
+    assert given == [STEP, {**STEP, "Name": "x" * 256}, taken]
+    # And the service finds its way back; the one whose property was taken carries none.
+    assert [job.id for job in EmrStepService(made).labelled(cluster, LABEL)] == ids[:2]
+    assert notes.unlabelled == [("step",)]
+
+
+def test_what_goes_without_a_label_is_known_by_name(cloud: LocalCloud, notes: Notes) -> None:
+    steps = [dict(STEP), {**STEP, "Name": "x" * 250}]
+    client(cloud, "emr").add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=steps)
+    submit(client(cloud, "batch"))
+    submit(client(cloud, "batch"), parameters={LABEL_PARAMETER: "the caller's own"})
+    serverless = client(cloud, "emr-serverless")
+    app = serverless.create_application(name="a", releaseLabel="emr-7.9.0", type="SPARK")["applicationId"]
+    driver = {"sparkSubmit": {"entryPoint": "s3://b/x.py"}}
+    for name in ("run", "y" * 250):
+        serverless.start_job_run(applicationId=app, executionRoleArn=ROLE, jobDriver=driver, name=name)
+    assert notes.unlabelled == [("x" * 250,), (), ("job",), (), ("y" * 250,)]
 
 
 @pytest.mark.parametrize("name", [None, "run"])

@@ -20,7 +20,7 @@ from tests.cloud.server import LocalCloud
 ROOT = Path(__file__).parents[1]
 SECRET = "not-to-be-seen-anywhere"
 TASK = """
-import os, sys, time
+import logging, os, sys, time
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
@@ -32,7 +32,8 @@ url, log, orders = sys.argv[1:4]
 keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
 line = Line("batch", None, "us-east-1", url, secrets={"credentials": {**keys, "aws_session_token": None}})
 settings = Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5)
-sentinel = Sentinel(settings, "the test's reason", log)
+armed = "UNARMED" not in os.environ
+sentinel = Sentinel(settings, "the test's reason", log, logging.getLogger("task"), is_armed=armed)
 ledger = Ledger()
 ledger.readers = [sentinel.read]
 label = Label.find(os.environ.get("LABEL"))
@@ -162,6 +163,28 @@ def test_a_task_that_is_done_leaves_its_jobs_alone(
     time.sleep(0.5)
     assert not is_cancelled(cloud, job)
     assert not cloud.journal.count("batch", "TerminateJobs")
+
+
+def test_what_the_next_try_takes_over_outlives_a_crash_but_not_a_kill(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    kept, lost = submit(batch), submit(batch)
+    crashed = run(f"start={kept}", UNARMED="1")
+    crashed.kill()
+    until(lambda: not alive(crashed.sentinel))
+    run(f"start={lost},say=killed", UNARMED="1").kill()
+    until(lambda: is_cancelled(cloud, lost))
+    assert not is_cancelled(cloud, kept)
+
+
+def test_after_the_tasks_death_there_is_a_pause_between_two_looks(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    cloud.batch.set(cancel=2)
+    job = submit(batch)
+    run(f"start={job}").kill()
+    until(lambda: is_cancelled(cloud, job))
+    assert cloud.journal.count("batch", "DescribeJobs") <= 8
 
 
 def test_done_leaves_no_zombie(batch: Any, run: Callable[..., Task]) -> None:

@@ -72,7 +72,8 @@ class _Handlers:
         label = next((recorder.label() for recorder in RECORDERS), None)
         written: Any = params
         with _shielded(self.submission):
-            written = self.submission.label(params, label) if label else params
+            carrier = next((recorder.carrier(self.submission.service) for recorder in RECORDERS), None)
+            written = self.submission.labelled(params, label, carrier) if label else params
             tags = next((recorder.tags() for recorder in RECORDERS), None)
             written = self.submission.tagged(written, tags) if tags else written
             context[_KEY] = {"params": written, "own tags": params.get("tags"), "tagged": bool(tags)}
@@ -86,7 +87,8 @@ class _Handlers:
             noted = context[_KEY]
             line = self._line(params["url"], request_signer, context)
             scope = self.submission.scope(noted["params"])
-            noted["intents"] = [(recorder, recorder.intend(line, scope)) for recorder in RECORDERS]
+            bare = self.submission.unlabelled(noted["params"])
+            noted["intents"] = [(recorder, recorder.intend(line, scope, bare)) for recorder in RECORDERS]
 
     def needs_retry(self, response: Any, request_dict: dict[str, Any], **_: Any) -> float | None:
         """Send once more without our tags what the identity may not tag; seconds to wait, or no opinion."""

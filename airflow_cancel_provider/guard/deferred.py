@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -84,3 +85,16 @@ class GuardTrigger(BaseTrigger):
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""
         await self.inner.cleanup()
+
+
+def bounded(timeout: timedelta | None, ti: Any) -> timedelta | None:
+    """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
+
+    https://github.com/apache/airflow/issues/69678
+    """
+    limit: timedelta | None = ti.task.execution_timeout
+    if limit is None or ti.start_date is None:
+        return timeout
+    spent: timedelta = datetime.now(UTC) - ti.start_date
+    left = max(limit - spent, timedelta(seconds=1))
+    return left if timeout is None else min(left, timeout)

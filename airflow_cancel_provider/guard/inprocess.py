@@ -20,7 +20,7 @@ class InProcess:
         self._settings, self._reason, self._log = settings, reason, log
         self._lock = Lock()
         self._intents: dict[str, Intent] = {}
-        self._jobs: dict[RemoteJob, Line] = {}
+        self._jobs: dict[RemoteJob, Intent] = {}
         self._thread: Thread | None = None
         self._said = {"accepted": Event(), "ended": Event(), "failed": Event()}
 
@@ -32,7 +32,7 @@ class InProcess:
             elif what == "started":
                 intent, jobs = whom
                 self._intents.pop(intent.token, None)
-                self._jobs |= dict.fromkeys(jobs, intent.line)
+                self._jobs |= dict.fromkeys(jobs, intent)
             elif what == "refused":
                 self._intents.pop(whom.token, None)
             else:
@@ -74,7 +74,12 @@ class InProcess:
     def line(self, job: RemoteJob) -> Line:
         """How to reach a job's service."""
         with self._lock:
-            return self._jobs[job]
+            return self._jobs[job].line
+
+    def taken_at(self, job: RemoteJob) -> float:
+        """When the service took a job, in epoch seconds; 0 for long ago."""
+        with self._lock:
+            return self._jobs[job].at
 
     def _run(self) -> None:
         Undertaking(

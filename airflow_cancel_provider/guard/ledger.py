@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
@@ -48,21 +49,20 @@ class Ledger:
         with self._lock:
             return bool(self._intents)
 
-    def intend(self, line: Line, scope: str | None, label: Label | None) -> Intent:
+    def intend(
+        self, line: Line, scope: str | None, label: Label | None, unlabelled: tuple[str, ...] = ()
+    ) -> Intent:
         """Write down a submission before it is sent."""
         with self._lock:
-            intent = Intent(f"{os.getpid()}.{next(self._tokens)}", line, scope, label)
+            token = f"{os.getpid()}.{next(self._tokens)}"
+            intent = Intent(token, line, scope, label, unlabelled, time.time())
             self._intents[intent.token] = intent
         self._tell("intent", intent)
         return intent
 
     def started(self, intent: Intent, jobs: Iterable[RemoteJob]) -> None:
         """Write down what a submission started."""
-        jobs = list(jobs)
-        with self._lock:
-            self._intents.pop(intent.token, None)
-            self._jobs |= dict.fromkeys(jobs, intent.line)
-        self._tell("started", (intent, jobs))
+        self._taken(replace(intent, at=time.time()), list(jobs))
 
     def placed(self, intent: Intent, scope: str) -> None:
         """Write down where the jobs of a submission are to be found by their label."""
@@ -83,9 +83,13 @@ class Ledger:
         self.started(Intent("", line, None, None), jobs)
 
     def inherit(self, jobs: Iterable[RemoteJob]) -> None:
-        """Take over jobs of the same try from before it was deferred; nobody is told yet."""
+        """Take over jobs from before this process; nobody is told yet."""
         with self._lock:
             self._jobs |= dict.fromkeys(jobs)
+
+    def retell(self, line: Line, jobs: Iterable[RemoteJob]) -> None:
+        """Tell of jobs that were inherited, now that they are to be reached."""
+        self._taken(Intent("", line, None, None), list(jobs))
 
     @property
     def untold(self) -> list[RemoteJob]:
@@ -100,6 +104,12 @@ class Ledger:
             for job in jobs:
                 self._jobs.pop(job, None)
         self._tell("released", jobs)
+
+    def _taken(self, intent: Intent, jobs: list[RemoteJob]) -> None:
+        with self._lock:
+            self._intents.pop(intent.token, None)
+            self._jobs |= dict.fromkeys(jobs, intent.line)
+        self._tell("started", (intent, jobs))
 
     def _tell(self, what: str, whom: Any) -> None:
         troubles = []

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
 
 SECTION = "cancel_provider"
+EMR_LABELS = ("name", "properties")
+ON_RETRY = ("cancel", "keep")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Settings:
     except_operators: tuple[str, ...] = ()
     deployment: str = "00000000"
     labels: bool = True
+    emr_label: str = "name"
     tags: bool = False
     raise_on_sigterm: bool = True
     fail_closed: bool = False
@@ -30,10 +35,20 @@ class Settings:
     patience: float = 900.0
     confirm_seconds: float = 30.0
     escalate_after: float = 60.0
+    on_retry: str = "cancel"
+    owner_variables: bool = False
+    reaper_places: tuple[str, ...] = ()
+    reaper_scopes: tuple[str, ...] = ("*",)
+    reaper_except: tuple[str, ...] = ()
+    has_own_name: bool = False
+    """Whether ``deployment`` comes from something that another Airflow hardly has, too."""
 
     @classmethod
     def read(cls) -> Settings:
-        """The settings in force here; what is not set has its default."""
+        """The settings in force here; what is not set has its default.
+
+        :raises InvalidInput: one has a value that is none of those it may have.
+        """
         return cls(
             enabled=_flag("enabled", cls.enabled),
             dags=_patterns("dags", "*"),
@@ -42,6 +57,7 @@ class Settings:
             except_operators=_patterns("except_operators", ""),
             deployment=_deployment(),
             labels=_flag("labels", cls.labels),
+            emr_label=_choice("emr_label", EMR_LABELS),
             tags=_flag("tags", cls.tags),
             raise_on_sigterm=_flag("raise_on_sigterm", cls.raise_on_sigterm),
             fail_closed=_flag("fail_closed", cls.fail_closed),
@@ -49,6 +65,12 @@ class Settings:
             patience=_seconds("patience", cls.patience),
             confirm_seconds=_seconds("confirm_seconds", cls.confirm_seconds),
             escalate_after=_seconds("escalate_after", cls.escalate_after),
+            on_retry=_choice("on_retry", ON_RETRY),
+            owner_variables=_flag("owner_variables", cls.owner_variables),
+            reaper_places=_patterns("reaper_places", ""),
+            reaper_scopes=_patterns("reaper_scopes", "*"),
+            reaper_except=_patterns("reaper_except_scopes", ""),
+            has_own_name=_has_own_name(),
         )
 
     def guards(self, dag_id: str, operator: str) -> bool:
@@ -70,6 +92,14 @@ def _seconds(name: str, default: object) -> float:
     return float(conf.getfloat(SECTION, name, fallback=default))
 
 
+def _choice(name: str, words: tuple[str, ...]) -> str:
+    """One of some words; the first is the default."""
+    word = str(conf.get(SECTION, name, fallback=words[0])).strip()
+    if word not in words:
+        raise InvalidInput(f"[{SECTION}] {name} is {word!r}; expected {' or '.join(words)}.")
+    return word
+
+
 def _patterns(name: str, default: str) -> tuple[str, ...]:
     text = conf.get(SECTION, name, fallback=default)
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -82,3 +112,10 @@ def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
 def _deployment() -> str:
     named = conf.get(SECTION, "deployment", fallback="")
     return deployment_of(named or str(conf.get("api", "base_url", fallback="")))
+
+
+def _has_own_name() -> bool:
+    if conf.get(SECTION, "deployment", fallback=""):
+        return True
+    host = urlsplit(str(conf.get("api", "base_url", fallback=""))).hostname or "localhost"
+    return host not in ("localhost", "::1", "0.0.0.0") and not host.startswith("127.")  # noqa: S104  not bound to

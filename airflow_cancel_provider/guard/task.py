@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.connecting import line_of
@@ -20,11 +18,12 @@ from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.memory import Memory
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.guard.tries import Tries, end_earlier
+from airflow_cancel_provider.guard.waiting import waits
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.services.lines import Line
-from airflow_cancel_provider.services.submissions import RECORDERS, Intent
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent
 
 KILL_GRACE = 4.0
 """Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
@@ -47,10 +46,11 @@ class TaskGuard:
         self.log = ti.task.log
         self.settings = settings
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
+        self.tries = Tries(ti, settings)
         self.ledger = Ledger()
-        self.sentinel = Sentinel(settings, self.owner.reason, _log_file()) if settings.sentinel else None
+        self.sentinel = self._new_sentinel() if settings.sentinel else None
         self.in_process = InProcess(settings, self.owner.reason, self.log)
-        self.memory = Memory(ti, self.log)
+        self.memory = Memory(ti, self.log, self.owner if settings.owner_variables else None)
         self.killed = False
         self.finished = False
         self._pid = os.getpid()
@@ -63,14 +63,15 @@ class TaskGuard:
 
     def install(self) -> None:
         """See submissions from now on, and stand between Airflow and the operator."""
-        if self._is_resumed():
-            self.ledger.inherit(self.memory.jobs_before_deferral())
         self.ledger.readers = [self.in_process.read, self.memory.read]
         if self.sentinel is not None:
             self.ledger.readers.insert(0, self.sentinel.read)
         RECORDERS[:] = [self]
         capture.install()
-        self._end_earlier_tries()
+        if self.tries.is_resumed:
+            self.ledger.inherit(self.memory.jobs_before_deferral())
+        else:
+            self._see_to_earlier_tries()
         task = self.ti.task
         for name in ("execute", "resume_execution"):
             object.__setattr__(task, name, self._guarded(getattr(task, name)))
@@ -87,13 +88,18 @@ class TaskGuard:
             raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
         return self._label
 
+    def carrier(self, service: str) -> str | None:
+        """What of a service's jobs carries the label, where there is a choice."""
+        return self.settings.emr_label if service == "emr" else None
+
     def tags(self) -> dict[str, str]:
         """Tags to put on a job, if they are wanted."""
-        return self.owner.tags if self.settings.tags else {}
+        label = {LABEL_PARAMETER: str(self._label)} if self._label else {}
+        return self.owner.tags | label if self.settings.tags else {}
 
-    def intend(self, line: Line, scope: str | None) -> Intent:
-        """A submission is about to be sent."""
-        return self.ledger.intend(line, scope, self._label)
+    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+        """A submission is about to be sent; jobs of these names go without the label."""
+        return self.ledger.intend(line, scope, self._label, unlabelled)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
         """It was taken.
@@ -109,6 +115,8 @@ class TaskGuard:
     def placed(self, intent: Intent, scope: str) -> None:
         """It was taken, and its jobs are in this scope, under the label."""
         self.ledger.placed(intent, scope)
+        if intent.unlabelled:
+            self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
 
     def refused(self, intent: Intent) -> None:
         """It was not taken."""
@@ -158,7 +166,11 @@ class TaskGuard:
 
     def failed(self) -> None:
         """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
-        if not self.finished:
+        if self.finished:
+            return
+        if self.tries.will_follow:
+            self._leave()
+        else:
             self._cancel()
 
     def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,25 +193,35 @@ class TaskGuard:
         name = type(end).__name__
         if name in HANDED_ON:
             self._hand_on(end)
-        elif name in GOES_ON or self._reconnects():
-            self.finished = True
-            self.worker.done()
+        elif name in GOES_ON:
+            self._leave()
+        elif not self.killed and self.tries.may_follow(end):
+            # Airflow may decide otherwise (a retry policy): failed() is told then.
+            self.memory.flush()
+            self.worker.returned()
         else:
             self._cancel()
+
+    def _leave(self) -> None:
+        """Leave the jobs to whoever goes on with them."""
+        self.finished = True
+        self.memory.flush()
+        self.worker.done()
 
     def _cancel(self) -> None:
         """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
         self.finished = True
         if self.ledger.is_empty:
+            self.memory.flush()
             return
         jobs = self.ledger.jobs
-        for job in self.ledger.untold:
-            self.ledger.track(line_of(job), [job])
+        self._tell_inherited()
         self.log.info("Cancelling %d remote jobs of this try", len(jobs))
         self.worker.cancel()
         self.memory.flush()
         if self.worker.wait_for("ended", KILL_GRACE if self.killed else self.settings.confirm_seconds):
             self.log.info("Ended: %s", ", ".join(jobs))
+            self.memory.forget_owner()
         else:
             self.log.warning(
                 "Not seen to end yet; it is tried for up to %s s: %s",
@@ -208,57 +230,46 @@ class TaskGuard:
             )
 
     def _hand_on(self, deferred: Any) -> None:
-        from airflow_cancel_provider.guard.deferred import GuardTrigger
+        from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 
         self.finished = True
         jobs = self.ledger.jobs
         if jobs:
             self.memory.mark_owner()
             deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
-            deferred.timeout = self._bounded(deferred.timeout)
+            deferred.timeout = bounded(deferred.timeout, self.ti)
         self.worker.done()
 
-    def _bounded(self, timeout: timedelta | None) -> timedelta | None:
-        """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
+    def _see_to_earlier_tries(self) -> None:
+        """Take over what earlier tries left alive, or cancel it before this one starts anything."""
+        left = self.memory.jobs_of_earlier_tries()
+        if left and self.tries.go_on:
+            self.memory.inherit(left)
+            self.ledger.inherit(left)
+            if not self.tries.is_followed:
+                # The last try: if it dies, they end with it.
+                self._tell_inherited()
+        elif left:
+            end_earlier(left, self.owner.reason, self.settings, self.log)
 
-        https://github.com/apache/airflow/issues/69678
-        """
-        limit: timedelta | None = self.ti.task.execution_timeout
-        if limit is None or self.ti.start_date is None:
-            return timeout
-        spent: timedelta = datetime.now(UTC) - self.ti.start_date
-        left = max(limit - spent, timedelta(seconds=1))
-        return left if timeout is None else min(left, timeout)
+    def _tell_inherited(self) -> None:
+        for job in self.ledger.untold:
+            try:
+                self.ledger.retell(line_of(job), [job])
+            except Exception as error:  # noqa: BLE001  what can't be reached must not keep the rest from it
+                self.log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
 
-    def _end_earlier_tries(self) -> None:
-        """Cancel what earlier tries left alive, before this one starts anything."""
-        left = [] if self._is_resumed() else self.memory.jobs_of_earlier_tries()
-        if not left or self._reconnects():
-            return
-        self.log.info("Cancelling what an earlier try may have left: %s", ", ".join(left))
-        cancellation = Cancellation(left, self.owner.reason, escalate_after=self.settings.escalate_after)
-        reach = Access().reach()
-        report(cancellation.request(reach), self.log)
-        look(cancellation, reach, self.log)
-        attempts = int(self.settings.confirm_seconds)
-        wait(cancellation, reach, self.log, delay=1, max_attempts=attempts)
-        if cancellation.open:
-            self.log.warning("Not seen to end yet: %s", ", ".join(cancellation.open))
-
-    def _reconnects(self) -> bool:
-        """Whether the next try will take over the jobs instead of starting anew."""
-        return self._is_durable and not self.killed and self.ti.try_number <= self.ti.max_tries
-
-    @property
-    def _is_durable(self) -> bool:
-        return bool(getattr(self.ti.task, "durable", False)) and hasattr(self.ti.task, "submit_job")
+    def _new_sentinel(self) -> Sentinel:
+        # What the next try takes over must outlive this one's crash; only being told to end ends it.
+        return Sentinel(
+            self.settings, self.owner.reason, _log_file(), self.log, is_armed=not self.tries.is_followed
+        )
 
     @property
     def _label(self) -> Label | None:
-        return replace(self.owner.label, reconnects=self._is_durable) if self.settings.labels else None
-
-    def _is_resumed(self) -> bool:
-        return bool(getattr(getattr(self.ti, "_ti_context_from_server", None), "next_method", None))
+        if not self.settings.labels:
+            return None
+        return replace(self.owner.label, reconnects=self.tries.go_on, waits=waits(self.ti.task))
 
 
 def _log_file() -> str | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from traceback import format_exc
 from typing import Protocol
 
-from airflow_cancel_provider.cancelling import Cancellation, Log, look, report
+from airflow_cancel_provider.cancelling import Cancellation, Log, report, take_in
 from airflow_cancel_provider.exceptions import CancelProviderError, ServiceError
+from airflow_cancel_provider.guard.reaching import LineReach
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
-from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.lines import Line
-from airflow_cancel_provider.services.opening import open_line
 from airflow_cancel_provider.services.patience import Patience
-from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.services.submissions import Intent
 
 FIRST_PAUSE = 0.5
@@ -22,6 +21,8 @@ SEARCH_SECONDS = 60.0
 """For how long a job is looked for whose submission was under way when the task died."""
 CALL_SECONDS = 5.0
 """Patience of one round of calls; the undertaking's own patience repeats the rounds."""
+AFTER_TROUBLE = 5.0
+"""Seconds."""
 
 
 class Estate(Protocol):
@@ -36,7 +37,11 @@ class Estate(Protocol):
         ...
 
     def line(self, job: RemoteJob) -> Line:
-        """How to reach a job's service."""
+        """How to reach the service of one of these jobs, as the client did that submitted it."""
+        ...
+
+    def taken_at(self, job: RemoteJob) -> float:
+        """When the service took one of these jobs, in epoch seconds; 0 for long ago."""
         ...
 
 
@@ -55,16 +60,26 @@ class Undertaking:
         self.patience = patience
         self.started_at = time.monotonic()
         self.cancellation = Cancellation([], reason, escalate_after=escalate_after)
-        self._reach = Reach(self._open)
-        self._lines: dict[tuple[str, str | None, str | None], Line] = {}
+        self._reach = LineReach(self._line, Patience(seconds=CALL_SECONDS, longest_pause=2))
+        self._found_over: dict[RemoteJob, Line] = {}
         self._searching: dict[str, Intent] = {}
         self._found_tokens: set[str] = set()
 
-    def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> bool:
-        """Work until everything has ended or patience runs out; whether everything has.
+    def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> None:
+        """Work until everything has ended or patience runs out, through whatever trouble.
 
         :param say: told ``accepted`` once every request was answered, and ``ended`` or ``failed`` last.
         """
+        while True:
+            try:
+                return self._work(say, wait)
+            except Exception:  # noqa: BLE001  whatever it is, there is nobody else: say it, and go on
+                self.log.error("Something unforeseen; going on:\n%s", format_exc())  # noqa: TRY400
+                if self.is_given_up:
+                    return say("failed")
+                wait(AFTER_TROUBLE)
+
+    def _work(self, say: Callable[[str], None], wait: Callable[[float], None]) -> None:
         pause, said = FIRST_PAUSE, False
         while True:
             self._take_stock()
@@ -75,7 +90,8 @@ class Undertaking:
             if self.cancellation.jobs:
                 self._look()
             if self._is_over:
-                return self._close(say)
+                say(self._close())
+                return
             wait(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
@@ -88,7 +104,8 @@ class Undertaking:
     def _is_accepted(self) -> bool:
         results = self.cancellation.results
         unanswered = (CancelOutcome.UNANSWERED, CancelOutcome.REFUSED)
-        return not self._searching and all(
+        is_late = any(map(self.cancellation.may_appear, self.cancellation.jobs))
+        return not (self._searching or is_late) and all(
             job in results and results[job].outcome not in unanswered for job in self.cancellation.jobs
         )
 
@@ -105,52 +122,44 @@ class Undertaking:
             for job in self._found(intent) if token not in self._found_tokens else ():
                 # One submission is taken as a whole, so where there is one job there are all of them.
                 self._found_tokens.add(token)
-                self._add(job)
+                self._found_over[job] = intent.line
         self._searching = {token: intents[token] for token in intents if token not in self._found_tokens}
 
-    def _add(self, job: RemoteJob) -> None:
-        if job not in self.cancellation.jobs:
-            self.cancellation.jobs.append(job)
-
     def _request_new(self) -> None:
-        for job in self.estate.jobs():
-            self._lines.setdefault((job.service, job.conn_id, job.region), self.estate.line(job))
-            self._add(job)
+        taken_at = {job: self.estate.taken_at(job) for job in self.estate.jobs()}
+        self.cancellation.taken_at = taken_at
+        # A job that was released meanwhile is in it no more.
+        self.cancellation.jobs = list(dict.fromkeys([*taken_at, *self._found_over]))
         report(self.cancellation.request(self._reach), self.log)
 
     def _look(self) -> None:
-        try:
-            look(self.cancellation, self._reach, self.log)
-        except CancelProviderError as error:
-            self.log.error("%s", error)  # noqa: TRY400  the words say it all
+        # One by one: what one identity may not look at must not hide the jobs of the others.
+        for service, jobs in self._reach.by_service(self.cancellation.open):
+            try:
+                take_in(self.cancellation, service.describe(jobs), self.log)
+            except CancelProviderError as error:
+                self.log.error("%s", error)  # noqa: TRY400  the words say it all
+        report(self.cancellation.act(self._reach), self.log)
 
     def _found(self, intent: Intent) -> Iterable[RemoteJob]:
         """Jobs that carry the label of a submission whose answer was lost."""
-        label = intent.label
-        if label is None or intent.scope is None:
+        if intent.label is None or intent.scope is None:
             return
-        line = intent.line
-        key = (line.service, line.conn_id, line.region)
-        self._lines.setdefault(key, line)
         try:
-            yield from self._reach.service(*key).labelled(intent.scope, label)
+            yield from self._reach.over(intent.line).labelled(intent.scope, intent.label)
         except ServiceError as error:
             self.log.warning("%s Searching again later.", error)
 
-    def _open(self, service: str, conn_id: str | None, region: str | None) -> JobService:
-        return open_line(
-            self._lines[service, conn_id, region], Patience(seconds=CALL_SECONDS, longest_pause=2)
-        )
+    def _line(self, job: RemoteJob) -> Line:
+        return self._found_over.get(job) or self.estate.line(job)
 
-    def _close(self, say: Callable[[str], None]) -> bool:
+    def _close(self) -> str:
         if not self.cancellation.open:
             refused = [r for r in self.cancellation.results.values() if r.outcome is CancelOutcome.REFUSED]
-            say("failed" if refused else "ended")
-            return not refused
+            return "failed" if refused else "ended"
         self.log.error("Gave up after %s s; these may still be running:", self.patience)
         for job in self.cancellation.open:
             self.log.error(
                 "%s", self.cancellation.statuses.get(job) or self.cancellation.results.get(job) or job
             )
-        say("failed")
-        return False
+        return "failed"

@@ -73,10 +73,11 @@ class Watchman:
     def _end_task(self) -> None:
         """A task without its supervisor can report to nobody; it must not live on as a ghost.
 
-        It is told to end, and has its grace; meanwhile its jobs are already being cancelled.
+        It is told to end, and has its grace; meanwhile its jobs are already being cancelled. Where they are
+        to live, it is not told: it would cancel them.
         """
         self._poll.unregister(self.supervisor_end)
-        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM if self.is_armed else signal.SIGKILL)
         self.ends_at = time.monotonic() + TASK_GRACE
 
     def see_to_ghost(self) -> None:
@@ -99,6 +100,16 @@ class Watchman:
         rest = select.poll()
         rest.register(self.channel, select.POLLIN)
         return bool(rest.poll(0)) and self._is_registered()
+
+    def listen(self, seconds: float) -> None:
+        """Pause, but not longer than the task is silent."""
+        if self._is_registered():
+            ear = select.poll()
+            ear.register(self.channel, select.POLLIN)
+            ear.poll(seconds * 1000)
+        else:
+            # The end of a closed channel can be read for ever: it would be no pause.
+            time.sleep(seconds)
 
     def _is_registered(self) -> bool:
         try:

@@ -13,17 +13,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.sentinel.idle import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
+from airflow_cancel_provider.guard.sentinel.lines import ToldLines
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.services.lines import Line, as_json
 from airflow_cancel_provider.services.submissions import Intent
 
 IDLE = Path(__file__).with_name("idle.py")
-RENEW_SECONDS = 60.0
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Environment that the sentinel is started with; everybody on the host may be able to read it."""
 
@@ -33,16 +32,21 @@ class Sentinel:
 
     Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
     send without a lock.
+
+    :param log_file: where it writes what it does; None: nowhere.
+    :param log: the task's.
+    :param is_armed: whether it acts when the task dies untold.
     """
 
-    def __init__(self, settings: Settings, reason: str, log_file: str | None) -> None:
+    def __init__(
+        self, settings: Settings, reason: str, log_file: str | None, log: Any, *, is_armed: bool = True
+    ) -> None:
         self._settings, self._reason, self._log_file = settings, reason, log_file
+        self._is_armed = is_armed
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = Lock()
-        self._lines: dict[str, Line] = {}
-        self._told: dict[str, dict[str, Any]] = {}
-        self._stopped = Event()
+        self._lines = ToldLines(lambda name, line: self._note(line=line, key=name), log)
         self._pid = os.getpid()
         self._last_word = ""
 
@@ -59,10 +63,11 @@ class Sentinel:
             )
         self._start()
         if what in ("intent", "placed"):
-            self._note(intent=_intent(whom, self._line(whom.line)))
+            self._note(intent=_intent(whom, self._lines.name(whom.line)))
         elif what == "started":
             intent, jobs = whom
-            self._note(started=[*map(str, jobs)], intent=intent.token, line=self._line(intent.line))
+            line = self._lines.name(intent.line)
+            self._note(started=[*map(str, jobs)], intent=intent.token, line=line, at=intent.at)
         elif what == "refused":
             self._note(refused=whom.token)
         else:
@@ -82,7 +87,7 @@ class Sentinel:
 
     def done(self) -> None:
         """The task has succeeded, or has handed its jobs on: nothing is left to do."""
-        self._stopped.set()
+        self._lines.stop()
         self._send(DONE)
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -128,28 +133,8 @@ class Sentinel:
                 "environment": _network_environment(),
             }
         )
-        Thread(target=self._renew, name="remote-jobs-credentials", daemon=True).start()
-
-    def _line(self, line: Line) -> str:
-        """Name of a line that the sentinel knows; it is told if it is new."""
-        key = f"{line.service}|{line.conn_id}|{line.region}|{line.endpoint}"
-        self._lines[key] = line
-        self._tell_line(key, line)
-        return key
-
-    def _tell_line(self, key: str, line: Line) -> None:
-        now = as_json(line)
-        if self._told.get(key) != now:
-            self._told[key] = now
-            self._note(line=now, key=key)
-
-    def _renew(self) -> None:
-        """Pass on credentials that were renewed: a role's session ends long before a job does."""
-        while not self._stopped.wait(RENEW_SECONDS):
-            for key, line in list(self._lines.items()):
-                # Whoever can't renew now tries again in a minute; the old ones are good for a while.
-                with suppress(Exception):
-                    self._tell_line(key, line)
+        if not self._is_armed:
+            self.returned()
 
     def _note(self, **note: Any) -> None:
         self._send(NOTE + json.dumps(note).encode())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from airflow_cancel_provider.guard.undertaking import Undertaking
@@ -18,8 +18,6 @@ from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import Intent
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
-AFTER_TROUBLE = 5.0
-"""Seconds."""
 
 
 class Watch(Protocol):
@@ -37,6 +35,10 @@ class Watch(Protocol):
         """Whether there is one to take."""
         ...
 
+    def listen(self, seconds: float) -> None:
+        """Pause, but not longer than the task is silent."""
+        ...
+
     def see_to_ghost(self) -> None:
         """Kill a task that should have ended."""
         ...
@@ -49,8 +51,8 @@ class Legacy:
         self.hello: dict[str, Any] = {}
         self._watch = watch
         self._lines: dict[str, Line] = {}
-        self._intents: dict[str, Intent] = {}
-        self._jobs: dict[RemoteJob, str] = {}
+        self._intents: dict[str, tuple[str, Intent]] = {}
+        self._jobs: dict[RemoteJob, tuple[str, float]] = {}
         self.read()
 
     def read(self) -> None:
@@ -69,11 +71,15 @@ class Legacy:
     def intents(self) -> Iterable[Intent]:
         """Submissions without an answer."""
         self.read()
-        return list(self._intents.values())
+        return [replace(intent, line=self._lines[name]) for name, intent in self._intents.values()]
 
     def line(self, job: RemoteJob) -> Line:
         """How to reach a job's service."""
-        return self._lines[self._jobs[job]]
+        return self._lines[self._jobs[job][0]]
+
+    def taken_at(self, job: RemoteJob) -> float:
+        """When the service took a job, in epoch seconds; 0 for long ago."""
+        return self._jobs[job][1]
 
     def _take(self, note: dict[str, Any]) -> None:
         if "hello" in note:
@@ -82,12 +88,15 @@ class Legacy:
             self._lines[note["key"]] = Line(**note["line"])
         elif "started" in note:
             self._intents.pop(note["intent"], None)
-            self._jobs |= dict.fromkeys(map(RemoteJob, note["started"]), note["line"])
+            self._jobs |= dict.fromkeys(map(RemoteJob, note["started"]), (note["line"], note["at"]))
         elif "intent" in note:
             known = note["intent"]
             line = self._lines[known["line"]]
             label = Label.find(known["label"])
-            self._intents[known["token"]] = Intent(known["token"], line, known["scope"], label)
+            self._intents[known["token"]] = (
+                known["line"],
+                Intent(known["token"], line, known["scope"], label),
+            )
         elif "refused" in note:
             self._intents.pop(note["refused"], None)
         elif "released" in note:
@@ -112,20 +121,10 @@ def act(watch: Watch) -> None:
 
     def wait(seconds: float) -> None:
         """Pause, but not longer than the task is silent: it may have started more."""
-        ear = select.poll()
-        ear.register(watch.channel, select.POLLIN)
-        if not watch.channel_is_open():
-            ear.poll(seconds * 1000)
+        watch.listen(min(seconds, 1.0) if watch.ends_at else seconds)
         watch.see_to_ghost()
 
-    while not undertaking.is_given_up:
-        try:
-            undertaking.run(say, wait)
-            break
-        except Exception:
-            # Whatever it is, there is nobody else: say it, and go on.
-            log.exception("Something unforeseen; going on")
-            time.sleep(AFTER_TROUBLE)
+    undertaking.run(say, wait)
     while watch.ends_at:
         time.sleep(0.2)
         watch.see_to_ghost()

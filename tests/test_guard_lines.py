@@ -1,0 +1,226 @@
+"""Whose credentials cancel a job: those of the client that submitted it, as they were last renewed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from airflow_cancel_provider.guard.inprocess import InProcess
+from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.reaching import LineReach
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.lines import Line, identity_of
+from airflow_cancel_provider.services.patience import Patience
+from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import DyingTask, until
+
+TWO_IDENTITIES = """
+for key in ("AKIDFIRST", "AKIDSECOND"):
+    submit(batch(boto3.session.Session(aws_access_key_id=key, aws_secret_access_key="secret")))
+"""
+# What botocore's own assume-role provider makes, except that it lasts for seconds; STS has no less than 900.
+ROLE = """
+import os
+from datetime import UTC, datetime, timedelta
+import botocore.session
+from botocore.credentials import RefreshableCredentials
+
+def assume():
+    sts = botocore.session.Session().create_client("sts", endpoint_url=url, region_name="us-east-1")
+    role = sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/task", RoleSessionName="task")
+    keys = role["Credentials"]
+    return {
+        "access_key": keys["AccessKeyId"],
+        "secret_key": keys["SecretAccessKey"],
+        "token": keys["SessionToken"],
+        "expiry_time": (datetime.now(UTC) + timedelta(seconds=8)).isoformat(),
+    }
+"""
+RENEWING = (
+    ROLE
+    + """
+session = botocore.session.Session()
+session._credentials = RefreshableCredentials.create_from_metadata(
+    assume(), assume, "assume-role", advisory_timeout=5, mandatory_timeout=3
+)
+submit(batch(boto3.session.Session(botocore_session=session)))
+"""
+)
+RENEWING_ASYNC = (
+    ROLE
+    + """
+import asyncio
+from aiobotocore.credentials import AioRefreshableCredentials
+from aiobotocore.session import AioSession
+
+async def assume_async():
+    return assume()
+
+async def work():
+    session = AioSession()
+    session._credentials = AioRefreshableCredentials.create_from_metadata(
+        assume(), assume_async, "assume-role", advisory_timeout=5, mandatory_timeout=3
+    )
+    async with session.create_client("batch", endpoint_url=url, region_name="us-east-1") as client:
+        job = await client.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
+    print("job", job["jobId"], flush=True)
+
+asyncio.run(work())
+"""
+)
+PROFILE = """
+[profile task]
+role_arn = arn:aws:iam::123456789012:role/task
+credential_source = Environment
+"""
+
+
+@pytest.fixture
+def dying(cloud: LocalCloud, tmp_path: Path) -> Iterator[Callable[..., DyingTask]]:
+    """Starts tasks that submit and wait to be killed; their sentinels end by themselves."""
+    tasks: list[DyingTask] = []
+
+    def start(script: str, **environment: str) -> DyingTask:
+        tasks.append(DyingTask(cloud, tmp_path / "sentinel.log", script, **environment))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.close()
+
+
+def cancelled(cloud: LocalCloud) -> set[str]:
+    return {job["id"] for job in cloud.batch.jobs() if job["cancelled"]}
+
+
+def deny_each_other(cloud: LocalCloud, first: str, second: str) -> None:
+    """Two identities, each of which may do nothing with the other's job."""
+    cloud.faults.add("batch", kind="denied", id=second, access_key="AKIDFIRST")
+    cloud.faults.add("batch", kind="denied", id=first, access_key="AKIDSECOND")
+
+
+def test_after_sigkill_each_job_is_cancelled_by_the_identity_that_submitted_it(
+    cloud: LocalCloud, dying: Callable[..., DyingTask]
+) -> None:
+    task = dying(TWO_IDENTITIES)
+    deny_each_other(cloud, *task.jobs)
+    task.kill()
+    until(lambda: cancelled(cloud) == set(task.jobs))
+    assert "AccessDenied" not in task.log.read_text()
+
+
+@pytest.fixture
+def worker() -> tuple[Ledger, InProcess]:
+    cancels, ledger = InProcess(Settings(patience=20), "why", logging.getLogger("task")), Ledger()
+    ledger.readers = [cancels.read]
+    return ledger, cancels
+
+
+def line(url: str, key: str) -> Line:
+    keys = {"aws_access_key_id": key, "aws_secret_access_key": "secret", "aws_session_token": None}
+    return Line("batch", None, "us-east-1", url, secrets={"credentials": keys})
+
+
+def submit(cloud: LocalCloud, line: Line) -> RemoteJob:
+    batch: Any = boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1")
+    answer = batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
+    return line.address(None, answer["jobId"])
+
+
+def test_in_process_each_job_is_cancelled_by_the_identity_that_submitted_it(
+    cloud: LocalCloud, worker: tuple[Ledger, InProcess]
+) -> None:
+    ledger, cancels = worker
+    lines = [line(cloud.url, "AKIDFIRST"), line(cloud.url, "AKIDSECOND")]
+    jobs = [submit(cloud, each) for each in lines]
+    deny_each_other(cloud, *(job.id for job in jobs))
+    for each, job in zip(lines, jobs, strict=True):
+        ledger.track(each, [job])
+    cancels.cancel()
+    assert cancels.wait_for("ended", 10)
+    assert cancelled(cloud) == {job.id for job in jobs}
+
+
+def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
+    cloud: LocalCloud, worker: tuple[Ledger, InProcess]
+) -> None:
+    ledger, cancels = worker
+    lines = [line(cloud.url, "AKIDFIRST"), line(cloud.url, "AKIDSECOND")]
+    jobs = [submit(cloud, each) for each in lines]
+    cloud.faults.add("batch", "DescribeJobs", kind="denied", access_key="AKIDFIRST")
+    cloud.faults.add("batch", "TerminateJobs", kind="reset", access_key="AKIDSECOND", seconds=6)
+    for each, job in zip(lines, jobs, strict=True):
+        ledger.track(each, [job])
+    cancels.cancel()
+    # The second one's request is repeated after the look, which the first one's denial must not end.
+    until(lambda: cancelled(cloud) == {job.id for job in jobs}, 25)
+
+
+def test_two_endpoints_are_two_lines_and_equal_lines_are_one_service(cloud: LocalCloud) -> None:
+    here, there = line(cloud.url, "AKIDFIRST"), line(cloud.url.replace("127.0.0.1", "localhost"), "AKIDFIRST")
+    same = line(cloud.url, "AKIDFIRST")
+    jobs = {submit(cloud, each): each for each in (here, there, same)}
+    reach = LineReach(jobs.__getitem__, Patience(seconds=5))
+    assert len(reach.by_service(list(jobs))) == 2
+    assert len({identity_of(each) for each in jobs.values()}) == 2
+    assert len(reach.cancel(list(jobs), "why")) == 3
+    assert cloud.journal.count("batch", "TerminateJobs") == 2
+
+
+@pytest.mark.parametrize("script", [RENEWING, RENEWING_ASYNC], ids=["boto3", "aiobotocore"])
+def test_the_sentinel_cancels_with_what_was_renewed_while_the_task_did_nothing(
+    cloud: LocalCloud, dying: Callable[..., DyingTask], script: str
+) -> None:
+    if script is RENEWING_ASYNC:
+        pytest.importorskip("aiobotocore")
+    task = dying(script)
+    (submission,) = cloud.journal.entries("batch", "SubmitJob")
+    until(lambda: cloud.journal.count("sts", "AssumeRole") >= 2)
+    cloud.expired_access_keys.add(submission.access_key)
+    # Once the renewed ones are told; the task makes no call of its own.
+    until(lambda: cloud.clock() > submission.time + 8)
+    task.kill()
+    until(lambda: cancelled(cloud) == set(task.jobs))
+    assert submission.access_key not in keys_that_cancelled(cloud)
+
+
+def keys_that_cancelled(cloud: LocalCloud) -> set[str]:
+    return {entry.access_key for entry in cloud.journal.entries("batch", "TerminateJobs")}
+
+
+def test_a_renewal_that_fails_is_said_and_tried_again(
+    cloud: LocalCloud, dying: Callable[..., DyingTask]
+) -> None:
+    task = dying(RENEWING)
+    cloud.faults.add("sts", "AssumeRole", kind="denied", seconds=10)
+    until(lambda: "can't be renewed" in Path(f"{task.log}.task").read_text())
+    seen = cloud.journal.count("sts", "AssumeRole")
+    until(lambda: cloud.journal.count("sts", "AssumeRole") > seen + 1)
+    until(lambda: cloud.journal.entries("sts", "AssumeRole")[-1].status == 200)
+    (submission,) = cloud.journal.entries("batch", "SubmitJob")
+    time.sleep(1)
+    cloud.expired_access_keys.add(submission.access_key)
+    task.kill()
+    until(lambda: cancelled(cloud) == set(task.jobs))
+
+
+def test_a_profile_with_a_role_is_followed(
+    cloud: LocalCloud, dying: Callable[..., DyingTask], tmp_path: Path
+) -> None:
+    """The provider chain itself; moto's sessions last 900 s, within which botocore renews at every look."""
+    config = tmp_path / "config"
+    config.write_text(PROFILE)
+    script = "submit(batch(boto3.session.Session(profile_name='task')))"
+    task = dying(script, AWS_CONFIG_FILE=str(config), AWS_ENDPOINT_URL_STS=cloud.url)
+    (submission,) = cloud.journal.entries("batch", "SubmitJob")
+    assert submission.access_key != "testing"
+    task.kill()
+    until(lambda: cancelled(cloud) == set(task.jobs))
+    assert "testing" not in keys_that_cancelled(cloud)
