@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions bench matrix clean
+.PHONY: help venv lint format test demo docs wheel versions bench scale matrix thirty soak matrix-celery clean
 
 # pytest-xdist workers for the tests that can run beside each other.
 WORKERS ?= auto
@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## Make .venv with everything in it
 
@@ -59,13 +59,43 @@ wheel: $(READY) ## Wheel and sdist in dist/
 bench: $(READY) ## What the guard costs, beside the stock way
 	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m benchmarks.guard_cost
 
+scale: $(READY) ## A sweep over 100,000 jobs, with the published quotas (6 minutes)
+	$(BIN)/python -m benchmarks.reaper_scale
+
+POSTGRESQL := command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
+
 # More arguments for the matrix: make matrix MATRIX="--only deferred --repeat 3".
 MATRIX ?= --guard both
 
 matrix: $(READY) ## Faults into a real Airflow on PostgreSQL, with the guard and without (half an hour)
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; }
+	@$(POSTGRESQL)
 	$(BIN)/python -m tests.matrix $(MATRIX)
+
+thirty: $(READY) ## Thirty tasks at once, each killed in another way: none left, none wrong (3 minutes)
+	@$(POSTGRESQL)
+	$(BIN)/python -m tests.matrix.thirty
+
+# More arguments for the soak: make soak SOAK="--minutes 10 --seed 8".
+SOAK ?= --minutes 30 --seed 7
+
+soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (35 minutes)
+	@$(POSTGRESQL)
+	$(BIN)/python -m tests.soak $(SOAK)
+
+# More arguments for it: make matrix-celery CELERY="--only 'host lost' --repeat 3".
+CELERY ?=
+
+$(VENV)/.celery: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[celery]'
+	touch $@
+
+matrix-celery: $(VENV)/.celery ## Faults into Airflow on Celery workers, each on a host of its own; root (15 minutes)
+	@{ ls /usr/lib/postgresql/*/bin/initdb && command -v redis-server ip nsenter; } >/dev/null 2>&1 || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		postgresql redis-server iproute2 util-linux; }
+	$(BIN)/python -m tests.matrix_celery $(CELERY)
 
 # One venv for each minor, without constraints.txt: the newest of everything that this Airflow accepts,
 # less what it accepts and cannot work with.

@@ -7,6 +7,7 @@
     ├── ServiceError          the service answered with an error
     │   ├── AccessDenied      the identity may not do this, or the service does not know the identity
     │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
+    ├── AirflowUnavailable    Airflow did not say how tasks stand
     ├── SubmissionRefused     the task was told to end and may not start more jobs
     └── JobsError             some jobs are not as they should be; names each of them
         ├── CancelRefused     the service will not cancel them
@@ -53,6 +54,10 @@ class AccessDenied(ServiceError):
 
 class ServiceUnavailable(ServiceError):
     """The service throttled, failed or stayed out of reach until patience ran out."""
+
+
+class AirflowUnavailable(CancelProviderError):
+    """Airflow did not say how tasks stand; whoever needs to know that does nothing."""
 
 
 class SubmissionRefused(CancelProviderError):

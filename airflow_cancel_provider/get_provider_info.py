@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "notifications": [f"{_PACKAGE}.notifications.cancel.CancelRemoteJobs"],
         "extra-links": [f"{_PACKAGE}.links.console.RemoteJobLink"],
+        "cli": [f"{_PACKAGE}.cli.get_cli_commands"],
         "connection-types": [connection_type()],
         "config": {
             "cancel_provider": {

@@ -32,6 +32,7 @@ RANKS = {
     "reaper": 7,
     "plugin": 8,
     "cli": 8,
+    "commands": 8,
     # Read by every Airflow command: it names classes as text and imports next to nothing.
     "get_provider_info": 8,
 }

@@ -49,6 +49,7 @@ def test_wheel_names_its_entry_points(wheel: zipfile.Path) -> None:
     named = ConfigParser()
     named.read_string(text)
     assert {section: dict(named[section]) for section in named.sections()} == {
+        "console_scripts": {"airflow-remote-jobs": f"{PACKAGE}.cli:main"},
         "airflow.plugins": {PACKAGE: f"{PACKAGE}.plugin:RemoteJobsPlugin"},
         "apache_airflow_provider": {"provider_info": f"{PACKAGE}.get_provider_info:get_provider_info"},
     }

@@ -18,7 +18,7 @@ from tests.matrix.scenario import Cell, Result
 def main() -> int:
     """Run what the command line asks for."""
     options = _options()
-    chosen = cells(options.only)
+    chosen = cells(options.only, reaper=options.reaper)
     if options.smoke:
         chosen = [cell for cell in chosen if cell.name in SMOKE]
     if options.list:
@@ -28,16 +28,17 @@ def main() -> int:
     for guard in ("on", "off") if options.guard == "both" else (options.guard,):
         outcome[guard] = []
         for _ in range(options.repeat):
-            outcome[guard] += _run(guard, chosen, sqlite=options.sqlite, keep=options.keep)
+            outcome[guard] += _run(guard, chosen, options)
             if options.json:
                 options.json.write_text(json.dumps(report.as_json(outcome), indent=1))
     _print(outcome)
     return int(any(not result.is_expected for result in outcome.get("on", [])))
 
 
-def _run(guard: str, chosen: list[Cell], *, sqlite: bool, keep: bool) -> list[Result]:
-    begun = time.monotonic()
-    with ground(guarded=guard == "on", sqlite=sqlite, keep=keep) as up:
+def _run(guard: str, chosen: list[Cell], options: argparse.Namespace) -> list[Result]:
+    begun, guarded = time.monotonic(), guard == "on"
+    reaper = options.reaper and guarded
+    with ground(guarded=guarded, sqlite=options.sqlite, reaper=reaper, keep=options.keep) as up:
         print(f"Guard {guard}: {len(chosen)} cells; logs in {up.airflow.home}", flush=True)
         results = Runner(up, lambda result: _tell(begun, result)).run(chosen)
     print(f"Guard {guard}: {time.monotonic() - begun:.0f} s", flush=True)
@@ -65,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this")
     parser.add_argument("--smoke", action="store_true", help="the cells that `make test` runs")
     parser.add_argument("--repeat", type=int, default=1, metavar="N")
+    parser.add_argument("--reaper", action="store_true", help="with the guard, run the reaper, too")
     parser.add_argument("--sqlite", action="store_true", help="no PostgreSQL")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")

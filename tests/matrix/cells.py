@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from signal import SIGKILL, SIGTERM
 
 from tests.matrix import faults, setting
+from tests.matrix.reaper import with_reaper
 from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 
 AWS = ("emr", "batch", "emr-serverless")
@@ -201,7 +202,8 @@ SMOKE = (
 )
 
 
-def cells(pattern: str = "") -> list[Cell]:
-    """The cells whose names hold the pattern, those first that take long."""
-    found = [cell for scenario in SCENARIOS for cell in scenario.cells() if pattern in cell.name]
+def cells(pattern: str = "", *, reaper: bool = False) -> list[Cell]:
+    """The cells whose names hold the pattern, those first that take long; with a reaper more is expected."""
+    scenarios = map(with_reaper, SCENARIOS) if reaper else SCENARIOS
+    found = [cell for scenario in scenarios for cell in scenario.cells() if pattern in cell.name]
     return sorted(found, key=lambda cell: not any(word in cell.name for word in SLOW))

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.matrix.dags.timings import EXECUTION_TIMEOUT, RUN_TIMEOUT
 from tests.matrix.victim import ALIVE, TASK, Victim, moment
+from tests.real_airflow.processes import MARK
 from tests.real_airflow.world import eventually
 
 Act = Callable[[Victim], None]
@@ -39,6 +40,29 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def process_of(victim: Victim) -> int:
+    """The process of its task.
+
+    :raises ProcessLookupError: it is gone, and its number may be somebody else's by now.
+    """
+    return _started_here(victim.task()["pid"])
+
+
+def supervisor_of(victim: Victim) -> int:
+    """The process that looks after its task.
+
+    :raises ProcessLookupError: it is gone; its child's parent is then process 1.
+    """
+    return _started_here(parent(process_of(victim)))
+
+
+def _started_here(pid: int | None) -> int:
+    with suppress(OSError):
+        if pid and f"{MARK}=".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            return pid
+    raise ProcessLookupError(f"process {pid} is no task or supervisor")
+
+
 def children(pid: int) -> list[int]:
     """Processes that another has started."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -49,7 +73,7 @@ def signalled(*numbers: signal.Signals, pause: float = 10.0) -> Act:
     """The task gets these, one after the other."""
 
     def strike(victim: Victim) -> None:
-        pid = victim.task()["pid"]
+        pid = process_of(victim)
         victim.strike()
         for count, number in enumerate(numbers):
             time.sleep(pause if count else 0)
@@ -61,22 +85,21 @@ def signalled(*numbers: signal.Signals, pause: float = 10.0) -> Act:
 
 def supervisor_signalled(victim: Victim) -> None:
     """Its supervisor gets SIGTERM."""
-    supervisor = parent(victim.task()["pid"])
+    supervisor = supervisor_of(victim)
     victim.strike()
     os.kill(supervisor, signal.SIGTERM)
 
 
 def supervisor_killed(victim: Victim) -> None:
     """Its supervisor gets SIGKILL."""
-    supervisor = parent(victim.task()["pid"])
+    supervisor = supervisor_of(victim)
     victim.strike()
     os.kill(supervisor, signal.SIGKILL)
 
 
 def both_killed(victim: Victim) -> None:
     """The task and its supervisor get SIGKILL."""
-    pid = victim.task()["pid"]
-    supervisor = parent(pid)
+    pid, supervisor = process_of(victim), supervisor_of(victim)
     victim.strike()
     os.kill(supervisor, signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
@@ -84,8 +107,8 @@ def both_killed(victim: Victim) -> None:
 
 def all_killed(victim: Victim) -> None:
     """As when the host dies: the task, its supervisor, and what the task has started."""
-    pid = victim.task()["pid"]
-    doomed = [parent(pid), *children(pid), pid]
+    pid = process_of(victim)
+    doomed = [supervisor_of(victim), *children(pid), pid]
     victim.strike()
     for each in doomed:
         os.kill(each, signal.SIGKILL)
@@ -100,9 +123,10 @@ def killed_in_each_try(victim: Victim) -> None:
             if count == 1:
                 raise
             return  # the task ignored the signal, or was not tried again: the verdict is on what there is
-        task = victim.wait_for_task(victim.runs[0], lambda state: state == "running")
+        victim.wait_for_task(victim.runs[0], lambda state: state == "running")
+        pid = process_of(victim)
         victim.strike()
-        os.kill(task["pid"], number)
+        os.kill(pid, number)
 
 
 # What people do.

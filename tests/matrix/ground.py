@@ -15,6 +15,7 @@ from tests.cloud import LocalCloud
 from tests.demo.places import REGION, connections
 from tests.matrix.dags.timings import MODES, SHAPE_NAMES
 from tests.matrix.postgres import postgres
+from tests.matrix.reaper import DEPLOYMENT, reaper_command
 from tests.real_airflow.rest import AirflowRest
 from tests.real_airflow.system import AirflowSystem, airflow_system
 from tests.real_airflow.world import World
@@ -82,7 +83,7 @@ class Ground(World):
 
 
 @contextlib.contextmanager
-def ground(*, guarded: bool, sqlite: bool, keep: bool = False) -> Iterator[Ground]:
+def ground(*, guarded: bool, sqlite: bool, reaper: bool = False, keep: bool = False) -> Iterator[Ground]:
     """A ground for as long as the ``with`` block runs."""
     home = Path(tempfile.mkdtemp(prefix="airflow-cancel-matrix-"))
     with contextlib.ExitStack() as stack:
@@ -93,6 +94,8 @@ def ground(*, guarded: bool, sqlite: bool, keep: bool = False) -> Iterator[Groun
         there = Ground(cloud, airflow, guarded=guarded)
         stack.callback(there.close)
         airflow.rest.wait_for_dags(*dag_ids())
+        if reaper:
+            airflow.processes.start("reaper", reaper_command())
         yield there
     if not keep:
         shutil.rmtree(home, ignore_errors=True)
@@ -117,6 +120,7 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
+        "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
         # Longer than the longest outage here; no sentinel is to outlive the matrix for long.
         "AIRFLOW__CANCEL_PROVIDER__PATIENCE": "180",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",

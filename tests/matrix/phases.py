@@ -99,14 +99,15 @@ def _descendants(pid: int) -> Iterator[int]:
     yield pid
 
 
-def mend(ground: Ground) -> None:
+def mend(ground: Ground) -> bool:
     """Start the triggerer anew if it hangs: one cell's deadlock must not be every later cell's orphan."""
     log = (ground.airflow.home / "triggerer.log").read_text(errors="replace")
     if "appears deadlocked" not in log.rpartition("Starting the triggerer")[2]:
-        return
+        return False
     print("The triggerer hangs; it is started anew.", flush=True)
     kill(ground, "triggerer")
     ground.airflow.start_component("triggerer")
+    return True
 
 
 def _strike(victims: Iterable[Victim]) -> None:

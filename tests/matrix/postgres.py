@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.real_airflow.processes import free_port
 
-SETTINGS = {"fsync": "off", "max_connections": "300", "listen_addresses": "127.0.0.1"}
+SETTINGS = {"fsync": "off", "max_connections": "300"}
 
 
 def binaries() -> Path:
@@ -29,8 +29,8 @@ def binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """SQLAlchemy URL of a server that runs within the ``with`` block."""
+def postgres(host: str = "127.0.0.1") -> Iterator[str]:
+    """SQLAlchemy URL of a server that runs within the ``with`` block, for all on its host's networks."""
     folder = Path(tempfile.mkdtemp(prefix="matrix-postgres-"))
     # PostgreSQL refuses to run as root; the package has made a user for it.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -38,11 +38,14 @@ def postgres() -> Iterator[str]:
         shutil.chown(folder, "postgres")
     data, port = folder / "data", free_port()
     _run(as_user, "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync")
-    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all samenet trust\n")
+    settings = SETTINGS | {"listen_addresses": host}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     control = ("pg_ctl", "-D", data, "-w", "-l", folder / "log")
     _run(as_user, *control, "-o", f"-p {port} -k {folder} {options}", "start")
     try:
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg2://postgres@{host}:{port}/postgres"
     finally:
         _run(as_user, *control, "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tests.matrix.cells import SCENARIOS
-from tests.matrix.scenario import MODES, SERVICES, Cell, Expected, Result, Verdict
+from tests.matrix.scenario import MODES, SERVICES, Cell, Expected, Result, Scenario, Verdict
 
 SHORT = {"emr": "emr", "batch": "batch", "emr-serverless": "emr-s", "mrs": "mrs"}
 COLUMNS = [(mode, service) for mode in MODES for service in SERVICES]
@@ -32,8 +32,9 @@ def word(results: Sequence[Result]) -> str:
     return f"{worst.seconds:.1f}"
 
 
-def table(outcome: Outcome) -> str:
+def table(outcome: Outcome, scenarios: Sequence[Scenario] = SCENARIOS) -> str:
     """Scenario by (mode, service); with the guard on and off, in that order, where both were run."""
+    order = [scenario.name for scenario in scenarios]
     by_cell: dict[tuple[str, str, str, str], list[Result]] = {}
     names: dict[str, None] = {}
     for guard, results in outcome.items():
@@ -41,9 +42,11 @@ def table(outcome: Outcome) -> str:
             cell = result.cell
             names.setdefault(cell.scenario.name)
             by_cell.setdefault((guard, cell.scenario.name, cell.mode, cell.service), []).append(result)
-    lines = [["", *(f"{mode[:5]} {SHORT[service]}" for mode, service in COLUMNS)]]
-    for name in sorted(names, key=_place):
-        cells = [[word(by_cell.get((guard, name, *column), [])) for guard in outcome] for column in COLUMNS]
+    used = {key[2:] for key in by_cell}
+    columns = [column for column in COLUMNS if column in used]
+    lines = [["", *(f"{mode[:5]} {SHORT[service]}" for mode, service in columns)]]
+    for name in sorted(names, key=order.index):
+        cells = [[word(by_cell.get((guard, name, *column), [])) for guard in outcome] for column in columns]
         lines.append([name, *("/".join(words) if set(words) != {"-"} else "" for words in cells)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
@@ -107,10 +110,6 @@ def _cell(result: Result) -> dict[str, Any]:
         "as_expected": result.is_expected,
         "note": result.note,
     }
-
-
-def _place(name: str) -> int:
-    return [scenario.name for scenario in SCENARIOS].index(name)
 
 
 def _seconds(results: Iterable[Result], kind: str) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Protocol
 
 from tests.matrix import phases
 from tests.matrix.ground import Ground
@@ -21,12 +21,41 @@ BETWEEN_STARTS = 0.3
 BEFORE_NEXT_BATCH = 6.0
 
 
-class Runner:
-    """Runs cells on one ground."""
+class Acts(Protocol):
+    """A module of faults that concern everybody, as ``phases`` is."""
 
-    def __init__(self, ground: Ground, tell: Callable[[Result], None] | None = None) -> None:
-        self.ground, self.tell = ground, tell
+    PHASES: dict[str, Callable[[Ground, phases.Group], None]]
+
+    def prepare(self, phase: str, ground: Ground) -> None:
+        """Done before the victims of a phase start."""
+
+    def restore(self, phase: str, ground: Ground) -> None:
+        """Done after a phase."""
+
+
+class Runner:
+    """Runs cells on one ground.
+
+    :param tell: is given each result as it comes.
+    :param acts: the faults that have the place to themselves.
+    :param at_once: runs that are in place before the first of them is struck.
+    :param between_faults: seconds.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        tell: Callable[[Result], None] | None = None,
+        acts: Acts = phases,
+        *,
+        at_once: int = AT_ONCE,
+        between_faults: float = BETWEEN_FAULTS,
+    ) -> None:
+        self.ground, self.tell, self.acts = ground, tell, acts
+        self.at_once, self.between_faults = at_once, between_faults
         self.results: list[Result] = []
+        self.victims: list[Victim] = []
+        """All that were in place."""
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cell")
         self._open: list[Future[None]] = []
 
@@ -34,10 +63,10 @@ class Runner:
         """Run them all."""
         cells = list(cells)
         alone = [cell for cell in cells if not cell.scenario.phase]
-        for batch in batched(alone):
+        for batch in batched(alone, self.at_once):
             self._run_batch(batch)
         wait(self._open)
-        for phase in phases.PHASES:
+        for phase in self.acts.PHASES:
             members = [cell for cell in cells if cell.scenario.phase == phase]
             if members:
                 self._run_phase(phase, members)
@@ -51,20 +80,20 @@ class Runner:
         struck = []
         for victim in victims:
             struck.append(self._pool.submit(self._guarded, victim, self._strike_and_observe))
-            time.sleep(BETWEEN_FAULTS)
+            time.sleep(self.between_faults)
         self._open += struck
         wait(struck, timeout=BEFORE_NEXT_BATCH)
 
     def _run_phase(self, phase: str, cells: list[Cell]) -> None:
-        phases.prepare(phase, self.ground)
+        self.acts.prepare(phase, self.ground)
         victims = self._start(cells)
         group: dict[str, list[Victim]] = {}
         for victim in victims:
             group.setdefault(victim.scenario.name, []).append(victim)
-        doing = self._pool.submit(phases.PHASES[phase], self.ground, group)
+        doing = self._pool.submit(self.acts.PHASES[phase], self.ground, group)
         looking = [self._pool.submit(self._guarded, victim, self._observe_struck) for victim in victims]
         wait([doing, *looking])
-        phases.restore(phase, self.ground)
+        self.acts.restore(phase, self.ground)
         if error := doing.exception():
             print(f"Phase {phase}: {error!r}", flush=True)
 
@@ -75,7 +104,9 @@ class Runner:
         for victim in victims:
             futures.append(self._pool.submit(self._guarded, victim, Victim.start))
             time.sleep(BETWEEN_STARTS)
-        return [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
+        there = [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
+        self.victims += there
+        return there
 
     def _guarded(self, victim: Victim, act: Callable[[Victim], Any]) -> bool:
         """Whether it went well; what goes wrong is a result too."""
@@ -88,7 +119,7 @@ class Runner:
 
     def _strike_and_observe(self, victim: Victim) -> None:
         victim.scenario.strike(victim)
-        self._conclude(victim, observe(victim))
+        self._conclude(victim, self._look_on(victim))
 
     def _observe_struck(self, victim: Victim) -> None:
         deadline = time.monotonic() + 200
@@ -96,7 +127,10 @@ class Runner:
             if time.monotonic() > deadline:
                 raise TimeoutError("the fault did not come")
             time.sleep(0.2)
-        self._conclude(victim, observe(victim))
+        self._conclude(victim, self._look_on(victim))
+
+    def _look_on(self, victim: Victim) -> Result:
+        return observe(victim)
 
     def _conclude(self, victim: Victim, result: Result) -> None:
         self.results.append(result)
@@ -105,11 +139,11 @@ class Runner:
         victim.finish()
 
 
-def batched(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+def batched(cells: Iterable[Cell], at_once: int = AT_ONCE) -> Iterator[list[Cell]]:
     """Cells, as many at a time as run together."""
     batch: list[Cell] = []
     for cell in cells:
-        if batch and sum(each.scenario.runs for each in (*batch, cell)) > AT_ONCE:
+        if batch and sum(each.scenario.runs for each in (*batch, cell)) > at_once:
             yield batch
             batch = []
         batch.append(cell)

@@ -92,12 +92,17 @@ class Cell:
 
 @dataclass
 class Result:
-    """What became of one cell."""
+    """What became of one cell.
+
+    :param seconds: from the fault to the request to cancel.
+    :param noticed: seconds from the fault until Airflow itself knew of it, where that was looked at.
+    """
 
     cell: Cell
     verdict: Verdict
     seconds: float | None = None
     note: str = ""
+    noticed: float | None = None
 
     @property
     def is_expected(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.matrix.victim import PATIENCE, Victim
+from tests.matrix.victim import Victim
 from tests.real_airflow.world import eventually
 
 
@@ -15,13 +15,13 @@ def hold_the_answer(victim: Victim) -> None:
 
 def until_job_is_made(victim: Victim) -> None:
     """The job is there, the task does not know yet."""
-    if not victim.made.wait(PATIENCE):
+    if not victim.made.wait(victim.patience):
         raise TimeoutError(f"{victim.cell.name}: no job")
 
 
 def until_just_deferred(victim: Victim) -> None:
     """The task has been deferred this moment."""
-    eventually(lambda: bool(victim.own_jobs()), "a job", seconds=PATIENCE)
+    eventually(lambda: bool(victim.own_jobs()), "a job", seconds=victim.patience)
     victim.look_at_tasks(pause=0.05)
 
 
@@ -50,7 +50,7 @@ def sensed_job(victim: Victim) -> None:
 
 def until_sensed(victim: Victim) -> None:
     """The sensor has looked at the job."""
-    eventually(lambda: len(victim.calls()) > 1, "a look at the job", seconds=PATIENCE)
+    eventually(lambda: len(victim.calls()) > 1, "a look at the job", seconds=victim.patience)
     victim.look_at_tasks()
 
 
@@ -58,7 +58,7 @@ def job_of_another_dag(victim: Victim) -> None:
     """Another Dag has a job in the same place."""
     dag_id = f"forgets__{victim.cell.service}__sync"
     run = victim.ground.rest.trigger(dag_id, {"scope": victim.scope})
-    victim.ground.rest.wait_for_run(dag_id, run, timeout=PATIENCE)
+    victim.ground.rest.wait_for_run(dag_id, run, timeout=victim.patience)
     victim.spare(*(job["id"] for job in victim.jobs()))
 
 

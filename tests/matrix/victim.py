@@ -25,16 +25,22 @@ ALIVE = (
     None,
 )
 PATIENCE = 150.0
+"""Seconds that a victim may take to be in place."""
 
 
 class Victim:
-    """Runs whose jobs have a place of their own, and so can't be mistaken for others."""
+    """Runs whose jobs have a place of their own, and so can't be mistaken for others.
 
-    def __init__(self, ground: Ground, cell: Cell, **timings: Any) -> None:
+    :param scope: a place that others had before; by default a new one.
+    """
+
+    def __init__(self, ground: Ground, cell: Cell, scope: str | None = None) -> None:
         self.ground, self.cell = ground, cell
         self.scenario = cell.scenario
         self.dag_id = f"{cell.scenario.shape}__{cell.service}__{cell.mode}"
-        self.scope = ground.place(cell.service, **timings)
+        self.scope = scope or ground.place(cell.service)
+        self.begun = time.time()
+        self.patience = PATIENCE
         self.runs: list[str] = []
         self.strikes: list[float] = []
         self.spared: set[str] = set()
@@ -56,13 +62,13 @@ class Victim:
         self.wait_for_jobs(self.scenario.runs)
         self.look_at_tasks()
 
-    def wait_for_jobs(self, count: int, seconds: float = PATIENCE) -> None:
+    def wait_for_jobs(self, count: int, seconds: float | None = None) -> None:
         """Wait until there are so many jobs that run, or did."""
 
         def are_there() -> bool:
             return sum(has_run(job) for job in self.own_jobs()) >= count
 
-        eventually(are_there, f"{count} jobs of {self.cell.name}", seconds=seconds)
+        eventually(are_there, f"{count} jobs of {self.cell.name}", seconds=seconds or self.patience)
 
     def look_at_tasks(self, pause: float = 0.7) -> None:
         """Take the task instances as they are once they wait for their jobs."""
@@ -72,10 +78,10 @@ class Victim:
         ]
 
     def wait_for_task(
-        self, run: str, is_so: Callable[[str | None], bool], pause: float = 0.7, seconds: float = PATIENCE
+        self, run: str, is_so: Callable[[str | None], bool], pause: float = 0.7
     ) -> dict[str, Any]:
         """Wait until the task's state is so; the task instance."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + self.patience
         while not is_so((task := self.task(run))["state"]):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.cell.name}: the task is {task['state']}")
@@ -85,7 +91,7 @@ class Victim:
     def wait_for_run(self, wanted: str) -> None:
         """Wait until each run has ended so."""
         for run in self.runs:
-            state = self.ground.rest.wait_for_run(self.dag_id, run, timeout=PATIENCE)
+            state = self.ground.rest.wait_for_run(self.dag_id, run, timeout=self.patience)
             if state != wanted:
                 raise RuntimeError(f"{self.cell.name}: the run is {state}")
 
@@ -112,7 +118,9 @@ class Victim:
         return [
             entry
             for entry in self.ground.cloud.journal.entries(self.cell.service)
-            if (entry.scope == self.scope or ids & set(entry.ids)) and fault in (None, entry.fault)
+            if (entry.scope == self.scope or ids & set(entry.ids))
+            and fault in (None, entry.fault)
+            and entry.time >= self.begun
         ]
 
     # The fault.

@@ -14,6 +14,8 @@ from tests.real_airflow.stories import Story, Told
 from tests.real_airflow.system import REPOSITORY, airflow_system
 from tests.real_airflow.world import World
 
+DEPLOYMENT = "stories"
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -29,6 +31,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             **connections(cloud.url),
             "AIRFLOW_CONN_OTHER_AWS": other_connection(cloud.url),
             **plain_boto3(cloud.url),
+            "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
+            "AIRFLOW__CANCEL_PROVIDER__OWNER_VARIABLES": "True",
             "AIRFLOW__CORE__PARALLELISM": "32",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         }

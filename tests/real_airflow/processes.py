@@ -72,6 +72,10 @@ class Processes:
         """A process by its name."""
         return self._running[name]
 
+    def is_there(self, name: str) -> bool:
+        """Whether one was started, and not stopped from here."""
+        return name in self._running
+
     def check(self) -> None:
         """Raise if one has ended by itself."""
         for name, process in self._running.items():

@@ -15,6 +15,7 @@ class AirflowRest:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.token = ""
         self._session = requests.Session()
         self._session.trust_env = False
         self._one_change_at_a_time = threading.Lock()
@@ -23,7 +24,8 @@ class AirflowRest:
         """Get a token; the auth manager asks for no password here."""
         answer = self._session.get(f"{self.url}/auth/token", timeout=10)
         answer.raise_for_status()
-        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self.token = answer.json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {self.token}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One call; raises with the server's words when it is refused.

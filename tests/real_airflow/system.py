@@ -19,6 +19,7 @@ from tests.real_airflow.rest import AirflowRest
 
 COMPONENTS = ("api-server", "execution-api", "scheduler", "dag-processor", "triggerer")
 REPOSITORY = Path(__file__).parents[2]
+LOOPBACK = "127.0.0.1"
 
 
 class AirflowSystem:
@@ -29,6 +30,7 @@ class AirflowSystem:
     :param environment: settings and connections, as environment variables.
     :param database: SQLAlchemy URL; by default SQLite in ``home``, with more patience for a locked database
         than the five seconds after which Airflow's components end.
+    :param host: address on which its servers listen.
     """
 
     def __init__(
@@ -38,13 +40,20 @@ class AirflowSystem:
         environment: dict[str, str] | None = None,
         *,
         database: str | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         self.home = home
+        self.host = host
         self.port = free_port()
         self.execution_port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.rest = AirflowRest(self.url)
-        settings = _environment(home, dags, self.port, self.execution_port, database)
+        execution_url = f"http://{host}:{self.execution_port}/execution/"
+        settings = _environment(home, dags, database) | {
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_url,
+            "AIRFLOW__API__BASE_URL": self.url,
+            "NO_PROXY": f"{host},127.0.0.1,localhost",
+        }
         self.processes = Processes(home, settings | (environment or {}))
 
     def start(self) -> None:
@@ -66,7 +75,7 @@ class AirflowSystem:
         if name not in apps:
             return [name]
         app, port = apps[name]
-        return ["api-server", "--apps", app, "--port", str(port), "--host", "127.0.0.1"]
+        return ["api-server", "--apps", app, "--port", str(port), "--host", self.host]
 
     def stop(self) -> None:
         """End everything."""
@@ -93,10 +102,15 @@ class AirflowSystem:
 
 @contextlib.contextmanager
 def airflow_system(
-    home: Path, dags: Path, environment: dict[str, str] | None = None, *, database: str | None = None
+    home: Path,
+    dags: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    database: str | None = None,
+    host: str = LOOPBACK,
 ) -> Iterator[AirflowSystem]:
     """An Airflow that runs within the ``with`` block."""
-    system = AirflowSystem(home, dags, environment, database=database)
+    system = AirflowSystem(home, dags, environment, database=database, host=host)
     try:
         system.start()
         yield system
@@ -112,9 +126,7 @@ def _is_healthy(url: str) -> bool:
     return all(health[part]["status"] == "healthy" for part in parts)
 
 
-def _environment(
-    home: Path, dags: Path, port: int, execution_port: int, database: str | None
-) -> dict[str, str]:
+def _environment(home: Path, dags: Path, database: str | None) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     settings = {
         "CORE__DAGS_FOLDER": str(dags),
@@ -122,12 +134,12 @@ def _environment(
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "8",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "CORE__TEST_CONNECTION": "Enabled",
-        "API__BASE_URL": f"http://127.0.0.1:{port}",
         "API__WORKERS": "1",
         "API__SECRET_KEY": secrets.token_urlsafe(32),
+        # Airflow 3.0 writes "no issuer" into its tokens where none is set, which PyJWT takes for a wrong one.
+        "API_AUTH__JWT_ISSUER": "airflow",
         "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{home}/airflow.db?timeout=60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
@@ -146,7 +158,6 @@ def _environment(
         "AIRFLOW_HOME": str(home),
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
         "AWS_EC2_METADATA_DISABLED": "true",
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }

@@ -18,6 +18,8 @@ from tests.real_airflow.system import AirflowSystem
 
 CLIENTS = ("emr", "batch", "emr-serverless")
 STEP = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+SUCCEEDED = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"}
+"""How each service calls a good end."""
 ROLE = "arn:aws:iam::123456789012:role/job"
 
 
@@ -168,10 +170,9 @@ class Jobs:
         time.sleep(seconds)
         for job in self.truth():
             assert not job["cancel_requested_at"], job
-        ends = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"}
         service: Any = self.cloud.services[self.service]
         for job_id in self.ids:
-            service.finish(job_id, ends[self.service])
+            service.finish(job_id, SUCCEEDED[self.service])
 
 
 @dataclass(frozen=True)

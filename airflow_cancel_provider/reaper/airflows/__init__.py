@@ -1,0 +1,1 @@
+"""Ways to ask an Airflow how the tries that started jobs stand."""

@@ -1,0 +1,69 @@
+"""What a reaper asks of Airflow, however it is reached."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.reaper.decide import OwnerState, Standing
+from airflow_cancel_provider.services.base import Claim
+
+RETRYING = frozenset({"up_for_retry"})
+SUCCEEDED = frozenset({"success"})
+FAILED = frozenset({"failed", "skipped", "upstream_failed", "removed"})
+
+
+class Airflow(ABC):
+    """An Airflow, as a reaper sees it.
+
+    Every method raises :class:`~airflow_cancel_provider.exceptions.AirflowUnavailable` when Airflow does
+    not answer: then nothing is cancelled.
+    """
+
+    @abstractmethod
+    def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
+        """How the tries with these labels stand. A try that is left out is UNKNOWN."""
+
+    def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+        """How the tries stand that have these jobs, which carry no label, on record; most have none.
+
+        :param is_final: these are all that are in question, so that what is ambiguous among them is left out.
+        """
+        return {}
+
+    @abstractmethod
+    def variable(self, key: str) -> str | None:
+        """An Airflow Variable, or None where there is none."""
+
+    @abstractmethod
+    def set_variable(self, key: str, value: str | None) -> None:
+        """Write an Airflow Variable; None deletes it."""
+
+
+def standing(state: str | None) -> Standing:
+    """What a task instance's state means for its jobs; a state that Airflow adds some day means ALIVE."""
+    if state in RETRYING:
+        return Standing.RETRYING
+    if state in SUCCEEDED:
+        return Standing.SUCCEEDED
+    return Standing.FAILED if state in FAILED else Standing.ALIVE
+
+
+def owner_in(text: str | None, label: Label) -> Owner | None:
+    """The owner that a Variable names, if it is the one of this label."""
+    try:
+        owner = Owner.parse(text or "")
+    except InvalidInput:
+        return None
+    return owner if owner.label == label else None
+
+
+def task_name(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None = None) -> str:
+    """A try for people: ``dag / run / task[3] try 2``."""
+    mapped = f"[{map_index}]" if map_index >= 0 else ""
+    tried = f" try {try_number}" if try_number else ""
+    return f"{dag_id} / {run_id} / {task_id}{mapped}{tried}"

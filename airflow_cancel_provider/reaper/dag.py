@@ -1,0 +1,115 @@
+"""The reaper as a Dag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, AssetAlias, task
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.reaper.report import Report
+
+ORPHANS = "remote_jobs_orphans"
+"""Name of the asset that gets an event whenever a sweep finds orphans."""
+SPELLED_OUT = 100
+"""Most orphans and scopes that the XCom spells out."""
+
+
+def reaper_dag(
+    dag_id: str = "remote_jobs_reaper",
+    *,
+    at: Collection[str] = (),
+    schedule: Any = timedelta(minutes=5),
+    airflow_conn_id: str | None = None,
+    scopes: Collection[str] = (),
+    except_scopes: Collection[str] = (),
+    share: float = 0.5,
+    grace: float = 30.0,
+    confirm_seconds: float = 120.0,
+    escalate_after: float = 60.0,
+    brake: int = 100,
+    dry_run: bool = False,
+    on_orphans: Callable[[Mapping[str, Any]], None] | None = None,
+    **dag_options: Any,
+) -> DAG:
+    """A Dag with one task, ``reap``, which sweeps once and returns what it saw as XCom.
+
+    Without ``airflow_conn_id`` it asks Airflow by the Task SDK, which knows the tries that leave their names
+    in Variables (setting ``owner_variables``); with it, over the REST API with a service account. The task
+    fails, after it has done what it could, when something could not be looked at or cancelled. When a sweep
+    finds orphans, asset ``remote_jobs_orphans`` gets an event with the XCom as its extra.
+
+    :param at: places, as ``aws://connection@region`` or ``mrs://connection``; by default
+        ``[cancel_provider] reaper_places``.
+    :param schedule: the Dag's; with ``grace`` it bounds how long an orphan lives.
+    :param airflow_conn_id: connection with the API server as host and a service account's login.
+    :param dry_run: cancel nothing; like ``scopes`` and ``except_scopes`` it is a param of the Dag, so that a
+        person can start one run otherwise.
+    :param on_orphans: called with the XCom's value when a sweep finds orphans.
+    :param dag_options: further arguments of ``DAG``.
+    """
+    sweep = {"at": list(at), "share": share}
+    rules = {
+        "grace": grace,
+        "confirm_seconds": confirm_seconds,
+        "escalate_after": escalate_after,
+        "brake": brake,
+    }
+    # What a person may want otherwise for one run.
+    params = {"dry_run": dry_run, "scopes": list(scopes), "except_scopes": list(except_scopes)}
+    usual = {"catchup": False, "max_active_runs": 1, "tags": ["remote jobs"]}
+    options = {**usual, **dag_options, "params": params | (dag_options.get("params") or {})}
+    with DAG(dag_id, schedule=schedule, **options) as dag:
+
+        @task(outlets=[AssetAlias(ORPHANS)], retries=0)
+        def reap(*, ti: Any = None, params: Any = None, outlet_events: Any = None) -> None:
+            """Sweep once."""
+            chosen = {name: list(params[name]) for name in ("scopes", "except_scopes")}
+            report = _sweep(airflow_conn_id, sweep | chosen, rules | {"is_dry": params["dry_run"]})
+            value = report.as_json(most=SPELLED_OUT)
+            ti.xcom_push(key="return_value", value=value)
+            if report.orphans:
+                _tell(outlet_events, value, on_orphans)
+            _fail_if_troubled(report)
+
+        reap()
+    return dag
+
+
+def _sweep(airflow_conn_id: str | None, sweep: dict[str, Any], rules: dict[str, Any]) -> Report:
+    from airflow_cancel_provider.guard.settings import Settings
+    from airflow_cancel_provider.reaper.airflows.tasksdk import TaskSdk
+    from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
+    from airflow_cancel_provider.reaper.metrics import gauge_of_task, send
+    from airflow_cancel_provider.reaper.reaping import Rules, log
+
+    airflow = (
+        rest_airflow(airflow_conn_id)
+        if airflow_conn_id
+        else TaskSdk(owner_variables=Settings.read().owner_variables)
+    )
+    report = make_reaper(airflow, rules=Rules(**rules), **sweep).sweep()
+    log.info("%s", report)
+    send(report, gauge_of_task())
+    return report
+
+
+def _tell(
+    outlet_events: Any, value: Mapping[str, Any], on_orphans: Callable[[Mapping[str, Any]], None] | None
+) -> None:
+    from airflow.sdk import Asset
+
+    outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=dict(value))
+    if on_orphans is not None:
+        on_orphans(value)
+
+
+def _fail_if_troubled(report: Report) -> None:
+    if report.is_clean:
+        return
+    from airflow.sdk.exceptions import AirflowFailException
+
+    letters = f"{len(report.letters)} jobs can't be cancelled" if report.letters else ""
+    raise AirflowFailException("; ".join([*filter(None, [letters]), *report.troubles]))

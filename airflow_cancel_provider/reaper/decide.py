@@ -1,0 +1,170 @@
+"""Whether a living job is an orphan. Pure: everything it rests on is in its arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from airflow_cancel_provider.services.base import Claim
+
+
+class Standing(StrEnum):
+    """How a try of a task stands, as Airflow tells it."""
+
+    ALIVE = "ALIVE"
+    """Running, or on its way: scheduled, queued, deferred, waiting for its next poke."""
+    RETRYING = "RETRYING"
+    """Failed, and to be tried again."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    """Ended in any other way: failed, skipped, removed."""
+    DELETED = "DELETED"
+    """Airflow has no trace of it: its run was deleted."""
+    UNKNOWN = "UNKNOWN"
+    """Airflow can't be asked for it in the way it is asked here."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerState:
+    """A try, and the try that took its place, if one did.
+
+    ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
+    ``is_unfinished``: it has left word that its work is not done, and has not taken it back.
+    """
+
+    standing: Standing
+    later: Standing | None = None
+    task: str = ""
+    state: str = ""
+    is_unfinished: bool = False
+
+    def __str__(self) -> str:
+        words = f"{self.task or 'its task'} is {self.state or self.standing.lower()}"
+        return words + (f", replaced by a try that is {self.later.lower()}" if self.later else "")
+
+
+class Action(StrEnum):
+    """What is done with a job."""
+
+    KEEP = "keep"
+    WAIT = "wait"
+    CANCEL = "cancel"
+
+
+class Kind(StrEnum):
+    """Why, in one word; what sweeps are counted by."""
+
+    ENDED = "ended"
+    UNLABELLED = "unlabelled"
+    FOREIGN = "foreign"
+    UNANSWERED = "unanswered"
+    UNKNOWN = "unknown"
+    ALIVE = "alive"
+    SUCCEEDED = "succeeded"
+    RECONNECTING = "reconnecting"
+    RELEASED = "released"
+    DEAD_LETTER = "dead letter"
+    SUSPECT = "suspect"
+    ORPHAN = "orphan"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done with a job, and why."""
+
+    action: Action
+    kind: Kind
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that is known of one job.
+
+    :param claim: the job, and the label that it carries.
+    :param owner: what Airflow says of the try that started it; None: Airflow did not answer.
+    :param suspected_since: when an earlier look found it to be an orphan, and none since found otherwise.
+    :param is_recorded: for a job without a label: its owner is known from Airflow's own records.
+    :param is_released: its task has let it go.
+    :param letter: why it could not be cancelled before, if a person has not dealt with that yet.
+    """
+
+    claim: Claim
+    owner: OwnerState | None = None
+    suspected_since: datetime | None = None
+    is_recorded: bool = False
+    is_released: bool = False
+    letter: str | None = None
+
+
+def decide(case: Case, deployment: str, now: datetime, grace: timedelta) -> Decision:
+    """What is done with a job; whatever is in doubt is kept.
+
+    :param deployment: this Airflow's name in labels.
+    :param grace: time between the first look that finds an orphan and the one that may cancel it.
+    """
+    return (
+        _not_ours(case, deployment)
+        or _owner_has_a_right(case)
+        or _job_has_a_right(case)
+        or _in_time(case, now, grace)
+    )
+
+
+def _not_ours(case: Case, deployment: str) -> Decision | None:
+    claim, owner = case.claim, case.owner
+    if claim.status.state.is_terminal:
+        return _keep(Kind.ENDED, "it has ended")
+    if claim.label is None and not case.is_recorded:
+        return _keep(Kind.UNLABELLED, "it carries no label")
+    if claim.label is not None and claim.label.deployment != deployment:
+        return _keep(Kind.FOREIGN, f"it belongs to another Airflow, {claim.label.deployment}")
+    if owner is None:
+        return Decision(Action.WAIT, Kind.UNANSWERED, "Airflow did not say how its task stands")
+    if owner.standing is Standing.UNKNOWN:
+        return _keep(Kind.UNKNOWN, "its task can't be told from the label alone")
+    return None
+
+
+def _owner_has_a_right(case: Case) -> Decision | None:
+    owner, label = case.owner, case.claim.label
+    if owner is None or owner.standing is Standing.ALIVE:
+        return _keep(Kind.ALIVE, str(owner))
+    if owner.standing is Standing.SUCCEEDED:
+        return _keep(Kind.SUCCEEDED, f"{owner}: it is meant to live on")
+    if owner.standing is Standing.DELETED and not (owner.is_unfinished or (label and label.waits)):
+        # Its task may have succeeded, and its run may have been tidied up since.
+        return _keep(Kind.UNKNOWN, f"{owner}, and may have succeeded before")
+    # A record does not say whether the next try reconnects: it is taken for granted.
+    reconnects = label is None or label.reconnects
+    if reconnects and _will_be_taken_over(owner):
+        return _keep(Kind.RECONNECTING, f"{owner}, and the next try takes the job over")
+    return None
+
+
+def _job_has_a_right(case: Case) -> Decision | None:
+    if case.is_released:
+        return _keep(Kind.RELEASED, "its task has released it")
+    if case.letter is not None:
+        return _keep(Kind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
+    return None
+
+
+def _will_be_taken_over(owner: OwnerState) -> bool:
+    going_on = (Standing.ALIVE, Standing.RETRYING, Standing.SUCCEEDED, Standing.UNKNOWN)
+    return owner.standing is Standing.RETRYING or owner.later in going_on
+
+
+def _in_time(case: Case, now: datetime, grace: timedelta) -> Decision:
+    since = case.suspected_since
+    if since is None:
+        return Decision(Action.WAIT, Kind.SUSPECT, f"{case.owner}; a second look has to agree")
+    if now - since < grace:
+        seconds = (now - since).total_seconds()
+        return Decision(Action.WAIT, Kind.SUSPECT, f"{case.owner}; first seen {seconds:.0f} s ago")
+    return Decision(Action.CANCEL, Kind.ORPHAN, str(case.owner))
+
+
+def _keep(kind: Kind, because: str) -> Decision:
+    return Decision(Action.KEEP, kind, because)

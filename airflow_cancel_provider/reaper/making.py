@@ -1,0 +1,101 @@
+"""From names and numbers to a reaper: the same for the command line, the Dag and a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from threading import Event
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.reaper.airflows.base import Airflow
+from airflow_cancel_provider.reaper.places import Place, Scopes, places
+from airflow_cancel_provider.reaper.reaping import Reaper, Rules
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.patience import Patience
+
+SHARE = 0.5
+"""Share of the published API quotas that a sweep keeps to; the rest is left to everybody else."""
+PATIENCE = Patience(seconds=60)
+
+
+def make_reaper(
+    airflow: Airflow,
+    *,
+    at: Collection[str] = (),
+    scopes: Collection[str] = (),
+    except_scopes: Collection[str] = (),
+    share: float = SHARE,
+    rules: Rules | None = None,
+    stop: Event | None = None,
+) -> Reaper:
+    """A reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
+
+    :param airflow: who knows how tasks stand.
+    :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
+    :param scopes: patterns of clusters, queues and applications to look at.
+    :param except_scopes: patterns of those to leave out.
+    :param share: of the published API quotas, 0 to 1.
+    :raises InvalidInput: there is no place, or this Airflow has no name that others can't have.
+    """
+    settings = Settings.read()
+    chosen = Scopes(tuple(scopes) or settings.reaper_scopes, tuple(except_scopes) or settings.reaper_except)
+    return Reaper(
+        airflow,
+        _deployment(settings),
+        places(at or settings.reaper_places),
+        _opener(share),
+        scopes=chosen,
+        rules=rules,
+        stop=stop,
+    )
+
+
+def rest_airflow(conn_id: str) -> Airflow:
+    """An Airflow over the REST API, as a connection names it.
+
+    Its host is the API server's address, its login and password are the service account's; without a
+    login the password is a token.
+
+    :raises InvalidInput: the connection is not defined, or has no host.
+    """
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    from airflow_cancel_provider.reaper.airflows.rest import Rest
+
+    try:
+        connection: Any = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise InvalidInput(f"Connection {conn_id!r} to Airflow's REST API is not defined.") from None
+    url = connection.host or ""
+    if url and "://" not in url:
+        port = f":{connection.port}" if connection.port else ""
+        url = f"{connection.schema or 'https'}://{url}{port}"
+    return Rest(
+        url,
+        token=None if connection.login else connection.password,
+        login=connection.login,
+        password=connection.password,
+        verify=connection.extra_dejson.get("verify", True),
+        owner_variables=Settings.read().owner_variables,
+    )
+
+
+def _deployment(settings: Settings) -> str:
+    if not settings.has_own_name:
+        raise InvalidInput(
+            "Set [cancel_provider] deployment to a name that no other Airflow on these accounts has: without "
+            "it the jobs of another Airflow can't be told from this one's."
+        )
+    return settings.deployment
+
+
+def _opener(share: float) -> Callable[[Place], JobService]:
+    access = Access()
+
+    def open_place(place: Place) -> JobService:
+        service = access.service(place.service, place.conn_id, place.region)
+        return service.with_patience(PATIENCE).paced(share)
+
+    return open_place

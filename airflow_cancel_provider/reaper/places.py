@@ -1,0 +1,95 @@
+"""Where a reaper looks: a connection in a region, for one service or for all of AWS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.hooks.access import HOOKS
+from airflow_cancel_provider.jobs import RemoteJob
+
+PLACES_AT_ONCE = 8
+"""Places that are asked at a time: each has quotas of its own, and a silent one holds up no other."""
+AWS = ("emr", "batch", "emr-serverless")
+_PLACE = re.compile(
+    r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/\s]*)(?:@(?P<region>[^@/\s]+))?/?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One service over one connection in one region; ``None`` leaves either to the service's own defaults."""
+
+    service: str
+    conn_id: str | None = None
+    region: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.service}://{self.conn_id or ''}" + (f"@{self.region}" if self.region else "")
+
+    @classmethod
+    def of(cls, job: RemoteJob) -> Place:
+        """Where a job is."""
+        return cls(job.service, job.conn_id, job.region)
+
+    @classmethod
+    def parse(cls, text: str) -> list[Place]:
+        """Places that ``service://connection@region`` names; the service ``aws`` stands for all three of AWS.
+
+        :raises InvalidInput: this is no place, or there is no such service.
+        """
+        found = _PLACE.fullmatch(text.strip())
+        if found is None:
+            raise InvalidInput(
+                f"{text!r} is not a place to look for jobs; expected service://connection@region."
+            )
+        services = AWS if found["service"] == "aws" else (found["service"],)
+        if unknown := [service for service in services if service not in HOOKS]:
+            raise InvalidInput(f"There is no service {unknown[0]!r}; there are aws, {', '.join(HOOKS)}.")
+        return [cls(service, found["conn"] or None, found["region"]) for service in services]
+
+
+def places(texts: Iterable[str]) -> list[Place]:
+    """Each place once, in the order given.
+
+    :raises InvalidInput: there is none, or one can't be read.
+    """
+    found = list(dict.fromkeys(place for text in texts for place in Place.parse(text)))
+    if not found:
+        raise InvalidInput(
+            "A reaper needs places to look at, as aws://connection@region or mrs://connection: "
+            "name them, or set [cancel_provider] reaper_places."
+        )
+    return found
+
+
+def by_place(jobs: Iterable[RemoteJob]) -> dict[Place, list[RemoteJob]]:
+    """Group jobs by where they are, in the order given."""
+    groups: dict[Place, list[RemoteJob]] = {}
+    for job in jobs:
+        groups.setdefault(Place.of(job), []).append(job)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """Which clusters, queues and applications are looked at.
+
+    :param allow: patterns, one of which has to match the id or name.
+    :param deny: patterns, none of which may.
+    """
+
+    allow: Collection[str] = field(default=("*",))
+    deny: Collection[str] = field(default=())
+
+    def chosen(self, scopes: Iterable[str]) -> Iterator[str]:
+        """Those that are looked at."""
+        return (
+            scope
+            for scope in scopes
+            if any(fnmatchcase(scope, pattern) for pattern in self.allow)
+            and not any(fnmatchcase(scope, pattern) for pattern in self.deny)
+        )

@@ -1,0 +1,43 @@
+"""The account as a process beside this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.account.population import Population
+from benchmarks.account.server import FIGURES
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def account(population: Population, latency: float) -> Iterator[str]:
+    """The address of an account that is there within the ``with`` block."""
+    command = [sys.executable, "-m", "benchmarks.account", json.dumps(asdict(population)), str(latency)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(timeout=10)
+        process.stdout.close()
+
+
+def figures(url: str) -> dict[str, Any]:
+    """What the account at an address has seen so far."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}{FIGURES}", timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found

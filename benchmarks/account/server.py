@@ -1,0 +1,131 @@
+"""The account over HTTP: which call of which service a request is, and the answer in that service's form."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from benchmarks.account.batch import Batch
+from benchmarks.account.emr import Emr
+from benchmarks.account.emr_serverless import EmrServerless
+from benchmarks.account.ends import Ends
+from benchmarks.account.gate import Gate
+from benchmarks.account.population import Population
+from benchmarks.account.service import Refused, SimulatedService
+
+FIGURES = "/figures"
+BATCH = {
+    f"/v1/{name.lower()}": name for name in ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJobs")
+}
+RUN = {"GET": "GetJobRun", "DELETE": "CancelJobRun"}
+
+Call = tuple[str, str, dict[str, Any]]
+"""Service, operation, parameters."""
+
+
+class Account:
+    """Everything in the account.
+
+    :param latency: seconds that each answer takes, as from another building.
+    """
+
+    def __init__(self, population: Population, latency: float) -> None:
+        self.latency, self.gate, self.ends = latency, Gate(), Ends()
+        kinds: tuple[type[SimulatedService], ...] = (Batch, EmrServerless, Emr)
+        self._services = {kind.name: kind(population, self.ends) for kind in kinds}
+
+    def answer(self, call: Call) -> dict[str, Any]:
+        """The answer to a call.
+
+        :raises Refused: the quotas do not let it in, or the service does not take it.
+        """
+        service, operation, params = call
+        is_let_in = self.gate.lets_in(service, operation)
+        time.sleep(self.latency)
+        if not is_let_in:
+            raise self._services[service].throttling
+        return self._services[service].answer(operation, params)
+
+    def figures(self) -> dict[str, Any]:
+        """What the account has seen so far: calls by name, and how often each job was asked to end."""
+        return {"calls": self.gate.figures(), "cancelled": self.ends.cancelled()}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece
+    disable_nagle_algorithm = True
+
+    def __init__(self, account: Account, *args: Any) -> None:
+        self._account = account
+        super().__init__(*args)
+
+    def do_POST(self) -> None:
+        """Read a request, answer it."""
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        if urlsplit(self.path).path == FIGURES:
+            self._send(200, self._account.figures())
+            return
+        try:
+            self._send(200, self._account.answer(self._call(body)))
+        except Refused as error:
+            self._send(error.status, {"__type": error.code, "message": error.message}, error.code)
+
+    do_GET = do_DELETE = do_POST  # noqa: N815  named by the library
+
+    def _call(self, body: dict[str, Any]) -> Call:
+        target = self.headers.get("X-Amz-Target", "")
+        if target.startswith("ElasticMapReduce."):
+            return "emr", target.partition(".")[2], body
+        url = urlsplit(self.path)
+        if url.path in BATCH:
+            return "batch", BATCH[url.path], body
+        return self._call_of_serverless(unquote(url.path).strip("/").split("/"), parse_qs(url.query))
+
+    def _call_of_serverless(self, parts: list[str], query: dict[str, list[str]]) -> Call:
+        params: dict[str, Any] = {
+            name: values if name == "states" else values[0] for name, values in query.items()
+        }
+        match parts:
+            case ["applications"]:
+                return "emr-serverless", "ListApplications", params
+            case ["applications", application, "jobruns"]:
+                return "emr-serverless", "ListJobRuns", params | {"applicationId": application}
+            case ["applications", application, "jobruns", run]:
+                return (
+                    "emr-serverless",
+                    RUN[self.command],
+                    params | {"applicationId": application, "jobRunId": run},
+                )
+        raise Refused("UnknownOperationException", f"{self.command} {self.path} is not simulated.", 404)
+
+    def _send(self, status: int, answer: dict[str, Any], code: str | None = None) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if code:
+            self.send_header("x-amzn-ErrorType", code)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The figures tell more."""
+
+
+class Server(ThreadingHTTPServer):
+    """A thread for each connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def make_server(account: Account) -> Server:
+    """A server on a free port of loopback."""
+    return Server(("127.0.0.1", 0), partial(Handler, account))

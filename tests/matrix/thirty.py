@@ -1,0 +1,92 @@
+"""Thirty tasks at once in one Airflow, each killed in another way: none left, none wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.matrix import report
+from tests.matrix.cells import ALONE, REAPER, RUNNING, WAITING
+from tests.matrix.ground import ground
+from tests.matrix.reaper import with_reaper
+from tests.matrix.runner import Runner
+from tests.matrix.scenario import Cell, Expected, Result, Scenario
+
+MANY = 30
+BETWEEN_FAULTS = 0.1
+WITHIN = 60.0
+"""Seconds for a cancel: thirty faults at once keep the machine busy, and what counts is that none is left."""
+
+
+def is_one_kill(scenario: Scenario) -> bool:
+    """Whether it ends one task, at a moment that is chosen: what strikes by itself can't wait for others."""
+    strikes_by_itself = scenario.ready or scenario.shape not in ("waits", "retries")
+    killed = scenario.expected is Expected.CANCELLED
+    return killed and scenario.runs == 1 and not scenario.phase and not strikes_by_itself
+
+
+def choose(count: int = MANY) -> list[Cell]:
+    """So many different cells: each scenario once before one comes again, services and modes in turn."""
+    scenarios = [s for s in map(_patient, (*RUNNING, *WAITING, *ALONE, *REAPER)) if is_one_kill(s)]
+    chosen: list[Cell] = []
+    while len(chosen) < count:
+        chosen += _one_of_each(scenarios, chosen)
+    return chosen[:count]
+
+
+def _patient(scenario: Scenario) -> Scenario:
+    return replace(with_reaper(scenario), within=max(scenario.within, WITHIN))
+
+
+def _one_of_each(scenarios: list[Scenario], taken: list[Cell]) -> Iterator[Cell]:
+    """A new cell of each, whose service and mode were chosen least so far."""
+    services, modes = Counter(c.service for c in taken), Counter(c.mode for c in taken)
+    for scenario in scenarios:
+        left = [cell for cell in scenario.cells() if cell not in taken]
+        if not left:
+            continue
+        cell = min(left, key=lambda cell: (services[cell.service], modes[cell.mode]))
+        services[cell.service] += 1
+        modes[cell.mode] += 1
+        yield cell
+
+
+def main() -> int:
+    """Run them; exit code 1 if one is not as it should be."""
+    options = _options()
+    begun = time.monotonic()
+    with ground(guarded=True, sqlite=options.sqlite, reaper=True, keep=options.keep) as up:
+        print(f"{MANY} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
+        runner = Runner(up, _tell, at_once=MANY, between_faults=BETWEEN_FAULTS)
+        results = runner.run(choose())
+        first = [min(victim.strikes) for victim in runner.victims if victim.strikes]
+    print(f"\n{report.table({'on': results})}\n")
+    print(report.summary("on", results))
+    print(
+        f"{len(runner.victims)} in place before the first fault, {len(first)} struck within "
+        f"{max(first) - min(first):.1f} s; {time.monotonic() - begun:.0f} s in all."
+    )
+    for line in report.problems(results):
+        print(f"NOT AS EXPECTED: {line}")
+    return int(len(results) < MANY or any(not result.is_expected for result in results))
+
+
+def _tell(result: Result) -> None:
+    seconds = "" if result.seconds is None else f"{result.seconds:.2f} s"
+    mark = " " if result.is_expected else "!"
+    print(f"{mark} {result.cell.name}: {result.verdict} {seconds} {result.note}".rstrip(), flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix.thirty", description=__doc__)
+    parser.add_argument("--sqlite", action="store_true", help="no PostgreSQL")
+    parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

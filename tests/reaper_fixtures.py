@@ -1,0 +1,197 @@
+"""An Airflow in memory, jobs of its tasks in every service, and reapers over real connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.reaper import ending
+from airflow_cancel_provider.reaper.airflows.base import Airflow
+from airflow_cancel_provider.reaper.decide import OwnerState, Standing
+from airflow_cancel_provider.reaper.letters import VARIABLE
+from airflow_cancel_provider.reaper.places import Place, Scopes
+from airflow_cancel_provider.reaper.reaping import Reaper, Rules
+from airflow_cancel_provider.reaper.report import Orphan, Report
+from airflow_cancel_provider.services.base import Claim, JobService
+from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import HASTY, BatchBench, Bench
+from tests.task_fixtures import ALL
+
+DEPLOYMENT, FOREIGN = "0a1b2c3d", "99999999"
+PLACES = (
+    Place("emr", "aws_default"),
+    Place("batch", "aws_default"),
+    Place("emr-serverless", "aws_default"),
+    Place("mrs", "mrs_default"),
+)
+SERVICES = [place.service for place in PLACES]
+LISTINGS = {
+    "emr": "ListSteps",
+    "batch": "ListJobs",
+    "emr-serverless": "ListJobRuns",
+    "mrs": "ShowJobExeListNew",
+}
+CANCELS = {kind.name: kind.cancel_operations for kind in ALL}
+
+
+@dataclass
+class MemoryAirflow(Airflow):
+    """Tries and Variables that a test sets. ``looks`` counts the questions for owners.
+
+    :param is_down: no question is answered.
+    :param before_look: called with the number of each look for owners, from 1 on.
+    """
+
+    tries: dict[UUID, OwnerState] = field(default_factory=dict)
+    records: dict[RemoteJob, OwnerState] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    writes: list[str] = field(default_factory=list)
+    is_down: bool = False
+    looks: int = 0
+    before_look: Callable[[int], None] = lambda _: None
+
+    def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
+        self.looks += 1
+        self.before_look(self.looks)
+        self._answer()
+        return {label.ti_id: self.tries[label.ti_id] for label in labels if label.ti_id in self.tries}
+
+    def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+        self._answer()
+        jobs = [claim.status.job for claim in claims]
+        return {job: self.records[job] for job in jobs if job in self.records}
+
+    def variable(self, key: str) -> str | None:
+        self._answer()
+        return self.variables.get(key)
+
+    def set_variable(self, key: str, value: str | None) -> None:
+        self._answer()
+        self.writes.append(key)
+        if value is None:
+            self.variables.pop(key, None)
+        else:
+            self.variables[key] = value
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise AirflowUnavailable("Airflow is down. Nothing is cancelled.")
+
+    @property
+    def letters(self) -> str:
+        return self.variables.get(VARIABLE, "")
+
+
+@dataclass
+class Ground:
+    """All services with jobs of one Airflow."""
+
+    cloud: LocalCloud
+    airflow: MemoryAirflow
+    benches: dict[str, Bench]
+    scopes: dict[str, str | None] = field(default_factory=dict)
+    owners: dict[RemoteJob, UUID] = field(default_factory=dict)
+
+    def start(
+        self,
+        service: str,
+        standing: Standing | None,
+        *,
+        later: Standing | None = None,
+        name: str = "running",
+        deployment: str = DEPLOYMENT,
+        reconnects: bool = False,
+        waits: bool = True,
+        scope: str | None = None,
+    ) -> RemoteJob:
+        """Submit a job of a try; ``standing`` None: Airflow has nothing to say of the try."""
+        label = Label(deployment, uuid4(), reconnects, waits)
+        if standing is not None:
+            self.airflow.tries[label.ti_id] = OwnerState(standing, later, "dag / run / task")
+        job = self._submit(service, name, label, scope)
+        self.owners[job] = label.ti_id
+        return job
+
+    def unlabelled(self, service: str) -> RemoteJob:
+        return self._submit(service, "running", None, None)
+
+    def _submit(self, service: str, name: str, label: Label | None, scope: str | None) -> RemoteJob:
+        bench = self.benches[service]
+        more: dict[str, Any] = {}
+        if isinstance(bench, BatchBench):
+            more = {"parameters": {LABEL_PARAMETER: label.in_full}} if label else {}
+        elif label is not None:
+            name = f"{name}-{label}"
+        if scope is None and service not in self.scopes:
+            self.scopes[service] = bench.new_scope()
+        return bench.submit(name, 1, scope or self.scopes[service], **more)[0]
+
+    def owner(self, job: RemoteJob, standing: Standing) -> None:
+        """Let a job's try stand otherwise from now on."""
+        self.airflow.tries[self.owners[job]] = OwnerState(standing)
+
+    def reaper(
+        self,
+        *,
+        places: Collection[Place] = PLACES,
+        scopes: Scopes | None = None,
+        stop: Event | None = None,
+        patience: Patience = HASTY,
+        **rules: Any,
+    ) -> Reaper:
+        """A reaper in a hurry, over real connections."""
+        access = Access()
+
+        def open_place(place: Place) -> JobService:
+            return access.service(place.service, place.conn_id, place.region).with_patience(patience)
+
+        chosen = Rules(**{"grace": 0.05, "confirm_seconds": 20, **rules})
+        return Reaper(
+            self.airflow, DEPLOYMENT, list(places), open_place, scopes=scopes, rules=chosen, stop=stop
+        )
+
+    def truth(self, job: RemoteJob) -> dict[str, Any]:
+        """What the cloud knows of a job."""
+        return self.benches[job.service].truth()[job.id]
+
+    def lives(self, *jobs: RemoteJob) -> bool:
+        """Whether none of the jobs was asked to end."""
+        return all(self.truth(job)["cancel_requested_at"] is None for job in jobs)
+
+    def cancels(self, job: RemoteJob | None = None) -> int:
+        """Cancel requests that have arrived, for a job or at all."""
+        sent = [entry for entry in self.cloud.journal if entry.operation in CANCELS.get(entry.service, ())]
+        return sum(job is None or job.id in entry.ids for entry in sent)
+
+
+@pytest.fixture
+def ground(cloud: LocalCloud, connections: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:  # noqa: ARG001
+    """All services; a cancel takes a tenth of a second, and reapers look ever so often."""
+    monkeypatch.setattr(ending, "LOOK_SECONDS", 0.05)
+    benches = {kind.name: kind(cloud) for kind in ALL}
+    for bench in benches.values():
+        bench.local.configure({"cancel": 0.1})
+    yield Ground(cloud, MemoryAirflow(), benches)
+    for bench in benches.values():
+        bench.close()
+
+
+def fates(report: Report) -> dict[RemoteJob, str]:
+    """What became of each orphan of a report."""
+    return {orphan.found.job: orphan.fate for orphan in report.orphans}
+
+
+def orphan(report: Report, job: RemoteJob) -> Orphan:
+    """What a report says of a job."""
+    return next(orphan for orphan in report.orphans if orphan.found.job == job)

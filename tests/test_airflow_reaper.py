@@ -1,0 +1,194 @@
+"""The reaper on a real Airflow: whose tries are over, by each way to ask, and what becomes of their jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from airflow_cancel_provider.owner import Label, Owner, deployment_of
+from tests.demo.places import aws_client
+from tests.real_airflow.fixtures import DEPLOYMENT
+from tests.real_airflow.stories import Stories, Story, Told
+from tests.real_airflow.world import STEP, Run, World
+
+pytest_plugins = ["tests.real_airflow.fixtures"]
+stories = Stories()
+
+Labelled = Callable[[Owner], str]
+
+
+@dataclass
+class Scene:
+    """Jobs of tries that stand in different ways, in one place."""
+
+    world: World
+    service: str
+    place: str
+    jobs: dict[str, str]
+
+    def asked_to_end(self) -> set[str]:
+        """Whose jobs somebody has asked to end."""
+        asked = {job["id"] for job in self.world.cloud.jobs() if job["cancel_requested_at"]}
+        return {name for name, job in self.jobs.items() if job in asked}
+
+    def have_ended(self, *names: str) -> bool:
+        """Whether these jobs were seen to end."""
+        ended = {job["id"] for job in self.world.cloud.jobs() if job["ended_at"]}
+        return all(self.jobs[name] in ended for name in names)
+
+
+def owner_of(run: Run, task_id: str, *states: str) -> Owner:
+    """A task's try, as its own jobs would name it."""
+    ti = run.wait_for(task_id, *states)
+    return Owner(
+        deployment_of(DEPLOYMENT),
+        run.dag_id,
+        run.run_id,
+        task_id,
+        ti["map_index"],
+        ti["try_number"],
+        UUID(ti["id"]),
+    )
+
+
+def ended(world: World, dag_id: str, task_id: str, state: str) -> tuple[Run, Owner]:
+    """A run that has ended, and its try."""
+    run = world.run_with(dag_id, {"scope": world.place("batch")})
+    run.end(state)
+    return run, owner_of(run, task_id, state)
+
+
+def scene(world: World, service: str) -> Scene:
+    """One job each of a try that failed, succeeded, runs, was replaced, was deleted; and of strangers."""
+    _, failed = ended(world, "guarded_error", "error", "failed")
+    _, succeeded = ended(world, "guarded_success", "success", "success")
+    again, replaced = ended(world, "guarded_error", "error", "failed")
+    again.mark("error", "cleared")
+    again.end("failed")
+    once_well, before = ended(world, "guarded_success", "success", "success")
+    once_well.mark("success", "cleared")
+    once_well.end("success")
+    gone, deleted = ended(world, "guarded_error", "error", "failed")
+    world.airflow.rest.call("DELETE", f"dags/{gone.dag_id}/dagRuns/{gone.run_id}")
+    running, _ = world.submit("sync")
+    alive = owner_of(running, "submit", "running")
+    place = world.place(service)
+    start = _start_step if service == "emr" else _start_batch_job
+    labels = {
+        "failed": failed.label,
+        "replaced": replaced.label,
+        "deleted": deleted.label,
+        "alive": alive.label,
+        "succeeded": succeeded.label,
+        "succeeded before": before.label,
+        "foreign": Label("abcd1234", failed.ti_id),
+        "by hand": None,
+    }
+    return Scene(world, service, place, {name: start(world, place, label) for name, label in labels.items()})
+
+
+def _start_step(world: World, cluster: str, label: Label | None) -> str:
+    name = f"step {label}" if label else "step"
+    answer = aws_client(world.cloud.url, "emr").add_job_flow_steps(
+        JobFlowId=cluster, Steps=[{**STEP, "Name": name}]
+    )
+    return str(answer["StepIds"][0])
+
+
+def _start_batch_job(world: World, queue: str, label: Label | None) -> str:
+    parameters = {"airflow_owner": label.in_full} if label else {}
+    answer = aws_client(world.cloud.url, "batch").submit_job(
+        jobName="job", jobQueue=queue, jobDefinition="job", parameters=parameters
+    )
+    return str(answer["jobId"])
+
+
+def reap(world: World, scene: Scene, *options: str) -> tuple[int, dict[str, Any]]:
+    """One sweep from the command line; its exit code and what it said."""
+    at = f"{scene.service}://aws_default@us-east-1"
+    done = world.airflow.complete(
+        *("remote-jobs", "reap", "--at", at, "--scope", scene.place),
+        *("--grace", "1", "--share", "1", "--json", *options),
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+@stories(service=["emr", "batch"])
+def the_database_knows_every_label(world: World, service: str) -> None:
+    there = scene(world, service)
+    code, dry = reap(world, there, "--dry-run")
+    assert code == 0
+    assert {each["job"].rpartition("/")[2] for each in dry["orphans"]} == {
+        there.jobs[name] for name in ("failed", "replaced", "deleted")
+    }
+    assert there.asked_to_end() == set()
+    code, report = reap(world, there)
+    assert code == 0
+    assert there.asked_to_end() == {"failed", "replaced", "deleted"}
+    assert there.have_ended("failed", "replaced", "deleted")
+    assert report["fates"] == {"ended": 3}
+    assert {kind: report["jobs"].get(kind) for kind in ("alive", "succeeded", "foreign", "unlabelled")} == {
+        "alive": 1,
+        "succeeded": 2,
+        "foreign": 1,
+        "unlabelled": 1,
+    }
+
+
+def swept(world: World, there: Scene, dag_id: str) -> dict[str, Any]:
+    """What one run of a reaper's Dag has said."""
+    run = world.run_with(dag_id, {"scopes": [there.place]})
+    run.end("success")
+    report: dict[str, Any] = run.xcom("reap")
+    return report
+
+
+@stories()
+def rest_knows_batch_jobs_exactly(world: World) -> None:
+    there = scene(world, "batch")
+    _define_api_connection(world)
+    report = swept(world, there, "reap_by_rest")
+    assert there.asked_to_end() == {"failed", "replaced", "deleted"}, report
+    assert there.have_ended("failed", "replaced", "deleted")
+
+
+@stories()
+def rest_knows_a_short_label_of_a_try_that_is_still_the_last(world: World) -> None:
+    there = scene(world, "emr")
+    _define_api_connection(world)
+    report = swept(world, there, "reap_by_rest")
+    assert there.asked_to_end() == {"failed"}, report
+    assert report["jobs"]["unknown"] == 3
+
+
+@stories()
+def without_an_account_only_a_deleted_run_is_sure(world: World) -> None:
+    there = scene(world, "batch")
+    report = swept(world, there, "reap_by_sdk")
+    assert there.asked_to_end() == {"deleted"}, report
+
+
+def _define_api_connection(world: World) -> None:
+    rest = world.airflow.rest
+    body = {
+        "connection_id": "airflow_api",
+        "conn_type": "http",
+        "host": world.airflow.url,
+        "password": rest.token,
+    }
+    known = {each["connection_id"] for each in rest.call("GET", "connections?limit=100")["connections"]}
+    if "airflow_api" not in known:
+        rest.call("POST", "connections", json=body)
+
+
+@pytest.mark.airflow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("story", stories, ids=str)
+def test_reaper(told: Told, story: Story) -> None:
+    told(story)

@@ -1,0 +1,406 @@
+"""The command line: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import Any, ClassVar
+
+import pytest
+
+from airflow_cancel_provider import cli, commands
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.reaper.airflows.database import Database
+from airflow_cancel_provider.reaper.airflows.tasksdk import TaskSdk
+from airflow_cancel_provider.reaper.decide import Standing
+from airflow_cancel_provider.reaper.letters import VARIABLE
+from airflow_cancel_provider.reaper.making import make_reaper
+from tests.reaper_fixtures import SERVICES, Ground, ground
+from tests.task_fixtures import connections
+
+__all__ = ["connections", "ground"]
+
+S = Standing
+ROOT = Path(__file__).parents[1]
+NAME = "blue"
+HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
+NOWHERE = "batch://aws_default@us-east-1/00000000-0000-0000-0000-000000000000"
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Line:
+    """The command line over an Airflow in memory."""
+
+    ground: Ground
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> Ended:
+        self.capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert isinstance(ended.value.code, int)
+        told = self.capture.readouterr()
+        assert "Traceback" not in told.err
+        # What Airflow logs to `sys.stdout` is caught with it here; a process of its own is tested below.
+        out = told.out.strip().rpartition("\n")[2] if "--json" in arguments else told.out
+        return Ended(ended.value.code, out, told.err)
+
+
+@pytest.fixture
+def deployment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", NAME)
+    return make_reaper(ground.airflow, at=["aws://aws_default"]).deployment
+
+
+@pytest.fixture
+def line(
+    ground: Ground,
+    deployment: str,  # noqa: ARG001  it is set
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Line:
+    monkeypatch.setattr(commands, "Database", lambda **_: ground.airflow)
+    monkeypatch.setattr(commands, "LOOK_SECONDS", 0.05)
+    return Line(ground, capfd)
+
+
+class TestReap:
+    def test_for_machines(self, line: Line, deployment: str) -> None:
+        jobs = [line.ground.start(service, S.FAILED, deployment=deployment) for service in SERVICES]
+        living = [line.ground.start(service, S.ALIVE, deployment=deployment) for service in SERVICES]
+        done = line("reap", "--json", *HASTE)
+        assert done.code == 0
+        assert {orphan["job"] for orphan in done.json["orphans"]} == set(jobs)
+        assert done.json["fates"] == {"ended": 4}
+        assert all(line.ground.truth(job)["cancelled"] for job in jobs)
+        assert line.ground.lives(*living)
+
+    def test_dry(self, line: Line, deployment: str) -> None:
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+        done = line("reap", "--dry-run", "--json", *HASTE)
+        assert (done.code, done.json["dry_run"], done.json["fates"]) == (0, True, {"found": 1})
+        assert line.ground.lives(job)
+        assert line.ground.cancels() == 0
+        assert line.ground.airflow.writes == []
+        words = line("reap", "-n", *HASTE).out
+        assert "Dry run: nothing is cancelled." in words
+        assert f"ORPHAN {job}" in words
+
+    def test_scopes(self, line: Line, deployment: str) -> None:
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+        assert line("reap", "--json", "--except-scope", "que*", *HASTE).json["orphans"] == []
+        assert line("reap", "--json", "--scope", "other", *HASTE).json["orphans"] == []
+        assert line.ground.lives(job)
+        assert line("reap", "--json", "--scope", "que*", *HASTE).json["fates"] == {"ended": 1}
+
+    def test_trouble_is_1(self, line: Line, deployment: str) -> None:
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+        line.ground.airflow.before_look = lambda _: setattr(line.ground.airflow, "is_down", True)
+        done = line("reap", "--json", *HASTE)
+        assert (done.code, done.json["troubles"]) == (1, ["Airflow is down. Nothing is cancelled."])
+        assert line.ground.lives(job)
+
+    @pytest.mark.parametrize(
+        "arguments, words",
+        [
+            (["--at", "gcp://a"], "no service 'gcp'"),
+            (["--at", "nonsense"], "not a place"),
+            ([], "reaper_places"),
+            (["--at", "emr://no_such@us-east-1"], "'no_such' is not defined"),
+            ([*HASTE, "--grace", "-1"], "grace is -1.0"),
+            ([*HASTE, "--grace", "nan"], "grace is nan"),
+            ([*HASTE, "--share", "2"], "share"),
+            ([*HASTE, "--loop", "--interval", "nan"], "--interval is nan"),
+            ([*HASTE, "--airflow-conn-id", "no_such"], "'no_such' to Airflow's REST API is not defined"),
+        ],
+    )
+    def test_bad_input_is_2_and_one_sentence(self, line: Line, arguments: list[str], words: str) -> None:
+        done = line("reap", *arguments)
+        assert done.code == 2
+        assert words in done.err.splitlines()[-1]
+        assert line.ground.cancels() == 0
+
+    def test_a_broken_variable_is_2(self, line: Line) -> None:
+        line.ground.airflow.variables[VARIABLE] = "no JSON"
+        done = line("reap", *HASTE)
+        assert done.code == 2
+        assert VARIABLE in done.err.splitlines()[-1]
+
+    def test_without_a_name_of_its_own(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT")
+        done = line("reap", *HASTE)
+        assert done.code == 2
+        assert "deployment" in done.err
+
+    def test_loop(self, line: Line, deployment: str) -> None:
+        """It sweeps until a signal comes, whatever happens to a sweep."""
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+
+        def at(look: int) -> None:
+            if look == 1:
+                line.ground.airflow.is_down = True
+                Timer(0.3, setattr, (line.ground.airflow, "is_down", False)).start()
+            if look == 3:
+                line.ground.start("batch", S.ALIVE, deployment=deployment)
+            if look > 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        line.ground.airflow.before_look = at
+        done = line("reap", "--loop", "--interval", "0.1", *HASTE)
+        assert done.code == 0
+        assert line.ground.truth(job)["cancelled"]
+        assert "Airflow is down" in done.out
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_a_single_sweep(self, line: Line, deployment: str, number: signal.Signals) -> None:
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+        before = signal.getsignal(number)
+        line.ground.airflow.before_look = lambda _: os.kill(os.getpid(), number)
+        done = line("reap", "--json", *HASTE, "--grace", "60")
+        assert done.code == 1
+        assert "stopped" in done.json["troubles"][0]
+        assert line.ground.lives(job)
+        assert signal.getsignal(number) is before
+
+
+class TestCancel:
+    def test_seen_to_end(self, line: Line) -> None:
+        jobs = [line.ground.unlabelled(service) for service in SERVICES]
+        done = line("cancel", "--json", *jobs)
+        assert (done.code, done.json) == (0, dict.fromkeys(jobs, "CANCELLED"))
+        assert "Cancelled from the command line" in line.ground.truth(jobs[1])["reason"]
+
+    def test_in_words(self, line: Line) -> None:
+        job = line.ground.unlabelled("batch")
+        assert f"{job}: CANCELLED\n" in line("cancel", str(job)).out
+
+    def test_forced(self, line: Line) -> None:
+        line.ground.cloud.emr.override("stubborn*", stubborn=True)
+        job = line.ground.start("emr", None, name="stubborn")
+        line.ground.cloud.clock.advance(1)
+        assert line("cancel", "--force", "--json", str(job)).json == {job: "CANCELLED"}
+
+    def test_without_waiting(self, line: Line) -> None:
+        line.ground.benches["batch"].local.configure({"cancel": 1000})
+        job = line.ground.unlabelled("batch")
+        done = line("cancel", "--wait", "0", "--json", str(job))
+        assert (done.code, done.json) == (0, {job: "CANCELLING"})
+
+    def test_not_seen_to_end_is_1(self, line: Line) -> None:
+        line.ground.benches["batch"].local.configure({"cancel": 1000})
+        job = line.ground.unlabelled("batch")
+        done = line("cancel", "--wait", "0.1", str(job))
+        assert done.code == 1
+        assert f"{job} is CANCELLING" in done.err
+
+    def test_refused_is_1(self, line: Line) -> None:
+        job = line.ground.unlabelled("emr-serverless")
+        line.ground.cloud.faults.add("emr-serverless", "CancelJobRun", "denied")
+        done = line("cancel", str(job))
+        assert done.code == 1
+        assert "Allow emr-serverless:CancelJobRun" in done.err
+        assert line.ground.lives(job)
+
+    def test_ended_and_unknown_jobs_are_fine(self, line: Line) -> None:
+        job = line.ground.unlabelled("batch")
+        line.ground.benches["batch"].finish(job)
+        done = line("cancel", "--json", str(job), NOWHERE)
+        assert (done.code, done.json) == (0, {job: "SUCCEEDED", NOWHERE: "GONE"})
+
+    @pytest.mark.parametrize(
+        "arguments, words",
+        [
+            (["nonsense"], "not the address of a remote job"),
+            (["batch://aws_default@us-east-1/abc"], "not a job id"),
+            (["gcp://a/b"], "no service 'gcp'"),
+            (["batch://no_such@us-east-1/00000000-0000-0000-0000-000000000000"], "'no_such' is not defined"),
+            ([NOWHERE, "--wait", "-1"], "--wait is -1.0"),
+            ([NOWHERE, "--wait", "inf"], "--wait is inf"),
+        ],
+    )
+    def test_bad_input_is_2_and_sends_nothing(self, line: Line, arguments: list[str], words: str) -> None:
+        job = line.ground.unlabelled("batch")
+        done = line("cancel", str(job), *arguments)
+        assert done.code == 2
+        assert words in done.err.splitlines()[-1]
+        assert line.ground.lives(job)
+
+
+class TestDescribe:
+    def test_states(self, line: Line) -> None:
+        jobs = [line.ground.unlabelled(service) for service in SERVICES]
+        done = line("describe", "--json", *jobs, NOWHERE)
+        assert done.code == 0
+        assert [each["job"] for each in done.json] == [*jobs, NOWHERE]
+        assert done.json[-1]["state"] == "GONE"
+        assert f"{NOWHERE} is GONE\n" in line("describe", NOWHERE).out
+
+    def test_denied_is_1(self, line: Line) -> None:
+        line.ground.cloud.faults.add("batch", "DescribeJobs", "denied")
+        done = line("describe", NOWHERE)
+        assert done.code == 1
+        assert "Allow batch:DescribeJobs" in done.err.splitlines()[-1]
+
+    def test_bad_input_is_2(self, line: Line) -> None:
+        assert line("describe", "nonsense").code == 2
+
+
+class TestDeadLetters:
+    JOB, OTHER = NOWHERE, NOWHERE[:-1] + "1"
+    LETTER: ClassVar = {
+        "why": "denied",
+        "since": "2026-11-20T00:00:00+00:00",
+        "task": "dag / run / task",
+        "code": "No",
+    }
+
+    @pytest.fixture
+    def lettered(self, line: Line) -> Line:
+        line.ground.airflow.variables[VARIABLE] = json.dumps({self.JOB: self.LETTER, self.OTHER: {}})
+        return line
+
+    def test_none(self, line: Line) -> None:
+        done = line("dead-letters")
+        assert (done.code, done.out) == (0, "No dead letters.\n")
+        assert line("dead-letters", "--json").json == {}
+
+    def test_listed(self, lettered: Line) -> None:
+        done = lettered("dead-letters")
+        assert done.code == 1
+        assert done.out.splitlines() == [
+            f"{self.JOB}: denied (since 2026-11-20T00:00:00+00:00; dag / run / task)",
+            f"{self.OTHER}: None (since None; task unknown)",
+        ]
+        assert lettered.ground.airflow.writes == []
+
+    def test_acknowledged(self, lettered: Line) -> None:
+        done = lettered("dead-letters", "--acknowledge", self.JOB)
+        assert (done.code, self.JOB in done.out, self.OTHER in done.out) == (1, False, True)
+        done = lettered("dead-letters", "--json", "--acknowledge", self.OTHER)
+        assert done.code == 0
+        assert done.json == {
+            self.JOB: {**self.LETTER, "acknowledged": True},
+            self.OTHER: {"acknowledged": True},
+        }
+
+    def test_retried(self, lettered: Line) -> None:
+        assert list(lettered("dead-letters", "--json", "--retry", self.JOB).json) == [self.OTHER]
+        assert lettered("dead-letters", "--retry", "all").code == 0
+        assert VARIABLE not in lettered.ground.airflow.variables
+
+    @pytest.mark.parametrize("arguments", [["--retry", NOWHERE[:-1] + "2"], ["--acknowledge", "nonsense"]])
+    def test_no_such_letter_is_2(self, lettered: Line, arguments: list[str]) -> None:
+        assert lettered("dead-letters", *arguments).code == 2
+        assert lettered.ground.airflow.writes == []
+
+
+class TestAirflowsThatDoNotAnswer:
+    """What Airflow itself would take for "there is no such Variable"."""
+
+    def test_a_database(self) -> None:
+        with pytest.raises(AirflowUnavailable, match="Nothing is cancelled"):
+            Database().variable("any")
+        with pytest.raises(AirflowUnavailable, match="Nothing is cancelled"):
+            Database().owners([Label.find(f"af-0a1b2c3d-{'0' * 32}")])  # type: ignore[list-item]
+
+    @pytest.mark.parametrize("kind", ["API_SERVER_ERROR", "PERMISSION_DENIED", "VARIABLE_NOT_FOUND"])
+    def test_a_supervisor(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import ErrorResponse
+
+        class Comms:
+            def send(self, message: object) -> ErrorResponse:
+                del message
+                return ErrorResponse(error=ErrorType[kind])
+
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
+        if kind == "VARIABLE_NOT_FOUND":
+            assert TaskSdk().variable("any") is None
+        else:
+            with pytest.raises(AirflowUnavailable, match=kind):
+                TaskSdk().variable("any")
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def there(connections: None) -> dict[str, str]:  # noqa: ARG001  they are set
+    """What a process needs to reach the local cloud."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_")}
+
+
+def test_help_in_a_process() -> None:
+    done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in cli.COMMANDS:
+        assert command.name in done.stdout
+
+
+def test_wrong_arguments_in_a_process() -> None:
+    done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--grace", "soon")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("arguments", [["--help"], ["reap", "--help"], ["dead-letters", "--help"]])
+def test_help_by_airflow(arguments: list[str]) -> None:
+    done = run(sys.executable, "-m", "airflow", "remote-jobs", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "remote-jobs" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("module", [["airflow", "remote-jobs"], ["airflow_cancel_provider.cli"]])
+def test_standard_output_is_for_answers(there: dict[str, str], module: list[str]) -> None:
+    """Airflow's own log goes there, too, but not between ours."""
+    done = run(sys.executable, "-m", *module, "describe", "--json", NOWHERE, **there)
+    assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (0, "GONE")
+    assert "credentials retrieved" in done.stderr
+
+
+@pytest.mark.airflow
+def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> None:
+    settings = {"AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": NAME, "AIRFLOW_HOME": str(tmp_path)}
+    done = run(
+        *(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--json", *HASTE), **there, **settings
+    )
+    assert done.returncode == 1
+    (trouble,) = json.loads(done.stdout)["troubles"]
+    assert trouble.startswith("Airflow's database did not answer")
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_not_given() -> None:
+    parser = cli.get_parser()
+    options = parser.parse_args(["reap"])
+    expected = {"at": [], "loop": False, "interval": 300.0, "dry_run": False, "json": False, "brake": 100}
+    assert {name: getattr(options, name) for name in expected} == expected
+    assert parser.parse_args(["reap", "--at", "a", "--at", "b"]).at == ["a", "b"]
+    assert parser.parse_args(["reap"]).at == [], "a default is not added to"

@@ -1,0 +1,161 @@
+"""What a sweep says: to people, to machines, as metrics."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.reaper.decide import Action, Decision, Kind, OwnerState, Standing
+from airflow_cancel_provider.reaper.metrics import gauge_of_process, gauge_of_task, send
+from airflow_cancel_provider.reaper.report import Found, Orphan, Report
+from airflow_cancel_provider.services.base import Claim
+
+TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
+SUBMITTED = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+OWNER = OwnerState(Standing.FAILED, task="dag / run / task try 1", state="failed")
+DECISIONS = {Kind.ORPHAN: Action.CANCEL, Kind.SUSPECT: Action.WAIT}
+
+
+def found(id: str, kind: Kind = Kind.ORPHAN, deployment: str = "0a1b2c3d") -> Found:
+    job = RemoteJob.of("emr", id, scope="j-1", conn_id="aws_default", region="us-east-1")
+    status = JobStatus(job, JobState.RUNNING, name="load it")
+    claim = Claim(status, Label(deployment, TI), SUBMITTED)
+    return Found(claim, OWNER, Decision(DECISIONS.get(kind, Action.KEEP), kind, str(OWNER)), SUBMITTED)
+
+
+def orphan(id: str, outcome: CancelOutcome | None, state: JobState | None = None) -> Orphan:
+    each = found(id)
+    result = CancelResult(each.job, outcome, "words") if outcome else None
+    return Orphan(each, result, JobStatus(each.job, state) if state else None)
+
+
+ORPHANS = {
+    "ended": orphan("s-1", CancelOutcome.REQUESTED, JobState.CANCELLED),
+    "requested": orphan("s-2", CancelOutcome.REQUESTED, JobState.CANCELLING),
+    "refused": orphan("s-3", CancelOutcome.REFUSED),
+    "unanswered": orphan("s-4", CancelOutcome.UNANSWERED),
+    "found": orphan("s-5", None),
+}
+
+
+@pytest.fixture
+def report() -> Report:
+    report = Report("0a1b2c3d", started=SUBMITTED, seconds=1.25)
+    for step, kind in (("s-1", Kind.SUSPECT), ("s-2", Kind.SUSPECT), ("s-9", Kind.ALIVE)):
+        report.count("emr://aws_default", "j-1", found(step, kind))
+    report.count("emr://aws_default", "j-2", found("s-8", Kind.FOREIGN, "99999999"))
+    report.scopes["emr://aws_default/j-3"] += Counter()
+    report.orphans = list(ORPHANS.values())
+    report.letters = {"emr://aws_default@us-east-1/j-1/s-3": {"why": "denied"}}
+    report.troubles = ["batch://aws_default: ListJobs failed."]
+    report.calls = Counter(ListSteps=3, CancelSteps=1)
+    return report
+
+
+@pytest.mark.parametrize("fate", ORPHANS)
+def test_what_became_of_an_orphan(fate: str) -> None:
+    each = ORPHANS[fate]
+    assert each.fate == fate
+    assert each.is_over is (fate == "ended")
+    assert each.is_taken is (fate in ("ended", "requested"))
+
+
+@pytest.mark.parametrize("outcome", [CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED])
+def test_a_job_that_was_over_before(outcome: CancelOutcome) -> None:
+    each = orphan("s-1", outcome)
+    assert (each.fate, each.is_taken) == ("ended", False)
+
+
+def test_for_people(report: Report) -> None:
+    lines = str(report).splitlines()
+    assert lines[:4] == [
+        "Deployment 0a1b2c3d: 1 alive, 1 foreign, 2 suspect; 3 scopes, 4 calls, 1.2 s.",
+        "  emr://aws_default/j-1: 1 alive, 2 suspect",
+        "  emr://aws_default/j-2: 1 foreign",
+        "  of another Airflow, 99999999: 1",
+    ]
+    assert lines[4] == (
+        "  ORPHAN emr://aws_default@us-east-1/j-1/s-1 'load it', submitted 2026-11-20 12:30:00 UTC: "
+        "dag / run / task try 1 is failed: ended [words]"
+    )
+    assert lines[-3].endswith("is failed: found")
+    assert lines[-2] == "  DEAD LETTER emr://aws_default@us-east-1/j-1/s-3: denied"
+    assert lines[-1] == "  TROUBLE batch://aws_default: ListJobs failed."
+
+
+def test_nothing_to_say() -> None:
+    report = Report("0a1b2c3d")
+    assert str(report) == "Deployment 0a1b2c3d: no jobs; 0 scopes, 0 calls, 0.0 s."
+    assert report.is_clean
+
+
+def test_a_dry_run_says_what_it_would_do(report: Report) -> None:
+    report.is_dry = True
+    report.orphans = [ORPHANS["found"]]
+    words = str(report)
+    assert words.startswith("Dry run: nothing is cancelled. Deployment")
+    assert "is failed: would be cancelled" in words
+
+
+def test_for_machines(report: Report) -> None:
+    values = json.loads(json.dumps(report.as_json()))
+    assert values["jobs"] == {"alive": 1, "foreign": 1, "suspect": 2}
+    assert values["scopes"]["emr://aws_default/j-1"] == {"alive": 1, "suspect": 2}
+    assert values["foreign"] == {"99999999": 1}
+    assert values["fates"] == dict.fromkeys(ORPHANS, 1)
+    assert values["calls"] == {"ListSteps": 3, "CancelSteps": 1}
+    assert (values["dry_run"], values["seconds"], values["troubles"]) == (False, 1.25, report.troubles)
+    assert values["orphans"][0] == {
+        "job": "emr://aws_default@us-east-1/j-1/s-1",
+        "name": "load it",
+        "task": "dag / run / task try 1",
+        "because": "dag / run / task try 1 is failed",
+        "submitted_at": "2026-11-20T12:30:00+00:00",
+        "state": "CANCELLED",
+        "fate": "ended",
+        "detail": "words",
+    }
+
+
+def test_it_can_be_kept_short(report: Report) -> None:
+    values = report.as_json(most=1)
+    assert [len(values[name]) for name in ("orphans", "scopes", "dead_letters", "troubles")] == [1] * 4
+    assert values["fates"] == dict.fromkeys(ORPHANS, 1), "what is counted is counted in full"
+
+
+@pytest.mark.parametrize("matter", ["troubles", "letters"])
+def test_what_a_person_should_look_at(report: Report, matter: str) -> None:
+    other = {"troubles": "letters", "letters": "troubles"}[matter]
+    setattr(report, other, type(getattr(report, other))())
+    assert not report.is_clean
+    setattr(report, matter, type(getattr(report, matter))())
+    assert report.is_clean
+
+
+def test_metrics(report: Report) -> None:
+    sent: dict[str, float] = {}
+    send(report, lambda name, value: sent.update({name: value}))
+    assert sent == {
+        "remote_jobs.living": 4,
+        "remote_jobs.orphans": 5,
+        "remote_jobs.cancelled": 2,
+        "remote_jobs.confirmed": 1,
+        "remote_jobs.refused": 1,
+        "remote_jobs.unanswered": 1,
+        "remote_jobs.unknown": 0,
+        "remote_jobs.dead_letters": 1,
+        "remote_jobs.troubles": 1,
+        "remote_jobs.calls": 4,
+        "remote_jobs.sweep_seconds": 1.25,
+    }
+
+
+def test_metrics_of_a_real_airflow(report: Report) -> None:
+    for gauge in (gauge_of_task(), gauge_of_process()):
+        send(report, gauge)
