@@ -18,7 +18,16 @@ stories = Stories()
 
 def test_every_example_is_run() -> None:
     examples = {path.stem for path in (REPOSITORY / "example_dags").glob("*.py")}
-    assert {scenario.dag_id for scenario in SCENARIOS} == examples
+    assert {scenario.dag_id for scenario in SCENARIOS} | {"example_reap_remote_jobs"} == examples
+
+
+@stories()
+def the_reaper_sweeps(world: World) -> None:
+    run = world.run_with("example_reap_remote_jobs", {"dry_run": True})
+    run.end("success")
+    report = run.xcom("reap")
+    assert report["dry_run"]
+    assert report["troubles"] == []
 
 
 @stories(scenario=SCENARIOS)

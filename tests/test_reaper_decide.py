@@ -180,10 +180,6 @@ def has_a_right(of: Case, grace: timedelta) -> bool:
             owner is not None and owner.standing is S.DELETED and not is_known_unfinished(of),
             reconnects and owner is not None and owner.standing is S.RETRYING,
             reconnects and owner is not None and owner.later in (*GOING_ON, S.UNKNOWN),
-            owner is not None
-            and owner.standing is S.DELETED
-            and not owner.is_unfinished
-            and not (label is not None and label.waits),
             of.is_released,
             of.letter is not None,
             of.claim.status.state.is_terminal,

@@ -20,7 +20,7 @@ STARTED, STRUCK, ASKED, OVER = 100.0, 110.0, 112.0, 120.0
 
 def job(**truth: Any) -> dict[str, Any]:
     alive = {"created_at": STARTED, "cancel_requested_at": None, "ended_at": None}
-    return {"id": "s-1", "service": "emr", **alive, **truth}
+    return {"id": "s-1", "service": "emr", "scope": "j-1", **alive, **truth}
 
 
 def cancelled(at: float = ASKED) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def record(*states: str, struck: bool = True, **more: Any) -> Record:
     tries = [Try(n + 1, state, 99.0 + 10 * n, 109.0 + 10 * n) for n, state in enumerate(states)]
     if len(tries) == 1:
         tries[0].end = OVER
-    there = Record(TASK, jobs=["s-1"], tries=tries, **more)
+    there = Record(TASK, scope="j-1", leased=98.0, tries=tries, **more)
     if struck:
         there.strikes.append(STRUCK)
         there.causes.append(Cause("fault", STRUCK))
@@ -104,6 +104,14 @@ def test_jobs_of_others_are_left_alone(whose: str) -> None:
     company = {"s-1": whose}
     assert verdict(job(), company=company).fate is Fate.KEPT
     assert verdict(cancelled(), company=company).fate is Fate.WRONG
+
+
+def test_a_job_is_of_the_task_that_had_its_place_when_it_was_started() -> None:
+    first, second = record("failed"), record("success")
+    second.leased = 101.0
+    assert verdict(cancelled(), second, first).fate is Fate.CANCELLED
+    assert verdict(job(created_at=102.0), first, second).fate is Fate.KEPT
+    assert verdict(job(scope="j-2"), first, second).whose == "nobody's"
 
 
 def test_a_living_job_that_nobody_knows_is_an_orphan() -> None:

@@ -17,7 +17,7 @@ SERVICES = ("batch", "emr-serverless", "emr")
 
 
 class Owner(StrEnum):
-    """How a try stands in Airflow, and what it wrote on its jobs. Those from FAILED on leave orphans behind."""
+    """How a try stands in Airflow, and what its jobs say. Those from FAILED on leave orphans behind."""
 
     RUNNING = "running"
     DEFERRED = "deferred"

@@ -15,6 +15,8 @@ from tests.matrix.victim import Victim
 from tests.real_airflow.world import eventually
 
 SECOND = "-2"
+STARTING = "Starting the triggerer"
+"""What a triggerer logs first."""
 Group = dict[str, list[Victim]]
 """Victims by the name of their scenario."""
 
@@ -101,13 +103,20 @@ def _descendants(pid: int) -> Iterator[int]:
 
 def mend(ground: Ground) -> bool:
     """Start the triggerer anew if it hangs: one cell's deadlock must not be every later cell's orphan."""
-    log = (ground.airflow.home / "triggerer.log").read_text(errors="replace")
-    if "appears deadlocked" not in log.rpartition("Starting the triggerer")[2]:
+    log = _triggerer_log(ground)
+    if "appears deadlocked" not in log.rpartition(STARTING)[2]:
         return False
     print("The triggerer hangs; it is started anew.", flush=True)
+    starts = log.count(STARTING)
     kill(ground, "triggerer")
     ground.airflow.start_component("triggerer")
+    # Who looks again before it has said so would take the old one's words for its.
+    eventually(lambda: _triggerer_log(ground).count(STARTING) > starts, "a triggerer", seconds=60)
     return True
+
+
+def _triggerer_log(ground: Ground) -> str:
+    return (ground.airflow.home / "triggerer.log").read_text(errors="replace")
 
 
 def _strike(victims: Iterable[Victim]) -> None:

@@ -44,8 +44,9 @@ def job_by_hand(victim: Victim) -> None:
 
 def sensed_job(victim: Victim) -> None:
     """A sensor is to wait for a job that somebody has submitted."""
+    before = set(victim.spared)
     job_by_hand(victim)
-    victim.conf["id"] = next(iter(victim.spared))
+    (victim.conf["id"],) = victim.spared - before
 
 
 def until_sensed(victim: Victim) -> None:

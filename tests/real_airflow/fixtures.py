@@ -12,9 +12,7 @@ from tests.cloud import LocalCloud
 from tests.demo.places import connections
 from tests.real_airflow.stories import Story, Told
 from tests.real_airflow.system import REPOSITORY, airflow_system
-from tests.real_airflow.world import World
-
-DEPLOYMENT = "stories"
+from tests.real_airflow.world import DEPLOYMENT, World
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ CLIENTS = ("emr", "batch", "emr-serverless")
 STEP = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
 SUCCEEDED = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"}
 """How each service calls a good end."""
+DEPLOYMENT = "stories"
+"""The name of this Airflow in labels."""
 ROLE = "arn:aws:iam::123456789012:role/job"
 
 

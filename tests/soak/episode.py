@@ -9,16 +9,20 @@ from typing import Any
 from tests.matrix import faults
 from tests.matrix.ground import SUBMITS, Ground
 from tests.matrix.scenario import Cell, Expected
-from tests.matrix.victim import ALIVE, TASK, Victim, has_run, moment
+from tests.matrix.victim import ALIVE, Victim, has_run
 from tests.real_airflow.world import SUCCEEDED
 from tests.soak.kinds import KINDS
 from tests.soak.places import Places
 from tests.soak.plan import Task
-from tests.soak.record import FOR_EVER, Record, Try
+from tests.soak.record import Record, Try
+from tests.soak.tries import DELETED, run_state, tries_of
 
 IN_PLACE_SECONDS = 60.0
 LEFT_ALONE_SECONDS = 6.0
 ENDING_SECONDS = 60.0
+LAST_WORDS_SECONDS = 6.0
+ATTEMPTS = 4
+"""To end a run."""
 LATE_SECONDS = 60.0
 """For how long after its last bad answer foul weather may still be why a task failed."""
 STEP = 0.4
@@ -34,6 +38,7 @@ class Episode:
         self.kind = KINDS[task.kind]
         self.record = Record(task)
         self.victim: Victim | None = None
+        self._were_there: set[str] = set()
 
     def run(self) -> None:
         """Live it from beginning to end; what goes wrong on the way is noted."""
@@ -62,7 +67,8 @@ class Episode:
         victim.patience = IN_PLACE_SECONDS
         if self.task.shape:
             victim.dag_id = f"{self.task.shape}__{self.task.service}__{self.task.mode}"
-        victim.spare(*(job["id"] for job in victim.jobs()))
+        self._were_there = {job["id"] for job in victim.jobs()}
+        victim.spare(*self._were_there)
         self.record.dag_id, self.record.scope = victim.dag_id, place
         self.victim = victim
         return victim
@@ -71,11 +77,15 @@ class Episode:
 
     def _begin(self, victim: Victim) -> None:
         if self.task.company:
-            victim.spare(self.places.add_company(self.task.company, self.task.service, victim.scope))
-        before = set(victim.spared)
+            try:
+                self.places.add_company(self.task.company, self.task.service, victim.scope)
+            finally:
+                self._keep_company(victim, self.task.company)
         if self.kind.scenario.prepare:
-            self.kind.scenario.prepare(victim)
-        self.places.note_by_hand(victim.spared - before)
+            try:
+                self.kind.scenario.prepare(victim)
+            finally:
+                self._keep_company(victim, "by hand")
         if self.task.calls == "submit":
             self._let_weather_in(victim)
         self.record.begun = time.time()
@@ -85,6 +95,12 @@ class Episode:
         self.record.run_id = victim.runs[0]
         (self.kind.scenario.ready or self._wait_in_place)(victim)
         self.record.in_place = time.time()
+
+    def _keep_company(self, victim: Victim, whose: str) -> None:
+        """Whatever is in the place by now is not the task's: more than one where an answer was lost."""
+        there = [job["id"] for job in victim.jobs()]
+        self.places.note(whose, (job for job in there if job not in self._were_there))
+        victim.spare(*there)
 
     def _wait_in_place(self, victim: Victim) -> None:
         """Wait until the job runs and the task waits for it, or until the task is over."""
@@ -138,7 +154,7 @@ class Episode:
 
     def _try_is_over(self, victim: Victim) -> bool:
         """Whether the struck task is not at work any more, or a later try of it is."""
-        tries = self._tries(victim)
+        tries = tries_of(victim)
         return not tries or tries[-1].state not in ALIVE or tries[-1].start > max(self.record.strikes)
 
     def _end(self, victim: Victim) -> None:
@@ -149,11 +165,20 @@ class Episode:
                 break
             self._let_succeed(victim)
             time.sleep(STEP * 2)
-        if self._is_open(victim):
-            self.record.caused("run failed in the end")
-            self.record.strikes.append(time.time())
+        for _ in range(ATTEMPTS):
+            if self._is_open(victim) or self._task_is_open(victim):
+                self._fail_run(victim)
+        # Airflow calls a task failed before its process knows: for a moment it may still start a job.
+        time.sleep(LAST_WORDS_SECONDS)
+
+    def _fail_run(self, victim: Victim) -> None:
+        self.record.caused("run failed in the end")
+        self.record.strikes.append(time.time())
+        try:
             faults.run_failed(victim)
-        deadline = time.monotonic() + ENDING_SECONDS
+        except RuntimeError as error:  # Airflow's database lets one of two changes at a time down
+            self.record.notes.append(repr(error))
+        deadline = time.monotonic() + ENDING_SECONDS / ATTEMPTS
         while self._task_is_open(victim) and time.monotonic() < deadline:
             time.sleep(STEP * 2)
 
@@ -165,36 +190,26 @@ class Episode:
             living = not job["ended_at"] and not job["cancel_requested_at"]
             if living and has_run(job) and job["created_at"] > since:
                 service.finish(job["id"], SUCCEEDED[self.task.service])
-        if self.kind.scenario.shape == "senses":
-            for job_id in {victim.conf["id"]}:
-                service.finish(job_id, SUCCEEDED[self.task.service])
+        if sensed := victim.conf.get("id"):
+            service.finish(sensed, SUCCEEDED[self.task.service])
 
     def _is_open(self, victim: Victim) -> bool:
         """Whether its run is there and not over."""
-        return bool(victim.runs) and self._run_state(victim) not in ("success", "failed", "deleted")
+        return bool(victim.runs) and run_state(victim) not in ("success", "failed", DELETED)
 
     def _task_is_open(self, victim: Victim) -> bool:
-        tries = self._tries(victim)
+        tries = tries_of(victim)
         return bool(tries) and tries[-1].state in ALIVE
-
-    def _run_state(self, victim: Victim) -> str:
-        try:
-            return self.ground.rest.run_state(victim.dag_id, victim.runs[0])
-        except RuntimeError as error:
-            if "HTTP 404" not in str(error):
-                raise
-            return "deleted"
 
     def has_a_process(self) -> bool:
         """Whether its task is in, or on its way into, a process; a deferred one is not."""
-        if self.victim is None or not self.victim.runs:
+        if self.victim is None:
             return False
-        return any(each.state in ALIVE and each.state != "deferred" for each in self._tries(self.victim))
+        return any(each.state in ALIVE and each.state != "deferred" for each in tries_of(self.victim))
 
     # What is written down.
 
     def _take_notes(self, victim: Victim) -> None:
-        self.record.jobs = [job["id"] for job in victim.own_jobs()]
         self.look_at_tries()
         self.record.is_over = True
 
@@ -203,29 +218,8 @@ class Episode:
         victim = self.victim
         if victim is None or not victim.runs:
             return
-        if found := self._tries(victim):
+        if found := tries_of(victim):
             self.record.tries = found
         else:
             end = max(self.record.strikes, default=time.time())
-            self.record.tries = [Try(1, "deleted", self.record.begun, end)]
-
-    def _tries(self, victim: Victim) -> list[Try]:
-        """All tries so far, the first one first; none if the run was deleted."""
-        path = f"dags/{victim.dag_id}/dagRuns/{victim.runs[0]}/taskInstances/{TASK}/tries"
-        try:
-            found = self.ground.rest.call("GET", path)["task_instances"]
-        except RuntimeError as error:
-            if "HTTP 404" not in str(error):
-                raise
-            return []
-        return sorted((_try(each) for each in found), key=lambda each: (each.number, each.start))
-
-
-def _try(found: dict[str, Any]) -> Try:
-    start, end = found["start_date"], found["end_date"]
-    return Try(
-        found["try_number"],
-        found["state"],
-        moment(start) if start else FOR_EVER,
-        moment(end) if end else None,
-    )
+            self.record.tries = [Try(1, DELETED, self.record.begun, end)]

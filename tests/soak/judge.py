@@ -56,13 +56,19 @@ def judge(
 
     :param company: whose the jobs are that no task of the soak has started, by id.
     """
-    owners = {job: record for record in records for job in record.jobs}
-    return [_verdict(job, owners.get(job["id"]), troubles, company) for job in jobs]
+    return [_verdict(job, records, troubles, company) for job in jobs]
+
+
+def owner_of(job: Job, records: Sequence[Record]) -> Record | None:
+    """The task that had a job's place when it was started."""
+    tenants = [each for each in records if each.scope == job["scope"] and each.leased <= job["created_at"]]
+    return max(tenants, key=lambda record: record.leased, default=None)
 
 
 def _verdict(
-    job: Job, record: Record | None, troubles: Sequence[Trouble], company: dict[str, str]
+    job: Job, records: Sequence[Record], troubles: Sequence[Trouble], company: dict[str, str]
 ) -> Verdict:
+    record = None if job["id"] in company else owner_of(job, records)
     if record is None:
         return _of_others(job, company.get(job["id"], "nobody's"))
     mine = [trouble for trouble in troubles if trouble.service in ("", job["service"])]

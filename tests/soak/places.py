@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from queue import Queue
 from typing import Any
 from uuid import uuid4
@@ -22,14 +22,13 @@ ELSEWHERE = deployment_of("an Airflow somewhere else")
 class Places:
     """All places of a soak, and the jobs in them that no task of it has started.
 
-    ``foreign`` and ``by_hand`` are the ids of those jobs: nobody may ever ask one of them to end.
+    ``company`` says of those jobs, by id, whose they are: nobody may ever ask one of them to end.
     """
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._free: dict[str, Queue[str]] = {service: Queue() for service in SERVICES}
-        self.by_hand: set[str] = set()
-        self.foreign: set[str] = set()
+        self.company: dict[str, str] = {}
         self._lock = threading.Lock()
         for service in SERVICES:
             for _ in range(EACH):
@@ -45,40 +44,35 @@ class Places:
         finally:
             self._free[service].put(place)
 
-    def add_company(self, whose: str, service: str, place: str) -> str:
-        """Start a job ``by hand``, or a ``foreign`` one with the label of another Airflow; its id."""
+    def add_company(self, whose: str, service: str, place: str) -> None:
+        """Start a job ``by hand``, or a ``foreign`` one with the label of another Airflow."""
         label = str(Label(ELSEWHERE, uuid4())) if whose == "foreign" else ""
-        job = getattr(self, f"_start_{service.replace('-', '_')}")(place, label)
-        with self._lock:
-            (self.foreign if label else self.by_hand).add(job)
-        return str(job)
+        getattr(self, f"_start_{service.replace('-', '_')}")(place, label)
 
-    def note_by_hand(self, jobs: set[str]) -> None:
-        """Jobs that a scenario itself has started by hand."""
+    def note(self, whose: str, jobs: Iterable[str]) -> None:
+        """Note whose jobs these are; those that are known stay what they are."""
         with self._lock:
-            self.by_hand |= jobs - self.foreign
+            for job in jobs:
+                self.company.setdefault(job, whose)
 
-    def _start_emr(self, cluster: str, label: str) -> str:
+    def _start_emr(self, cluster: str, label: str) -> None:
         step = {"Name": f"step {label}".strip(), "HadoopJarStep": {"Jar": "command-runner.jar"}}
-        reply = self._client("emr").add_job_flow_steps(JobFlowId=cluster, Steps=[step])
-        return str(reply["StepIds"][0])
+        self._client("emr").add_job_flow_steps(JobFlowId=cluster, Steps=[step])
 
-    def _start_batch(self, queue: str, label: str) -> str:
+    def _start_batch(self, queue: str, label: str) -> None:
         extra = {"parameters": {"airflow_owner": label}} if label else {}
-        reply = self._client("batch").submit_job(jobName="job", jobQueue=queue, jobDefinition="job", **extra)
-        return str(reply["jobId"])
+        self._client("batch").submit_job(jobName="job", jobQueue=queue, jobDefinition="job", **extra)
 
-    def _start_emr_serverless(self, application: str, label: str) -> str:
-        reply = self._client("emr-serverless").start_job_run(
+    def _start_emr_serverless(self, application: str, label: str) -> None:
+        self._client("emr-serverless").start_job_run(
             applicationId=application,
             executionRoleArn=ROLE,
             name=f"run {label}".strip(),
             jobDriver={"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}},
         )
-        return str(reply["jobRunId"])
 
-    def _start_mrs(self, cluster: str, label: str) -> str:
-        return str(self._ground.cloud.mrs.add_job(cluster, f"job {label}".strip()))
+    def _start_mrs(self, cluster: str, label: str) -> None:
+        self._ground.cloud.mrs.add_job(cluster, f"job {label}".strip())
 
     def _client(self, service: str) -> Any:
         return self._ground._clients[service]

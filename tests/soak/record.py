@@ -36,7 +36,7 @@ class Cause:
 class Record:
     """One task.
 
-    :param jobs: ids of the jobs that it has started.
+    :param scope: the place that it had for itself from ``leased`` on, until another record has it.
     :param strikes: when planned faults, and the end that the plan has for it, struck.
     :param causes: these and all else that may have ended it or led to an error in it.
     :param is_marked_success: a person has called it a success while its job ran.
@@ -47,9 +47,9 @@ class Record:
     dag_id: str = ""
     run_id: str = ""
     scope: str = ""
+    leased: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.time)
     in_place: float | None = None
-    jobs: list[str] = field(default_factory=list)
     strikes: list[float] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     tries: list[Try] = field(default_factory=list)

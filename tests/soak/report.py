@@ -13,6 +13,7 @@ from tests.soak.judge import Fate, Verdict
 from tests.soak.plan import Plan
 from tests.soak.record import Record
 
+SLOWEST = 5
 BAD = (Fate.ORPHAN, Fate.WRONG)
 
 
@@ -63,6 +64,7 @@ class Outcome:
             self._times("From the fault to the request to cancel", calm=False),
             self._times("The same, where nothing else was in trouble", calm=True),
         ]
+        lines += _table("The slowest", map(self._slow, self._slowest()))
         if self.hung:
             lines.append(f"Triggerers that hung, and were started anew: {self.hung}")
         lines += [self._line(verdict) for verdict in self.bad]
@@ -82,6 +84,15 @@ class Outcome:
     def seconds(self, *, calm: bool) -> list[float]:
         """From faults to requests."""
         return [v.seconds for v in self.verdicts if v.seconds is not None and (v.is_calm or not calm)]
+
+    def _slowest(self) -> list[Verdict]:
+        timed = [verdict for verdict in self.verdicts if verdict.seconds is not None]
+        return sorted(timed, key=lambda verdict: -(verdict.seconds or 0.0))[:SLOWEST]
+
+    def _slow(self, verdict: Verdict) -> str:
+        record = next(record for record in self.records if record.task.number == verdict.task)
+        calm = "" if verdict.is_calm else ", in troubled times"
+        return f"{verdict.seconds:5.1f} s by the {self.who[verdict.job]}{calm}: {record.task}"
 
     def _line(self, verdict: Verdict) -> str:
         record = next((r for r in self.records if r.task.number == verdict.task), None)

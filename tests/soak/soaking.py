@@ -83,12 +83,13 @@ class Soak:
         except RuntimeError as error:
             failures.append(f"a component is down: {error}")
         for episode in self.episodes:
-            episode.look_at_tries()
+            try:
+                episode.look_at_tries()
+            except RuntimeError as error:
+                failures.append(f"task {episode.task.number} can't be looked at: {error}")
         records = [episode.record for episode in self.episodes]
-        company = dict.fromkeys(self.places.by_hand, "by hand")
-        company |= dict.fromkeys(self.places.foreign, "foreign")
         jobs = self.ground.cloud.jobs()
-        verdicts = judge(jobs, records, self.disturbances.troubles, company)
+        verdicts = judge(jobs, records, self.disturbances.troubles, self.places.company)
         who = cancelled_by(self.ground.airflow.home, [verdict.job for verdict in verdicts])
         failures += [f"not guarded: {log}" for log in not_guarded(self.ground.airflow.home)]
         troubles, hung = self.disturbances.troubles, self.disturbances.hung
