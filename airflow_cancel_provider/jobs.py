@@ -237,3 +237,12 @@ def by_scope(jobs: Iterable[RemoteJob]) -> dict[str | None, list[RemoteJob]]:
     for job in dict.fromkeys(jobs):
         groups.setdefault(job.scope, []).append(job)
     return groups
+
+
+def released_key(job: RemoteJob) -> str:
+    """Airflow Variable that says that a job's task has let it go, whatever the connection it is reached over.
+
+    In letters that every Airflow takes in the path of a request.
+    """
+    parts = ("remote_jobs_released", job.service, job.scope, job.id)
+    return re.sub(r"[^A-Za-z0-9_.-]", ".", "_".join(part for part in parts if part))

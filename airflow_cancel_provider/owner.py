@@ -14,8 +14,6 @@ from airflow_cancel_provider.exceptions import InvalidInput
 
 XCOM_KEY = "remote_jobs_owner"
 """XCom key under which a try leaves its task-instance id before it defers."""
-RELEASED_PREFIX = "remote_jobs_released/"
-"""Airflow Variable of a job that its task has let go: prefix and address."""
 OWNER_PREFIX = "remote_jobs_owner_"
 """Airflow Variable of a try that has started jobs and is not done with them: prefix and task-instance id."""
 RETURNED = " returned"

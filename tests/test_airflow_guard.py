@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
-from importlib.metadata import version
 from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.owner import RELEASED_PREFIX
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Run, World, eventually
 
 pytest_plugins = ["tests.real_airflow.fixtures"]
 stories = Stories()
-AIRFLOW = tuple(map(int, version("apache-airflow-core").split(".")[:2]))
 
 
 def jobs_in(world: World, service: str, place: str) -> list[dict[str, Any]]:
@@ -65,15 +62,14 @@ def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
 
 @stories()
 def that_a_job_was_released_is_on_record_when_its_run_is_deleted(world: World) -> None:
-    if AIRFLOW < (3, 1):
-        pytest.skip("Airflow 3.0 takes no Variable with a slash in its key from a task")
     run, (job,) = ran(world, "guarded_release")
     world.airflow.rest.call("DELETE", f"dags/{run.dag_id}/dagRuns/{run.run_id}")
     found = world.airflow.rest.call("GET", "variables", params={"limit": 100})["variables"]
     record = json.loads(
-        {each["key"]: each["value"] for each in found}[f"{RELEASED_PREFIX}batch://@us-east-1/{job['id']}"]
+        {each["key"]: each["value"] for each in found}[f"remote_jobs_released_batch_{job['id']}"]
     )
     assert record.pop("at")
+    assert record.pop("job") == f"batch://@us-east-1/{job['id']}"
     assert record == {
         "dag_id": run.dag_id,
         "run_id": run.run_id,

@@ -17,7 +17,7 @@ from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY
-from airflow_cancel_provider.owner import RELEASED_PREFIX, Label
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connect_aws
@@ -222,8 +222,9 @@ class TestRelease:
         ti = Try(work=work)
         ti.run(CANCEL)
         (job,) = cloud.batch.jobs()
-        record = variables[f"{RELEASED_PREFIX}batch://@us-east-1/{job['id']}"]
+        record = variables[f"remote_jobs_released_batch_{job['id']}"]
         assert record.pop("at").endswith("+00:00")
+        assert record.pop("job").startswith("batch://")
         assert record == {
             "dag_id": ti.dag_id,
             "run_id": ti.run_id,

@@ -14,8 +14,8 @@ import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import HOOKS
-from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import RELEASED_PREFIX, Label
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob, released_key
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper import sweep as sweeping
 from airflow_cancel_provider.reaper.decide import Kind, OwnerState, Standing
 from airflow_cancel_provider.reaper.letters import VARIABLE, DeadLetters
@@ -81,9 +81,10 @@ class TestSweep:
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
         for service in SERVICES:
-            released, elsewhere = ground.start(service, S.FAILED), ground.start(service, S.FAILED)
-            bare = RemoteJob.of(service, elsewhere.id, scope=elsewhere.scope)
-            ground.airflow.variables |= {f"{RELEASED_PREFIX}{job}": "1" for job in (released, bare)}
+            released = ground.start(service, S.FAILED)
+            # By its task, over a connection of its own.
+            elsewhere = RemoteJob.of(service, released.id, scope=released.scope, conn_id="other")
+            ground.airflow.variables[released_key(elsewhere)] = "1"
             living += [
                 ground.start(service, S.FAILED, deployment=FOREIGN),
                 ground.unlabelled(service),
@@ -95,7 +96,6 @@ class TestSweep:
                 ground.start(service, S.RETRYING, reconnects=True),
                 ground.start(service, S.FAILED, later=S.ALIVE, reconnects=True),
                 released,
-                elsewhere,
             ]
         orphans = [ground.start(service, S.FAILED, reconnects=True) for service in SERVICES]
         report = ground.reaper().sweep()
@@ -108,10 +108,10 @@ class TestSweep:
             Kind.SUCCEEDED: 4,
             Kind.UNKNOWN: 12,
             Kind.RECONNECTING: 8,
-            Kind.SUSPECT: 12,
+            Kind.SUSPECT: 8,
         }
         assert report.foreign == {FOREIGN: 4}
-        assert report.gauges["living"] == 48
+        assert report.gauges["living"] == 44
 
     def test_a_job_without_a_label_is_cancelled_only_on_record(self, ground: Ground) -> None:
         orphan, retrying, other = (ground.unlabelled("batch") for _ in range(3))
@@ -210,7 +210,7 @@ class TestAirflow:
 
     def test_released_between_the_looks(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
-        release = {f"{RELEASED_PREFIX}{job}": "1"}
+        release = {released_key(job): "1"}
         ground.airflow.before_look = lambda look: ground.airflow.variables.update(
             release if look == 2 else {}
         )

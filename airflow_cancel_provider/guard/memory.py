@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, RemoteJob
-from airflow_cancel_provider.owner import OWNER_PREFIX, RELEASED_PREFIX, RETURNED, Owner
+from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, RemoteJob, released_key
+from airflow_cancel_provider.owner import OWNER_PREFIX, RETURNED, Owner
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 from airflow_cancel_provider.services.submissions import Intent
 
@@ -71,7 +71,7 @@ class Memory:
         if entries != self._kept_intents:
             self._write(f"XCom {INTENTS_KEY}", lambda: self._keep_intents(entries))
         for job in list(self._released):
-            self._write(f"Variable {RELEASED_PREFIX}{job}", lambda: self._keep_release(job))  # noqa: B023
+            self._write(f"The release of {job}", lambda: self._keep_release(job))  # noqa: B023
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
         try:
@@ -115,8 +115,8 @@ class Memory:
         at = self._released.pop(job)  # tried once: what can't be a key now can't be one later
         record = {name: getattr(self._ti, name) for name in RELEASED_BY}
         Variable.set(
-            f"{RELEASED_PREFIX}{job}",
-            {**record, "at": at.isoformat()},
+            released_key(RemoteJob(job)),
+            {**record, "job": job, "at": at.isoformat()},
             description="A remote job that its task has let go",
             serialize_json=True,
         )

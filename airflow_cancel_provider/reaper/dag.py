@@ -34,11 +34,11 @@ def reaper_dag(
     on_orphans: Callable[[Mapping[str, Any]], None] | None = None,
     **dag_options: Any,
 ) -> DAG:
-    """A Dag with one task, ``reap``, which sweeps once and returns what it saw as XCom.
+    """A Dag with a task ``reap``, which sweeps once and returns what it saw as XCom, and a task ``check``.
 
     Without ``airflow_conn_id`` it asks Airflow by the Task SDK, which knows the tries that leave their names
-    in Variables (setting ``owner_variables``); with it, over the REST API with a service account. The task
-    fails, after it has done what it could, when something could not be looked at or cancelled. When a sweep
+    in Variables (setting ``owner_variables``); with it, over the REST API with a service account. ``check``
+    fails when something could not be looked at or cancelled. When a sweep
     finds orphans, asset ``remote_jobs_orphans`` gets an event with the XCom as its extra.
 
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``; by default
@@ -72,9 +72,13 @@ def reaper_dag(
             ti.xcom_push(key="return_value", value=value)
             if report.orphans:
                 _tell(outlet_events, value, on_orphans)
-            _fail_if_troubled(report)
 
-        reap()
+        @task(retries=0)
+        def check(*, ti: Any = None) -> None:
+            """Fail where a person should look; apart, because a task that fails has no asset events."""
+            _fail_if_troubled(ti.xcom_pull(task_ids="reap"))
+
+        reap() >> check()
     return dag
 
 
@@ -106,10 +110,11 @@ def _tell(
         on_orphans(value)
 
 
-def _fail_if_troubled(report: Report) -> None:
-    if report.is_clean:
+def _fail_if_troubled(value: Mapping[str, Any]) -> None:
+    letters, troubles = value["dead_letters"], value["troubles"]
+    if not letters and not troubles:
         return
-    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.providers.common.compat.sdk import AirflowFailException
 
-    letters = f"{len(report.letters)} jobs can't be cancelled" if report.letters else ""
-    raise AirflowFailException("; ".join([*filter(None, [letters]), *report.troubles]))
+    refused = [f"{job} can't be cancelled: {letter.get('why')}" for job, letter in letters.items()]
+    raise AirflowFailException("; ".join([*troubles, *refused]))

@@ -10,8 +10,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, ServiceUnavailable
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.owner import RELEASED_PREFIX
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob, released_key
 from airflow_cancel_provider.reaper.airflows.base import Airflow
 from airflow_cancel_provider.reaper.decide import (
     Action,
@@ -206,9 +205,7 @@ class Judge:
         return replace(case, suspected_since=since[job], is_released=self._is_released(job))
 
     def _is_released(self, job: RemoteJob) -> bool:
-        # Its task may have reached it over another connection, or without naming the region.
-        bare = RemoteJob.of(job.service, job.id, scope=job.scope)
-        return any(self.airflow.variable(f"{RELEASED_PREFIX}{name}") is not None for name in (bare, job))
+        return self.airflow.variable(released_key(job)) is not None
 
     def _decide(self, case: Case, now: datetime) -> Decision:
         return decide(case, self.deployment, now, self.grace)

@@ -14,7 +14,6 @@ QUOTAS: dict[str, dict[str, tuple[int, float]]] = {
         "ListClusters": (20, 0.5),
         "ListSteps": (10, 0.5),
         "CancelSteps": (10, 0.5),
-        "DescribeCluster": (10, 1.0),
         TOGETHER: (25, 5.0),
     },
     # https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html

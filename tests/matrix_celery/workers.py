@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Workers:
             pid_file = ["--pid", str(self._processes.folder / f"{name}.{time.time():.0f}.pid")]
             self._processes.start(name, [*self.hosts[name].command, *command, *options, *pid_file])
         for name in names:
-            self._until(name, lambda to: self._celery.control.ping(destination=to, timeout=2))
+            self._ask(name, "ping")
 
     def pid(self, name: str) -> int:
         """The worker's main process."""
@@ -55,14 +56,8 @@ class Workers:
     def take(self, *names: str) -> None:
         """Let these workers take new tasks from the queue, and no others; those at work go on with theirs."""
         for name in self.hosts:
-            if name in names:
-                self._until(
-                    name, lambda to: self._celery.control.add_consumer(QUEUE, destination=to, reply=True)
-                )
-            else:
-                self._until(
-                    name, lambda to: self._celery.control.cancel_consumer(QUEUE, destination=to, reply=True)
-                )
+            what = "add_consumer" if name in names else "cancel_consumer"
+            self._ask(name, what, queue=QUEUE, reply=True)
 
     def kill(self, name: str) -> None:
         """SIGKILL to a worker and to all below it but the sentinels, at once."""
@@ -79,9 +74,18 @@ class Workers:
         """Whether a worker has been started, and not been buried."""
         return self._processes.is_there(name)
 
-    def _until(self, name: str, ask: Callable[[list[str]], Any]) -> None:
-        if self.is_there(name):
-            eventually(lambda: bool(ask([f"celery@{name}"])), f"an answer of {name}", seconds=60)
+    def _ask(self, name: str, what: str, **options: Any) -> None:
+        """Ask a worker until it answers, if it is there."""
+        if not self.is_there(name):
+            return
+        call = partial(getattr(self._celery.control, what), destination=[f"celery@{name}"], timeout=2)
+
+        def is_answered() -> bool:
+            # Not one of the pool's: the broker that it led to may have been killed.
+            with self._celery.connection_for_write() as connection:
+                return bool(call(connection=connection, **options))
+
+        eventually(is_answered, f"an answer of {name}", seconds=60)
 
 
 def _below(pid: int) -> Iterator[int]:

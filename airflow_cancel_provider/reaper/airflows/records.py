@@ -13,11 +13,14 @@ from sqlalchemy import select
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, RemoteJob
 from airflow_cancel_provider.reaper.airflows.base import standing, task_name
-from airflow_cancel_provider.reaper.decide import OwnerState
+from airflow_cancel_provider.reaper.decide import OwnerState, Standing
 from airflow_cancel_provider.services.base import Claim
 
 EARLY, LATE = timedelta(seconds=-5), timedelta(seconds=30)
 """When a service may say that a job was submitted, from the moment at which the task was about to do so."""
+
+EARLIEST = timedelta(minutes=5)
+"""How much later than Airflow's the service's clock may be, and then some."""
 
 Key = tuple[str, str | None, str]
 
@@ -46,12 +49,13 @@ class Intent:
 def by_address(session: Any, claims: Collection[Claim]) -> dict[RemoteJob, OwnerState]:
     """Owners of the jobs that are in a task's XCom ``remote_jobs``; read row by row."""
     wanted = {_key(claim.status.job): claim.status.job for claim in claims}
-    return {
-        wanted[key]: owner
-        for value, owner in _rows(session, XCOM_KEY)
-        for key in _keys(value)
-        if key in wanted
-    }
+    found: dict[RemoteJob, OwnerState] = {}
+    for value, owner in _rows(session, XCOM_KEY, claims):
+        for job in (wanted[key] for key in _keys(value) if key in wanted):
+            # One job may be on record with several tasks: whoever has a right to it counts.
+            if job not in found or found[job].standing is Standing.FAILED:
+                found[job] = owner
+    return found
 
 
 def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[RemoteJob, OwnerState]:
@@ -61,7 +65,7 @@ def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[
         that fit are needed to see whether it is so.
     """
     made: dict[RemoteJob, list[OwnerState]] = {}
-    for value, owner in _rows(session, INTENTS_KEY):
+    for value, owner in _rows(session, INTENTS_KEY, claims):
         for intent in _intents(value, owner):
             fitting = [claim.status.job for claim in claims if intent.may_have_made(claim)]
             if len(fitting) == 1 or not is_final:
@@ -73,13 +77,17 @@ def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[
     return {job: owners[0] for job, owners in made.items() if len(owners) == 1 or not is_final}
 
 
-def _rows(session: Any, key: str) -> Iterator[tuple[Any, OwnerState]]:
+def _rows(session: Any, key: str, claims: Collection[Claim]) -> Iterator[tuple[Any, OwnerState]]:
+    """What tasks have on record under this key, since the oldest of these jobs was submitted."""
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
     from airflow.models.xcom import XComModel as X
 
     same_run = (X.dag_id == TI.dag_id) & (X.run_id == TI.run_id)
     same_task = same_run & (X.task_id == TI.task_id) & (X.map_index == TI.map_index)
     query = select(X, TI.state).join(TI, same_task).where(X.key == key)
+    times = [claim.submitted_at for claim in claims]
+    if None not in times:
+        query = query.where(X.timestamp >= min(filter(None, times)) - EARLIEST)
     for row, state in session.execute(query.execution_options(yield_per=1000)):
         name = task_name(row.dag_id, row.run_id, row.task_id, row.map_index)
         yield X.deserialize_value(row), OwnerState(standing(state), task=name, state=state or "")

@@ -29,15 +29,15 @@ class TaskSdk(Airflow):
 
     def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
         """One request for each try's Variable, one for each task of each Dag."""
-        marked: dict[UUID, Owner] = {}
+        marked: dict[Label, Owner] = {}
         named: dict[UUID, Owner] = {}
         for label in labels:
             if (owner := self._marked(label)) is not None:
-                marked[label.ti_id] = owner
+                marked[label] = owner
             elif label.owner is not None:
                 named[label.ti_id] = label.owner
         states = _states([*marked.values(), *named.values()])
-        found = {ti_id: _of_marked(owner, states) for ti_id, owner in marked.items()}
+        found = {label.ti_id: _of_marked(label, owner, states) for label, owner in marked.items()}
         return found | {ti_id: _of_named(owner, states) for ti_id, owner in named.items()}
 
     def _marked(self, label: Label) -> Owner | None:
@@ -69,14 +69,15 @@ class TaskSdk(Airflow):
             _asked(lambda: Variable.delete(key))
 
 
-def _of_marked(owner: Owner, states: Mapping[Owner, str | None]) -> OwnerState:
+def _of_marked(label: Label, owner: Owner, states: Mapping[Owner, str | None]) -> OwnerState:
     """A try whose work is not done, for else it would have deleted its Variable."""
     name = _name(owner)
     if owner not in states:
         return OwnerState(Standing.DELETED, task=name, is_unfinished=True)
     now = standing(states[owner])
-    # A success of the task is a later try's, or a person's mark.
-    own = Standing.FAILED if now is Standing.SUCCEEDED else now
+    # Where the task waits for its jobs, its success is a later try's, or a person's mark. Elsewhere it may be
+    # this try's own, and the Variable be there because it could not be deleted.
+    own = Standing.FAILED if now is Standing.SUCCEEDED and label.waits else now
     later = now if own is not now else None
     return OwnerState(own, later, name, states[owner] or "not started", is_unfinished=True)
 
