@@ -64,7 +64,7 @@ class Outcome:
             self._times("From the fault to the request to cancel", calm=False),
             self._times("The same, where nothing else was in trouble", calm=True),
         ]
-        lines += _table("The slowest", map(self._slow, self._slowest()))
+        lines += ["The slowest:", *map(self._slow, self._slowest())]
         if self.hung:
             lines.append(f"Triggerers that hung, and were started anew: {self.hung}")
         lines += [self._line(verdict) for verdict in self.bad]
@@ -92,7 +92,7 @@ class Outcome:
     def _slow(self, verdict: Verdict) -> str:
         record = next(record for record in self.records if record.task.number == verdict.task)
         calm = "" if verdict.is_calm else ", in troubled times"
-        return f"{verdict.seconds:5.1f} s by the {self.who[verdict.job]}{calm}: {record.task}"
+        return f"  {verdict.seconds:5.1f} s, {self.who[verdict.job]}{calm}: {record.task}"
 
     def _line(self, verdict: Verdict) -> str:
         record = next((r for r in self.records if r.task.number == verdict.task), None)

@@ -138,7 +138,8 @@ def main() -> None:
     import site
 
     site.main()
-    sys.path.extend(path for path in watchman.paths if path not in sys.path)
+    # The task's order counts: this must be the same version of every package that the task has.
+    sys.path[:] = [*watchman.paths, *(path for path in sys.path if path not in watchman.paths)]
     from airflow_cancel_provider.guard.sentinel.work import act
 
     act(watchman)

@@ -61,7 +61,10 @@ class Legacy:
             self._watch.hear()
         notes, self._watch.notes = self._watch.notes, []
         for note in notes:
-            self._take(json.loads(note))
+            try:
+                self._take(json.loads(note))
+            except (KeyError, TypeError, ValueError) as error:
+                log.error("A note of the task can't be read: %r", error)  # noqa: TRY400  a traceback says no more
 
     def jobs(self) -> Iterable[RemoteJob]:
         """Addresses of what was started."""
