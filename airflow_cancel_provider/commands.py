@@ -128,6 +128,8 @@ def _loop(sweep: Callable[[], int], interval: float, stop: Event) -> int:
             raise
         except CancelProviderError as error:
             log.error("%s", error)  # noqa: TRY400  the words say it all
+        except Exception:
+            log.exception("A sweep failed; the next one comes all the same")
         stop.wait(max(0.0, interval - (time.monotonic() - begun)))
     return WELL
 
