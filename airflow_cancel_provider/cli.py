@@ -47,11 +47,20 @@ _RECORDS = Arg(
     action="store_true",
 )
 _LOOP = Arg(("--loop",), help="sweep again and again, until SIGTERM or SIGINT", action="store_true")
-_INTERVAL = Arg(("--interval",), help="seconds from one sweep's start to the next", type=float, default=300.0)
+_INTERVAL = Arg(
+    ("--interval",),
+    help="seconds within which an orphan is found and asked to end, both looks included",
+    type=float,
+    default=300.0,
+)
 _DRY = Arg(("-n", "--dry-run"), help="say what would be cancelled; cancel nothing", action="store_true")
 _JSON = Arg(("--json",), help="one JSON object a sweep on standard output", action="store_true")
 _GRACE = Arg(("--grace",), help="seconds between the two looks that have to agree", type=float, default=30.0)
-_CONFIRM = Arg(("--confirm-seconds",), help="how long to wait to see jobs end", type=float, default=120.0)
+_CONFIRM = Arg(
+    ("--confirm-seconds",),
+    help="how long to wait to see jobs end; default: 120, and 0 in a loop, whose next sweep sees it",
+    type=float,
+)
 _ESCALATE = Arg(
     ("--escalate-after",),
     help="seconds after which a job that won't end is forced to",
@@ -64,7 +73,12 @@ _BRAKE = Arg(
     type=int,
     default=100,
 )
-_SHARE = Arg(("--share",), help="share of the published API quotas to keep to", type=float, default=0.5)
+_SHARE = Arg(
+    ("--share",),
+    help="share of the published API quotas to keep to; above 1 where the account's were raised",
+    type=float,
+    default=0.5,
+)
 _JOBS = Arg(
     ("jobs",), help="addresses, as emr://aws_default@us-east-1/j-2AXX/s-3BYY", nargs="+", metavar="JOB"
 )

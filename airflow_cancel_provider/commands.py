@@ -85,7 +85,7 @@ def reap(options: argparse.Namespace, answer: Answer) -> int:
         share=options.share,
         rules=Rules(
             grace=options.grace,
-            confirm_seconds=options.confirm_seconds,
+            confirm_seconds=_confirm_seconds(options),
             escalate_after=options.escalate_after,
             brake=options.brake,
             is_dry=options.dry_run,
@@ -100,9 +100,17 @@ def reap(options: argparse.Namespace, answer: Answer) -> int:
         send(report, gauge)
         return WELL if report.is_clean else TROUBLED
 
-    interval = _number("--interval", options.interval)
+    # An orphan that a look has just missed is found by the next one, and cancelled a grace later.
+    cycle = _number("--interval", options.interval) - options.grace
     with _stopped_by_signals(stop):
-        return _loop(sweep, interval, stop) if options.loop else sweep()
+        return _loop(sweep, cycle, stop) if options.loop else sweep()
+
+
+def _confirm_seconds(options: argparse.Namespace) -> float:
+    if options.confirm_seconds is not None:
+        return float(options.confirm_seconds)
+    # A loop that waits for jobs to end finds the next orphan later.
+    return 0.0 if options.loop else Rules.confirm_seconds
 
 
 @contextmanager
@@ -118,8 +126,8 @@ def _stopped_by_signals(stop: Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _loop(sweep: Callable[[], int], interval: float, stop: Event) -> int:
-    """Sweep until told to stop; a sweep that fails is no reason to."""
+def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
+    """Sweep every ``cycle`` seconds until told to stop; a sweep that fails is no reason to."""
     while not stop.is_set():
         begun = time.monotonic()
         try:
@@ -130,7 +138,7 @@ def _loop(sweep: Callable[[], int], interval: float, stop: Event) -> int:
             log.error("%s", error)  # noqa: TRY400  the words say it all
         except Exception:
             log.exception("A sweep failed; the next one comes all the same")
-        stop.wait(max(0.0, interval - (time.monotonic() - begun)))
+        stop.wait(max(0.0, cycle - (time.monotonic() - begun)))
     return WELL
 
 

@@ -36,7 +36,7 @@ def make_reaper(
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
     :param scopes: patterns of clusters, queues and applications to look at.
     :param except_scopes: patterns of those to leave out.
-    :param share: of the published API quotas, 0 to 1.
+    :param share: of the published API quotas; above 1 where the account's were raised.
     :raises InvalidInput: there is no place, or this Airflow has no name that others can't have.
     """
     settings = Settings.read()

@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
@@ -130,10 +131,11 @@ class JobService(ABC):
         """The same service, which keeps to a share of the quotas; copies of it keep to that share together.
 
         :param new_pace: makes a pace of a burst and calls a second.
-        :raises InvalidInput: ``share`` is not above 0 and at most 1.
+        :param share: of the published quotas; above 1 where the account's were raised.
+        :raises InvalidInput: ``share`` is not a number above 0.
         """
-        if not 0 < share <= 1:
-            raise InvalidInput(f"A share of the quotas is above 0 and at most 1; got {share!r}.")
+        if not 0 < share < inf:
+            raise InvalidInput(f"A share of the quotas is a number above 0; got {share!r}.")
         other = copy(self)
         other.meter = self.meter.paced(self.quotas, share, new_pace)
         return other

@@ -69,7 +69,7 @@ class Meter:
         # One call less at once than is granted: some are faster on their way than those before them, and
         # one that comes a moment early is throttled.
         other.paces = {
-            name: new_pace(min(burst * share, max(1, burst - 1)), rate * share)
+            name: new_pace(min(burst * share, max(1, burst * max(1, share) - 1)), rate * share)
             for name, (burst, rate) in quotas.items()
         }
         return other
