@@ -162,7 +162,7 @@ class Reaper:
         seen = {status.job for status in statuses}
         again = judge.again([found for found in suspects if found.job in seen], statuses)
         for found in again:
-            log.info("%s: %s: %s", found.decision.action, found.job, found.decision.because)
+            log.info("%s: %s: %s", found.decision.kind, found.job, found.decision.because)
         if self.stop.is_set():
             return []
         return self._braked(report, [found for found in again if found.decision.action is Action.CANCEL])

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tests.demo.machine import Machine
-from tests.demo.places import create_application, create_cluster
+from tests.demo.places import REGION, create_application, create_cluster
 from tests.demo.progress import tell
+from tests.real_airflow.processes import children, parent
 
 TASK = "task"
 PATIENCE = 120.0
-WATCHED = 20.0
-"""Seconds for which a job is watched after its task was killed."""
+SHORTEST, LONGEST = 10.0, 60.0
+"""Seconds for which jobs are watched after their tasks were killed; longer while a guarded one lives."""
+# The local cloud has no quotas.
+REAPER = (
+    "--share",
+    "100",
+    "--loop",
+    "--interval",
+    "5",
+    "--grace",
+    "2",
+    "--at",
+    f"aws://aws_default@{REGION}",
+)
 HEADER = ("service", "task", "killed", "the job, guarded", "by", "after", "the job, stock")
 
 
@@ -30,6 +44,7 @@ class Kill:
     state: str
     by: str
     strike: Callable[[Machine, str, str], None]
+    dag: str = ""
 
 
 def _sigkill(machine: Machine, dag_id: str, run_id: str) -> None:
@@ -44,12 +59,20 @@ def _clear(machine: Machine, dag_id: str, run_id: str) -> None:
     machine.rest.clear(dag_id, run_id, TASK)
 
 
+def _lose_host(machine: Machine, dag_id: str, run_id: str) -> None:
+    """The task, its supervisor, and the sentinel, if there is one: nobody on its host is left."""
+    task = int(machine.rest.wait_for_task(dag_id, run_id, TASK, {"running"})["pid"])
+    for process in (parent(task), *children(task), task):
+        os.kill(process, signal.SIGKILL)
+
+
 KILLS = (
     Kill("emr", "EmrAddStepsOperator", "SIGKILL", "running", "sentinel", _sigkill),
     Kill("batch", "BatchOperator", "marked failed", "running", "sentinel", _mark_failed),
     Kill(
         "emr-serverless", "EmrServerlessStartJobOperator, deferred", "cleared", "deferred", "trigger", _clear
     ),
+    Kill("emr", "EmrAddStepsOperator", "lost with its host", "running", "reaper", _lose_host, "lost"),
 )
 
 
@@ -67,7 +90,7 @@ class Victim:
     @property
     def dag_id(self) -> str:
         """Its Dag."""
-        return f"{'guarded' if self.guarded else 'unguarded'}_{self.kill.service}"
+        return f"{'guarded' if self.guarded else 'unguarded'}_{self.kill.dag or self.kill.service}"
 
 
 def run(machine: Machine, begun: float) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -76,6 +99,8 @@ def run(machine: Machine, begun: float) -> tuple[list[tuple[str, ...]], list[str
         Victim(kill, guarded, _place(machine, kill, guarded)) for kill in KILLS for guarded in (True, False)
     ]
     machine.rest.wait_for_dags(*{victim.dag_id for victim in victims})
+    reaper = [sys.executable, "-m", "airflow_cancel_provider.cli", "reap", *REAPER]
+    machine.airflow.processes.start("reaper", reaper)
     for victim in victims:
         victim.run_id = machine.rest.trigger(victim.dag_id, {"place": victim.place})
     for victim in victims:
@@ -87,7 +112,7 @@ def run(machine: Machine, begun: float) -> tuple[list[tuple[str, ...]], list[str
         victim.killed_at = time.time()
         victim.kill.strike(machine, victim.dag_id, victim.run_id)
         tell(begun, victim.dag_id, f"is {victim.kill.words}")
-    _watch(machine)
+    _watch(machine, victims)
     truth = {job["id"]: job for job in machine.cloud.jobs()}
     return [_row(victims[at : at + 2], truth) for at in range(0, len(victims), 2)], list(
         _wrong(victims, truth)
@@ -95,7 +120,7 @@ def run(machine: Machine, begun: float) -> tuple[list[tuple[str, ...]], list[str
 
 
 def _place(machine: Machine, kill: Kill, guarded: bool) -> str:
-    name = f"{'guarded' if guarded else 'unguarded'}-{kill.service}"
+    name = f"{'guarded' if guarded else 'unguarded'}-{kill.dag or kill.service}"
     if kill.service == "emr":
         return create_cluster(machine.cloud.url, name)
     return create_application(machine.cloud.url, name) if kill.service == "emr-serverless" else name
@@ -111,12 +136,16 @@ def _running_job(machine: Machine, victim: Victim) -> str:
     raise TimeoutError(f"{victim.dag_id} has no running job after {PATIENCE:.0f} s")
 
 
-def _watch(machine: Machine) -> None:
+def _watch(machine: Machine, victims: list[Victim]) -> None:
     """Until every guarded job has ended, and every other had the time to."""
-    deadline = time.monotonic() + WATCHED
-    while time.monotonic() < deadline:
+    guarded = {victim.job_id for victim in victims if victim.guarded}
+    begun = time.monotonic()
+    while (past := time.monotonic() - begun) < LONGEST:
         time.sleep(0.5)
         machine.airflow.processes.check()
+        living = {job["id"] for job in machine.cloud.jobs() if not job["ended_at"]}
+        if past > SHORTEST and not guarded & living:
+            return
 
 
 def _row(pair: list[Victim], truth: dict[str, dict[str, Any]]) -> tuple[str, ...]:

@@ -102,8 +102,12 @@ def machine(folder: Path) -> Iterator[Machine]:
 
 
 def settings(url: str) -> dict[str, str]:
-    """Connections, and Dags that are not guarded."""
-    return {**connections(url), "AIRFLOW__CANCEL_PROVIDER__EXCEPT_DAGS": "unguarded_*"}
+    """Connections, Dags that are not guarded, and a name for the reaper to know its jobs by."""
+    return {
+        **connections(url),
+        "AIRFLOW__CANCEL_PROVIDER__EXCEPT_DAGS": "unguarded_*",
+        "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": "demo",
+    }
 
 
 def _dags(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.matrix.dags.timings import EXECUTION_TIMEOUT, RUN_TIMEOUT
 from tests.matrix.victim import ALIVE, TASK, Victim, moment
-from tests.real_airflow.processes import MARK
+from tests.real_airflow.processes import MARK, children, parent
 from tests.real_airflow.world import eventually
 
 Act = Callable[[Victim], None]
@@ -33,11 +33,6 @@ DOWN_SECONDS = 40.0
 
 
 # Signals.
-
-
-def parent(pid: int) -> int:
-    """The process that started another."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def process_of(victim: Victim) -> int:
@@ -61,12 +56,6 @@ def _started_here(pid: int | None) -> int:
         if pid and f"{MARK}=".encode() in Path(f"/proc/{pid}/environ").read_bytes():
             return pid
     raise ProcessLookupError(f"process {pid} is no task or supervisor")
-
-
-def children(pid: int) -> list[int]:
-    """Processes that another has started."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
 
 
 def signalled(*numbers: signal.Signals, pause: float = 10.0) -> Act:

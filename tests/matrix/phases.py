@@ -12,6 +12,7 @@ from typing import Any
 from tests.matrix import faults
 from tests.matrix.ground import Ground
 from tests.matrix.victim import Victim
+from tests.real_airflow.processes import children
 from tests.real_airflow.world import eventually
 
 SECOND = "-2"
@@ -96,7 +97,7 @@ def kill(ground: Ground, name: str) -> None:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    for child in faults.children(pid):
+    for child in children(pid):
         yield from _descendants(child)
     yield pid
 

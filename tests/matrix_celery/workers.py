@@ -14,9 +14,8 @@ from typing import Any
 
 from celery import Celery
 
-from tests.matrix.faults import children
 from tests.matrix_celery.network import Host
-from tests.real_airflow.processes import Processes
+from tests.real_airflow.processes import Processes, children
 from tests.real_airflow.world import eventually
 
 QUEUE = "default"

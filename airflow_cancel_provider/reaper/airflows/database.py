@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import OWNER_PREFIX, Label
+from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
 from airflow_cancel_provider.reaper.airflows.base import Airflow, standing, task_name
 from airflow_cancel_provider.reaper.airflows.records import by_address, by_intent
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
@@ -42,7 +43,7 @@ class Database(Airflow):
                 missing = [ti_id for ti_id in some if ti_id not in found]
                 found |= _archived(session, missing) if missing else {}
                 found |= _deleted(session, [ti_id for ti_id in missing if ti_id not in found])
-        return found
+        return found | _named(found, labels)
 
     def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
         """One query over all XComs ``remote_jobs``, and one over ``remote_jobs_intents``."""
@@ -111,6 +112,19 @@ def _deleted(session: Any, ids: Sequence[UUID]) -> dict[UUID, OwnerState]:
     keys = {f"{OWNER_PREFIX}{ti_id}": ti_id for ti_id in ids}
     known = set(session.scalars(select(Variable.key).where(Variable.key.in_(keys)))) if keys else set()
     return {ti_id: OwnerState(Standing.DELETED, is_unfinished=key in known) for key, ti_id in keys.items()}
+
+
+def _named(found: Mapping[UUID, OwnerState], labels: Collection[Label]) -> dict[UUID, OwnerState]:
+    """Tries without a trace whose label holds their names."""
+    return {
+        owner.ti_id: replace(found[owner.ti_id], task=task_name(*_names(owner)))
+        for owner in (label.owner for label in labels)
+        if owner and found[owner.ti_id].standing is Standing.DELETED
+    }
+
+
+def _names(owner: Owner) -> tuple[str, str, str, int, int]:
+    return owner.dag_id, owner.run_id, owner.task_id, owner.map_index, owner.try_number
 
 
 def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], Standing]:

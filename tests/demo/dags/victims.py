@@ -19,6 +19,14 @@ for guarded in ("guarded", "unguarded"):
             wait_for_completion=True,
             waiter_delay=2,
         )
+    with DAG(f"{guarded}_lost", schedule=None, params={"place": ""}):
+        EmrAddStepsOperator(
+            task_id="task",
+            job_flow_id="{{ params.place }}",
+            steps=STEPS,
+            wait_for_completion=True,
+            waiter_delay=2,
+        )
     with DAG(f"{guarded}_batch", schedule=None, params={"place": ""}):
         BatchOperator(
             task_id="task",
