@@ -14,7 +14,7 @@ from airflow_cancel_provider.guard.settings import Settings
 from tests.service_fixtures import Bench
 from tests.task_fixtures import bench, connections  # noqa: F401
 
-UNSEEN = 3.0
+UNSEEN = 8.0
 """Seconds."""
 
 
