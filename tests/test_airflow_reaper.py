@@ -168,6 +168,8 @@ def rest_knows_batch_jobs_exactly(world: World) -> None:
     report = swept(world, there, "reap_by_rest")
     assert there.asked_to_end() == {"failed", "replaced", "deleted"}, report
     assert there.have_ended("failed", "replaced", "deleted")
+    told = world.airflow.rest.call("GET", "assets/events?source_dag_id=reap_by_rest")["asset_events"]
+    assert report in [event["extra"] for event in told]
 
 
 @stories()
