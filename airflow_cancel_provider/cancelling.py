@@ -174,8 +174,9 @@ class Cancellation(Watch):
 
     def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
         """Take in what was seen; return what is new."""
+        statuses = list(statuses)
         news = super().observe(statuses)
-        for status in news:
+        for status in statuses:
             if self.leave_running and status.state is JobState.RUNNING:
                 self.results[status.job] = CancelResult(status.job, CancelOutcome.LEFT_RUNNING, status.reason)
             if self._has_appeared(status):

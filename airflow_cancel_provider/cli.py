@@ -23,7 +23,7 @@ _PLACE = Arg(
 )
 _SCOPE = Arg(
     ("--scope",),
-    help="a pattern of clusters, queues and applications to look at; may be repeated",
+    help="a pattern of cluster ids, queue names and application ids to look at; may be repeated",
     action="append",
     default=[],
     metavar="PATTERN",
@@ -49,7 +49,7 @@ _RECORDS = Arg(
 _LOOP = Arg(("--loop",), help="sweep again and again, until SIGTERM or SIGINT", action="store_true")
 _INTERVAL = Arg(
     ("--interval",),
-    help="seconds within which an orphan is found and asked to end, both looks included",
+    help="seconds within which an orphan is found and asked to end, both looks included: more than --grace",
     type=float,
     default=300.0,
 )

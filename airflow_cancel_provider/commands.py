@@ -100,10 +100,20 @@ def reap(options: argparse.Namespace, answer: Answer) -> int:
         send(report, gauge)
         return WELL if report.is_clean else TROUBLED
 
-    # An orphan that a look has just missed is found by the next one, and cancelled a grace later.
-    cycle = _number("--interval", options.interval) - options.grace
+    cycle = _cycle(options) if options.loop else 0.0
     with _stopped_by_signals(stop):
         return _loop(sweep, cycle, stop) if options.loop else sweep()
+
+
+def _cycle(options: argparse.Namespace) -> float:
+    """Seconds from sweep to sweep: what one has just missed the next one finds, and cancels a grace later."""
+    interval = _number("--interval", options.interval)
+    if interval <= options.grace:
+        raise InvalidInput(
+            f"--interval is {interval:g}; both looks have to fit in, so it must be more than --grace, "
+            f"{options.grace:g}."
+        )
+    return interval - float(options.grace)
 
 
 def _confirm_seconds(options: argparse.Namespace) -> float:
@@ -127,17 +137,23 @@ def _stopped_by_signals(stop: Event) -> Iterator[None]:
 
 
 def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
-    """Sweep every ``cycle`` seconds until told to stop; a sweep that fails is no reason to."""
+    """Sweep every ``cycle`` seconds until told to stop; a sweep that fails is no reason to.
+
+    :raises InvalidInput: the first sweep found that it can't begin. Later somebody has changed something in
+        Airflow, a connection or the dead letters, and may mend it.
+    """
+    is_first = True
     while not stop.is_set():
         begun = time.monotonic()
         try:
             sweep()
-        except InvalidInput:
-            raise
         except CancelProviderError as error:
+            if is_first and isinstance(error, InvalidInput):
+                raise
             log.error("%s", error)  # noqa: TRY400  the words say it all
         except Exception:
             log.exception("A sweep failed; the next one comes all the same")
+        is_first = False
         stop.wait(max(0.0, cycle - (time.monotonic() - begun)))
     return WELL
 

@@ -116,10 +116,16 @@ class Label:
 
     @classmethod
     def find(cls, text: str | None) -> Label | None:
-        """The label in a job's name or parameters, if there is one."""
-        found = _LABEL.search(text or "")
-        if found is None or text is None:
-            return None
+        """The label in a job's name or parameters, if there is one.
+
+        Of several the last: who takes an earlier job's name, label and all, has its own put behind it.
+        """
+        labels = [cls._read(text or "", found) for found in _LABEL.finditer(text or "")]
+        in_full = (label for label in labels if label.owner)
+        return next(in_full, labels[-1] if labels else None)
+
+    @classmethod
+    def _read(cls, text: str, found: re.Match[str]) -> Label:
         owner = _owner_behind(text[found.end() :].strip())
         ti_id = UUID(found[2])
         is_its_own = owner is not None and (owner.deployment, owner.ti_id) == (found[1], ti_id)

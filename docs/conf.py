@@ -12,6 +12,8 @@ release = version = __version__
 extensions = ["sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 nitpicky = False
+# An empty text in a docstring stays one.
+smartquotes = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

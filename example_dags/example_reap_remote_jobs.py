@@ -13,6 +13,6 @@ reaper = reaper_dag(
     "example_reap_remote_jobs",
     at=["aws://aws_default@us-east-1", "mrs://mrs_default"],
     schedule="*/5 * * * *",
-    except_scopes=["prod-*"],
+    except_scopes=["prod-*", "j-2AXXXXXXGAPLF"],  # a Batch queue by its name, all else by its id
     is_paused_upon_creation=True,
 )

@@ -11,12 +11,15 @@ from uuid import UUID
 import pytest
 
 from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner, deployment_of
+from tests.airflow_versions import REMOTE_JOBS
 from tests.demo.places import aws_client
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import DEPLOYMENT, STEP, Run, World
 
 pytest_plugins = ["tests.real_airflow.fixtures"]
 stories = Stories()
+
+SWEEP_SECONDS = "airflow.remote_jobs.sweep_seconds"
 
 Labelled = Callable[[Owner], str]
 
@@ -82,8 +85,9 @@ def scene(world: World, service: str) -> Scene:
     once_well, before = ended(world, "guarded_success", "success", "success")
     once_well.mark("success", "cleared")
     once_well.end("success")
-    gone, deleted = ended(world, "guarded_error", "error", "failed")
-    world.airflow.rest.call("DELETE", f"dags/{gone.dag_id}/dagRuns/{gone.run_id}")
+    deleted, tidied_up = (ended(world, "guarded_error", "error", "failed") for _ in range(2))
+    for gone, _ in (deleted, tidied_up):
+        world.airflow.rest.call("DELETE", f"dags/{gone.dag_id}/dagRuns/{gone.run_id}")
     running, _ = world.submit("sync")
     alive = owner_of(running, "submit", "running")
     place = world.place(service)
@@ -91,8 +95,8 @@ def scene(world: World, service: str) -> Scene:
     labels = {
         "failed": failed.label,
         "replaced": replaced.label,
-        "deleted": replace(deleted.label, waits=True),
-        "deleted, may have succeeded": deleted.label,
+        "deleted": replace(deleted[1].label, waits=True),
+        "deleted, may have succeeded": tidied_up[1].label,
         "alive": alive.label,
         "succeeded": succeeded.label,
         "succeeded before": before.label,
@@ -123,10 +127,9 @@ def _start_batch_job(world: World, queue: str, label: Label | None) -> str:
 def reap(world: World, scene: Scene, *options: str) -> tuple[int, dict[str, Any]]:
     """One sweep from the command line; its exit code and what it said."""
     at = f"{scene.service}://aws_default@us-east-1"
-    done = world.airflow.complete(
-        *("remote-jobs", "reap", "--at", at, "--scope", scene.place),
-        *("--grace", "1", "--share", "1", "--json", *options),
-    )
+    places = ("--at", at, "--scope", scene.place)
+    pace = ("--grace", "1", "--share", "1")
+    done = world.airflow.processes.complete([*REMOTE_JOBS, "reap", *places, *pace, "--json", *options])
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
@@ -145,6 +148,7 @@ def the_database_knows_every_label(world: World, service: str) -> None:
     assert there.asked_to_end() == {"failed", "replaced", "deleted"}
     assert there.have_ended("failed", "replaced", "deleted")
     assert report["fates"] == {"ended": 3}
+    assert world.statsd.wait_for(SWEEP_SECONDS, report["seconds"])
     assert {kind: report["jobs"].get(kind) for kind in ("alive", "succeeded", "foreign", "unknown")} == {
         "unknown": 1,
         "alive": 1,
@@ -168,6 +172,7 @@ def rest_knows_batch_jobs_exactly(world: World) -> None:
     report = swept(world, there, "reap_by_rest")
     assert there.asked_to_end() == {"failed", "replaced", "deleted"}, report
     assert there.have_ended("failed", "replaced", "deleted")
+    assert world.statsd.wait_for(SWEEP_SECONDS, report["seconds"])
     told = world.airflow.rest.call("GET", "assets/events?source_dag_id=reap_by_rest")["asset_events"]
     assert report in [event["extra"] for event in told]
 

@@ -84,6 +84,17 @@ class TestRequest:
         look(cancellation, memory.reach(), LOG)
         assert memory.sent == []
 
+    def test_a_job_that_the_service_does_not_know_again_is_asked_for_until_it_does(
+        self, memory: Memory
+    ) -> None:
+        memory.outcomes["a"] = CancelOutcome.GONE
+        cancellation = requested(memory, "a")
+        look(cancellation, memory.reach(), LOG)
+        memory.outcomes.clear()
+        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.reach(), LOG)
+        assert memory.sent == [("a", False)] * 2
+
 
 class TestEscalation:
     def test_it_comes_once_for_what_still_lives(self, memory: Memory) -> None:

@@ -22,6 +22,7 @@ from airflow_cancel_provider.reaper.airflows.tasksdk import TaskSdk
 from airflow_cancel_provider.reaper.decide import Standing
 from airflow_cancel_provider.reaper.letters import VARIABLE
 from airflow_cancel_provider.reaper.making import make_reaper
+from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.reaper_fixtures import SERVICES, Ground, ground
 from tests.task_fixtures import connections
 
@@ -131,6 +132,7 @@ class TestReap:
             ([*HASTE, "--grace", "nan"], "grace is nan"),
             ([*HASTE, "--share", "0"], "share"),
             ([*HASTE, "--loop", "--interval", "nan"], "--interval is nan"),
+            ([*HASTE, "--loop", "--interval", "30", "--grace", "30"], "must be more than --grace, 30"),
             ([*HASTE, "--airflow-conn-id", "no_such"], "'no_such' to Airflow's REST API is not defined"),
         ],
     )
@@ -170,6 +172,27 @@ class TestReap:
         assert done.code == 0
         assert line.ground.truth(job)["cancel_requested_at"]
         assert "Airflow is down" in done.out
+
+    def test_a_loop_outlives_what_somebody_breaks_and_mends(self, line: Line, deployment: str) -> None:
+        job = line.ground.start("batch", S.ALIVE, deployment=deployment)
+        variables = line.ground.airflow.variables
+
+        def mend() -> None:
+            del variables[VARIABLE]
+            line.ground.owner(job, S.FAILED)
+
+        def at(look: int) -> None:
+            if look == 2:
+                variables[VARIABLE] = "no JSON"
+                Timer(0.5, mend).start()
+            if line.ground.truth(job)["cancel_requested_at"]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        line.ground.start("batch", S.ALIVE, deployment=deployment)
+        line.ground.airflow.before_look = at
+        done = line("reap", "--loop", "--interval", "0.1", *HASTE)
+        assert done.code == 0
+        assert line.ground.truth(job)["cancel_requested_at"]
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_ends_a_single_sweep(self, line: Line, deployment: str, number: signal.Signals) -> None:
@@ -368,6 +391,7 @@ def test_wrong_arguments_in_a_process() -> None:
 
 
 @pytest.mark.airflow
+@pytest.mark.skipif(not TAKES_COMMANDS, reason="its commands are its own")
 @pytest.mark.parametrize("arguments", [["--help"], ["reap", "--help"], ["dead-letters", "--help"]])
 def test_help_by_airflow(arguments: list[str]) -> None:
     done = run(sys.executable, "-m", "airflow", "remote-jobs", *arguments)
@@ -377,10 +401,10 @@ def test_help_by_airflow(arguments: list[str]) -> None:
 
 
 @pytest.mark.airflow
-@pytest.mark.parametrize("module", [["airflow", "remote-jobs"], ["airflow_cancel_provider.cli"]])
-def test_standard_output_is_for_answers(there: dict[str, str], module: list[str]) -> None:
+@pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
+def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
-    done = run(sys.executable, "-m", *module, "describe", "--json", NOWHERE, **there)
+    done = run(*command, "describe", "--json", NOWHERE, **there)
     assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (0, "GONE")
     assert "credentials retrieved" in done.stderr
 

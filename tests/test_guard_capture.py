@@ -15,7 +15,7 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from airflow_cancel_provider.exceptions import SubmissionRefused
 from airflow_cancel_provider.guard import capture
@@ -24,7 +24,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.emr import EmrStepService
 from airflow_cancel_provider.services.lines import Line, frozen
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent, Recorded
 from tests.cloud.server import LocalCloud
 
 LABEL = Label("abcd1234", uuid.UUID(int=7))
@@ -323,3 +323,113 @@ class Raw:
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.body
+
+
+STALE = Label("abcd1234", uuid.UUID(int=6), waits=True)
+"""Of a job that was copied: its owner is not the one that submits now."""
+
+
+def owners(texts: Sequence[str]) -> list[Label | None]:
+    return [Label.find(text) for text in texts]
+
+
+@pytest.mark.parametrize("carrier", ["name", "properties"])
+def test_a_step_that_is_submitted_again_gets_the_label_of_who_does(
+    cloud: LocalCloud, notes: Notes, carrier: str
+) -> None:
+    notes.emr_label = carrier
+    property_ = {"Key": "airflow.owner", "Value": str(STALE)}
+    copied = {"Jar": "command-runner.jar", "Args": [], "Properties": [property_]}
+    steps = [{"Name": f"step {STALE}", "HadoopJarStep": copied}, {**STEP, "Name": str(STALE)}]
+    made, cluster = client(cloud, "emr"), cloud.emr.create_cluster()
+    made.add_job_flow_steps(JobFlowId=cluster, Steps=steps)
+    assert len(EmrStepService(made).labelled(cluster, LABEL)) == 2
+    assert steps[0]["Name"] == f"step {STALE}"
+
+
+def test_a_batch_job_that_is_submitted_again_gets_the_label_of_who_does(
+    cloud: LocalCloud, notes: Notes
+) -> None:
+    notes.wanted_tags = {LABEL_PARAMETER: str(LABEL)}
+    copied = {LABEL_PARAMETER: STALE.in_full}
+    submit(client(cloud, "batch"), parameters={**copied, "own": "value"}, tags={**copied, "team": "ours"})
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["parameters"] == {"own": "value", LABEL_PARAMETER: str(LABEL)}
+    assert job["labels"]["tags"] == {"team": "ours", LABEL_PARAMETER: str(LABEL)}
+
+
+@pytest.mark.usefixtures("notes")
+def test_a_run_that_is_submitted_again_gets_the_label_of_who_does(cloud: LocalCloud) -> None:
+    made = client(cloud, "emr-serverless")
+    app = made.create_application(name="a", releaseLabel="emr-7.9.0", type="SPARK")["applicationId"]
+    driver = {"sparkSubmit": {"entryPoint": "s3://b/x.py"}}
+    for name in (f"run {STALE}", str(STALE), f"{'x' * 200} {STALE}"):
+        made.start_job_run(applicationId=app, executionRoleArn=ROLE, jobDriver=driver, name=name)
+    assert owners([job["name"] for job in cloud.emr_serverless.jobs()]) == [LABEL] * 3
+
+
+@pytest.mark.usefixtures("notes")
+def test_what_our_own_hooks_submit_again_gets_the_label_of_who_does() -> None:
+    line = Line("mrs", "mrs_default", None, "https://mrs.example")
+    assert Recorded(lambda: line, "cluster", f"job-{STALE}", 64).name == f"job-{LABEL}"
+    # Without room for the new one, the old one goes nevertheless.
+    assert Recorded(lambda: line, "cluster", f"job-{STALE}", 20).name == "job"
+
+
+def test_a_name_is_measured_in_bytes(cloud: LocalCloud, notes: Notes) -> None:
+    """218 characters with the label, of which a service that counts in UTF-16 sees 268."""
+    name = "\N{ROCKET}" * 50 + "x" * 120
+    made, cluster = client(cloud, "emr"), cloud.emr.create_cluster()
+    made.add_job_flow_steps(JobFlowId=cluster, Steps=[{**STEP, "Name": name}])
+    assert [job["name"] for job in cloud.emr.jobs()] == [name]
+    assert notes.unlabelled == [(name,)]
+
+
+@pytest.mark.parametrize("room,is_labelled", [(0, False), (200, True)])
+def test_no_label_makes_a_request_too_large(
+    cloud: LocalCloud, notes: Notes, room: int, is_labelled: bool
+) -> None:
+    rest = len(json.dumps({"jobName": "job", "jobQueue": "queue", "jobDefinition": "def"}))
+    own = {"sql": "x" * (30 * 1024 - rest - 40 - room)}
+    submit(client(cloud, "batch"), parameters=own)
+    (job,) = cloud.batch.jobs()
+    assert (job["labels"]["parameters"] != own) is is_labelled
+    assert notes.unlabelled == [() if is_labelled else ("job",)]
+
+
+def test_no_property_makes_a_step_too_long(cloud: LocalCloud, notes: Notes) -> None:
+    notes.emr_label = "properties"
+    jar = {"Jar": "command-runner.jar", "Args": ["x" * 10_200]}
+    step = {"Name": "step", "HadoopJarStep": jar}
+    client(cloud, "emr").add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=[step])
+    (job,) = cloud.emr.jobs()
+    assert not job["labels"]["properties"]
+    assert notes.unlabelled == [("step",)]
+
+
+@pytest.mark.parametrize("step", [{"HadoopJarStep": STEP["HadoopJarStep"]}, {**STEP, "Name": 7}])
+def test_what_the_client_refuses_it_still_refuses(
+    cloud: LocalCloud, notes: Notes, step: dict[str, Any]
+) -> None:
+    with pytest.raises(ParamValidationError, match="Name"):
+        client(cloud, "emr").add_job_flow_steps(JobFlowId="j-1", Steps=[step])
+    assert not notes.holes
+
+
+@pytest.mark.usefixtures("notes")
+def test_the_users_own_handler_has_its_say_where_nothing_is_labelled(cloud: LocalCloud) -> None:
+    made = client(cloud, "batch")
+    made.meta.events.register(
+        "provide-client-params.batch.SubmitJob", lambda params, **_: {**params, "jobName": "theirs"}
+    )
+    RECORDERS.clear()
+    submit(made)
+    assert [job["name"] for job in cloud.batch.jobs()] == ["theirs"]
+
+
+def test_a_label_that_cant_be_made_is_no_trouble_of_the_users(
+    cloud: LocalCloud, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "label", lambda: 1 / 0)
+    assert submit(client(cloud, "batch"))["jobId"]
+    assert "SubmitJob" in notes.holes[0]

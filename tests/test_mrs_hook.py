@@ -93,6 +93,11 @@ class TestConnection:
             ({"domain": None}, "needs domain"),
             ({"region": 5}, "region is not text"),
             ({"verify": "/no/such/bundle.pem"}, "nor the path of a CA bundle"),
+            ({"endpoint": "https://[::1"}, "endpoint 'https://.::1' is not a URL"),
+            (AKSK | {"login": "DEMOACCESSKEY\n"}, "the access key holds a space, a line break"),
+            (AKSK | {"login": "DEMO\u2013KEY"}, "another character that no key has"),
+            (AKSK | {"password": "demo-secret-key\n"}, "the secret key holds"),
+            (AKSK | {"security_token": "a\nb"}, "security_token holds a space"),
         ],
     )
     def test_what_does_not(
@@ -243,6 +248,14 @@ class TestSubmitOnce:
         cloud.mrs.add_job(name="mine")
         with pytest.raises(ServiceUnavailable, match="have this name"):
             hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+    def test_a_job_submitted_before_under_the_same_name_is_not_taken_for_this_one(
+        self, hook: MrsHook, cloud: LocalCloud
+    ) -> None:
+        hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+        cloud.faults.add("mrs", "CreateExecuteJob", "reset", times=1)
+        with pytest.raises(ServiceUnavailable, match="no job has this name"):
+            hook.submit_job(CLUSTER, "Flink", "mine", ["b"])
 
     def test_throttled_is_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
         cloud.faults.add("mrs", "CreateExecuteJob", "throttle", times=3)

@@ -109,6 +109,15 @@ class TestCancel:
         assert "SparkSql" in str(result.detail)
         assert cloud.journal.count(operation="StopJob") == 1
 
+    def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(
+        self, cloud: LocalCloud, open_service: Opener
+    ) -> None:
+        cloud.mrs.settings.set(refuse="12000062")
+        cloud.faults.add("mrs", "ShowSingleJobExe", "throttle")
+        result = open_service(patience=NONE).cancel(submitted(cloud), "")[0]
+        assert (result.outcome, result.code) == (CancelOutcome.UNANSWERED, "12000062")
+        assert "Check that the cluster is running" in str(result.detail)
+
     def test_spark_sql_can_not_be_stopped(self, cloud: LocalCloud, open_service: Opener) -> None:
         result = open_service().cancel(submitted(cloud, type="SparkSql"), "")[0]
         assert result.outcome is CancelOutcome.REFUSED
@@ -201,6 +210,18 @@ class TestTrouble:
         assert service.cancel([job], "")[0].outcome is CancelOutcome.REQUESTED
         assert truth(cloud, job)["cancel_requested_at"]
 
+    def test_what_is_not_sent_to_a_service_that_is_down_says_so(
+        self, cloud: LocalCloud, open_service: Opener
+    ) -> None:
+        cloud.faults.add("mrs", "StopJob", "throttle")
+        jobs = submitted(cloud, 4)
+        results = open_service(patience=NONE).cancel(jobs, "")
+        assert {result.outcome for result in results} == {CancelOutcome.UNANSWERED}
+        said = [
+            str(result.detail).startswith("Not sent, because the request before it") for result in results
+        ]
+        assert said == [False, False, True, True]
+
     def test_access_denied_names_the_permission(
         self, cloud: LocalCloud, open_service: Opener, version: str
     ) -> None:
@@ -240,15 +261,22 @@ class TestTrouble:
 class Answering(requests.adapters.BaseAdapter):
     """A transport that gives one reply, or fails, whatever it is asked."""
 
-    def __init__(self, status: int = 200, body: bytes = b"", error: Exception | None = None) -> None:
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        error: Exception | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__()
-        self._status, self._body, self._error = status, body, error
+        self._status, self._body, self._error, self._headers = status, body, error, headers
 
     def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:  # type: ignore[override]
         if self._error:
             raise self._error
         response = requests.Response()
         response.status_code, response._content, response.request = self._status, self._body, request
+        response.headers.update(self._headers or {})
         return response
 
     def close(self) -> None:
@@ -279,6 +307,11 @@ class TestOddReplies:
     def test_of_a_cancel(self, status: int, body: bytes, outcome: CancelOutcome) -> None:
         assert Answering(status, body).service().cancel([unknown()], "")[0].outcome is outcome
 
+    def test_the_age_of_what_no_cache_may_keep(self) -> None:
+        """Some proxies add it to all that passes, and a submission would be sent again for it."""
+        answer = Answering(202, headers={"Age": "0"})
+        assert answer.service().cancel([unknown()], "")[0].outcome is CancelOutcome.REQUESTED
+
     @pytest.mark.parametrize("body", [b"[]", b'{"job_detail": "x"}', b"null", b"{}"])
     def test_of_a_look(self, body: bytes) -> None:
         status = Answering(200, body).service().describe([unknown()])[0]
@@ -290,6 +323,7 @@ class TestOddReplies:
             (requests.exceptions.SSLError("certificate verify failed"), CancelOutcome.REFUSED),
             (requests.ConnectTimeout("too slow"), CancelOutcome.UNANSWERED),
             (requests.exceptions.InvalidHeader("broken"), CancelOutcome.REFUSED),
+            (requests.exceptions.ContentDecodingError("not gzip"), CancelOutcome.UNANSWERED),
         ],
     )
     def test_of_the_transport(self, error: Exception, outcome: CancelOutcome) -> None:
@@ -590,11 +624,20 @@ class TestErrors:
 
 class TestClient:
     @pytest.mark.parametrize(
-        "endpoint", ["mrs.eu-de.otc.t-systems.com", "ftp://host", "https://", "https://u:p@host", ""]
+        "endpoint",
+        ["mrs.eu-de.otc.t-systems.com", "ftp://host", "https://", "https://[::1", "https://host:abc", ""],
     )
     def test_an_endpoint_that_is_none(self, endpoint: str) -> None:
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput, match="is not a URL"):
             MrsClient(endpoint, PROJECT, AkSkAuth("a", "b"))
+
+    @pytest.mark.parametrize(
+        "endpoint", ["https://u:s3cret@host", "u:s3cret@host", "ftp://u:s3cret@host", "https://u:s3cret@h?x"]
+    )
+    def test_an_endpoint_with_a_password_is_not_repeated(self, endpoint: str) -> None:
+        with pytest.raises(InvalidInput, match="login and password") as caught:
+            MrsClient(endpoint, PROJECT, AkSkAuth("a", "b"))
+        assert "s3cret" not in str(caught.value)
 
     @pytest.mark.parametrize("tail", ["", "/", "/v1.1", "/v2/", f"/v1.1/{PROJECT}"])
     def test_a_version_in_the_endpoint_is_left_out(self, tail: str) -> None:

@@ -104,7 +104,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("batch", {**BATCH_IDS, "waiter_max_attempts": True}, "waiter_max_attempts is True"),
     *(
         ("emr-serverless", {**RUN_IDS, "shutdown_grace_period": grace}, "must be 0 or 15 to 1800 seconds")
-        for grace in (1, 14, 1801, -1, "x", 15.5, True)
+        for grace in (1, 14, 1801, -1, "x", 15.5, True, "\u00b2")
     ),
     ("batch", {**BATCH_IDS, "aws_conn_id": "no_such"}, "'no_such' is not defined"),
     ("batch", {**BATCH_IDS, "aws_conn_id": "ftp_conn"}, "has type 'ftp'"),
@@ -210,6 +210,25 @@ def test_template_fields_render(bench: Bench, native: bool) -> None:
     task.render_template_fields({**context(), **values})
     assert set(task.execute(context())) == set(jobs)
     assert (task.reason, task.waiter_delay, task.waiter_max_attempts) == ("late", 0.1, 2)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("prefix", [None, "", " ", 7])
+def test_a_name_prefix_that_renders_to_nothing_is_not_every_job(
+    bench: Bench, native: bool, prefix: Any
+) -> None:
+    jobs = bench.submit("endless", 1)
+    kind = KINDS[bench.name]
+    place = {kind.scope: jobs[0].scope} if kind.scope else {"job_queue": "queue"}
+    with DAG("nightly", schedule=None, render_template_as_native_obj=native):
+        task = operator(bench.name, all_live=True, name_prefix="{{ prefix }}", **place)
+    task.render_template_fields({**context(), "prefix": prefix})
+    if task.name_prefix == "7":
+        assert task.execute(context()) == {}
+    else:
+        with pytest.raises(InvalidInput, match="name_prefix"):
+            task.execute(context())
+    assert bench.truth()[jobs[0].id]["cancel_requested_at"] is None
 
 
 @pytest.mark.parametrize("service", SERVICES)

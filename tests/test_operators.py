@@ -13,11 +13,13 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.service_fixtures import BatchBench, Bench, EmrBench
 from tests.task_fixtures import (
     SECRETS,
+    TaskInstance,
     bench,
     connect_aws,
     connections,
@@ -275,6 +277,43 @@ def test_what_became_of_each_job_is_in_the_log_and_no_secret_is(
     log = capsys.readouterr().out
     assert all(f"{job}: REQUESTED" in log and f"{job} is CANCELLED" in log for job in jobs)
     assert not any(secret in log + str(deferral.value.trigger.serialize()) for secret in SECRETS)
+
+
+class Unheard(TaskInstance):
+    """Airflow does not take what the task has to say."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        raise RuntimeError(key)
+
+    def xcom_pull(self, key: str, **_: Any) -> Any:
+        return self.pushed[key]
+
+
+def unheard(**changes: Any) -> Any:
+    return {"ti": Unheard(**changes)}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.usefixtures("connections")
+def test_a_job_of_mrs_whose_address_can_not_be_left_is_cancelled(cloud: LocalCloud, waits: bool) -> None:
+    cluster = cloud.mrs.register_cluster("cluster")
+    task = MrsSubmitJobOperator(
+        task_id="submit", cluster_id=cluster, job_type="Flink", job_name="mine", wait_for_completion=waits
+    )
+    with pytest.raises(RuntimeError):
+        task.execute(unheard())
+    (job,) = cloud.mrs.jobs()
+    assert job["cancel_requested_at"]
+
+
+@pytest.mark.usefixtures("connections")
+def test_so_is_one_whose_task_comes_back_and_is_not_heard(cloud: LocalCloud) -> None:
+    cluster = cloud.mrs.register_cluster("cluster")
+    address = RemoteJob.of("mrs", cloud.mrs.add_job(cluster, "mine"), scope=cluster, conn_id="mrs_default")
+    task = MrsSubmitJobOperator(task_id="submit", cluster_id=cluster, job_type="Flink", job_name="mine")
+    with pytest.raises(RuntimeError):
+        task.resume_execution("execute_complete", {}, unheard(pushed={"remote_jobs": [address]}))
+    assert cloud.mrs.jobs()[0]["cancel_requested_at"]
 
 
 def test_the_console_link(bench: Bench) -> None:

@@ -11,12 +11,14 @@ from threading import Event
 from uuid import uuid4
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import HOOKS
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob, released_key
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper import sweep as sweeping
+from airflow_cancel_provider.reaper.dag import reaper_dag
 from airflow_cancel_provider.reaper.decide import Kind, OwnerState, Standing
 from airflow_cancel_provider.reaper.letters import VARIABLE, DeadLetters
 from airflow_cancel_provider.reaper.making import make_reaper
@@ -489,6 +491,17 @@ class TestEnding:
         assert (fates(report), memory.sent) == ({job: "requested"}, [("a", False)])
         assert report.is_clean
 
+    def test_what_was_not_answered_is_decided_on_anew(self, ground: Ground, memory: Memory) -> None:
+        """The next try may have taken the job over since."""
+        job = remembered(ground, memory, "a")
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        reaper = memory_reaper(ground)
+        assert fates(reaper.sweep()) == {job: "unanswered"}
+        ground.owner(job, S.ALIVE)
+        memory.sent.clear()
+        assert reaper.sweep().orphans == []
+        assert memory.sent == []
+
     def test_what_another_is_cancelling_is_left_to_end(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
         bench = ground.benches["batch"]
@@ -590,6 +603,24 @@ class TestPlaces:
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://localhost:8080")
         with pytest.raises(InvalidInput, match="deployment"):
             make_reaper(ground.airflow, at=["aws://aws_default"])
+
+    @pytest.mark.parametrize("name", ["at", "scopes", "except_scopes"])
+    def test_a_text_is_no_list_of_patterns(
+        self, monkeypatch: pytest.MonkeyPatch, ground: Ground, name: str
+    ) -> None:
+        """Of the letters of "etl-*" the last is a pattern of everything."""
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
+        given: dict[str, object] = {"at": ["aws://aws_default"], name: "etl-*"}
+        for make in (lambda **given: make_reaper(ground.airflow, **given), reaper_dag):
+            with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
+                make(**given)
+
+    @pytest.mark.parametrize("params", [{"except_scopes": "prod-1"}, {"scopes": [1]}, {"dry_run": "no"}])
+    def test_a_run_of_the_dag_that_says_something_else(self, params: dict[str, object]) -> None:
+        dag = reaper_dag(at=["aws://aws_default"], scopes=["etl-*"])
+        assert dag.params.validate() == {"dry_run": False, "scopes": ["etl-*"], "except_scopes": []}
+        with pytest.raises(ParamValidationError, match="is not of type"):
+            dag.params.update(params)
 
     def test_no_place(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
         monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
-from airflow_cancel_provider.reaper.airflows.base import owner_in, standing, task_name
+from airflow_cancel_provider.reaper.airflows.base import (
+    owner_in,
+    standing,
+    standing_before,
+    task_name,
+    undisputed,
+)
 from airflow_cancel_provider.reaper.decide import Action, Case, Kind, OwnerState, Standing, decide
 from airflow_cancel_provider.services.base import Claim
 
@@ -57,6 +63,9 @@ TABLE = [
     # Fire and forget, and the run was tidied up since.
     (case(S.DELETED), Action.KEEP, Kind.UNKNOWN),
     (case(S.DELETED, deployment=None, is_recorded=True), Action.KEEP, Kind.UNKNOWN),
+    # Fire and forget, and its task was expanded anew, to fewer, since.
+    (case(S.REMOVED), Action.KEEP, Kind.UNKNOWN),
+    (case(S.REMOVED, deployment=None, is_recorded=True), Action.KEEP, Kind.UNKNOWN),
     (case(S.SUCCEEDED, waits=True, unfinished=True), Action.KEEP, Kind.SUCCEEDED),
     (case(S.ALIVE), Action.KEEP, Kind.ALIVE),
     (case(S.SUCCEEDED), Action.KEEP, Kind.SUCCEEDED),
@@ -65,6 +74,8 @@ TABLE = [
     (case(S.FAILED, S.ALIVE, reconnects=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, S.SUCCEEDED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, S.UNKNOWN, reconnects=True), Action.KEEP, Kind.RECONNECTING),
+    (case(S.FAILED, S.REMOVED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
+    (case(S.DELETED, S.ALIVE, reconnects=True, waits=True), Action.KEEP, Kind.RECONNECTING),
     # A record does not say whether the next try reconnects.
     (case(S.RETRYING, deployment=None, is_recorded=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, is_released=True), Action.KEEP, Kind.RELEASED),
@@ -82,6 +93,9 @@ TABLE = [
     (case(S.FAILED, S.SUCCEEDED), Action.CANCEL, Kind.ORPHAN),
     (case(S.DELETED, waits=True), Action.CANCEL, Kind.ORPHAN),
     (case(S.DELETED, unfinished=True), Action.CANCEL, Kind.ORPHAN),
+    (case(S.REMOVED, waits=True), Action.CANCEL, Kind.ORPHAN),
+    (case(S.REMOVED, unfinished=True), Action.CANCEL, Kind.ORPHAN),
+    (case(S.FAILED, S.REMOVED), Action.CANCEL, Kind.ORPHAN),
     (case(S.DELETED, reconnects=True, waits=True), Action.CANCEL, Kind.ORPHAN),
     (case(S.RETRYING), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, deployment=None, is_recorded=True), Action.CANCEL, Kind.ORPHAN),
@@ -122,11 +136,14 @@ def test_the_reason_names_the_task_and_its_state() -> None:
         ("failed", S.FAILED),
         ("skipped", S.FAILED),
         ("upstream_failed", S.FAILED),
-        ("removed", S.FAILED),
+        ("awaiting_input", S.ALIVE),
+        ("removed", S.REMOVED),
     ],
 )
 def test_what_a_state_means(state: str | None, expected: Standing) -> None:
     assert standing(state) is expected
+    is_kept = expected in (S.SUCCEEDED, S.REMOVED)
+    assert standing_before(state) is (expected if is_kept else S.FAILED)
 
 
 def test_a_try_for_people() -> None:
@@ -141,6 +158,54 @@ def test_a_variable_names_an_owner_of_its_own_label_only() -> None:
     assert owner_in(str(owner), Label(OURS, UUID(int=1))) is None
     assert owner_in("broken", owner.label) is None
     assert owner_in(None, owner.label) is None
+
+
+def test_names_that_are_disputed_or_none_are_not_asked_for() -> None:
+    owner, other = Owner(OURS, "d", "r", "t", -1, 1, TI), Label(OURS, UUID(int=1))
+    label = Label(OURS, TI, waits=True, owner=owner)
+    forged = replace(label, owner=replace(owner, dag_id="none"))
+    assert read(undisputed([label, other, label])) == read([label, other])
+    for disputed in ([label, forged], [forged, label, label], [label, Label(OURS, TI, waits=True)]):
+        assert read(undisputed(disputed)) == [(Label(OURS, TI), None, False, False)]
+    assert read(undisputed([label, Label(OURS, TI)])) == [(Label(OURS, TI), None, False, False)]
+    # That a next try may take over counts, whoever says it.
+    reconnects = undisputed([Label(OURS, TI), Label(OURS, TI, reconnects=True), Label(OURS, TI)])
+    assert read(reconnects) == [(Label(OURS, TI), None, True, False)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"dag_id": ".."},
+        {"run_id": "a/b"},
+        {"task_id": ""},
+        {"task_id": "."},
+        {"dag_id": "a\0"},
+        {"run_id": "a" * 251},
+        {"map_index": 2**40},
+        {"map_index": -2},
+    ],
+)
+def test_names_that_no_task_has(names: dict[str, Any]) -> None:
+    owner = replace(Owner(OURS, "d", "r", "t", -1, 1, TI), **names)
+    assert read(undisputed([Label(OURS, TI, owner=owner)])) == [(Label(OURS, TI), None, False, False)]
+    assert owner_in(str(owner), Label(OURS, TI)) is None
+
+
+def read(labels: list[Label]) -> list[tuple[Label, Owner | None, bool, bool]]:
+    """All that labels say; they are equal by their try alone."""
+    return [(label, label.owner, label.reconnects, label.waits) for label in labels]
+
+
+def test_of_two_labels_the_last_counts() -> None:
+    first, last = Label(OURS, UUID(int=1), waits=True), Label(OURS, TI, reconnects=True)
+    found = Label.find(f"nightly {first} {last}")
+    assert found == last
+    assert (found.reconnects, found.waits) == (True, False)
+    assert Label.find(f"nightly-{first}-{last}") == last
+    # The names behind a label may look like one.
+    owner = Owner(OURS, "d", f"r {first}", "t", -1, 1, TI)
+    assert read([Label.find(owner.label.in_full)]) == read([owner.label])  # type: ignore[list-item]
 
 
 labels = st.none() | st.builds(
@@ -177,9 +242,9 @@ def has_a_right(of: Case, grace: timedelta) -> bool:
             label is not None and label.deployment != OURS,
             owner is None,
             owner is not None and owner.standing in (S.UNKNOWN, S.ALIVE, S.SUCCEEDED),
-            owner is not None and owner.standing is S.DELETED and not is_known_unfinished(of),
+            owner is not None and owner.standing in (S.DELETED, S.REMOVED) and not is_known_unfinished(of),
             reconnects and owner is not None and owner.standing is S.RETRYING,
-            reconnects and owner is not None and owner.later in (*GOING_ON, S.UNKNOWN),
+            reconnects and owner is not None and owner.later in (*GOING_ON, S.REMOVED, S.UNKNOWN),
             of.is_released,
             of.letter is not None,
             of.claim.status.state.is_terminal,
@@ -200,7 +265,7 @@ def test_who_has_a_right_lives_and_nobody_else(of: Case, grace: timedelta) -> No
 
 dead = st.builds(
     OwnerState,
-    st.sampled_from([S.FAILED, S.DELETED, S.RETRYING]),
+    st.sampled_from([S.FAILED, S.DELETED, S.REMOVED, S.RETRYING]),
     st.none() | st.sampled_from(S),
     is_unfinished=st.just(value=True),
 )

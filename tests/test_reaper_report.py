@@ -12,7 +12,7 @@ import pytest
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.decide import Action, Decision, Kind, OwnerState, Standing
-from airflow_cancel_provider.reaper.metrics import gauge_of_process, gauge_of_task, send
+from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Found, Orphan, Report
 from airflow_cancel_provider.services.base import Claim
 
@@ -154,8 +154,3 @@ def test_metrics(report: Report) -> None:
         "remote_jobs.calls": 4,
         "remote_jobs.sweep_seconds": 1.25,
     }
-
-
-def test_metrics_of_a_real_airflow(report: Report) -> None:
-    for gauge in (gauge_of_task(), gauge_of_process()):
-        send(report, gauge)

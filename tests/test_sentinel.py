@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import boto3
 import pytest
 
+from airflow_cancel_provider.guard.sentinel.idle import NOTE, PATHS, Watchman
+from airflow_cancel_provider.guard.sentinel.lines import ToldLines
+from airflow_cancel_provider.guard.sentinel.work import Legacy
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.cloud.server import LocalCloud
+from tests.task_fixtures import connect_aws
+from tests.test_guard_task import Try
 
 ROOT = Path(__file__).parents[1]
 SECRET = "not-to-be-seen-anywhere"
 TASK = """
-import logging, os, sys, time
+import logging, os, resource, signal, sys, time
+from pathlib import Path
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
@@ -29,6 +42,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.lines import Line
 
 url, log, orders = sys.argv[1:4]
+log = os.environ.get("LOG", log)
 keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
 line = Line("batch", None, "us-east-1", url, secrets={"credentials": {**keys, "aws_session_token": None}})
 settings = Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5)
@@ -46,6 +60,20 @@ for order in orders.split(","):
         ledger.intend(line, "queue", label)
     elif what == "release":
         ledger.release([RemoteJob(f"batch://@us-east-1/{value}")])
+    elif what == "path":
+        sys.path.insert(0, value)
+    elif what == "odd":
+        sys.path += [Path("/no/text"), "/no/utf-8/\\udce9"]
+    elif what == "files":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        files = [open(os.devnull) for _ in range(1100)]
+    elif what == "lose":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        sentinel._process.kill()
+        sentinel._process.wait()
+        print(sentinel.is_running, flush=True)
+    elif what == "pause":
+        time.sleep(float(value))
     elif what == "say":
         getattr(sentinel, value)()
     elif what == "wait":
@@ -238,6 +266,134 @@ def test_giving_up_is_loud(cloud: LocalCloud, batch: Any, run: Callable[..., Tas
     log = (tmp_path / "sentinel.log").read_text()
     assert "Gave up" in log
     assert job in log
+
+
+def test_the_last_word_is_heard_although_the_sentinel_did_not_hear_the_tasks(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    job = submit(batch)
+    batch.terminate_job(jobId=job, reason="by hand")
+    until(lambda: is_cancelled(cloud, job))
+    cloud.faults.add("batch", "DescribeJobs", "latency", delay=0.7)
+    # "cancel" comes while the sentinel takes its last look; it ends without reading it.
+    task = run(f"start={job},say=killed,wait=accepted,say=cancel,pause=2,wait=ended")
+    assert task.said[:2] == ["True", "True"]
+
+
+def test_a_task_with_a_thousand_open_files_hears_the_sentinel(batch: Any, run: Callable[..., Task]) -> None:
+    task = run(f"files=1,start={submit(batch)},say=cancel,wait=ended")
+    assert task.said[0] == "True"
+
+
+def test_a_sentinel_that_died_is_missed_and_ends_no_task(batch: Any, run: Callable[..., Task]) -> None:
+    task = run(f"start={submit(batch)},lose=1,start={submit(batch)},say=cancel,wait=ended,say=done")
+    assert task.said[:2] == ["False", "False"]
+    assert task.process.poll() is None
+
+
+@pytest.mark.parametrize("order", ["path={}", "odd=1"])
+def test_what_a_task_does_to_its_paths_does_not_harm_the_sentinel(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, order: str
+) -> None:
+    (tmp_path / "email.py").write_text("raise ImportError('not the standard library')")
+    job = submit(batch)
+    run(f"{order.format(tmp_path)},start={job}").kill()
+    until(lambda: is_cancelled(cloud, job), 25)
+
+
+def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_aws(monkeypatch, cloud)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+
+    def work() -> None:
+        submit(boto3.session.Session().client("batch", region_name="us-east-1"))
+        (guard,) = RECORDERS
+        process = guard.sentinel._process  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGSTOP)
+        Timer(0.5, process.kill).start()
+        raise ValueError("after submitting")
+
+    try:
+        sentinel = Try(work=work).run(Settings(confirm_seconds=30)).sentinel
+    finally:
+        RECORDERS.clear()
+    assert sentinel
+    assert sentinel._socket
+    assert sentinel._process
+    sentinel._socket.close()
+    sentinel._process.wait(10)
+    (job,) = cloud.batch.jobs()
+    assert job["cancelled"]
+
+
+def test_no_place_for_a_log_is_no_reason_not_to_cancel(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path
+) -> None:
+    never, lost = submit(batch), submit(batch)
+    run(f"start={never}", LOG=str(tmp_path / "never" / "there.log")).kill()
+    (tmp_path / "lost").mkdir()
+    task = run(f"start={lost}", LOG=str(tmp_path / "lost" / "sentinel.log"))
+    shutil.rmtree(tmp_path / "lost")
+    task.kill()
+    until(lambda: is_cancelled(cloud, never) and is_cancelled(cloud, lost), 25)
+
+
+def watchman() -> tuple[Watchman, socket.socket]:
+    """One that listens to this process, and this process's end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Watchman(theirs.detach(), os.getpid(), os.getpid()), ours
+
+
+def heard(watch: Watchman) -> list[bytes]:
+    while watch.channel_is_open():
+        watch.hear()
+    return watch.notes
+
+
+def test_what_a_task_said_is_heard_although_it_died_without_listening() -> None:
+    watch, task = watchman()
+    os.write(watch.channel, b"accepted")
+    task.send(NOTE + b"first")
+    task.send(NOTE + b"second")
+    task.close()
+    assert heard(watch) == [b"first", b"second"]
+
+
+def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
+    watch, task = watchman()
+    good, bad = RemoteJob("batch://@us-east-1/good"), RemoteJob("batch://@us-east-1/bad")
+    line = {"service": "batch", "conn_id": None, "region": "us-east-1", "endpoint": None}
+    task.send(PATHS + b"/one\0/no/utf-8/\xe9")
+    for note in (
+        {"started": [str(bad)], "intent": "1", "line": "never told", "at": 0},
+        {"key": "told", "line": line},
+        {"key": "of tomorrow", "line": {**line, "unknown": 1}},
+        [1],
+        {"started": [str(good)], "intent": "2", "line": "told", "at": 0},
+    ):
+        task.send(NOTE + json.dumps(note).encode())
+    task.send(NOTE + b"{")
+    legacy = Legacy(watch)
+    assert legacy.jobs() == [good]
+    assert legacy.line(good) == Line(**line)
+    task.close()
+
+
+def test_a_line_that_could_not_be_told_is_told_the_next_time() -> None:
+    told: list[str] = []
+
+    def tell(name: str, _: dict[str, Any]) -> None:
+        told.append(name)
+        if len(told) == 1:
+            raise ValueError("not this time")
+
+    lines, line = ToldLines(tell, None), Line("batch", None, "us-east-1", None)
+    with pytest.raises(ValueError, match="not this time"):
+        lines.name(line)
+    assert [lines.name(line), lines.name(line)] == [told[0]] * 2
+    assert len(told) == 2
 
 
 def test_the_sentinel_outlives_signals_to_the_task(

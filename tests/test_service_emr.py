@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
 
@@ -122,6 +124,52 @@ def test_a_refusal_that_cannot_be_looked_into_keeps_its_words(
     assert result.outcome is REFUSED
     assert "It is already RUNNING" in str(result.detail)
     assert missing not in str(result.detail)
+
+
+def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(emr: EmrBench) -> None:
+    """The refusal may be that of another step: what lives must not count as refused."""
+    cluster = emr.new_scope()
+    unknown, steps = emr.unknown(cluster), emr.running(2, cluster)
+    message = f"Step id '{unknown.id}' is not valid."
+
+    def refuse(params: dict[str, list[str]], **_: object) -> None:
+        if unknown.id in params["StepIds"]:
+            error = {"Code": "InvalidRequestException", "Message": message}
+            raise ClientError({"Error": error}, "CancelSteps")  # type: ignore[typeddict-item]
+
+    emr.client.meta.events.register("provide-client-params.emr.CancelSteps", refuse)
+    emr.cloud.faults.add("emr", "ListSteps", "throttle")
+    results = emr.service(HASTY).cancel([unknown, *steps], "")
+    assert outcomes(results) == [CancelOutcome.UNANSWERED] * 3
+    assert all("is not valid" in str(result.detail) for result in results)
+    emr.cloud.faults.clear()
+    assert outcomes(emr.service().cancel([unknown, *steps], "")) == [GONE, REQUESTED, REQUESTED]
+
+
+def test_a_step_with_two_addresses_is_named_once(emr: EmrBench) -> None:
+    (step,) = emr.running()
+    short = RemoteJob.of("emr", step.id, scope=step.scope, conn_id="aws_default")
+    calls = recorded(emr.client)
+    assert outcomes(emr.service().cancel([step, short], "")) == [REQUESTED] * 2
+    assert [status.state for status in emr.service().describe([step, short])] == [JobState.CANCELLING] * 2
+    assert [params["StepIds"] for _, params in calls] == [[step.id]] * 2
+
+
+def test_credentials_that_can_not_be_renewed_are_not_a_missing_permission(emr: EmrBench) -> None:
+    (step,) = emr.running()
+
+    def renew() -> dict[str, str]:
+        error = {"Code": "AccessDenied", "Message": "not authorized to perform: sts:AssumeRole"}
+        raise ClientError({"Error": error}, "AssumeRole")  # type: ignore[typeddict-item]
+
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    expired = RefreshableCredentials("a", "b", "c", long_ago, renew, "assume-role")
+    emr.client._request_signer._credentials = expired
+    (result,) = emr.service().cancel([step], "")
+    assert result.outcome is REFUSED
+    assert "sts:AssumeRole" in str(result.detail)
+    assert "Allow elasticmapreduce" not in str(result.detail)
+    assert "Check the credentials of connection 'aws_default'." in str(result.detail)
 
 
 @pytest.mark.parametrize(

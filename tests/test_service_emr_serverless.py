@@ -101,6 +101,16 @@ def test_a_refusal_that_cannot_be_looked_into_keeps_its_words(
     assert "not in a cancellable state" in str(result.detail)
 
 
+def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(
+    serverless: EmrServerlessBench,
+) -> None:
+    (ended,) = serverless.ended()
+    serverless.cloud.faults.add(serverless.name, "GetJobRun", "throttle")
+    (result,) = serverless.service(HASTY).cancel([ended], "")
+    assert (result.outcome, result.code) == (UNANSWERED, "ValidationException")
+    assert "not in a cancellable state" in str(result.detail)
+
+
 def test_many_that_are_over_are_not_silence(serverless: EmrServerlessBench) -> None:
     """Being told that a run is unknown is an answer: patience begins anew."""
     scope = serverless.new_scope()

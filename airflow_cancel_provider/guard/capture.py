@@ -69,15 +69,16 @@ class _Handlers:
 
     def provide_client_params(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         """Refuse, or add the label; the caller's own dict stays as it is."""
-        label = next((recorder.label() for recorder in RECORDERS), None)
         written: Any = params
         with _shielded(self.submission):
+            label = next((recorder.label() for recorder in RECORDERS), None)
             carrier = next((recorder.carrier(self.submission.service) for recorder in RECORDERS), None)
             written = self.submission.labelled(params, label, carrier) if label else params
             tags = next((recorder.tags() for recorder in RECORDERS), None)
             written = self.submission.tagged(written, tags) if tags else written
             context[_KEY] = {"params": written, "own tags": params.get("tags"), "tagged": bool(tags)}
-        return written
+        # botocore takes the first answer, so where nothing is added the next handler may have its say.
+        return None if written is params else written
 
     def before_call(
         self, params: dict[str, Any], request_signer: Any, context: dict[str, Any], **_: Any

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -38,8 +39,16 @@ class GuardTrigger(BaseTrigger):
         self.jobs = list(jobs)
         self.reason = reason
         self._is_dealt_with = False
-        module, _, name = classpath.rpartition(".")
-        self.inner: BaseTrigger = getattr(import_module(module), name)(**kwargs)
+
+    @cached_property
+    def inner(self) -> BaseTrigger:
+        """The operator's own trigger.
+
+        Made when it is run: an error fails this one trigger then; in ``__init__`` it would end the triggerer.
+        """
+        module, _, name = self.classpath.rpartition(".")
+        inner: BaseTrigger = getattr(import_module(module), name)(**self.kwargs)
+        return inner
 
     @classmethod
     def around(cls, inner: BaseTrigger, jobs: Sequence[RemoteJob], reason: str) -> GuardTrigger:
@@ -78,9 +87,13 @@ class GuardTrigger(BaseTrigger):
             self.task_instance, Access().reach(), [RemoteJob(job) for job in self.jobs], self.reason, log
         )
         if is_dead and HAS_ON_KILL:
-            # In a loop of its own: some triggers of the Amazon provider call their hook on the triggerer's
-            # loop, which can then wait for a lock that a thread holds while it waits for that loop.
-            await undisturbed(in_thread(lambda: asyncio.run(self.inner.on_kill())))
+            try:
+                # In a loop of its own: some triggers of the Amazon provider call their hook on the
+                # triggerer's loop, which can then wait for a lock that a thread holds while it waits for
+                # that loop.
+                await undisturbed(in_thread(lambda: asyncio.run(self.inner.on_kill())))
+            except Exception:
+                log.exception("on_kill of the operator's own trigger (%s) failed", self.classpath)
 
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from threading import Event, Lock, Thread
 from typing import Any
 
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.undertaking import Undertaking
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob, released_key
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import Intent
 
@@ -21,6 +21,7 @@ class InProcess:
         self._lock = Lock()
         self._intents: dict[str, Intent] = {}
         self._jobs: dict[RemoteJob, Intent] = {}
+        self._released: set[str] = set()
         self._thread: Thread | None = None
         self._said = {"accepted": Event(), "ended": Event(), "failed": Event()}
 
@@ -36,6 +37,7 @@ class InProcess:
             elif what == "refused":
                 self._intents.pop(whom.token, None)
             else:
+                self._released.update(map(released_key, whom))
                 for job in whom:
                     self._jobs.pop(job, None)
 
@@ -70,6 +72,11 @@ class InProcess:
         """Submissions without an answer."""
         with self._lock:
             return list(self._intents.values())
+
+    def released(self) -> Collection[str]:
+        """``released_key`` of what is to live on."""
+        with self._lock:
+            return set(self._released)
 
     def line(self, job: RemoteJob) -> Line:
         """How to reach a job's service."""

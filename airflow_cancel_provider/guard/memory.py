@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, RemoteJob, released_key
 from airflow_cancel_provider.owner import OWNER_PREFIX, RETURNED, Owner
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
@@ -35,6 +36,7 @@ class Memory:
         self._pid = os.getpid()
         self._jobs: dict[str, None] = {}
         self._kept: list[str] = []
+        self._settled: list[str] | None = None
         self._intents: dict[str, Intent] = {}
         self._kept_intents: list[dict[str, str | None]] = []
         self._released: dict[str, datetime] = {}
@@ -67,7 +69,7 @@ class Memory:
             self._write("The owner's Variable", self._keep_owner)
         if (jobs := list(self._jobs)) != self._kept:
             self._write(f"XCom {XCOM_KEY}", lambda: self._keep_jobs(jobs))
-        entries = [entry for intent in self._intents.values() for entry in _entries(intent)]
+        entries = [entry for intent in list(self._intents.values()) for entry in _entries(intent)]
         if entries != self._kept_intents:
             self._write(f"XCom {INTENTS_KEY}", lambda: self._keep_intents(entries))
         for job in list(self._released):
@@ -76,6 +78,8 @@ class Memory:
     def _write(self, what: str, write: Callable[[], None]) -> None:
         try:
             write()
+        except Killed:
+            raise  # the signal came while Airflow was asked
         except Exception as error:  # noqa: BLE001  the sentinel has it too; a task must not fail for the second copy
             self._log.warning("%s could not be written: %s", what, error)
 
@@ -128,15 +132,22 @@ class Memory:
 
     def settle(self) -> None:
         """The try's work is done: no later try, no trigger and no person's mark may end what lives on."""
+        if self._settled == list(self._jobs):
+            return  # nothing since
         self.flush()
         self.forget_owner()
+        self._settled = list(self._jobs)
         if not self._jobs:
             return
+        # Should the task fail after all, it is kept anew.
+        self._kept = []
         try:
             if (store := self._store()) is not None:
                 store.delete(XCOM_KEY)
             if self._has_deferred:
                 self._ti.xcom_push(key=MARKER, value=f"{self._ti.id}{RETURNED}")
+        except Killed:
+            raise
         except Exception as error:  # noqa: BLE001  a task must not fail for it; its jobs have mostly ended
             self._log.warning("What is on record of remote jobs could not be closed: %s", error)
 
@@ -156,12 +167,15 @@ class Memory:
 
     def jobs_of_earlier_tries(self) -> list[RemoteJob]:
         """What tries before this one have started, where Airflow keeps that (3.3)."""
-        if self._ti.try_number <= 1 or (store := self._store()) is None:
-            return []
+        return self.jobs_on_record() if self._ti.try_number > 1 else []
+
+    def jobs_on_record(self) -> list[RemoteJob]:
+        """What the task has started and left to whoever comes next, where Airflow keeps that (3.3)."""
         try:
-            return [RemoteJob(uri) for uri in store.get(XCOM_KEY) or []]
+            store = self._store()
+            return [RemoteJob(uri) for uri in (store.get(XCOM_KEY) if store is not None else None) or []]
         except Exception as error:  # noqa: BLE001  a task must not fail for what an earlier one may have left
-            self._log.warning("Jobs of earlier tries could not be read: %s", error)
+            self._log.warning("Jobs that were started before could not be read: %s", error)
             return []
 
     def _store(self) -> Any:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
@@ -20,7 +21,7 @@ from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.tries import Tries, end_earlier
 from airflow_cancel_provider.guard.waiting import waits
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob, released_key
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent
@@ -29,13 +30,12 @@ KILL_GRACE = 4.0
 """Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
 
 HANDED_ON = ("TaskDeferred",)
-GOES_ON = (
-    "AirflowRescheduleException",
-    "DagRunTriggerException",
-    "DownstreamTasksSkipped",
-    "TaskAwaitingInput",
-)
+GOES_ON = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
+SUCCEEDED = ("DownstreamTasksSkipped",)
 """What ``execute`` raises, by name, though the task has not failed: not every Airflow has each."""
+TIMED_OUT = ("AirflowTaskTimeout",)
+UNHEARD = ""
+"""Token of a submission that is not the task's."""
 
 
 class TaskGuard:
@@ -53,29 +53,37 @@ class TaskGuard:
         self.memory = Memory(ti, self.log, self.owner if settings.owner_variables else None)
         self.killed = False
         self.finished = False
+        self._is_left = False
+        """Whether the jobs were left to a trigger or a later process: the sentinel is gone then."""
+        self._is_timed_out = False
+        self._is_executing = False
         self._pid = os.getpid()
         self._original_on_kill: Callable[[], None] = ti.task.on_kill
 
     @property
     def worker(self) -> Sentinel | InProcess:
-        """Who cancels: the sentinel, or this process where there is none or it could not be started."""
-        return self.sentinel if self.sentinel is not None and self.sentinel.is_running else self.in_process
+        """Who cancels: the sentinel, or this process where there is none (any more)."""
+        sentinel = None if self._is_left else self.sentinel
+        return sentinel if sentinel is not None and sentinel.is_running else self.in_process
 
     def install(self) -> None:
         """See submissions from now on, and stand between Airflow and the operator."""
         self.ledger.readers = [self.in_process.read, self.memory.read]
         if self.sentinel is not None:
             self.ledger.readers.insert(0, self.sentinel.read)
-        RECORDERS[:] = [self]
         capture.install()
         if self.tries.is_resumed:
             self.ledger.inherit(self.memory.jobs_before_deferral())
+        elif self.tries.is_rescheduled:
+            self._go_on_with(self.memory.jobs_on_record())
         else:
             self._see_to_earlier_tries()
         task = self.ti.task
         for name in ("execute", "resume_execution"):
             object.__setattr__(task, name, self._guarded(getattr(task, name)))
         object.__setattr__(task, "on_kill", self.on_kill)
+        # Last: a guard that is not whole must not record, or nobody tells the sentinel of a success.
+        RECORDERS[:] = [self]
 
     # What the capture asks and tells.
 
@@ -86,7 +94,7 @@ class TaskGuard:
         """
         if self.killed:
             raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
-        return self._label
+        return None if self._is_callback else self._label
 
     def carrier(self, service: str) -> str | None:
         """What of a service's jobs carries the label, where there is a choice."""
@@ -95,10 +103,12 @@ class TaskGuard:
     def tags(self) -> dict[str, str]:
         """Tags to put on a job, if they are wanted."""
         label = {LABEL_PARAMETER: str(self._label)} if self._label else {}
-        return self.owner.tags | label if self.settings.tags else {}
+        return self.owner.tags | label if self.settings.tags and not self._is_callback else {}
 
     def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         """A submission is about to be sent; jobs of these names go without the label."""
+        if self._is_callback:
+            return Intent(UNHEARD, line, scope, None)
         return self.ledger.intend(line, scope, self._label, unlabelled)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
@@ -106,6 +116,8 @@ class TaskGuard:
 
         :raises Killed: the task was told to end meanwhile.
         """
+        if intent.token == UNHEARD:
+            return
         addresses = [intent.line.address(scope, job_id) for scope, job_id in jobs]
         self.ledger.started(intent, addresses)
         if self.killed:
@@ -114,13 +126,16 @@ class TaskGuard:
 
     def placed(self, intent: Intent, scope: str) -> None:
         """It was taken, and its jobs are in this scope, under the label."""
+        if intent.token == UNHEARD:
+            return
         self.ledger.placed(intent, scope)
         if intent.unlabelled:
             self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
 
     def refused(self, intent: Intent) -> None:
         """It was not taken."""
-        self.ledger.refused(intent)
+        if intent.token != UNHEARD:
+            self.ledger.refused(intent)
 
     def unguarded(self, why: str) -> None:
         """Say that the guard has a hole."""
@@ -133,8 +148,9 @@ class TaskGuard:
         self.ledger.track(line_of(job), [job])
 
     def release(self, job: RemoteJob) -> None:
-        """Let a job live on."""
-        self.ledger.release([job])
+        """Let a job live on, over whatever connection it was named."""
+        known = [each for each in self.ledger.jobs if released_key(each) == released_key(job)]
+        self.ledger.release(known or [job])
 
     # What Airflow calls.
 
@@ -145,8 +161,13 @@ class TaskGuard:
 
         :raises Killed: jobs had been started, and ``raise_on_sigterm`` is set.
         """
+        if self._is_timed_out:
+            # Airflow's own call after execution_timeout: _ended() has seen to the jobs.
+            self._is_timed_out = False
+            self._original_on_kill()
+            return
         again, self.killed = self.killed, True
-        if self.finished or self.ledger.is_empty:
+        if self.finished or self._has_succeeded or self.ledger.is_empty:
             self._original_on_kill()
             return
         self.worker.killed()
@@ -162,13 +183,16 @@ class TaskGuard:
 
     def succeeded(self) -> None:
         """The state was reported: nothing is left to do."""
+        self.finished = True
+        self.memory.settle()
         self.worker.done()
 
     def failed(self) -> None:
         """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
-        if self.finished:
+        if self.finished and not self._is_left:
             return
         if self.tries.will_follow:
+            self.finished = True  # what was reported counts, should a signal come now
             self._leave()
         else:
             self._cancel()
@@ -176,24 +200,44 @@ class TaskGuard:
     def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if self._is_executing:  # resume_execution() goes on with execute()
+                return method(*args, **kwargs)
+            self._is_executing = True
             try:
                 result = method(*args, **kwargs)
             except BaseException as end:  # whatever ends the task, the jobs end with it
-                self._ended(end)
+                self._see_to_end(end)
                 raise
-            self.worker.returned()
-            self.memory.settle()
+            finally:
+                self._is_executing = False
+            self._see_to_end(None)
             return result
 
         return guarded
 
-    def _ended(self, end: BaseException) -> None:
+    def _see_to_end(self, end: BaseException | None) -> None:
+        """Do what the end of ``execute`` asks for; what it ended with is what Airflow gets to see."""
+        try:
+            self._ended(end)
+        except Killed:
+            raise
+        except Exception:
+            self.log.exception("The end of the task's remote jobs was disturbed")
+        except BaseException as late:
+            if not _is(late, TIMED_OUT):
+                raise
+            self.log.warning("execution_timeout passed while the task's remote jobs were seen to")
+
+    def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # a forked child of the task, not the task
-        name = type(end).__name__
-        if name in HANDED_ON:
+        self._is_timed_out = bool(self.ti.task.execution_timeout) and _is(end, TIMED_OUT)
+        if end is None or _is(end, SUCCEEDED):
+            self.worker.returned()
+            self.memory.settle()
+        elif _is(end, HANDED_ON):
             self._hand_on(end)
-        elif name in GOES_ON:
+        elif _is(end, GOES_ON):
             self._leave()
         elif not self.killed and self.tries.may_follow(end):
             # Airflow may decide otherwise (a retry policy): failed() is told then.
@@ -204,9 +248,12 @@ class TaskGuard:
 
     def _leave(self) -> None:
         """Leave the jobs to whoever goes on with them."""
-        self.finished = True
         self.memory.flush()
+        self._leave_off()
+
+    def _leave_off(self) -> None:
         self.worker.done()
+        self.finished = self._is_left = True
 
     def _cancel(self) -> None:
         """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
@@ -217,9 +264,7 @@ class TaskGuard:
         jobs = self.ledger.jobs
         self._tell_inherited()
         self.log.info("Cancelling %d remote jobs of this try", len(jobs))
-        self.worker.cancel()
-        self.memory.flush()
-        if self.worker.wait_for("ended", KILL_GRACE if self.killed else self.settings.confirm_seconds):
+        if self._see_jobs_end():
             self.log.info("Ended: %s", ", ".join(jobs))
             self.memory.forget_owner()
         else:
@@ -229,28 +274,47 @@ class TaskGuard:
                 ", ".join(jobs),
             )
 
+    def _see_jobs_end(self) -> bool:
+        worker, seconds = self.worker, KILL_GRACE if self.killed else self.settings.confirm_seconds
+        worker.cancel()
+        self.memory.flush()
+        if worker.wait_for("ended", seconds):
+            return True
+        if self.worker is worker:
+            return False
+        self.log.warning("The sentinel has died over it (its log: %s)", _log_file())
+        self.worker.cancel()
+        return self.worker.wait_for("ended", seconds)
+
     def _hand_on(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 
-        self.finished = True
         jobs = self.ledger.jobs
         if jobs:
-            self.memory.mark_owner()
-            deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
-            deferred.timeout = bounded(deferred.timeout, self.ti)
-        self.worker.done()
+            try:
+                self.memory.mark_owner()
+                deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
+                deferred.timeout = bounded(deferred.timeout, self.ti)
+            except Killed:
+                raise
+            except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
+                self.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
+        self._leave_off()
 
     def _see_to_earlier_tries(self) -> None:
         """Take over what earlier tries left alive, or cancel it before this one starts anything."""
         left = self.memory.jobs_of_earlier_tries()
         if left and self.tries.go_on:
-            self.memory.inherit(left)
-            self.ledger.inherit(left)
+            self._go_on_with(left)
             if not self.tries.is_followed:
                 # The last try: if it dies, they end with it.
                 self._tell_inherited()
         elif left:
             end_earlier(left, self.owner.reason, self.settings, self.log)
+
+    def _go_on_with(self, left: Sequence[RemoteJob]) -> None:
+        self.memory.inherit(left)
+        self.ledger.inherit(left)
 
     def _tell_inherited(self) -> None:
         for job in self.ledger.untold:
@@ -266,10 +330,24 @@ class TaskGuard:
         )
 
     @property
+    def _has_succeeded(self) -> bool:
+        """Whether Airflow has taken the task's success down; callbacks may still run."""
+        return bool(getattr(self.ti, "state", None) == "success")
+
+    @property
+    def _is_callback(self) -> bool:
+        """Whether a callback asks, and not the task, whose jobs have been seen to."""
+        return self.finished and current_thread() is main_thread()
+
+    @property
     def _label(self) -> Label | None:
         if not self.settings.labels:
             return None
         return replace(self.owner.label, reconnects=self.tries.go_on, waits=waits(self.ti.task))
+
+
+def _is(end: BaseException | None, names: Sequence[str]) -> bool:
+    return any(cls.__name__ in names for cls in type(end).__mro__)
 
 
 def _log_file() -> str | None:

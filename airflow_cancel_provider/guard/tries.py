@@ -9,6 +9,7 @@ from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.reach import Reach
 
 ENDS_FOR_GOOD = (
     "AirflowFailException",
@@ -34,6 +35,11 @@ class Tries:
         return bool(getattr(getattr(self._ti, "_ti_context_from_server", None), "next_method", None))
 
     @property
+    def is_rescheduled(self) -> bool:
+        """Whether this is the rest of a try that was rescheduled, as a sensor is in mode ``reschedule``."""
+        return bool(getattr(getattr(self._ti, "_ti_context_from_server", None), "task_reschedule_count", 0))
+
+    @property
     def is_followed(self) -> bool:
         """Whether a next try would take over the jobs of this one."""
         return self.go_on and bool(self._ti.try_number <= self._ti.max_tries)
@@ -49,12 +55,29 @@ class Tries:
 
 
 def end_earlier(left: Sequence[RemoteJob], reason: str, settings: Settings, log: Any) -> None:
-    """Cancel what earlier tries left alive, and see it end, for up to ``confirm_seconds``."""
+    """Cancel what earlier tries left alive, and see it end, for up to ``confirm_seconds``.
+
+    What can't be reached is only reported: it must not keep this try from being guarded.
+    """
     log.info("Cancelling what an earlier try may have left: %s", ", ".join(left))
-    cancellation = Cancellation(left, reason, escalate_after=settings.escalate_after)
     reach = Access().reach()
+    for jobs in _by_connection(left):
+        try:
+            _end(Cancellation(jobs, reason, escalate_after=settings.escalate_after), reach, settings, log)
+        except Exception as error:  # noqa: BLE001  connections have errors of their own
+            log.error("May run on: %s: %s", ", ".join(jobs), error)  # noqa: TRY400
+
+
+def _end(cancellation: Cancellation, reach: Reach, settings: Settings, log: Any) -> None:
     report(cancellation.request(reach), log)
     look(cancellation, reach, log)
     wait(cancellation, reach, log, delay=1, max_attempts=int(settings.confirm_seconds))
     if cancellation.open:
         log.warning("Not seen to end yet: %s", ", ".join(cancellation.open))
+
+
+def _by_connection(jobs: Sequence[RemoteJob]) -> list[list[RemoteJob]]:
+    groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
+    for job in jobs:
+        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
+    return list(groups.values())

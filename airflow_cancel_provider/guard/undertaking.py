@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from traceback import format_exc
 from typing import Protocol
 
 from airflow_cancel_provider.cancelling import Cancellation, Log, report, take_in
 from airflow_cancel_provider.exceptions import CancelProviderError, ServiceError
 from airflow_cancel_provider.guard.reaching import LineReach
-from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob, released_key
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import Intent
@@ -34,6 +34,10 @@ class Estate(Protocol):
 
     def intents(self) -> Iterable[Intent]:
         """Submissions without an answer."""
+        ...
+
+    def released(self) -> Collection[str]:
+        """What is to live on: ``released_key`` of each of these jobs."""
         ...
 
     def line(self, job: RemoteJob) -> Line:
@@ -118,18 +122,23 @@ class Undertaking:
 
     def _take_stock(self) -> None:
         intents = {intent.token: intent for intent in self.estate.intents()}
-        for token, intent in intents.items():
-            for job in self._found(intent) if token not in self._found_tokens else ():
+        for token in intents.keys() - self._found_tokens:
+            # The label is that of all jobs of the try: those of its other submissions are not this one's.
+            others = {*map(released_key, [*self.estate.jobs(), *self._found_over]), *self.estate.released()}
+            for job in self._found(intents[token]):
                 # One submission is taken as a whole, so where there is one job there are all of them.
-                self._found_tokens.add(token)
-                self._found_over[job] = intent.line
+                if released_key(job) not in others:
+                    self._found_tokens.add(token)
+                    self._found_over[job] = intents[token].line
         self._searching = {token: intents[token] for token in intents if token not in self._found_tokens}
 
     def _request_new(self) -> None:
         taken_at = {job: self.estate.taken_at(job) for job in self.estate.jobs()}
         self.cancellation.taken_at = taken_at
         # A job that was released meanwhile is in it no more.
-        self.cancellation.jobs = list(dict.fromkeys([*taken_at, *self._found_over]))
+        released = self.estate.released()
+        found = [job for job in self._found_over if released_key(job) not in released]
+        self.cancellation.jobs = list(dict.fromkeys([*taken_at, *found]))
         report(self.cancellation.request(self._reach), self.log)
 
     def _look(self) -> None:

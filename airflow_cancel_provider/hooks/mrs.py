@@ -114,7 +114,8 @@ class MrsHook(BaseHook):
     ) -> RemoteJob:
         """Submit a job once, and give its address; where the answer is lost, the job is found by its name.
 
-        :param job_type: MapReduce, SparkSubmit, HiveScript, HiveSql, DistCp, SparkScript, SparkSql or Flink.
+        :param job_type: MapReduce, SparkSubmit, SparkPython, HiveScript, HiveSql, DistCp, SparkScript,
+            SparkSql or Flink.
         :param job_name: 1 to 64 letters, digits, underscores, hyphens; make it unique.
         :param arguments: of the program; the first is its path.
         :raises InvalidInput: a parameter is unusable.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,6 +42,7 @@ PLACEHOLDERS = {
     "iam_endpoint": "https://iam.eu-de.otc.t-systems.com",
 }
 SECRET_FIELDS = ("security_token",)
+_KEY = re.compile(r"[!-~]+", re.ASCII)
 _CHOICES: dict[str, tuple[str, ...]] = {"auth_type": AUTH_TYPES, "api_version": API_VERSIONS}
 
 
@@ -126,6 +128,11 @@ def read(
             f"auth_type {auth_type} needs {'an access key' if auth_type == 'aksk' else 'a user'} as login and"
             f" {'its secret key' if auth_type == 'aksk' else 'a password'} as password"
         )
+    security_token = reader.text("security_token")
+    if auth_type == "aksk":
+        reader.check_key("the access key", login)
+        reader.check_key("the secret key", password)
+        reader.check_key("security_token", security_token or "-")
     if not project_id and not project_name:
         raise reader.wrong("set project_id, or project_name to have it looked up")
     if auth_type == "password" and not domain:
@@ -144,7 +151,7 @@ def read(
         domain=domain,
         project_id=project_id,
         project_name=project_name,
-        security_token=reader.text("security_token"),
+        security_token=security_token,
     )
 
 
@@ -163,6 +170,10 @@ class _Reader:
         if value is not None and not isinstance(value, str):
             raise self.wrong(f"{name} is not text")
         return (value or "").strip() or None
+
+    def check_key(self, what: str, value: str) -> None:
+        if not _KEY.fullmatch(value):
+            raise self.wrong(f"{what} holds a space, a line break or another character that no key has")
 
     def choice(self, name: str, given: str | None) -> str:
         value = given or self.text(name) or _CHOICES[name][0]

@@ -9,12 +9,24 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.cancelling import report
+from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
+from airflow_cancel_provider.services.reach import Reach
 
 PATIENCE = 30.0
 """Seconds for which a request is repeated: the Dag processor ends a callback after 50."""
-_LIVES_ON = ("success", "running", "deferred", "queued", "scheduled", "up_for_reschedule")
+_LIVES_ON = (
+    "success",
+    "running",
+    "deferred",
+    "awaiting_input",
+    "queued",
+    "scheduled",
+    "up_for_reschedule",
+    "up_for_retry",
+)
+"""What an earlier try has left, the next one ends, or goes on with."""
 
 
 class CancelRemoteJobs(BaseNotifier):
@@ -24,8 +36,9 @@ class CancelRemoteJobs(BaseNotifier):
     the addresses from XCom ``remote_jobs``; a job that has ended, or is being cancelled, is left as it is,
     so it does no harm that Airflow may call it twice.
 
-    :param whole_run: all tasks of the run that neither succeeded nor are still at work, not only the one
-        that the callback is about. A deadline, which is about none, always means the run.
+    :param whole_run: all tasks of the run that neither succeeded nor are at work or waiting for their next
+        try, not only the one that the callback is about. A deadline, which is about none, always means
+        the run.
     :param reason: words for the services.
     """
 
@@ -45,12 +58,21 @@ class CancelRemoteJobs(BaseNotifier):
             self.log.info("No remote jobs are on record.")
             return
         reach = Access().reach()
-        reach.check(jobs)
-        report(reach.hurried(PATIENCE).cancel(jobs, self.reason or _reason(context)), self.log)
+        reachable = [job for job in jobs if self._can_reach(job, reach)]
+        report(reach.hurried(PATIENCE).cancel(reachable, self.reason or _reason(context)), self.log)
 
     async def async_notify(self, context: Any) -> None:
         """As :meth:`notify`, in a triggerer."""
         await sync_to_async(self.notify, thread_sensitive=False)(context)
+
+    def _can_reach(self, job: RemoteJob, reach: Reach) -> bool:
+        """Whether its connection is usable; if not, the other jobs are cancelled nevertheless."""
+        try:
+            reach.check([job])
+        except CancelProviderError as error:
+            self.log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
+            return False
+        return True
 
     def _jobs_of_task(self, ti: Any) -> list[RemoteJob]:
         return _on_record(ti.dag_id, ti.run_id, ti.task_id, getattr(ti, "map_index", -1))

@@ -13,7 +13,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.tasks.targets import Targets, number
+from airflow_cancel_provider.tasks.targets import Targets, is_empty, number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 
 
@@ -62,6 +62,7 @@ class CancelRemoteJobsOperator(Targets):
         super().__init__(**kwargs)
         self.all_live = all_live
         self.name_prefix = name_prefix
+        self._is_prefixed = name_prefix not in (None, "")
         self.reason = reason
         self.wait_for_completion = wait_for_completion
         self.waiter_delay = waiter_delay
@@ -115,8 +116,18 @@ class CancelRemoteJobsOperator(Targets):
         return self._live_jobs(reach)
 
     def _live_jobs(self, reach: Reach) -> list[RemoteJob]:
+        scope, prefix = self.live_scope(), self._prefix()
         service = reach.service(self.service_name, *self.connection())
-        return [status.job for status in service.living(self.live_scope(), self.name_prefix or "")]
+        return [status.job for status in service.living(scope, prefix)]
+
+    def _prefix(self) -> str:
+        """An empty prefix means every job; a template that renders to nothing does not."""
+        prefix = self.name_prefix
+        if self._is_prefixed and (is_empty(prefix) or not isinstance(prefix, str)):
+            raise InvalidInput(
+                f"name_prefix is {prefix!r}, which begins no name; leave it out for every job."
+            )
+        return prefix or ""
 
     def _cancel(self, reach: Reach, reason: str) -> dict[str, str]:
         cancellation = Cancellation(

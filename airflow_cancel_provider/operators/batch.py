@@ -20,7 +20,7 @@ class CancelBatchJobOperator(BatchTargets, CancelRemoteJobsOperator):
     :param pending_only: cancel only what has not started (Batch's own ``CancelJob``); jobs that have are
         left running, and the task succeeds with them RUNNING.
     :param job_queue: with ``all_live``, the queue's name or ARN; ``name_prefix`` is needed too, because
-        queues are shared ("" means every job in it).
+        queues are shared ("" means every job in it, but not a template that renders to nothing).
     """
 
     template_fields = (

@@ -37,6 +37,6 @@ class CancelJobRunOperator(EmrServerlessTargets, CancelRemoteJobsOperator):
         seconds = self.shutdown_grace_period
         if seconds is None:
             return {}
-        if not str(seconds).isdigit() or not (int(seconds) == 0 or 15 <= int(seconds) <= 1800):
+        if not str(seconds).isdecimal() or not (int(seconds) == 0 or 15 <= int(seconds) <= 1800):
             raise InvalidInput(f"shutdown_grace_period is {seconds!r}; it must be 0 or 15 to 1800 seconds.")
         return {"shutdown_grace_period": int(seconds)}

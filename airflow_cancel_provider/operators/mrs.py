@@ -43,9 +43,10 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
     and Executing a Job" (mrs_02_0085).
 
     :param cluster_id: id of the cluster.
-    :param job_type: ``MapReduce``, ``SparkSubmit``, ``HiveScript``, ``HiveSql``, ``DistCp``,
+    :param job_type: ``MapReduce``, ``SparkSubmit``, ``SparkPython``, ``HiveScript``, ``HiveSql``, ``DistCp``,
         ``SparkScript``, ``SparkSql`` or ``Flink``.
-    :param job_name: 1 to 64 of letters, digits, ``-`` and ``_``.
+    :param job_name: 1 to 64 of letters, digits, ``-`` and ``_``; make it unique, as a job whose submission
+        was not answered is found by it.
     :param arguments: the program's arguments, in order.
     :param properties: the program's settings.
     :param wait_for_completion: wait for the job; otherwise it lives on when the task has ended.
@@ -102,12 +103,13 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         """Submit, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
         self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
-        job, reach = self._submit(context)
-        if not self.wait_for_completion:
-            self.disarm()
-            return str(job)
+        job, reach = self._submit()
         watch = Watch([job], [JobState.SUCCEEDED])
         try:
+            self._take_on(context, reach, job)
+            if not self.wait_for_completion:
+                self.disarm()
+                return str(job)
             look(watch, reach, self.log)
             if not watch.is_decided:
                 self._wait(watch, reach)
@@ -129,14 +131,14 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         ti: Any = context["ti"]
         jobs = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_KEY, map_indexes=ti.map_index)
         self.jobs = [RemoteJob(uri) for uri in jobs]
-        self.arm(context, self.access().reach(), self.jobs, "")
         try:
+            self.arm(context, self.access().reach(), self.jobs, "")
             return super().resume_execution(next_method, next_kwargs, context)
         except Exception:
             self.cancel_armed()
             raise
 
-    def _submit(self, context: Context) -> tuple[RemoteJob, Reach]:
+    def _submit(self) -> tuple[RemoteJob, Reach]:
         from airflow_cancel_provider.hooks.mrs import MrsHook
 
         hook = MrsHook(self.mrs_conn_id, self.region_name, self.verify)
@@ -149,12 +151,15 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         )
         reach = Reach(lambda *_: hook.service)
         reach.service_of(job)
+        return job, reach
+
+    def _take_on(self, context: Context, reach: Reach, job: RemoteJob) -> None:
+        """From now on the job ends with the task; leave its address for whoever looks for it."""
         self.jobs = [job]
         self.arm(context, reach, self.jobs, "")
         ti: Any = context["ti"]
         ti.xcom_push(key=XCOM_KEY, value=[str(job)])
         self.log.info("Started %s", job)
-        return job, reach
 
     def _wait(self, watch: Watch, reach: Reach) -> None:
         if self.deferrable:

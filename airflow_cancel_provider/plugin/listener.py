@@ -18,23 +18,28 @@ _guards: dict[int, TaskGuard] = {}
 @hookimpl
 def on_task_instance_running(task_instance: Any) -> None:
     """Put the guard on a task that is about to be executed in this process."""
-    from airflow_cancel_provider.guard.settings import Settings
-
     task = getattr(task_instance, "task", None)
     if task is None:
         return
-    settings = Settings.read()
-    if not _wanted(task, task_instance.dag_id, settings):
-        return
+    fail_closed = False
     try:
-        from airflow_cancel_provider.guard.task import TaskGuard
+        from airflow_cancel_provider.guard.settings import Settings
+        from airflow_cancel_provider.services.submissions import RECORDERS
 
-        guard = TaskGuard(task_instance, settings)
-        guard.install()
-        _guards[os.getpid()] = guard
+        # Where one process runs task after task (``dags test``), the guard of the last one has done its part.
+        RECORDERS.clear()
+        fail_closed = Settings.is_closed()
+        settings = Settings.read()
+        if _wanted(task, task_instance.dag_id, settings):
+            from airflow_cancel_provider.guard.task import TaskGuard
+
+            guard = TaskGuard(task_instance, settings)
+            guard.install()
+            _guards[os.getpid()] = guard
     except Exception as error:
+        # Nothing may leave here: the listeners of other plugins would not be called.
         task.log.exception("Not guarded: the guard could not be installed")
-        if settings.fail_closed:
+        if fail_closed:
             raise SystemExit(f"The guard could not be installed, and fail_closed is set: {error}") from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 HEAD_START = 10.0
 """Seconds that a triggerer has to cancel first; it mostly needs two or three."""
 PATIENCE = 60.0
+AT_ONCE = BoundedSemaphore(4)
+"""Hundreds may be marked with one click, and the API server has its database for others, too."""
 
 
 def cancel_when_marked(task_instance: Any) -> None:
@@ -29,12 +31,15 @@ def cancel_when_marked(task_instance: Any) -> None:
 
 def _cancel(ti_id: str, dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
     time.sleep(HEAD_START)
-    try:
-        jobs = _jobs_left_by(ti_id, dag_id, run_id, task_id, map_index)
-        if jobs:
-            _request(jobs, f"Cancelled by Airflow: {dag_id} / {run_id} / {task_id} was marked")
-    except Exception:
-        log.exception("Remote jobs of %s / %s / %s could not be cancelled", dag_id, run_id, task_id)
+    task, jobs = f"{dag_id} / {run_id} / {task_id}", []
+    with AT_ONCE:
+        try:
+            jobs = _jobs_left_by(ti_id, dag_id, run_id, task_id, map_index)
+            if jobs:
+                _request(jobs, f"Cancelled by Airflow: {task} was marked")
+        except Exception:
+            words = ", ".join(map(str, jobs)) or "what they are could not be read"
+            log.exception("Remote jobs of %s may run on, as they could not be cancelled: %s", task, words)
 
 
 def _jobs_left_by(ti_id: str, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[str]:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, AssetAlias, task
+from airflow.sdk import DAG, AssetAlias, Param, task
+
+from airflow_cancel_provider.reaper.lists import several
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.reaper.report import Report
 
 ORPHANS = "remote_jobs_orphans"
 """Name of the asset that gets an event whenever a sweep finds orphans."""
+PATTERNS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+"""Schema of a param: a text alone, whose letters would be taken for patterns, starts no run."""
 SPELLED_OUT = 100
 """Most orphans and scopes that the XCom spells out."""
 
@@ -45,12 +49,15 @@ def reaper_dag(
         ``[cancel_provider] reaper_places``.
     :param schedule: the Dag's; with ``grace`` it bounds how long an orphan lives.
     :param airflow_conn_id: connection with the API server as host and a service account's login.
+    :param scopes: patterns of cluster ids, queue names and application ids to look at.
+    :param except_scopes: patterns of those to leave out.
     :param dry_run: cancel nothing; like ``scopes`` and ``except_scopes`` it is a param of the Dag, so that a
         person can start one run otherwise.
     :param on_orphans: called with the XCom's value when a sweep finds orphans.
     :param dag_options: further arguments of ``DAG``.
+    :raises InvalidInput: a list is a text.
     """
-    sweep = {"at": list(at), "share": share}
+    sweep = {"at": several("at", at), "share": share}
     rules = {
         "grace": grace,
         "confirm_seconds": confirm_seconds,
@@ -58,7 +65,11 @@ def reaper_dag(
         "brake": brake,
     }
     # What a person may want otherwise for one run.
-    params = {"dry_run": dry_run, "scopes": list(scopes), "except_scopes": list(except_scopes)}
+    params = {
+        "dry_run": Param(dry_run, type="boolean"),
+        "scopes": Param(several("scopes", scopes), **PATTERNS),
+        "except_scopes": Param(several("except_scopes", except_scopes), **PATTERNS),
+    }
     usual = {"catchup": False, "max_active_runs": 1, "tags": ["remote jobs"]}
     options = {**usual, **dag_options, "params": params | (dag_options.get("params") or {})}
     with DAG(dag_id, schedule=schedule, **options) as dag:

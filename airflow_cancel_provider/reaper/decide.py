@@ -18,7 +18,9 @@ class Standing(StrEnum):
     """Failed, and to be tried again."""
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
-    """Ended in any other way: failed, skipped, removed."""
+    """Ended in any other way: failed, skipped."""
+    REMOVED = "REMOVED"
+    """Its run has no such task, or no such map index, any more; it may have succeeded before."""
     DELETED = "DELETED"
     """Airflow has no trace of it: its run was deleted."""
     UNKNOWN = "UNKNOWN"
@@ -133,8 +135,9 @@ def _owner_has_a_right(case: Case) -> Decision | None:
         return _keep(Kind.ALIVE, str(owner))
     if owner.standing is Standing.SUCCEEDED:
         return _keep(Kind.SUCCEEDED, f"{owner}: it is meant to live on")
-    if owner.standing is Standing.DELETED and not (owner.is_unfinished or (label and label.waits)):
-        # Its task may have succeeded, and its run may have been tidied up since.
+    is_known_unfinished = owner.is_unfinished or bool(label and label.waits)
+    if owner.standing in (Standing.DELETED, Standing.REMOVED) and not is_known_unfinished:
+        # Its task may have succeeded, and its run may have been tidied up, or expanded anew, since.
         return _keep(Kind.UNKNOWN, f"{owner}, and may have succeeded before")
     # A record does not say whether the next try reconnects: it is taken for granted.
     reconnects = label is None or label.reconnects
@@ -152,7 +155,13 @@ def _job_has_a_right(case: Case) -> Decision | None:
 
 
 def _will_be_taken_over(owner: OwnerState) -> bool:
-    going_on = (Standing.ALIVE, Standing.RETRYING, Standing.SUCCEEDED, Standing.UNKNOWN)
+    going_on = (
+        Standing.ALIVE,
+        Standing.RETRYING,
+        Standing.SUCCEEDED,
+        Standing.REMOVED,
+        Standing.UNKNOWN,
+    )
     return owner.standing is Standing.RETRYING or owner.later in going_on
 
 

@@ -126,8 +126,11 @@ class Endings:
         return True
 
     def _forget(self) -> None:
-        """Forget what has ended."""
+        """Forget what has ended, and what was not answered: the next sweep decides on that anew."""
         for ending in self._endings:
             living = set(ending.cancellation.open)
-            ending.orphans = {job: orphan for job, orphan in ending.orphans.items() if job in living}
+            ending.orphans = {
+                job: orphan for job, orphan in ending.orphans.items() if job in living and orphan.is_taken
+            }
+            ending.cancellation.jobs = list(ending.orphans)
         self._endings = [ending for ending in self._endings if ending.orphans]

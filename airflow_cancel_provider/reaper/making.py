@@ -10,6 +10,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.airflows.base import Airflow
+from airflow_cancel_provider.reaper.lists import several
 from airflow_cancel_provider.reaper.places import Place, Scopes, places
 from airflow_cancel_provider.reaper.reaping import Reaper, Rules
 from airflow_cancel_provider.services.base import JobService
@@ -34,17 +35,21 @@ def make_reaper(
 
     :param airflow: who knows how tasks stand.
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
-    :param scopes: patterns of clusters, queues and applications to look at.
+    :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
     :param share: of the published API quotas; above 1 where the account's were raised.
-    :raises InvalidInput: there is no place, or this Airflow has no name that others can't have.
+    :raises InvalidInput: there is no place, a list is a text, or this Airflow has no name that others can't
+        have.
     """
     settings = Settings.read()
-    chosen = Scopes(tuple(scopes) or settings.reaper_scopes, tuple(except_scopes) or settings.reaper_except)
+    chosen = Scopes(
+        several("scopes", scopes) or settings.reaper_scopes,
+        several("except_scopes", except_scopes) or settings.reaper_except,
+    )
     return Reaper(
         airflow,
         _deployment(settings),
-        places(at or settings.reaper_places),
+        places(several("at", at) or settings.reaper_places),
         _opener(share),
         scopes=chosen,
         rules=rules,

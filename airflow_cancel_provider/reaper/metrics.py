@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from airflow_cancel_provider.reaper.report import Report
 
@@ -20,9 +21,9 @@ def gauge_of_task() -> Gauge:
     """The metrics of a running task."""
     try:
         from airflow.sdk.observability import stats
-    except ImportError:  # before Airflow 3.3
+    except ImportError:  # before Airflow 3.2
         return _older()
-    return stats.gauge
+    return _gauge(stats)
 
 
 def gauge_of_process() -> Gauge:
@@ -30,18 +31,28 @@ def gauge_of_process() -> Gauge:
     try:
         from airflow.observability import stats
         from airflow.observability.metrics import stats_utils
-    except ImportError:  # before Airflow 3.3
+    except ImportError:  # before Airflow 3.2
         return _older()
     from airflow.configuration import conf
 
-    stats.initialize(
-        factory=stats_utils.get_stats_factory(),
-        export_legacy_names=conf.getboolean("metrics", "legacy_names_on"),
-    )
-    return stats.gauge
+    make: Any = stats_utils.get_stats_factory
+    if hasattr(stats, "initialize"):
+        legacy = conf.getboolean("metrics", "legacy_names_on")
+        stats.initialize(factory=make(), export_legacy_names=legacy)
+    else:  # before Airflow 3.3
+        older: Any = stats.Stats
+        older.initialize(factory=make(older))
+    return _gauge(stats)
+
+
+def _gauge(stats: Any) -> Gauge:
+    # A function of the module from Airflow 3.3 on, of its class before.
+    gauge: Gauge = getattr(stats, "gauge", None) or stats.Stats.gauge
+    return gauge
 
 
 def _older() -> Gauge:
+    # It sets itself up.
     from airflow.stats import Stats
 
     gauge: Gauge = Stats.gauge

@@ -78,7 +78,9 @@ def by_place(jobs: Iterable[RemoteJob]) -> dict[Place, list[RemoteJob]]:
 class Scopes:
     """Which clusters, queues and applications are looked at.
 
-    :param allow: patterns, one of which has to match the id or name.
+    They go by what :meth:`JobService.scopes` names: Batch queues by name, all else by id.
+
+    :param allow: patterns, one of which has to match.
     :param deny: patterns, none of which may.
     """
 

@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, ServiceUnavailable
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob, released_key
-from airflow_cancel_provider.reaper.airflows.base import Airflow
+from airflow_cancel_provider.reaper.airflows.base import Airflow, undisputed
 from airflow_cancel_provider.reaper.decide import (
     Action,
     Case,
@@ -192,7 +192,7 @@ class Judge:
         ours = [claim.label for claim in claims if claim.label and claim.label.deployment == self.deployment]
         bare = [claim for claim in claims if claim.label is None]
         try:
-            owners = self.airflow.owners(ours) if ours else {}
+            owners = self.airflow.owners(undisputed(ours)) if ours else {}
             recorded = dict(self.airflow.recorded(bare, is_final=is_final)) if bare else {}
         except AirflowUnavailable as error:
             if str(error) not in self.troubles:

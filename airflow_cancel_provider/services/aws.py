@@ -20,7 +20,7 @@ from airflow_cancel_provider.services.aws_errors import (
     error_words,
     is_transient,
 )
-from airflow_cancel_provider.services.base import Claim, JobService, undone
+from airflow_cancel_provider.services.base import Claim, JobService, undone, unsent
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.patience import Patience, Persistence
 
@@ -115,10 +115,11 @@ class AwsJobService(JobService):
             return ServiceUnavailable(
                 f"{what}, {self.patience.seconds:g} s after the last answer: {words}.", operation, code
             )
-        if code in DENIED:
+        # Renewing the credentials is a call of its own, which may be what was denied.
+        if code in DENIED and getattr(error, "operation_name", None) == operation:
             action = f"{self.iam_prefix}:{self.iam_actions.get(operation, operation)}"
             return AccessDenied(f"{what}: {words}. Allow {action} to this identity.", operation, code)
-        if code in UNKNOWN_IDENTITY or isinstance(error, NO_CREDENTIALS):
+        if code in DENIED | UNKNOWN_IDENTITY or isinstance(error, NO_CREDENTIALS):
             return AccessDenied(
                 f"{what}: {words}. Check the credentials of connection {self.conn_id!r}.", operation, code
             )
@@ -159,7 +160,7 @@ def in_turn(
     failures: list[tuple[str | None, ServiceError]] = []
     for jobs in requests:
         if _is_pointless(failures, jobs[0].scope):
-            results += [_unsent(job, failures[-1][1]) for job in jobs]
+            results += [unsent(job, failures[-1][1]) for job in jobs]
             continue
         try:
             results += ask(jobs)
@@ -180,8 +181,3 @@ def _is_pointless(failures: Sequence[tuple[str | None, ServiceError]], scope: st
     if isinstance(last, ServiceUnavailable):
         return len(failures) >= SILENCES
     return last.code not in DENIED or sum(there == scope for there, _ in failures) >= DENIALS
-
-
-def _unsent(job: RemoteJob, error: ServiceError) -> CancelResult:
-    (result,) = undone([job], error)
-    return replace(result, detail=f"Not sent, because the request before it failed: {error}")

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from math import inf
@@ -232,9 +232,19 @@ def _fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
 
 def undone(jobs: Iterable[RemoteJob], error: ServiceError) -> list[CancelResult]:
     """Results for jobs whose cancel request failed as a whole."""
+    return [CancelResult(job, outcome_after(error), str(error), error.code) for job in jobs]
+
+
+def unsent(job: RemoteJob, error: ServiceError) -> CancelResult:
+    """The result for a job whose request would have failed like the one before it."""
+    (result,) = undone([job], error)
+    return replace(result, detail=f"Not sent, because the request before it failed: {error}")
+
+
+def outcome_after(error: ServiceError) -> CancelOutcome:
+    """What a request came to that met this error, or an answer that it keeps from being understood."""
     silent = isinstance(error, ServiceUnavailable)
-    outcome = CancelOutcome.UNANSWERED if silent else CancelOutcome.REFUSED
-    return [CancelResult(job, outcome, str(error), error.code) for job in jobs]
+    return CancelOutcome.UNANSWERED if silent else CancelOutcome.REFUSED
 
 
 def in_order(jobs: Iterable[RemoteJob], found: dict[RemoteJob, JobStatus]) -> list[JobStatus]:

@@ -116,7 +116,7 @@ class BatchJobService(AwsJobService):
         return as_asked(jobs, settled + sent)
 
     def scopes(self) -> Iterator[str]:
-        """Names of the queues that work, also of those that take no more jobs."""
+        """Names of the queues, also of those that take or start no more jobs."""
         pages = self._pages(
             self.patience.started(),
             "DescribeJobQueues",

@@ -21,8 +21,8 @@ STATES = {
     "FAILED": JobState.FAILED,
 }
 ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
-QUEUE_ENDS = frozenset({"INVALID", "DELETED"})
-"""Statuses of a queue that nothing runs from. A DISABLED one takes no jobs, but still runs those it has."""
+QUEUE_ENDS = frozenset({"DELETED"})
+"""Statuses of a queue that nothing runs from. What an INVALID one has started runs on."""
 _STARTED = ("STARTING", "RUNNING")
 
 Said = dict[str, str]

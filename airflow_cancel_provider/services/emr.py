@@ -28,6 +28,7 @@ from airflow_cancel_provider.services.base import (
     claim_of,
     in_order,
     named,
+    outcome_after,
     outcome_of,
 )
 from airflow_cancel_provider.services.emr_answers import (
@@ -142,7 +143,7 @@ class EmrStepService(AwsJobService):
     def _cancel_some(
         self, series: Persistence, steps: Sequence[RemoteJob], option: str
     ) -> list[CancelResult]:
-        cluster, ids = str(steps[0].scope), [step.id for step in steps]
+        cluster, ids = str(steps[0].scope), _ids(steps)
         try:
             answer = self._call(
                 series, "CancelSteps", cluster, ClusterId=cluster, StepIds=ids, StepCancellationOption=option
@@ -175,9 +176,9 @@ class EmrStepService(AwsJobService):
         try:
             found = self._find(series, cluster, list(said))
             statuses = in_order(said, found)
-        except ServiceError:
-            # Looking is not allowed or not possible: the refusal's own words have to do.
-            return [CancelResult(step, CancelOutcome.REFUSED, words) for step, words in said.items()]
+        except ServiceError as error:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return [CancelResult(step, outcome_after(error), words) for step, words in said.items()]
         alive = any(outcome_of(status) is None for status in statuses)
         release = self._release(series, cluster) if alive else ""
         return [
@@ -220,7 +221,7 @@ class EmrStepService(AwsJobService):
     ) -> dict[RemoteJob, JobStatus]:
         """ListSteps by id. EMR refuses the whole call for one unknown id: halve until it is found."""
         try:
-            return pick(steps, self._listed(series, cluster, StepIds=[step.id for step in steps]))
+            return pick(steps, self._listed(series, cluster, StepIds=_ids(steps)))
         except ServiceError as error:
             if not _NO_STEP.search(str(error)):
                 raise
@@ -241,3 +242,8 @@ class EmrStepService(AwsJobService):
         claim = claim_of(status, timeline.get("CreationDateTime"))
         properties = step.get("Config", {}).get("Properties", {})
         return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))
+
+
+def _ids(steps: Iterable[RemoteJob]) -> list[str]:
+    """Each id once: a step may be named with its region and without."""
+    return list(dict.fromkeys(step.id for step in steps))

@@ -21,7 +21,15 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
-from airflow_cancel_provider.services.base import Claim, as_asked, claim_of, in_order, named, outcome_of
+from airflow_cancel_provider.services.base import (
+    Claim,
+    as_asked,
+    claim_of,
+    in_order,
+    named,
+    outcome_after,
+    outcome_of,
+)
 from airflow_cancel_provider.services.pacing import Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
 
@@ -148,19 +156,19 @@ class EmrServerlessJobRunService(AwsJobService):
         self, series: Persistence, run: RemoteJob, error: ServiceError, grace: int | None
     ) -> CancelResult:
         """What a refusal means: mostly that the run has ended, which the service calls invalid."""
-        release, words = None, str(error)
+        words = str(error)
         try:
             seen = self._get(series, run)
-        except ServiceError:
-            # Looking is not allowed or not possible: the refusal's own words have to do.
-            outcome = None
-        else:
-            status = self._status(seen) if seen else JobStatus(run, JobState.GONE)
-            outcome, release = outcome_of(status), (seen or {}).get("releaseLabel")
-            words = status.reason or words if outcome else words
-        if outcome is None and grace is not None:
+        except ServiceError as failure:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return CancelResult(run, outcome_after(failure), words, error.code)
+        status = self._status(seen) if seen else JobStatus(run, JobState.GONE)
+        if outcome := outcome_of(status):
+            return CancelResult(run, outcome, status.reason or words, error.code)
+        if grace is not None:
+            release = (seen or {}).get("releaseLabel")
             words += f" shutdown_grace_period is {grace} s, and needs EMR 7.9.0; the run is on {release}."
-        return CancelResult(run, outcome or CancelOutcome.REFUSED, words, error.code)
+        return CancelResult(run, CancelOutcome.REFUSED, words, error.code)
 
     def _find(
         self, series: Persistence, application: str, runs: Sequence[RemoteJob]

@@ -6,6 +6,7 @@ EMR step or an EMR Serverless run, an unreferenced parameter of a Batch job.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ JobIds = Iterator[tuple[str | None, str]]
 LABEL_PARAMETER = "airflow_owner"
 LABEL_PROPERTY = "airflow.owner"
 LONGEST_NAME = 256
+"""Bytes, though AWS says characters: it may count those beyond the basic plane twice."""
+LONGEST_STEP = 10_240
+"""Characters of all strings of a ``HadoopJarStep``."""
+LARGEST_SUBMIT_JOB = 30 * 1024
+"""Bytes of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Submission:
     :param jobs: ids of what was started, from the parameters and the answer.
     :param carriers: other ways to add the label, by name.
     :param most_tags: how many tags a job of this service may have; 0: it has none.
+    :param largest: how many bytes a request may have; 0: any number.
     :param place: for a call that does not tell the ids: the scope that the jobs are in, from the answer.
     """
 
@@ -101,10 +108,16 @@ class Submission:
     place: Callable[[Params], str | None] = lambda _: None
     carriers: Mapping[str, Callable[[Params, Label], Params]] = field(default_factory=dict)
     most_tags: int = 0
+    largest: int = 0
 
     def labelled(self, params: Params, label: Label, carrier: str | None) -> Params:
-        """The parameters with the label added, in the way that is wanted or in the usual one."""
-        return self.carriers.get(carrier or "", self.label)(params, label)
+        """The parameters with the label added, in the way that is wanted or in the usual one.
+
+        Where there is no room for it they stay as they are. A label of another job, which came along as its
+        name or parameters were copied, gives way.
+        """
+        written = self.carriers.get(carrier or "", self.label)(params, label)
+        return written if self._fits(written) else params
 
     def unlabelled(self, params: Params) -> tuple[str, ...]:
         """Names of those of the jobs that carry no label."""
@@ -112,27 +125,54 @@ class Submission:
 
     def tagged(self, params: Params, tags: Mapping[str, str]) -> Params:
         """The parameters with tags added; the caller's own win, and where there is no room none is added."""
-        together = {**tags, **(params.get("tags") or {})}
-        return {**params, "tags": together} if len(together) <= self.most_tags else params
+        own = params.get("tags") or {}
+        if label_in_tags(own):  # of the job that they were copied from
+            own = {key: value for key, value in own.items() if key != LABEL_PARAMETER}
+        together = {**tags, **own}
+        written = {**params, "tags": together}
+        return written if len(together) <= self.most_tags and self._fits(written) else params
+
+    def _fits(self, params: Params) -> bool:
+        return not self.largest or len(json.dumps(params, default=str)) <= self.largest
 
 
 def _label_steps(params: Params, label: Label) -> Params:
-    steps = [{**step, "Name": _labelled(step.get("Name"), label)} for step in params.get("Steps") or []]
+    steps = [{**step, "Name": _labelled(step["Name"], label)} for step in _named(params)]
     return {**params, "Steps": steps} if steps else params
 
 
 def _label_properties(params: Params, label: Label) -> Params:
     """The label alone: properties reach the step's process through a shell that takes them apart."""
-    steps = [{**step, "HadoopJarStep": _with_property(step, label)} for step in params.get("Steps") or []]
+    steps = [
+        {**step, "Name": _bare(step["Name"]) or str(label), "HadoopJarStep": _with_property(step, label)}
+        for step in _named(params)
+    ]
     return {**params, "Steps": steps} if steps else params
+
+
+def _named(params: Params) -> Sequence[Mapping[str, Any]]:
+    """The steps; none where one has no name, which is about to be refused."""
+    steps: Sequence[Mapping[str, Any]] = params.get("Steps") or []
+    return steps if all(step.get("Name") and isinstance(step["Name"], str) for step in steps) else []
 
 
 def _with_property(step: Params, label: Label) -> Params:
     jar = step.get("HadoopJarStep") or {}
-    given = jar.get("Properties") or []
+    given = [each for each in jar.get("Properties") or [] if not _is_copied(each)]
     if any(each.get("Key") == LABEL_PROPERTY for each in given):
         return jar
-    return {**jar, "Properties": [*given, {"Key": LABEL_PROPERTY, "Value": str(label)}]}
+    written = {**jar, "Properties": [*given, {"Key": LABEL_PROPERTY, "Value": str(label)}]}
+    return written if _characters(written) <= LONGEST_STEP else jar
+
+
+def _is_copied(each: Mapping[str, str]) -> bool:
+    return each.get("Key") == LABEL_PROPERTY and Label.find(each.get("Value")) is not None
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return len(value) if isinstance(value, str) else sum(map(_characters, value or ()))
 
 
 def _texts_of_steps(params: Params) -> Iterator[tuple[str, str]]:
@@ -144,15 +184,30 @@ def _texts_of_steps(params: Params) -> Iterator[tuple[str, str]]:
 
 def _label_parameters(params: Params, label: Label) -> Params:
     given = params.get("parameters") or {}
+    if Label.find(given.get(LABEL_PARAMETER)):  # of the job that they were copied from
+        given = {name: value for name, value in given.items() if name != LABEL_PARAMETER}
     return {**params, "parameters": {LABEL_PARAMETER: label.in_full, **given}}
 
 
 def _label_name(params: Params, label: Label) -> Params:
-    return {**params, "name": _labelled(params.get("name"), label)}
+    name = params.get("name")
+    if name is None:
+        return {**params, "name": str(label)}
+    return {**params, "name": _labelled(name, label)} if name and isinstance(name, str) else params
 
 
-def _labelled(name: str | None, label: Label) -> str:
-    return f"{name} {label}" if name and len(f"{name} {label}") <= LONGEST_NAME else name or str(label)
+def _labelled(name: str, label: Label, joint: str = " ", longest: int = LONGEST_NAME) -> str:
+    """A name with the label behind it, or as it was where both don't fit."""
+    bare = _bare(name)
+    text = f"{bare}{joint}{label}" if bare else str(label)
+    return text if len(text.encode("utf-8", "surrogatepass")) <= longest else bare
+
+
+def _bare(name: str) -> str:
+    """A name without the label of the job that it was copied from: it would name the wrong owner."""
+    while found := Label.find(name):
+        name = name.replace(str(found), "").rstrip(" -")
+    return name
 
 
 def label_in_tags(tags: Mapping[str, str]) -> Label | None:
@@ -192,6 +247,7 @@ SUBMISSIONS = (
         lambda params: iter([(params["jobName"], (params.get("parameters") or {}).get(LABEL_PARAMETER, ""))]),
         lambda _, answer: iter([(None, answer["jobId"])]),
         most_tags=50,
+        largest=LARGEST_SUBMIT_JOB,
     ),
     Submission(
         "emr-serverless",
@@ -210,11 +266,9 @@ class Recorded:
 
     def __init__(self, line: Callable[[], Line], scope: str, name: str, longest: int) -> None:
         label = next((recorder.label() for recorder in RECORDERS), None)
-        labelled = f"{name}-{label}"
-        is_labelled = label is not None and len(labelled) <= longest
-        self.name = labelled if is_labelled else name
+        self.name = _labelled(name, label, "-", longest) if label else name
         """The job's name with the label behind it, or as it was where both don't fit."""
-        unlabelled = () if is_labelled else (name,)
+        unlabelled = () if label and Label.find(self.name) else (name,)
         self._intents = [(recorder, recorder.intend(line(), scope, unlabelled)) for recorder in RECORDERS]
 
     def started(self, scope: str | None, id: str) -> None:

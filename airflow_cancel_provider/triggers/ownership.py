@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger
 
+from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.owner import RETURNED
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 from airflow_cancel_provider.triggers.poller import in_thread
@@ -41,17 +42,34 @@ async def is_dead(ti: Any, *, patience: float = 20.0, pause: float = 1.0) -> boo
 
     While it can't be told apart from the same try going on, ask again for ``patience`` seconds; then it
     counts as alive: a false kill is worse than an orphan.
+
+    :raises AirflowUnavailable: the last time, Airflow did not answer.
     """
+    trouble = None
     for _ in range(max(1, int(patience / pause))):
-        state, marker = await in_thread(_state, ti), await in_thread(_marker, ti)
-        if marker == f"{ti.id}{RETURNED}":
-            return False
-        if (state not in _UNCLEAR and state != "deferred") or marker != str(ti.id):
-            return True
-        if state == "deferred":
-            return False
+        try:
+            verdict, trouble = await _verdict(ti), None
+        except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
+            verdict, trouble = None, error
+        if verdict is not None:
+            return verdict
         await asyncio.sleep(pause)
+    if trouble is not None:
+        task = f"{ti.dag_id} / {ti.run_id} / {ti.task_id}"
+        raise AirflowUnavailable(f"Airflow does not say how {task} stands: {trouble!r}.") from trouble
     return False
+
+
+async def _verdict(ti: Any) -> bool | None:
+    """Whether the try is over, or None where it can't be told."""
+    state, marker = await in_thread(_state, ti), await in_thread(_marker, ti)
+    if marker == f"{ti.id}{RETURNED}":
+        return False
+    if marker is None and state == "deferred":
+        return None  # a later try that has no jobs, or somebody has tidied XCom up
+    if (state not in _UNCLEAR and state != "deferred") or marker != str(ti.id):
+        return True
+    return False if state == "deferred" else None
 
 
 async def undisturbed(work: Awaitable[T]) -> T:

@@ -51,7 +51,11 @@ class RemoteJobsTrigger(BaseTrigger):
         cancel_reason: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.watch = watch_from_json(watch)
+        try:
+            self.watch = watch_from_json(watch)
+        except (KeyError, ValueError) as error:
+            # Of an error of this type the one trigger dies, of any other the triggerer.
+            raise TypeError(f"Another version of this package has written this trigger: {error!r}") from error
         self.access = Access(**access)
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts

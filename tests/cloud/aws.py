@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import secrets
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import botocore.session
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Request, Response
 
@@ -71,26 +69,6 @@ def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise AwsError("SerializationException", "the request body is not a JSON object")
     return body
-
-
-def rest_operation(service: str, request: Request) -> str:
-    """Name a REST operation by method and path, as the SDK's own model of the service has it."""
-    for method, path, operation in _routes(service):
-        if request.method == method and path.fullmatch(request.path):
-            return operation
-    return f"{request.method} {request.path}"
-
-
-@functools.cache
-def _routes(service: str) -> list[tuple[str, re.Pattern[str], str]]:
-    model = botocore.session.get_session().get_service_model(service)
-    routes = []
-    for name in model.operation_names:
-        http = model.operation_model(name).http
-        # An ARN holds slashes, other parts of a path don't.
-        pattern = re.sub(r"{\w+}", "[^/]+", http["requestUri"].replace("{resourceArn}", ".+"))
-        routes.append((http["method"], re.compile(pattern + "/?"), name))
-    return routes
 
 
 def random_id(length: int, alphabet: str = string.ascii_uppercase + string.digits) -> str:

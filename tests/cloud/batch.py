@@ -10,13 +10,14 @@ import re
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
 from tests.cloud import batch_listing, batch_queues, batch_views
-from tests.cloud.aws import AwsError, AwsService, Caller, Place, json_response, rest_operation
+from tests.cloud.aws import AwsError, Caller, Place
 from tests.cloud.batch_jobs import WORDS, Job, make_children, short_name
 from tests.cloud.lifecycle import Clock, Life, Settings, Timings
 from tests.cloud.moto_backing import Moto
+from tests.cloud.rest import RestService, answer_about_tags
 from tests.cloud.service import ErrorKind, Subject
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -31,7 +32,7 @@ def client_error(message: str) -> AwsError:
     return AwsError("ClientException", message)
 
 
-class BatchService(AwsService):
+class BatchService(RestService):
     """Jobs with live states, slow cancels, and answers that promise less than they seem to."""
 
     name = "batch"
@@ -64,22 +65,10 @@ class BatchService(AwsService):
         }
 
     # Wire.
-    def find_operation(self, request: Request) -> str | None:
-        return rest_operation(self.name, request)
-
-    def render(self, error: AwsError) -> Response:
-        response = json_response({"message": error.message}, error.status)
-        response.headers["x-amzn-errortype"] = error.code
-        return response
-
     def read_subject(self, params: dict[str, Any]) -> Subject:
         scope = next((params[name] for name in batch_listing.CONTAINERS if params.get(name)), "")
         ids = params.get("jobs") or ([params["jobId"]] if params.get("jobId") else [])
         return Subject(str(scope), tuple(ids))
-
-    def parse(self, operation: str, request: Request) -> dict[str, Any]:
-        params = super().parse(operation, request)
-        return {**params, "operation": operation}
 
     # Submitting.
     def submit_job(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -246,12 +235,7 @@ class BatchService(AwsService):
         job = self.by_id.get((self.place(caller), job_id))
         if job is None or job.parent:
             raise client_error(f"{arn} can't be tagged.")
-        tags: dict[str, str] = job.request.setdefault("tags", {})
-        if params["operation"] == "TagResource":
-            tags.update(params.get("tags") or {})
-        for key in request.args.getlist("tagKeys") if params["operation"] == "UntagResource" else []:
-            tags.pop(key, None)
-        return {"tags": tags} if params["operation"] == "ListTagsForResource" else {}
+        return answer_about_tags(job.request.setdefault("tags", {}), params, request)
 
     # Ground truth.
     def jobs(self) -> list[dict[str, Any]]:

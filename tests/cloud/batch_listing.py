@@ -8,6 +8,7 @@ from typing import Any
 from tests.cloud import batch_views
 from tests.cloud.aws import AwsError
 from tests.cloud.batch_jobs import JOB_STATES, Job, short_name
+from tests.cloud.rest import page
 
 FILTERS = ("JOB_NAME", "JOB_DEFINITION", "BEFORE_CREATED_AT", "AFTER_CREATED_AT", "SHARE_IDENTIFIER")
 CONTAINERS = ("jobQueue", "arrayJobId", "multiNodeJobId")
@@ -70,27 +71,23 @@ def _pattern(text: str, pattern: str) -> bool:
     return pattern in (text, text.partition(":")[0])
 
 
-def page(rows: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+def page_asked_for(rows: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
     """Cut the page that nextToken and maxResults ask for."""
     size, token = page_size(params), params.get("nextToken") or "0"
     if not token.isdigit():
         raise AwsError("ClientException", "nextToken is not valid.")
-    begin = int(token)
-    result: dict[str, Any] = {"jobSummaryList": rows[begin : begin + size]}
-    if begin + size < len(rows):
-        result["nextToken"] = str(begin + size)
-    return result
+    return page("jobSummaryList", rows, int(token), size)
 
 
 def list_jobs(jobs: Iterable[Job], params: dict[str, Any], now: float) -> dict[str, Any]:
     """Summaries of the jobs of one queue or one array, newest first."""
     status = status_wanted(params)
     chosen = [job for job in filtered(jobs, params) if not status or job.state(now) == status]
-    return page([batch_views.summary(job, now) for job in reversed(chosen)], params)
+    return page_asked_for([batch_views.summary(job, now) for job in reversed(chosen)], params)
 
 
 def list_nodes(job: Job, params: dict[str, Any], now: float) -> dict[str, Any]:
     """Summaries of the nodes of a multi-node parallel job."""
     status = status_wanted(params)
     shown = job.nodes if not status or job.state(now) == status else 0
-    return page([batch_views.node_summary(job, node, now) for node in range(shown)], params)
+    return page_asked_for([batch_views.node_summary(job, node, now) for node in range(shown)], params)

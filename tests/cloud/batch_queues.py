@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.cloud.aws import AwsError, Place
 from tests.cloud.batch_jobs import short_name
+from tests.cloud.rest import page
 
 PAGE = 100
 
@@ -49,6 +50,4 @@ def _page(rows: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
     size, token = params.get("maxResults") or PAGE, params.get("nextToken") or "0"
     if not 1 <= size <= PAGE or not token.isdigit() or len(params.get("jobQueues") or []) > PAGE:
         raise AwsError("ClientException", f"1 to {PAGE} queues, and a nextToken that was given before.")
-    begin = int(token)
-    result: dict[str, Any] = {"jobQueues": rows[begin : begin + size]}
-    return result | ({"nextToken": str(begin + size)} if begin + size < len(rows) else {})
+    return page("jobQueues", rows, int(token), size)

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request, Response
 
-from tests.cloud.aws import AwsError, AwsService, Caller, Place, json_response, random_id, rest_operation
+from tests.cloud.aws import AwsError, Caller, Place, random_id
 from tests.cloud.emr_serverless_runs import FINAL_STATES, RUN_STATES, WORDS, Run
 from tests.cloud.lifecycle import Clock, Life, Settings, Timings
 from tests.cloud.moto_backing import Moto
+from tests.cloud.rest import RestService, answer_about_tags, page
 from tests.cloud.service import ErrorKind, Subject
 
 PAGE = 50
@@ -51,7 +52,7 @@ def whole(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-class EmrServerlessService(AwsService):
+class EmrServerlessService(RestService):
     """Runs with live states; a cancel passes through CANCELLING."""
 
     name = "emr-serverless"
@@ -82,17 +83,9 @@ class EmrServerlessService(AwsService):
         }
 
     # Wire.
-    def find_operation(self, request: Request) -> str | None:
-        return rest_operation(self.name, request)
-
-    def render(self, error: AwsError) -> Response:
-        response = json_response({"message": error.message}, error.status)
-        response.headers["x-amzn-errortype"] = error.code
-        return response
-
     def parse(self, operation: str, request: Request) -> dict[str, Any]:
         parts = request.path.strip("/").split("/")
-        params = {**super().parse(operation, request), "operation": operation}
+        params = super().parse(operation, request)
         if parts[0] == "applications" and len(parts) > 1:
             params["applicationId"] = parts[1]
         if len(parts) > 3:
@@ -190,11 +183,8 @@ class EmrServerlessService(AwsService):
         if not 1 <= size <= PAGE:
             raise invalid(f"maxResults must be between 1 and {PAGE}.")
         runs = self._filtered(list(self._runs(caller, params).values())[::-1], request)
-        page = [run.summary(self.clock()) for run in runs[begin : begin + size]]
-        result: dict[str, Any] = {"jobRuns": page}
-        if begin + size < len(runs):
-            result["nextToken"] = str(begin + size)
-        return result
+        found, now = page("jobRuns", runs, begin, size), self.clock()
+        return found | {"jobRuns": [run.summary(now) for run in found["jobRuns"]]}
 
     def _filtered(self, runs: list[Run], request: Request) -> list[Run]:
         query, states, now = request.args, request.args.getlist("states"), self.clock()
@@ -228,12 +218,7 @@ class EmrServerlessService(AwsService):
         run = next((run for run in self._all() if run.arn == arn and run.place == place), None)
         if run is None:
             raise missing("Resource", arn)
-        tags: dict[str, str] = run.request.setdefault("tags", {})
-        if params["operation"] == "TagResource":
-            tags.update(params.get("tags") or {})
-        for key in request.args.getlist("tagKeys") if params["operation"] == "UntagResource" else []:
-            tags.pop(key, None)
-        return {"tags": tags} if params["operation"] == "ListTagsForResource" else {}
+        return answer_about_tags(run.request.setdefault("tags", {}), params, request)
 
     # Ground truth.
     def _all(self) -> list[Run]:

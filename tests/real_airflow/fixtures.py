@@ -10,6 +10,7 @@ import pytest
 
 from tests.cloud import LocalCloud
 from tests.demo.places import connections
+from tests.real_airflow.statsd import Statsd
 from tests.real_airflow.stories import Story, Told
 from tests.real_airflow.system import REPOSITORY, airflow_system
 from tests.real_airflow.world import DEPLOYMENT, World
@@ -24,8 +25,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         shutil.copytree(
             REPOSITORY / folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
         )
-    with LocalCloud() as cloud:
+    with LocalCloud() as cloud, Statsd() as statsd:
         environment = {
+            **statsd.settings,
             **connections(cloud.url),
             "AIRFLOW_CONN_OTHER_AWS": other_connection(cloud.url),
             **plain_boto3(cloud.url),
@@ -36,6 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }
         with airflow_system(home, dags, environment) as airflow:
             there = World(cloud, airflow)
+            there.statsd = statsd
             airflow.rest.wait_for_dags("mapped", "submit_deferrable", "guard_mrs_deferrable")
             yield there
             there.close()

@@ -14,6 +14,7 @@ from uuid import uuid4
 from airflow_cancel_provider.jobs import RemoteJob
 from tests.cloud import LocalCloud
 from tests.demo.places import REGION, aws_client, create_application, create_cluster
+from tests.real_airflow.statsd import Statsd
 from tests.real_airflow.system import AirflowSystem
 
 CLIENTS = ("emr", "batch", "emr-serverless")
@@ -27,6 +28,9 @@ ROLE = "arn:aws:iam::123456789012:role/job"
 
 class World:
     """Makes jobs in the cloud and runs in Airflow."""
+
+    statsd: Statsd
+    """What Airflow sends its metrics to, where one was started."""
 
     def __init__(self, cloud: LocalCloud, airflow: AirflowSystem) -> None:
         self.cloud = cloud

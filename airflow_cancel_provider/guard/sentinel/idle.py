@@ -54,13 +54,16 @@ class Watchman:
         """Take one message; return its kind if it ends the watch."""
         try:
             message = os.read(self.channel, LARGEST)
+        except ConnectionResetError:
+            # The task died before it had heard everything. This is said once; then comes what it has said.
+            return None
         except OSError:
             message = b""
         kind, body = message[:1], message[1:]
         if kind == NOTE:
             self.notes.append(body)
         elif kind == PATHS:
-            self.paths = body.decode().split("\0")
+            self.paths = os.fsdecode(body).split("\0")
         elif kind == RETURNED:
             self.is_armed = False
         elif not kind:
@@ -137,9 +140,11 @@ def main() -> None:
         return
     import site
 
+    # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.
+    # Then the task's order counts: this must be the same version of every package that the task has.
+    first = [*sys.path, *(path for path in watchman.paths if path not in sys.path)]
     site.main()
-    # The task's order counts: this must be the same version of every package that the task has.
-    sys.path[:] = [*watchman.paths, *(path for path in sys.path if path not in watchman.paths)]
+    sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
     from airflow_cancel_provider.guard.sentinel.work import act
 
     act(watchman)

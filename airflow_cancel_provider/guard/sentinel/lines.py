@@ -96,5 +96,5 @@ class ToldLines:
     def _tell_news(self, name: str, line: Line) -> None:
         now = as_json(line)
         if self._told.get(name) != now:
-            self._told[name] = now
             self._tell(name, now)
+            self._told[name] = now

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.sentinel.idle import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
@@ -45,15 +45,19 @@ class Sentinel:
         self._is_armed = is_armed
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
         self._starting = Lock()
         self._lines = ToldLines(lambda name, line: self._note(line=line, key=name), log)
         self._pid = os.getpid()
         self._last_word = ""
+        self._is_gone = False
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a sentinel."""
-        return self._socket is not None
+        """Whether there is a sentinel, or one that has said its last word."""
+        if self._socket is not None and not self._last_word:
+            self._is_gone = self._is_gone or self._peek() == b""
+        return self._socket is not None and not self._is_gone
 
     def read(self, what: str, whom: Any) -> None:
         """Take an entry of the ledger."""
@@ -89,6 +93,7 @@ class Sentinel:
         """The task has succeeded, or has handed its jobs on: nothing is left to do."""
         self._lines.stop()
         self._send(DONE)
+        self._is_gone = True
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(2)  # so that it leaves no zombie
@@ -96,15 +101,34 @@ class Sentinel:
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until the sentinel says this word, or its last one; whether it said this one or ``ended``."""
         deadline = time.monotonic() + seconds
-        while self._socket is not None and not self._last_word and (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
-                return False
-            heard = self._socket.recv(64).decode()
+        while self.is_running and not self._last_word and (left := deadline - time.monotonic()) > 0:
+            heard = self._hear(left)
+            if heard in ("ended", "failed"):
+                self._last_word = heard
             if heard == word:
                 return True
-            if heard != "accepted":
-                self._last_word = heard or "failed"
         return self._last_word == "ended"
+
+    def _hear(self, seconds: float) -> str:
+        """The next word; empty if none comes in time, or none will come."""
+        if self._socket is None:
+            return ""
+        ear = select.poll()  # select() knows no descriptors above 1023
+        ear.register(self._socket, select.POLLIN)
+        word = self._peek() if ear.poll(seconds * 1000) else None
+        return self._socket.recv(64).decode() if word else ""
+
+    def _peek(self) -> bytes | None:
+        """The next word, which stays; None if there is none yet, empty if there will be none."""
+        for _ in range(2):
+            try:
+                return self._socket.recv(64, socket.MSG_PEEK | socket.MSG_DONTWAIT) if self._socket else None
+            except BlockingIOError:
+                return None
+            except OSError:
+                # It ended before it had heard everything. This is said once; then comes what it has said.
+                continue
+        return b""
 
     def _start(self) -> None:
         with self._starting:
@@ -112,7 +136,7 @@ class Sentinel:
                 return
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-S", "-E", str(IDLE), str(os.getpid()), str(_supervisor())]
-            with theirs, _deaf_to_signals(), open(self._log_file or os.devnull, "ab") as trouble:  # noqa: PTH123
+            with theirs, _deaf_to_signals(), self._open_log() as trouble:
                 self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
                     command,
                     stdin=theirs.fileno(),
@@ -122,27 +146,51 @@ class Sentinel:
                     env={name: os.environ[name] for name in KEPT if name in os.environ},
                     cwd="/",
                 )
+            # Before anybody else can say a word: it can't act without these.
+            for message in self._introduction():
+                _send(ours, message)
             self._socket = ours
-        self._send(PATHS + "\0".join(sys.path).encode())
-        self._note(
-            hello={
-                "reason": self._reason,
-                "patience": self._settings.patience,
-                "escalate_after": self._settings.escalate_after,
-                "log_file": self._log_file,
-                "environment": _network_environment(),
-            }
-        )
+
+    def _introduction(self) -> Iterator[bytes]:
+        paths: list[Any] = sys.path  # of texts, but for what tasks put there
+        yield PATHS + b"\0".join(os.fsencode(path) for path in paths if isinstance(path, str))
+        hello = {
+            "reason": self._reason,
+            "patience": self._settings.patience,
+            "escalate_after": self._settings.escalate_after,
+            "log_file": self._log_file,
+            "environment": _network_environment(),
+        }
+        yield NOTE + json.dumps({"hello": hello}).encode()
         if not self._is_armed:
-            self.returned()
+            yield RETURNED
+
+    def _open_log(self) -> IO[bytes]:
+        try:
+            return open(self._log_file or os.devnull, "ab")  # noqa: PTH123
+        except OSError as error:
+            self._log.warning("What the sentinel does will be in no log: %s", error)
+            return open(os.devnull, "ab")  # noqa: PTH123
 
     def _note(self, **note: Any) -> None:
-        self._send(NOTE + json.dumps(note).encode())
+        if not self._send(NOTE + json.dumps(note).encode()) and not self._is_gone:
+            self._is_gone = True
+            self._log.warning(
+                "The sentinel is gone (its log: %s); this process cancels instead, for as long as it lives.",
+                self._log_file,
+            )
 
-    def _send(self, message: bytes) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # a sentinel that was killed can't be helped from here
-                self._socket.send(message)
+    def _send(self, message: bytes) -> bool:
+        return self._socket is not None and _send(self._socket, message)
+
+
+def _send(channel: socket.socket, message: bytes) -> bool:
+    """Send; whether it was sent. A dead sentinel must not end the task, whatever SIGPIPE does here."""
+    try:
+        channel.send(message, socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

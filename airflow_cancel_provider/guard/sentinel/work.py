@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
 from airflow_cancel_provider.guard.undertaking import Undertaking
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob, released_key
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import Intent
@@ -53,6 +53,7 @@ class Legacy:
         self._lines: dict[str, Line] = {}
         self._intents: dict[str, tuple[str, Intent]] = {}
         self._jobs: dict[RemoteJob, tuple[str, float]] = {}
+        self._released: set[str] = set()
         self.read()
 
     def read(self) -> None:
@@ -76,6 +77,10 @@ class Legacy:
         self.read()
         return [replace(intent, line=self._lines[name]) for name, intent in self._intents.values()]
 
+    def released(self) -> Collection[str]:
+        """``released_key`` of what is to live on."""
+        return self._released
+
     def line(self, job: RemoteJob) -> Line:
         """How to reach a job's service."""
         return self._lines[self._jobs[job][0]]
@@ -90,6 +95,7 @@ class Legacy:
         elif "key" in note:
             self._lines[note["key"]] = Line(**note["line"])
         elif "started" in note:
+            self._lines[note["line"]]  # a job that can't be reached must not keep the others from it
             self._intents.pop(note["intent"], None)
             self._jobs |= dict.fromkeys(map(RemoteJob, note["started"]), (note["line"], note["at"]))
         elif "intent" in note:
@@ -104,6 +110,7 @@ class Legacy:
             self._intents.pop(note["refused"], None)
         elif "released" in note:
             for job in note["released"]:
+                self._released.add(released_key(RemoteJob(job)))
                 self._jobs.pop(RemoteJob(job), None)
 
 
@@ -134,7 +141,10 @@ def act(watch: Watch) -> None:
 
 
 def _log_to(path: str | None) -> None:
-    handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
+    try:
+        handler: logging.Handler = logging.FileHandler(path) if path else logging.NullHandler()
+    except OSError:
+        handler = logging.StreamHandler()  # the file of the start, wherever that is now
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
-from airflow_cancel_provider.reaper.airflows.base import Airflow, standing, task_name
+from airflow_cancel_provider.reaper.airflows.base import Airflow, standing, standing_before, task_name
 from airflow_cancel_provider.reaper.airflows.records import by_address, by_intent
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
 from airflow_cancel_provider.services.base import Claim, chunks
@@ -35,15 +34,15 @@ class Database(Airflow):
 
     def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
         """One query for each 500 tries, two more where some are history, one where some have no trace."""
-        ids = list(dict.fromkeys(label.ti_id for label in labels))
+        by_id = {label.ti_id: label for label in labels}
         found: dict[UUID, OwnerState] = {}
         with _session() as session:
-            for some in chunks(ids, IDS_PER_QUERY):
+            for some in chunks(list(by_id), IDS_PER_QUERY):
                 found |= _current(session, some)
                 missing = [ti_id for ti_id in some if ti_id not in found]
                 found |= _archived(session, missing) if missing else {}
-                found |= _deleted(session, [ti_id for ti_id in missing if ti_id not in found])
-        return found | _named(found, labels)
+                found |= _deleted(session, [by_id[ti_id] for ti_id in missing if ti_id not in found])
+        return found
 
     def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
         """One query over all XComs ``remote_jobs``, and one over ``remote_jobs_intents``."""
@@ -100,27 +99,26 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, OwnerState]:
     found = {}
     for ti_id, state, *names in rows:
         later = latest.get(tuple(names[:4]))
-        own = Standing.SUCCEEDED if standing(state) is Standing.SUCCEEDED else Standing.FAILED
-        found[UUID(str(ti_id))] = OwnerState(own, later, task_name(*names), state or "")
+        found[UUID(str(ti_id))] = OwnerState(standing_before(state), later, task_name(*names), state or "")
     return found
 
 
-def _deleted(session: Any, ids: Sequence[UUID]) -> dict[UUID, OwnerState]:
+def _deleted(session: Any, labels: Sequence[Label]) -> dict[UUID, OwnerState]:
     """Tries without a trace, but for a Variable, perhaps, which says that its work was not done."""
     from airflow.models.variable import Variable
 
-    keys = {f"{OWNER_PREFIX}{ti_id}": ti_id for ti_id in ids}
+    keys = {f"{OWNER_PREFIX}{label.ti_id}": label for label in labels}
     known = set(session.scalars(select(Variable.key).where(Variable.key.in_(keys)))) if keys else set()
-    return {ti_id: OwnerState(Standing.DELETED, is_unfinished=key in known) for key, ti_id in keys.items()}
-
-
-def _named(found: Mapping[UUID, OwnerState], labels: Collection[Label]) -> dict[UUID, OwnerState]:
-    """Tries without a trace whose label holds their names."""
-    return {
-        owner.ti_id: replace(found[owner.ti_id], task=task_name(*_names(owner)))
-        for owner in (label.owner for label in labels)
-        if owner and found[owner.ti_id].standing is Standing.DELETED
-    }
+    # `airflow db clean` takes a task's old tries, and leaves the one that goes on with their jobs.
+    handing_on = [label for label in labels if label.reconnects]
+    latest = _latest(session, {_names(label.owner)[:4] for label in handing_on if label.owner})
+    found = {}
+    for key, label in keys.items():
+        names = _names(label.owner) if label.owner else None
+        later = (latest.get(names[:4]) if names else Standing.UNKNOWN) if label.reconnects else None
+        task = task_name(*names) if names else ""
+        found[label.ti_id] = OwnerState(Standing.DELETED, later, task, is_unfinished=key in known)
+    return found
 
 
 def _names(owner: Owner) -> tuple[str, str, str, int, int]:

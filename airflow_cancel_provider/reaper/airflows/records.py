@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,13 +85,21 @@ def _rows(session: Any, key: str, claims: Collection[Claim]) -> Iterator[tuple[A
 
     same_run = (X.dag_id == TI.dag_id) & (X.run_id == TI.run_id)
     same_task = same_run & (X.task_id == TI.task_id) & (X.map_index == TI.map_index)
-    query = select(X, TI.state).join(TI, same_task).where(X.key == key)
+    columns = (X.value, X.dag_id, X.run_id, X.task_id, X.map_index, TI.state)
+    query = select(*columns).join(TI, same_task).where(X.key == key)
     times = [claim.submitted_at for claim in claims]
     if None not in times:
         query = query.where(X.timestamp >= min(filter(None, times)) - EARLIEST)
-    for row, state in session.execute(query.execution_options(yield_per=1000)):
-        name = task_name(row.dag_id, row.run_id, row.task_id, row.map_index)
-        yield X.deserialize_value(row), OwnerState(standing(state), task=name, state=state or "")
+    for value, *names, state in session.execute(query.execution_options(yield_per=1000)):
+        yield _plain(value), OwnerState(standing(state), task=task_name(*names), state=state or "")
+
+
+def _plain(value: Any) -> Any:
+    """An XCom's value as JSON: Airflow would make objects of it, and anybody may have written it."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
 
 
 def _keys(addresses: Any) -> Iterator[Key]:
@@ -113,4 +122,6 @@ def _intents(entries: Any, owner: OwnerState) -> Iterator[Intent]:
 
 def _intent(entry: Mapping[str, Any], owner: OwnerState) -> Intent:
     at = datetime.fromisoformat(entry["at"])
+    if at.tzinfo is None:
+        raise ValueError("This time knows no zone.")
     return Intent(owner, entry["service"], entry["region"], entry["scope"], entry["name"], at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +15,20 @@ import requests
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
-from airflow_cancel_provider.reaper.airflows.base import Airflow, owner_in, standing, task_name
+from airflow_cancel_provider.reaper.airflows.base import (
+    Airflow,
+    owner_in,
+    standing,
+    standing_before,
+    task_name,
+)
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
 
 TIMEOUT = (5, 30)
+NOT_LET_IN = (401, 403)
+"""What is said to a token that has expired, and to one that an API server's new secret has made void."""
+MISSING = "was not found"
+"""Airflow's own words for what it does not have; a proxy, or a wrong address, says 404 of everything."""
 PAGE = 100
 ACTIVE = (
     "scheduled",
@@ -71,6 +82,10 @@ class Rest(Airflow):
 
     def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
         """Named owners one by one, the others by listing."""
+        with self._understood():
+            return self._owners(labels)
+
+    def _owners(self, labels: Collection[Label]) -> dict[UUID, OwnerState]:
         named = {label.ti_id: label.owner for label in labels if label.owner}
         found = {ti_id: self._named(owner) for ti_id, owner in named.items()}
         wanted = {label.ti_id for label in labels} - set(found)
@@ -89,8 +104,9 @@ class Rest(Airflow):
 
     def variable(self, key: str) -> str | None:
         """An Airflow Variable."""
-        answer = self._call("GET", f"variables/{quote(key, safe='')}", missing_is_fine=True)
-        return answer and str(answer["value"])
+        with self._understood():
+            answer = self._call("GET", f"variables/{quote(key, safe='')}", missing_is_fine=True)
+            return None if answer is None else str(answer["value"])
 
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable."""
@@ -110,13 +126,9 @@ class Rest(Airflow):
         return found
 
     def _named(self, owner: Owner) -> OwnerState:
-        path = "/".join(
-            [
-                f"dags/{quote(owner.dag_id, safe='')}/dagRuns/{quote(owner.run_id, safe='')}",
-                f"taskInstances/{quote(owner.task_id, safe='')}",
-                *([str(owner.map_index)] if owner.map_index >= 0 else []),
-            ]
-        )
+        run = f"dags/{quote(owner.dag_id, safe='')}/dagRuns/{quote(owner.run_id, safe='')}"
+        # With -1, too: a task that was mapped since is another one.
+        path = f"{run}/taskInstances/{quote(owner.task_id, safe='')}/{owner.map_index}"
         seen = self._call("GET", path, missing_is_fine=True)
         name = task_name(owner.dag_id, owner.run_id, owner.task_id, owner.map_index, owner.try_number)
         if seen is None:
@@ -130,8 +142,7 @@ class Rest(Airflow):
         )
         if state is None:
             return OwnerState(Standing.UNKNOWN, task=name)
-        own = Standing.SUCCEEDED if standing(state) is Standing.SUCCEEDED else Standing.FAILED
-        return OwnerState(own, standing(seen["state"]), name, state)
+        return OwnerState(standing_before(state), standing(seen["state"]), name, state)
 
     def _is_unfinished(self, owner: Owner) -> bool:
         return self._reads_variables and self.variable(f"{OWNER_PREFIX}{owner.ti_id}") is not None
@@ -152,7 +163,7 @@ class Rest(Airflow):
     def _pages(self, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         offset = 0
         while True:
-            # Ordered by what does not change, so that none is skipped where others come and go.
+            # Ordered by what does not change; one that slips from page to page meanwhile is UNKNOWN.
             body = {**filters, "page_limit": PAGE, "page_offset": offset, "order_by": "-id"}
             path = "dags/~/dagRuns/~/taskInstances/list"
             page = self._call("POST", path, json=body)["task_instances"]
@@ -172,15 +183,22 @@ class Rest(Airflow):
         url = f"{self.url}/api/v2/{path}"
         try:
             answer = self._session.request(method, url, timeout=TIMEOUT, **options)
-            if answer.status_code == requests.codes.unauthorized and self._login:
+            if answer.status_code in NOT_LET_IN and self._login:
                 self._log_in()
                 answer = self._session.request(method, url, timeout=TIMEOUT, **options)
-            if missing_is_fine and answer.status_code == requests.codes.not_found:
+            if missing_is_fine and _is_missing(answer):
                 return None
-            answer.raise_for_status()
-            return answer.json() if answer.content else {}
-        except (requests.RequestException, ValueError) as error:
-            raise _unavailable(self.url, method, path, error) from error
+            return _values(answer, method)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unavailable(self.url, f"{method} {path}", error) from error
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What is no answer of Airflow's is no answer."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unavailable(self.url, "in words that are Airflow's", error) from error
 
     def _log_in(self) -> None:
         answer = self._session.post(f"{self.url}/auth/token", json=self._login, timeout=TIMEOUT)
@@ -188,12 +206,37 @@ class Rest(Airflow):
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
 
-def _unavailable(url: str, method: str, path: str, error: Exception) -> AirflowUnavailable:
+def _values(answer: requests.Response, method: str) -> dict[str, Any]:
+    """What an answer says.
+
+    :raises OSError: it is an error, or a redirect has made another request of this one.
+    :raises TypeError, ValueError: it is no object in JSON.
+    """
+    answer.raise_for_status()
+    if answer.request.method != method:
+        raise requests.TooManyRedirects(response=answer.history[0])
+    values = answer.json() if answer.content else {}
+    if not isinstance(values, dict):
+        raise TypeError(f"expected an object, got {type(values).__name__}")
+    return values
+
+
+def _is_missing(answer: requests.Response) -> bool:
+    """Whether Airflow itself says that it does not have what was asked for."""
+    if answer.status_code != requests.codes.not_found:
+        return False
+    try:
+        return MISSING in str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _unavailable(url: str, question: str, error: Exception) -> AirflowUnavailable:
     response = getattr(error, "response", None)
     words = f"HTTP {response.status_code}" if response is not None else type(error).__name__
-    return AirflowUnavailable(
-        f"Airflow at {url} did not answer {method} {path}: {words}. Nothing is cancelled."
-    )
+    if response is not None and response.status_code in NOT_LET_IN:
+        words += " (check the account of its connection, and what it may read)"
+    return AirflowUnavailable(f"Airflow at {url} did not answer {question}: {words}. Nothing is cancelled.")
 
 
 def _made_at(ti_id: UUID) -> datetime:

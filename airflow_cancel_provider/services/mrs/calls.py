@@ -101,11 +101,20 @@ def base_url(endpoint: str, what: str = "endpoint") -> str:
 
     :raises InvalidInput: it is not an http or https URL.
     """
-    parts = urlsplit(endpoint.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InvalidInput(f"{what} {endpoint!r} is not a URL; expected https://host, with the scheme.")
-    if parts.username or parts.password:
+    if "@" in endpoint:
+        # Before all else: what else is wrong with it is said by repeating it.
         raise InvalidInput(
             f"{what} holds a user or password: these belong in the connection's login and password."
         )
+    if not _is_url(endpoint.strip()):
+        raise InvalidInput(f"{what} {endpoint!r} is not a URL; expected https://host, with the scheme.")
     return _VERSIONED.sub("", endpoint.strip().rstrip("/")).rstrip("/")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises as well
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query + parts.fragment

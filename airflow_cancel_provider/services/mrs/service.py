@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Self
 
-from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -20,7 +20,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.base import Claim, JobService, claim_of, in_order, named, undone
+from airflow_cancel_provider.services.base import Claim, JobService, claim_of, in_order, named, undone, unsent
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
@@ -34,6 +34,7 @@ from airflow_cancel_provider.services.mrs.verdicts import (
     ended_before,
     is_puzzling,
     not_given_up,
+    not_refused,
     status_of,
 )
 from airflow_cancel_provider.services.pacing import NewPace, Pace
@@ -97,7 +98,7 @@ class MrsJobService(JobService):
             if job in results:
                 continue
             if error := hopeless.of(job):
-                results[job] = undone([job], error)[0]
+                results[job] = unsent(job, error)
                 continue
             results[job], failure = self._cancel_one(series, job)
             hopeless.note(job, failure)
@@ -236,8 +237,11 @@ class MrsJobService(JobService):
                 for cluster, jobs in by_scope(results).items()
                 for job, record in self.lookup.find(series, str(cluster), jobs).items()
             }
+        except ServiceUnavailable:
+            # Looking is not possible now: what was refused is asked again.
+            return {job: not_refused(result) for job, result in results.items()}
         except ServiceError:
-            # Looking is not allowed or not possible: the service's first answer has to do.
+            # Looking is not allowed: the service's first answer has to do.
             return results
         return {job: self._judged(result, found.get(job)) for job, result in results.items()}
 

@@ -38,6 +38,8 @@ PAUSE = 3.0
 """Seconds between two looks."""
 CLOCKS_APART = 120.0
 """Seconds that MRS's clock may differ from this machine's."""
+_SUBMITTED: set[str] = set()
+"""Jobs that this process has submitted: all of a task's jobs may have the same name."""
 
 
 def submit(
@@ -73,8 +75,11 @@ def submit(
 
     answer = lookup.call(series, send)
     if isinstance(answer, Fault):
-        return _sought(lookup, cluster_id, job_name, began, answer)
-    return _accepted(answer, cluster_id, job_name)
+        job = _sought(lookup, cluster_id, job_name, began, answer)
+    else:
+        job = _accepted(answer, cluster_id, job_name)
+    _SUBMITTED.add(job)
+    return job
 
 
 def request_body(
@@ -173,4 +178,5 @@ def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: F
         ) from error
     # MRS finds names that contain this one.
     named = [record for page in pages for record in page if record.name == job_name]
-    return [record for record in named if record.submitted is None or record.submitted >= since]
+    others = [record for record in named if record.id not in _SUBMITTED]
+    return [record for record in others if record.submitted is None or record.submitted >= since]

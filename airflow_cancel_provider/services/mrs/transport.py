@@ -16,7 +16,12 @@ from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, c
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
 _UNCACHED = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
-_LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_LOST = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 
 
 class Transport:
@@ -78,7 +83,8 @@ def _never_sent(error: requests.RequestException) -> bool:
 
 def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
     status = response.status_code
-    if status == 304 or (call.mutates and "Age" in response.headers):
+    # Caches answer no POST; some proxies add an age to all that passes through them.
+    if status == 304 or (call.mutates and call.method == "GET" and "Age" in response.headers):
         words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
         raise Fault(words, call.operation, f"HTTP {status}", Kind.TRANSIENT)
     if 300 <= status < 400:

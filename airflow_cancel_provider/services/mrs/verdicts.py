@@ -16,8 +16,13 @@ KILL_FAILED = frozenset({"0160", "0175", "0200"})
 
 def not_given_up(result: CancelResult) -> CancelResult:
     """A kill that failed may only mean that somebody else's is under way: it is to be asked again."""
-    failed = result.outcome is CancelOutcome.REFUSED and result.code in KILL_FAILED
-    return replace(result, outcome=CancelOutcome.UNANSWERED) if failed else result
+    return not_refused(result) if result.code in KILL_FAILED else result
+
+
+def not_refused(result: CancelResult) -> CancelResult:
+    """A refusal that is not taken for one yet: it is to be asked again."""
+    refused = result.outcome is CancelOutcome.REFUSED
+    return replace(result, outcome=CancelOutcome.UNANSWERED) if refused else result
 
 
 def ended_before(result: CancelResult, record: JobRecord) -> CancelResult:

@@ -11,22 +11,15 @@ DRIVER = {"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}}
 ROLE = "arn:aws:iam::123456789012:role/spark"
 
 for guarded in ("guarded", "unguarded"):
-    with DAG(f"{guarded}_emr", schedule=None, params={"place": ""}):
-        EmrAddStepsOperator(
-            task_id="task",
-            job_flow_id="{{ params.place }}",
-            steps=STEPS,
-            wait_for_completion=True,
-            waiter_delay=2,
-        )
-    with DAG(f"{guarded}_lost", schedule=None, params={"place": ""}):
-        EmrAddStepsOperator(
-            task_id="task",
-            job_flow_id="{{ params.place }}",
-            steps=STEPS,
-            wait_for_completion=True,
-            waiter_delay=2,
-        )
+    for fate in ("emr", "lost"):
+        with DAG(f"{guarded}_{fate}", schedule=None, params={"place": ""}):
+            EmrAddStepsOperator(
+                task_id="task",
+                job_flow_id="{{ params.place }}",
+                steps=STEPS,
+                wait_for_completion=True,
+                waiter_delay=2,
+            )
     with DAG(f"{guarded}_batch", schedule=None, params={"place": ""}):
         BatchOperator(
             task_id="task",

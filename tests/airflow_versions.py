@@ -1,0 +1,14 @@
+"""What the Airflow at hand has and others have not."""
+
+from __future__ import annotations
+
+import sys
+
+import airflow
+from packaging.version import Version
+
+TAKES_COMMANDS = Version(airflow.__version__) >= Version("3.2")
+"""Whether a provider's commands are commands of ``airflow``."""
+_MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
+REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
+"""Our command line, the way that this Airflow's users have it."""

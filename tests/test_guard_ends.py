@@ -1,0 +1,329 @@
+"""How a try may end, what may go wrong around it, and what then becomes of its jobs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    DownstreamTasksSkipped,
+    TaskDeferred,
+)
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.config import Config
+from pendulum import now
+
+from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.guard.deferred import GuardTrigger
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
+from airflow_cancel_provider.plugin import listener
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from tests.cloud.server import LocalCloud
+from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled  # noqa: F401  a fixture
+
+RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
+RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
+
+
+class Never(BaseTrigger):
+    """A trigger that is not run here."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Never", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
+def submit(name: str = "job") -> RemoteJob:
+    """One job, without a second attempt."""
+    config = Config(retries={"total_max_attempts": 1})
+    batch: Any = boto3.session.Session().client("batch", region_name="us-east-1", config=config)
+    answer = batch.submit_job(jobName=name, jobQueue="queue", jobDefinition="definition")
+    return RemoteJob(f"batch://@us-east-1/{answer['jobId']}")
+
+
+def submit_and(end: BaseException | type[BaseException]) -> Callable[[], None]:
+    def work() -> None:
+        submit()
+        raise end
+
+    return work
+
+
+def guarded(ti: Try, settings: Settings = CANCEL) -> TaskGuard:
+    guard = TaskGuard(ti, settings)
+    guard.install()
+    return guard
+
+
+def ended(ti: Try, end: type[BaseException], settings: Settings = CANCEL) -> TaskGuard:
+    """Execute, which ends so."""
+    guard = guarded(ti, settings)
+    with pytest.raises(end):
+        ti.task.execute()
+    return guard
+
+
+class TestBefore:
+    """What earlier tries, or this one, had started before."""
+
+    def test_a_guard_that_could_not_be_installed_records_nothing(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ti: Any = Try(work=submit)
+        ti._ti_context_from_server = RESUMED  # and what it had started can't be read
+        listener.on_task_instance_running(ti)
+        ti.task.execute()
+        assert "could not be installed" in caplog.text
+        assert not RECORDERS
+        (job,) = cloud.batch.jobs()
+        assert LABEL_PARAMETER not in job["labels"]["parameters"]
+
+    def test_what_cant_be_reached_keeps_neither_the_rest_nor_this_try_from_it(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = submit()
+        ti = Try(work=submit_and(ValueError), store=Store({XCOM_KEY: [f"batch://gone/{job.id}", job]}))
+        ti.try_number = 2
+        ti.run(CANCEL)
+        assert f"batch://gone/{job.id}" in caplog.text
+        assert cancelled(cloud) == [True, True]
+
+    def test_a_record_that_cant_be_read_is_no_reason_not_to_guard(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(_: Any) -> Any:
+            raise ValueError("parameters are not what they were")
+
+        monkeypatch.setattr(Try, "get_template_context", broken)
+        Try(work=submit_and(ValueError), try_number=2).run(CANCEL)
+        assert cancelled(cloud) == [True]
+
+    @pytest.mark.parametrize("try_number", [1, 2])
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_a_rescheduled_try_goes_on_with_its_jobs(
+        self, cloud: LocalCloud, try_number: int, fails: bool
+    ) -> None:
+        store = Store()
+        later = AirflowRescheduleException(now())  # type: ignore[no-untyped-call]
+        first = Try(work=submit_and(later), store=store, try_number=try_number)
+        ended(first, AirflowRescheduleException)
+        assert cancelled(cloud) == [False]
+        ti: Any = Try(work=lambda: 1 / (not fails), store=store, try_number=try_number)
+        ti._ti_context_from_server = RESCHEDULED
+        ti.run(CANCEL)
+        assert cancelled(cloud) == [fails]
+
+    def test_a_setting_that_cant_be_read_disturbs_no_other_listener(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "kepp")
+        listener.on_task_instance_running(Try())
+        assert "expected cancel or keep" in caplog.text
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__FAIL_CLOSED", "True")
+        with pytest.raises(SystemExit, match="fail_closed"):
+            listener.on_task_instance_running(Try())
+
+    def test_a_task_that_is_not_guarded_is_not_the_last_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        guarded(Try())
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ENABLED", "False")
+        listener.on_task_instance_running(Try())
+        assert not RECORDERS
+
+
+class TestSuccess:
+    def test_who_skips_others_has_succeeded_and_no_later_try_ends_its_jobs(self, cloud: LocalCloud) -> None:
+        store = Store()
+        skip = DownstreamTasksSkipped(tasks=[])  # type: ignore[no-untyped-call]
+        ended(Try(work=submit_and(skip), store=store), DownstreamTasksSkipped)
+        assert store == {}
+        # Cleared, it runs again.
+        Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
+        assert cancelled(cloud) == [False]
+
+    def test_what_a_callback_of_a_success_starts_is_not_ended_by_a_later_try(self, cloud: LocalCloud) -> None:
+        store = Store()
+        ti = Try(work=submit, store=store)
+        guard = guarded(ti)
+        ti.task.execute()
+        submit("callback")
+        guard.succeeded()
+        assert store == {}
+        assert cancelled(cloud) == [False, False]
+
+    def test_a_signal_after_the_success_ends_nothing(self, cloud: LocalCloud) -> None:
+        ti = Try(work=submit)
+        guard = guarded(ti)
+        ti.task.execute()
+        ti.state = "success"  # reported; its callbacks are at work
+        ti.task.on_kill()
+        guard.succeeded()
+        ti.task.on_kill()
+        assert not guard.in_process.wait_for("accepted", 1)
+        assert cancelled(cloud) == [False]
+
+    def test_what_fails_after_all_is_on_record_for_the_next_try(self) -> None:
+        store = Store()
+        ti = Try(work=submit, store=store)
+        guard = guarded(ti, KEEP)
+        ti.task.execute()
+        assert store == {}
+        ti.state = "up_for_retry"  # its result could not be written
+        guard.failed()
+        assert len(store[XCOM_KEY]) == 1
+
+
+class TestFailure:
+    def test_what_a_callback_starts_is_not_the_tasks(self, cloud: LocalCloud) -> None:
+        guard = ended(Try(work=lambda: 1 / 0), ZeroDivisionError)
+        submit("callback")
+        (job,) = cloud.batch.jobs()
+        assert LABEL_PARAMETER not in job["labels"]["parameters"]
+        assert guard.ledger.is_empty
+
+    def test_after_a_timeout_it_is_not_refused(self, cloud: LocalCloud) -> None:
+        ti: Any = Try(work=submit_and(AirflowTaskTimeout))
+        ti.task.execution_timeout = timedelta(seconds=1)
+        ended(ti, AirflowTaskTimeout)
+        ti.task.on_kill()
+        submit("callback")
+        assert cancelled(cloud) == [True, False]
+
+    def test_a_timeout_keeps_what_the_next_try_goes_on_with(self, cloud: LocalCloud) -> None:
+        ti: Any = Try(work=submit_and(AirflowTaskTimeout))
+        ti.task.execution_timeout = timedelta(seconds=1)
+        guard = ended(ti, AirflowTaskTimeout, KEEP)
+        ti.task.on_kill()  # Airflow's own call
+        ti.state = "up_for_retry"
+        guard.failed()
+        assert not guard.in_process.wait_for("accepted", 1)
+        assert cancelled(cloud) == [False]
+
+    def test_a_timeout_while_jobs_end_does_not_change_what_the_task_ended_with(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud.batch.configure({"cancel": 3})
+
+        def ring(*_: Any) -> None:
+            raise AirflowTaskTimeout("Timeout")
+
+        def work() -> None:
+            submit()
+            signal.setitimer(signal.ITIMER_REAL, 1)
+            raise AirflowSkipException("nothing to do")
+
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            ended(Try(work=work), AirflowSkipException)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert "execution_timeout passed" in caplog.text
+
+    def test_what_resumes_with_execute_is_seen_to_once(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ti: Any = Try(work=submit_and(ValueError))
+        monkeypatch.setattr(type(ti.task), "resume_execution", lambda task: task.execute())
+        guarded(ti)
+        caplog.set_level("INFO")
+        with pytest.raises(ValueError, match=r"^$"):
+            ti.task.resume_execution()
+        assert caplog.text.count("Cancelling 1 remote jobs") == 1
+        assert cancelled(cloud) == [True]
+
+    def test_a_kill_is_heard_while_airflow_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def struck(*_: Any, **__: Any) -> None:
+            raise Killed("told to end")
+
+        monkeypatch.setattr(Try, "xcom_push", struck)
+        ended(Try(work=submit), Killed)
+
+
+class TestDeferral:
+    def deferral(self, trigger: BaseTrigger) -> TaskDeferred:
+        return TaskDeferred(trigger=trigger, method_name="execute_complete")
+
+    def test_one_that_airflow_cant_take_is_a_failure(self, cloud: LocalCloud) -> None:
+        ti = Try(work=submit_and(self.deferral(Never())))
+        guard = ended(ti, TaskDeferred)
+        assert cancelled(cloud) == [False]
+        ti.state = "failed"  # its arguments can't be serialized
+        guard.failed()
+        assert cancelled(cloud) == [True]
+
+    def test_one_that_cant_be_guarded_is_as_it_was_and_said(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError("no XCom for you")
+
+        monkeypatch.setattr(Try, "xcom_push", refuse)
+        trigger = Never()
+        deferral = self.deferral(trigger)
+        ended(Try(work=submit_and(deferral)), TaskDeferred)
+        assert deferral.trigger is trigger
+        (job,) = cloud.batch.jobs()
+        assert "Not guarded: the task while it is deferred" in caplog.text
+        assert job["id"] in caplog.text
+
+    def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:
+        class Mine(TaskDeferred):
+            pass
+
+        deferral = Mine(trigger=Never(), method_name="execute_complete")
+        ended(Try(work=submit_and(deferral)), Mine)
+        assert isinstance(deferral.trigger, GuardTrigger)
+        assert cancelled(cloud) == [False]
+
+
+class TestRelease:
+    def test_whatever_connection_the_job_is_named_with(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Try, "get_template_context", lambda _: {})
+
+        def work() -> None:
+            guard: Any = RECORDERS[0]
+            guard.release(RemoteJob(f"batch://aws_default/{submit().id}"))
+            raise ValueError("but the job is to live on")
+
+        Try(work=work).run(CANCEL)
+        assert cancelled(cloud) == [False]
+
+    def test_it_lives_on_where_another_submission_is_looked_for(self, cloud: LocalCloud) -> None:
+        """The label, by which the one without an answer is found, is the same for both."""
+
+        def work() -> None:
+            guard: Any = RECORDERS[0]
+            guard.release(submit("released"))
+            cloud.faults.add("batch", "SubmitJob", kind="lost_reply")
+            submit("lost")
+
+        Try(work=work).run(CANCEL)
+        assert cancelled(cloud) == [False, True]
+
+
+def test_a_lost_answer_is_looked_for_though_its_siblings_are_known(cloud: LocalCloud) -> None:
+    cloud.batch.configure({"overrides": {"late*": {"unseen": 4}}})
+
+    def work() -> None:
+        submit("known")
+        cloud.faults.add("batch", "SubmitJob", kind="lost_reply")
+        submit("late")
+
+    Try(work=work).run(CANCEL)
+    assert cancelled(cloud) == [True, True]
