@@ -196,13 +196,30 @@ def test_aiobotocore_is_seen(cloud: LocalCloud, notes: Notes) -> None:
 
     async def work() -> None:
         async with session.get_session().create_client(
-            "batch", endpoint_url=cloud.url, region_name="us-east-1"
+            "batch", endpoint_url=cloud.url, region_name="us-east-1", verify=False
         ) as made:
             await made.submit_job(jobName="job", jobQueue="queue", jobDefinition="def")
 
     asyncio.run(work())
     assert len(notes.ledger.jobs) == 1
     assert notes.lines[0].endpoint == cloud.url
+    assert notes.lines[0].verify is False
+
+
+@pytest.mark.parametrize(
+    "given, verify", [({}, True), ({"verify": False}, False), ({"verify": "ca.pem"}, "ca.pem")]
+)
+def test_tls_is_verified_as_the_client_does(
+    cloud: LocalCloud,
+    notes: Notes,
+    given: dict[str, Any],
+    verify: bool | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    submit(client(cloud, "batch", **given))
+    assert notes.lines[0].verify == verify
 
 
 def test_the_default_session_that_was_there_before_is_seen(cloud: LocalCloud, notes: Notes) -> None:

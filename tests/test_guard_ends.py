@@ -280,6 +280,37 @@ class TestDeferral:
         assert "Not guarded: the task while it is deferred" in caplog.text
         assert job["id"] in caplog.text
 
+    def test_steps_of_a_new_cluster_go_with_it(self, cloud: LocalCloud) -> None:
+        deferral = self.deferral(Never())
+
+        def work() -> None:
+            step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+            emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+            emr.run_job_flow(Name="etl", Steps=[step, step], Instances={"InstanceCount": 1})
+            raise deferral
+
+        ended(Try(work=work), TaskDeferred)
+        assert isinstance(deferral.trigger, GuardTrigger)
+        steps = [f"emr://@us-east-1/{job['scope']}/{job['id']}" for job in cloud.emr.jobs()]
+        assert sorted(deferral.trigger.serialize()[1]["jobs"]) == sorted(steps)
+
+    def test_steps_that_may_not_be_looked_for_are_said(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        deferral = self.deferral(trigger := Never())
+
+        def work() -> None:
+            step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+            emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+            emr.run_job_flow(Name="etl", Steps=[step], Instances={"InstanceCount": 1})
+            raise deferral
+
+        cloud.faults.add("emr", "ListSteps", "denied")
+        ended(Try(work=work), TaskDeferred)
+        assert deferral.trigger is trigger
+        (job,) = cloud.emr.jobs()
+        assert f"Not guarded: the jobs in {job['scope']} while the task is deferred" in caplog.text
+
     def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:
         class Mine(TaskDeferred):
             pass

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -146,6 +148,20 @@ def test_in_process_each_job_is_cancelled_by_the_identity_that_submitted_it(
     cancels.cancel()
     assert cancels.wait_for("ended", 10)
     assert cancelled(cloud) == {job.id for job in jobs}
+
+
+def test_a_service_that_cant_be_opened_keeps_nobody_from_the_others(
+    cloud: LocalCloud, worker: tuple[Ledger, InProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, cancels = worker
+    good = line(cloud.url, "AKIDFIRST")
+    bad = replace(good, region="no region of any kind", endpoint=None)
+    lost, job = bad.address(None, str(uuid4())), submit(cloud, good)
+    ledger.track(bad, [lost])
+    ledger.track(good, [job])
+    cancels.cancel()
+    until(lambda: cancelled(cloud) == {job.id})
+    assert f"{lost}: UNANSWERED: batch can't be reached as its submitter did" in caplog.text
 
 
 def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(

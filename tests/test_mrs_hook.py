@@ -245,9 +245,22 @@ class TestSubmitOnce:
 
     def test_two_of_the_name(self, hook: MrsHook, cloud: LocalCloud) -> None:
         cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply", times=1)
-        cloud.mrs.add_job(name="mine")
+        cloud.mrs.add_job(name="mine", arguments=["a"])
         with pytest.raises(ServiceUnavailable, match="have this name"):
             hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+    @pytest.mark.parametrize("fault", ["lost_reply", "reset"])
+    def test_a_job_of_the_name_with_other_arguments_is_somebody_elses(
+        self, hook: MrsHook, cloud: LocalCloud, fault: str
+    ) -> None:
+        cloud.mrs.add_job(name="mine", arguments=["--day", "1"])
+        cloud.faults.add("mrs", "CreateExecuteJob", fault, times=1)
+        if fault == "lost_reply":
+            job = hook.submit_job(CLUSTER, "Flink", "mine", ["--day", "2, 3"])
+            assert cloud.mrs.jobs()[-1]["id"] == job.id
+        else:
+            with pytest.raises(ServiceUnavailable, match="no job has this name"):
+                hook.submit_job(CLUSTER, "Flink", "mine", ["--day", "2, 3"])
 
     def test_a_job_submitted_before_under_the_same_name_is_not_taken_for_this_one(
         self, hook: MrsHook, cloud: LocalCloud

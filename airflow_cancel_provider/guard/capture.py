@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -133,7 +133,7 @@ class _Handlers:
             conn_id=getattr(self.hook, "aws_conn_id", None) or None,
             region=context.get("client_region") or getattr(request_signer, "region_name", None),
             endpoint=_origin(url),
-            verify=self.hook.verify if self.hook else self.session.get_config_variable("ca_bundle"),
+            verify=_verify_of_client_at_work(self.session),
             proxies=getattr(context.get("client_config"), "proxies", None),
             secrets={"credentials": getattr(request_signer, "_credentials", None)},
         )
@@ -176,12 +176,25 @@ def _hook_at_work() -> Any:
     A session does not know who made it, so the calling frames are asked. Code that makes its own
     session has no Airflow connection: its jobs are addressed with the default credentials.
     """
+    return _at_work(lambda each: hasattr(type(each), "conn_config") and hasattr(each, "aws_conn_id"))
+
+
+def _verify_of_client_at_work(session: Any) -> Any:
+    """How the client that is calling right now verifies TLS: events do not tell who calls."""
+    from botocore.client import BaseClient
+
+    client = _at_work(lambda each: isinstance(each, BaseClient))
+    transport = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    return getattr(transport, "_verify", session.get_config_variable("ca_bundle"))
+
+
+def _at_work(is_it: Callable[[Any], bool]) -> Any:
+    """The nearest object whose method is being run, of which this is true; or None."""
     frame = inspect.currentframe()
     for _ in range(_DEEP):
         if frame is None:
             break
-        maker = frame.f_locals.get("self")
-        if hasattr(type(maker), "conn_config") and hasattr(maker, "aws_conn_id"):
-            return maker
+        if is_it(owner := frame.f_locals.get("self")):
+            return owner
         frame = frame.f_back
     return None

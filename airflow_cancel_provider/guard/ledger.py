@@ -49,6 +49,12 @@ class Ledger:
         with self._lock:
             return bool(self._intents)
 
+    @property
+    def places(self) -> list[Intent]:
+        """Submissions whose jobs are known by their label and place alone."""
+        with self._lock:
+            return list(self._places.values())
+
     def intend(
         self, line: Line, scope: str | None, label: Label | None, unlabelled: tuple[str, ...] = ()
     ) -> Intent:
@@ -108,6 +114,7 @@ class Ledger:
     def _taken(self, intent: Intent, jobs: list[RemoteJob]) -> None:
         with self._lock:
             self._intents.pop(intent.token, None)
+            self._places.pop(intent.token, None)
             self._jobs |= dict.fromkeys(jobs, intent.line)
         self._tell("started", (intent, jobs))
 

@@ -17,6 +17,7 @@ from airflow_cancel_provider.guard.connecting import line_of
 from airflow_cancel_provider.guard.inprocess import InProcess
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.memory import Memory
+from airflow_cancel_provider.guard.reaching import labelled
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.tries import Tries, end_earlier
@@ -289,6 +290,7 @@ class TaskGuard:
     def _hand_on(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 
+        self._find_placed()
         jobs = self.ledger.jobs
         if jobs:
             try:
@@ -300,6 +302,16 @@ class TaskGuard:
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
                 self.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
         self._leave_off()
+
+    def _find_placed(self) -> None:
+        """Learn the addresses of what a trigger could not look for by its label."""
+        for place in self.ledger.places:
+            try:
+                self.ledger.started(place, labelled(place))
+            except Killed:
+                raise
+            except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
+                self.unguarded(f"the jobs in {place.scope} while the task is deferred: {error!r}")
 
     def _see_to_earlier_tries(self) -> None:
         """Take over what earlier tries left alive, or cancel it before this one starts anything."""

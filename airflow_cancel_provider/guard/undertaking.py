@@ -8,7 +8,7 @@ from traceback import format_exc
 from typing import Protocol
 
 from airflow_cancel_provider.cancelling import Cancellation, Log, report, take_in
-from airflow_cancel_provider.exceptions import CancelProviderError, ServiceError
+from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.reaching import LineReach
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob, released_key
 from airflow_cancel_provider.services.lines import Line
@@ -156,7 +156,7 @@ class Undertaking:
             return
         try:
             yield from self._reach.over(intent.line).labelled(intent.scope, intent.label)
-        except ServiceError as error:
+        except CancelProviderError as error:
             self.log.warning("%s Searching again later.", error)
 
     def _line(self, job: RemoteJob) -> Line:

@@ -30,7 +30,7 @@ class Owner(StrEnum):
     FAILED = "failed"
     REPLACED = "failed, and its next try runs"
     RETRYING = "to be tried again"
-    REMOVED = "removed"
+    REMOVED = "removed while it waited for its job"
     DELETED = "deleted while it waited for its job"
 
 
@@ -122,7 +122,7 @@ class Population:
             return None
         name = deployment_of(DEPLOYMENT if carries == "ours" else STRANGER)
         kind = kind_of(owner)
-        flags = {"reconnects": kind in RECONNECTING, "waits": kind is Owner.DELETED}
+        flags = {"reconnects": kind in RECONNECTING, "waits": kind in (Owner.REMOVED, Owner.DELETED)}
         return str(Label(name, try_id(owner), **flags))
 
 

@@ -5,6 +5,8 @@ Replies repeat ``arguments`` and ``properties`` of every job, which may hold pas
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +65,8 @@ class JobRecord:
     name: str | None = None
     type: str | None = None
     submitted: int | None = None
+    arguments: str | None = None
+    """:func:`fingerprint` of what it was started with; V2 only."""
 
     @classmethod
     def of_v2(cls, fields: Mapping[str, Any]) -> JobRecord:
@@ -77,6 +81,7 @@ class JobRecord:
             name=_word(fields, "job_name") or None,
             type=_word(fields, "job_type") or None,
             submitted=_number(fields, "submitted_time"),
+            arguments=fingerprint(fields["arguments"]) if fields.get("arguments") else None,
         )
 
     @classmethod
@@ -106,6 +111,16 @@ class JobRecord:
         if self.result:
             return f"Result: {self.result}"
         return "MRS gives no result." if self.state.is_terminal else None
+
+
+def fingerprint(arguments: object) -> str:
+    """What tells a job's arguments from another's, and no one what they are.
+
+    MRS repeats the list ``["a", "b"]`` as the text ``[a, b]``: only what is between blanks and commas counts.
+    """
+    words = arguments if isinstance(arguments, list) else [str(arguments).strip("[]")]
+    plain = " ".join(re.sub(r"[\s,\"]+", " ", str(word)).strip() for word in words)
+    return hashlib.sha256(plain.strip().encode()).hexdigest()
 
 
 def _word(fields: Mapping[str, Any], name: str) -> str:

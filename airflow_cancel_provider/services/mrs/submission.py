@@ -14,7 +14,7 @@ from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, Servi
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault
 from airflow_cancel_provider.services.mrs.lookup import Lookup
-from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.mrs.records import JobRecord, fingerprint
 
 JOB_TYPES = (
     "MapReduce",
@@ -75,7 +75,7 @@ def submit(
 
     answer = lookup.call(series, send)
     if isinstance(answer, Fault):
-        job = _sought(lookup, cluster_id, job_name, began, answer)
+        job = _sought(lookup, cluster_id, body, began, answer)
     else:
         job = _accepted(answer, cluster_id, job_name)
     _SUBMITTED.add(job)
@@ -144,13 +144,13 @@ def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
     return job
 
 
-def _sought(lookup: Lookup, cluster_id: str, job_name: str, began: float, lost: Fault) -> str:
-    since = int((began - CLOCKS_APART) * 1000)
+def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:
+    job_name, since = str(body["job_name"]), int((began - CLOCKS_APART) * 1000)
     found: list[JobRecord] = []
     for look in range(LOOKS):
         if look:
             time.sleep(PAUSE)
-        found = _by_name(lookup, cluster_id, job_name, since, lost)
+        found = _alike(_by_name(lookup, cluster_id, job_name, since, lost), body)
         if len(found) == 1:
             return found[0].id
         if found:
@@ -164,6 +164,12 @@ def _sought(lookup: Lookup, cluster_id: str, job_name: str, began: float, lost: 
         lost.operation,
         lost.code,
     ) from lost
+
+
+def _alike(records: Sequence[JobRecord], body: Mapping[str, Any]) -> list[JobRecord]:
+    """Those that were started with the same arguments, as far as MRS tells: others may bear the name, too."""
+    mine = fingerprint(body["arguments"])
+    return [record for record in records if record.arguments in (None, mine)]
 
 
 def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: Fault) -> list[JobRecord]:
