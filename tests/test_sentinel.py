@@ -22,6 +22,7 @@ from airflow_cancel_provider.guard.sentinel.idle import NOTE, PATHS, Watchman
 from airflow_cancel_provider.guard.sentinel.lines import ToldLines
 from airflow_cancel_provider.guard.sentinel.work import Legacy
 from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.lines import Line
 from airflow_cancel_provider.services.submissions import RECORDERS
@@ -37,6 +38,7 @@ from pathlib import Path
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.lines import Line
@@ -309,14 +311,18 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
 
     def work() -> None:
         submit(boto3.session.Session().client("batch", region_name="us-east-1"))
-        (guard,) = RECORDERS
-        process = guard.sentinel._process  # type: ignore[attr-defined]
-        process.send_signal(signal.SIGSTOP)
-        Timer(0.5, process.kill).start()
+        assert sentinel
+        assert sentinel._process
+        sentinel._process.send_signal(signal.SIGSTOP)
+        Timer(0.5, sentinel._process.kill).start()
         raise ValueError("after submitting")
 
+    guard = TaskGuard(ti := Try(work=work), Settings(confirm_seconds=30))
+    sentinel = guard.sentinel
+    guard.install()
     try:
-        sentinel = Try(work=work).run(Settings(confirm_seconds=30)).sentinel
+        with pytest.raises(ValueError, match="after submitting"):
+            ti.task.execute()
     finally:
         RECORDERS.clear()
     assert sentinel

@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import Any
 
-from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.connecting import line_of
 from airflow_cancel_provider.guard.inprocess import InProcess
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.memory import Memory
 from airflow_cancel_provider.guard.reaching import labelled
+from airflow_cancel_provider.guard.recording import TryRecorder
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.tries import Tries, end_earlier
-from airflow_cancel_provider.guard.waiting import waits
-from airflow_cancel_provider.jobs import RemoteJob, released_key
-from airflow_cancel_provider.owner import Label, Owner
-from airflow_cancel_provider.services.lines import Line
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.services.submissions import RECORDERS
 
 KILL_GRACE = 4.0
 """Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
@@ -35,8 +32,6 @@ GOES_ON = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaiting
 SUCCEEDED = ("DownstreamTasksSkipped",)
 """What ``execute`` raises, by name, though the task has not failed: not every Airflow has each."""
 TIMED_OUT = ("AirflowTaskTimeout",)
-UNHEARD = ""
-"""Token of a submission that is not the task's."""
 
 
 class TaskGuard:
@@ -49,11 +44,10 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = Ledger()
+        self.recorder = TryRecorder(ti, self.owner, self.tries, settings, self.ledger)
         self.sentinel = self._new_sentinel() if settings.sentinel else None
         self.in_process = InProcess(settings, self.owner.reason, self.log)
         self.memory = Memory(ti, self.log, self.owner if settings.owner_variables else None)
-        self.killed = False
-        self.finished = False
         self._is_left = False
         """Whether the jobs were left to a trigger or a later process: the sentinel is gone then."""
         self._is_timed_out = False
@@ -84,76 +78,7 @@ class TaskGuard:
             object.__setattr__(task, name, self._guarded(getattr(task, name)))
         object.__setattr__(task, "on_kill", self.on_kill)
         # Last: a guard that is not whole must not record, or nobody tells the sentinel of a success.
-        RECORDERS[:] = [self]
-
-    # What the capture asks and tells.
-
-    def label(self) -> Label | None:
-        """What to write on a job.
-
-        :raises SubmissionRefused: the task was told to end.
-        """
-        if self.killed:
-            raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
-        return None if self._is_callback else self._label
-
-    def carrier(self, service: str) -> str | None:
-        """What of a service's jobs carries the label, where there is a choice."""
-        return self.settings.emr_label if service == "emr" else None
-
-    def tags(self) -> dict[str, str]:
-        """Tags to put on a job, if they are wanted."""
-        label = {LABEL_PARAMETER: str(self._label)} if self._label else {}
-        return self.owner.tags | label if self.settings.tags and not self._is_callback else {}
-
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        """A submission is about to be sent; jobs of these names go without the label."""
-        if self._is_callback:
-            return Intent(UNHEARD, line, scope, None)
-        return self.ledger.intend(line, scope, self._label, unlabelled)
-
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
-        """It was taken.
-
-        :raises Killed: the task was told to end meanwhile.
-        """
-        if intent.token == UNHEARD:
-            return
-        addresses = [intent.line.address(scope, job_id) for scope, job_id in jobs]
-        self.ledger.started(intent, addresses)
-        if self.killed:
-            # The sentinel has heard of it by now; the task must not go on with it.
-            raise Killed("The task was killed while it started a job; its end was requested.", addresses)
-
-    def placed(self, intent: Intent, scope: str) -> None:
-        """It was taken, and its jobs are in this scope, under the label."""
-        if intent.token == UNHEARD:
-            return
-        self.ledger.placed(intent, scope)
-        if intent.unlabelled:
-            self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
-
-    def refused(self, intent: Intent) -> None:
-        """It was not taken."""
-        if intent.token != UNHEARD:
-            self.ledger.refused(intent)
-
-    def unguarded(self, why: str) -> None:
-        """Say that the guard has a hole."""
-        self.log.warning("Not guarded: %s", why)
-
-    # What the task's own code may ask for.
-
-    def track(self, job: RemoteJob) -> None:
-        """Guard a job that was started out of sight."""
-        self.ledger.track(line_of(job), [job])
-
-    def release(self, job: RemoteJob) -> None:
-        """Let a job live on, over whatever connection it was named."""
-        known = [each for each in self.ledger.jobs if released_key(each) == released_key(job)]
-        self.ledger.release(known or [job])
-
-    # What Airflow calls.
+        RECORDERS[:] = [self.recorder]
 
     def on_kill(self) -> None:
         """Have the jobs cancelled, let the operator do its own, and end the task.
@@ -167,8 +92,8 @@ class TaskGuard:
             self._is_timed_out = False
             self._original_on_kill()
             return
-        again, self.killed = self.killed, True
-        if self.finished or self._has_succeeded or self.ledger.is_empty:
+        again, self.recorder.is_killed = self.recorder.is_killed, True
+        if self.recorder.is_over or self._has_succeeded or self.ledger.is_empty:
             self._original_on_kill()
             return
         self.worker.killed()
@@ -184,16 +109,16 @@ class TaskGuard:
 
     def succeeded(self) -> None:
         """The state was reported: nothing is left to do."""
-        self.finished = True
+        self.recorder.is_over = True
         self.memory.settle()
         self.worker.done()
 
     def failed(self) -> None:
         """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
-        if self.finished and not self._is_left:
+        if self.recorder.is_over and not self._is_left:
             return
         if self.tries.will_follow:
-            self.finished = True  # what was reported counts, should a signal come now
+            self.recorder.is_over = True  # what was reported counts, should a signal come now
             self._leave()
         else:
             self._cancel()
@@ -240,7 +165,7 @@ class TaskGuard:
             self._hand_on(end)
         elif _is(end, GOES_ON):
             self._leave()
-        elif not self.killed and self.tries.may_follow(end):
+        elif not self.recorder.is_killed and self.tries.may_follow(end):
             # Airflow may decide otherwise (a retry policy): failed() is told then.
             self.memory.flush()
             self.worker.returned()
@@ -254,11 +179,11 @@ class TaskGuard:
 
     def _leave_off(self) -> None:
         self.worker.done()
-        self.finished = self._is_left = True
+        self.recorder.is_over = self._is_left = True
 
     def _cancel(self) -> None:
         """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
-        self.finished = True
+        self.recorder.is_over = True
         if self.ledger.is_empty:
             self.memory.flush()
             return
@@ -276,7 +201,8 @@ class TaskGuard:
             )
 
     def _see_jobs_end(self) -> bool:
-        worker, seconds = self.worker, KILL_GRACE if self.killed else self.settings.confirm_seconds
+        worker = self.worker
+        seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
         worker.cancel()
         self.memory.flush()
         if worker.wait_for("ended", seconds):
@@ -300,7 +226,7 @@ class TaskGuard:
             except Killed:
                 raise
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
+                self.recorder.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
         self._leave_off()
 
     def _find_placed(self) -> None:
@@ -311,7 +237,7 @@ class TaskGuard:
             except Killed:
                 raise
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.unguarded(f"the jobs in {place.scope} while the task is deferred: {error!r}")
+                self.recorder.unguarded(f"the jobs in {place.scope} while the task is deferred: {error!r}")
 
     def _see_to_earlier_tries(self) -> None:
         """Take over what earlier tries left alive, or cancel it before this one starts anything."""
@@ -345,17 +271,6 @@ class TaskGuard:
     def _has_succeeded(self) -> bool:
         """Whether Airflow has taken the task's success down; callbacks may still run."""
         return bool(getattr(self.ti, "state", None) == "success")
-
-    @property
-    def _is_callback(self) -> bool:
-        """Whether a callback asks, and not the task, whose jobs have been seen to."""
-        return self.finished and current_thread() is main_thread()
-
-    @property
-    def _label(self) -> Label | None:
-        if not self.settings.labels:
-            return None
-        return replace(self.owner.label, reconnects=self.tries.go_on, waits=waits(self.ti.task))
 
 
 def _is(end: BaseException | None, names: Sequence[str]) -> bool:
