@@ -30,9 +30,13 @@ class AirflowRest:
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One call; raises with the server's words when it is refused.
 
-        Two changes at the same time can lock each other out where the database is SQLite.
+        Two changes at the same time can lock each other out where the database is SQLite. Under load the
+        server may say "Database error" of a read, once in a thousand: it is asked again.
         """
         with contextlib.nullcontext() if method == "GET" else self._one_change_at_a_time:
+            answer = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=60, **options)
+        if method == "GET" and answer.status_code == requests.codes.server_error:
+            time.sleep(1)
             answer = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=60, **options)
         if not answer.ok:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text}")
