@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -116,9 +117,20 @@ def _tell(
 ) -> None:
     from airflow.sdk import Asset
 
-    outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=dict(value))
+    outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=_extra(value))
     if on_orphans is not None:
         on_orphans(value)
+
+
+def _extra(value: Mapping[str, Any]) -> dict[str, Any]:
+    from airflow import __version__
+
+    if not __version__.startswith("3.0."):
+        return dict(value)
+    # Airflow 3.0 puts extras into a set, and fails the task over what can't be hashed.
+    return {
+        name: json.dumps(each) if isinstance(each, (dict, list)) else each for name, each in value.items()
+    }
 
 
 def _fail_if_troubled(value: Mapping[str, Any]) -> None:

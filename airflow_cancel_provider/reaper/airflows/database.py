@@ -139,7 +139,10 @@ def _as_ids(ids: Sequence[UUID]) -> list[Any]:
     # Task instances have UUIDs as text up to Airflow 3.2, whatever the database.
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
-    is_text = TI.__table__.c.id.type.python_type is str
+    try:
+        is_text = TI.__table__.c.id.type.python_type is str
+    except NotImplementedError:  # of Airflow 3.0's: SQLAlchemy 1.4 does not say it where databases differ
+        is_text = True
     return [str(ti_id) for ti_id in ids] if is_text else list(ids)
 
 
