@@ -6,6 +6,7 @@
     ├── InvalidInput          a parameter, an address or a connection is unusable; nothing was sent
     ├── ServiceError          the service answered with an error
     │   ├── AccessDenied      the identity may not do this, or the service does not know the identity
+    │   ├── UnknownScope      the service does not know the cluster or application, over this connection
     │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
     ├── AirflowUnavailable    Airflow did not say how tasks stand
     ├── SubmissionRefused     the task was told to end and may not start more jobs
@@ -13,8 +14,8 @@
         ├── CancelRefused     the service will not cancel them
         ├── NotRunning        they had ended already, and ``fail_if_not_running`` was set
         ├── NotEnded          they were not seen to end within the attempts allowed
-        ├── UnexpectedEnd     they ended in a state the caller calls a failure
-        └── Killed            the task that waits for them was killed
+        └── UnexpectedEnd     they ended in a state the caller calls a failure
+    Killed                    a BaseException: the task was killed; no ``except Exception`` may go on
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class ServiceError(CancelProviderError):
 
 class AccessDenied(ServiceError):
     """The identity may not make this call, or the service does not accept the identity."""
+
+
+class UnknownScope(ServiceError):
+    """The service does not know the cluster or application, over this connection and in this region."""
 
 
 class ServiceUnavailable(ServiceError):
@@ -96,5 +101,20 @@ class UnexpectedEnd(JobsError):
     """These jobs ended in a state that the caller calls a failure."""
 
 
-class Killed(JobsError):
-    """The task that waits for these jobs was killed; their end was requested."""
+class Killed(BaseException):
+    """The task was killed; the cancel of its jobs was requested.
+
+    Like Airflow's ``AirflowTaskTerminated`` it is no ``Exception``: ``except Exception`` in a task must not
+    catch it.
+
+    :param message: what happened.
+    :param jobs: one line for each job.
+    """
+
+    def __init__(self, message: str, jobs: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(jobs))
+        self.message = message
+        self.jobs = tuple(jobs)
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.message, *self.jobs])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.owner import Label
 
 XCOM_KEY = "remote_jobs"
 """XCom key with the addresses of the jobs that a task has started."""
@@ -140,8 +142,8 @@ _TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, 
 class JobStatus:
     """What a service says of a job now.
 
-    ``service_state`` and ``reason`` are the service's own words; ``name`` is the job's name where the
-    call that was made shows it.
+    ``service_state`` and ``reason`` are the service's own words; ``name``, ``label`` and ``submitted_at``
+    (UTC) are given where the call that was made shows them. ``label`` is None where the job carries none.
     """
 
     job: RemoteJob
@@ -149,6 +151,8 @@ class JobStatus:
     service_state: str | None = None
     reason: str | None = None
     name: str | None = None
+    label: Label | None = field(default=None, compare=False)
+    submitted_at: datetime | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         own = f" ({self.service_state})" if self.service_state and self.service_state != self.state else ""

@@ -26,7 +26,7 @@ from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS, Intent
 from tests.cloud.server import LocalCloud
 
@@ -65,7 +65,7 @@ class Recording:
     def carrier(self, service: str) -> None:
         """As the guard."""
 
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         """As the guard."""
         return self.ledger.intend(line, scope, LABEL, unlabelled)
 

@@ -16,7 +16,7 @@ from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import Intent
 from tests.cloud.server import LocalCloud
 
@@ -65,7 +65,7 @@ class Recording:
     def tags(self) -> dict[str, str]:
         return {}
 
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         return self.ledger.intend(line, scope, None, unlabelled)
 
     def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:

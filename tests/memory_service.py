@@ -10,7 +10,7 @@ from typing import Any, Self
 from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import Claim, JobService
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.pacing import EVERY
 from airflow_cancel_provider.services.reach import Reach
 
@@ -35,7 +35,7 @@ class Memory:
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     quota: tuple[int, float] = (1000, 1000.0)
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[JobStatus] = field(default_factory=list)
     """What listings show, in the states of ``states``."""
 
     def job(self, id: str, state: JobState = JobState.RUNNING, scope: str = "place") -> RemoteJob:
@@ -80,16 +80,16 @@ class MemoryService(JobService):
         return [CancelResult(job, outcomes.get(job.id, CancelOutcome.REQUESTED), reason) for job in jobs]
 
     def scopes(self) -> Iterator[str]:
-        yield from dict.fromkeys(str(claim.status.job.scope) for claim in self.memory.claims)
+        yield from dict.fromkeys(str(claim.job.scope) for claim in self.memory.claims)
 
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         if self.memory.errors:
             raise self.memory.errors.pop(0)
         for claim in self.memory.claims:
-            job = claim.status.job
+            job = claim.job
             state = self.memory.states.get(job.id, JobState.GONE)
             if job.scope == scope and not state.is_terminal:
-                yield replace(claim, status=replace(claim.status, state=state))
+                yield replace(claim, state=state)
 
     @property
     def can_escalate(self) -> bool:

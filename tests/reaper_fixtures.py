@@ -12,7 +12,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper import ending
 from airflow_cancel_provider.reaper.airflows.base import Airflow
@@ -21,7 +21,7 @@ from airflow_cancel_provider.reaper.letters import VARIABLE
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaping import Reaper, Rules
 from airflow_cancel_provider.reaper.report import Orphan, Report
-from airflow_cancel_provider.services.base import Claim, JobService
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
@@ -67,9 +67,9 @@ class MemoryAirflow(Airflow):
         self._answer()
         return {label.ti_id: self.tries[label.ti_id] for label in labels if label.ti_id in self.tries}
 
-    def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+    def recorded(self, claims: Sequence[JobStatus], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
         self._answer()
-        jobs = [claim.status.job for claim in claims]
+        jobs = [claim.job for claim in claims]
         return {job: self.records[job] for job in jobs if job in self.records}
 
     def variable(self, key: str) -> str | None:

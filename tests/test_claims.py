@@ -71,7 +71,7 @@ def sent(cloud: LocalCloud) -> Counter[str]:
 
 
 def labels(service: JobService, scope: str) -> dict[RemoteJob, Label | None]:
-    return {claim.status.job: claim.label for claim in service.claims(scope)}
+    return {claim.job: claim.label for claim in service.claims(scope)}
 
 
 def written(label: Label) -> dict[str, Any]:
@@ -195,19 +195,19 @@ class TestClaims:
         local.finish(over.id, ends.get(service.name, "SUCCEEDED"))
         scope = over.scope or "queue"
         claims = list(service.claims(scope))
-        assert {claim.status.job.id: claim.label for claim in claims} == wanted
+        assert {claim.job.id: claim.label for claim in claims} == wanted
         assert [claim.label.reconnects for claim in claims if claim.label == OTHER] == [True]
-        assert {claim.status.state for claim in claims} <= {JobState.PENDING, JobState.RUNNING}
+        assert {claim.state for claim in claims} <= {JobState.PENDING, JobState.RUNNING}
         truth = {job["id"]: job["created_at"] for job in cloud.jobs()}
         for claim in claims:
             at = claim.submitted_at
             assert at is not None
             assert at.tzinfo is UTC
-            assert at.timestamp() == pytest.approx(truth[claim.status.job.id], abs=0.01)
+            assert at.timestamp() == pytest.approx(truth[claim.job.id], abs=0.01)
         assert {job.id for job in service.labelled(scope, LABEL)} == {
             name for name, label in wanted.items() if label == LABEL
         }
-        assert {status.job for status in service.living(scope)} == {claim.status.job for claim in claims}
+        assert {status.job for status in service.living(scope)} == {claim.job for claim in claims}
 
     def test_a_cancelled_job_is_claimed_until_it_has_ended(self, bench: Bench) -> None:
         (job,) = bench.submit("endless")
@@ -215,7 +215,7 @@ class TestClaims:
         service = bench.service()
         service.cancel([job], "")
         (claim,) = service.claims(job.scope or "queue")
-        assert claim.status.state is JobState.CANCELLING
+        assert claim.state is JobState.CANCELLING
 
     def test_requests_are_counted_as_the_cloud_counts_them(self, cloud: LocalCloud, bench: Bench) -> None:
         scope = bench.new_scope()
@@ -267,7 +267,7 @@ class TestBatch:
         cloud.clock.advance(1)
         cloud.journal.clear()
         service = queue.service()
-        found = {claim.status.job: claim.label for claim in service.claims("queue")}
+        found = {claim.job: claim.label for claim in service.claims("queue")}
         assert found == dict.fromkeys(jobs[:125], LABEL) | dict.fromkeys(jobs[125:])
         assert sent(cloud) == service.traffic == {"ListJobs": 5, "DescribeJobs": 3}
 
@@ -292,7 +292,7 @@ class TestBatch:
             return answer(operation, request)
 
         monkeypatch.setattr(cloud.batch, "answer", answer_late)
-        assert {claim.status.job for claim in queue.service().claims("queue")} == set(jobs[50:])
+        assert {claim.job for claim in queue.service().claims("queue")} == set(jobs[50:])
 
     def test_who_may_not_describe_is_told_what_to_allow(self, cloud: LocalCloud, queue: BatchBench) -> None:
         queue.running(1)
@@ -338,4 +338,4 @@ class TestStatesToCome:
         (status,) = service.describe([job])
         assert (status.state, status.service_state) == (JobState.RUNNING, "SUSPENDED")
         (claim,) = service.claims(job.scope or "queue")
-        assert (claim.status.job, claim.status.service_state) == (job, "SUSPENDED")
+        assert (claim.job, claim.service_state) == (job, "SUSPENDED")

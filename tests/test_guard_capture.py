@@ -22,8 +22,8 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.emr import EmrStepService
-from airflow_cancel_provider.services.lines import Line, frozen
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent, Recorded
 from tests.cloud.server import LocalCloud
 
@@ -37,7 +37,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.lines: list[Line] = []
+        self.lines: list[ClientSpec] = []
         self.holes: list[str] = []
         self.places: list[str] = []
         self.wanted_tags: dict[str, str] = {}
@@ -57,7 +57,7 @@ class Notes:
     def carrier(self, service: str) -> str | None:
         return self.emr_label if service == "emr" else None
 
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         if self.breaks:
             raise OSError("disk full")
         self.lines.append(line)
@@ -387,7 +387,7 @@ def test_a_run_that_is_submitted_again_gets_the_label_of_who_does(cloud: LocalCl
 
 @pytest.mark.usefixtures("notes")
 def test_what_our_own_hooks_submit_again_gets_the_label_of_who_does() -> None:
-    line = Line("mrs", "mrs_default", None, "https://mrs.example")
+    line = ClientSpec("mrs", "mrs_default", None, "https://mrs.example")
     assert Recorded(lambda: line, "cluster", f"job-{STALE}", 64).name == f"job-{LABEL}"
     # Without room for the new one, the old one goes nevertheless.
     assert Recorded(lambda: line, "cluster", f"job-{STALE}", 20).name == "job"

@@ -11,16 +11,16 @@ import pytest
 from airflow_cancel_provider.guard.inprocess import InProcess
 from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from tests.cloud.server import LocalCloud
 
 LOG = logging.getLogger("task")
 
 
 @pytest.fixture
-def line(cloud: LocalCloud) -> Line:
+def line(cloud: LocalCloud) -> ClientSpec:
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_session_token": None}
-    return Line("batch", None, "us-east-1", cloud.url, secrets={"credentials": keys})
+    return ClientSpec("batch", None, "us-east-1", cloud.url, secrets={"credentials": keys})
 
 
 def submit(cloud: LocalCloud) -> str:
@@ -28,7 +28,7 @@ def submit(cloud: LocalCloud) -> str:
     return str(batch.submit_job(jobName="j", jobQueue="q", jobDefinition="d")["jobId"])
 
 
-def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, line: Line) -> None:
+def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, line: ClientSpec) -> None:
     worker, ledger = InProcess(Settings(patience=20), "why", LOG), Ledger()
     ledger.readers = [worker.read]
     for _ in range(2):
@@ -39,7 +39,7 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
     assert all(job["cancelled"] for job in cloud.batch.jobs())
 
 
-def test_released_jobs_live_on(cloud: LocalCloud, line: Line) -> None:
+def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
     worker, ledger = InProcess(Settings(patience=20), "why", LOG), Ledger()
     ledger.readers = [worker.read]
     jobs = [line.address(None, submit(cloud)) for _ in range(2)]
@@ -53,7 +53,7 @@ def test_released_jobs_live_on(cloud: LocalCloud, line: Line) -> None:
     }
 
 
-def test_a_reader_in_trouble_does_not_keep_the_others_from_an_entry(line: Line) -> None:
+def test_a_reader_in_trouble_does_not_keep_the_others_from_an_entry(line: ClientSpec) -> None:
     heard: list[str] = []
 
     def broken(*_: Any) -> None:

@@ -18,7 +18,7 @@ from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.guard.reaching import LineReach
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.lines import Line, identity_of
+from airflow_cancel_provider.services.client_spec import ClientSpec, identity_of
 from airflow_cancel_provider.services.patience import Patience
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import DyingTask, until
@@ -125,12 +125,12 @@ def worker() -> tuple[Ledger, InProcess]:
     return ledger, cancels
 
 
-def line(url: str, key: str) -> Line:
+def line(url: str, key: str) -> ClientSpec:
     keys = {"aws_access_key_id": key, "aws_secret_access_key": "secret", "aws_session_token": None}
-    return Line("batch", None, "us-east-1", url, secrets={"credentials": keys})
+    return ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": keys})
 
 
-def submit(cloud: LocalCloud, line: Line) -> RemoteJob:
+def submit(cloud: LocalCloud, line: ClientSpec) -> RemoteJob:
     batch: Any = boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1")
     answer = batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
     return line.address(None, answer["jobId"])

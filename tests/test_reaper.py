@@ -26,7 +26,6 @@ from airflow_cancel_provider.reaper.places import Place, Scopes, by_place, place
 from airflow_cancel_provider.reaper.reaping import STOPPED, Reaper, Rules
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.reaper.sweep import BATCH, WAITING, listed
-from airflow_cancel_provider.services.base import Claim
 from tests.memory_service import HOOK, Memory, MemoryHook, MemoryService
 from tests.reaper_fixtures import (
     DEPLOYMENT,
@@ -64,7 +63,7 @@ def remembered(ground: Ground, memory: Memory, id: str, standing: Standing = S.F
     job, label = memory.job(id), Label(DEPLOYMENT, uuid4())
     ground.owners[job] = label.ti_id
     ground.airflow.tries[label.ti_id] = OwnerState(standing)
-    memory.claims.append(Claim(JobStatus(job, JobState.RUNNING), label))
+    memory.claims.append(JobStatus(job, JobState.RUNNING, label=label))
     return job
 
 
@@ -641,9 +640,9 @@ class TestListing:
         """Jobs without end live; no more of them are read than there is room for."""
         read = 0
 
-        def claims(_: MemoryService, scope: str) -> Iterator[Claim]:
+        def claims(_: MemoryService, scope: str) -> Iterator[JobStatus]:
             nonlocal read
-            claim = Claim(JobStatus(RemoteJob.of("memory", "a", scope=scope), JobState.RUNNING))
+            claim = JobStatus(RemoteJob.of("memory", "a", scope=scope), JobState.RUNNING)
             while True:
                 read += 1
                 yield claim

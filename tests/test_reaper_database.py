@@ -16,7 +16,6 @@ from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, JobState, JobSta
 from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
 from airflow_cancel_provider.reaper.airflows.database import Database
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.services.base import Claim
 from tests.reaper_fixtures import DEPLOYMENT, Ground, fates, ground
 from tests.task_fixtures import connections
 
@@ -141,7 +140,7 @@ class TestRecords:
     """What a task has on record anybody may have written."""
 
     def recorded(self, at: datetime = NOW) -> dict[RemoteJob, OwnerState]:
-        claim = Claim(JobStatus(JOB, JobState.RUNNING, name="load"), None, at)
+        claim = JobStatus(JOB, JobState.RUNNING, name="load", submitted_at=at)
         return dict(Database(trusts_records=True).recorded([claim], is_final=True))
 
     @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from airflow_cancel_provider.reaper.airflows.base import (
     undisputed,
 )
 from airflow_cancel_provider.reaper.decide import Action, Case, Kind, OwnerState, Standing, decide
-from airflow_cancel_provider.services.base import Claim
 
 JOB = RemoteJob("emr://aws_default@us-east-1/j-1/s-1")
 OURS, THEIRS = "0a1b2c3d", "99999999"
@@ -48,7 +47,7 @@ def case(
 ) -> Case:
     label = Label(deployment, TI, reconnects, waits) if deployment else None
     known = OwnerState(owner, later, "dag / run / task", "failed", unfinished) if owner else None
-    return Case(Claim(JobStatus(JOB, state), label), known, since, **more)
+    return Case(JobStatus(JOB, state, label=label), known, since, **more)
 
 
 TABLE = [
@@ -222,7 +221,7 @@ owners = st.none() | st.builds(
 moments = st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(lambda past: NOW - past)
 cases = st.builds(
     Case,
-    st.builds(Claim, st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState)), labels),
+    st.builds(JobStatus, st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState)), labels),
     owners,
     moments,
     st.booleans(),
@@ -247,7 +246,7 @@ def has_a_right(of: Case, grace: timedelta) -> bool:
             reconnects and owner is not None and owner.later in (*GOING_ON, S.REMOVED, S.UNKNOWN),
             of.is_released,
             of.letter is not None,
-            of.claim.status.state.is_terminal,
+            of.claim.state.is_terminal,
             since is None or NOW - since < grace,
         ]
     )
@@ -272,7 +271,7 @@ dead = st.builds(
 orphans = st.builds(
     Case,
     st.builds(
-        Claim,
+        JobStatus,
         st.builds(JobStatus, st.just(JOB), st.sampled_from([s for s in JobState if not s.is_terminal])),
         st.just(Label(OURS, TI, waits=True)),
     ),

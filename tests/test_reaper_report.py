@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -14,7 +15,6 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.decide import Action, Decision, Kind, OwnerState, Standing
 from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Found, Orphan, Report
-from airflow_cancel_provider.services.base import Claim
 
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 SUBMITTED = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -25,7 +25,7 @@ DECISIONS = {Kind.ORPHAN: Action.CANCEL, Kind.SUSPECT: Action.WAIT}
 def found(id: str, kind: Kind = Kind.ORPHAN, deployment: str = "0a1b2c3d") -> Found:
     job = RemoteJob.of("emr", id, scope="j-1", conn_id="aws_default", region="us-east-1")
     status = JobStatus(job, JobState.RUNNING, name="load it")
-    claim = Claim(status, Label(deployment, TI), SUBMITTED)
+    claim = replace(status, label=Label(deployment, TI), submitted_at=SUBMITTED)
     return Found(claim, OWNER, Decision(DECISIONS.get(kind, Action.KEEP), kind, str(OWNER)), SUBMITTED)
 
 

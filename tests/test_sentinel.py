@@ -24,7 +24,7 @@ from airflow_cancel_provider.guard.sentinel.work import Legacy
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import connect_aws
@@ -41,12 +41,13 @@ from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 
 url, log, orders = sys.argv[1:4]
 log = os.environ.get("LOG", log)
 keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
-line = Line("batch", None, "us-east-1", url, secrets={"credentials": {**keys, "aws_session_token": None}})
+credentials = {**keys, "aws_session_token": None}
+line = ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": credentials})
 settings = Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5)
 armed = "UNARMED" not in os.environ
 sentinel = Sentinel(settings, "the test's reason", log, logging.getLogger("task"), is_armed=armed)
@@ -383,7 +384,7 @@ def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
     task.send(NOTE + b"{")
     legacy = Legacy(watch)
     assert legacy.jobs() == [good]
-    assert legacy.line(good) == Line(**line)
+    assert legacy.line(good) == ClientSpec(**line)
     task.close()
 
 
@@ -395,7 +396,7 @@ def test_a_line_that_could_not_be_told_is_told_the_next_time() -> None:
         if len(told) == 1:
             raise ValueError("not this time")
 
-    lines, line = ToldLines(tell, None), Line("batch", None, "us-east-1", None)
+    lines, line = ToldLines(tell, None), ClientSpec("batch", None, "us-east-1", None)
     with pytest.raises(ValueError, match="not this time"):
         lines.name(line)
     assert [lines.name(line), lines.name(line)] == [told[0]] * 2

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS, SUBMISSIONS, Intent, Recorder, Submission
 
 log = logging.getLogger(__name__)
@@ -127,8 +127,8 @@ class _Handlers:
         else:
             recorder.refused(intent)  # a cluster without steps: no job of ours
 
-    def _line(self, url: str, request_signer: Any, context: dict[str, Any]) -> Line:
-        return Line(
+    def _line(self, url: str, request_signer: Any, context: dict[str, Any]) -> ClientSpec:
+        return ClientSpec(
             service=self.submission.service,
             conn_id=getattr(self.hook, "aws_conn_id", None) or None,
             region=context.get("client_region") or getattr(request_signer, "region_name", None),

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.undertaking import Undertaking
 from airflow_cancel_provider.jobs import RemoteJob, released_key
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import Intent
 
 
@@ -78,7 +78,7 @@ class InProcess:
         with self._lock:
             return set(self._released)
 
-    def line(self, job: RemoteJob) -> Line:
+    def line(self, job: RemoteJob) -> ClientSpec:
         """How to reach a job's service."""
         with self._lock:
             return self._jobs[job].line

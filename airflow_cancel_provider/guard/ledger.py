@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import Intent
 
 
@@ -28,7 +28,7 @@ class Ledger:
         self._tokens = count(1)
         self._intents: dict[str, Intent] = {}
         self._places: dict[str, Intent] = {}
-        self._jobs: dict[RemoteJob, Line | None] = {}
+        self._jobs: dict[RemoteJob, ClientSpec | None] = {}
         self.readers: list[Callable[[str, Any], None]] = []
 
     @property
@@ -56,7 +56,7 @@ class Ledger:
             return list(self._places.values())
 
     def intend(
-        self, line: Line, scope: str | None, label: Label | None, unlabelled: tuple[str, ...] = ()
+        self, line: ClientSpec, scope: str | None, label: Label | None, unlabelled: tuple[str, ...] = ()
     ) -> Intent:
         """Write down a submission before it is sent."""
         with self._lock:
@@ -84,7 +84,7 @@ class Ledger:
             self._intents.pop(intent.token, None)
         self._tell("refused", intent)
 
-    def track(self, line: Line, jobs: Iterable[RemoteJob]) -> None:
+    def track(self, line: ClientSpec, jobs: Iterable[RemoteJob]) -> None:
         """Write down jobs that were started in some other way."""
         self.started(Intent("", line, None, None), jobs)
 
@@ -93,7 +93,7 @@ class Ledger:
         with self._lock:
             self._jobs |= dict.fromkeys(jobs)
 
-    def retell(self, line: Line, jobs: Iterable[RemoteJob]) -> None:
+    def retell(self, line: ClientSpec, jobs: Iterable[RemoteJob]) -> None:
         """Tell of jobs that were inherited, now that they are to be reached."""
         self._taken(Intent("", line, None, None), list(jobs))
 

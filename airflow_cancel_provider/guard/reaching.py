@@ -9,7 +9,7 @@ from typing import NoReturn
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.lines import Line, as_json
+from airflow_cancel_provider.services.client_spec import ClientSpec, as_json
 from airflow_cancel_provider.services.opening import open_line
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.reach import Reach
@@ -28,7 +28,7 @@ class LineReach(Reach):
     :param line: the line of a job.
     """
 
-    def __init__(self, line: Callable[[RemoteJob], Line], patience: Patience) -> None:
+    def __init__(self, line: Callable[[RemoteJob], ClientSpec], patience: Patience) -> None:
         super().__init__(_by_address)
         self._line = line
         self._patience = patience
@@ -41,7 +41,7 @@ class LineReach(Reach):
         """
         return self.over(self._line(job))
 
-    def over(self, line: Line) -> JobService:
+    def over(self, line: ClientSpec) -> JobService:
         """The service over a line.
 
         :raises CancelProviderError: it can't be opened.
@@ -86,7 +86,7 @@ def labelled(intent: Intent) -> list[RemoteJob]:
     return open_line(intent.line, Patience(seconds=CALL_SECONDS)).labelled(intent.scope, intent.label)
 
 
-def _opened(line: Line, patience: Patience) -> JobService:
+def _opened(line: ClientSpec, patience: Patience) -> JobService:
     try:
         return open_line(line, patience)
     except CancelProviderError:

@@ -15,7 +15,7 @@ from airflow_cancel_provider.guard.tries import Tries
 from airflow_cancel_provider.guard.waiting import waits
 from airflow_cancel_provider.jobs import RemoteJob, released_key
 from airflow_cancel_provider.owner import Label, Owner
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, Intent
 
 UNHEARD = ""
@@ -57,7 +57,7 @@ class TryRecorder:
         label = {LABEL_PARAMETER: str(self._label)} if self._label else {}
         return self._owner.tags | label if self._settings.tags and not self._is_callback else {}
 
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         """A submission is about to be sent; jobs of these names go without the label."""
         if self._is_callback:
             return Intent(UNHEARD, line, scope, None)

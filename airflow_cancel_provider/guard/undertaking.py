@@ -11,7 +11,7 @@ from airflow_cancel_provider.cancelling import Cancellation, Log, report, take_i
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.reaching import LineReach
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob, released_key
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import Intent
 
@@ -40,7 +40,7 @@ class Estate(Protocol):
         """What is to live on: ``released_key`` of each of these jobs."""
         ...
 
-    def line(self, job: RemoteJob) -> Line:
+    def line(self, job: RemoteJob) -> ClientSpec:
         """How to reach the service of one of these jobs, as the client did that submitted it."""
         ...
 
@@ -65,7 +65,7 @@ class Undertaking:
         self.started_at = time.monotonic()
         self.cancellation = Cancellation([], reason, escalate_after=escalate_after)
         self._reach = LineReach(self._line, Patience(seconds=CALL_SECONDS, longest_pause=2))
-        self._found_over: dict[RemoteJob, Line] = {}
+        self._found_over: dict[RemoteJob, ClientSpec] = {}
         self._searching: dict[str, Intent] = {}
         self._found_tokens: set[str] = set()
 
@@ -159,7 +159,7 @@ class Undertaking:
         except CancelProviderError as error:
             self.log.warning("%s Searching again later.", error)
 
-    def _line(self, job: RemoteJob) -> Line:
+    def _line(self, job: RemoteJob) -> ClientSpec:
         return self._found_over.get(job) or self.estate.line(job)
 
     def _close(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from airflow_cancel_provider.services.base import Claim
+from airflow_cancel_provider.jobs import JobStatus
 
 
 class Standing(StrEnum):
@@ -92,7 +92,7 @@ class Case:
     :param letter: why it could not be cancelled before, if a person has not dealt with that yet.
     """
 
-    claim: Claim
+    claim: JobStatus
     owner: OwnerState | None = None
     suspected_since: datetime | None = None
     is_recorded: bool = False
@@ -116,7 +116,7 @@ def decide(case: Case, deployment: str, now: datetime, grace: timedelta) -> Deci
 
 def _not_ours(case: Case, deployment: str) -> Decision | None:
     claim, owner = case.claim, case.owner
-    if claim.status.state.is_terminal:
+    if claim.state.is_terminal:
         return _keep(Kind.ENDED, "it has ended")
     if claim.label is None and not case.is_recorded:
         return _keep(Kind.UNLABELLED, "it carries no label")

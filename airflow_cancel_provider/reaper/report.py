@@ -9,7 +9,6 @@ from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.decide import Decision, Kind, OwnerState
-from airflow_cancel_provider.services.base import Claim
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
@@ -19,7 +18,7 @@ TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
 class Found:
     """One job that was looked at, and what was decided."""
 
-    claim: Claim
+    claim: JobStatus
     owner: OwnerState | None
     decision: Decision
     suspected_since: datetime
@@ -27,7 +26,7 @@ class Found:
     @property
     def job(self) -> RemoteJob:
         """Its address."""
-        return self.claim.status.job
+        return self.claim.job
 
 
 @dataclass
@@ -61,11 +60,11 @@ class Orphan:
         claim = self.found.claim
         return {
             "job": str(self.found.job),
-            "name": claim.status.name,
+            "name": claim.name,
             "task": self.found.owner.task if self.found.owner else "",
             "because": self.found.decision.because,
             "submitted_at": claim.submitted_at.isoformat() if claim.submitted_at else None,
-            "state": str((self.status or claim.status).state),
+            "state": str((self.status or claim).state),
             "fate": self.fate,
             "detail": self.result.detail if self.result else None,
         }
@@ -168,7 +167,7 @@ class Report:
         detail = f" [{orphan.result.detail}]" if orphan.result and orphan.result.detail else ""
         since = orphan.found.claim.submitted_at
         submitted = f", submitted {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-        name = orphan.found.claim.status.name
+        name = orphan.found.claim.name
         named = f" {name!r}" if name else ""
         because = orphan.found.decision.because
         return f"  ORPHAN {orphan.found.job}{named}{submitted}: {because}: {fate}{detail}"

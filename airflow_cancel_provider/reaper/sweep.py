@@ -24,7 +24,7 @@ from airflow_cancel_provider.reaper.decide import (
 from airflow_cancel_provider.reaper.letters import Letters
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.report import Found
-from airflow_cancel_provider.services.base import Claim, JobService
+from airflow_cancel_provider.services.base import JobService
 
 BATCH = 500
 """Jobs whose owners are asked for together."""
@@ -43,7 +43,7 @@ class Batch:
 
     place: Place
     scope: str | None = None
-    claims: Sequence[Claim] = ()
+    claims: Sequence[JobStatus] = ()
     trouble: CancelProviderError | None = None
 
 
@@ -110,7 +110,7 @@ class _Listing:
 
     def _list_scope(self, place: Place, service: JobService, scope: str) -> bool:
         """Put all batches of a scope; whether the service answered."""
-        claims: list[Claim] = []
+        claims: list[JobStatus] = []
         try:
             for claim in service.claims(scope):
                 claims.append(claim)
@@ -148,7 +148,7 @@ class Judge:
     letters: Letters
     troubles: list[str] = field(default_factory=list)
 
-    def first(self, claims: Sequence[Claim]) -> list[Found]:
+    def first(self, claims: Sequence[JobStatus]) -> list[Found]:
         """Decide for jobs that are seen for the first time; none is cancelled at that."""
         now = datetime.now(UTC)
         return [
@@ -159,21 +159,24 @@ class Judge:
     def again(self, suspects: Sequence[Found], statuses: Collection[JobStatus]) -> list[Found]:
         """Decide once more for suspects, as they are now."""
         by_job = {status.job: status for status in statuses}
-        claims = [replace(found.claim, status=by_job[found.job]) for found in suspects]
+        claims = [
+            replace(by_job[found.job], label=found.claim.label, submitted_at=found.claim.submitted_at)
+            for found in suspects
+        ]
         since = {found.job: found.suspected_since for found in suspects}
         cases = list(self._cases(claims, is_final=True))
         now = datetime.now(UTC)
         return [
-            Found(claim, owner, self._decide(self._suspected(case, since), now), since[claim.status.job])
+            Found(claim, owner, self._decide(self._suspected(case, since), now), since[claim.job])
             for claim, owner, case in cases
         ]
 
     def _cases(
-        self, claims: Sequence[Claim], *, is_final: bool
-    ) -> Iterator[tuple[Claim, OwnerState | None, Case]]:
+        self, claims: Sequence[JobStatus], *, is_final: bool
+    ) -> Iterator[tuple[JobStatus, OwnerState | None, Case]]:
         labelled, recorded, answered = self._owners(claims, is_final=is_final)
         for claim in claims:
-            job, owner = claim.status.job, None
+            job, owner = claim.job, None
             if claim.label is not None and answered:
                 owner = labelled.get(str(claim.label.ti_id), _UNKNOWN)
             elif claim.label is None:
@@ -187,7 +190,7 @@ class Judge:
             yield claim, owner, case
 
     def _owners(
-        self, claims: Sequence[Claim], *, is_final: bool
+        self, claims: Sequence[JobStatus], *, is_final: bool
     ) -> tuple[dict[str, OwnerState], dict[RemoteJob, OwnerState], bool]:
         ours = [claim.label for claim in claims if claim.label and claim.label.deployment == self.deployment]
         bare = [claim for claim in claims if claim.label is None]
@@ -201,7 +204,7 @@ class Judge:
         return {str(ti_id): state for ti_id, state in owners.items()}, recorded, True
 
     def _suspected(self, case: Case, since: dict[RemoteJob, datetime]) -> Case:
-        job = case.claim.status.job
+        job = case.claim.job
         return replace(case, suspected_since=since[job], is_released=self._is_released(job))
 
     def _is_released(self, job: RemoteJob) -> bool:

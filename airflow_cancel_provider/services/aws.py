@@ -20,8 +20,8 @@ from airflow_cancel_provider.services.aws_errors import (
     error_words,
     is_transient,
 )
-from airflow_cancel_provider.services.base import Claim, JobService, undone, unsent
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.base import JobService, undone, unsent
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.patience import Patience, Persistence
 
 T = TypeVar("T")
@@ -51,10 +51,10 @@ class AwsJobService(JobService):
         self.client = client
 
     @property
-    def line(self) -> Line:
+    def line(self) -> ClientSpec:
         """How this client reaches the service."""
         # What a client was made with, it does not show; these names have been the same for ten years.
-        return Line(
+        return ClientSpec(
             service=self.name,
             conn_id=self.conn_id,
             region=self.region,
@@ -131,14 +131,14 @@ def _repeats(answer: Any) -> int:
     return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
 
 
-def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[Claim]]) -> dict[RemoteJob, JobStatus]:
+def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> dict[RemoteJob, JobStatus]:
     """Statuses of the wanted jobs of one scope, reading no page more than it takes to find them all.
 
     Jobs are found by id: an address without a region is as good as the full one.
     """
     missing, found = {job.id for job in wanted}, dict[str, JobStatus]()
     for page in pages:
-        for status in (claim.status for claim in page):
+        for status in page:
             if status.job.id in missing:
                 missing.remove(status.job.id)
                 found[status.job.id] = status

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from math import inf
@@ -26,18 +26,6 @@ U = TypeVar("U")
 
 LONGEST_REASON = 1024
 """Characters of a cancel reason that every service takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A living job, and whose it says it is.
-
-    ``label`` is None where the job carries none; ``submitted_at`` is in UTC.
-    """
-
-    status: JobStatus
-    label: Label | None = None
-    submitted_at: datetime | None = None
 
 
 class JobService(ABC):
@@ -90,7 +78,7 @@ class JobService(ABC):
         """
 
     @abstractmethod
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Jobs that have not ended, with what their listing shows of them, page by page."""
 
     def living(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
@@ -100,9 +88,9 @@ class JobService(ABC):
 
         :raises ServiceError: as :meth:`describe`.
         """
-        return (claim.status for claim in self._alive(scope, name_prefix))
+        return self._alive(scope, name_prefix)
 
-    def claims(self, scope: str) -> Iterator[Claim]:
+    def claims(self, scope: str) -> Iterator[JobStatus]:
         """Jobs of a cluster, queue or application that have not ended, with their labels, page by page.
 
         :raises ServiceError: as :meth:`describe`.
@@ -114,7 +102,7 @@ class JobService(ABC):
 
         :raises ServiceError: as :meth:`describe`.
         """
-        return [claim.status.job for claim in self.claims(scope) if claim.label == label]
+        return [status.job for status in self.claims(scope) if status.label == label]
 
     @property
     def can_escalate(self) -> bool:
@@ -178,21 +166,26 @@ class JobService(ABC):
             raise InvalidInput(f"{value!r} is not a {word} of {self.name}; expected {pattern.pattern}.")
 
 
-def claim_of(status: JobStatus, submitted_at: datetime | float | None) -> Claim:
-    """The claim of a job whose name holds its label.
+def submitted(status: JobStatus, at: datetime | float | None) -> JobStatus:
+    """The status, with the time of submission.
 
-    :param submitted_at: a time that knows its zone, or epoch milliseconds.
+    :param at: a time that knows its zone, or epoch milliseconds.
     """
-    if isinstance(submitted_at, datetime):
-        submitted_at = submitted_at.astimezone(UTC)
-    elif submitted_at is not None:
-        submitted_at = datetime.fromtimestamp(submitted_at / 1000, UTC)
-    return Claim(status, Label.find(status.name), submitted_at)
+    if isinstance(at, datetime):
+        at = at.astimezone(UTC)
+    elif at is not None:
+        at = datetime.fromtimestamp(at / 1000, UTC)
+    return replace(status, submitted_at=at)
 
 
-def named(claims: Iterable[Claim], prefix: str) -> Iterator[Claim]:
+def labelled_by_name(status: JobStatus) -> JobStatus:
+    """The status, with the label that the job's name holds, if it holds one."""
+    return replace(status, label=Label.find(status.name))
+
+
+def named(claims: Iterable[JobStatus], prefix: str) -> Iterator[JobStatus]:
     """Those of jobs whose name starts so; all of them for an empty prefix."""
-    return (claim for claim in claims if (claim.status.name or "").startswith(prefix))
+    return (claim for claim in claims if (claim.name or "").startswith(prefix))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -18,11 +18,9 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus,
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn
 from airflow_cancel_provider.services.aws_errors import is_transient_code
 from airflow_cancel_provider.services.base import (
-    Claim,
     as_asked,
     batches,
     chunks,
-    claim_of,
     in_order,
     named,
     side_by_side,
@@ -34,7 +32,6 @@ from airflow_cancel_provider.services.batch_answers import (
     UNSAID,
     Said,
     gone,
-    looked_at,
     needless,
     result_of,
     status_of,
@@ -129,18 +126,19 @@ class BatchJobService(AwsJobService):
                 queue["jobQueueName"] for queue in page["jobQueues"] if queue["status"] not in QUEUE_ENDS
             )
 
-    def claims(self, scope: str) -> Iterator[Claim]:
+    def claims(self, scope: str) -> Iterator[JobStatus]:
         """As every service's, with one DescribeJobs for each 100 jobs: no listing shows their labels."""
 
-        def looked(some: Sequence[Claim]) -> list[Claim]:
-            seen = self._look(self.patience.started(), [claim.status.job for claim in some])
-            return [looked_at(claim, seen.get(claim.status.job)) for claim in some]
+        def looked(some: Sequence[JobStatus]) -> list[JobStatus]:
+            answers = self._look(self.patience.started(), [claim.job for claim in some])
+            seen = {job: status_of(job, answer) for job, answer in answers.items()}
+            return [seen.get(claim.job, claim) for claim in some]
 
         listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
         for claims in side_by_side(looked, listed, LOOKUPS_AT_ONCE):
-            yield from (claim for claim in claims if not claim.status.state.is_terminal)
+            yield from (claim for claim in claims if not claim.state.is_terminal)
 
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Jobs of a queue, by name or ARN; of an array its parent only."""
         if not _QUEUE.fullmatch(scope):
             raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
@@ -151,23 +149,23 @@ class BatchJobService(AwsJobService):
         # In the order in which a job goes through them, so that one that moves on meanwhile is not missed.
         for state in self._states("JobStatus", ENDS, STATES):
             for claim in self._listed(series, scope, jobStatus=state):
-                if claim.status.job.id not in known:
-                    known.add(claim.status.job.id)
+                if claim.job.id not in known:
+                    known.add(claim.job.id)
                     yield claim
 
-    def _alive_named(self, queue: str, prefix: str) -> Iterator[Claim]:
+    def _alive_named(self, queue: str, prefix: str) -> Iterator[JobStatus]:
         if not _NAME.fullmatch(prefix):
             raise InvalidInput(f"{prefix!r} cannot begin the name of a Batch job.")
         filters = [{"name": "JOB_NAME", "values": [f"{prefix}*"]}]
         found = self._listed(self.patience.started(), queue, filters=filters)
         # The filter knows neither upper from lower case nor the living from the dead.
-        return (claim for claim in named(found, prefix) if not claim.status.state.is_terminal)
+        return (claim for claim in named(found, prefix) if not claim.state.is_terminal)
 
-    def _listed(self, series: Persistence, queue: str, **wanted: Any) -> Iterator[Claim]:
+    def _listed(self, series: Persistence, queue: str, **wanted: Any) -> Iterator[JobStatus]:
         token = ("nextToken", "nextToken")
         for page in self._pages(series, "ListJobs", queue, token=token, jobQueue=queue, **wanted):
             for job in page["jobSummaryList"]:
-                yield claim_of(status_of(self.address(job["jobId"]), job), job.get("createdAt"))
+                yield status_of(self.address(job["jobId"]), job)
 
     def _look(self, series: Persistence, jobs: Sequence[RemoteJob]) -> _Answers:
         """Batch's own answers; what it does not know is left out."""

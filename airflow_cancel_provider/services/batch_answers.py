@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws_errors import DENIED, is_transient_code
-from airflow_cancel_provider.services.base import Claim, outcome_of
+from airflow_cancel_provider.services.base import outcome_of, submitted
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
 
 STATES = {
@@ -36,16 +35,21 @@ def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
     if answer.get("isCancelled") or answer.get("isTerminated"):
         stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}
         state = stopped.get(state, JobState.CANCELLING)
-    return JobStatus(job, state, answer["status"], answer.get("statusReason") or None, answer.get("jobName"))
+    status = JobStatus(
+        job,
+        state,
+        answer["status"],
+        answer.get("statusReason") or None,
+        answer.get("jobName"),
+        _label(answer),
+    )
+    return submitted(status, answer.get("createdAt"))
 
 
-def looked_at(claim: Claim, answer: dict[str, Any] | None) -> Claim:
-    """A claim from a listing, with what DescribeJobs knows beside it: the label, if anything."""
-    if answer is None:
-        return replace(claim, label=None)
+def _label(answer: dict[str, Any]) -> Label | None:
+    """The label of a job from DescribeJobs; no listing shows it."""
     label = Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER))
-    status = status_of(claim.status.job, answer)
-    return replace(claim, status=status, label=label or label_in_tags(answer.get("tags", {})))
+    return label or label_in_tags(answer.get("tags", {}))
 
 
 def needless(job: RemoteJob, answer: dict[str, Any], *, gently: bool) -> CancelResult | None:

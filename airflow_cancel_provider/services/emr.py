@@ -22,14 +22,14 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
 from airflow_cancel_provider.services.base import (
-    Claim,
     as_asked,
     chunks,
-    claim_of,
     in_order,
+    labelled_by_name,
     named,
     outcome_after,
     outcome_of,
+    submitted,
 )
 from airflow_cancel_provider.services.emr_answers import (
     CLUSTER_ENDS,
@@ -130,7 +130,7 @@ class EmrStepService(AwsJobService):
         for page in pages:
             yield from (cluster["Id"] for cluster in page["Clusters"])
 
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         self._check(self.scope_word, self.scope_pattern, scope)
         for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
@@ -230,16 +230,16 @@ class EmrStepService(AwsJobService):
         middle = len(steps) // 2
         return self._look_up(series, cluster, steps[:middle]) | self._look_up(series, cluster, steps[middle:])
 
-    def _listed(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[Claim]]:
+    def _listed(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobStatus]]:
         pages = self._pages(
             series, "ListSteps", cluster, token=("Marker", "Marker"), ClusterId=cluster, **filters
         )
         return ([self._claim(cluster, step) for step in page["Steps"]] for page in pages)
 
-    def _claim(self, cluster: str, step: dict[str, Any]) -> Claim:
+    def _claim(self, cluster: str, step: dict[str, Any]) -> JobStatus:
         timeline = step["Status"].get("Timeline", {})
         status = status_of(self.address(step["Id"], cluster), step)
-        claim = claim_of(status, timeline.get("CreationDateTime"))
+        claim = submitted(labelled_by_name(status), timeline.get("CreationDateTime"))
         properties = step.get("Config", {}).get("Properties", {})
         return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))
 

@@ -22,13 +22,13 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
 from airflow_cancel_provider.services.base import (
-    Claim,
     as_asked,
-    claim_of,
     in_order,
+    labelled_by_name,
     named,
     outcome_after,
     outcome_of,
+    submitted,
 )
 from airflow_cancel_provider.services.pacing import Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
@@ -130,7 +130,7 @@ class EmrServerlessJobRunService(AwsJobService):
         for page in pages:
             yield from (application["id"] for application in page["applications"])
 
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         self._check(self.scope_word, self.scope_pattern, scope)
         for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
@@ -208,7 +208,7 @@ class EmrServerlessJobRunService(AwsJobService):
         seen: dict[str, Any] = answer["jobRun"]
         return seen
 
-    def _listed(self, series: Persistence, application: str, **filters: Any) -> Iterator[list[Claim]]:
+    def _listed(self, series: Persistence, application: str, **filters: Any) -> Iterator[list[JobStatus]]:
         pages = self._pages(
             series,
             "ListJobRuns",
@@ -220,8 +220,8 @@ class EmrServerlessJobRunService(AwsJobService):
         )
         return ([self._claim(run) for run in page["jobRuns"]] for page in pages)
 
-    def _claim(self, run: dict[str, Any]) -> Claim:
-        return claim_of(self._status(run), run.get("createdAt"))
+    def _claim(self, run: dict[str, Any]) -> JobStatus:
+        return submitted(labelled_by_name(self._status(run)), run.get("createdAt"))
 
     def _status(self, run: dict[str, Any]) -> JobStatus:
         return JobStatus(

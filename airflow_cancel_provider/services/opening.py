@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.lines import Line, frozen
+from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.patience import Patience
 
 AWS_SERVICES = {
@@ -18,7 +18,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 8
 
 
-def open_line(line: Line, patience: Patience) -> JobService:
+def open_line(line: ClientSpec, patience: Patience) -> JobService:
     """A service over the same endpoint, with the same identity, as the client that submitted."""
     if line.service in AWS_SERVICES:
         module, _, name = AWS_SERVICES[line.service].rpartition(".")
@@ -31,7 +31,7 @@ def open_line(line: Line, patience: Patience) -> JobService:
     return MrsJobService(client_of_line(line), conn_id=line.conn_id, region=line.region, patience=patience)
 
 
-def _aws_client(line: Line) -> Any:
+def _aws_client(line: ClientSpec) -> Any:
     from botocore.config import Config
     from botocore.session import Session
 

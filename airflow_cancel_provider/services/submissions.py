@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 
 Params = Mapping[str, Any]
 JobIds = Iterator[tuple[str | None, str]]
@@ -35,7 +35,7 @@ class Intent:
     """A submission that is about to be sent, or whose answer was lost."""
 
     token: str
-    line: Line
+    line: ClientSpec
     scope: str | None
     label: Label | None
     unlabelled: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Recorder(Protocol):
         """Tags to put on a job, if any."""
         ...
 
-    def intend(self, line: Line, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
+    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
         """A submission is about to be sent; those of its jobs that have these names carry no label."""
         ...
 
@@ -264,7 +264,7 @@ SUBMISSIONS = (
 class Recorded:
     """A submission that a hook of ours makes itself, as its recorders see it."""
 
-    def __init__(self, line: Callable[[], Line], scope: str, name: str, longest: int) -> None:
+    def __init__(self, line: Callable[[], ClientSpec], scope: str, name: str, longest: int) -> None:
         label = next((recorder.label() for recorder in RECORDERS), None)
         self.name = _labelled(name, label, "-", longest) if label else name
         """The job's name with the label behind it, or as it was where both don't fit."""
@@ -283,7 +283,7 @@ class Recorded:
 
 
 @contextmanager
-def recorded(line: Callable[[], Line], scope: str, name: str, longest: int) -> Iterator[Recorded]:
+def recorded(line: Callable[[], ClientSpec], scope: str, name: str, longest: int) -> Iterator[Recorded]:
     """Tell the recorders of a submission that is made within; call :meth:`Recorded.started` when it is taken.
 
     An error means that nothing was started, unless the service did not answer.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable
 from threading import Event, RLock, Thread
 from typing import Any
 
+from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
 from airflow_cancel_provider.services.credentials import is_renewable, seconds_left
-from airflow_cancel_provider.services.lines import Line, as_json, identity_of
 
 LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 2.0
@@ -28,14 +28,14 @@ class ToldLines:
         self._tell, self._log = tell, log
         self._lock = RLock()
         self._names: dict[Hashable, str] = {}
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, ClientSpec] = {}
         self._told: dict[str, dict[str, Any]] = {}
         self._in_trouble: set[str] = set()
         self._woken = Event()
         self._is_stopped = False
         self._renewing_in: int | None = None
 
-    def name(self, line: Line) -> str:
+    def name(self, line: ClientSpec) -> str:
         """Name of a line that the sentinel knows; it is told if it, or its credentials, are new."""
         identity = identity_of(line)
         with self._lock:
@@ -75,11 +75,11 @@ class ToldLines:
         left = min((seconds_left(line.credentials) for _, line in self._renewable()), default=LONGEST_PAUSE)
         return max(SHORTEST_PAUSE, min(left / 2, LONGEST_PAUSE))
 
-    def _renewable(self) -> list[tuple[str, Line]]:
+    def _renewable(self) -> list[tuple[str, ClientSpec]]:
         with self._lock:
             return [(name, line) for name, line in self._lines.items() if is_renewable(line.credentials)]
 
-    def _renew(self, name: str, line: Line) -> None:
+    def _renew(self, name: str, line: ClientSpec) -> None:
         try:
             self._tell_news(name, line)
             self._in_trouble.discard(name)
@@ -93,7 +93,7 @@ class ToldLines:
                     error,
                 )
 
-    def _tell_news(self, name: str, line: Line) -> None:
+    def _tell_news(self, name: str, line: ClientSpec) -> None:
         now = as_json(line)
         if self._told.get(name) != now:
             self._tell(name, now)

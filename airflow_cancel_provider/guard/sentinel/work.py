@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from airflow_cancel_provider.guard.undertaking import Undertaking
 from airflow_cancel_provider.jobs import RemoteJob, released_key
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import Intent
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
@@ -50,7 +50,7 @@ class Legacy:
     def __init__(self, watch: Watch) -> None:
         self.hello: dict[str, Any] = {}
         self._watch = watch
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, ClientSpec] = {}
         self._intents: dict[str, tuple[str, Intent]] = {}
         self._jobs: dict[RemoteJob, tuple[str, float]] = {}
         self._released: set[str] = set()
@@ -81,7 +81,7 @@ class Legacy:
         """``released_key`` of what is to live on."""
         return self._released
 
-    def line(self, job: RemoteJob) -> Line:
+    def line(self, job: RemoteJob) -> ClientSpec:
         """How to reach a job's service."""
         return self._lines[self._jobs[job][0]]
 
@@ -93,7 +93,7 @@ class Legacy:
         if "hello" in note:
             self.hello = note["hello"]
         elif "key" in note:
-            self._lines[note["key"]] = Line(**note["line"])
+            self._lines[note["key"]] = ClientSpec(**note["line"])
         elif "started" in note:
             self._lines[note["line"]]  # a job that can't be reached must not keep the others from it
             self._intents.pop(note["intent"], None)

@@ -8,10 +8,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.services.base import Claim
 
 RETRYING = frozenset({"up_for_retry"})
 SUCCEEDED = frozenset({"success"})
@@ -32,7 +31,7 @@ class Airflow(ABC):
     def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
         """How the tries with these labels stand. A try that is left out is UNKNOWN."""
 
-    def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+    def recorded(self, claims: Sequence[JobStatus], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
         """How the tries stand that have these jobs, which carry no label, on record; most have none.
 
         :param is_final: these are all that are in question, so that what is ambiguous among them is left out.

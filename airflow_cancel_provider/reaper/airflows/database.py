@@ -11,12 +11,12 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
 from airflow_cancel_provider.reaper.airflows.base import Airflow, standing, standing_before, task_name
 from airflow_cancel_provider.reaper.airflows.records import by_address, by_intent
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.services.base import Claim, chunks
+from airflow_cancel_provider.services.base import chunks
 
 IDS_PER_QUERY = 500
 
@@ -44,13 +44,13 @@ class Database(Airflow):
                 found |= _deleted(session, [by_id[ti_id] for ti_id in missing if ti_id not in found])
         return found
 
-    def recorded(self, claims: Sequence[Claim], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+    def recorded(self, claims: Sequence[JobStatus], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
         """One query over all XComs ``remote_jobs``, and one over ``remote_jobs_intents``."""
         if not self.trusts_records or not claims:
             return {}
         with _session() as session:
             found = by_address(session, claims)
-            rest = [claim for claim in claims if claim.status.job not in found]
+            rest = [claim for claim in claims if claim.job not in found]
             return found | (by_intent(session, rest, is_final=is_final) if rest else {})
 
     def variable(self, key: str) -> str | None:

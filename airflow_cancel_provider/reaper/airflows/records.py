@@ -12,10 +12,9 @@ from typing import Any
 from sqlalchemy import select
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, RemoteJob
+from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.airflows.base import standing, task_name
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.services.base import Claim
 
 EARLY, LATE = timedelta(seconds=-5), timedelta(seconds=30)
 """When a service may say that a job was submitted, from the moment at which the task was about to do so."""
@@ -37,19 +36,19 @@ class Intent:
     name: str
     at: datetime
 
-    def may_have_made(self, claim: Claim) -> bool:
+    def may_have_made(self, claim: JobStatus) -> bool:
         """Whether a job is of this service, place and name, and of this time."""
-        job, submitted_at = claim.status.job, claim.submitted_at
-        if submitted_at is None or (job.service, claim.status.name) != (self.service, self.name):
+        job, submitted_at = claim.job, claim.submitted_at
+        if submitted_at is None or (job.service, claim.name) != (self.service, self.name):
             return False
         same_scope = job.scope is None or job.scope == self.scope
         same_region = None in (job.region, self.region) or job.region == self.region
         return same_scope and same_region and EARLY <= submitted_at - self.at <= LATE
 
 
-def by_address(session: Any, claims: Collection[Claim]) -> dict[RemoteJob, OwnerState]:
+def by_address(session: Any, claims: Collection[JobStatus]) -> dict[RemoteJob, OwnerState]:
     """Owners of the jobs that are in a task's XCom ``remote_jobs``; read row by row."""
-    wanted = {_key(claim.status.job): claim.status.job for claim in claims}
+    wanted = {_key(claim.job): claim.job for claim in claims}
     found: dict[RemoteJob, OwnerState] = {}
     for value, owner in _rows(session, XCOM_KEY, claims):
         for job in (wanted[key] for key in _keys(value) if key in wanted):
@@ -59,7 +58,7 @@ def by_address(session: Any, claims: Collection[Claim]) -> dict[RemoteJob, Owner
     return found
 
 
-def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[RemoteJob, OwnerState]:
+def by_intent(session: Any, claims: Sequence[JobStatus], *, is_final: bool) -> dict[RemoteJob, OwnerState]:
     """Owners of the jobs that a submission without an answer may have made.
 
     :param is_final: only where one submission fits one job and one job one submission; before that, all
@@ -68,7 +67,7 @@ def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[
     made: dict[RemoteJob, list[OwnerState]] = {}
     for value, owner in _rows(session, INTENTS_KEY, claims):
         for intent in _intents(value, owner):
-            fitting = [claim.status.job for claim in claims if intent.may_have_made(claim)]
+            fitting = [claim.job for claim in claims if intent.may_have_made(claim)]
             if len(fitting) == 1 or not is_final:
                 for job in fitting:
                     made.setdefault(job, []).append(owner)
@@ -78,7 +77,7 @@ def by_intent(session: Any, claims: Sequence[Claim], *, is_final: bool) -> dict[
     return {job: owners[0] for job, owners in made.items() if len(owners) == 1 or not is_final}
 
 
-def _rows(session: Any, key: str, claims: Collection[Claim]) -> Iterator[tuple[Any, OwnerState]]:
+def _rows(session: Any, key: str, claims: Collection[JobStatus]) -> Iterator[tuple[Any, OwnerState]]:
     """What tasks have on record under this key, since the oldest of these jobs was submitted."""
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
     from airflow.models.xcom import XComModel as X

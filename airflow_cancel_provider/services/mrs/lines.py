@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 
@@ -13,7 +13,7 @@ TIMEOUTS = (5.0, 12.0)
 """Seconds to connect and to wait for an answer."""
 
 
-def line_of_client(client: MrsClient, conn_id: str | None, region: str | None) -> Line:
+def line_of_client(client: MrsClient, conn_id: str | None, region: str | None) -> ClientSpec:
     """The line of a client. Holds secrets."""
     secrets = {
         "project_id": client.project_id,
@@ -21,10 +21,10 @@ def line_of_client(client: MrsClient, conn_id: str | None, region: str | None) -
         "auth": type(client.auth).__name__,
         "arguments": client.auth.arguments,
     }
-    return Line("mrs", conn_id, region, client.endpoint, client.verify, None, secrets)
+    return ClientSpec("mrs", conn_id, region, client.endpoint, client.verify, None, secrets)
 
 
-def client_of_line(line: Line) -> MrsClient:
+def client_of_line(line: ClientSpec) -> MrsClient:
     """A client over a line."""
     secrets: dict[str, Any] = line.secrets
     return MrsClient(

@@ -20,8 +20,14 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.base import Claim, JobService, claim_of, in_order, named, undone, unsent
-from airflow_cancel_provider.services.lines import Line
+from airflow_cancel_provider.services.base import (
+    JobService,
+    in_order,
+    named,
+    undone,
+    unsent,
+)
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind
@@ -70,7 +76,7 @@ class MrsJobService(JobService):
         self._asked: set[RemoteJob] = set()
 
     @property
-    def line(self) -> Line:
+    def line(self) -> ClientSpec:
         """How this client reaches MRS."""
         return line_of_client(self.client, self.conn_id, self.region)
 
@@ -112,9 +118,9 @@ class MrsJobService(JobService):
         for page in self.lookup.clusters(self.patience.started()):
             yield from (cluster for cluster, state in page if state.lower() not in CLUSTER_ENDS)
 
-    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[Claim]:
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         records = self._records(scope, live_only=True)
-        return named((claim_of(self._status(scope, job), job.submitted) for job in records), name_prefix)
+        return named((self._status(scope, job) for job in records), name_prefix)
 
     def listing(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.base import labelled_by_name, submitted
 from airflow_cancel_provider.services.mrs.records import JobRecord
 
 CLUSTER_ENDS = frozenset({"terminating", "terminated", "failed"})
@@ -38,4 +39,5 @@ def is_puzzling(result: CancelResult) -> bool:
 
 def status_of(job: RemoteJob, record: JobRecord) -> JobStatus:
     """A job's status, from its record."""
-    return JobStatus(job, record.state, record.service_state, record.reason, record.name)
+    status = JobStatus(job, record.state, record.service_state, record.reason, record.name)
+    return submitted(labelled_by_name(status), record.submitted)

@@ -12,7 +12,7 @@ from airflow_cancel_provider.services.credentials import is_renewable, keys_of
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ClientSpec:
     """How the client that submitted reaches its service, so that another process can.
 
     ``secrets`` holds credentials: it goes through a pipe to the sentinel, and nowhere else.
@@ -36,12 +36,12 @@ class Line:
         return self.secrets.get("credentials")
 
 
-def as_json(line: Line) -> dict[str, Any]:
+def as_json(line: ClientSpec) -> dict[str, Any]:
     """Plain values, for the sentinel's pipe. Holds secrets."""
     return {**{name: getattr(line, name) for name in line.__slots__}, "secrets": frozen(line.secrets)}
 
 
-def identity_of(line: Line) -> Hashable:
+def identity_of(line: ClientSpec) -> Hashable:
     """What tells a line from others, and stays when its credentials are renewed. Holds secrets.
 
     Credentials that renew themselves count by the object, which must be kept for as long as its identity is.

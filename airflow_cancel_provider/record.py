@@ -1,0 +1,150 @@
+"""What one try of a task has submitted, in the one form in which it is stored.
+
+The guard writes it to XCom and the task state store; triggers, callbacks, the API server and operators
+read it. Others can write there too, so a record is a hint: before a cancel that rests on it, the label on the
+job is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
+
+RECORD_KEY = "remote_jobs"
+"""Key of the record in XCom and in the task state store."""
+
+
+class TryState(StrEnum):
+    """Who is responsible for the jobs of a try."""
+
+    RUNNING = "running"
+    """The task's own process."""
+    DEFERRED = "deferred"
+    """The guard's trigger, until the task is resumed."""
+    RETURNED = "returned"
+    """Nobody: the task's work is done, what lives is meant to live."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIntent:
+    """A submission whose outcome is not known: its jobs are to be found by the label of the try.
+
+    ``at`` is epoch seconds.
+    """
+
+    service: str
+    conn_id: str | None
+    region: str | None
+    scope: str | None
+    label: Label | None
+    at: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "service": self.service,
+            "conn_id": self.conn_id,
+            "region": self.region,
+            "scope": self.scope,
+            "label": str(self.label) if self.label else None,
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StoredIntent:
+        """The inverse of :meth:`as_json`."""
+        return cls(
+            str(values["service"]),
+            _text(values["conn_id"]),
+            _text(values["region"]),
+            _text(values["scope"]),
+            Label.find(_text(values["label"])),
+            float(values["at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TryRecord:
+    """What a try has started and not released, and what it may have started.
+
+    :param ti_id: the try's task-instance id.
+    :param jobs: addresses.
+    :param not_before: for a job that was answered to an idempotency token of the user's: the earliest time,
+        in epoch seconds of the service's clock, at which this try can have started it. An older job is
+        another's.
+    """
+
+    ti_id: UUID
+    state: TryState = TryState.RUNNING
+    jobs: tuple[RemoteJob, ...] = ()
+    intents: tuple[StoredIntent, ...] = ()
+    not_before: Mapping[RemoteJob, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for XCom. Holds no secrets."""
+        stored: dict[str, Any] = {
+            "ti_id": str(self.ti_id),
+            "state": str(self.state),
+            "jobs": [str(job) for job in self.jobs],
+            "intents": [intent.as_json() for intent in self.intents],
+        }
+        if self.not_before:
+            stored["not_before"] = {str(job): at for job, at in self.not_before.items()}
+        return stored
+
+    @classmethod
+    def from_json(cls, values: Any) -> TryRecord:
+        """The inverse of :meth:`as_json`; anybody may have written what is read.
+
+        :raises InvalidInput: this is no record.
+        """
+        try:
+            return cls(
+                UUID(values["ti_id"]),
+                TryState(values["state"]),
+                tuple(map(RemoteJob, _listed(values["jobs"]))),
+                tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
+                {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+            raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
+
+    def of(self, jobs: Collection[RemoteJob]) -> TryRecord:
+        """The record with only these of its jobs, and no intents."""
+        kept = tuple(job for job in self.jobs if job in jobs)
+        return replace(self, jobs=kept, intents=())
+
+    def foreign(self, status: JobStatus, deployment: str) -> str | None:
+        """Why a job that is on record is not this try's, in words; None where nothing speaks against it.
+
+        :param status: the job as the service shows it, with its label and the time of its submission.
+        :param deployment: this Airflow's name in labels.
+        """
+        label, at = status.label, status.submitted_at
+        if label is not None and label.deployment != deployment:
+            return f"its label names another Airflow ({label.deployment})"
+        if label is not None and label.ti_id != self.ti_id:
+            return f"its label names another try ({label.ti_id})"
+        earliest = self.not_before.get(status.job)
+        if label is None and earliest is not None and (at is None or at.timestamp() < earliest):
+            return "it was started before this try asked for it, by somebody with the same idempotency token"
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, got {type(value).__name__}")
+    return value
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    return value
