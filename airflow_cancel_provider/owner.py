@@ -148,3 +148,8 @@ _LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-(?:rw|r|w)(?![0-9A-Za-z-]
 def deployment_of(text: str) -> str:
     """Eight characters that stand for a deployment's name or address in its labels."""
     return sha256(text.encode()).hexdigest()[:8]
+
+
+def release_key(ti_id: UUID | str) -> str:
+    """Key of the Airflow Variable that says which jobs of a try are meant to live on."""
+    return f"remote_jobs_released_{ti_id}"
