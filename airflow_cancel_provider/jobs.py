@@ -92,6 +92,11 @@ class RemoteJob(str):
         self.service, self.conn_id, self.region, self.scope, self.id = service, conn_id, region, scope, id
         return self
 
+    @property
+    def identity(self) -> tuple[str, str | None, str]:
+        """Service, scope and id: the same for a job over whatever connection it is addressed."""
+        return (self.service, self.scope, self.id)
+
     def __reduce__(self) -> tuple[type[RemoteJob], tuple[str]]:
         return (RemoteJob, (str(self),))
 

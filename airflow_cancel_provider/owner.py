@@ -79,11 +79,15 @@ class Owner:
         return {f"airflow_{name}": _NO_TAG.sub("_", str(value))[:256] for name, value in asdict(self).items()}
 
     @property
+    def task(self) -> str:
+        """The try in words: ``dag / run / task[3] try 2``."""
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped} try {self.try_number}"
+
+    @property
     def reason(self) -> str:
         """Words for a service's ``reason`` field: who cancelled."""
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        task = f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
-        return f"Cancelled by Airflow: {task} try {self.try_number}"
+        return f"Cancelled by Airflow: {self.task}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +152,8 @@ _LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-(?:rw|r|w)(?![0-9A-Za-z-]
 def deployment_of(text: str) -> str:
     """Eight characters that stand for a deployment's name or address in its labels."""
     return sha256(text.encode()).hexdigest()[:8]
+
+
+def release_key(ti_id: UUID | str) -> str:
+    """Key of the Airflow Variable that says which jobs of a try are meant to live on."""
+    return f"remote_jobs_released_{ti_id}"
