@@ -22,6 +22,7 @@ from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.tries import Tries, end_earlier
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import RECORDERS
 
 KILL_GRACE = 4.0
@@ -220,8 +221,12 @@ class TaskGuard:
         jobs = self.ledger.jobs
         if jobs:
             try:
-                self.memory.mark_owner()
-                deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
+                record = TryRecord(self.owner.ti_id, TryState.DEFERRED, tuple(jobs))
+                self.memory.flush()
+                self.ti.xcom_push(key=RECORD_KEY, value=record.as_json())
+                deferred.trigger = GuardTrigger.around(
+                    deferred.trigger, record, self.owner.reason, self.settings.deployment
+                )
                 deferred.timeout = bounded(deferred.timeout, self.ti)
             except Killed:
                 raise
