@@ -61,6 +61,13 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
         _marked(task_instance)
 
 
+@hookimpl
+def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
+    """A person has marked the task; one that skips itself has been seen to (from Airflow 3.1 on)."""
+    if previous_state is None and not _guard_of(task_instance):
+        _marked(task_instance)
+
+
 def _wanted(task: Any, dag_id: str, settings: Settings) -> bool:
     """A task's own switch counts for more than the configuration."""
     own = getattr(task, "remote_jobs_guard", None)

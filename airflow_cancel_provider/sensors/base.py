@@ -22,6 +22,7 @@ from airflow_cancel_provider.cancelling import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.targets import Targets
@@ -71,7 +72,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
-            self.disarm()
+            self._let_go(context)
             return states
         with self._never_failing():
             return self._look_or_defer(context, reach, watch)
@@ -79,6 +80,8 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     def _look_or_defer(self, context: Context, reach: Reach, watch: Watch) -> dict[str, str]:
         look(watch, reach, self.log)
         if not watch.is_decided:
+            if self.cancel_on_kill:
+                self.keep_record(context, TryState.DEFERRED)
             self.defer(
                 trigger=RemoteJobsTrigger(
                     watch=watch.as_json(),
@@ -111,14 +114,24 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger, or fail because it timed out."""
+        if self.cancel_on_kill:
+            self.keep_record(context, TryState.RUNNING)
         try:
             with self._never_failing():
-                return super().resume_execution(next_method, next_kwargs, context)
+                states = super().resume_execution(next_method, next_kwargs, context)
+                self._let_go(context)
+                return states
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
                 self._begin(context)
                 self._cancel_on_timeout(end)
             raise
+
+    def _let_go(self, context: Context) -> None:
+        """The waiting is done; from now on no mark on the task ends the jobs."""
+        if self.cancel_on_kill:
+            self.keep_record(context, TryState.RETURNED)
+        self.disarm()
 
     @contextmanager
     def _never_failing(self) -> Iterator[None]:

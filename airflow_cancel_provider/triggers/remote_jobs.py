@@ -19,9 +19,10 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
 )
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.recorded import Claim
 from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.triggers.killing import cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import may_be_killed
+from airflow_cancel_provider.triggers.killing import InContext, KilledTrigger, cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board, in_thread
 
 log = logging.getLogger(__name__)
@@ -89,11 +90,12 @@ class RemoteJobsTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel what is open, if asked to and if the task is really dead. May be called more than once."""
-        if self.cancel_reason is not None and not self._is_dealt_with:
-            self._is_dealt_with = True
-            await cancel_if_dead(
-                self.task_instance, self.access.reach(), self.watch.open, self.cancel_reason, log
-            )
+        if self.cancel_reason is None or self._is_dealt_with:
+            return
+        self._is_dealt_with = True
+        # No record: a sensor's jobs were named by a person, and are mostly another try's.
+        claim = Claim(tuple(self.watch.open), self.cancel_reason, InContext(log))
+        await cancel_if_dead(KilledTrigger(DeferredTry.of(self.task_instance), claim, self.access, ""))
 
     async def _settle(self) -> dict[str, Any]:
         error = None
