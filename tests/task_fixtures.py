@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -75,7 +76,8 @@ ALL: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, MrsBen
 
 @pytest.fixture
 def connections(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default connections, to the local cloud."""
+    """The default connections, to the local cloud; others are defined nowhere, the database included."""
+    make_database()
     connect_aws(monkeypatch, cloud)
     define(monkeypatch, cloud, **MRS_KEYS)
 
@@ -87,6 +89,17 @@ def bench(request: pytest.FixtureRequest, cloud: LocalCloud, connections: None) 
     bench.local.configure({"cancel": 0.1})
     yield bench
     bench.close()
+
+
+@functools.cache
+def make_database() -> None:
+    """Make what of Airflow's metadata database connections need: in a second instead of ten."""
+    from airflow import settings
+    from airflow.models.connection import Connection
+
+    table: Any = Connection.__table__
+    parents = {key.column.table for key in table.foreign_keys}
+    Connection.metadata.create_all(settings.engine, tables=[*parents, table])
 
 
 def connect_aws(
