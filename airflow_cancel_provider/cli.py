@@ -37,14 +37,8 @@ _EXCEPT_SCOPE = Arg(
 )
 _AIRFLOW = Arg(
     ("--airflow-conn-id",),
-    help="ask Airflow over REST, with the service account of this connection, instead of its database",
+    help="ask Airflow's API server, with the service account of this connection, instead of its database",
     metavar="CONN_ID",
-)
-_RECORDS = Arg(
-    ("--trust-records",),
-    help="also take XCom remote_jobs for a job's owner where the job carries no label; "
-    "whoever can write XComs can then have jobs cancelled",
-    action="store_true",
 )
 _LOOP = Arg(("--loop",), help="sweep again and again, until SIGTERM or SIGINT", action="store_true")
 _INTERVAL = Arg(
@@ -69,7 +63,7 @@ _ESCALATE = Arg(
 )
 _BRAKE = Arg(
     ("--brake",),
-    help="most jobs that may be cancelled in one sweep because Airflow has no trace of their tasks",
+    help="most orphans that one sweep may cancel; where there are more, none of them is cancelled",
     type=int,
     default=100,
 )
@@ -116,7 +110,7 @@ COMMANDS = (
         help="Cancel living jobs whose task is over",
         func=_run("reap"),
         args=(
-            *(_PLACE, _SCOPE, _EXCEPT_SCOPE, _AIRFLOW, _RECORDS, _LOOP, _INTERVAL, _DRY, _JSON),
+            *(_PLACE, _SCOPE, _EXCEPT_SCOPE, _AIRFLOW, _LOOP, _INTERVAL, _DRY, _JSON),
             *(_GRACE, _CONFIRM, _ESCALATE, _BRAKE, _SHARE),
         ),
         epilog="Exit code 0: all well; 1: something could not be looked at or cancelled; 2: wrong input.",

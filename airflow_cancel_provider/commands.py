@@ -273,9 +273,7 @@ def _number(name: str, value: float) -> float:
 
 
 def _airflow(options: argparse.Namespace) -> Airflow:
-    if options.airflow_conn_id:
-        return rest_airflow(options.airflow_conn_id)
-    return Database(trusts_records=getattr(options, "trust_records", False))
+    return rest_airflow(options.airflow_conn_id) if options.airflow_conn_id else Database()
 
 
 def _complain(words: object) -> None:

@@ -64,7 +64,7 @@ def make_reaper(
 
 
 def rest_airflow(conn_id: str) -> Airflow:
-    """An Airflow over the REST API, as a connection names it.
+    """An Airflow over HTTP, as a connection names it.
 
     Its host is the API server's address, its login and password are the service account's; without a
     login the password is a token.
@@ -80,7 +80,7 @@ def rest_airflow(conn_id: str) -> Airflow:
     try:
         connection: Any = get_connection(conn_id)
     except AirflowNotFoundException:
-        raise InvalidInput(f"Connection {conn_id!r} to Airflow's REST API is not defined.") from None
+        raise InvalidInput(f"Connection {conn_id!r} to Airflow's API server is not defined.") from None
     url = connection.host or ""
     if url and "://" not in url:
         port = f":{connection.port}" if connection.port else ""
@@ -91,15 +91,15 @@ def rest_airflow(conn_id: str) -> Airflow:
         login=connection.login,
         password=connection.password,
         verify=connection.extra_dejson.get("verify", True),
-        owner_variables=Settings.read().owner_variables,
     )
 
 
 def _deployment(settings: Settings) -> str:
     if not settings.has_own_name:
         raise InvalidInput(
-            "Set [cancel_provider] deployment to a name that no other Airflow on these accounts has: without "
-            "it the jobs of another Airflow can't be told from this one's."
+            "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other "
+            "Airflow on these accounts has: [api] base_url is not set, or can be another Airflow's, too, "
+            "whose jobs could then not be told from this one's."
         )
     return settings.deployment
 
