@@ -13,12 +13,6 @@ from urllib.parse import quote, unquote_to_bytes
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import Label
 
-XCOM_KEY = "remote_jobs"
-"""XCom key with the addresses of the jobs that a task has started."""
-INTENTS_KEY = "remote_jobs_intents"
-"""XCom key with the submissions without an answer whose jobs carry no label: a list of dicts with
-``service``, ``conn_id``, ``region``, ``scope``, ``name``, and ``at`` (ISO 8601, UTC)."""
-
 _ADDRESS = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/]*)(?:@(?P<region>[^@/]*))?(?P<path>(?:/[^/]+){1,2})",
     re.ASCII,
@@ -248,12 +242,3 @@ def by_scope(jobs: Iterable[RemoteJob]) -> dict[str | None, list[RemoteJob]]:
     for job in dict.fromkeys(jobs):
         groups.setdefault(job.scope, []).append(job)
     return groups
-
-
-def released_key(job: RemoteJob) -> str:
-    """Airflow Variable that says that a job's task has let it go, whatever the connection it is reached over.
-
-    In letters that every Airflow takes in the path of a request.
-    """
-    parts = ("remote_jobs_released", job.service, job.scope, job.id)
-    return re.sub(r"[^A-Za-z0-9_.-]", ".", "_".join(part for part in parts if part))

@@ -45,7 +45,6 @@ class Settings:
     confirm_seconds: float = 30.0
     escalate_after: float = 60.0
     on_retry: str = "cancel"
-    owner_variables: bool = False
     reaper_places: tuple[str, ...] = ()
     reaper_scopes: tuple[str, ...] = ("*",)
     reaper_except: tuple[str, ...] = ()
@@ -75,7 +74,6 @@ class Settings:
             confirm_seconds=_seconds("confirm_seconds", cls.confirm_seconds),
             escalate_after=_seconds("escalate_after", cls.escalate_after),
             on_retry=_choice("on_retry", ON_RETRY),
-            owner_variables=_flag("owner_variables", cls.owner_variables),
             reaper_places=_patterns("reaper_places", ""),
             reaper_scopes=_patterns("reaper_scopes", "*"),
             reaper_except=_patterns("reaper_except_scopes", ""),
