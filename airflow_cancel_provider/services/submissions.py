@@ -45,10 +45,17 @@ class Intent:
 
 
 class Recorder(Protocol):
-    """Who is told of submissions in this process."""
+    """Who is told of submissions in this process.
 
-    def label(self) -> Label | None:
-        """What to write on a job, if anything. Raises to refuse the submission."""
+    A submission is under way from :meth:`intend` to the first of :meth:`lost`, :meth:`started`,
+    :meth:`placed` and :meth:`closed`; its token names it in all of these.
+    """
+
+    def label(self, submission: Submission) -> Label | None:
+        """What to write on a job, if anything.
+
+        :raises SubmissionRefused: the task was told to end and may not start more jobs.
+        """
         ...
 
     def carrier(self, service: str) -> str | None:
@@ -59,24 +66,41 @@ class Recorder(Protocol):
         """Tags to put on a job, if any."""
         ...
 
-    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        """A submission is about to be sent; those of its jobs that have these names carry no label."""
+    def intend(self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> str | None:
+        """A submission is about to be sent; those of its jobs that have these names carry no label.
+
+        Gives the submission's token, or None if it is not the try's (clean-up code, a callback): then nothing
+        more is told of it.
+        """
         ...
 
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
-        """It was taken: scope and id of each job."""
+    def lost(self, token: str) -> None:
+        """One attempt was sent and its outcome is unknown: the intent stays open whatever comes later."""
         ...
 
-    def placed(self, intent: Intent, scope: str) -> None:
+    def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
+        """It was taken: scope and id of each job.
+
+        :param not_before: the earliest time, in epoch seconds of the service's clock, at which this
+            submission can have started the jobs; set where an older job may have been answered to it.
+        :raises Killed: the task was told to end meanwhile.
+        """
+        ...
+
+    def placed(self, token: str, scope: str) -> None:
         """It was taken, and its jobs are in this scope, under the label; their ids are not known."""
         ...
 
-    def refused(self, intent: Intent) -> None:
-        """It was not taken."""
+    def closed(self, token: str) -> None:
+        """Nothing (more) can have been started: never sent, refused, or answered inside this process."""
+        ...
+
+    def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
+        """Jobs (scope, if the reply tells it, and id) were seen in a terminal state by this process."""
         ...
 
     def unguarded(self, why: str) -> None:
-        """A submission could not be followed."""
+        """The guard has a hole: say so in the task's log."""
         ...
 
 
