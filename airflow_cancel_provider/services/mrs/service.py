@@ -45,6 +45,7 @@ from airflow_cancel_provider.services.mrs.verdicts import (
 )
 from airflow_cancel_provider.services.pacing import NewPace, Pace
 from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.submissions import tell_ended
 
 
 class MrsJobService(JobService):
@@ -92,7 +93,9 @@ class MrsJobService(JobService):
         for cluster, some in by_scope(jobs).items():
             records = self.lookup.find(series, str(cluster), some)
             found |= {job: status_of(job, record) for job, record in records.items()}
-        self._asked -= {job for job, status in found.items() if status.state.is_terminal}
+        ended = {job for job, status in found.items() if status.state.is_terminal}
+        self._asked -= ended
+        tell_ended(self.name, self.region, [(job.scope, job.id) for job in ended])
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
