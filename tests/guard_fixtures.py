@@ -17,7 +17,7 @@ from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import Intent
+from airflow_cancel_provider.services.submissions import Intent, Submission
 from tests.cloud.server import LocalCloud
 
 ROOT = Path(__file__).parents[1]
@@ -55,8 +55,9 @@ class Recording:
         self.sentinel = Sentinel(settings, "the test's reason", log_file, log)
         self.ledger = Ledger()
         self.ledger.readers = [self.sentinel.read]
+        self.intents: dict[str, Intent] = {}
 
-    def label(self) -> Label | None:
+    def label(self, submission: Submission) -> Label | None:
         return None
 
     def carrier(self, service: str) -> str | None:
@@ -65,17 +66,26 @@ class Recording:
     def tags(self) -> dict[str, str]:
         return {}
 
-    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        return self.ledger.intend(line, scope, None, unlabelled)
+    def intend(self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> str | None:
+        intent = self.ledger.intend(client, scope, None, unlabelled)
+        self.intents[intent.token] = intent
+        return intent.token
 
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
+    def lost(self, token: str) -> None:
+        pass
+
+    def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
+        intent = self.intents[token]
         self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
 
-    def placed(self, intent: Intent, scope: str) -> None:
-        self.ledger.placed(intent, scope)
+    def placed(self, token: str, scope: str) -> None:
+        self.ledger.placed(self.intents[token], scope)
 
-    def refused(self, intent: Intent) -> None:
-        self.ledger.refused(intent)
+    def closed(self, token: str) -> None:
+        self.ledger.refused(self.intents[token])
+
+    def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
+        pass
 
     def unguarded(self, why: str) -> None:
         raise AssertionError(why)

@@ -147,7 +147,7 @@ class MrsHook(BaseHook):
         self._check_ids(cluster_id)
         with recorded(lambda: self.service.line, cluster_id, job_name, LONGEST_JOB_NAME) as submission:
             lookup, name = self.service.lookup, submission.name
-            job = submit(lookup, cluster_id, job_type, name, arguments, properties)
+            job = submit(lookup, cluster_id, job_type, name, arguments, properties, submission.lost)
             submission.started(cluster_id, job)
         return self.service.address(job, cluster_id)
 

@@ -45,6 +45,7 @@ from airflow_cancel_provider.services.mrs.verdicts import (
 )
 from airflow_cancel_provider.services.pacing import NewPace, Pace
 from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.submissions import tell_ended
 
 KILL_SECONDS = 60.0
 """For how long a job whose kill was accepted is not asked again: a kill may take some ten seconds."""
@@ -96,9 +97,10 @@ class MrsJobService(JobService):
         for cluster, some in by_scope(jobs).items():
             records = self.lookup.find(series, str(cluster), some)
             found |= {job: status_of(job, record) for job, record in records.items()}
-        for job, status in found.items():
-            if status.state.is_terminal:
-                self._asked.pop(job, None)
+        ended = [job for job, status in found.items() if status.state.is_terminal]
+        for job in ended:
+            self._asked.pop(job, None)
+        tell_ended(self.name, self.region, [(job.scope, job.id) for job in ended])
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
