@@ -7,7 +7,14 @@ from collections.abc import Callable
 from traceback import format_exc
 from uuid import UUID
 
-from airflow_cancel_provider.cancelling import UNSEEN_SECONDS, Cancellation, Log, report, take_in, unknown_here
+from airflow_cancel_provider.cancelling import (
+    UNSEEN_SECONDS,
+    Cancellation,
+    Log,
+    report,
+    take_in,
+    unknown_to_the_service,
+)
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.guard.events import JobsEnded, StartedJob, TryLedger
 from airflow_cancel_provider.guard.label_search import LabelSearch
@@ -137,18 +144,8 @@ class CancelLoop:
         self.cancellation.jobs = list(dict.fromkeys([*ours, *found]))
 
     def _look_at_unclear(self) -> None:
-        for service, jobs in self._reach.by_service(self._unclear):
-            try:
-                statuses = service.describe(jobs)
-            except CancelProviderError as error:
-                self.log.warning(
-                    "%s Not cancelled before they were looked at; looking again later: %s",
-                    error,
-                    ", ".join(jobs),
-                )
-            else:
-                for status in statuses:
-                    self._judge(status)
+        for status in self._seen(self._unclear, "Not cancelled before they were looked at; looking again later"):
+            self._judge(status)
 
     def _judge(self, status: JobStatus) -> None:
         """Decide whether a job is this try's, now that it was looked at."""
@@ -171,16 +168,23 @@ class CancelLoop:
                 self._is_ours[job] = False
         elif job not in self._unseen:
             self._unseen.add(job)
-            self.log.warning("%s Looking again later.", unknown_here(job))
+            self.log.warning("%s: %s Looking again later.", job, unknown_to_the_service(job))
 
     def _look(self) -> None:
-        # One by one: what one identity may not look at must not hide the jobs of the others.
-        for service, jobs in self._reach.by_service(self.cancellation.open):
-            try:
-                take_in(self.cancellation, service.describe(jobs), self.log)
-            except CancelProviderError as error:
-                self.log.error("%s", error)  # noqa: TRY400  the words say it all
+        take_in(self.cancellation, self._seen(self.cancellation.open, "Looking again later"), self.log)
         report(self.cancellation.act(self._reach), self.log)
+
+    def _seen(self, jobs: list[RemoteJob], otherwise: str) -> list[JobStatus]:
+        """States of jobs; one by one, as what one identity may not look at must not hide the others' jobs."""
+        seen: list[JobStatus] = []
+        for _, some in self._reach.by_service(jobs):
+            try:
+                statuses, unknown = self._reach.described(some)
+            except CancelProviderError as error:
+                self.log.warning("%s %s: %s", error, otherwise, ", ".join(some))
+            else:
+                seen += [*statuses, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]
+        return seen
 
     def _client(self, job: RemoteJob) -> ClientSpec:
         known = self._known.get(job)
@@ -203,5 +207,5 @@ class CancelLoop:
 
     def _last_seen(self, job: RemoteJob) -> object:
         if job in self._unseen and job not in self._is_ours:
-            return unknown_here(job)
+            return f"{job}: {unknown_to_the_service(job)}"
         return self.cancellation.statuses.get(job) or self.cancellation.results.get(job) or f"{job}: not seen"

@@ -86,7 +86,9 @@ class TryRecorder:
             return None
         self._fence()
         token = f"{os.getpid()}.{next(self._tokens)}"
-        self._emit(SubmissionIntended(token, client, scope, self._label, unlabelled, time.time()))
+        # Only calls of EMR start several jobs, of which some may carry the label.
+        label = self._label if client.service == "emr" or not unlabelled else None
+        self._emit(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
         return token
 
     def lost(self, token: str) -> None:

@@ -267,9 +267,7 @@ class TaskGuard:
                 found = tuple(labelled(intent, service))
                 self.recorder.tell(JobsStarted(intent.token, found, intent.client, intent.stored.at))
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.recorder.unguarded(
-                    f"the jobs in {intent.stored.scope} while the task is deferred: {error!r}"
-                )
+                self.log.warning("The trigger looks for the jobs in %s by label: %s", intent.stored.scope, error)
 
     def _see_to_the_past(self) -> None:
         """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
@@ -281,7 +279,7 @@ class TaskGuard:
         left = self.store.of_earlier()
         if left is None:
             return
-        if self.tries.is_rescheduled and left.ti_id == self.owner.ti_id:
+        if self.tries.is_rescheduled:
             self._inherit(left)
         elif self.tries.go_on:
             self._inherit(left)

@@ -40,11 +40,13 @@ def on_task_instance_running(task_instance: Any) -> None:
         return
     fail_closed = False
     try:
+        from airflow_cancel_provider.guard.attach import detach
         from airflow_cancel_provider.guard.settings import Settings
         from airflow_cancel_provider.services.submissions import RECORDERS
 
         # Where one process runs task after task (``dags test``), the guard of the last one has done its part.
         RECORDERS.clear()
+        detach()
         fail_closed = Settings.is_closed()
         settings = Settings.read()
         if _wanted(task, task_instance.dag_id, settings):
