@@ -56,10 +56,18 @@ def tracked(client: ClientSpec, jobs: Iterable[RemoteJob], at: float = 0.0) -> J
     return JobsStarted("", tuple(jobs), client, at)
 
 
-def canceller(ledger: TryLedger, settings: Settings, log: Any, log_file: str | None = None) -> Canceller:
+def canceller(
+    ledger: TryLedger, settings: Settings, log: Any, log_file: str | None = None, *, is_armed: bool = True
+) -> Canceller:
     """One that says in the task's log what is not guarded."""
     return Canceller(
-        ledger, OWNER, settings, log, lambda why: log.warning("Not guarded: %s", why), log_file=log_file
+        ledger,
+        OWNER,
+        settings,
+        log,
+        lambda why: log.warning("Not guarded: %s", why),
+        log_file=log_file,
+        is_armed=is_armed,
     )
 
 
@@ -111,7 +119,7 @@ class DyingTask:
                 pipe.close()
 
 
-def until(true: Callable[[], Any], seconds: float = 15) -> Any:
+def until(true: Callable[[], Any], seconds: float = 40) -> Any:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not (seen := true()):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, Protocol
+
+from airflow_cancel_provider.guard.wrapper import wrapped
 
 METHODS = ("execute", "resume_execution", "on_kill")
 
@@ -56,7 +57,7 @@ def detach() -> None:
 
 def _replace(owner: type, name: str) -> None:
     original = vars(owner)[name]
-    wrapper = _wrapped(original, name)
+    wrapper = wrapped(original, name)
     setattr(owner, name, wrapper)
 
     def undo() -> None:
@@ -70,14 +71,6 @@ def _replace_own(own: dict[str, Any], name: str) -> None:
     original = own[name]
     own[name] = _OwnMethod(original, name)
     _undo.append(lambda: own.__setitem__(name, original))
-
-
-def _wrapped(original: Any, name: str) -> Callable[..., Any]:
-    @wraps(original)
-    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return call(original, name, self, args, kwargs)
-
-    return guarded
 
 
 class _OwnMethod:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 from functools import cache
 from typing import Any, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
@@ -22,7 +25,8 @@ def guard(target: T, *, on: bool = True) -> T:
     :raises InvalidInput: it is none of these.
     """
     operator = getattr(target, "operator", target)
-    if hasattr(operator, "operator_class"):  # a mapped operator, or a @task function
+    # A mapped operator, or a @task function; an operator itself tells its class, too.
+    if hasattr(operator, "operator_class") and not isinstance(operator, BaseOperator):
         object.__setattr__(operator, "operator_class", switched_class(operator.operator_class, on))
     elif hasattr(operator, "task_id"):
         object.__setattr__(operator, SWITCH, on)
@@ -33,19 +37,18 @@ def guard(target: T, *, on: bool = True) -> T:
 
 @cache
 def switched_class(cls: type[Any], on: bool) -> type[Any]:
-    """The same class, with the guard switched; its instances can be pickled wherever those of the class can."""
-
-    def reduce(self: Any, protocol: Any) -> Any:
-        how, (made, *more), *state = super(switched, self).__reduce_ex__(protocol)
-        return (_unpickled, (how, cls, on, *more) if made is switched else (how, made, None, *more), *state)
-
-    names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__reduce_ex__": reduce}
-    switched = type(cls)(cls.__name__, (cls,), names)
+    """The same class, with the guard switched; it can be pickled wherever the class can."""
+    names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    switched: type[Any] = _switching(type(cls))(cls.__name__, (cls,), names)
     return switched
 
 
-def _unpickled(how: Any, cls: type[Any], on: bool | None, *more: Any) -> Any:
-    return how(cls if on is None else switched_class(cls, on), *more)
+@cache
+def _switching(meta: type[type]) -> type[type]:
+    """A metaclass of switched classes: pickle looks for a way to pickle a class by its metaclass."""
+    switching = type(meta.__name__, (meta,), {})
+    copyreg.pickle(switching, lambda cls: (switched_class, (cls.__mro__[1], getattr(cls, SWITCH))))  # type: ignore[arg-type, return-value]
+    return switching
 
 
 def track(job: str) -> RemoteJob:

@@ -301,12 +301,12 @@ class TaskGuard:
 
 
 def log_of(task: Any) -> Any:
-    """The task's logger. A task that has not made one yet keeps it that way: it pickles as it did."""
+    """The task's logger; what the task keeps of it when it is asked for the first time is taken back."""
     own = getattr(task, "__dict__", {})
-    has_log = "_log" in own
+    before = set(own)
     log = task.log
-    if not has_log:
-        own.pop("_log", None)
+    for name in own.keys() - before:
+        del own[name]
     return log
 
 

@@ -200,7 +200,8 @@ class Sentinel:
 
     def _introduction(self) -> Iterator[bytes]:
         paths: list[Any] = sys.path  # of texts, but for what tasks put there
-        yield PATHS + b"\0".join(os.fsencode(path) for path in paths if isinstance(path, str))
+        # Whole, as the sentinel runs in another folder: "" is the task's.
+        yield PATHS + b"\0".join(os.fsencode(_whole(path)) for path in paths if isinstance(path, str))
         hello = {
             "ti_id": str(self._owner.ti_id),
             "reason": self._owner.reason,
@@ -231,6 +232,13 @@ class Sentinel:
 
     def _send(self, message: bytes) -> bool:
         return self._socket is not None and _send(self._socket, message)
+
+
+def _whole(path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except OSError:  # the task's folder is gone
+        return path
 
 
 def _send(channel: socket.socket, message: bytes) -> bool:
