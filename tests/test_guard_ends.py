@@ -292,7 +292,7 @@ class TestDeferral:
         ended(Try(work=work), TaskDeferred)
         assert isinstance(deferral.trigger, GuardTrigger)
         steps = [f"emr://@us-east-1/{job['scope']}/{job['id']}" for job in cloud.emr.jobs()]
-        assert sorted(deferral.trigger.serialize()[1]["jobs"]) == sorted(steps)
+        assert sorted(deferral.trigger.serialize()[1]["record"]["jobs"]) == sorted(steps)
 
     def test_steps_that_may_not_be_looked_for_are_said(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
