@@ -37,14 +37,8 @@ _EXCEPT_SCOPE = Arg(
 )
 _AIRFLOW = Arg(
     ("--airflow-conn-id",),
-    help="ask Airflow over REST, with the service account of this connection, instead of its database",
+    help="ask Airflow's API server, with the service account of this connection, instead of its database",
     metavar="CONN_ID",
-)
-_RECORDS = Arg(
-    ("--trust-records",),
-    help="also take XCom remote_jobs for a job's owner where the job carries no label; "
-    "whoever can write XComs can then have jobs cancelled",
-    action="store_true",
 )
 _LOOP = Arg(("--loop",), help="sweep again and again, until SIGTERM or SIGINT", action="store_true")
 _INTERVAL = Arg(
@@ -69,7 +63,7 @@ _ESCALATE = Arg(
 )
 _BRAKE = Arg(
     ("--brake",),
-    help="most jobs that may be cancelled in one sweep because Airflow has no trace of their tasks",
+    help="most orphans that one sweep may cancel; where there are more, none of them is cancelled",
     type=int,
     default=100,
 )
@@ -83,6 +77,9 @@ _JOBS = Arg(
     ("jobs",), help="addresses, as emr://aws_default@us-east-1/j-2AXX/s-3BYY", nargs="+", metavar="JOB"
 )
 _FORCE = Arg(("--force",), help="the hardest way the service has, at once", action="store_true")
+_MISSING = Arg(
+    ("--ignore-missing",), help="jobs that their service does not know are no failure", action="store_true"
+)
 _WAIT = Arg(
     ("--wait",), help="seconds to wait to see them end; 0: only request it", type=float, default=120.0
 )
@@ -113,7 +110,7 @@ COMMANDS = (
         help="Cancel living jobs whose task is over",
         func=_run("reap"),
         args=(
-            *(_PLACE, _SCOPE, _EXCEPT_SCOPE, _AIRFLOW, _RECORDS, _LOOP, _INTERVAL, _DRY, _JSON),
+            *(_PLACE, _SCOPE, _EXCEPT_SCOPE, _AIRFLOW, _LOOP, _INTERVAL, _DRY, _JSON),
             *(_GRACE, _CONFIRM, _ESCALATE, _BRAKE, _SHARE),
         ),
         epilog="Exit code 0: all well; 1: something could not be looked at or cancelled; 2: wrong input.",
@@ -122,9 +119,17 @@ COMMANDS = (
         name="cancel",
         help="Cancel jobs, and see them end",
         func=_run("cancel"),
-        args=(_JOBS, _FORCE, _WAIT, _JSON),
+        args=(_JOBS, _FORCE, _WAIT, _MISSING, _JSON),
+        epilog="Exit code 0: all have ended; 1: some could not be cancelled or are unknown to their service; "
+        "2: wrong input, nothing was sent.",
     ),
-    ActionCommand(name="describe", help="Show the state of jobs", func=_run("describe"), args=(_JOBS, _JSON)),
+    ActionCommand(
+        name="describe",
+        help="Show the state of jobs",
+        func=_run("describe"),
+        args=(_JOBS, _JSON),
+        epilog="Exit code 0: all are known; 1: some are unknown to their service; 2: wrong input.",
+    ),
     ActionCommand(
         name="dead-letters",
         help="List the jobs that a reaper could not cancel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -22,14 +23,29 @@ def guard(target: T, *, on: bool = True) -> T:
     """
     operator = getattr(target, "operator", target)
     if hasattr(operator, "operator_class"):  # a mapped operator, or a @task function
-        cls = operator.operator_class
-        switched = type(cls.__name__, (cls,), {SWITCH: on, "__module__": cls.__module__})
-        object.__setattr__(operator, "operator_class", switched)
+        object.__setattr__(operator, "operator_class", switched_class(operator.operator_class, on))
     elif hasattr(operator, "task_id"):
         object.__setattr__(operator, SWITCH, on)
     else:
         raise InvalidInput(f"{target!r} can't be guarded; give an operator or a @task function.")
     return target
+
+
+@cache
+def switched_class(cls: type[Any], on: bool) -> type[Any]:
+    """The same class, with the guard switched; its instances can be pickled wherever those of the class can."""
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        how, (made, *more), *state = super(switched, self).__reduce_ex__(protocol)
+        return (_unpickled, (how, cls, on, *more) if made is switched else (how, made, None, *more), *state)
+
+    names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__reduce_ex__": reduce}
+    switched = type(cls)(cls.__name__, (cls,), names)
+    return switched
+
+
+def _unpickled(how: Any, cls: type[Any], on: bool | None, *more: Any) -> Any:
+    return how(cls if on is None else switched_class(cls, on), *more)
 
 
 def track(job: str) -> RemoteJob:

@@ -14,6 +14,15 @@ from airflow_cancel_provider.owner import deployment_of
 SECTION = "cancel_provider"
 EMR_LABELS = ("name", "properties")
 ON_RETRY = ("cancel", "keep")
+PRIVATE_DOMAINS = frozenset(
+    {
+        *("arpa", "consul", "corp", "docker", "domain", "example", "home", "internal", "intranet", "invalid"),
+        *("lan", "local", "localdomain", "localhost", "private", "svc", "test"),
+    }
+)
+"""Top-level domains without a public registry: many hosts have the same name there."""
+SHARED_LABELS = frozenset({"localhost", "svc", "lvh", "localtest", "nip", "sslip"})
+"""Labels of names that lead to another host everywhere: of Kubernetes, and of DNS names for loopback."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,11 @@ class Settings:
     confirm_seconds: float = 30.0
     escalate_after: float = 60.0
     on_retry: str = "cancel"
-    owner_variables: bool = False
     reaper_places: tuple[str, ...] = ()
     reaper_scopes: tuple[str, ...] = ("*",)
     reaper_except: tuple[str, ...] = ()
     has_own_name: bool = False
-    """Whether ``deployment`` comes from something that another Airflow hardly has, too."""
+    """Whether ``deployment`` comes from something that no other Airflow has, too."""
 
     @classmethod
     def read(cls) -> Settings:
@@ -66,7 +74,6 @@ class Settings:
             confirm_seconds=_seconds("confirm_seconds", cls.confirm_seconds),
             escalate_after=_seconds("escalate_after", cls.escalate_after),
             on_retry=_choice("on_retry", ON_RETRY),
-            owner_variables=_flag("owner_variables", cls.owner_variables),
             reaper_places=_patterns("reaper_places", ""),
             reaper_scopes=_patterns("reaper_scopes", "*"),
             reaper_except=_patterns("reaper_except_scopes", ""),
@@ -115,12 +122,32 @@ def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
 
 
 def _deployment() -> str:
-    named = conf.get(SECTION, "deployment", fallback="")
+    named = conf.get(SECTION, "deployment", fallback="").strip()
     return deployment_of(named or str(conf.get("api", "base_url", fallback="")))
 
 
 def _has_own_name() -> bool:
-    if conf.get(SECTION, "deployment", fallback=""):
+    if conf.get(SECTION, "deployment", fallback="").strip():
         return True
-    host = urlsplit(str(conf.get("api", "base_url", fallback=""))).hostname or "localhost"
-    return host not in ("localhost", "::1", "0.0.0.0") and not host.startswith("127.")  # noqa: S104  not bound to
+    try:
+        host = urlsplit(str(conf.get("api", "base_url", fallback=""))).hostname or ""
+    except ValueError:
+        return False
+    return _is_unique(host)
+
+
+def _is_unique(host: str) -> bool:
+    """Whether a host's name is one of the public DNS, which only one Airflow can have.
+
+    In doubt it is not: two labels may be a service and its namespace in Kubernetes.
+    """
+    labels = host.rstrip(".").lower().split(".")
+    top = labels[-1]
+    return (
+        len(labels) > 2
+        and all(labels)
+        and top not in PRIVATE_DOMAINS
+        and not top[0].isdigit()  # an IP address, in whatever form
+        and ":" not in host
+        and not SHARED_LABELS.intersection(labels)
+    )

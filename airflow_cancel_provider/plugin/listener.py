@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,24 @@ if TYPE_CHECKING:
     from airflow_cancel_provider.guard.settings import Settings
     from airflow_cancel_provider.guard.task import TaskGuard
 
+log = logging.getLogger(__name__)
+
 _guards: dict[int, TaskGuard] = {}
 """The guard of this process, by process id: a forked child is not guarded by its parent's."""
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """See AWS sessions that a Dag file makes while it is parsed; until the task runs nothing is recorded."""
+    if type(component).__name__ != "TaskRunnerMarker":
+        return  # the scheduler, the triggerer and others start, too
+    try:
+        from airflow_cancel_provider.guard import capture
+
+        capture.install()
+    except Exception:
+        # The guard tries again when the task runs, and fails closed there if it is told to.
+        log.exception("AWS sessions made in the Dag file can't be seen: the guard could not be installed")
 
 
 @hookimpl
@@ -23,11 +40,13 @@ def on_task_instance_running(task_instance: Any) -> None:
         return
     fail_closed = False
     try:
+        from airflow_cancel_provider.guard.attach import detach
         from airflow_cancel_provider.guard.settings import Settings
         from airflow_cancel_provider.services.submissions import RECORDERS
 
         # Where one process runs task after task (``dags test``), the guard of the last one has done its part.
         RECORDERS.clear()
+        detach()
         fail_closed = Settings.is_closed()
         settings = Settings.read()
         if _wanted(task, task_instance.dag_id, settings):

@@ -25,9 +25,9 @@ SPELLED_OUT = 100
 def reaper_dag(
     dag_id: str = "remote_jobs_reaper",
     *,
+    airflow_conn_id: str,
     at: Collection[str] = (),
     schedule: Any = timedelta(minutes=5),
-    airflow_conn_id: str | None = None,
     scopes: Collection[str] = (),
     except_scopes: Collection[str] = (),
     share: float = 0.5,
@@ -41,15 +41,14 @@ def reaper_dag(
 ) -> DAG:
     """A Dag with a task ``reap``, which sweeps once and returns what it saw as XCom, and a task ``check``.
 
-    Without ``airflow_conn_id`` it asks Airflow by the Task SDK, which knows the tries that leave their names
-    in Variables (setting ``owner_variables``); with it, over the REST API with a service account. ``check``
-    fails when something could not be looked at or cancelled. When a sweep
-    finds orphans, asset ``remote_jobs_orphans`` gets an event with the XCom as its extra.
+    It asks the API server, with a service account. ``check`` fails when something could not be looked at or
+    cancelled. When a sweep finds orphans, asset ``remote_jobs_orphans`` gets an event with the XCom as its
+    extra.
 
+    :param airflow_conn_id: connection with the API server as host and a service account's login.
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``; by default
         ``[cancel_provider] reaper_places``.
     :param schedule: the Dag's; with ``grace`` it bounds how long an orphan lives.
-    :param airflow_conn_id: connection with the API server as host and a service account's login.
     :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
     :param dry_run: cancel nothing; like ``scopes`` and ``except_scopes`` it is a param of the Dag, so that a
@@ -94,19 +93,12 @@ def reaper_dag(
     return dag
 
 
-def _sweep(airflow_conn_id: str | None, sweep: dict[str, Any], rules: dict[str, Any]) -> Report:
-    from airflow_cancel_provider.guard.settings import Settings
-    from airflow_cancel_provider.reaper.airflows.tasksdk import TaskSdk
+def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: dict[str, Any]) -> Report:
     from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
     from airflow_cancel_provider.reaper.metrics import gauge_of_task, send
     from airflow_cancel_provider.reaper.reaping import Rules, log
 
-    airflow = (
-        rest_airflow(airflow_conn_id)
-        if airflow_conn_id
-        else TaskSdk(owner_variables=Settings.read().owner_variables)
-    )
-    report = make_reaper(airflow, rules=Rules(**rules), **sweep).sweep()
+    report = make_reaper(rest_airflow(airflow_conn_id), rules=Rules(**rules), **sweep).sweep()
     log.info("%s", report)
     send(report, gauge_of_task())
     return report

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airflow_cancel_provider.jobs import JobStatus
+from airflow_cancel_provider.reaper.release import Release
 
 
 class Standing(StrEnum):
@@ -20,11 +21,11 @@ class Standing(StrEnum):
     FAILED = "FAILED"
     """Ended in any other way: failed, skipped."""
     REMOVED = "REMOVED"
-    """Its run has no such task, or no such map index, any more; it may have succeeded before."""
+    """Its run has no such task, or no such map index, any more."""
     DELETED = "DELETED"
-    """Airflow has no trace of it: its run was deleted."""
+    """Airflow has no row of it: its run was deleted, or ``airflow db clean`` has removed it."""
     UNKNOWN = "UNKNOWN"
-    """Airflow can't be asked for it in the way it is asked here."""
+    """The reaper's account at Airflow may not read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ class OwnerState:
     """A try, and the try that took its place, if one did.
 
     ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
-    ``is_unfinished``: it has left word that its work is not done, and has not taken it back.
+    ``release``: what the try has released; a try that succeeds releases whatever may live on.
     """
 
     standing: Standing
     later: Standing | None = None
     task: str = ""
     state: str = ""
-    is_unfinished: bool = False
+    release: Release | None = None
 
     def __str__(self) -> str:
         words = f"{self.task or 'its task'} is {self.state or self.standing.lower()}"
@@ -87,16 +88,12 @@ class Case:
     :param claim: the job, and the label that it carries.
     :param owner: what Airflow says of the try that started it; None: Airflow did not answer.
     :param suspected_since: when an earlier look found it to be an orphan, and none since found otherwise.
-    :param is_recorded: for a job without a label: its owner is known from Airflow's own records.
-    :param is_released: its task has let it go.
     :param letter: why it could not be cancelled before, if a person has not dealt with that yet.
     """
 
     claim: JobStatus
     owner: OwnerState | None = None
     suspected_since: datetime | None = None
-    is_recorded: bool = False
-    is_released: bool = False
     letter: str | None = None
 
 
@@ -118,37 +115,40 @@ def _not_ours(case: Case, deployment: str) -> Decision | None:
     claim, owner = case.claim, case.owner
     if claim.state.is_terminal:
         return _keep(Kind.ENDED, "it has ended")
-    if claim.label is None and not case.is_recorded:
+    if claim.label is None:
         return _keep(Kind.UNLABELLED, "it carries no label")
-    if claim.label is not None and claim.label.deployment != deployment:
+    if claim.label.deployment != deployment:
         return _keep(Kind.FOREIGN, f"it belongs to another Airflow, {claim.label.deployment}")
     if owner is None:
         return Decision(Action.WAIT, Kind.UNANSWERED, "Airflow did not say how its task stands")
     if owner.standing is Standing.UNKNOWN:
-        return _keep(Kind.UNKNOWN, "its task can't be told from the label alone")
+        return _keep(Kind.UNKNOWN, "the reaper's account at Airflow may not read its task")
     return None
 
 
 def _owner_has_a_right(case: Case) -> Decision | None:
-    owner, label = case.owner, case.claim.label
+    owner = case.owner
     if owner is None or owner.standing is Standing.ALIVE:
         return _keep(Kind.ALIVE, str(owner))
     if owner.standing is Standing.SUCCEEDED:
         return _keep(Kind.SUCCEEDED, f"{owner}: it is meant to live on")
-    is_known_unfinished = owner.is_unfinished or bool(label and label.waits)
-    if owner.standing in (Standing.DELETED, Standing.REMOVED) and not is_known_unfinished:
-        # Its task may have succeeded, and its run may have been tidied up, or expanded anew, since.
-        return _keep(Kind.UNKNOWN, f"{owner}, and may have succeeded before")
-    # A record does not say whether the next try reconnects: it is taken for granted.
-    reconnects = label is None or label.reconnects
-    if reconnects and _will_be_taken_over(owner):
+    if owner.release is not None and owner.release.covers(case.claim.job):
+        return _keep(Kind.RELEASED, f"{owner}, and {owner.release}")
+    if case.claim.label is not None and case.claim.label.reconnects:
+        return _next_try_has_a_right(owner)
+    return None
+
+
+def _next_try_has_a_right(owner: OwnerState) -> Decision | None:
+    if _will_be_taken_over(owner):
         return _keep(Kind.RECONNECTING, f"{owner}, and the next try takes the job over")
+    if owner.standing is Standing.DELETED:
+        # `airflow db clean` removes a task's earlier tries, and leaves the one that goes on with their jobs.
+        return _keep(Kind.UNKNOWN, f"{owner}, and a later try may have taken the job over")
     return None
 
 
 def _job_has_a_right(case: Case) -> Decision | None:
-    if case.is_released:
-        return _keep(Kind.RELEASED, "its task has released it")
     if case.letter is not None:
         return _keep(Kind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
     return None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
 from airflow_cancel_provider.cancelling import Cancellation, look
-from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.reaper.places import PLACES_AT_ONCE, Place, by_place
 from airflow_cancel_provider.reaper.report import Orphan
+from airflow_cancel_provider.reaper.services import in_words
 from airflow_cancel_provider.services.base import side_by_side
 from airflow_cancel_provider.services.reach import Reach
 
@@ -53,6 +54,8 @@ class Endings:
     def __init__(self, escalate_after: float, stop: Event) -> None:
         self._escalate_after, self._stop = escalate_after, stop
         self._endings: list[Ending] = []
+        self.blind: set[Place] = set()
+        """Places in which what is ending could not be looked at in the last run."""
 
     @property
     def jobs(self) -> set[RemoteJob]:
@@ -69,6 +72,7 @@ class Endings:
         :return: these, and before them the earlier ones that had not been seen to end.
         """
         orphans = list(orphans)
+        self.blind = set()
         new = self._begun(orphans, reach)
         self._endings += new
         self._watch(new, reach, seconds, troubles)
@@ -92,13 +96,15 @@ class Endings:
             if self._stop.is_set():
                 return None
             cancellation = Cancellation(jobs, REASON, escalate_after=self._escalate_after)
-            for result in cancellation.request(reach):
+            for result in _requested(cancellation, reach):
                 log.warning("%s (%s)", result, by_job[result.job].found.decision.because)
             return Ending(place, cancellation, {job: by_job[job] for job in jobs})
 
         groups = by_place(by_job)
         for jobs in groups.values():
-            reach.service_of(jobs[0])  # here, and not in a thread, for it may ask Airflow
+            # Here, and not in a thread, for it may ask Airflow; what goes wrong goes wrong there again.
+            with suppress(Exception):
+                reach.service_of(jobs[0])
         return [ending for ending in side_by_side(begin, groups.items(), PLACES_AT_ONCE) if ending]
 
     def _watch(self, new: list[Ending], reach: Reach, seconds: float, troubles: list[str]) -> None:
@@ -120,8 +126,9 @@ class Endings:
             return True
         try:
             look(ending.cancellation, reach, log)
-        except CancelProviderError as error:
-            troubles.append(f"{ending.place}: what was cancelled can't be looked at: {error}")
+        except Exception as error:  # noqa: BLE001  told; nothing that a service says ends a sweep
+            troubles.append(f"{ending.place}: what was cancelled can't be looked at: {in_words(error)}")
+            self.blind.add(ending.place)
             return False
         return True
 
@@ -134,3 +141,14 @@ class Endings:
             }
             ending.cancellation.jobs = list(ending.orphans)
         self._endings = [ending for ending in self._endings if ending.orphans]
+
+
+def _requested(cancellation: Cancellation, reach: Reach) -> list[CancelResult]:
+    """Ask all to end; a job that is left without an answer is asked again in the next sweep."""
+    try:
+        return cancellation.request(reach)
+    except Exception as error:  # noqa: BLE001  told of each job; nothing that a service says ends a sweep
+        words = in_words(error)
+        results = [CancelResult(job, CancelOutcome.UNANSWERED, words) for job in cancellation.jobs]
+        cancellation.results.update({result.job: result for result in results})
+        return results

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import HOOKS
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.base import JobService
 
 PLACES_AT_ONCE = 8
 """Places that are asked at a time: each has quotas of its own, and a silent one holds up no other."""
@@ -34,6 +35,11 @@ class Place:
     def of(cls, job: RemoteJob) -> Place:
         """Where a job is."""
         return cls(job.service, job.conn_id, job.region)
+
+    @classmethod
+    def at(cls, service: JobService) -> Place:
+        """Where a service is, with the region that its connection turned out to have."""
+        return cls(service.name, service.conn_id, service.region)
 
     @classmethod
     def parse(cls, text: str) -> list[Place]:

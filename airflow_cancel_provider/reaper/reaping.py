@@ -7,28 +7,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
 from threading import Event
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    AirflowUnavailable,
-    CancelProviderError,
-    InvalidInput,
-)
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.airflows.base import Airflow
-from airflow_cancel_provider.reaper.decide import Action, Kind, Standing
+from airflow_cancel_provider.reaper.decide import Action, Kind
 from airflow_cancel_provider.reaper.ending import Endings
 from airflow_cancel_provider.reaper.letters import DeadLetters, Letters, unacknowledged
-from airflow_cancel_provider.reaper.places import PLACES_AT_ONCE, Place, Scopes, by_place
+from airflow_cancel_provider.reaper.places import Place, Scopes
+from airflow_cancel_provider.reaper.releases import Releases
 from airflow_cancel_provider.reaper.report import Found, Orphan, Report
+from airflow_cancel_provider.reaper.services import Services
 from airflow_cancel_provider.reaper.sweep import Judge, is_suspect, listed
-from airflow_cancel_provider.services.base import JobService, side_by_side
-from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.services.base import JobService
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +37,8 @@ class Rules:
     :param confirm_seconds: for how long a sweep waits to see what it has cancelled end; a later sweep goes
         on where it did not, but waits no longer for that.
     :param escalate_after: seconds after which a job that won't end is forced to.
-    :param brake: most jobs in one sweep that may be cancelled because Airflow has no trace of their tasks.
-        More look as if the wrong Airflow was asked: none of them is cancelled.
+    :param brake: most orphans that one sweep may cancel. More look as if the wrong Airflow was asked, or one
+        on a copied database: none of them is cancelled.
     :param is_dry: look and decide, cancel nothing, write nothing.
     :raises InvalidInput: a number is negative or has no end.
     """
@@ -87,62 +81,80 @@ class Reaper:
     ) -> None:
         self.airflow, self.deployment, self.places = airflow, deployment, list(places)
         self.scopes, self.rules = scopes or Scopes(), rules or Rules()
-        self.letters = DeadLetters(airflow)
+        self.letters, self.releases = DeadLetters(airflow), Releases(airflow)
         self.stop = stop or Event()
-        self._open_place = open_place
-        self._services: dict[Place, JobService] = {}
-        self._retired: Counter[str] = Counter()
-        self._denied: set[Place] = set()
+        self.services = Services(self.places, open_place)
         self._endings = Endings(self.rules.escalate_after, self.stop)
 
     def sweep(self) -> Report:
         """Look at everything once, and deal with the orphans.
 
+        Whatever a service or Airflow answers: what could not be looked at or done is among the ``troubles``
+        of the report, and the other places are seen to.
+
         :raises InvalidInput: a connection or the Variable with the dead letters is unusable.
         """
-        begun, before = time.monotonic(), self._calls()
+        begun, before = time.monotonic(), self.services.calls
         report = Report(self.deployment, self.rules.is_dry)
         try:
             self._sweep(report)
         except AirflowUnavailable as error:
             report.troubles.append(str(error))
         finally:
-            self._retire()
+            self.services.retire()
         report.seconds = time.monotonic() - begun
-        report.calls = self._calls() - before
+        report.calls = self.services.calls - before
         # Every batch of jobs may have met with the same one.
         report.troubles = list(dict.fromkeys(report.troubles))
         return report
 
     def _sweep(self, report: Report) -> None:
         letters = self.letters.read()
+        self._read_releases(report)
         grace = timedelta(seconds=self.rules.grace)
         judge = Judge(self.airflow, self.deployment, grace, letters, report.troubles)
         suspects, lettered = self._look(report, judge)
         orphans = [Orphan(found) for found in (self._agreed(report, judge, suspects) if suspects else [])]
+        self._brake(report, orphans)
         if self.stop.is_set():
             report.troubles.append(STOPPED)
         if self.rules.is_dry:
             report.orphans = orphans
         else:
-            report.orphans = self._endings.run(
-                orphans, self._reach(), self.rules.confirm_seconds, report.troubles
-            )
+            report.orphans = self._cancelled(report, orphans)
             letters = self.letters.write(report.orphans)
             letters = self._drop_ended(letters, lettered, report.troubles)
+            self._clean_releases(report)
         report.letters = unacknowledged(letters)
+
+    def _cancelled(self, report: Report, orphans: list[Orphan]) -> list[Orphan]:
+        """Orphans after the requests to end them, and those of earlier sweeps that had not ended."""
+        braked = [orphan for orphan in orphans if orphan.is_braked]
+        seen = self._endings.run(
+            [orphan for orphan in orphans if not orphan.is_braked],
+            self.services.reach(),
+            self.rules.confirm_seconds,
+            report.troubles,
+        )
+        # With what an identity may do when it has been renewed.
+        unanswered = CancelOutcome.UNANSWERED.lower()
+        self.services.troubled |= {Place.of(orphan.found.job) for orphan in seen if orphan.fate == unanswered}
+        self.services.troubled |= self._endings.blind
+        return seen + braked
 
     def _look(self, report: Report, judge: Judge) -> tuple[list[Found], set[str]]:
         """The suspects, each once, and the jobs with dead letters that live."""
         ending = self._endings.jobs
         suspects: dict[RemoteJob, Found] = {}
         lettered: set[str] = set()
-        for batch in listed(self._opened(report), self.scopes, self.stop):
+        for batch in listed(self.services.open(report.troubles), self.scopes, self.stop):
             if batch.trouble:
-                self._note(report, batch.place, batch.trouble)
+                report.troubles.append(f"{batch.place}: {batch.trouble}")
+                self.services.troubled.add(batch.place)
             if batch.scope is None:
                 continue
             report.scopes[f"{batch.place}/{batch.scope}"] += Counter()
+            self.releases.see(batch.claims)
             for found in judge.first(batch.claims):
                 report.count(str(batch.place), batch.scope, found)
                 log.debug("%s: %s: %s", found.decision.action, found.job, found.decision.because)
@@ -158,84 +170,68 @@ class Reaper:
             log.info("suspect: %s: %s", found.job, found.decision.because)
         if self.stop.wait(self.rules.grace):
             return []
-        statuses = self._described([found.job for found in suspects], report.troubles)
+        statuses = self.services.look([found.job for found in suspects], report.troubles)
         seen = {status.job for status in statuses}
         again = judge.again([found for found in suspects if found.job in seen], statuses)
         for found in again:
             log.info("%s: %s: %s", found.decision.kind, found.job, found.decision.because)
         if self.stop.is_set():
             return []
-        return self._braked(report, [found for found in again if found.decision.action is Action.CANCEL])
+        return [found for found in again if found.decision.action is Action.CANCEL]
 
-    def _braked(self, report: Report, orphans: list[Found]) -> list[Found]:
-        traceless = [f for f in orphans if f.owner is not None and f.owner.standing is Standing.DELETED]
-        if len(traceless) <= self.rules.brake:
-            return orphans
+    def _brake(self, report: Report, orphans: list[Orphan]) -> None:
+        """Have none of them cancelled if they are too many; those that are ending already don't count."""
+        new = [orphan for orphan in orphans if orphan.found.claim.state is not JobState.CANCELLING]
+        if len(new) <= self.rules.brake:
+            return
+        for orphan in orphans:
+            orphan.is_braked = True
         report.troubles.append(
-            f"This Airflow has no trace of the tasks of {len(traceless)} jobs, more than the brake allows "
-            f"({self.rules.brake}): none of them is cancelled. If it is the right Airflow, raise the brake."
+            f"{len(new)} orphans, more than the brake allows ({self.rules.brake}): none of them is cancelled. "
+            "If this Airflow has started them, and does not run on a copy of a database, raise the brake."
         )
-        kept = {found.job for found in traceless}
-        return [found for found in orphans if found.job not in kept]
 
     def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
-        """Forget the letters of jobs that have ended since."""
-        unseen = [RemoteJob(job) for job in letters if job not in living]
+        """Forget the letters of jobs that have ended since, in the places where this reaper looks.
+
+        Elsewhere a job may only be unknown to this reaper's identity.
+        """
+        here = self.services.places
+        unseen = [job for job in map(RemoteJob, letters) if str(job) not in living and Place.of(job) in here]
         if not unseen:
             return letters
-        statuses = self._described(unseen, troubles)
-        return self.letters.drop([str(status.job) for status in statuses if status.state.is_terminal])
-
-    def _described(self, jobs: Sequence[RemoteJob], troubles: list[str]) -> list[JobStatus]:
-        """Jobs as they are now; those of a place that does not answer are left out."""
-        reach, groups = self._reach(), by_place(jobs)
-
-        def described(group: tuple[Place, list[RemoteJob]]) -> list[JobStatus]:
-            place, some = group
-            try:
-                return reach.describe(some)
-            except CancelProviderError as error:
-                troubles.append(f"{place}: {len(some)} jobs could not be looked at again: {error}")
-                return []
-
-        for some in groups.values():
-            # Here, and not in a thread, for it may ask Airflow; what goes wrong goes wrong there again.
-            with suppress(CancelProviderError):
-                reach.service_of(some[0])
-        return list(chain.from_iterable(side_by_side(described, groups.items(), PLACES_AT_ONCE)))
-
-    def _opened(self, report: Report) -> dict[Place, JobService]:
-        for place in self.places:
-            if place not in self._services:
-                try:
-                    self._services[place] = self._open_place(place)
-                except InvalidInput:
-                    raise
-                except CancelProviderError as error:
-                    report.troubles.append(f"{place}: {error}")
-        return dict(self._services)
-
-    def _note(self, report: Report, place: Place, trouble: CancelProviderError) -> None:
-        report.troubles.append(f"{place}: {trouble}")
-        if isinstance(trouble, AccessDenied):
-            self._denied.add(place)
-
-    def _retire(self) -> None:
-        """Let go of what was denied: the next sweep opens it anew, maybe with mended credentials."""
-        for place in self._denied:
-            self._retired += Counter(self._services.pop(place).traffic)
-        self._denied.clear()
-
-    def _reach(self) -> Reach:
-        def opened(service: str, conn_id: str | None, region: str | None) -> JobService:
-            return by_key.get((service, conn_id, region)) or self._open_place(Place(service, conn_id, region))
-
-        by_key = {
-            (service.name, service.conn_id, service.region): service for service in self._services.values()
+        # They were listed here, so that what is GONE has ended. Of what a person wants left alone it must be
+        # seen: the connection may lead elsewhere now.
+        kept = letters.keys() - unacknowledged(letters)
+        ended = {
+            str(status.job): status.state
+            for status in self.services.look(unseen, troubles)
+            if status.state.is_terminal
         }
-        return Reach(opened)
+        return self.letters.drop(
+            [job for job, state in ended.items() if state is not JobState.GONE or job not in kept]
+        )
 
-    def _calls(self) -> Counter[str]:
-        # Copies: threads of a sweep that was stopped may still count.
-        traffic = (Counter(service.traffic) for service in self._services.values())
-        return sum(traffic, Counter(self._retired))
+    def _read_releases(self, report: Report) -> None:
+        try:
+            self.releases.read()
+        except AirflowUnavailable as error:
+            # Only for tidying up: what is released is part of every answer on a try.
+            report.troubles.append(str(error))
+
+    def _clean_releases(self, report: Report) -> None:
+        if self.stop.is_set():
+            return
+
+        def describe(jobs: Sequence[RemoteJob]) -> list[JobStatus]:
+            # A cluster that is unknown may have been another's: that is no end. Nor is it a trouble.
+            unseen: list[str] = []
+            statuses = self.services.look(jobs, unseen, unknown_is_gone=False)
+            for words in unseen:
+                log.info("Released jobs: %s", words)
+            return statuses
+
+        try:
+            self.releases.clean(self.services.places, describe)
+        except AirflowUnavailable as error:
+            report.troubles.append(f"Releases of jobs that have ended could not be removed: {error}")

@@ -34,6 +34,8 @@ class Orphan:
     """A job that two looks found to be an orphan, and what became of it."""
 
     found: Found
+    is_braked: bool = False
+    """Whether it is left alone because there are too many."""
     result: CancelResult | None = None
     status: JobStatus | None = None
 
@@ -53,6 +55,8 @@ class Orphan:
         """What became of it, in a word."""
         if self.is_over:
             return "ended"
+        if self.is_braked:
+            return "braked"
         return self.result.outcome.lower() if self.result else "found"
 
     def as_json(self) -> dict[str, Any]:
@@ -119,6 +123,7 @@ class Report:
             "orphans": float(len(self.orphans)),
             "cancelled": float(sum(orphan.is_taken for orphan in self.orphans)),
             "confirmed": float(fates["ended"]),
+            "braked": float(fates["braked"]),
             "refused": float(fates["refused"]),
             "unanswered": float(fates["unanswered"]),
             "unknown": float(self.kinds[Kind.UNKNOWN]),
@@ -163,7 +168,7 @@ class Report:
         return lines + [f"  TROUBLE {trouble}" for trouble in self.troubles]
 
     def _line(self, orphan: Orphan) -> str:
-        fate = "would be cancelled" if self.is_dry else orphan.fate
+        fate = "would be cancelled" if self.is_dry and not orphan.is_braked else orphan.fate
         detail = f" [{orphan.result.detail}]" if orphan.result and orphan.result.detail else ""
         since = orphan.found.claim.submitted_at
         submitted = f", submitted {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""

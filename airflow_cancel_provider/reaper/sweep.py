@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, ServiceUnavailable
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob, released_key
-from airflow_cancel_provider.reaper.airflows.base import Airflow, undisputed
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.reaper.airflows.base import Airflow
 from airflow_cancel_provider.reaper.decide import (
     Action,
     Case,
@@ -34,7 +35,10 @@ SILENCES = 2
 """Scopes in a row that may stay unanswered; then the rest of their place is left out."""
 TICK = 0.5
 """Seconds after which those who wait see that a sweep is over."""
-_UNKNOWN = OwnerState(Standing.UNKNOWN)
+NOT_PERMITTED = (
+    "The reaper's account at Airflow may not read the tasks of some jobs, which are therefore kept: let it "
+    "read the task instances of all Dags."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,9 @@ class _Listing:
         except CancelProviderError as error:
             self._put(Batch(place, scope, claims, error))
             return not isinstance(error, ServiceUnavailable)
+        except Exception as error:  # noqa: BLE001  told to the sweep, which goes on with the other scopes
+            trouble = CancelProviderError(f"Listing {scope} failed: {error!r}")
+            self._put(Batch(place, scope, claims, trouble))
         return True
 
     def _put(self, batch: Batch) -> None:
@@ -152,63 +159,66 @@ class Judge:
         """Decide for jobs that are seen for the first time; none is cancelled at that."""
         now = datetime.now(UTC)
         return [
-            Found(claim, owner, self._decide(case, now), now)
-            for claim, owner, case in self._cases(claims, is_final=False)
+            Found(claim, owner, self._decide(case, now), now) for claim, owner, case in self._cases(claims)
         ]
 
     def again(self, suspects: Sequence[Found], statuses: Collection[JobStatus]) -> list[Found]:
         """Decide once more for suspects, as they are now."""
         by_job = {status.job: status for status in statuses}
-        claims = [
-            replace(by_job[found.job], label=found.claim.label, submitted_at=found.claim.submitted_at)
-            for found in suspects
-        ]
-        since = {found.job: found.suspected_since for found in suspects}
-        cases = list(self._cases(claims, is_final=True))
-        now = datetime.now(UTC)
+        since: dict[RemoteJob, datetime] = {}
+        claims = []
+        for found in suspects:
+            now, before = by_job[found.job], found.claim
+            if now.label in (None, before.label):
+                # Whose label is another now is a suspect for the first time.
+                since[found.job] = found.suspected_since
+            claims.append(
+                replace(
+                    now,
+                    label=now.label or before.label,
+                    name=now.name or before.name,
+                    submitted_at=now.submitted_at or before.submitted_at,
+                )
+            )
+        cases = list(self._cases(claims))
+        moment = datetime.now(UTC)
         return [
-            Found(claim, owner, self._decide(self._suspected(case, since), now), since[claim.job])
+            Found(
+                claim,
+                owner,
+                self._decide(replace(case, suspected_since=since.get(claim.job)), moment),
+                since.get(claim.job, moment),
+            )
             for claim, owner, case in cases
         ]
 
-    def _cases(
-        self, claims: Sequence[JobStatus], *, is_final: bool
-    ) -> Iterator[tuple[JobStatus, OwnerState | None, Case]]:
-        labelled, recorded, answered = self._owners(claims, is_final=is_final)
+    def _cases(self, claims: Sequence[JobStatus]) -> Iterator[tuple[JobStatus, OwnerState | None, Case]]:
+        owners = self._owners(claims)
         for claim in claims:
-            job, owner = claim.job, None
-            if claim.label is not None and answered:
-                owner = labelled.get(str(claim.label.ti_id), _UNKNOWN)
-            elif claim.label is None:
-                owner = recorded.get(job)
-            case = Case(
-                claim,
-                owner,
-                is_recorded=claim.label is None and job in recorded,
-                letter=str(letter.get("why")) if (letter := self.letters.get(str(job))) else None,
-            )
-            yield claim, owner, case
+            owner = owners.get(claim.label.ti_id) if claim.label else None
+            letter = self.letters.get(str(claim.job))
+            yield claim, owner, Case(claim, owner, letter=str(letter.get("why")) if letter else None)
 
-    def _owners(
-        self, claims: Sequence[JobStatus], *, is_final: bool
-    ) -> tuple[dict[str, OwnerState], dict[RemoteJob, OwnerState], bool]:
-        ours = [claim.label for claim in claims if claim.label and claim.label.deployment == self.deployment]
-        bare = [claim for claim in claims if claim.label is None]
+    def _owners(self, claims: Sequence[JobStatus]) -> Mapping[UUID, OwnerState]:
+        ours = {
+            claim.label.ti_id: None
+            for claim in claims
+            if claim.label and claim.label.deployment == self.deployment
+        }
         try:
-            owners = self.airflow.owners(undisputed(ours)) if ours else {}
-            recorded = dict(self.airflow.recorded(bare, is_final=is_final)) if bare else {}
+            owners = self.airflow.owners(list(ours)) if ours else {}
         except AirflowUnavailable as error:
-            if str(error) not in self.troubles:
-                self.troubles.append(str(error))
-            return {}, {}, False
-        return {str(ti_id): state for ti_id, state in owners.items()}, recorded, True
+            self._say(str(error))
+            return {}
+        if any(owner.standing is Standing.UNKNOWN for owner in owners.values()):
+            self._say(NOT_PERMITTED)
+        if any(ti_id not in owners for ti_id in ours):
+            self._say("Airflow did not say how the tasks of some jobs stand, which are therefore kept.")
+        return owners
 
-    def _suspected(self, case: Case, since: dict[RemoteJob, datetime]) -> Case:
-        job = case.claim.job
-        return replace(case, suspected_since=since[job], is_released=self._is_released(job))
-
-    def _is_released(self, job: RemoteJob) -> bool:
-        return self.airflow.variable(released_key(job)) is not None
+    def _say(self, trouble: str) -> None:
+        if trouble not in self.troubles:
+            self.troubles.append(trouble)
 
     def _decide(self, case: Case, now: datetime) -> Decision:
         return decide(case, self.deployment, now, self.grace)

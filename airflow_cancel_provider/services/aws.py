@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.aws_client import spec_of
 from airflow_cancel_provider.services.aws_errors import (
     DENIED,
     NO_CREDENTIALS,
@@ -53,16 +54,7 @@ class AwsJobService(JobService):
     @property
     def line(self) -> ClientSpec:
         """How this client reaches the service."""
-        # What a client was made with, it does not show; these names have been the same for ten years.
-        return ClientSpec(
-            service=self.name,
-            conn_id=self.conn_id,
-            region=self.region,
-            endpoint=self.client.meta.endpoint_url,
-            verify=self.client._endpoint.http_session._verify,  # noqa: SLF001
-            proxies=self.client.meta.config.proxies,
-            secrets={"credentials": self.client._request_signer._credentials},  # noqa: SLF001
-        )
+        return spec_of(self.client, self.conn_id)
 
     def _call(self, series: Persistence, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
         return self._repeat(series, operation, about, lambda: self._request(operation, **params))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.exceptions import UnknownScope
+from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob, by_scope
+from airflow_cancel_provider.services.base import JobService, undone
 from airflow_cancel_provider.services.patience import Patience
 
 
@@ -51,15 +52,25 @@ class Reach:
 
     def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
         """As :meth:`JobService.describe`, for jobs of any service."""
-        found = {status.job: status for group in self._groups(jobs) for status in group[0].describe(group[1])}
-        return [found[job] for job in dict.fromkeys(jobs)]
+        found, unknown = self.described(jobs)
+        for error in unknown.values():
+            raise error
+        return found
+
+    def described(self, jobs: Sequence[RemoteJob]) -> tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]:
+        """States of jobs, and the errors for those in clusters or applications that are unknown there."""
+        found: dict[RemoteJob, JobStatus] = {}
+        unknown: dict[RemoteJob, UnknownScope] = {}
+        for service, some in self._groups(jobs):
+            _describe(service, some, found, unknown)
+        return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """As :meth:`JobService.cancel`, for jobs of any service."""
         results = {
             result.job: result
             for service, some in self._groups(jobs)
-            for result in service.cancel(some, reason, force=force)
+            for result in _cancel(service, some, reason, force=force)
         }
         return [results[job] for job in dict.fromkeys(jobs)]
 
@@ -82,3 +93,34 @@ class Reach:
             service = self.service_of(job)
             groups.setdefault(id(service), (service, []))[1].append(job)
         return list(groups.values())
+
+
+def _describe(
+    service: JobService,
+    jobs: Sequence[RemoteJob],
+    found: dict[RemoteJob, JobStatus],
+    unknown: dict[RemoteJob, UnknownScope],
+) -> None:
+    """Look at jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        found.update({status.job: status for status in service.describe(jobs)})
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            unknown.update(dict.fromkeys(jobs, error))
+            return
+        for some in scopes.values():
+            _describe(service, some, found, unknown)
+
+
+def _cancel(
+    service: JobService, jobs: Sequence[RemoteJob], reason: str, *, force: bool
+) -> list[CancelResult]:
+    """Request the end of jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        return service.cancel(jobs, reason, force=force)
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            return undone(jobs, error)
+        return [result for some in scopes.values() for result in _cancel(service, some, reason, force=force)]

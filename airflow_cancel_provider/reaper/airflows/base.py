@@ -1,23 +1,26 @@
-"""What a reaper asks of Airflow, however it is reached."""
+"""What a reaper asks of Airflow: how the tries with some uuids stand."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
+from airflow_cancel_provider.reaper.release import Release
 
 RETRYING = frozenset({"up_for_retry"})
 SUCCEEDED = frozenset({"success"})
 FAILED = frozenset({"failed", "skipped", "upstream_failed"})
 REMOVED = frozenset({"removed"})
 """Set over whatever was there, also over success, when a Dag changes or a task is expanded anew."""
-LONGEST_NAME = 250
+NOT_STARTED = "not started"
+"""Our word for the state of a task instance that has none."""
+RELEASE_PREFIX = "remote_jobs_released_"
+"""What the key of every release begins with; the try's uuid follows."""
 
 
 class Airflow(ABC):
@@ -28,15 +31,12 @@ class Airflow(ABC):
     """
 
     @abstractmethod
-    def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
-        """How the tries with these labels stand. A try that is left out is UNKNOWN."""
+    def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
+        """How each of these tries stands; every one of them is in the answer."""
 
-    def recorded(self, claims: Sequence[JobStatus], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
-        """How the tries stand that have these jobs, which carry no label, on record; most have none.
-
-        :param is_final: these are all that are in question, so that what is ambiguous among them is left out.
-        """
-        return {}
+    @abstractmethod
+    def releases(self, most: int) -> Mapping[str, str | None]:
+        """Value of the Variables with releases by key, those of the oldest tries first, at most so many."""
 
     @abstractmethod
     def variable(self, key: str) -> str | None:
@@ -45,6 +45,87 @@ class Airflow(ABC):
     @abstractmethod
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable; None deletes it."""
+
+
+class Presence(StrEnum):
+    """Where Airflow has a try."""
+
+    CURRENT = "current"
+    """It is its task instance's present try."""
+    ARCHIVED = "archived"
+    """Another try of the task instance has taken its place."""
+    ABSENT = "absent"
+    NOT_PERMITTED = "not permitted"
+    """Who asks may not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryAnswer:
+    """What Airflow's database says of a try, in Airflow's own words.
+
+    :param later: state of the try that took its place.
+    :param task: ``dag / run / task`` for people.
+    :param dag_id: whose permissions decide who may know; not part of an answer over HTTP.
+    """
+
+    presence: Presence
+    state: str | None = None
+    later: str | None = None
+    task: str = ""
+    release: Release | None = None
+    dag_id: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "presence": str(self.presence),
+            "state": self.state,
+            "later": self.later,
+            "task": self.task,
+            "release": self.release.as_json() if self.release else None,
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> TryAnswer:
+        """The inverse of :meth:`as_json`.
+
+        :raises KeyError, TypeError, ValueError: this is no such answer.
+        """
+        presence = Presence(values["presence"])
+        has_state = presence in (Presence.CURRENT, Presence.ARCHIVED)
+        if has_state is not isinstance(values["state"], str):
+            raise ValueError(f"a try that is {presence} with state {values['state']!r}")
+        for name in ("state", "later", "task"):
+            if not isinstance(values[name], (str, type(None))):
+                raise TypeError(f"{name} is a {type(values[name]).__name__}")
+        release = values["release"]
+        return cls(
+            presence,
+            values["state"],
+            values["later"],
+            values["task"] or "",
+            None if release is None else Release.from_json(release),
+        )
+
+    @property
+    def standing(self) -> Standing:
+        """What it means for the try's jobs."""
+        if self.presence is Presence.NOT_PERMITTED:
+            return Standing.UNKNOWN
+        if self.presence is Presence.ABSENT:
+            return Standing.DELETED
+        own = standing(self.state)
+        if self.presence is Presence.CURRENT or own in (Standing.SUCCEEDED, Standing.REMOVED):
+            return own
+        # Whatever it was when another took its place, it is over.
+        return Standing.FAILED
+
+    @property
+    def owner(self) -> OwnerState:
+        """The same in the reaper's words."""
+        later = standing(self.later) if self.later is not None else None
+        state = str(self.presence) if self.state is None else self.state
+        return OwnerState(self.standing, later, self.task, state, self.release)
 
 
 def standing(state: str | None) -> Standing:
@@ -56,47 +137,6 @@ def standing(state: str | None) -> Standing:
     if state in REMOVED:
         return Standing.REMOVED
     return Standing.FAILED if state in FAILED else Standing.ALIVE
-
-
-def standing_before(state: str | None) -> Standing:
-    """What the state means that a try had when another took its place."""
-    own = standing(state)
-    return own if own in (Standing.SUCCEEDED, Standing.REMOVED) else Standing.FAILED
-
-
-def undisputed(labels: Iterable[Label]) -> list[Label]:
-    """Each try once, with its names where nothing speaks against them.
-
-    Who may submit a job can write any label on it. Where the jobs of one try do not agree on its names, or
-    these are none, the try is asked for by its id alone: no job is judged by what another says.
-    """
-    known: dict[UUID, Label] = {}
-    for label in labels:
-        before = known.get(label.ti_id, label)
-        agrees = (before.owner, before.waits) == (label.owner, label.waits)
-        best = label if agrees and _is_plain(label.owner) else Label(label.deployment, label.ti_id)
-        known[label.ti_id] = replace(best, reconnects=before.reconnects or label.reconnects)
-    return list(known.values())
-
-
-def _is_plain(owner: Owner | None) -> bool:
-    """Whether these names can be those of a task: others may lead elsewhere in a request's path."""
-    if owner is None:
-        return True
-    names = (owner.dag_id, owner.run_id, owner.task_id)
-    return -1 <= owner.map_index < 2**31 and all(
-        0 < len(name) <= LONGEST_NAME and name.isprintable() and "/" not in name and name not in (".", "..")
-        for name in names
-    )
-
-
-def owner_in(text: str | None, label: Label) -> Owner | None:
-    """The owner that a Variable names, if it is the one of this label."""
-    try:
-        owner = Owner.parse(text or "")
-    except InvalidInput:
-        return None
-    return owner if owner.label == label and _is_plain(owner) else None
 
 
 def task_name(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None = None) -> str:

@@ -1,0 +1,93 @@
+"""What a try has released: its jobs that are meant to live on, in an Airflow Variable of its own."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+
+MOST_JOBS = 1000
+"""Addresses that a release spells out; with so many there may be more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Jobs that a try has released.
+
+    :param all: every job of the try is meant, also those that are not spelled out.
+    :param at: when it was written (UTC), where that can be read.
+    :param is_readable: whether this is what a guard writes. What is not is taken for a release of everything:
+        in doubt a job is kept.
+    """
+
+    all: bool
+    jobs: tuple[RemoteJob, ...] = ()
+    at: datetime | None = None
+    is_readable: bool = True
+
+    @classmethod
+    def parse(cls, text: str | None) -> Release:
+        """Read a Variable's value, in which anybody may have written anything.
+
+        :param text: None where it can't be decrypted.
+        """
+        try:
+            return cls.from_json(json.loads(text or ""))
+        except (ValueError, RecursionError):
+            return cls(all=True, is_readable=False)
+
+    @classmethod
+    def from_json(cls, values: Any) -> Release:
+        """The inverse of :meth:`as_json`; whatever is wrong with the values, the result covers no less."""
+        if not isinstance(values, dict) or values.get("readable") is False:
+            return cls(all=True, is_readable=False)
+        jobs, is_whole = _addresses(values.get("jobs"))
+        is_all = values.get("all")
+        if not isinstance(is_all, bool) or not is_whole:
+            return cls(all=True, jobs=jobs, is_readable=False)
+        return cls(is_all, jobs, _time(values.get("at")))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "all": self.all,
+            "jobs": [] if self.all else [str(job) for job in self.jobs],
+            "readable": self.is_readable,
+        }
+
+    def covers(self, job: RemoteJob) -> bool:
+        """Whether this job is meant to live on, whatever the connection it is reached over."""
+        return self.all or key_of(job) in {key_of(each) for each in self.jobs}
+
+    def __str__(self) -> str:
+        if not self.is_readable:
+            return "its release can't be read"
+        return "it has released all that lives on" if self.all else "it has released the job"
+
+
+def key_of(job: RemoteJob) -> tuple[str, str | None, str]:
+    """What two addresses of one job have in common, over whatever connection each was written."""
+    return job.service, job.scope, job.id
+
+
+def _addresses(values: Any) -> tuple[tuple[RemoteJob, ...], bool]:
+    """Jobs of a list, and whether it holds nothing else."""
+    jobs: list[RemoteJob] = []
+    if not isinstance(values, list):
+        return (), False
+    for value in values:
+        with suppress(InvalidInput, TypeError):
+            jobs.append(RemoteJob(value))
+    return tuple(jobs), len(jobs) == len(values)
+
+
+def _time(value: Any) -> datetime | None:
+    with suppress(TypeError, ValueError):
+        at = datetime.fromisoformat(value)
+        return at.astimezone(UTC) if at.tzinfo else None
+    return None

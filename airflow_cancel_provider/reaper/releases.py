@@ -1,0 +1,112 @@
+"""Remove releases that nobody needs any more: all of their jobs have ended."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.reaper.airflows.base import RELEASE_PREFIX, Airflow
+from airflow_cancel_provider.reaper.decide import Standing
+from airflow_cancel_provider.reaper.places import Place
+from airflow_cancel_provider.reaper.release import MOST_JOBS, Release, key_of
+
+log = logging.getLogger(__name__)
+
+MOST_READ = 1000
+"""Releases of which a sweep knows, those of the oldest tries first."""
+MOST_LOOKED_AT = 100
+"""Jobs that are looked at in one sweep for their releases' sake."""
+SETTLED = timedelta(hours=1)
+"""Age from which on a release may be removed: until then its task may be at work on it."""
+
+Describe = Callable[[Sequence[RemoteJob]], Iterable[JobStatus]]
+
+
+@dataclass
+class Releases:
+    """Releases that are on record, of which those are left out that a sweep sees in use.
+
+    :param airflow: where they are.
+    """
+
+    airflow: Airflow
+    known: dict[UUID, Release] = field(default_factory=dict)
+    _living: set[UUID] = field(default_factory=set)
+    _tries_of: dict[tuple[str, str | None, str], set[UUID]] = field(default_factory=dict)
+
+    def read(self, now: datetime | None = None) -> None:
+        """Begin a sweep.
+
+        :raises AirflowUnavailable: Airflow does not answer.
+        """
+        self.known, self._living, self._tries_of = {}, set(), {}
+        settled = (now or datetime.now(UTC)) - SETTLED
+        for key, text in self.airflow.releases(MOST_READ).items():
+            release = Release.parse(text)
+            # One that spells out nothing, or is full, may mean jobs that nobody can name.
+            is_whole = release.is_readable and 0 < len(release.jobs) < MOST_JOBS
+            if is_whole and release.at is not None and release.at < settled:
+                with suppress(ValueError):
+                    self._add(UUID(key.removeprefix(RELEASE_PREFIX)), release)
+
+    def _add(self, ti_id: UUID, release: Release) -> None:
+        self.known[ti_id] = release
+        for job in release.jobs:
+            self._tries_of.setdefault(key_of(job), set()).add(ti_id)
+
+    def see(self, claims: Iterable[JobStatus]) -> None:
+        """Take in jobs that live."""
+        for claim in claims:
+            self._living |= self._tries_of.get(key_of(claim.job), set())
+            if claim.label is not None and claim.label.ti_id in self.known:
+                self._living.add(claim.label.ti_id)
+
+    def clean(self, places: Collection[Place], describe: Describe) -> int:
+        """Remove those whose jobs were all seen to have ended; how many.
+
+        :param places: where this reaper looks: what is unknown elsewhere may only be unknown to it.
+        :param describe: jobs as they are; what can't be looked at is left out.
+        :raises AirflowUnavailable: Airflow does not answer.
+        """
+        chosen = self._chosen(places)
+        if not chosen:
+            return 0
+        jobs = list(dict.fromkeys(job for release in chosen.values() for job in release.jobs))
+        ended = {status.job for status in describe(jobs) if status.state.is_terminal}
+        done = [ti_id for ti_id, release in chosen.items() if ended.issuperset(release.jobs)]
+        # A try that is alive may write to its release at this moment.
+        owners = self.airflow.owners(done) if done else {}
+        over = [
+            ti_id
+            for ti_id in done
+            if ti_id in owners and owners[ti_id].standing not in (Standing.ALIVE, Standing.UNKNOWN)
+        ]
+        for ti_id in over:
+            self.airflow.set_variable(release_key(ti_id), None)
+            log.info("All jobs of %s have ended: their release is removed.", owners[ti_id].task or ti_id)
+        return len(over)
+
+    def _chosen(self, places: Collection[Place]) -> dict[UUID, Release]:
+        """Some of those that no living job was seen of: the oldest, and, for their turn, some others."""
+        unused = [
+            (ti_id, release)
+            for ti_id, release in self.known.items()
+            if ti_id not in self._living and all(Place.of(job) in places for job in release.jobs)
+        ]
+        half = MOST_LOOKED_AT // 2
+        oldest, rest = unused[:half], unused[half:]
+        random.shuffle(rest)
+        chosen: dict[UUID, Release] = {}
+        left = MOST_LOOKED_AT
+        for ti_id, release in oldest + rest:
+            if len(release.jobs) <= left or not chosen:
+                chosen[ti_id] = release
+                left -= len(release.jobs)
+        return chosen
