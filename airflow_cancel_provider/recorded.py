@@ -135,7 +135,8 @@ class RecordedCancellation:
         self._ask(self._cancellation.request)
         for status in self._look(requested):
             self._take_in(status)
-        self._ask(self._cancellation.act)
+        if requested:
+            self._ask(self._cancellation.act)
 
     def close(self) -> None:
         """Say what may run on."""

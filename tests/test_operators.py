@@ -330,16 +330,6 @@ def test_a_job_of_mrs_whose_address_can_not_be_left_is_cancelled(cloud: LocalClo
     assert job["cancel_requested_at"]
 
 
-@pytest.mark.usefixtures("connections")
-def test_so_is_one_whose_task_comes_back_and_is_not_heard(cloud: LocalCloud) -> None:
-    cluster = cloud.mrs.register_cluster("cluster")
-    address = RemoteJob.of("mrs", cloud.mrs.add_job(cluster, "mine"), scope=cluster, conn_id="mrs_default")
-    task = MrsSubmitJobOperator(task_id="submit", cluster_id=cluster, job_type="Flink", job_name="mine")
-    with pytest.raises(RuntimeError):
-        task.resume_execution("execute_complete", {}, unheard(pushed={"remote_jobs": [address]}))
-    assert cloud.mrs.jobs()[0]["cancel_requested_at"]
-
-
 def test_the_console_link(bench: Bench) -> None:
     jobs = bench.submit("running")
     task = operator(bench.name, **targets(jobs))

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
 from threading import Condition, Thread
@@ -32,6 +32,9 @@ PATIENCE = 180.0
 """Seconds: repeat what was not answered, look again for what was not seen, escalate, see the end."""
 MOST_AT_ONCE = 500
 """Tasks whose records are read together: a transaction of the API server's database is to be short."""
+MOST_ATTEMPTS = 5
+"""Times that records are read again after the database did not give them."""
+MOST_NAMES = 20
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -86,6 +89,7 @@ class Mark:
     task_id: str
     map_index: int
     ti_id: UUID
+    attempts: int = 0
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
@@ -121,7 +125,7 @@ def _do(due: Sequence[Mark | _Round]) -> None:
     try:
         rounds += _begun(marks)
     except Exception:
-        log.exception("Remote jobs of marked tasks may run on: %s", ", ".join(map(str, marks)))
+        log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             each.cancellation.close()
@@ -181,32 +185,50 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:
     for (dag_id, run_id), some in runs.items():
         try:
             found = _rows(dag_id, run_id, some)
-        except Exception:
-            log.exception(
-                "Remote jobs may run on, as records could not be read: %s", ", ".join(map(str, some))
-            )
+        except Exception as error:  # noqa: BLE001  databases have errors of their own
+            _read_later(some, error)
             continue
         for mark in some:
             if (mark.task_id, mark.map_index) in found:
                 yield mark, found[mark.task_id, mark.map_index]
 
 
+def _read_later(marks: Sequence[Mark], error: Exception) -> None:
+    again = [replace(mark, attempts=mark.attempts + 1) for mark in marks if mark.attempts < MOST_ATTEMPTS]
+    for mark in again:
+        _queue.put(mark, LONGEST_PAUSE)
+    log.log(
+        logging.WARNING if again else logging.ERROR,
+        "Records could not be read: %r. Remote jobs may run on%s: %s",
+        error,
+        ", and it is tried again" if again else "",
+        _names(marks),
+    )
+
+
+def _names(marks: Sequence[Mark]) -> str:
+    others = f" and {len(marks) - MOST_NAMES} others" if len(marks) > MOST_NAMES else ""
+    return ", ".join(map(str, marks[:MOST_NAMES])) + others
+
+
 def _rows(dag_id: str, run_id: str, marks: Iterable[Mark]) -> dict[tuple[str, int], Any]:
     """Records of tasks of one run, by task id and map index."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
+    from sqlalchemy import select
 
     from airflow_cancel_provider.record import RECORD_KEY
 
-    query = XComModel.get_many(
-        run_id=run_id,
-        key=RECORD_KEY,
-        dag_ids=dag_id,
-        task_ids=sorted({mark.task_id for mark in marks}),
-        map_indexes=sorted({mark.map_index for mark in marks}),
+    columns: Sequence[Any] = (XComModel.task_id, XComModel.map_index, XComModel.value)
+    query = select(*columns).where(
+        XComModel.key == RECORD_KEY,
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id.in_({mark.task_id for mark in marks}),
+        XComModel.map_index.in_({mark.map_index for mark in marks}),
     )
     with create_session() as session:
-        rows: Sequence[Any] = session.scalars(query).all()
+        rows: Sequence[Any] = session.execute(query).all()
         return {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
 
 
