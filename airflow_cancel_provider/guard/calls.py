@@ -14,11 +14,11 @@ from airflow_cancel_provider.guard.idempotency import (
     is_random,
     remember_made_up,
 )
-from airflow_cancel_provider.guard.replies import came_over_a_socket, earliest_start, was_never_sent
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws_submissions import AwsSubmission
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS, Recorder
+from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
+from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS, Recorder
 
 log = logging.getLogger(__name__)
 Request = dict[str, Any]
@@ -175,10 +175,7 @@ class Call:
         return earliest_start(http_response.headers, time.monotonic() - self._first_sent)
 
     def _answered_inside(self) -> None:
-        log.info(
-            "%s was answered inside this process (by a test double such as moto): no job is recorded",
-            self.submission.operation,
-        )
+        log.info(ANSWERED_INSIDE, self.submission.operation)
         self._end()
 
     def _end(self) -> None:

@@ -12,6 +12,7 @@ from requests.auth import AuthBase
 
 from airflow_cancel_provider.services.mrs.calls import Call
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
@@ -59,6 +60,7 @@ class Transport:
             )
         except requests.RequestException as error:
             raise _unanswered(error, call, what) from error
+        answered_inside.set(not came_over_a_socket(response))
         return _parsed(response, call, what)
 
 
