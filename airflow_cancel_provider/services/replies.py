@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from ssl import SSLError
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +25,9 @@ _CONNECTING = {
     "socket": {"getaddrinfo", "create_connection"},
 }
 """Functions, by package, that run before the first byte of a request is sent."""
+_REFUSED_CERTIFICATE = re.compile(r"ALERT_(\w+_)?(CERTIFICATE|CA|HANDSHAKE|ACCESS_DENIED)")
+"""Reasons of ``ssl.SSLError``: with TLS 1.3 a server refuses a client's certificate when the client has
+already begun to send, and reads nothing of it."""
 _UNSENT = ("EndpointConnectionError", "ConnectTimeoutError")
 _UNSENT_ASYNC = (
     "ClientConnectorError",
@@ -86,6 +91,8 @@ def _package(value: Any) -> str:
 def _is_of_connecting(error: BaseException) -> bool:
     name = type(error).__name__
     if name in _UNSENT_ASYNC:
+        return True
+    if isinstance(error, SSLError) and _REFUSED_CERTIFICATE.search(str(error.reason)):
         return True
     if name in _UNSENT and _package(error) == "botocore":
         # aiobotocore uses the same word for every broken connection; what it was made from tells them apart.
