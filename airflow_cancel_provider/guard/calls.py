@@ -8,12 +8,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_cancel_provider.guard.idempotency import is_made_by_operator, is_random
-from airflow_cancel_provider.guard.replies import came_over_a_socket, earliest_start, was_never_sent
+from airflow_cancel_provider.guard.idempotency import (
+    is_made_by_operator,
+    is_made_up,
+    is_random,
+    remember_made_up,
+)
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws_submissions import AwsSubmission
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS, Recorder
+from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
+from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS, Recorder
 
 log = logging.getLogger(__name__)
 Request = dict[str, Any]
@@ -170,10 +175,7 @@ class Call:
         return earliest_start(http_response.headers, time.monotonic() - self._first_sent)
 
     def _answered_inside(self) -> None:
-        log.info(
-            "%s was answered inside this process (by a test double such as moto): no job is recorded",
-            self.submission.operation,
-        )
+        log.info(ANSWERED_INSIDE, self.submission.operation)
         self._end()
 
     def _end(self) -> None:
@@ -202,8 +204,10 @@ class Call:
         """Whether its token may be that of other submissions, too, so that nothing else of it may change."""
         if not self._has_token:
             return False
-        is_given = self._is_token_given or not is_random(self._token)
-        return is_given and not is_made_by_operator(self._token)
+        if not self._is_token_given and is_random(self._token):
+            remember_made_up(self._token)
+            return False
+        return not is_made_up(self._token) and not is_made_by_operator(self._token)
 
     _label: Label | None = None
     _sent: Mapping[str, Any] = {}

@@ -7,12 +7,26 @@ import sys
 from typing import Any
 
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_KEPT = 1000
+_made_up: dict[str, None] = {}
 _PARAMETER = "client_request_token"
 
 
 def is_random(token: Any) -> bool:
     """Whether a token looks like those that botocore and the Amazon provider make up."""
     return isinstance(token, str) and _RANDOM.fullmatch(token) is not None
+
+
+def remember_made_up(token: str) -> None:
+    """Take note of a token that botocore has filled in."""
+    _made_up[token] = None
+    while len(_made_up) > _KEPT:
+        _made_up.pop(next(iter(_made_up)), None)
+
+
+def is_made_up(token: Any) -> bool:
+    """Whether botocore has filled this token in before, into a dictionary that its caller uses again."""
+    return token in _made_up
 
 
 def is_made_by_operator(token: Any) -> bool:

@@ -26,7 +26,8 @@ def clients(services: Collection[str]) -> list[Any]:
 
 def _with_subclasses(base: type) -> Iterator[type]:
     yield base
-    for each in base.__subclasses__():
+    subclasses: list[type] = base.__subclasses__()
+    for each in subclasses:
         yield from _with_subclasses(each)
 
 

@@ -132,7 +132,7 @@ def _plain(value: Any) -> Any:
 
 
 def _whole_paths(value: Any) -> Any:
-    return tuple(map(whole_path, value)) if isinstance(value, (list, tuple)) else whole_path(value)
+    return [*map(whole_path, value)] if isinstance(value, (list, tuple)) else whole_path(value)
 
 
 def _pair(value: Any) -> Any:

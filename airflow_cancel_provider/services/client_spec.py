@@ -23,7 +23,7 @@ class ClientSpec:
     :param endpoint: base URL, with its path if it has one.
     :param verify: whether certificates are checked, or the path of a CA bundle.
     :param proxies: proxy URL by URL scheme; empty: no proxy, whatever the environment says.
-    :param client_cert: path of a client certificate, or the paths of certificate and key.
+    :param client_cert: path of a client certificate, or the two paths of certificate and key.
     :param config: other settings of the client: for AWS, options of ``botocore.config.Config``.
     """
 
@@ -34,7 +34,7 @@ class ClientSpec:
     verify: bool | str | None = None
     proxies: dict[str, str] | None = field(default=None, repr=False)
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
-    client_cert: str | tuple[str, str] | None = None
+    client_cert: str | list[str] | None = None
     config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def address(self, scope: str | None, id: str) -> RemoteJob:

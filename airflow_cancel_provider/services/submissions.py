@@ -11,11 +11,14 @@ from typing import Protocol
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.replies import answered_inside
 
 log = logging.getLogger(__name__)
 
 LABEL_PARAMETER = "airflow_owner"
 LABEL_PROPERTY = "airflow.owner"
+ANSWERED_INSIDE = "%s was answered inside this process (by a test double such as moto): no job is recorded"
+"""Log message."""
 LONGEST_NAME = 256
 """Bytes, though AWS says characters: it may count those beyond the basic plane twice."""
 
@@ -143,7 +146,11 @@ class Recorded:
         self._tokens = [(recorder, token) for recorder, token in told if token is not None]
 
     def started(self, scope: str | None, id: str) -> None:
-        """The service took it."""
+        """The service took it; what a test double has answered is not carried outside."""
+        if self._tokens and answered_inside.get():
+            log.info(ANSWERED_INSIDE, MRS_SUBMISSION.operation)
+            self.closed()
+            return
         tokens, self._tokens = self._tokens, []
         for recorder, token in tokens:
             recorder.started(token, [(scope, id)])

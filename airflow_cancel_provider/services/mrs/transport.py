@@ -12,6 +12,7 @@ from requests.auth import AuthBase
 
 from airflow_cancel_provider.services.mrs.calls import Call
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
@@ -59,6 +60,7 @@ class Transport:
             )
         except requests.RequestException as error:
             raise _unanswered(error, call, what) from error
+        answered_inside.set(not came_over_a_socket(response))
         return _parsed(response, call, what)
 
 
@@ -69,21 +71,13 @@ def failed(call: Call, about: str) -> str:
 
 def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
     words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
-    if isinstance(error, requests.exceptions.SSLError):
+    never_sent = was_never_sent(error)
+    if isinstance(error, requests.exceptions.SSLError) and never_sent:
         return Fault(f"{words}. Check endpoint and verify of the connection.", call.operation)
     if isinstance(error, _LOST):
-        lost = call.mutates and not _never_sent(error)
+        lost = call.mutates and not never_sent
         return Fault(f"{words}.", call.operation, None, Kind.TRANSIENT, may_have_acted=lost)
     return Fault(f"{words}. Check endpoint and proxies.", call.operation)
-
-
-def _never_sent(error: requests.RequestException) -> bool:
-    """Whether no connection came about, so that nothing can have been carried out."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
-        return True
-    cause: Any = error.args[0] if error.args else None
-    # urllib3, under requests, tells "refused" and "no such host" from a broken connection.
-    return type(getattr(cause, "reason", None)).__name__ in ("NewConnectionError", "NameResolutionError")
 
 
 def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from ssl import SSLError
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +16,7 @@ CLOCK_GRAIN = 2.0
 CLOCKS_APART = 300.0
 """Seconds that the service's clock may differ from this machine's; AWS refuses signatures beyond them."""
 _TRANSPORTS = ("urllib3", "botocore", "aiohttp", "aiobotocore", "httpx", "httpcore")
-_DOUBLES = ("builtins", "unittest", "vcr", "responses", "requests_mock")
+_DOUBLES = ("builtins", "unittest", "urllib3", "vcr", "responses", "requests_mock")
 """Packages of what may stand below urllib3 instead of a connection; the first: None."""
 _CONNECTING = {
     "urllib3": {"_new_conn", "connect", "_prepare_proxy", "_validate_conn", "create_connection"},
@@ -22,6 +25,9 @@ _CONNECTING = {
     "socket": {"getaddrinfo", "create_connection"},
 }
 """Functions, by package, that run before the first byte of a request is sent."""
+_REFUSED_CERTIFICATE = re.compile(r"ALERT_(\w+_)?(CERTIFICATE|CA|HANDSHAKE|ACCESS_DENIED)")
+"""Reasons of ``ssl.SSLError``: with TLS 1.3 a server refuses a client's certificate when the client has
+already begun to send, and reads nothing of it."""
 _UNSENT = ("EndpointConnectionError", "ConnectTimeoutError")
 _UNSENT_ASYNC = (
     "ClientConnectorError",
@@ -33,12 +39,16 @@ _UNSENT_ASYNC = (
 )
 
 
+answered_inside: ContextVar[bool] = ContextVar("airflow_cancel_provider_answered_inside", default=False)
+"""Whether the last reply to a client of ours, in this thread, came from a test double."""
+
+
 def came_over_a_socket(http_response: Any) -> bool:
     """Whether a reply came from a server, and not from a test double inside this process.
 
-    A real one holds the response of urllib3, which reads from one of ``http.client``, or of aiohttp. moto and
-    botocore's ``Stubber`` put objects of their own in its place; vcrpy and ``responses`` put theirs below
-    urllib3. In doubt it came from a server.
+    A real one, of botocore or of requests, holds the response of urllib3, which reads from one of
+    ``http.client``, or of aiohttp. moto and botocore's ``Stubber`` put objects of their own in its place;
+    vcrpy and ``responses`` put theirs below urllib3. In doubt it came from a server.
     """
     raw = getattr(http_response, "raw", None)
     if raw is None or _package(raw) not in _TRANSPORTS:
@@ -81,6 +91,8 @@ def _package(value: Any) -> str:
 def _is_of_connecting(error: BaseException) -> bool:
     name = type(error).__name__
     if name in _UNSENT_ASYNC:
+        return True
+    if isinstance(error, SSLError) and _REFUSED_CERTIFICATE.search(str(error.reason)):
         return True
     if name in _UNSENT and _package(error) == "botocore":
         # aiobotocore uses the same word for every broken connection; what it was made from tells them apart.
