@@ -122,7 +122,7 @@ def test_without_a_connection_it_is_botos_own_chain(
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
     hook = BatchJobsHook(conn_id, region_name="us-east-1")
     assert hook.describe_jobs([BATCH_ID])[0].state is JobState.GONE
-    assert [entry.access_key for entry in cloud.journal] == ["testing"]
+    assert {entry.access_key for entry in cloud.journal} == {"testing"}
     assert hook.service.conn_id == conn_id
 
 

@@ -319,7 +319,7 @@ def test_so_is_one_whose_task_comes_back_and_is_not_heard(cloud: LocalCloud) -> 
 def test_the_console_link(bench: Bench) -> None:
     jobs = bench.submit("running")
     task = operator(bench.name, **targets(jobs))
-    (link,) = task.operator_extra_links
+    link, *_ = task.operator_extra_links
     assert isinstance(link, RemoteJobLink)
     assert link.xcom_key
     assert link.get_link(task, ti_key=None) == ""

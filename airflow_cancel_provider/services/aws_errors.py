@@ -21,7 +21,6 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
-from urllib3.exceptions import LocationValueError
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
@@ -154,7 +153,8 @@ def connection_trouble(error: BaseException) -> str | None:
         return "The proxy wants a login: check the proxies"
     if not isinstance(error, (NoConnectionError, HTTPClientError)):
         return None
-    if isinstance(error.kwargs.get("error"), LocationValueError):
+    # A ValueError, urllib3's own included, comes of an address that is none.
+    if isinstance(error.kwargs.get("error"), ValueError):
         return "Check the endpoint and the proxies"
     if tls_trouble(error):
         return "TLS: check verify (True, False, or the path of a CA bundle), client certificate and endpoint"
@@ -164,7 +164,8 @@ def connection_trouble(error: BaseException) -> str | None:
 def _wants_login_to_proxy(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return _status(error) == _PROXY_DENIED
-    return isinstance(error, ProxyConnectionError) and f" {_PROXY_DENIED} " in str(error)
+    # Of a tunnel that the proxy refuses, the status stands in the words only.
+    return isinstance(error, ProxyConnectionError) and f" {_PROXY_DENIED} " in str(error.kwargs.get("error"))
 
 
 def may_have_acted(error: BaseException) -> bool:
