@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.cancelling import Cancellation, Watch, report, report_lost, take_in
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    AirflowUnavailable,
     CancelProviderError,
     InvalidInput,
     ServiceError,
@@ -112,7 +113,7 @@ class RemoteJobsTrigger(BaseTrigger):
         try:
             seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
             take_in(self.watch, seen, log)
-        except ServiceUnavailable as error:
+        except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
         except UnknownScope:
             seen, unknown = await in_thread(reach.described, self.watch.open)
