@@ -7,7 +7,7 @@ process drives it, and it goes through JSON from one to the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from airflow_cancel_provider.exceptions import (
@@ -17,6 +17,7 @@ from airflow_cancel_provider.exceptions import (
     NotRunning,
     ServiceUnavailable,
     UnexpectedEnd,
+    UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.reach import Reach
@@ -86,6 +87,26 @@ class Watch:
                 news.append(status)
             self.statuses[status.job] = status
         return news
+
+    def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
+        """Take in that the service does not know the clusters or applications of some jobs.
+
+        One that it has known has been deleted since, and its jobs are gone: what is new is returned.
+
+        :raises UnknownScope: it has never known one, which may be a wrong id, connection or region.
+        """
+        known = self._known_scopes()
+        gone = {job: error for job, error in unknown.items() if _scope_of(job) in known}
+        for job, error in unknown.items():
+            if job not in gone:
+                self._mistake(job, error)
+        return self.observe(JobStatus(job, JobState.GONE, reason=str(error)) for job, error in gone.items())
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        return {_scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        raise error
 
     def act(self, reach: Reach) -> list[CancelResult]:
         """Do what is due after a look. A watch only looks."""
@@ -182,6 +203,15 @@ class Cancellation(Watch):
             if self._has_appeared(status):
                 self.results[status.job] = _ask_again(status.job)
         return news
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
+        asked = {_scope_of(job) for job, result in self.results.items() if result.outcome in taken}
+        return asked | super()._known_scopes()
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        """Nothing can be cancelled there; the other jobs are seen to."""
+        self.results[job] = CancelResult(job, CancelOutcome.REFUSED, str(error), error.code)
 
     def may_appear(self, job: RemoteJob) -> bool:
         """Whether the service took a job so short a time ago that it may only not know it yet."""
@@ -297,10 +327,19 @@ def _ask_again(job: RemoteJob) -> CancelResult:
     )
 
 
+def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
+    return job.service, job.conn_id, job.scope
+
+
 def look(watch: Watch, reach: Reach, log: Log) -> None:
-    """Look at the open jobs once, and do what is due. A service that does not answer is only reported."""
+    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
+
+    :raises UnknownScope: as :meth:`Watch.lose`.
+    """
     try:
-        take_in(watch, reach.describe(watch.open), log)
+        seen, unknown = reach.described(watch.open)
+        take_in(watch, seen, log)
+        report_lost(watch, unknown, log)
     except ServiceUnavailable as error:
         log.warning("%s Looking again later.", error)
     report(watch.act(reach), log)
@@ -324,13 +363,43 @@ def wait(
 
 
 def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
-    """Observe, and log what is new."""
+    """Observe, and log what is new: loudly, if it is that the service does not know a job."""
+    before = set(watch.statuses)
+    warned = {job for job, result in _results(watch).items() if result.outcome is CancelOutcome.GONE}
     for status in watch.observe(statuses):
-        log.info("%s", status)
+        if status.state is JobState.GONE and status.job not in before | warned:
+            log.warning("%s", f"{status.job} is GONE: {unknown_to_the_service(status.job)}")
+        else:
+            log.info("%s", status)
+
+
+def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
+    """As :meth:`Watch.lose`, and log what is new."""
+    if unknown:
+        for status in watch.lose(unknown):
+            log.warning("%s", status)
 
 
 def report(results: Iterable[CancelResult], log: Log) -> None:
     """Log what became of each request."""
     loud = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
     for result in results:
-        (log.error if result.outcome in loud else log.info)("%s", result)
+        if result.outcome is CancelOutcome.GONE:
+            words = unknown_to_the_service(result.job)
+            log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
+        else:
+            (log.error if result.outcome in loud else log.info)("%s", result)
+
+
+def unknown_to_the_service(job: RemoteJob) -> str:
+    """What it means, and may mean, that a job is GONE."""
+    over = f"connection {job.conn_id!r}" if job.conn_id else "the process's own credentials"
+    region = f" in region {job.region}" if job.region else ""
+    return (
+        f"the service does not know this job over {over}{region}. It may be of another account or region: "
+        "check the address."
+    )
+
+
+def _results(watch: Watch) -> Mapping[RemoteJob, CancelResult]:
+    return watch.results if isinstance(watch, Cancellation) else {}

@@ -123,7 +123,8 @@ def test_without_a_connection_it_is_botos_own_chain(
     hook = BatchJobsHook(conn_id, region_name="us-east-1")
     assert hook.describe_jobs([BATCH_ID])[0].state is JobState.GONE
     assert {entry.access_key for entry in cloud.journal} == {"testing"}
-    assert hook.service.conn_id == conn_id
+    assert hook.service.conn_id is None
+    assert hook.service.address(BATCH_ID) == f"batch://@us-east-1/{BATCH_ID}"
 
 
 def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from tests.task_fixtures import (
     connect_aws,
     connections,
     context,
+    know_no_cluster,
     operator,
     run,
     targets,
@@ -52,6 +53,29 @@ def test_a_job_is_cancelled_and_seen_to_end(bench: Bench, kind: str) -> None:
     assert operator(bench.name, **targets([job])).execute(context()) == {str(job): FINAL[kind]}
     if kind in ("pending", "running"):
         assert bench.are_cancelled([job])
+
+
+@both_modes
+@pytest.mark.usefixtures("connections")
+@pytest.mark.parametrize("is_raised", [False, True])
+def test_an_unknown_cluster_fails_and_the_other_jobs_are_cancelled(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, is_raised: bool, deferrable: bool
+) -> None:
+    bench = EmrBench(cloud)
+    bench.local.configure({"cancel": 0.1})
+    (job,) = bench.submit("running", 1, bench.new_scope())
+    know_no_cluster(monkeypatch, "j-TYPO", is_raised=is_raised)
+    typo = "emr://aws_default@us-east-1/j-TYPO/s-3BYY"
+
+    def make() -> Any:
+        return operator("emr", remote_jobs=[typo, str(job)], deferrable=deferrable)
+
+    with pytest.raises(CancelRefused, match=f"{typo}: REFUSED: EMR does not know cluster j-TYPO"):
+        run(make, context())
+    assert bench.are_cancelled([job])
+    with pytest.raises(CancelRefused, match="j-TYPO"):
+        operator("emr", cluster_id="j-TYPO", step_ids=["s-3BYY"]).execute(context())
+    bench.close()
 
 
 def test_a_job_that_is_being_cancelled_already_counts_as_running(bench: Bench) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from airflow_cancel_provider.exceptions import IdentityError
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.exceptions import IdentityError, UnknownScope
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
+from airflow_cancel_provider.services.base import JobService, undone
 from airflow_cancel_provider.services.patience import Patience
 
 
@@ -53,26 +53,33 @@ class Reach:
 
     def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
         """As :meth:`JobService.describe`, for jobs of any service."""
-        found = {status.job: status for group in self._groups(jobs) for status in self._describe(*group)}
-        return [found[job] for job in dict.fromkeys(jobs)]
+        found, unknown = self.described(jobs)
+        for error in unknown.values():
+            raise error
+        return found
 
-    def _describe(self, service: JobService, jobs: list[RemoteJob]) -> list[JobStatus]:
-        try:
-            return service.describe(jobs)
-        except IdentityError:
-            if not self._let_go(service):
-                raise
-            return self.service_of(jobs[0]).describe(jobs)
+    def described(self, jobs: Sequence[RemoteJob]) -> tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]:
+        """States of jobs, and the errors for those in clusters or applications that are unknown there."""
+        found: dict[RemoteJob, JobStatus] = {}
+        unknown: dict[RemoteJob, UnknownScope] = {}
+        for service, some in self._groups(jobs):
+            try:
+                _describe(service, some, found, unknown)
+            except IdentityError:
+                if not self._let_go(service):
+                    raise
+                _describe(self.service_of(some[0]), some, found, unknown)
+        return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """As :meth:`JobService.cancel`, for jobs of any service."""
         results: dict[RemoteJob, CancelResult] = {}
         for service, some in self._groups(jobs):
-            results |= {result.job: result for result in service.cancel(some, reason, force=force)}
+            results |= {result.job: result for result in _cancel(service, some, reason, force=force)}
             again = [job for job in some if results[job].outcome is CancelOutcome.UNANSWERED]
             if again and service.identity_refused and self._let_go(service):
                 renewed = self.service_of(again[0])
-                results |= {result.job: result for result in renewed.cancel(again, reason, force=force)}
+                results |= {result.job: result for result in _cancel(renewed, again, reason, force=force)}
         return [results[job] for job in dict.fromkeys(jobs)]
 
     def _let_go(self, service: JobService) -> bool:
@@ -104,3 +111,34 @@ class Reach:
             service = self.service_of(job)
             groups.setdefault(id(service), (service, []))[1].append(job)
         return list(groups.values())
+
+
+def _describe(
+    service: JobService,
+    jobs: Sequence[RemoteJob],
+    found: dict[RemoteJob, JobStatus],
+    unknown: dict[RemoteJob, UnknownScope],
+) -> None:
+    """Look at jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        found.update({status.job: status for status in service.describe(jobs)})
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            unknown.update(dict.fromkeys(jobs, error))
+            return
+        for some in scopes.values():
+            _describe(service, some, found, unknown)
+
+
+def _cancel(
+    service: JobService, jobs: Sequence[RemoteJob], reason: str, *, force: bool
+) -> list[CancelResult]:
+    """Request the end of jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        return service.cancel(jobs, reason, force=force)
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            return undone(jobs, error)
+        return [result for some in scopes.values() for result in _cancel(service, some, reason, force=force)]

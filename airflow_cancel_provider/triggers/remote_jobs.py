@@ -10,13 +10,15 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch, report, take_in
+from airflow_cancel_provider.cancelling import Cancellation, Watch, report, report_lost, take_in
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    AirflowUnavailable,
     CancelProviderError,
     InvalidInput,
     ServiceError,
     ServiceUnavailable,
+    UnknownScope,
 )
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.reach import Reach
@@ -111,8 +113,12 @@ class RemoteJobsTrigger(BaseTrigger):
         try:
             seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
             take_in(self.watch, seen, log)
-        except ServiceUnavailable as error:
+        except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
+        except UnknownScope:
+            seen, unknown = await in_thread(reach.described, self.watch.open)
+            take_in(self.watch, seen, log)
+            report_lost(self.watch, unknown, log)
         if self.watch.is_due():
             report(await in_thread(self.watch.act, reach), log)
 
@@ -143,5 +149,6 @@ def raise_from_json(values: dict[str, str | None]) -> None:
     message = values["message"] or ""
     if values["type"] == InvalidInput.__name__:
         raise InvalidInput(message)
-    kind = AccessDenied if values["type"] == AccessDenied.__name__ else ServiceError
+    kinds = {kind.__name__: kind for kind in (AccessDenied, UnknownScope)}
+    kind = kinds.get(values["type"] or "", ServiceError)
     raise kind(message, values.get("operation"), values.get("code"))
