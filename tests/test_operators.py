@@ -123,7 +123,7 @@ def test_without_waiting_the_states_right_after_the_request_are_returned(bench: 
     states = operator(
         bench.name, **targets(jobs), wait_for_completion=False, waiter_delay=60, deferrable=True
     ).execute(context())
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert set(states) == set(jobs)
     assert not set(states.values()) & {"CANCELLED", "GONE"}
     assert all(bench.truth()[job.id]["cancel_requested_at"] for job in jobs)

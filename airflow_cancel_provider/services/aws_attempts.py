@@ -44,9 +44,9 @@ def note_failure(error: BaseException) -> None:
         attempts.lost = attempts.lost or may_have_acted(error)
 
 
-def note_attempt(exception: Exception | None, parsed_response: Any, **_: Any) -> None:
+def note_attempt(exception: Exception | None, parsed_response: Any = None, **_: Any) -> None:
     """Handler of ``response-received``: also sees the requests that botocore sends again."""
     if exception is not None:
         note_failure(exception)
-    elif isinstance(parsed_response, dict) and "Error" in parsed_response:
+    elif parsed_response and "Error" in parsed_response:
         note_failure(ClientError(parsed_response, ""))

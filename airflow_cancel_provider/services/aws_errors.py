@@ -190,5 +190,4 @@ def kind_of(error: BaseException, operation: str | None) -> type[ServiceError]:
 
 
 def _status(error: ClientError) -> int:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status if isinstance(status, int) else 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -258,10 +258,10 @@ class BatchJobService(AwsJobService):
         errors = [error for error in answer.get("errors") or [] if error["job"] in ids]
         said |= {job: {} for job in answer.get("successful") or [] if job in ids}
         said |= {error["job"]: error for error in errors}
-        for error in errors:
-            if is_transient_code(error["code"]):
-                message = error.get("message") or ""
-                raise ClientError({"Error": {"Code": error["code"], "Message": message}}, bulk)
+        for busy in errors:
+            if is_transient_code(busy["code"]):
+                message = busy.get("message") or ""
+                raise ClientError({"Error": {"Code": busy["code"], "Message": message}}, bulk)
         if any(said[job] is UNSAID for job in ids):
             raise NoAnswer(why=UNSAID_WORDS.rstrip("."))
 

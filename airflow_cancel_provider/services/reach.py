@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from airflow_cancel_provider.exceptions import IdentityError, UnknownScope
+from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.base import JobService, undone
 from airflow_cancel_provider.services.patience import Patience
@@ -77,10 +77,16 @@ class Reach:
         for service, some in self._groups(jobs):
             results |= {result.job: result for result in _cancel(service, some, reason, force=force)}
             again = [job for job in some if results[job].outcome is CancelOutcome.UNANSWERED]
-            if again and service.identity_refused and self._let_go(service):
-                renewed = self.service_of(again[0])
+            if again and service.identity_refused and (renewed := self._renewed(service, again[0])):
                 results |= {result.job: result for result in _cancel(renewed, again, reason, force=force)}
         return [results[job] for job in dict.fromkeys(jobs)]
+
+    def _renewed(self, service: JobService, job: RemoteJob) -> JobService | None:
+        """A service opened anew; None where that can't be, so that what was answered so far is not lost."""
+        try:
+            return self.service_of(job) if self._let_go(service) else None
+        except CancelProviderError:
+            return None
 
     def _let_go(self, service: JobService) -> bool:
         """Have a service opened anew at its next use, with whatever credentials there are then."""

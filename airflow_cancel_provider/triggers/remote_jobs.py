@@ -15,6 +15,8 @@ from airflow_cancel_provider.exceptions import (
     AccessDenied,
     AirflowUnavailable,
     CancelProviderError,
+    ConnectionUnusable,
+    IdentityError,
     InvalidInput,
     ServiceError,
     ServiceUnavailable,
@@ -149,6 +151,6 @@ def raise_from_json(values: dict[str, str | None]) -> None:
     message = values["message"] or ""
     if values["type"] == InvalidInput.__name__:
         raise InvalidInput(message)
-    kinds = {kind.__name__: kind for kind in (AccessDenied, UnknownScope)}
+    kinds = {kind.__name__: kind for kind in (AccessDenied, ConnectionUnusable, IdentityError, UnknownScope)}
     kind = kinds.get(values["type"] or "", ServiceError)
     raise kind(message, values.get("operation"), values.get("code"))
