@@ -183,6 +183,8 @@ class Cancellation(Watch):
         self.forced: set[RemoteJob] = set()
         """Jobs for which the escalation is done with."""
         self.results: dict[RemoteJob, CancelResult] = {}
+        self.unsure: set[RemoteJob] = set()
+        """Jobs with a request that was not answered, and may have been carried out."""
         self.taken_at: dict[RemoteJob, float] = {}
         """When the service took a job, in epoch seconds, where that is known; only in this process."""
 
@@ -190,8 +192,14 @@ class Cancellation(Watch):
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
         self.requested_at = self.requested_at or time.time()
         results = reach.cancel([job for job in self.jobs if job not in self.results], self.reason)
-        self.results.update({result.job: result for result in results})
+        self._note(results)
         return results
+
+    def _note(self, results: Iterable[CancelResult]) -> None:
+        for result in results:
+            self.results[result.job] = result
+            if result.outcome is CancelOutcome.UNANSWERED:
+                self.unsure.add(result.job)
 
     def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
         """Take in what was seen; return what is new."""
@@ -228,7 +236,7 @@ class Cancellation(Watch):
     def act(self, reach: Reach) -> list[CancelResult]:
         """Ask again where the service did not answer; escalate when it is time."""
         again = reach.cancel(unanswered, self.reason) if (unanswered := self._unanswered()) else []
-        self.results.update({result.job: result for result in again})
+        self._note(again)
         return again + (self._escalate(reach) if self._is_time_to_escalate() else [])
 
     def is_due(self) -> bool:
@@ -251,11 +259,24 @@ class Cancellation(Watch):
             self._raise_if_any("The service did not answer; asked for:", NotEnded, CancelOutcome.UNANSWERED)
         if fail_if_not_running:
             gone = (CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE)
-            self._raise_if_any("Not running any more when the cancel was requested:", NotRunning, *gone)
+            message = "Not running any more when the cancel was requested:"
+            self._raise_if_any(message, NotRunning, *gone, but=self._may_be_ours)
         return self.states
 
-    def _raise_if_any(self, message: str, error: type[JobsError], *outcomes: CancelOutcome) -> None:
-        lines = [str(result) for result in self.results.values() if result.outcome in outcomes]
+    def _may_be_ours(self, job: RemoteJob) -> bool:
+        """Whether a job may have been cancelled by a request of ours whose answer was lost."""
+        status = self.statuses.get(job)
+        return job in self.unsure and status is not None and status.state is JobState.CANCELLED
+
+    def _raise_if_any(
+        self,
+        message: str,
+        error: type[JobsError],
+        *outcomes: CancelOutcome,
+        but: Callable[[RemoteJob], bool] = lambda _: False,
+    ) -> None:
+        found = (result for result in self.results.values() if result.outcome in outcomes)
+        lines = [str(result) for result in found if not but(result.job)]
         if lines:
             raise error(message, lines)
 
@@ -301,6 +322,7 @@ class Cancellation(Watch):
             "leave_running": self.leave_running,
             "requested_at": self.requested_at,
             "forced": sorted(map(str, self.forced)),
+            "unsure": sorted(map(str, self.unsure)),
             "results": [result.as_json() for result in self.results.values()],
         }
 
@@ -316,6 +338,7 @@ class Cancellation(Watch):
         cancellation.observe(map(JobStatus.from_json, values["statuses"]))
         cancellation.requested_at = values["requested_at"]
         cancellation.forced = set(map(RemoteJob, values["forced"]))
+        cancellation.unsure = set(map(RemoteJob, values["unsure"]))
         results = map(CancelResult.from_json, values["results"])
         cancellation.results = {result.job: result for result in results}
         return cancellation

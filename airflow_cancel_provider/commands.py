@@ -165,7 +165,7 @@ def cancel(options: argparse.Namespace, answer: Answer) -> int:
     patience = _number("--wait", options.wait)
     jobs, reach = _reached(options.jobs)
     cancellation = Cancellation(jobs, "Cancelled from the command line")
-    troubles = _cancelled(cancellation, reach, patience, is_forced=options.force)
+    troubles = list(map(str, _cancelled(cancellation, reach, patience, is_forced=options.force)))
     states = {job: _state(cancellation, job) for job in jobs}
     answer(
         json.dumps(states) if options.json else "\n".join(f"{job}: {state}" for job, state in states.items())

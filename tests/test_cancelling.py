@@ -85,6 +85,26 @@ class TestRequest:
         look(cancellation, memory.reach(), LOG)
         assert memory.sent == []
 
+    @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED])
+    def test_an_end_that_a_lost_request_may_have_brought_about_is_not_one_before_it(
+        self, memory: Memory, state: JobState
+    ) -> None:
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        cancellation = requested(memory, "a")
+        # In another process, whose service knows nothing of the first request.
+        moved = Cancellation.from_json(json.loads(json.dumps(cancellation.as_json())))
+        memory.outcomes["a"] = CancelOutcome.ALREADY_ENDED
+        memory.errors.append(ServiceUnavailable("The service is away."))
+        look(moved, memory.reach(), LOG)
+        end(memory, "a", state=state)
+        look(moved, memory.reach(), LOG)
+        assert moved.results[moved.jobs[0]].outcome is CancelOutcome.ALREADY_ENDED
+        if state is JobState.CANCELLED:
+            assert moved.verdict(fail_if_not_running=True) == {moved.jobs[0]: "CANCELLED"}
+        else:
+            with pytest.raises(NotRunning):
+                moved.verdict(fail_if_not_running=True)
+
     def test_a_job_that_the_service_does_not_know_again_is_asked_for_until_it_does(
         self, memory: Memory
     ) -> None:

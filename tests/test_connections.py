@@ -146,7 +146,11 @@ class TestInAProgram:
         self, nowhere: LocalCloud, backends: Callable[..., None], conn_id: str
     ) -> None:
         backends(FailingBackend())
-        for use in (lambda: BatchJobsHook(conn_id).service, lambda: Access().service("batch", conn_id, None)):
+        uses: list[Callable[[], Any]] = [
+            lambda: BatchJobsHook(conn_id).service,
+            lambda: Access().service("batch", conn_id, None),
+        ]
+        for use in uses:
             with pytest.raises(AirflowUnavailable, match=r"FailingBackend did not answer.*vault is sealed"):
                 use()
         assert not nowhere.journal.entries("batch")

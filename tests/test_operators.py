@@ -123,7 +123,7 @@ def test_without_waiting_the_states_right_after_the_request_are_returned(bench: 
     states = operator(
         bench.name, **targets(jobs), wait_for_completion=False, waiter_delay=60, deferrable=True
     ).execute(context())
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     assert set(states) == set(jobs)
     assert not set(states.values()) & {"CANCELLED", "GONE"}
     assert all(bench.truth()[job.id]["cancel_requested_at"] for job in jobs)
@@ -333,7 +333,7 @@ def test_a_job_of_mrs_whose_address_can_not_be_left_is_cancelled(cloud: LocalClo
 def test_the_console_link(bench: Bench) -> None:
     jobs = bench.submit("running")
     task = operator(bench.name, **targets(jobs))
-    (link,) = task.operator_extra_links
+    link, *_ = task.operator_extra_links
     assert isinstance(link, RemoteJobLink)
     assert link.xcom_key
     assert link.get_link(task, ti_key=None) == ""

@@ -57,7 +57,7 @@ class TryRecorder:
         self.is_over = False
         """Whether ``execute`` has ended: what is started from now on is not the try's."""
 
-    def label(self, submission: object) -> Label | None:  # noqa: ARG002  the same for every kind of job
+    def label(self, submission: object) -> Label | None:
         """What to write on a job.
 
         :raises SubmissionRefused: the task was told to end.

@@ -139,7 +139,7 @@ class RecordStore:
         try:
             record = TryRecord.from_json(stored)
         except InvalidInput as error:
-            self._log.error("Remote jobs that were started before may run on: %s", error)  # noqa: TRY400
+            self._log.error("Remote jobs that were started before may run on: %s", error)
             return None
         return None if record.state is TryState.RETURNED else record
 

@@ -12,11 +12,12 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.aws import AwsJobService
-from airflow_cancel_provider.services.aws_errors import error_code, error_words, is_transient
+from airflow_cancel_provider.services.aws_errors import error_code, error_words, kind_of
+from airflow_cancel_provider.services.tls import verification
 
 S = TypeVar("S", bound=AwsJobService)
 
@@ -51,7 +52,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             aws_conn_id=aws_conn_id,
             region_name=region_name,
             client_type=self.service_class.name,
-            verify=verify,
+            verify=verification(verify),
             config=config,
         )
         self.options = options
@@ -135,8 +136,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {str(error).rstrip('.')}.")
 
     def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
-        kind = ServiceUnavailable if is_transient(error) else AccessDenied
-        return kind(
+        return kind_of(error, None)(
             f"Connection {self.aws_conn_id!r} gave no credentials: {error_words(error)}.",
             getattr(error, "operation_name", None),
             error_code(error),

@@ -126,9 +126,9 @@ def _first(conn_id: str, sources: Iterable[Any]) -> Any:
                 return connection
         except Exception as error:  # noqa: BLE001  backends are anybody's; told below
             failed.append((_NAMES.get(name, name), error))
-    for name, error in failed:
-        if isinstance(error, _UNREADABLE):
-            raise _unreadable(conn_id, name, error)
+    for name, failure in failed:
+        if isinstance(failure, _UNREADABLE):
+            raise _unreadable(conn_id, name, failure)
     if failed:
         raise _unavailable(conn_id, *failed[0]) from failed[0][1]
     raise AirflowNotFoundException(f"The conn_id {conn_id!r} isn't defined")

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import Context, conf
 from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.targets import Targets, is_empty, number
@@ -42,7 +42,7 @@ class CancelRemoteJobsOperator(Targets):
     """
 
     common_fields = ("remote_jobs", "name_prefix", "reason", "waiter_delay", "waiter_max_attempts")
-    operator_extra_links = (RemoteJobLink(),)
+    operator_extra_links = remote_job_links()
     ui_color = "#f7d9d0"
     escalate_after: float | None = None
 

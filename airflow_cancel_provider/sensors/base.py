@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_cancel_provider.cancelling import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
 from airflow_cancel_provider.jobs import JobState
-from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
@@ -45,7 +45,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     """
 
     common_fields = ("remote_jobs", "target_states")
-    operator_extra_links = (RemoteJobLink(),)
+    operator_extra_links = remote_job_links()
     ui_color = "#d9e7f7"
 
     def __init__(

@@ -13,7 +13,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.cancelling import Cancellation, Watch, report, report_lost, take_in
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    AirflowUnavailable,
     CancelProviderError,
+    ConnectionUnusable,
+    IdentityError,
     InvalidInput,
     ServiceError,
     ServiceUnavailable,
@@ -114,7 +117,7 @@ class RemoteJobsTrigger(BaseTrigger):
         try:
             seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
             take_in(self.watch, seen, log)
-        except ServiceUnavailable as error:
+        except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
         except UnknownScope:
             seen, unknown = await in_thread(reach.described, self.watch.open)
@@ -150,6 +153,6 @@ def raise_from_json(values: dict[str, str | None]) -> None:
     message = values["message"] or ""
     if values["type"] == InvalidInput.__name__:
         raise InvalidInput(message)
-    kinds = {kind.__name__: kind for kind in (AccessDenied, UnknownScope)}
+    kinds = {kind.__name__: kind for kind in (AccessDenied, ConnectionUnusable, IdentityError, UnknownScope)}
     kind = kinds.get(values["type"] or "", ServiceError)
     raise kind(message, values.get("operation"), values.get("code"))
