@@ -5,7 +5,8 @@
     CancelProviderError
     ├── InvalidInput          a parameter, an address or a connection is unusable; nothing was sent
     ├── ServiceError          the service answered with an error
-    │   ├── AccessDenied      the identity may not do this, or the service does not know the identity
+    │   ├── AccessDenied      the identity may not do this
+    │   │   └── IdentityError   the service does not accept the identity: expired, unknown, no credentials
     │   ├── UnknownScope      the service does not know the cluster or application, over this connection
     │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
     ├── AirflowUnavailable    Airflow did not say how tasks stand
@@ -51,6 +52,13 @@ class ServiceError(CancelProviderError):
 
 class AccessDenied(ServiceError):
     """The identity may not make this call, or the service does not accept the identity."""
+
+
+class IdentityError(AccessDenied):
+    """The service does not accept the identity: expired, unknown, or there are no credentials.
+
+    With renewed credentials the same call may be allowed.
+    """
 
 
 class UnknownScope(ServiceError):

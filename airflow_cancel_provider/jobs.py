@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes
 
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -203,13 +203,15 @@ class CancelOutcome(StrEnum):
 class CancelResult:
     """Outcome of one cancel request for one job.
 
-    ``code`` and ``detail`` are the service's error code and words, with what to do about it.
+    ``code`` and ``detail`` are the service's error code and words, with what to do about it. ``response`` is
+    the service's own reply, where it has one; it may hold secrets, so it is neither printed nor stored.
     """
 
     job: RemoteJob
     outcome: CancelOutcome
     detail: str | None = None
     code: str | None = None
+    response: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         code = f" [{self.code}]" if self.code else ""

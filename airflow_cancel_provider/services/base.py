@@ -15,7 +15,7 @@ from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.pacing import EVERY, Meter, NewPace, Pace, Quotas
@@ -236,8 +236,9 @@ def unsent(job: RemoteJob, error: ServiceError) -> CancelResult:
 
 def outcome_after(error: ServiceError) -> CancelOutcome:
     """What a request came to that met this error, or an answer that it keeps from being understood."""
-    silent = isinstance(error, ServiceUnavailable)
-    return CancelOutcome.UNANSWERED if silent else CancelOutcome.REFUSED
+    # Credentials are renewed, so that what one identity was refused for is asked again.
+    may_change = isinstance(error, (ServiceUnavailable, IdentityError))
+    return CancelOutcome.UNANSWERED if may_change else CancelOutcome.REFUSED
 
 
 def in_order(jobs: Iterable[RemoteJob], found: dict[RemoteJob, JobStatus]) -> list[JobStatus]:

@@ -45,7 +45,7 @@ class Transport:
         :param about: what the call is about, for the words of an error.
         :raises Fault: the call failed.
         """
-        what = f"{call.operation} on {about} failed"
+        what = failed(call, about)
         try:
             response = self._session.request(
                 call.method,
@@ -60,6 +60,11 @@ class Transport:
         except requests.RequestException as error:
             raise _unanswered(error, call, what) from error
         return _parsed(response, call, what)
+
+
+def failed(call: Call, about: str) -> str:
+    """How the words of every fault begin."""
+    return f"{call.operation} on {about} failed"
 
 
 def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
@@ -96,15 +101,20 @@ def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
         return {}
     try:
         body: Any = json.loads(response.content)
-    except ValueError:
-        # A portal or a proxy: MRS itself never answers a page.
-        words = f"{what}: HTTP {status} with something that is not JSON. Check endpoint and proxies."
-        raise Fault(
-            words, call.operation, f"HTTP {status}", Kind.TRANSIENT, may_have_acted=call.mutates
-        ) from None
-    if isinstance(body, dict) and (body.get("error_code") or body.get("errorCode")):
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        # A portal or a proxy: MRS itself answers with objects.
+        raise misunderstood(call, what, f"HTTP {status} with something that is not an object in JSON")
+    if body.get("error_code") or body.get("errorCode"):
         raise _refused(response, call, what)
-    return body if isinstance(body, dict) else {}
+    return body
+
+
+def misunderstood(call: Call, what: str, why: str) -> Fault:
+    """The fault of a success that is not the reply which the reference describes: it is no answer."""
+    words = f"{what}: {why}, which is no answer of MRS. Check endpoint and proxies."
+    return Fault(words, call.operation, "HTTP 200", Kind.TRANSIENT, may_have_acted=call.mutates)
 
 
 def _refused(response: Response, call: Call, what: str) -> Fault:
