@@ -106,7 +106,7 @@ class Watch:
         return {_scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
 
     def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
-        raise error
+        raise UnknownScope(f"{job} can't be looked at: {error}", error.operation, error.code) from error
 
     def act(self, reach: Reach) -> list[CancelResult]:
         """Do what is due after a look. A watch only looks."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 
@@ -302,6 +303,16 @@ class TestCancel:
         assert done.code == 2
         assert words in done.err.splitlines()[-1]
         assert len(line.ground.cloud.journal) == sent
+
+
+    def test_an_unknown_mrs_cluster_is_1_and_the_other_jobs_go_on(self, line: Line) -> None:
+        """As the service itself says it."""
+        job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
+        done = line("cancel", "--json", "--ignore-missing", typo, str(job))
+        assert (done.code, done.json) == (1, {typo: "REFUSED", job: "CANCELLED"})
+        assert typo.split("/")[3] in done.err.splitlines()[-1]
+        seen = line("describe", "--json", typo, str(job))
+        assert (seen.code, [each["state"] for each in seen.json]) == (1, ["UNKNOWN", "CANCELLED"])
 
 
 class TestDescribe:

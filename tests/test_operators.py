@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning
+from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
@@ -27,6 +28,7 @@ from tests.task_fixtures import (
     know_no_cluster,
     operator,
     run,
+    sensor,
     targets,
 )
 
@@ -76,6 +78,18 @@ def test_an_unknown_cluster_fails_and_the_other_jobs_are_cancelled(
     with pytest.raises(CancelRefused, match="j-TYPO"):
         operator("emr", cluster_id="j-TYPO", step_ids=["s-3BYY"]).execute(context())
     bench.close()
+
+
+def test_an_unknown_mrs_cluster_is_no_success(connections: None) -> None:  # noqa: ARG001  they are set
+    cluster = str(uuid4())
+    with pytest.raises(
+        UnknownScope, match=f"cluster_id '{cluster}' is unknown over connection 'mrs_default'"
+    ):
+        operator("mrs", cluster_id=cluster, all_live=True).execute(context())
+    with pytest.raises(CancelRefused, match=f"mrs://mrs_default/{cluster}/"):
+        operator("mrs", cluster_id=cluster, job_execution_ids=[str(uuid4())]).execute(context())
+    with pytest.raises(UnknownScope, match=f"mrs://mrs_default/{cluster}/"):
+        sensor("mrs", cluster_id=cluster, job_execution_ids=[str(uuid4())]).execute(context())
 
 
 def test_a_job_that_is_being_cancelled_already_counts_as_running(bench: Bench) -> None:
