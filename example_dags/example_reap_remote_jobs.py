@@ -1,8 +1,9 @@
 """Sweep for jobs whose task is over, every five minutes.
 
-Set ``[cancel_provider] deployment`` to a name that no other Airflow on these accounts has, and
-``owner_variables = True``, so that a Dag can tell whose jobs they are; or give ``airflow_conn_id``. Paused at
-first: start a run with the param ``dry_run``, read what it says, then unpause it.
+Set ``[cancel_provider] deployment`` to a name that no other Airflow on these accounts has. Connection
+``airflow_api`` (type HTTP) leads to this Airflow's own API server, with a service account that may read all Dags,
+their runs and task instances, and read, add, edit and delete Variables; nothing else. Paused at first: start a
+run with the param ``dry_run``, read what it says, then unpause it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from airflow_cancel_provider.reaper.dag import reaper_dag
 
 reaper = reaper_dag(
     "example_reap_remote_jobs",
+    airflow_conn_id="airflow_api",
     at=["aws://aws_default@us-east-1", "mrs://mrs_default"],
     schedule="*/5 * * * *",
     except_scopes=["prod-*", "j-2AXXXXXXGAPLF"],  # a Batch queue by its name, all else by its id

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,14 +13,15 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.reaper import ending
-from airflow_cancel_provider.reaper.airflows.base import Airflow
+from airflow_cancel_provider.reaper.airflows.base import RELEASE_PREFIX, Airflow
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
 from airflow_cancel_provider.reaper.letters import VARIABLE
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaping import Reaper, Rules
+from airflow_cancel_provider.reaper.release import Release
 from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.patience import Patience
@@ -29,6 +31,7 @@ from tests.service_fixtures import HASTY, BatchBench, Bench
 from tests.task_fixtures import ALL
 
 DEPLOYMENT, FOREIGN = "0a1b2c3d", "99999999"
+LONG_AGO = "2026-01-01T00:00:00+00:00"
 PLACES = (
     Place("emr", "aws_default"),
     Place("batch", "aws_default"),
@@ -54,23 +57,26 @@ class MemoryAirflow(Airflow):
     """
 
     tries: dict[UUID, OwnerState] = field(default_factory=dict)
-    records: dict[RemoteJob, OwnerState] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     is_down: bool = False
     looks: int = 0
     before_look: Callable[[int], None] = lambda _: None
 
-    def owners(self, labels: Collection[Label]) -> Mapping[UUID, OwnerState]:
+    def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
         self.looks += 1
         self.before_look(self.looks)
         self._answer()
-        return {label.ti_id: self.tries[label.ti_id] for label in labels if label.ti_id in self.tries}
+        return {ti_id: self._with_release(ti_id) for ti_id in ti_ids if ti_id in self.tries}
 
-    def recorded(self, claims: Sequence[JobStatus], *, is_final: bool) -> Mapping[RemoteJob, OwnerState]:
+    def _with_release(self, ti_id: UUID) -> OwnerState:
+        text = self.variables.get(release_key(ti_id))
+        return replace(self.tries[ti_id], release=Release.parse(text)) if text else self.tries[ti_id]
+
+    def releases(self, most: int) -> Mapping[str, str | None]:
         self._answer()
-        jobs = [claim.job for claim in claims]
-        return {job: self.records[job] for job in jobs if job in self.records}
+        keys = sorted(key for key in self.variables if key.startswith(RELEASE_PREFIX))
+        return {key: self.variables[key] for key in keys[:most]}
 
     def variable(self, key: str) -> str | None:
         self._answer()
@@ -112,11 +118,10 @@ class Ground:
         name: str = "running",
         deployment: str = DEPLOYMENT,
         reconnects: bool = False,
-        waits: bool = True,
         scope: str | None = None,
     ) -> RemoteJob:
-        """Submit a job of a try; ``standing`` None: Airflow has nothing to say of the try."""
-        label = Label(deployment, uuid4(), reconnects, waits)
+        """Submit a job of a try; ``standing`` None: Airflow leaves the try out of its answer."""
+        label = Label(deployment, uuid4(), reconnects)
         if standing is not None:
             self.airflow.tries[label.ti_id] = OwnerState(standing, later, "dag / run / task")
         job = self._submit(service, name, label, scope)
@@ -136,6 +141,13 @@ class Ground:
         if scope is None and service not in self.scopes:
             self.scopes[service] = bench.new_scope()
         return bench.submit(name, 1, scope or self.scopes[service], **more)[0]
+
+    def release(self, job: RemoteJob, *jobs: RemoteJob, is_all: bool = False, **more: Any) -> str:
+        """Have a job's try release these; the key of the Variable."""
+        value = {"all": is_all, "jobs": list(jobs), "at": LONG_AGO, "task": "dag / run / task", **more}
+        key = release_key(self.owners[job])
+        self.airflow.variables[key] = json.dumps(value)
+        return key
 
     def owner(self, job: RemoteJob, standing: Standing) -> None:
         """Let a job's try stand otherwise from now on."""

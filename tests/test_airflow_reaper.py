@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+import requests
 
-from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner, deployment_of
+from airflow_cancel_provider.owner import Label, deployment_of, release_key
 from tests.airflow_versions import REMOTE_JOBS
 from tests.demo.places import aws_client
 from tests.real_airflow.stories import Stories, Story, Told
-from tests.real_airflow.world import DEPLOYMENT, STEP, Run, World
+from tests.real_airflow.world import DEPLOYMENT, ROLE, STEP, SUCCEEDED, Run, World, eventually
 
 pytest_plugins = ["tests.real_airflow.fixtures"]
 stories = Stories()
 
 SWEEP_SECONDS = "airflow.remote_jobs.sweep_seconds"
-
-Labelled = Callable[[Owner], str]
+ORPHANS = {"failed", "replaced", "deleted", "triggered again"}
+CONNECTION = "airflow_api"
 
 
 @dataclass
@@ -32,16 +34,6 @@ class Scene:
     service: str
     place: str
     jobs: dict[str, str]
-    owners: dict[str, Owner | None]
-
-    def leave_variable(self, name: str) -> None:
-        """Leave the owner of a job where a reaper without the database can read it."""
-        owner = self.owners[name]
-        assert owner is not None
-        body = {"key": f"{OWNER_PREFIX}{owner.ti_id}", "value": str(owner)}
-        known = self.world.airflow.rest.call("GET", "variables?limit=1000")["variables"]
-        if body["key"] not in {each["key"] for each in known}:
-            self.world.airflow.rest.call("POST", "variables", json=body)
 
     def asked_to_end(self) -> set[str]:
         """Whose jobs somebody has asked to end."""
@@ -54,58 +46,80 @@ class Scene:
         return all(self.jobs[name] in ended for name in names)
 
 
-def owner_of(run: Run, task_id: str, *states: str) -> Owner:
-    """A task's try, as its own jobs would name it."""
-    ti = run.wait_for(task_id, *states)
-    return Owner(
-        deployment_of(DEPLOYMENT),
-        run.dag_id,
-        run.run_id,
-        task_id,
-        ti["map_index"],
-        ti["try_number"],
-        UUID(ti["id"]),
-    )
+def label_of(run: Run, task_id: str, *states: str) -> Label:
+    """What a try writes on its jobs."""
+    return Label(deployment_of(DEPLOYMENT), UUID(run.wait_for(task_id, *states)["id"]))
 
 
-def ended(world: World, dag_id: str, task_id: str, state: str) -> tuple[Run, Owner]:
-    """A run that has ended, and its try."""
+def ended(world: World, dag_id: str, task_id: str, state: str) -> tuple[Run, Label]:
+    """A run that has ended, and the label of its try."""
     run = world.run_with(dag_id, {"scope": world.place("batch")})
     run.end(state)
-    return run, owner_of(run, task_id, state)
+    return run, label_of(run, task_id, state)
+
+
+def cleared(world: World, dag_id: str, task_id: str, state: str) -> Label:
+    """The label of a try that ended so, and was replaced by another that did."""
+    run, label = ended(world, dag_id, task_id, state)
+    run.mark(task_id, "cleared")
+    run.end(state)
+    return label
+
+
+def delete(world: World, run: Run) -> None:
+    """Delete a run, as a person would."""
+    world.airflow.rest.call("DELETE", f"dags/{run.dag_id}/dagRuns/{run.run_id}")
+
+
+def release(world: World, label: Label, *jobs: str) -> None:
+    """What the guard of a task that succeeds leaves behind where jobs of it live."""
+    key, rest = release_key(label.ti_id), world.airflow.rest
+    value = {"all": True, "jobs": list(jobs), "at": datetime.now(UTC).isoformat(), "task": "dag / run / task"}
+    pattern = {"variable_key_pattern": key}
+    if not rest.call("GET", "variables", params=pattern)["variables"]:
+        rest.call("POST", "variables", json={"key": key, "value": json.dumps(value)})
+
+
+def triggered_again(world: World) -> tuple[Label, Label]:
+    """Labels of the try of a deleted run, and of the one of the run that has its id now, which runs."""
+    run, jobs = world.submit("sync")
+    old = label_of(run, "submit", "running")
+    for job in jobs.ids:
+        world.cloud.mrs.finish(job, SUCCEEDED["mrs"])
+    run.end("success")
+    delete(world, run)
+    body = {"logical_date": None, "dag_run_id": run.run_id, "conf": {"scope": jobs.scope}}
+    world.airflow.rest.call("POST", f"dags/{run.dag_id}/dagRuns", json=body)
+    new = label_of(run, "submit", "running")
+    assert new != old
+    return old, new
 
 
 def scene(world: World, service: str) -> Scene:
-    """One job each of a try that failed, succeeded, runs, was replaced, was deleted; and of strangers."""
+    """One job each of tries that stand in different ways; and of strangers."""
     _, failed = ended(world, "guarded_error", "error", "failed")
     _, succeeded = ended(world, "guarded_success", "success", "success")
-    again, replaced = ended(world, "guarded_error", "error", "failed")
-    again.mark("error", "cleared")
-    again.end("failed")
-    once_well, before = ended(world, "guarded_success", "success", "success")
-    once_well.mark("success", "cleared")
-    once_well.end("success")
-    deleted, tidied_up = (ended(world, "guarded_error", "error", "failed") for _ in range(2))
-    for gone, _ in (deleted, tidied_up):
-        world.airflow.rest.call("DELETE", f"dags/{gone.dag_id}/dagRuns/{gone.run_id}")
-    running, _ = world.submit("sync")
-    alive = owner_of(running, "submit", "running")
-    place = world.place(service)
-    start = _start_step if service == "emr" else _start_batch_job
+    deleted_run, deleted = ended(world, "guarded_error", "error", "failed")
+    forgotten_run, forgotten = ended(world, "guarded_success", "success", "success")
+    release(world, forgotten)
+    for run in (deleted_run, forgotten_run):
+        delete(world, run)
+    old, new = triggered_again(world)
     labels = {
-        "failed": failed.label,
-        "replaced": replaced.label,
-        "deleted": replace(deleted[1].label, waits=True),
-        "deleted, may have succeeded": tidied_up[1].label,
-        "alive": alive.label,
-        "succeeded": succeeded.label,
-        "succeeded before": before.label,
+        "failed": failed,
+        "replaced": cleared(world, "guarded_error", "error", "failed"),
+        "deleted": deleted,
+        "triggered again": old,
+        "released, deleted": forgotten,
+        "alive": new,
+        "succeeded": succeeded,
+        "succeeded before": cleared(world, "guarded_success", "success", "success"),
         "foreign": Label("abcd1234", failed.ti_id),
         "by hand": None,
     }
-    jobs = {name: start(world, place, label) for name, label in labels.items()}
-    owners = {name: label.owner if label else None for name, label in labels.items()}
-    return Scene(world, service, place, jobs, owners)
+    place = world.place(service)
+    start = STARTS[service]
+    return Scene(world, service, place, {name: start(world, place, label) for name, label in labels.items()})
 
 
 def _start_step(world: World, cluster: str, label: Label | None) -> str:
@@ -117,63 +131,111 @@ def _start_step(world: World, cluster: str, label: Label | None) -> str:
 
 
 def _start_batch_job(world: World, queue: str, label: Label | None) -> str:
-    parameters = {"airflow_owner": label.in_full} if label else {}
+    parameters = {"airflow_owner": str(label)} if label else {}
     answer = aws_client(world.cloud.url, "batch").submit_job(
         jobName="job", jobQueue=queue, jobDefinition="job", parameters=parameters
     )
     return str(answer["jobId"])
 
 
-def reap(world: World, scene: Scene, *options: str) -> tuple[int, dict[str, Any]]:
-    """One sweep from the command line; its exit code and what it said."""
-    at = f"{scene.service}://aws_default@us-east-1"
-    places = ("--at", at, "--scope", scene.place)
+def _start_job_run(world: World, application: str, label: Label | None) -> str:
+    answer = aws_client(world.cloud.url, "emr-serverless").start_job_run(
+        applicationId=application,
+        executionRoleArn=ROLE,
+        jobDriver={"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}},
+        name=f"run {label}" if label else "run",
+    )
+    return str(answer["jobRunId"])
+
+
+Start = Callable[[World, str, Label | None], str]
+STARTS: dict[str, Start] = {
+    "emr": _start_step,
+    "batch": _start_batch_job,
+    "emr-serverless": _start_job_run,
+}
+
+
+def api_connection(world: World) -> dict[str, Any]:
+    """How a reaper elsewhere reaches the API server."""
+    return {"conn_type": "http", "host": world.airflow.url, "password": world.airflow.rest.token}
+
+
+def reap(world: World, there: Scene, *options: str, is_elsewhere: bool = False) -> tuple[int, dict[str, Any]]:
+    """One sweep from the command line; its exit code and what it said.
+
+    :param is_elsewhere: where there is no metadata database, but a connection with an account.
+    """
+    at = f"{there.service}://aws_default@us-east-1"
+    places = ("--at", at, "--scope", there.place)
     pace = ("--grace", "1", "--share", "1")
-    done = world.airflow.processes.complete([*REMOTE_JOBS, "reap", *places, *pace, "--json", *options])
+    command = [*REMOTE_JOBS, "reap", *places, *pace, "--json", *options]
+    if is_elsewhere:
+        connections = {
+            f"AIRFLOW_CONN_{CONNECTION.upper()}": api_connection(world),
+            "AIRFLOW_CONN_AWS_DEFAULT": {
+                "conn_type": "aws",
+                "login": "AKIDEXAMPLE",
+                "password": "secret",
+                "extra": {"endpoint_url": world.cloud.url},
+            },
+        }
+        settings = [f"{name}={json.dumps(value)}" for name, value in connections.items()]
+        settings.append("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=sqlite:////tmp/there-is-no-database-here.db")
+        command = ["env", *settings, *command, "--airflow-conn-id", CONNECTION]
+    done = world.airflow.processes.complete(command)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
 
+def check_swept(there: Scene, report: dict[str, Any]) -> None:
+    """Every orphan has ended, and nothing else."""
+    assert there.asked_to_end() == ORPHANS, report
+    assert there.have_ended(*ORPHANS)
+    assert report["fates"] == {"ended": len(ORPHANS)}
+    kinds = ("alive", "succeeded", "foreign", "released", "unlabelled")
+    counted = {kind: report["jobs"].get(kind) for kind in kinds}
+    assert counted == {"alive": 1, "succeeded": 2, "foreign": 1, "released": 1, "unlabelled": 1}
+
+
 @stories(service=["emr", "batch"])
-def the_database_knows_every_label(world: World, service: str) -> None:
+def the_command_line_asks_the_database(world: World, service: str) -> None:
     there = scene(world, service)
     code, dry = reap(world, there, "--dry-run")
-    assert code == 0
+    assert code == 0, dry
     assert {each["job"].rpartition("/")[2] for each in dry["orphans"]} == {
-        there.jobs[name] for name in ("failed", "replaced", "deleted")
+        there.jobs[name] for name in ORPHANS
     }
     assert there.asked_to_end() == set()
+    code, braked = reap(world, there, "--brake", "3")
+    assert (code, braked["fates"]) == (1, {"braked": 4})
+    assert there.asked_to_end() == set()
+    assert world.statsd.wait_for("airflow.remote_jobs.braked", 4.0)
     code, report = reap(world, there)
-    assert code == 0
-    assert there.asked_to_end() == {"failed", "replaced", "deleted"}
-    assert there.have_ended("failed", "replaced", "deleted")
-    assert report["fates"] == {"ended": 3}
+    assert code == 0, report
+    check_swept(there, report)
     assert world.statsd.wait_for(SWEEP_SECONDS, report["seconds"])
-    assert {kind: report["jobs"].get(kind) for kind in ("alive", "succeeded", "foreign", "unknown")} == {
-        "unknown": 1,
-        "alive": 1,
-        "succeeded": 2,
-        "foreign": 1,
-    }
 
 
-def swept(world: World, there: Scene, dag_id: str) -> dict[str, Any]:
-    """What one run of a reaper's Dag has said."""
-    run = world.run_with(dag_id, {"scopes": [there.place]})
+@stories(service=["emr-serverless"])
+def a_process_elsewhere_asks_the_api_server(world: World, service: str) -> None:
+    there = scene(world, service)
+    code, report = reap(world, there, is_elsewhere=True)
+    assert code == 0, report
+    check_swept(there, report)
+
+
+@stories(service=["batch"])
+def a_dag_asks_the_api_server(world: World, service: str) -> None:
+    there = scene(world, service)
+    _define_api_connection(world)
+    run = world.run_with("reap_by_endpoint", {"scopes": [there.place]})
     run.end("success")
     report: dict[str, Any] = run.xcom("reap")
-    return report
-
-
-@stories()
-def rest_knows_batch_jobs_exactly(world: World) -> None:
-    there = scene(world, "batch")
-    _define_api_connection(world)
-    report = swept(world, there, "reap_by_rest")
-    assert there.asked_to_end() == {"failed", "replaced", "deleted"}, report
-    assert there.have_ended("failed", "replaced", "deleted")
+    check_swept(there, report)
     assert world.statsd.wait_for(SWEEP_SECONDS, report["seconds"])
-    told = world.airflow.rest.call("GET", "assets/events?source_dag_id=reap_by_rest")["asset_events"]
+    events = "assets/events?source_dag_id=reap_by_endpoint"
+    told = world.airflow.rest.call("GET", events)["asset_events"]
     assert report in [_nested(event["extra"], report) for event in told]
 
 
@@ -187,60 +249,46 @@ def _nested(extra: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
 
 
 @stories()
-def rest_knows_a_short_label_of_a_try_that_is_still_the_last(world: World) -> None:
-    there = scene(world, "emr")
-    _define_api_connection(world)
-    report = swept(world, there, "reap_by_rest")
-    assert there.asked_to_end() == {"failed"}, report
-    assert report["jobs"]["unknown"] == 4
+def a_job_that_was_left_running_on_purpose_outlives_its_run(world: World) -> None:
+    """A deferrable operator that does not wait for completion; then its run is deleted."""
+    application = world.place("emr-serverless")
+    run = world.run_with("reap_forget", {"scope": application})
+    run.end("success")
+    (job,) = [job["id"] for job in world.cloud.jobs() if job["scope"] == application]
+    address = f"emr-serverless://aws_default@us-east-1/{application}/{job}"
+    release(world, label_of(run, "forget", "success"), address)
+    delete(world, run)
+    there = Scene(world, "emr-serverless", application, {"forgotten": job})
+    for is_elsewhere in (False, True):
+        code, report = reap(world, there, is_elsewhere=is_elsewhere)
+        assert (code, report["jobs"]) == (0, {"released": 1}), report
+    assert there.asked_to_end() == set()
+    world.cloud.emr_serverless.finish(job, SUCCEEDED["emr-serverless"])
 
 
 @stories()
-def without_an_account_only_a_deleted_run_is_sure(world: World) -> None:
-    there = scene(world, "batch")
-    report = swept(world, there, "reap_by_sdk")
-    assert there.asked_to_end() == {"deleted"}, report
-
-
-@stories(way=["rest", "sdk"])
-def variables_make_every_label_known(world: World, way: str) -> None:
-    there = scene(world, "emr")
-    _define_api_connection(world)
-    # As the guard of a try leaves it that did not come to its end.
-    for name in ("failed", "replaced", "deleted", "deleted, may have succeeded"):
-        there.leave_variable(name)
-    report = swept(world, there, f"reap_by_{way}")
-    assert there.asked_to_end() == {
-        "failed",
-        "replaced",
-        "deleted",
-        "deleted, may have succeeded",
-    }, report
-
-
-@stories(dag=["guarded_success", "guarded_error"])
-def a_try_leaves_no_variable(world: World, dag: str) -> None:
-    run, owner = ended(world, dag, dag.removeprefix("guarded_"), "success" if "success" in dag else "failed")
-    assert owner.run_id == run.run_id
-    keys = {each["key"] for each in world.airflow.rest.call("GET", "variables?limit=1000")["variables"]}
-    assert f"{OWNER_PREFIX}{owner.ti_id}" not in keys
+def the_api_server_lets_in_who_has_a_token(world: World) -> None:
+    run, label = ended(world, "guarded_success", "success", "success")
+    url = f"{world.airflow.url}/remote-jobs/v1/owners"
+    ask = {"ti_ids": [str(label.ti_id)]}
+    headers = {"Authorization": f"Bearer {world.airflow.rest.token}"}
+    answer = requests.post(url, json=ask, headers=headers, timeout=60)
+    assert answer.json()["owners"][str(label.ti_id)]["state"] == "success"
+    assert run.run_id in answer.text
+    forged = {"Authorization": f"Bearer {world.airflow.rest.token[:-6]}AAAAAA"}
+    assert requests.post(url, json=ask, headers=forged, timeout=60).status_code in (401, 403)
 
 
 def _define_api_connection(world: World) -> None:
     rest = world.airflow.rest
-    body = {
-        "connection_id": "airflow_api",
-        "conn_type": "http",
-        "host": world.airflow.url,
-        "password": rest.token,
-    }
     known = {each["connection_id"] for each in rest.call("GET", "connections?limit=100")["connections"]}
-    if "airflow_api" not in known:
-        rest.call("POST", "connections", json=body)
+    if CONNECTION not in known:
+        rest.call("POST", "connections", json={"connection_id": CONNECTION, **api_connection(world)})
+        eventually(lambda: bool(rest.call("GET", f"connections/{CONNECTION}")), "the connection")
 
 
 @pytest.mark.airflow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_reaper(told: Told, story: Story) -> None:
     told(story)

@@ -1,171 +1,199 @@
-"""What Airflow's own tables say of tries: real models, in SQLite."""
+"""What Airflow's tables say of tries, by both ways to ask: the database, and the API server's endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.orm import sessionmaker
 
-from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import OWNER_PREFIX, Label, Owner
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.reaper.airflows.base import Airflow
 from airflow_cancel_provider.reaper.airflows.database import Database
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from tests.reaper_fixtures import DEPLOYMENT, Ground, fates, ground
+from airflow_cancel_provider.reaper.reaping import Reaper
+from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, exact, tables
+from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections
 
-__all__ = ["connections", "ground"]
+__all__ = ["api_server", "connections", "empty_database", "exact", "ground", "tables"]
 
 S = Standing
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-JOB = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000001")
+TI, LATER = uuid4(), uuid4()
 
 
-class Tables:
-    """Airflow's tables, empty at first."""
-
-    def __init__(self, engine: Engine) -> None:
-        from airflow.models import import_all_models
-        from airflow.models.taskinstance import TaskInstance
-        from airflow.models.taskinstancehistory import TaskInstanceHistory
-        from airflow.models.variable import Variable
-        from airflow.models.xcom import XComModel
-
-        import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
-        self._engine = engine
-        self._current, self._history = TaskInstance.__table__, TaskInstanceHistory.__table__
-        self._variables, self._xcoms = Variable.__table__, XComModel.__table__
-        for table in (self._current, self._history, self._variables, self._xcoms):
-            table.create(engine)
-
-    def current(self, ti_id: UUID, state: str | None, **names: Any) -> None:
-        """A task's present try."""
-        self._insert(self._current, id=ti_id, state=state, **self._names(names))
-
-    def history(self, ti_id: UUID, state: str, **names: Any) -> None:
-        """A try before that."""
-        self._insert(self._history, task_instance_id=ti_id, state=state, **self._names(names))
-
-    def xcom(self, key: str, value: Any, **names: Any) -> None:
-        """What a task has on record."""
-        plain = {
-            name: value for name, value in self._names(names).items() if name not in ("pool", "try_number")
-        }
-        self._insert(self._xcoms, dag_run_id=1, key=key, value=value, timestamp=NOW, **plain)
-
-    def variable(self, key: str) -> None:
-        """An Airflow Variable."""
-        self._insert(self._variables, key=key, val="1")
-
-    def _insert(self, table: Any, **values: Any) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(table.insert().values(**values))
-
-    def _names(self, names: dict[str, Any]) -> dict[str, Any]:
-        usual = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1, "try_number": 1}
-        return {**usual, "pool": "default_pool", **names}
+def said(airflow: Airflow, ti_id: UUID = TI) -> OwnerState:
+    return airflow.owners([ti_id])[ti_id]
 
 
-@pytest.fixture
-def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Tables]:
-    from airflow import settings
-
-    engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    monkeypatch.setattr(settings, "Session", sessionmaker(engine))
-    yield Tables(engine)
-    engine.dispose()
-
-
-def owner(ti_id: UUID) -> Owner:
-    return Owner(DEPLOYMENT, "dag", "run", "task", -1, 1, ti_id)
-
-
-def said(label: Label) -> OwnerState:
-    return Database().owners([label])[label.ti_id]
-
-
-def test_a_task_that_was_expanded_to_fewer(tables: Tables, ground: Ground) -> None:
-    """Airflow writes "removed" over success: a job that was to live on is left alone."""
-    forgotten = ground.start("batch", None, waits=False)
-    waited_for = ground.start("batch", None, waits=True)
-    before = ground.start("batch", None, waits=False)
-    for index, job in enumerate((forgotten, waited_for)):
-        tables.current(ground.owners[job], "removed", map_index=index)
-    tables.history(ground.owners[before], "removed", map_index=2)
-    tables.current(uuid4(), "running", map_index=2)
-    reaper = ground.reaper()
-    reaper.airflow = reaper.letters._airflow = Database()
-    report = reaper.sweep()
-    assert report.troubles == []
-    assert fates(report) == {waited_for: "ended"}
-    assert ground.lives(forgotten, before)
+def test_what_a_state_means(tables: Tables, exact: Airflow) -> None:
+    tries = {
+        uuid4(): (state, standing)
+        for state, standing in [
+            (None, S.ALIVE),
+            ("running", S.ALIVE),
+            ("up_for_retry", S.RETRYING),
+            ("success", S.SUCCEEDED),
+            ("failed", S.FAILED),
+            ("removed", S.REMOVED),
+        ]
+    }
+    for index, (ti_id, (state, _)) in enumerate(tries.items()):
+        tables.current(ti_id, state, map_index=index)
+    owners = exact.owners([*tries, TI])
+    assert {ti_id: owner.standing for ti_id, owner in owners.items()} == {
+        **{ti_id: standing for ti_id, (_, standing) in tries.items()},
+        TI: S.DELETED,
+    }
+    first = next(iter(tries))
+    assert owners[first] == OwnerState(S.ALIVE, task="dag / run / task[0] try 1", state="not started")
+    assert owners[TI] == OwnerState(S.DELETED, state="absent")
 
 
-def test_tries_that_were_replaced(tables: Tables) -> None:
-    cleared, failed = uuid4(), uuid4()
+def test_tries_that_were_replaced(tables: Tables, exact: Airflow) -> None:
+    cleared = uuid4()
     tables.history(cleared, "success")
-    tables.history(failed, "failed", try_number=2)
-    tables.current(uuid4(), "up_for_retry", try_number=3)
-    assert said(Label(DEPLOYMENT, cleared)).standing is S.SUCCEEDED
-    assert said(Label(DEPLOYMENT, failed)) == OwnerState(
-        S.FAILED, S.RETRYING, "dag / run / task try 2", "failed"
-    )
+    tables.history(TI, "failed", try_number=2)
+    tables.current(LATER, "up_for_retry", try_number=3)
+    assert said(exact, cleared).standing is S.SUCCEEDED
+    assert said(exact) == OwnerState(S.FAILED, S.RETRYING, "dag / run / task try 2", "failed")
 
 
-def test_a_try_whose_history_was_cleaned(tables: Tables) -> None:
-    """`airflow db clean` leaves the task's present try, which may go on with the job."""
-    ti_id = uuid4()
-    label = Label(DEPLOYMENT, ti_id, reconnects=True, waits=True)
-    named = replace(label, owner=owner(ti_id))
-    assert (said(label).standing, said(label).later) == (S.DELETED, S.UNKNOWN)
-    assert (said(named).standing, said(named).later) == (S.DELETED, None)
-    tables.current(uuid4(), "running", try_number=2)
-    assert said(named) == OwnerState(S.DELETED, S.ALIVE, "dag / run / task try 1")
-    assert said(Label(DEPLOYMENT, ti_id, waits=True)) == OwnerState(S.DELETED)
+def test_a_run_that_was_deleted_and_triggered_again_with_its_id(tables: Tables, exact: Airflow) -> None:
+    """Same Dag, run, task, map index and try number: another try all the same, in whatever state it is."""
+    tables.current(TI, "success")
+    tables.delete_run()
+    for state in ("running", "success", "failed"):
+        tables.current(LATER, state)
+        assert said(exact).standing is S.DELETED
+        assert said(exact, LATER).state == state
+        tables.delete_run()
 
 
-def test_a_deleted_try_that_was_not_done(tables: Tables) -> None:
-    ti_id = uuid4()
-    assert not said(Label(DEPLOYMENT, ti_id)).is_unfinished
-    tables.variable(f"{OWNER_PREFIX}{ti_id}")
-    assert said(Label(DEPLOYMENT, ti_id)).is_unfinished
+def test_a_task_that_was_mapped_since(tables: Tables, exact: Airflow) -> None:
+    """Its only instance became the one with index 0, and kept its id."""
+    tables.current(TI, "running", map_index=0)
+    tables.current(LATER, "failed", map_index=1)
+    assert said(exact) == OwnerState(S.ALIVE, task="dag / run / task[0] try 1", state="running")
 
 
-class TestRecords:
-    """What a task has on record anybody may have written."""
+class TestReleases:
+    JOB = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000001")
 
-    def recorded(self, at: datetime = NOW) -> dict[RemoteJob, OwnerState]:
-        claim = JobStatus(JOB, JobState.RUNNING, name="load", submitted_at=at)
-        return dict(Database(trusts_records=True).recorded([claim], is_final=True))
+    @pytest.mark.parametrize("state", ["failed", "removed", "up_for_retry", "archived", "absent"])
+    def test_what_a_try_that_is_over_has_released(self, tables: Tables, exact: Airflow, state: str) -> None:
+        tables.release(TI, self.JOB)
+        if state == "archived":
+            tables.history(TI, "failed")
+            tables.current(LATER, "running", try_number=2)
+        elif state != "absent":
+            tables.current(TI, state)
+        release = said(exact).release
+        assert release is not None
+        assert release.covers(self.JOB)
+        assert not release.covers(RemoteJob("batch://aws_default@us-east-1/other"))
+        assert said(exact, uuid4()).release is None
 
-    @pytest.mark.parametrize(
-        "value",
-        ['{"__classname__": "no.such.Thing", "__version__": 1, "__data__": 1}', "no JSON", 7, [7, {}], {}],
-        ids=str,
-    )
-    @pytest.mark.parametrize("key", [XCOM_KEY, INTENTS_KEY])
-    def test_nonsense_hides_no_other_record(self, tables: Tables, key: str, value: Any) -> None:
-        tables.current(uuid4(), "failed")
-        tables.xcom(key, value)
-        tables.current(uuid4(), "failed", task_id="other")
-        tables.xcom(XCOM_KEY, [str(JOB)], task_id="other")
-        assert self.recorded() == {JOB: OwnerState(S.FAILED, task="dag / run / other", state="failed")}
+    def test_all(self, tables: Tables, exact: Airflow) -> None:
+        tables.release(TI, is_all=True)
+        release = said(exact).release
+        assert release is not None
+        assert (release.all, release.is_readable) == (True, True)
 
-    def test_an_intent_without_a_zone(self, tables: Tables) -> None:
-        intent = {"service": "batch", "region": "us-east-1", "scope": None, "name": "load"}
-        tables.current(uuid4(), "failed")
-        tables.xcom(INTENTS_KEY, [{**intent, "at": NOW.replace(tzinfo=None).isoformat()}])
-        assert self.recorded() == {}
-        tables.current(uuid4(), "failed", task_id="other")
-        tables.xcom(INTENTS_KEY, [{**intent, "at": NOW.isoformat()}], task_id="other")
-        assert list(self.recorded(NOW + timedelta(seconds=2))) == [JOB]
+    def test_what_can_not_be_read_covers_everything(self, tables: Tables, exact: Airflow) -> None:
+        tables.variable(release_key(TI), "no release")
+        release = said(exact).release
+        assert release is not None
+        assert (release.covers(self.JOB), release.is_readable) == (True, False)
 
-    def test_a_task_that_was_removed(self, tables: Tables) -> None:
-        tables.current(uuid4(), "removed")
-        tables.xcom(XCOM_KEY, [str(JOB)])
-        assert self.recorded()[JOB].standing is S.REMOVED
+    def test_what_can_not_be_decrypted_covers_everything(self, tables: Tables, exact: Airflow) -> None:
+        values = {"key": release_key(TI), "val": "with another fernet_key", "is_encrypted": True}
+        tables._insert(tables._variables, **values)
+        release = said(exact).release
+        assert release is not None
+        assert release.covers(self.JOB)
+
+    def test_listed_from_the_oldest_try_on(self, tables: Tables) -> None:
+        for number in (3, 1, 2):
+            tables.release(UUID(int=number), is_all=True)
+        tables.variable("remote_jobsXreleased_1", "another's")
+        keys = [release_key(UUID(int=number)) for number in (1, 2)]
+        assert list(Database().releases(2)) == keys
+
+
+def reap(ground: Ground, airflow: Airflow) -> Reaper:
+    """A reaper that asks this Airflow; dead letters and the like stay in memory."""
+    reaper = ground.reaper()
+    reaper.airflow = airflow
+    return reaper
+
+
+class TestSweep:
+    """A deleted or removed owner: its release says what was meant to live on."""
+
+    def test_fire_and_forget_and_killed(self, ground: Ground, tables: Tables, exact: Airflow) -> None:
+        """Both runs are deleted: the job that was released lives, that of the killed try is cancelled."""
+        kept, killed = ground.start("emr-serverless", None), ground.start("emr-serverless", None)
+        tables.release(ground.owners[kept], kept)
+        tables.release(ground.owners[killed], ground.start("emr-serverless", None))
+        report = reap(ground, exact).sweep()
+        assert report.troubles == []
+        assert fates(report)[killed] == "ended"
+        assert ground.lives(kept)
+
+    def test_a_task_that_was_removed_over_success(
+        self, ground: Ground, tables: Tables, exact: Airflow
+    ) -> None:
+        """Airflow writes "removed" over success, too, when a task is expanded to fewer."""
+        kept, unfinished, before = (ground.start("batch", None) for _ in range(3))
+        for index, job in enumerate((kept, unfinished)):
+            tables.current(ground.owners[job], "removed", map_index=index)
+        tables.history(ground.owners[before], "removed", map_index=2)
+        tables.current(uuid4(), "running", map_index=2)
+        tables.release(ground.owners[kept], is_all=True)
+        tables.release(ground.owners[before], before)
+        report = reap(ground, exact).sweep()
+        assert report.troubles == []
+        assert fates(report) == {unfinished: "ended"}
+        assert ground.lives(kept, before)
+
+    def test_the_old_job_of_a_run_that_was_triggered_again(
+        self, ground: Ground, tables: Tables, exact: Airflow
+    ) -> None:
+        old, new = ground.start("batch", None), ground.start("batch", None)
+        tables.current(ground.owners[new], "running")
+        assert fates(reap(ground, exact).sweep()) == {old: "ended"}
+        assert ground.lives(new)
+
+    def test_history_that_was_cleaned(self, ground: Ground, tables: Tables, exact: Airflow) -> None:
+        """`airflow db clean` removes an earlier try; one that reconnects may have handed its job on."""
+        handed_on = ground.start("batch", None, reconnects=True)
+        succeeded, failed = ground.start("batch", None), ground.start("batch", None)
+        for number, job in enumerate((handed_on, succeeded, failed)):
+            tables.history(ground.owners[job], "failed" if job != succeeded else "success", map_index=number)
+            tables.current(uuid4(), "running", map_index=number, try_number=2)
+        tables.release(ground.owners[succeeded], succeeded)
+        tables.clean_history()
+        assert fates(reap(ground, exact).sweep()) == {failed: "ended"}
+        assert ground.lives(handed_on, succeeded)
+
+
+def test_a_database_that_does_not_answer(tables: Tables, ground: Ground) -> None:
+    job = ground.start("batch", None)
+    tables.engine.dispose()
+    tables._current.drop(tables.engine)
+    with pytest.raises(AirflowUnavailable, match="Nothing is cancelled"):
+        said(Database())
+    report = reap(ground, Database()).sweep()
+    assert report.orphans == []
+    assert ground.lives(job)
+    assert "did not answer" in report.troubles[0]
+
+
+def test_the_endpoint_when_the_database_does_not_answer(tables: Tables, api_server: ApiServer) -> None:
+    tables._current.drop(tables.engine)
+    answer = api_server.ask({"ti_ids": [str(TI)]}, api_server.token("reaper"))
+    assert (answer.status_code, "Traceback" in answer.text) == (503, False)
+    with pytest.raises(AirflowUnavailable, match="HTTP 503"):
+        said(api_server.airflow())

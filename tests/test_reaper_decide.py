@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,18 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.owner import Label, Owner, release_key
 from airflow_cancel_provider.reaper.airflows.base import (
-    owner_in,
+    RELEASE_PREFIX,
+    Presence,
+    TryAnswer,
     standing,
-    standing_before,
     task_name,
-    undisputed,
 )
 from airflow_cancel_provider.reaper.decide import Action, Case, Kind, OwnerState, Standing, decide
+from airflow_cancel_provider.reaper.release import Release
 
-JOB = RemoteJob("emr://aws_default@us-east-1/j-1/s-1")
+JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
 OURS, THEIRS = "0a1b2c3d", "99999999"
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -40,15 +44,17 @@ def case(
     state: JobState = JobState.RUNNING,
     deployment: str | None = OURS,
     reconnects: bool = False,
-    waits: bool = False,
-    unfinished: bool = False,
+    release: Release | None = None,
     since: datetime | None = LONG_AGO,
     **more: Any,
 ) -> Case:
-    label = Label(deployment, TI, reconnects, waits) if deployment else None
-    known = OwnerState(owner, later, "dag / run / task", "failed", unfinished) if owner else None
+    label = Label(deployment, TI, reconnects) if deployment else None
+    known = OwnerState(owner, later, "dag / run / task", "failed", release) if owner else None
     return Case(JobStatus(JOB, state, label=label), known, since, **more)
 
+
+ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release(all=False, jobs=(OTHER,))
+BROKEN = Release.parse("no release")
 
 TABLE = [
     (case(S.FAILED, state=JobState.CANCELLED), Action.KEEP, Kind.ENDED),
@@ -56,48 +62,44 @@ TABLE = [
     (case(None, deployment=None), Action.KEEP, Kind.UNLABELLED),
     (case(S.FAILED, deployment=None), Action.KEEP, Kind.UNLABELLED),
     (case(S.FAILED, deployment=THEIRS), Action.KEEP, Kind.FOREIGN),
-    (case(S.DELETED, deployment=THEIRS, is_recorded=True), Action.KEEP, Kind.FOREIGN),
     (case(None), Action.WAIT, Kind.UNANSWERED),
     (case(S.UNKNOWN), Action.KEEP, Kind.UNKNOWN),
-    # Fire and forget, and the run was tidied up since.
-    (case(S.DELETED), Action.KEEP, Kind.UNKNOWN),
-    (case(S.DELETED, deployment=None, is_recorded=True), Action.KEEP, Kind.UNKNOWN),
-    # Fire and forget, and its task was expanded anew, to fewer, since.
-    (case(S.REMOVED), Action.KEEP, Kind.UNKNOWN),
-    (case(S.REMOVED, deployment=None, is_recorded=True), Action.KEEP, Kind.UNKNOWN),
-    (case(S.SUCCEEDED, waits=True, unfinished=True), Action.KEEP, Kind.SUCCEEDED),
+    # Fire and forget; then the run was deleted, or the task removed.
+    (case(S.DELETED, release=ALL), Action.KEEP, Kind.RELEASED),
+    (case(S.REMOVED, release=ALL), Action.KEEP, Kind.RELEASED),
+    (case(S.DELETED, release=THIS), Action.KEEP, Kind.RELEASED),
+    (case(S.FAILED, release=THIS), Action.KEEP, Kind.RELEASED),
+    (case(S.RETRYING, release=THIS), Action.KEEP, Kind.RELEASED),
+    (case(S.DELETED, release=BROKEN), Action.KEEP, Kind.RELEASED),
+    (case(S.ALIVE, release=ANOTHER), Action.KEEP, Kind.ALIVE),
     (case(S.ALIVE), Action.KEEP, Kind.ALIVE),
     (case(S.SUCCEEDED), Action.KEEP, Kind.SUCCEEDED),
     (case(S.SUCCEEDED, S.FAILED), Action.KEEP, Kind.SUCCEEDED),
     (case(S.RETRYING, reconnects=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, S.ALIVE, reconnects=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, S.SUCCEEDED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.FAILED, S.UNKNOWN, reconnects=True), Action.KEEP, Kind.RECONNECTING),
     (case(S.FAILED, S.REMOVED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.DELETED, S.ALIVE, reconnects=True, waits=True), Action.KEEP, Kind.RECONNECTING),
-    # A record does not say whether the next try reconnects.
-    (case(S.RETRYING, deployment=None, is_recorded=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.FAILED, is_released=True), Action.KEEP, Kind.RELEASED),
+    # `airflow db clean` has removed an earlier try; a later one may go on with its job.
+    (case(S.DELETED, reconnects=True), Action.KEEP, Kind.UNKNOWN),
     (case(S.FAILED, letter="denied"), Action.KEEP, Kind.DEAD_LETTER),
     (case(S.FAILED, since=None), Action.WAIT, Kind.SUSPECT),
     (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), Action.WAIT, Kind.SUSPECT),
     (case(S.FAILED, since=NOW + timedelta(hours=1)), Action.WAIT, Kind.SUSPECT),
     (case(S.FAILED, since=NOW - GRACE), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED), Action.CANCEL, Kind.ORPHAN),
+    (case(S.FAILED, release=ANOTHER), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, state=JobState.PENDING), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, state=JobState.CANCELLING), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, S.FAILED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
+    (case(S.REMOVED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, S.ALIVE), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, S.SUCCEEDED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.DELETED, waits=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.DELETED, unfinished=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.REMOVED, waits=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.REMOVED, unfinished=True), Action.CANCEL, Kind.ORPHAN),
+    (case(S.DELETED), Action.CANCEL, Kind.ORPHAN),
+    (case(S.DELETED, release=ANOTHER), Action.CANCEL, Kind.ORPHAN),
+    (case(S.REMOVED), Action.CANCEL, Kind.ORPHAN),
     (case(S.FAILED, S.REMOVED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.DELETED, reconnects=True, waits=True), Action.CANCEL, Kind.ORPHAN),
     (case(S.RETRYING), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, deployment=None, is_recorded=True), Action.CANCEL, Kind.ORPHAN),
 ]
 
 
@@ -141,8 +143,9 @@ def test_the_reason_names_the_task_and_its_state() -> None:
 )
 def test_what_a_state_means(state: str | None, expected: Standing) -> None:
     assert standing(state) is expected
+    assert TryAnswer(Presence.CURRENT, state).standing is expected
     is_kept = expected in (S.SUCCEEDED, S.REMOVED)
-    assert standing_before(state) is (expected if is_kept else S.FAILED)
+    assert TryAnswer(Presence.ARCHIVED, state).standing is (expected if is_kept else S.FAILED)
 
 
 def test_a_try_for_people() -> None:
@@ -150,111 +153,101 @@ def test_a_try_for_people() -> None:
     assert task_name("d", "r", "t", -1) == "d / r / t"
 
 
-def test_a_variable_names_an_owner_of_its_own_label_only() -> None:
-    owner = Owner(OURS, "d", "r", "t", -1, 1, TI)
-    assert owner_in(str(owner), owner.label) == owner
-    assert owner_in(str(owner), Label(THEIRS, TI)) is None
-    assert owner_in(str(owner), Label(OURS, UUID(int=1))) is None
-    assert owner_in("broken", owner.label) is None
-    assert owner_in(None, owner.label) is None
+class TestRelease:
+    def test_its_key(self) -> None:
+        assert release_key(TI) == release_key(str(TI)) == f"remote_jobs_released_{TI}"
+        assert release_key(TI).startswith(RELEASE_PREFIX)
+
+    def test_what_a_guard_writes(self) -> None:
+        text = json.dumps({"all": False, "jobs": [JOB], "at": "2026-11-20T12:00:00+01:00", "task": "d / r"})
+        release = Release.parse(text)
+        assert release == Release(all=False, jobs=(JOB,), at=datetime(2026, 11, 20, 11, tzinfo=UTC))
+        assert release.covers(JOB)
+        assert not release.covers(OTHER)
+        assert Release.parse(json.dumps({"all": True, "jobs": [JOB]})).covers(OTHER)
+
+    def test_over_whatever_connection_the_job_is_reached(self) -> None:
+        here = RemoteJob("batch://aws_default@us-east-1/5b1f")
+        for there in ("batch://5b1f", "batch://other@us-east-1/5b1f", "batch://@us-east-1/5b1f"):
+            with suppress(InvalidInput):
+                assert Release(all=False, jobs=(RemoteJob(there),)).covers(here)
+        assert not Release(all=False, jobs=(RemoteJob("emr://a/j-2/s-1"),)).covers(JOB)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "1", "null", "[]", "{}", "no JSON", "[" * 100_000, '{"all": "no", "jobs": []}'),
+            *('{"all": false}', '{"all": false, "jobs": "batch://a/1"}', '{"all": false, "jobs": [7]}'),
+            *('{"all": 0, "jobs": []}', '{"all": false, "jobs": ["no address"]}', None),
+        ],
+    )
+    def test_what_can_not_be_read_covers_everything(self, text: str | None) -> None:
+        """In doubt a job is kept; also after it has travelled from the API server."""
+        for release in (Release.parse(text), Release.from_json(Release.parse(text).as_json())):
+            assert release.covers(JOB)
+            assert "can't be read" in str(release)
 
 
-def test_names_that_are_disputed_or_none_are_not_asked_for() -> None:
-    owner, other = Owner(OURS, "d", "r", "t", -1, 1, TI), Label(OURS, UUID(int=1))
-    label = Label(OURS, TI, waits=True, owner=owner)
-    forged = replace(label, owner=replace(owner, dag_id="none"))
-    assert read(undisputed([label, other, label])) == read([label, other])
-    for disputed in ([label, forged], [forged, label, label], [label, Label(OURS, TI, waits=True)]):
-        assert read(undisputed(disputed)) == [(Label(OURS, TI), None, False, False)]
-    assert read(undisputed([label, Label(OURS, TI)])) == [(Label(OURS, TI), None, False, False)]
-    # That a next try may take over counts, whoever says it.
-    reconnects = undisputed([Label(OURS, TI), Label(OURS, TI, reconnects=True), Label(OURS, TI)])
-    assert read(reconnects) == [(Label(OURS, TI), None, True, False)]
+class TestAnswer:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            TryAnswer(Presence.CURRENT, "running", task="d / r / t"),
+            TryAnswer(
+                Presence.ARCHIVED, "failed", "up_for_retry", "d / r / t", Release(all=False, jobs=(JOB,))
+            ),
+            TryAnswer(Presence.ABSENT, release=Release(all=True)),
+            TryAnswer(Presence.NOT_PERMITTED),
+        ],
+    )
+    def test_there_and_back(self, answer: TryAnswer) -> None:
+        assert TryAnswer.from_json(json.loads(json.dumps(answer.as_json()))) == answer
+        assert answer.owner.standing is answer.standing
 
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        {"dag_id": ".."},
-        {"run_id": "a/b"},
-        {"task_id": ""},
-        {"task_id": "."},
-        {"dag_id": "a\0"},
-        {"run_id": "a" * 251},
-        {"map_index": 2**40},
-        {"map_index": -2},
-    ],
-)
-def test_names_that_no_task_has(names: dict[str, Any]) -> None:
-    owner = replace(Owner(OURS, "d", "r", "t", -1, 1, TI), **names)
-    assert read(undisputed([Label(OURS, TI, owner=owner)])) == [(Label(OURS, TI), None, False, False)]
-    assert owner_in(str(owner), Label(OURS, TI)) is None
-
-
-def read(labels: list[Label]) -> list[tuple[Label, Owner | None, bool, bool]]:
-    """All that labels say; they are equal by their try alone."""
-    return [(label, label.owner, label.reconnects, label.waits) for label in labels]
+    def test_whose_dag_it_is_does_not_travel(self) -> None:
+        assert "dag_id" not in TryAnswer(Presence.CURRENT, "running", dag_id="secret").as_json()
 
 
 def test_of_two_labels_the_last_counts() -> None:
-    first, last = Label(OURS, UUID(int=1), waits=True), Label(OURS, TI, reconnects=True)
+    first, last = Label(OURS, UUID(int=1)), Label(OURS, TI, reconnects=True)
     found = Label.find(f"nightly {first} {last}")
     assert found == last
-    assert (found.reconnects, found.waits) == (True, False)
+    assert found.reconnects
     assert Label.find(f"nightly-{first}-{last}") == last
     # The names behind a label may look like one.
     owner = Owner(OURS, "d", f"r {first}", "t", -1, 1, TI)
-    assert read([Label.find(owner.label.in_full)]) == read([owner.label])  # type: ignore[list-item]
+    in_full = Label.find(owner.label.in_full)
+    assert in_full is not None
+    assert (in_full, in_full.owner) == (owner.label, owner)
 
 
-labels = st.none() | st.builds(
-    Label, st.sampled_from([OURS, THEIRS]), st.just(TI), st.booleans(), st.booleans()
-)
+labels = st.none() | st.builds(Label, st.sampled_from([OURS, THEIRS]), st.just(TI), st.booleans())
+releases = st.none() | st.sampled_from([ALL, THIS, ANOTHER, BROKEN])
 owners = st.none() | st.builds(
-    OwnerState,
-    st.sampled_from(S),
-    st.none() | st.sampled_from(S),
-    st.just(""),
-    st.just(""),
-    st.booleans(),
+    OwnerState, st.sampled_from(S), st.none() | st.sampled_from(S), st.just(""), st.just(""), releases
 )
 moments = st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(lambda past: NOW - past)
-cases = st.builds(
-    Case,
-    st.builds(JobStatus, st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState)), labels),
-    owners,
-    moments,
-    st.booleans(),
-    st.booleans(),
-    st.none() | st.just("denied"),
-)
+statuses = st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState), label=labels)
+cases = st.builds(Case, statuses, owners, moments, st.none() | st.just("denied"))
 graces = st.timedeltas(timedelta(0), timedelta(days=1))
 
 
 def has_a_right(of: Case, grace: timedelta) -> bool:
     """Whether a job must be left alone: said in another way than the code does."""
     label, owner, since = of.claim.label, of.owner, of.suspected_since
-    reconnects = label is None or label.reconnects
+    if label is None or label.deployment != OURS or owner is None or since is None:
+        return True
     return any(
         [
-            label is None and not of.is_recorded,
-            label is not None and label.deployment != OURS,
-            owner is None,
-            owner is not None and owner.standing in (S.UNKNOWN, S.ALIVE, S.SUCCEEDED),
-            owner is not None and owner.standing in (S.DELETED, S.REMOVED) and not is_known_unfinished(of),
-            reconnects and owner is not None and owner.standing is S.RETRYING,
-            reconnects and owner is not None and owner.later in (*GOING_ON, S.REMOVED, S.UNKNOWN),
-            of.is_released,
+            owner.standing in (S.UNKNOWN, S.ALIVE, S.SUCCEEDED),
+            owner.release in (ALL, THIS, BROKEN),
+            label.reconnects and owner.standing in (S.RETRYING, S.DELETED),
+            label.reconnects and owner.later in (*GOING_ON, S.REMOVED),
             of.letter is not None,
             of.claim.state.is_terminal,
-            since is None or NOW - since < grace,
+            NOW - since < grace,
         ]
     )
-
-
-def is_known_unfinished(of: Case) -> bool:
-    waits = of.claim.label is not None and of.claim.label.waits
-    return waits or (of.owner is not None and of.owner.is_unfinished)
 
 
 @given(cases, graces)
@@ -266,14 +259,15 @@ dead = st.builds(
     OwnerState,
     st.sampled_from([S.FAILED, S.DELETED, S.REMOVED, S.RETRYING]),
     st.none() | st.sampled_from(S),
-    is_unfinished=st.just(value=True),
+    release=st.none() | st.just(ANOTHER),
 )
 orphans = st.builds(
     Case,
     st.builds(
         JobStatus,
-        st.builds(JobStatus, st.just(JOB), st.sampled_from([s for s in JobState if not s.is_terminal])),
-        st.just(Label(OURS, TI, waits=True)),
+        st.just(JOB),
+        st.sampled_from([state for state in JobState if not state.is_terminal]),
+        label=st.just(Label(OURS, TI)),
     ),
     dead,
     st.timedeltas(timedelta(days=1), timedelta(days=9)).map(lambda past: NOW - past),
@@ -291,17 +285,18 @@ def test_an_orphan_is_cancelled_once_its_time_has_come(of: Case, grace: timedelt
 
 RECONNECTING = Label(OURS, TI, reconnects=True)
 RIGHTS: dict[str, Callable[[Case], Case]] = {
-    "ended": lambda of: _claim(of, status=JobStatus(JOB, JobState.SUCCEEDED)),
+    "ended": lambda of: _claim(of, state=JobState.SUCCEEDED),
     "no label": lambda of: _claim(of, label=None),
     "foreign": lambda of: _claim(of, label=Label(THEIRS, TI)),
     "unanswered": lambda of: replace(of, owner=None),
     "unknown": lambda of: replace(of, owner=OwnerState(S.UNKNOWN)),
     "alive": lambda of: replace(of, owner=OwnerState(S.ALIVE)),
-    "maybe succeeded": lambda of: _claim(replace(of, owner=OwnerState(S.DELETED)), label=Label(OURS, TI)),
+    "maybe taken over": lambda of: _claim(replace(of, owner=OwnerState(S.DELETED)), label=RECONNECTING),
     "succeeded": lambda of: replace(of, owner=OwnerState(S.SUCCEEDED)),
     "reconnects": lambda of: _claim(replace(of, owner=OwnerState(S.RETRYING)), label=RECONNECTING),
     "taken over": lambda of: _claim(replace(of, owner=OwnerState(S.FAILED, S.ALIVE)), label=RECONNECTING),
-    "released": lambda of: replace(of, is_released=True),
+    "released": lambda of: replace(of, owner=OwnerState(S.DELETED, release=THIS)),
+    "all released": lambda of: replace(of, owner=OwnerState(S.REMOVED, release=ALL)),
     "lettered": lambda of: replace(of, letter="denied"),
     "not seen before": lambda of: replace(of, suspected_since=None),
     "in the future": lambda of: replace(of, suspected_since=NOW + timedelta(days=1)),

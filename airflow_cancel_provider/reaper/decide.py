@@ -155,13 +155,7 @@ def _job_has_a_right(case: Case) -> Decision | None:
 
 
 def _will_be_taken_over(owner: OwnerState) -> bool:
-    going_on = (
-        Standing.ALIVE,
-        Standing.RETRYING,
-        Standing.SUCCEEDED,
-        Standing.REMOVED,
-        Standing.UNKNOWN,
-    )
+    going_on = (Standing.ALIVE, Standing.RETRYING, Standing.SUCCEEDED, Standing.REMOVED)
     return owner.standing is Standing.RETRYING or owner.later in going_on
 
 

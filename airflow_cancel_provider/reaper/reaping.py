@@ -187,7 +187,7 @@ class Reaper:
         for orphan in orphans:
             orphan.is_braked = True
         report.troubles.append(
-            f"{len(new)} orphans, more than the brake allows ({self.rules.brake}): none of them is cancelled. "
+            f"{len(new)} orphans, more than the brake allows ({self.rules.brake}): none is cancelled. "
             "If this Airflow has started them, and does not run on a copy of a database, raise the brake."
         )
 

@@ -95,6 +95,8 @@ class TryAnswer:
         has_state = presence in (Presence.CURRENT, Presence.ARCHIVED)
         if has_state is not isinstance(values["state"], str):
             raise ValueError(f"a try that is {presence} with state {values['state']!r}")
+        if presence is Presence.ARCHIVED and values["later"] is None:
+            raise ValueError("an archived try without the one that took its place")
         for name in ("state", "later", "task"):
             if not isinstance(values[name], (str, type(None))):
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")

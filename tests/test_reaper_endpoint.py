@@ -1,0 +1,211 @@
+"""The API server's endpoint: who is let in, what is a question, and what nobody is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import requests
+
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.plugin import endpoint
+from airflow_cancel_provider.reaper.airflows import rest
+from airflow_cancel_provider.reaper.airflows.rest import Rest
+from airflow_cancel_provider.reaper.decide import Kind, OwnerState, Standing
+from airflow_cancel_provider.reaper.sweep import NOT_PERMITTED
+from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
+from tests.reaper_fixtures import Ground, fates, ground
+from tests.task_fixtures import connections
+
+__all__ = ["api_server", "connections", "empty_database", "ground", "tables"]
+
+S = Standing
+TI, LATER, OTHER = uuid4(), uuid4(), uuid4()
+JOB = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000001")
+
+
+def question(*ti_ids: UUID) -> dict[str, list[str]]:
+    return {"ti_ids": [str(ti_id) for ti_id in ti_ids]}
+
+
+class TestAnswers:
+    def test_what_a_reaper_is_told(self, tables: Tables, api_server: ApiServer) -> None:
+        tables.current(LATER, "running", try_number=2)
+        tables.history(TI, "failed")
+        tables.release(TI, JOB)
+        answer = api_server.ask(question(TI, LATER, OTHER), api_server.token("reaper"))
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+        assert answer.json() == {
+            "version": 1,
+            "owners": {
+                str(TI): {
+                    "presence": "archived",
+                    "state": "failed",
+                    "later": "running",
+                    "task": "dag / run / task try 1",
+                    "release": {"all": False, "jobs": [str(JOB)], "readable": True},
+                },
+                str(LATER): {
+                    "presence": "current",
+                    "state": "running",
+                    "later": None,
+                    "task": "dag / run / task try 2",
+                    "release": None,
+                },
+                str(OTHER): {
+                    "presence": "absent",
+                    "state": None,
+                    "later": None,
+                    "task": "",
+                    "release": None,
+                },
+            },
+        }
+
+    def test_nothing_is_told_but_what_is_asked(self, tables: Tables, api_server: ApiServer) -> None:
+        """A release is a Variable, in which anything can be written; only what a reaper needs leaves."""
+        tables.variable(
+            release_key(TI), json.dumps({"all": False, "jobs": [JOB], "task": "hunter2", "key": "hunter2"})
+        )
+        answer = api_server.ask(question(TI), api_server.token("reaper"))
+        assert str(JOB) in answer.text
+        assert "hunter2" not in answer.text
+
+    def test_it_writes_nothing(self, tables: Tables, api_server: ApiServer) -> None:
+        tables.release(TI, JOB)
+        before = _dump(tables)
+        assert api_server.ask(question(TI, OTHER), api_server.token("reaper")).ok
+        assert _dump(tables) == before
+        for method in ("GET", "PUT", "PATCH", "DELETE"):
+            url = f"{api_server.url}/remote-jobs/v1/owners"
+            assert requests.request(method, url, timeout=30).status_code == 405
+
+    def test_many_tries_at_once_and_more(self, tables: Tables, api_server: ApiServer) -> None:
+        known = [uuid4() for _ in range(1001)]
+        for index, ti_id in enumerate(known):
+            tables.current(ti_id, "success", map_index=index)
+        token = api_server.token("reaper")
+        whole = api_server.ask(question(*known[:1000]), token)
+        assert (whole.status_code, len(whole.json()["owners"])) == (200, 1000)
+        assert api_server.ask(question(*known), token).status_code == 413
+        owners = api_server.airflow().owners(known)
+        assert {owner.standing for owner in owners.values()} == {S.SUCCEEDED}
+        assert len(owners) == 1001
+
+    def test_none_at_all(self, api_server: ApiServer) -> None:
+        answer = api_server.ask(question(), api_server.token("reaper"))
+        assert answer.json() == {"version": 1, "owners": {}}
+
+
+def _dump(tables: Tables) -> list[str]:
+    with tables.engine.connect() as connection:
+        return list(connection.connection.iterdump())  # type: ignore[attr-defined]
+
+
+class TestQuestions:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *("", "no JSON", "null", "[]", "7", '"ti_ids"', "{}", '{"ti_ids": null}', '{"ti_ids": {}}'),
+            *('{"ti_ids": "abc"}', '{"ti_ids": [7]}', '{"ti_ids": ["not a uuid"]}', '{"ti_ids": [[]]}'),
+            *('{"ti_ids": [null]}', "[" * 90_000, b"\xff\xfe", '{"ti_ids": ["' + "0" * 33 + '"]}'),
+        ],
+    )
+    def test_what_is_none(self, api_server: ApiServer, body: Any) -> None:
+        answer = api_server.ask(body, api_server.token("reaper"))
+        assert answer.status_code == 422
+        assert answer.json() == {
+            "detail": 'Expected {"ti_ids": [...]} with task-instance ids, which are uuids.'
+        }
+
+    def test_one_that_never_ends(self, api_server: ApiServer) -> None:
+        for body in ("x" * 1_000_000, iter([b"x" * 10_000] * 100)):
+            url = f"{api_server.url}/remote-jobs/v1/owners"
+            headers = {"Authorization": f"Bearer {api_server.token('reaper')}"}
+            answer = requests.post(url, data=body, headers=headers, timeout=30)  # type: ignore[arg-type]
+            assert answer.status_code == 413
+
+    def test_another_version(self, api_server: ApiServer) -> None:
+        url = f"{api_server.url}/remote-jobs/v2/owners"
+        assert requests.post(url, json=question(TI), timeout=30).status_code == 404
+
+
+class TestWhoIsLetIn:
+    @pytest.mark.parametrize("body", [question(TI), "nonsense", "x" * 1_000_000])
+    def test_nobody_without_a_token(self, api_server: ApiServer, body: Any) -> None:
+        assert api_server.ask(body).status_code == 401
+
+    def test_a_token_that_is_no_good(self, api_server: ApiServer) -> None:
+        expired = api_server.token("reaper", expiration_time_in_seconds=-3600)
+        assert api_server.ask(question(TI), expired).status_code == 401
+        assert api_server.ask(question(TI), "no token").status_code in (401, 403)
+        with pytest.raises(AirflowUnavailable, match="check the account"):
+            Rest(api_server.url, token=expired).owners([TI])
+
+    def test_a_token_that_airflows_login_gives(self, tables: Tables, api_server: ApiServer) -> None:
+        tables.current(TI, "running")
+        password = api_server.passwords["reaper"]
+        airflow = Rest(api_server.url, login="reaper", password=password)
+        assert airflow.owners([TI])[TI].standing is S.ALIVE
+        airflow._token = api_server.token("reaper", expiration_time_in_seconds=-3600)
+        assert airflow.owners([TI])[TI].standing is S.ALIVE
+
+    def test_who_may_read_some_dags(self, tables: Tables, api_server: ApiServer) -> None:
+        """Of the tries of other Dags, and of those without a row, nothing is told."""
+        for dag_id in ("dag", "other"):
+            tables.dag(dag_id)
+        hidden_too = uuid4()
+        tables.current(TI, "running")
+        tables.current(OTHER, "running", dag_id="other")
+        tables.history(hidden_too, "failed", dag_id="other")
+        tables.release(LATER, JOB)
+        answer = api_server.ask(question(TI, OTHER, hidden_too, LATER), api_server.token("limited"))
+        hidden = {"presence": "not permitted", "state": None, "later": None, "task": "", "release": None}
+        owners = answer.json()["owners"]
+        assert owners.pop(str(TI))["state"] == "running"
+        assert owners == {str(ti_id): hidden for ti_id in (OTHER, hidden_too, LATER)}
+        told = api_server.airflow("limited").owners([TI, OTHER])
+        assert told[OTHER] == OwnerState(S.UNKNOWN, state="not permitted")
+
+    def test_who_may_read_nothing(self, tables: Tables, api_server: ApiServer) -> None:
+        tables.current(TI, "running")
+        answer = api_server.ask(question(TI, OTHER), api_server.token("nobody", role=None))
+        assert {each["presence"] for each in answer.json()["owners"].values()} == {"not permitted"}
+
+    def test_a_reaper_that_may_not_read_all_keeps_the_jobs_and_says_so(
+        self, ground: Ground, tables: Tables, api_server: ApiServer
+    ) -> None:
+        absent, others = ground.start("batch", None), ground.start("batch", None)
+        orphan = ground.start("batch", None)
+        tables.current(ground.owners[others], "failed", dag_id="other")
+        tables.current(ground.owners[orphan], "failed")
+        reaper = ground.reaper()
+        reaper.airflow = api_server.airflow("limited")
+        report = reaper.sweep()
+        assert fates(report) == {orphan: "ended"}
+        assert report.kinds[Kind.UNKNOWN] == 2
+        assert report.troubles == [NOT_PERMITTED]
+        assert ground.lives(absent, others)
+
+
+def test_both_sides_agree_on_the_path() -> None:
+    assert f"/{rest.OWNERS}" == endpoint.URL_PREFIX + endpoint.OWNERS_PATH
+    assert (rest.VERSION, rest.IDS_PER_CALL) == (endpoint.VERSION, endpoint.MOST_IDS)
+
+
+def test_no_process_pays_for_it_that_is_not_asked() -> None:
+    """Every process of Airflow loads the plugin, also each task's."""
+    code = (
+        "import sys; from airflow.plugins_manager import AirflowPlugin; before = set(sys.modules); "
+        "import airflow_cancel_provider.plugin; "
+        "print([name for name in ('fastapi', 'requests', 'sqlalchemy', 'boto3', "
+        "'airflow_cancel_provider.reaper') if name in set(sys.modules) - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
