@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import boto3
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, Variable
 
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.settings import Settings
@@ -19,6 +18,7 @@ from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connect_aws
 

@@ -84,7 +84,7 @@ class Memory:
             self._log.warning("%s could not be written: %s", what, error)
 
     def _keep_owner(self) -> None:
-        from airflow.providers.common.compat.sdk import Variable
+        from airflow_cancel_provider.version_compat import Variable
 
         # Tried once, as it is not worth a task's time to try for each job.
         self._is_owner_kept = True
@@ -95,7 +95,7 @@ class Memory:
         """The work of the try is done, or its jobs were seen to end: no sweep has to know it."""
         if not self._is_owner_kept or not self._may_write():
             return
-        from airflow.providers.common.compat.sdk import Variable
+        from airflow_cancel_provider.version_compat import Variable
 
         self._write("The owner's Variable", lambda: Variable.delete(self._owner_key))
 
@@ -114,7 +114,7 @@ class Memory:
         self._kept_intents = entries
 
     def _keep_release(self, job: str) -> None:
-        from airflow.providers.common.compat.sdk import Variable
+        from airflow_cancel_provider.version_compat import Variable
 
         at = self._released.pop(job)  # tried once: what can't be a key now can't be one later
         record = {name: getattr(self._ti, name) for name in RELEASED_BY}

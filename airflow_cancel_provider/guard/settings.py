@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.version_compat import conf
 
 SECTION = "cancel_provider"
 EMR_LABELS = ("name", "properties")

@@ -278,7 +278,7 @@ def _is(end: BaseException | None, names: Sequence[str]) -> bool:
 
 
 def _log_file() -> str | None:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_cancel_provider.version_compat import conf
 
     folder = Path(conf.get("logging", "base_log_folder", fallback=""))
     return str(folder / "remote_jobs_sentinel.log") if folder.is_dir() else None

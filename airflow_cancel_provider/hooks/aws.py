@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
@@ -16,6 +15,7 @@ from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, Servi
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.aws import AwsJobService
 from airflow_cancel_provider.services.aws_errors import error_code, error_words, is_transient
+from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
 S = TypeVar("S", bound=AwsJobService)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink
-
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.version_compat import BaseOperatorLink
 
 _DOMAINS = {"cn-": "amazonaws.cn", "us-gov-": "amazonaws-us-gov.com"}
 _PATHS = {

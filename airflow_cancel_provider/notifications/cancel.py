@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
 from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.cancelling import report
@@ -13,6 +12,7 @@ from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
 from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.version_compat import BaseNotifier
 
 PATIENCE = 30.0
 """Seconds for which a request is repeated: the Dag processor ends a callback after 50."""

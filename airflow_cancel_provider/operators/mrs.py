@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Context, conf
-
 from airflow_cancel_provider.cancelling import Watch, look, wait
 from airflow_cancel_provider.jobs import XCOM_KEY, JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
@@ -18,6 +16,7 @@ from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.kinds import MrsJobTargets
 from airflow_cancel_provider.tasks.targets import number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import Context, conf
 
 
 class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):

@@ -65,9 +65,8 @@ def rest_airflow(conn_id: str) -> Airflow:
 
     :raises InvalidInput: the connection is not defined, or has no host.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
     from airflow_cancel_provider.reaper.airflows.rest import Rest
+    from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook
 
     try:
         connection: Any = BaseHook.get_connection(conn_id)

@@ -8,16 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseSensorOperator,
-    Context,
-    PokeReturnValue,
-    conf,
-)
-
 from airflow_cancel_provider.cancelling import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
 from airflow_cancel_provider.jobs import JobState
@@ -26,6 +16,15 @@ from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.targets import Targets
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    Context,
+    PokeReturnValue,
+    conf,
+)
 
 
 class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.version_compat import BaseOperator
 
 
 class AwsConnection(BaseOperator):

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from threading import Thread
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.cancelling import report
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import XCOM_KEY as MARKER
 from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.version_compat import BaseOperator
 
 GRACE = 4.0
 """Seconds for the request: Airflow kills a task five seconds after it told it to end."""
