@@ -7,6 +7,27 @@ import sys
 import airflow
 from packaging.version import Version
 
+try:
+    from airflow.sdk.exceptions import (
+        AirflowRescheduleException,
+        DownstreamTasksSkipped,
+        ParamValidationError,
+    )
+except ImportError:  # before Airflow 3.2
+    from airflow.exceptions import (
+        AirflowRescheduleException,
+        DownstreamTasksSkipped,
+        ParamValidationError,
+    )
+
+__all__ = [
+    "REMOTE_JOBS",
+    "TAKES_COMMANDS",
+    "AirflowRescheduleException",
+    "DownstreamTasksSkipped",
+    "ParamValidationError",
+]
+
 TAKES_COMMANDS = Version(airflow.__version__) >= Version("3.2")
 """Whether a provider's commands are commands of ``airflow``."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]

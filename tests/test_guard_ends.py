@@ -10,7 +10,6 @@ from typing import Any
 
 import boto3
 import pytest
-from airflow.exceptions import AirflowRescheduleException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from pendulum import now
@@ -22,12 +21,8 @@ from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
-from airflow_cancel_provider.version_compat import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    DownstreamTasksSkipped,
-    TaskDeferred,
-)
+from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
 from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled  # noqa: F401  a fixture
 

@@ -11,7 +11,6 @@ from threading import Event
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import HOOKS
@@ -27,6 +26,7 @@ from airflow_cancel_provider.reaper.reaping import STOPPED, Reaper, Rules
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.reaper.sweep import BATCH, WAITING, listed
 from airflow_cancel_provider.services.base import Claim
+from tests.airflow_versions import ParamValidationError
 from tests.memory_service import HOOK, Memory, MemoryHook, MemoryService
 from tests.reaper_fixtures import (
     DEPLOYMENT,

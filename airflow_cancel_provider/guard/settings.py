@@ -72,11 +72,6 @@ class Settings:
             has_own_name=_has_own_name(),
         )
 
-    @staticmethod
-    def is_closed() -> bool:
-        """Whether a task that can't be guarded is to fail, even where the other settings can't be read."""
-        return _flag("fail_closed", Settings.fail_closed)
-
     def guards(self, dag_id: str, operator: str) -> bool:
         """Whether tasks of this Dag and operator class (its short or full name) are guarded."""
         return (

@@ -17,12 +17,14 @@ from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.targets import Targets
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
     Context,
     PokeReturnValue,
+    TaskDeferralError,
     conf,
 )
 
@@ -111,12 +113,28 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger, or fail because it timed out."""
         try:
-            with self._never_failing():
+            with self._never_failing(), self._skipping():
                 return super().resume_execution(next_method, next_kwargs, context)
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
                 self._begin(context)
                 self._cancel_on_timeout(end)
+            raise
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip instead of failing after a deferral, as Airflow 3.1.8 and later do.
+
+        Earlier ones let a timeout fail with ``soft_fail``, and anything with ``never_fail``.
+        """
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except (AirflowException, TaskDeferralError) as error:
+            for switch in ("soft_fail", "never_fail"):
+                if getattr(self, switch):
+                    raise AirflowSkipException(f"Skipping due to {switch} is set to True.") from error
             raise
 
     @contextmanager
