@@ -7,8 +7,10 @@ not have disturbs only those who use it.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from airflow.sdk import (
@@ -74,8 +76,11 @@ _MODULES = {
 }
 """The modules that may have a name, the newest first."""
 
-_ANSWERS = {"GetXCom": "XComResult", "GetTaskStates": "TaskStatesResult"}
-"""What Airflow answers to what a callback asks."""
+_CHANNELS = {
+    "airflow.dag_processing.processor": "ToManager",
+    "airflow.sdk.execution_time.callback_supervisor": "CallbackToSupervisor",
+}
+"""Where Airflow runs callbacks beside tasks and triggers: the module, and its union of requests."""
 
 
 def __getattr__(name: str) -> Any:
@@ -102,20 +107,25 @@ def __getattr__(name: str) -> Any:
 
 
 def is_answered(request: str) -> bool:
-    """Whether Airflow answers a request (``GetXCom``, ``GetTaskStates``) of this process.
+    """Whether Airflow answers a request (``GetXCom``, ``GetTaskStates``) of the code that is running.
 
-    The Dag processor of Airflow 3.0 answers neither: it logs "Unable to decode message", and the callback
-    waits until the Dag processor kills it. From 3.1 on task processes, triggerers and Dag processors answer
-    both. What a process can be told is known there; what has no such channel asks in another way.
+    What is not in a process's union of requests gets no answer at all: Airflow logs "Unable to decode
+    message", and the callback waits until it is killed.
+
+    ========================================== ======= =============
+    requests of a callback                     GetXCom GetTaskStates
+    ========================================== ======= =============
+    task process, triggerer                    yes     yes
+    Dag processor, Airflow 3.0                 no      no
+    Dag processor, Airflow 3.1 and later       yes     yes
+    synchronous callback of a deadline (3.3)   no      no
+    ========================================== ======= =============
     """
-    from airflow.sdk.execution_time import task_runner
-    from pydantic import ValidationError
-
-    decoder = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "body_decoder", None)
-    if decoder is None:
-        return True
-    try:
-        decoder.validate_python({"type": _ANSWERS[request]})
-    except ValidationError as error:
-        return all(each["type"] != "union_tag_invalid" for each in error.errors())
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  these processes are forked by the code that runs callbacks
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module in _CHANNELS:
+            union = get_args(frame.f_globals[_CHANNELS[module]])[0]
+            return request in {message.__name__ for message in get_args(union)}
+        frame = frame.f_back
     return True

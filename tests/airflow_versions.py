@@ -21,6 +21,7 @@ except ImportError:  # before Airflow 3.2
     )
 
 __all__ = [
+    "AIRFLOW",
     "REMOTE_JOBS",
     "TAKES_COMMANDS",
     "AirflowRescheduleException",
@@ -28,7 +29,8 @@ __all__ = [
     "ParamValidationError",
 ]
 
-TAKES_COMMANDS = Version(airflow.__version__) >= Version("3.2")
+AIRFLOW = Version(airflow.__version__)
+TAKES_COMMANDS = Version("3.2") <= AIRFLOW
 """Whether a provider's commands are commands of ``airflow``."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]

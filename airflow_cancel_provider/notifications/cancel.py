@@ -12,10 +12,15 @@ from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
 from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.version_compat import BaseNotifier
+from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
 """Seconds for which a request is repeated: the Dag processor ends a callback after 50."""
+_NO_ANSWERS = (
+    "CancelRemoteJobs cancels nothing here: Airflow does not tell callbacks in this process (the Dag "
+    "processor of Airflow 3.0, or the SyncCallback of a deadline) which jobs its tasks have started. The "
+    "reaper finds those that are left. Airflow 3.1 and later tell it, as an AsyncCallback for deadlines."
+)
 _LIVES_ON = (
     "success",
     "running",
@@ -51,6 +56,9 @@ class CancelRemoteJobs(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Request the end of every job, and log what became of each request."""
+        if not all(map(is_answered, ("GetXCom", "GetTaskStates"))):
+            self.log.error(_NO_ANSWERS)
+            return
         ti = context.get("ti")
         found = self._jobs_of_run(context) if self.whole_run or ti is None else self._jobs_of_task(ti)
         jobs = list(dict.fromkeys(found))
@@ -99,12 +107,15 @@ def _on_record(dag_id: str, run_id: str, task_id: str, map_index: int) -> list[R
 
 
 def _run(context: Any) -> tuple[str, str]:
-    run = context["dag_run"]
+    run = context.get("dag_run")
+    if run is None:  # a Dag's callback where no task is the run's last
+        return context["dag"].dag_id, context["run_id"]
     if isinstance(run, dict):  # a deadline has the run as the REST API shows it
         return run["dag_id"], run.get("dag_run_id") or run["run_id"]
     return run.dag_id, run.run_id
 
 
 def _reason(context: Any) -> str:
-    dag_id, run_id = _run(context) if context.get("dag_run") else (context["ti"].dag_id, context["ti"].run_id)
+    ti = context.get("ti")
+    dag_id, run_id = (ti.dag_id, ti.run_id) if ti is not None else _run(context)
     return f"Cancelled by Airflow: a callback of {dag_id} / {run_id}"
