@@ -161,6 +161,17 @@ def test_a_timeout_cancels_only_where_that_was_asked_for(
     assert asked == [cancel_on_kill] * 2
 
 
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
+@pytest.mark.parametrize("switch", ["soft_fail", "never_fail"])
+def test_after_a_deferral_both_switches_skip_on_every_airflow(
+    batch: BatchBench, switch: str, error: str
+) -> None:
+    options: dict[str, Any] = {switch: True}
+    task = sensor("batch", **targets(batch.running()), deferrable=True, **options)
+    with pytest.raises(AirflowSkipException):
+        task.resume_execution("__fail__", {"error": error}, context())
+
+
 def killed(task: Any) -> float:
     """Kill a task as a signal handler does; seconds that this took."""
     begin = time.monotonic()
