@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import undone
 from airflow_cancel_provider.services.emr import EmrStepService
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define

@@ -304,7 +304,6 @@ class TestCancel:
         assert words in done.err.splitlines()[-1]
         assert len(line.ground.cloud.journal) == sent
 
-
     def test_an_unknown_mrs_cluster_is_1_and_the_other_jobs_go_on(self, line: Line) -> None:
         """As the service itself says it."""
         job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"

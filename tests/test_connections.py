@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
@@ -17,6 +16,7 @@ from airflow_cancel_provider.hooks.connections import get_connection
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
+from airflow_cancel_provider.version_compat import AirflowNotFoundException
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.reaper_fixtures import MemoryAirflow

@@ -40,7 +40,7 @@ class Square(BaseOperator):
     def square(self, number: int) -> int:
         return number * number
 
-    def execute(self, context: Any) -> list[int]:  # noqa: ARG002
+    def execute(self, context: Any) -> list[int]:
         if self.start is None:
             return [self.square(number) for number in range(3)]
         method = multiprocessing.get_context(self.start)
@@ -60,7 +60,7 @@ class Slotted(BaseOperator):
             raise AttributeError(name)
         super().__setattr__(name, value)
 
-    def execute(self, context: Any) -> str:  # noqa: ARG002
+    def execute(self, context: Any) -> str:
         return "done"
 
 
@@ -137,7 +137,7 @@ def test_the_instance_stays_as_it_was(operator: BaseOperator, install: Install) 
 def test_its_methods_can_be_pickled_by_name(operator: BaseOperator, install: Install) -> None:
     install(operator)
     for method in (operator.execute, operator.on_kill, operator.resume_execution, type(operator).execute):
-        assert pickle.loads(pickle.dumps(method)).__name__ == method.__name__  # noqa: S301  our own
+        assert pickle.loads(pickle.dumps(method)).__name__ == method.__name__
 
 
 @pytest.mark.parametrize("name", BY_VALUE)
@@ -147,7 +147,7 @@ def test_by_value_picklers_take_it_along(name: str, install: Install) -> None:
     class InTheDagFile(Square):
         """A class that no module has."""
 
-        def execute(self, context: Any) -> list[int]:  # noqa: ARG002
+        def execute(self, context: Any) -> list[int]:
             return [9]
 
     local = InTheDagFile(task_id="local")
@@ -169,7 +169,7 @@ def test_it_works_in_pools_of_processes(start: str, install: Install) -> None:
 
 def test_the_guard_is_asked_for_its_own_task_only(cloud: LocalCloud, install: Install) -> None:
     class Submits(BaseOperator):
-        def execute(self, context: Any) -> None:  # noqa: ARG002
+        def execute(self, context: Any) -> None:
             batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
             batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
             raise ValueError("after submitting")
@@ -214,7 +214,7 @@ def test_a_method_on_the_instance_is_guarded_too(cloud: LocalCloud, install: Ins
 
 def test_a_forked_childs_error_does_not_cancel_the_parents_jobs(cloud: LocalCloud, install: Install) -> None:
     class Forks(BaseOperator):
-        def execute(self, context: Any) -> int:  # noqa: ARG002
+        def execute(self, context: Any) -> int:
             batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
             batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
             child = os.fork()
@@ -237,14 +237,14 @@ class TestSwitched:
 
     def test_an_operator_can_be_pickled(self) -> None:
         operator = guard(Square(task_id="switched"))
-        assert pickle.loads(pickle.dumps(operator.square))(3) == 9  # noqa: S301  our own
+        assert pickle.loads(pickle.dumps(operator.square))(3) == 9
 
     def test_what_a_mapped_operator_becomes_can_be_pickled(self) -> None:
         with DAG("dag", schedule=None):
             operator = guard(Square.partial(task_id="mapped").expand(start=["fork"]), on=False)
         unmapped: Any = operator.unmap({"start": None})
         unmapped.__dict__.pop("_dag", None)
-        there: Any = pickle.loads(pickle.dumps(unmapped))  # noqa: S301  our own
+        there: Any = pickle.loads(pickle.dumps(unmapped))
         assert there.square(3) == 9
         assert there.remote_jobs_guard is False
         assert isinstance(there, Square)

@@ -79,7 +79,7 @@ def test_a_connection_that_is_not_defined_is_not_named(
 
 
 def not_found(_: Any, conn_id: str) -> Any:
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+    from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
     raise AirflowNotFoundException(conn_id)
 

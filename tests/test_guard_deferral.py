@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.test_guard_ends import RESUMED, Never, ended, submit
 from tests.test_guard_task import CANCEL, Try, _guarded, cancelled  # noqa: F401  a fixture

@@ -11,13 +11,6 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    DownstreamTasksSkipped,
-    TaskDeferred,
-)
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from pendulum import now
@@ -30,6 +23,8 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
 from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
 

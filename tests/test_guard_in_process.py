@@ -8,7 +8,13 @@ from typing import Any
 import boto3
 import pytest
 
-from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.events import (
+    Event,
+    JobsReleased,
+    JobsStarted,
+    SubmissionIntended,
+    TryLedger,
+)
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -40,7 +46,9 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
     assert cloud.journal.count("batch", "TerminateJobs") == 2
 
 
-def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(cloud: LocalCloud, line: ClientSpec) -> None:
+def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
+    cloud: LocalCloud, line: ClientSpec
+) -> None:
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
     for _ in range(2):

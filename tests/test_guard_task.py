@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import boto3
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, Variable
 
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.attach import detach
@@ -24,6 +23,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws

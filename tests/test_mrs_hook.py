@@ -13,7 +13,6 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
-from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers_manager import (
     ProvidersManager,
     _create_customized_form_field_behaviours_schema_validator,
@@ -32,6 +31,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.mrs import submission
 from airflow_cancel_provider.services.mrs.regions import endpoints
 from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.version_compat import BaseHook
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
 

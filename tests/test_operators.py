@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
+from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.service_fixtures import BatchBench, Bench, EmrBench

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_cancel_provider.cancelling import Cancellation, Watch
 from airflow_cancel_provider.exceptions import (
@@ -26,6 +25,7 @@ from airflow_cancel_provider.hooks.access import HOOKS, Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, error_as_json, raise_from_json
+from airflow_cancel_provider.version_compat import TaskDeferred
 from tests import memory_service
 from tests.cloud.server import LocalCloud
 from tests.memory_service import Memory, MemoryHook

@@ -144,7 +144,9 @@ class CancelLoop:
         self.cancellation.jobs = list(dict.fromkeys([*ours, *found]))
 
     def _look_at_unclear(self) -> None:
-        for status in self._seen(self._unclear, "Not cancelled before they were looked at; looking again later"):
+        for status in self._seen(
+            self._unclear, "Not cancelled before they were looked at; looking again later"
+        ):
             self._judge(status)
 
     def _judge(self, status: JobStatus) -> None:
@@ -183,7 +185,10 @@ class CancelLoop:
             except CancelProviderError as error:
                 self.log.warning("%s %s: %s", error, otherwise, ", ".join(some))
             else:
-                seen += [*statuses, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]
+                seen += [
+                    *statuses,
+                    *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown),
+                ]
         return seen
 
     def _client(self, job: RemoteJob) -> ClientSpec:

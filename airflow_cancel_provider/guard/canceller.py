@@ -125,7 +125,9 @@ class Canceller:
             return True
         if sentinel.last_word or sentinel.can_act:
             return False
-        self._unguarded("the cancel of this task's jobs: the sentinel has died over it; this process cancels them.")
+        self._unguarded(
+            "the cancel of this task's jobs: the sentinel has died over it; this process cancels them."
+        )
         self._thread.cancel()
         return self._thread.wait_for(word, seconds)
 

@@ -354,4 +354,3 @@ def _history_of(intent: Intent) -> Iterator[Event]:
         yield AttemptLost(intent.token, stored.at)
     if intent.is_placed and stored.scope is not None:
         yield JobsPlaced(intent.token, stored.scope, stored.at)
-

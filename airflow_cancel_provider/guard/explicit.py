@@ -6,11 +6,10 @@ import copyreg
 from functools import cache
 from typing import Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.version_compat import BaseOperator
 
 T = TypeVar("T")
 SWITCH = "remote_jobs_guard"

@@ -33,9 +33,7 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
             except Exception as error:  # noqa: BLE001  what can't be reached must not keep the rest from it
                 log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
             else:
-                events.append(
-                    JobsStarted("", (job,), client, not_before=known.not_before, ti_id=known.ti_id)
-                )
+                events.append(JobsStarted("", (job,), client, not_before=known.not_before, ti_id=known.ti_id))
     for intent in ledger.intents:
         if intent.client is None:
             stored = intent.stored
@@ -44,7 +42,9 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
             except Exception as error:  # noqa: BLE001  as above
                 log.error("%s can't be looked for, and what it started may run on: %s", intent, error)  # noqa: TRY400
             else:
-                events.append(SubmissionIntended(intent.token, client, stored.scope, stored.label, at=stored.at))
+                events.append(
+                    SubmissionIntended(intent.token, client, stored.scope, stored.label, at=stored.at)
+                )
                 events.append(AttemptLost(intent.token, stored.at))
     return events
 

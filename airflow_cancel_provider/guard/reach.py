@@ -107,4 +107,6 @@ def _opened(client: ClientSpec, patience: Patience) -> JobService:
 
 
 def _by_address(service: str, conn_id: str | None, region: str | None) -> NoReturn:
-    raise InvalidInput(f"Jobs of {service} are reached over their clients, not over {conn_id!r} in {region!r}.")
+    raise InvalidInput(
+        f"Jobs of {service} are reached over their clients, not over {conn_id!r} in {region!r}."
+    )

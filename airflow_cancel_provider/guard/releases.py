@@ -57,9 +57,7 @@ class Releases:
         started = self._ledger.started
         own = [job for job, known in started.items() if known.ti_id in (None, self._owner.ti_id)]
         if living := [*own, *found]:
-            self._all = self._write(
-                self._owner.ti_id, [*living, *self._ledger.released], is_all=True
-            )
+            self._all = self._write(self._owner.ti_id, [*living, *self._ledger.released], is_all=True)
         else:
             self.flush()
         others: dict[UUID, list[RemoteJob]] = {}
@@ -88,7 +86,9 @@ class Releases:
             "at": datetime.now(UTC).isoformat(),
             "task": self._owner.task,
         }
-        what = f"That {len(jobs)} remote jobs may live on (Variable {release_key(ti_id)}; without it the reaper "
+        what = (
+            f"That {len(jobs)} remote jobs may live on (Variable {release_key(ti_id)}; without it the reaper "
+        )
         what += "may cancel them when the Dag run is deleted)"
         return self._store.report_failure(what, lambda: _set(ti_id, value))
 
@@ -123,13 +123,13 @@ class Releases:
 
 
 def _set(ti_id: UUID, value: dict[str, object]) -> None:
-    from airflow.providers.common.compat.sdk import Variable
+    from airflow_cancel_provider.version_compat import Variable
 
     words = "Remote jobs that their task has let go; the reaper removes this when they have ended"
     Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
 
 
 def _delete(ti_id: UUID) -> None:
-    from airflow.providers.common.compat.sdk import Variable
+    from airflow_cancel_provider.version_compat import Variable
 
     Variable.delete(release_key(ti_id))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.version_compat import conf
 
 SECTION = "cancel_provider"
 EMR_LABELS = ("name", "properties")
@@ -79,11 +78,6 @@ class Settings:
             reaper_except=_patterns("reaper_except_scopes", ""),
             has_own_name=_has_own_name(),
         )
-
-    @staticmethod
-    def is_closed() -> bool:
-        """Whether a task that can't be guarded is to fail, even where the other settings can't be read."""
-        return _flag("fail_closed", Settings.fail_closed)
 
     def guards(self, dag_id: str, operator: str) -> bool:
         """Whether tasks of this Dag and operator class (its short or full name) are guarded."""

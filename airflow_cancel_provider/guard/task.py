@@ -49,9 +49,7 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = TryLedger()
-        self.recorder = TryRecorder(
-            self.owner, settings, self.log, self.ledger, goes_on=self.tries.go_on
-        )
+        self.recorder = TryRecorder(self.owner, settings, self.log, self.ledger, goes_on=self.tries.go_on)
         self.canceller = Canceller(
             self.ledger,
             self.owner,
@@ -247,7 +245,9 @@ class TaskGuard:
             try:
                 self.store.flush(TryState.DEFERRED)
                 if not self.store.is_written:
-                    raise CancelProviderError("its record is not in XCom, so a trigger can't tell whose they are")
+                    raise CancelProviderError(
+                        "its record is not in XCom, so a trigger can't tell whose they are"
+                    )
                 record = self.ledger.record(self.owner.ti_id, TryState.DEFERRED)
                 deferred.trigger = GuardTrigger.around(
                     deferred.trigger, record, self.owner.reason, self.settings.deployment
@@ -267,7 +267,9 @@ class TaskGuard:
                 found = tuple(labelled(intent, service))
                 self.recorder.tell(JobsStarted(intent.token, found, intent.client, intent.stored.at))
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.log.warning("The trigger looks for the jobs in %s by label: %s", intent.stored.scope, error)
+                self.log.warning(
+                    "The trigger looks for the jobs in %s by label: %s", intent.stored.scope, error
+                )
 
     def _see_to_the_past(self) -> None:
         """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
@@ -315,7 +317,7 @@ def _is(end: BaseException | None, names: Sequence[str]) -> bool:
 
 
 def _log_file() -> str | None:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_cancel_provider.version_compat import conf
 
     folder = Path(conf.get("logging", "base_log_folder", fallback=""))
     return str(log_file_in(folder)) if folder.is_dir() else None

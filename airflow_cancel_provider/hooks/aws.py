@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
@@ -18,6 +17,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.aws import AwsJobService
 from airflow_cancel_provider.services.aws_errors import error_code, error_words, kind_of
 from airflow_cancel_provider.services.tls import verification
+from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
 S = TypeVar("S", bound=AwsJobService)
 

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 AWS_DEFAULT = "aws_default"
 """The default of every operator and hook of the Amazon provider, which need not be defined."""

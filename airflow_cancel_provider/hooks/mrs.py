@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks import connections, mrs_connection
 from airflow_cancel_provider.hooks.access import Access
@@ -20,6 +18,7 @@ from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME, submit
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import recorded
+from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 
 class MrsHook(BaseHook):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink
-
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.version_compat import BaseOperatorLink
 
 # By partition, as botocore names them. The isolated ones have no console that can be named here.
 _DOMAINS = {

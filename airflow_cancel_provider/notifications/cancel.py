@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
 from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -15,11 +14,17 @@ from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line
+from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
 """Seconds for which requests are repeated: the Dag processor ends a callback after 50."""
 CALL_SECONDS = 8.0
 """Patience of one round of calls."""
+_NO_ANSWERS = (
+    "CancelRemoteJobs cancels nothing here: Airflow does not tell callbacks in this process (the Dag "
+    "processor of Airflow 3.0, or the SyncCallback of a deadline) which jobs its tasks have started. The "
+    "reaper finds those that are left. Airflow 3.1 and later tell it, as an AsyncCallback for deadlines."
+)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 _OVER = frozenset({"failed", "skipped", "upstream_failed", "removed"})
 """States in which a task is over and has not succeeded. What an earlier try has left, the next one ends, or
@@ -48,6 +53,9 @@ class CancelRemoteJobs(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Request the end of every job, and log what became of each request."""
+        if not all(map(is_answered, ("GetXCom", "GetTaskStates"))):
+            self.log.error(_NO_ANSWERS)
+            return
         ti = context.get("ti")
         is_about_run = self.whole_run or ti is None
         records = list(self._of_run(context) if is_about_run else self._of_task(ti))
@@ -176,12 +184,15 @@ def _states(dag_id: str, run_id: str, **only: Any) -> dict[str, Any]:
 
 
 def _run(context: Any) -> tuple[str, str]:
-    run = context["dag_run"]
+    run = context.get("dag_run")
+    if run is None:  # a Dag's callback where no task is the run's last
+        return context["dag"].dag_id, context["run_id"]
     if isinstance(run, dict):  # a deadline has the run as the REST API shows it
         return run["dag_id"], run.get("dag_run_id") or run["run_id"]
     return run.dag_id, run.run_id
 
 
 def _reason(context: Any) -> str:
-    dag_id, run_id = _run(context) if context.get("dag_run") else (context["ti"].dag_id, context["ti"].run_id)
+    ti = context.get("ti")
+    dag_id, run_id = (ti.dag_id, ti.run_id) if ti is not None else _run(context)
     return f"Cancelled by Airflow: a callback of {dag_id} / {run_id}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Context, conf
-
 from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
@@ -15,6 +13,7 @@ from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.targets import Targets, is_empty, number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import Context, conf
 
 
 class CancelRemoteJobsOperator(Targets):

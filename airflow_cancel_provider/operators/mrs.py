@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from airflow.providers.common.compat.sdk import Context, conf
-
 from airflow_cancel_provider.cancelling import Watch, look, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
@@ -22,6 +20,7 @@ from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.kinds import MrsJobTargets
 from airflow_cancel_provider.tasks.targets import number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import Context, conf
 
 
 class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):

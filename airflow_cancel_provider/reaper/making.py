@@ -72,10 +72,9 @@ def rest_airflow(conn_id: str) -> Airflow:
     :raises InvalidInput: the connection is not defined, can't be read, or has no host.
     :raises AirflowUnavailable: Airflow did not say whether it is defined.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
     from airflow_cancel_provider.hooks.connections import get_connection
     from airflow_cancel_provider.reaper.airflows.rest import Rest
+    from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
     try:
         connection: Any = get_connection(conn_id)

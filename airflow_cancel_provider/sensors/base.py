@@ -8,18 +8,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    BaseSensorOperator,
-    Context,
-    PokeReturnValue,
-    conf,
-)
-
 from airflow_cancel_provider.cancelling import ENDS, Watch, look
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.record import TryState
@@ -27,6 +17,17 @@ from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.targets import Targets
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    Context,
+    PokeReturnValue,
+    TaskDeferralError,
+    conf,
+)
 
 
 class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
@@ -117,7 +118,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         if self.cancel_on_kill:
             self.keep_record(context, TryState.RUNNING)
         try:
-            with self._never_failing():
+            with self._never_failing(), self._skipping():
                 states = super().resume_execution(next_method, next_kwargs, context)
                 self._let_go(context)
                 return states
@@ -125,6 +126,22 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             if self.cancel_on_kill:
                 self._begin(context)
                 self._cancel_on_timeout(end)
+            raise
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip instead of failing after a deferral, as Airflow 3.1.8 and later do.
+
+        Earlier ones let a timeout fail with ``soft_fail``, and anything with ``never_fail``.
+        """
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except (AirflowException, TaskDeferralError) as error:
+            for switch in ("soft_fail", "never_fail"):
+                if getattr(self, switch):
+                    raise AirflowSkipException(f"Skipping due to {switch} is set to True.") from error
             raise
 
     def _let_go(self, context: Context) -> None:
@@ -139,7 +156,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         try:
             yield
         except CancelProviderError as error:
-            if self.never_fail and not isinstance(error, Killed):
+            if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 

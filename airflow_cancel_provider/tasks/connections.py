@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.connections import used_connection
+from airflow_cancel_provider.version_compat import BaseOperator
 
 
 class AwsConnection(BaseOperator):

@@ -7,14 +7,13 @@ from threading import Thread
 from typing import Any, ClassVar
 from uuid import UUID
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.cancelling import report
 from airflow_cancel_provider.exceptions import CancelProviderError, Killed
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.version_compat import BaseOperator
 
 Objection = Callable[[JobStatus], str | None]
 GRACE = 4.0

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from math import inf, nan
 from typing import Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.version_compat import BaseOperator
 
 
 class Targets(BaseOperator):

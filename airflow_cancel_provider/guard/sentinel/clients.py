@@ -80,12 +80,16 @@ class ToldClients:
                 self._renew(name, client)
 
     def _pause(self) -> float:
-        left = min((seconds_left(client.credentials) for _, client in self._renewable()), default=LONGEST_PAUSE)
+        left = min(
+            (seconds_left(client.credentials) for _, client in self._renewable()), default=LONGEST_PAUSE
+        )
         return max(SHORTEST_PAUSE, min(left / 2, LONGEST_PAUSE))
 
     def _renewable(self) -> list[tuple[str, ClientSpec]]:
         with self._lock:
-            return [(name, client) for name, client in self._clients.items() if is_renewable(client.credentials)]
+            return [
+                (name, client) for name, client in self._clients.items() if is_renewable(client.credentials)
+            ]
 
     def _renew(self, name: str, client: ClientSpec) -> None:
         try:
