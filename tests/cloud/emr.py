@@ -21,6 +21,8 @@ from tests.cloud.service import ErrorKind, Subject
 PAGE = 50
 CONTENT_TYPE = "application/x-amz-json-1.1"
 TARGET = "ElasticMapReduce."
+# Of a cluster that is asked for without any; moto's own default has no name.
+APPLICATIONS = [{"Name": "Hadoop"}]
 
 
 class EmrService(AwsService):
@@ -78,6 +80,7 @@ class EmrService(AwsService):
             "Name": name,
             "ReleaseLabel": release,
             "StepConcurrencyLevel": concurrency,
+            "Applications": APPLICATIONS,
             "Instances": {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1},
         }
         reply = self.moto.call(self.signing_name, region, TARGET + "RunJobFlow", body)
@@ -132,6 +135,7 @@ class EmrService(AwsService):
         if steps:
             # moto ends a cluster without steps at once, and it is not shown ours.
             params["Instances"] = {**instances, "KeepJobFlowAliveWhenNoSteps": True}
+        params["Applications"] = params.get("Applications") or APPLICATIONS
         response = self.moto.answer(request, json.dumps(params).encode())
         if response.status_code == 200 and steps:
             cluster = self._cluster(caller, json.loads(response.get_data())["JobFlowId"])
