@@ -69,7 +69,7 @@ def test_jobs_are_recorded_labelled_and_cancelled(
 
 
 @pytest.fixture
-def patched(world: World, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def patched(world: World) -> Iterator[Callable[..., Any]]:
     """Runs a Dag in one process that was instrumented before it imported anything."""
     begun: list[subprocess.Popen[bytes]] = []
 
