@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import boto3
+import requests
 
 from tests.cloud.keystone import DOMAIN, PROJECT_ID
 from tests.cloud.mrs_store import CLUSTER
@@ -53,10 +54,16 @@ def create_places(url: str) -> dict[str, str]:
     return {
         "emr_cluster": create_cluster(url),
         "application": create_application(url),
-        "job_queue": "demo-queue",
-        "job_definition": "demo-job",
+        "job_queue": register(url, "queues", "demo-queue"),
+        "job_definition": register(url, "definitions", "demo-job"),
         "mrs_cluster": CLUSTER,
     }
+
+
+def register(url: str, kind: str, name: str) -> str:
+    """Have a Batch queue or job definition of this name in the local cloud; the name."""
+    requests.post(f"{url}/_cloud/{kind}", json={"name": name}, timeout=30).raise_for_status()
+    return name
 
 
 def create_cluster(url: str, name: str = "demo", concurrency: int = 1) -> str:
