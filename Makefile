@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions bench scale matrix thirty soak matrix-celery clean
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean
 
 # pytest-xdist workers for the tests that can run beside each other.
 WORKERS ?= auto
@@ -97,11 +97,35 @@ matrix-celery: $(VENV)/.celery ## Faults into Airflow on Celery workers, each on
 		postgresql redis-server iproute2 util-linux; }
 	$(BIN)/python -m tests.matrix_celery $(CELERY)
 
+# Goes through venvs under .versions although one fails, and says at the end which did.
+# $(1): their names; $(2): a command that finds the interpreter in $$python.
+define through
+	@failed=; for each in $(1); do \
+		echo "== $$each"; python=".versions/$$each/bin/python"; \
+		{ $(MAKE) --no-print-directory ".versions/$$each/.ready" && $(2); } || failed="$$failed $$each"; \
+	done; \
+	[ -z "$$failed" ] || { echo "Failed:$$failed" >&2; exit 1; }
+endef
+
 # One venv for each minor, without constraints.txt: the newest of everything that this Airflow accepts,
 # less what it accepts and cannot work with.
 VERSIONS := 3.0.6 3.1.8 3.2.2 3.3.2
 WITHOUT_3.0.6 := 'cadwyn<6' 'fastapi<0.117'
 WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
+
+# One venv for each file in tests/floors: 3.0.6 with the lower bounds of pyproject.toml, others with what
+# they came with, which is older than what they accept. What depends on that is tested in them.
+FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
+FLOOR_TESTS := $(patsubst %,tests/test_%.py,packaging broken_install guard_callback guard_ends sensors \
+	operators mrs_hook cli airflow_provider guard_smoke)
+
+# make does not know the two rules' stems apart by itself: the longer pattern wins.
+.versions/floor-%/.ready: tests/floors/airflow-%.txt pyproject.toml
+	"$(PYTHON)" -m venv .versions/floor-$*
+	.versions/floor-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $< --editable '.[mrs,test]'
+	.versions/floor-$*/bin/python -m pip check
+	touch $@
 
 .versions/%/.ready: pyproject.toml
 	"$(PYTHON)" -m venv .versions/$*
@@ -110,12 +134,13 @@ WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
 	touch $@
 
 # Old Airflows warn of what has been renamed since: no error here.
-versions: $(VERSIONS:%=.versions/%/.ready) ## The tests on every Airflow minor (slow)
-	for each in $(VERSIONS); do \
-		echo "== Airflow $$each"; \
-		".versions/$$each/bin/python" -m pytest -W default -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST); \
-		".versions/$$each/bin/python" -m pytest -W default -m airflow $(PYTEST); \
-	done
+versions: ## The tests on every Airflow minor (slow)
+	$(call through,$(VERSIONS),{ status=0; \
+		"$$python" -m pytest -W default -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST) || status=1; \
+		"$$python" -m pytest -W default -m airflow $(PYTEST) || status=1; [ $$status = 0 ]; })
+
+floors: ## What depends on versions, with the oldest of everything that we accept (slow)
+	$(call through,$(FLOORS),"$$python" -m pytest -W default $(FLOOR_TESTS) $(PYTEST))
 
 clean: ## Remove what was built; not .venv and .versions
 	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,7 +7,7 @@ process drives it, and it goes through JSON from one to the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from airflow_cancel_provider.exceptions import (
@@ -17,6 +17,7 @@ from airflow_cancel_provider.exceptions import (
     NotRunning,
     ServiceUnavailable,
     UnexpectedEnd,
+    UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.reach import Reach
@@ -86,6 +87,26 @@ class Watch:
                 news.append(status)
             self.statuses[status.job] = status
         return news
+
+    def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
+        """Take in that the service does not know the clusters or applications of some jobs.
+
+        One that it has known has been deleted since, and its jobs are gone: what is new is returned.
+
+        :raises UnknownScope: it has never known one, which may be a wrong id, connection or region.
+        """
+        known = self._known_scopes()
+        gone = {job: error for job, error in unknown.items() if _scope_of(job) in known}
+        for job, error in unknown.items():
+            if job not in gone:
+                self._mistake(job, error)
+        return self.observe(JobStatus(job, JobState.GONE, reason=str(error)) for job, error in gone.items())
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        return {_scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        raise UnknownScope(f"{job} can't be looked at: {error}", error.operation, error.code) from error
 
     def act(self, reach: Reach) -> list[CancelResult]:
         """Do what is due after a look. A watch only looks."""
@@ -162,6 +183,8 @@ class Cancellation(Watch):
         self.forced: set[RemoteJob] = set()
         """Jobs for which the escalation is done with."""
         self.results: dict[RemoteJob, CancelResult] = {}
+        self.unsure: set[RemoteJob] = set()
+        """Jobs with a request that was not answered, and may have been carried out."""
         self.taken_at: dict[RemoteJob, float] = {}
         """When the service took a job, in epoch seconds, where that is known; only in this process."""
 
@@ -169,8 +192,14 @@ class Cancellation(Watch):
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
         self.requested_at = self.requested_at or time.time()
         results = reach.cancel([job for job in self.jobs if job not in self.results], self.reason)
-        self.results.update({result.job: result for result in results})
+        self._note(results)
         return results
+
+    def _note(self, results: Iterable[CancelResult]) -> None:
+        for result in results:
+            self.results[result.job] = result
+            if result.outcome is CancelOutcome.UNANSWERED:
+                self.unsure.add(result.job)
 
     def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
         """Take in what was seen; return what is new."""
@@ -182,6 +211,15 @@ class Cancellation(Watch):
             if self._has_appeared(status):
                 self.results[status.job] = _ask_again(status.job)
         return news
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
+        asked = {_scope_of(job) for job, result in self.results.items() if result.outcome in taken}
+        return asked | super()._known_scopes()
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        """Nothing can be cancelled there; the other jobs are seen to."""
+        self.results[job] = CancelResult(job, CancelOutcome.REFUSED, str(error), error.code)
 
     def may_appear(self, job: RemoteJob) -> bool:
         """Whether the service took a job so short a time ago that it may only not know it yet."""
@@ -198,7 +236,7 @@ class Cancellation(Watch):
     def act(self, reach: Reach) -> list[CancelResult]:
         """Ask again where the service did not answer; escalate when it is time."""
         again = reach.cancel(unanswered, self.reason) if (unanswered := self._unanswered()) else []
-        self.results.update({result.job: result for result in again})
+        self._note(again)
         return again + (self._escalate(reach) if self._is_time_to_escalate() else [])
 
     def is_due(self) -> bool:
@@ -221,11 +259,24 @@ class Cancellation(Watch):
             self._raise_if_any("The service did not answer; asked for:", NotEnded, CancelOutcome.UNANSWERED)
         if fail_if_not_running:
             gone = (CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE)
-            self._raise_if_any("Not running any more when the cancel was requested:", NotRunning, *gone)
+            message = "Not running any more when the cancel was requested:"
+            self._raise_if_any(message, NotRunning, *gone, but=self._may_be_ours)
         return self.states
 
-    def _raise_if_any(self, message: str, error: type[JobsError], *outcomes: CancelOutcome) -> None:
-        lines = [str(result) for result in self.results.values() if result.outcome in outcomes]
+    def _may_be_ours(self, job: RemoteJob) -> bool:
+        """Whether a job may have been cancelled by a request of ours whose answer was lost."""
+        status = self.statuses.get(job)
+        return job in self.unsure and status is not None and status.state is JobState.CANCELLED
+
+    def _raise_if_any(
+        self,
+        message: str,
+        error: type[JobsError],
+        *outcomes: CancelOutcome,
+        but: Callable[[RemoteJob], bool] = lambda _: False,
+    ) -> None:
+        found = (result for result in self.results.values() if result.outcome in outcomes)
+        lines = [str(result) for result in found if not but(result.job)]
         if lines:
             raise error(message, lines)
 
@@ -271,6 +322,7 @@ class Cancellation(Watch):
             "leave_running": self.leave_running,
             "requested_at": self.requested_at,
             "forced": sorted(map(str, self.forced)),
+            "unsure": sorted(map(str, self.unsure)),
             "results": [result.as_json() for result in self.results.values()],
         }
 
@@ -286,6 +338,7 @@ class Cancellation(Watch):
         cancellation.observe(map(JobStatus.from_json, values["statuses"]))
         cancellation.requested_at = values["requested_at"]
         cancellation.forced = set(map(RemoteJob, values["forced"]))
+        cancellation.unsure = set(map(RemoteJob, values["unsure"]))
         results = map(CancelResult.from_json, values["results"])
         cancellation.results = {result.job: result for result in results}
         return cancellation
@@ -297,10 +350,19 @@ def _ask_again(job: RemoteJob) -> CancelResult:
     )
 
 
+def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
+    return job.service, job.conn_id, job.scope
+
+
 def look(watch: Watch, reach: Reach, log: Log) -> None:
-    """Look at the open jobs once, and do what is due. A service that does not answer is only reported."""
+    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
+
+    :raises UnknownScope: as :meth:`Watch.lose`.
+    """
     try:
-        take_in(watch, reach.describe(watch.open), log)
+        seen, unknown = reach.described(watch.open)
+        take_in(watch, seen, log)
+        report_lost(watch, unknown, log)
     except ServiceUnavailable as error:
         log.warning("%s Looking again later.", error)
     report(watch.act(reach), log)
@@ -324,13 +386,43 @@ def wait(
 
 
 def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
-    """Observe, and log what is new."""
+    """Observe, and log what is new: loudly, if it is that the service does not know a job."""
+    before = set(watch.statuses)
+    warned = {job for job, result in _results(watch).items() if result.outcome is CancelOutcome.GONE}
     for status in watch.observe(statuses):
-        log.info("%s", status)
+        if status.state is JobState.GONE and status.job not in before | warned:
+            log.warning("%s", f"{status.job} is GONE: {unknown_to_the_service(status.job)}")
+        else:
+            log.info("%s", status)
+
+
+def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
+    """As :meth:`Watch.lose`, and log what is new."""
+    if unknown:
+        for status in watch.lose(unknown):
+            log.warning("%s", status)
 
 
 def report(results: Iterable[CancelResult], log: Log) -> None:
     """Log what became of each request."""
     loud = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
     for result in results:
-        (log.error if result.outcome in loud else log.info)("%s", result)
+        if result.outcome is CancelOutcome.GONE:
+            words = unknown_to_the_service(result.job)
+            log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
+        else:
+            (log.error if result.outcome in loud else log.info)("%s", result)
+
+
+def unknown_to_the_service(job: RemoteJob) -> str:
+    """What it means, and may mean, that a job is GONE."""
+    over = f"connection {job.conn_id!r}" if job.conn_id else "the process's own credentials"
+    region = f" in region {job.region}" if job.region else ""
+    return (
+        f"the service does not know this job over {over}{region}. It may be of another account or region: "
+        "check the address."
+    )
+
+
+def _results(watch: Watch) -> Mapping[RemoteJob, CancelResult]:
+    return watch.results if isinstance(watch, Cancellation) else {}

@@ -77,6 +77,9 @@ _JOBS = Arg(
     ("jobs",), help="addresses, as emr://aws_default@us-east-1/j-2AXX/s-3BYY", nargs="+", metavar="JOB"
 )
 _FORCE = Arg(("--force",), help="the hardest way the service has, at once", action="store_true")
+_MISSING = Arg(
+    ("--ignore-missing",), help="jobs that their service does not know are no failure", action="store_true"
+)
 _WAIT = Arg(
     ("--wait",), help="seconds to wait to see them end; 0: only request it", type=float, default=120.0
 )
@@ -116,9 +119,17 @@ COMMANDS = (
         name="cancel",
         help="Cancel jobs, and see them end",
         func=_run("cancel"),
-        args=(_JOBS, _FORCE, _WAIT, _JSON),
+        args=(_JOBS, _FORCE, _WAIT, _MISSING, _JSON),
+        epilog="Exit code 0: all have ended; 1: some could not be cancelled or are unknown to their service; "
+        "2: wrong input, nothing was sent.",
     ),
-    ActionCommand(name="describe", help="Show the state of jobs", func=_run("describe"), args=(_JOBS, _JSON)),
+    ActionCommand(
+        name="describe",
+        help="Show the state of jobs",
+        func=_run("describe"),
+        args=(_JOBS, _JSON),
+        epilog="Exit code 0: all are known; 1: some are unknown to their service; 2: wrong input.",
+    ),
     ActionCommand(
         name="dead-letters",
         help="List the jobs that a reaper could not cancel",

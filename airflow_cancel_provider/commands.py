@@ -10,21 +10,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from threading import Event
 
-from airflow_cancel_provider.cancelling import Cancellation, look, wait
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.cancelling import Cancellation, look, unknown_to_the_service, wait
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, UnknownScope
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.airflows.base import Airflow
 from airflow_cancel_provider.reaper.airflows.database import Database
 from airflow_cancel_provider.reaper.letters import DeadLetters, unacknowledged
 from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
 from airflow_cancel_provider.reaper.metrics import gauge_of_process, send
 from airflow_cancel_provider.reaper.reaping import Rules
+from airflow_cancel_provider.services.reach import Reach
 
 log = logging.getLogger("airflow_cancel_provider")
 Answer = Callable[[object], None]
@@ -160,35 +161,87 @@ def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
 
 @_answering
 def cancel(options: argparse.Namespace, answer: Answer) -> int:
-    """Cancel jobs by their addresses."""
+    """Cancel jobs by their addresses, and say what became of each of them, whatever it is."""
     patience = _number("--wait", options.wait)
-    jobs, reach = [RemoteJob(job) for job in options.jobs], Access().reach()
-    reach.check(jobs)
+    jobs, reach = _reached(options.jobs)
     cancellation = Cancellation(jobs, "Cancelled from the command line")
-    results = reach.cancel(jobs, cancellation.reason, force=True) if options.force else None
-    if results is None:
-        cancellation.request(reach)
-    else:
-        cancellation.results = {result.job: result for result in results}
-    look(cancellation, reach, log)
-    wait(cancellation, reach, log, delay=LOOK_SECONDS, max_attempts=math.ceil(patience / LOOK_SECONDS))
-    states = cancellation.verdict(ended=patience > 0)
-    states = {job: states.get(job, str(cancellation.results[job].outcome)) for job in jobs}
+    troubles = list(map(str, _cancelled(cancellation, reach, patience, is_forced=options.force)))
+    states = {job: _state(cancellation, job) for job in jobs}
     answer(
         json.dumps(states) if options.json else "\n".join(f"{job}: {state}" for job, state in states.items())
     )
-    return WELL
+    if not options.ignore_missing:
+        troubles += _missing([job for job, state in states.items() if state == JobState.GONE])
+    for trouble in troubles:
+        _complain(trouble)
+    return TROUBLED if troubles else WELL
+
+
+def _reached(uris: list[str]) -> tuple[list[RemoteJob], Reach]:
+    """The jobs of these addresses, each once, and a way to them.
+
+    :raises InvalidInput: an address or a connection is unusable. No service was sent anything.
+    """
+    jobs, access = list(dict.fromkeys(map(RemoteJob, uris))), Access()
+    access.check_connections((job.service, job.conn_id, job.region) for job in jobs)
+    reach = access.reach()
+    reach.check(jobs)
+    return jobs, reach
+
+
+def _cancelled(
+    cancellation: Cancellation, reach: Reach, patience: float, *, is_forced: bool
+) -> list[CancelProviderError]:
+    """Request the end of all jobs, and wait for it; what is not as it should be."""
+    try:
+        if is_forced:
+            results = reach.cancel(cancellation.jobs, cancellation.reason, force=True)
+            cancellation.results = {result.job: result for result in results}
+        else:
+            cancellation.request(reach)
+        look(cancellation, reach, log)
+        attempts = math.ceil(patience / LOOK_SECONDS)
+        wait(cancellation, reach, log, delay=LOOK_SECONDS, max_attempts=attempts)
+        cancellation.verdict(ended=patience > 0)
+    except CancelProviderError as error:
+        return [error]
+    return []
+
+
+def _state(cancellation: Cancellation, job: RemoteJob) -> str:
+    """The state that was seen, or what became of the request where none was."""
+    if job in cancellation.statuses:
+        return str(cancellation.statuses[job].state)
+    return str(cancellation.results[job].outcome) if job in cancellation.results else "UNKNOWN"
+
+
+def _missing(jobs: Sequence[RemoteJob]) -> list[str]:
+    return [f"{job} is GONE: {unknown_to_the_service(job)}" for job in jobs]
 
 
 @_answering
 def describe(options: argparse.Namespace, answer: Answer) -> int:
     """Show jobs as they are."""
-    jobs, reach = [RemoteJob(job) for job in options.jobs], Access().reach()
-    reach.check(jobs)
-    statuses = reach.describe(jobs)
-    known = [status.as_json() for status in statuses]
-    answer(json.dumps(known) if options.json else "\n".join(map(str, statuses)))
-    return WELL
+    jobs, reach = _reached(options.jobs)
+    statuses, unknown = reach.described(jobs)
+    known: dict[RemoteJob, JobStatus] = {status.job: status for status in statuses}
+    if options.json:
+        answer(json.dumps([_described(job, known, unknown) for job in jobs]))
+    else:
+        answer("\n".join(str(known.get(job) or f"{job} is UNKNOWN: {unknown[job]}") for job in jobs))
+    troubles = [*dict.fromkeys(map(str, unknown.values()))]
+    troubles += _missing([status.job for status in statuses if status.state is JobState.GONE])
+    for trouble in troubles:
+        _complain(trouble)
+    return TROUBLED if troubles else WELL
+
+
+def _described(
+    job: RemoteJob, known: Mapping[RemoteJob, JobStatus], unknown: Mapping[RemoteJob, UnknownScope]
+) -> Mapping[str, object]:
+    if job in known:
+        return known[job].as_json()
+    return {"job": str(job), "state": "UNKNOWN", "reason": str(unknown[job])}
 
 
 @_answering

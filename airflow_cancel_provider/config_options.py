@@ -53,12 +53,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "What becomes of the jobs of a failed try that will be retried: cancel, or keep them for the next "
         "one (they are cancelled when the last one fails).",
     ),
-    "owner_variables": _option(
-        "boolean",
-        "False",
-        "Leave the name of each try that starts jobs in an Airflow Variable until its work is done, for "
-        "reapers that may not use the metadata database.",
-    ),
     "reaper_places": _option(
         "string", "", "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas."
     ),

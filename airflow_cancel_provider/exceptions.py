@@ -5,7 +5,9 @@
     CancelProviderError
     ├── InvalidInput          a parameter, an address or a connection is unusable; nothing was sent
     ├── ServiceError          the service answered with an error
-    │   ├── AccessDenied      the identity may not do this, or the service does not know the identity
+    │   ├── AccessDenied      the identity may not do this
+    │   │   └── IdentityError  the service does not accept the identity, or there is none; renewed, it may do
+    │   ├── ConnectionUnusable  TLS, proxy or endpoint of the connection are set wrongly
     │   ├── UnknownScope      the service does not know the cluster or application, over this connection
     │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
     ├── AirflowUnavailable    Airflow did not say how tasks stand
@@ -50,7 +52,19 @@ class ServiceError(CancelProviderError):
 
 
 class AccessDenied(ServiceError):
-    """The identity may not make this call, or the service does not accept the identity."""
+    """The identity may not make this call: asking again does not help."""
+
+
+class IdentityError(AccessDenied):
+    """The service does not accept the identity, or there are no credentials.
+
+    Credentials expire and are renewed: who opens the service anew may be answered. Whether this identity may
+    make the call is not known.
+    """
+
+
+class ConnectionUnusable(ServiceError):
+    """The service is not reached as the connection is set up: TLS, proxy, endpoint. Nothing was sent."""
 
 
 class UnknownScope(ServiceError):

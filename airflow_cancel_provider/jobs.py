@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import Label
-
-XCOM_KEY = "remote_jobs"
-"""XCom key with the addresses of the jobs that a task has started."""
-INTENTS_KEY = "remote_jobs_intents"
-"""XCom key with the submissions without an answer whose jobs carry no label: a list of dicts with
-``service``, ``conn_id``, ``region``, ``scope``, ``name``, and ``at`` (ISO 8601, UTC)."""
 
 _ADDRESS = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/]*)(?:@(?P<region>[^@/]*))?(?P<path>(?:/[^/]+){1,2})",
@@ -91,6 +85,11 @@ class RemoteJob(str):
         self = super().__new__(cls, f"{service}://{authority}/{path}")
         self.service, self.conn_id, self.region, self.scope, self.id = service, conn_id, region, scope, id
         return self
+
+    @property
+    def identity(self) -> tuple[str, str | None, str]:
+        """Service, scope and id: the same for a job over whatever connection it is addressed."""
+        return (self.service, self.scope, self.id)
 
     def __reduce__(self) -> tuple[type[RemoteJob], tuple[str]]:
         return (RemoteJob, (str(self),))
@@ -203,13 +202,15 @@ class CancelOutcome(StrEnum):
 class CancelResult:
     """Outcome of one cancel request for one job.
 
-    ``code`` and ``detail`` are the service's error code and words, with what to do about it.
+    ``code`` and ``detail`` are the service's error code and words, with what to do about it. ``response`` is
+    the service's own reply, where it has one; it may hold secrets, so it is neither printed nor stored.
     """
 
     job: RemoteJob
     outcome: CancelOutcome
     detail: str | None = None
     code: str | None = None
+    response: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         code = f" [{self.code}]" if self.code else ""
@@ -241,12 +242,3 @@ def by_scope(jobs: Iterable[RemoteJob]) -> dict[str | None, list[RemoteJob]]:
     for job in dict.fromkeys(jobs):
         groups.setdefault(job.scope, []).append(job)
     return groups
-
-
-def released_key(job: RemoteJob) -> str:
-    """Airflow Variable that says that a job's task has let it go, whatever the connection it is reached over.
-
-    In letters that every Airflow takes in the path of a request.
-    """
-    parts = ("remote_jobs_released", job.service, job.scope, job.id)
-    return re.sub(r"[^A-Za-z0-9_.-]", ".", "_".join(part for part in parts if part))

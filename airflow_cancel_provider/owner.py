@@ -12,13 +12,6 @@ from uuid import UUID
 
 from airflow_cancel_provider.exceptions import InvalidInput
 
-XCOM_KEY = "remote_jobs_owner"
-"""XCom key under which a try leaves its task-instance id before it defers."""
-OWNER_PREFIX = "remote_jobs_owner_"
-"""Airflow Variable of a try that has started jobs and is not done with them: prefix and task-instance id."""
-RETURNED = " returned"
-"""What stands behind that id once the try's work is done: from then on its jobs are to be left alone."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Owner:
@@ -79,34 +72,35 @@ class Owner:
         return {f"airflow_{name}": _NO_TAG.sub("_", str(value))[:256] for name, value in asdict(self).items()}
 
     @property
+    def task(self) -> str:
+        """The try in words: ``dag / run / task[3] try 2``."""
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped} try {self.try_number}"
+
+    @property
     def reason(self) -> str:
         """Words for a service's ``reason`` field: who cancelled."""
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        task = f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
-        return f"Cancelled by Airflow: {task} try {self.try_number}"
+        return f"Cancelled by Airflow: {self.task}"
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The owner in at most 47 characters that every service's job names take.
+    """The owner in at most 46 characters that every service's job names take.
 
-    ``af-<deployment>-<task-instance uuid>``, and flags behind it, as ``-rw``; ``deployment`` is 8 lower-case
-    letters or digits.
+    ``af-<deployment>-<task-instance uuid>``, and ``-r`` behind it for ``reconnects``; ``deployment`` is 8
+    lower-case letters or digits.
 
-    :param reconnects: flag ``r``: the task's next try will reconnect to the job instead of starting another.
-    :param waits: flag ``w``: the task waits for the job, and does not succeed while the job lives.
+    :param reconnects: the task's next try will reconnect to the job instead of starting another.
     :param owner: the whole owner, where it is known; it travels only where there is room (:attr:`in_full`).
     """
 
     deployment: str
     ti_id: UUID
     reconnects: bool = field(default=False, compare=False)
-    waits: bool = field(default=False, compare=False)
     owner: Owner | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        flags = ("r" if self.reconnects else "") + ("w" if self.waits else "")
-        return f"af-{self.deployment}-{self.ti_id.hex}" + (f"-{flags}" if flags else "")
+        return f"af-{self.deployment}-{self.ti_id.hex}" + ("-r" if self.reconnects else "")
 
     @property
     def in_full(self) -> str:
@@ -129,8 +123,7 @@ class Label:
         owner = _owner_behind(text[found.end() :].strip())
         ti_id = UUID(found[2])
         is_its_own = owner is not None and (owner.deployment, owner.ti_id) == (found[1], ti_id)
-        flags = found[3] or ""
-        return cls(found[1], ti_id, "r" in flags, "w" in flags, owner if is_its_own else None)
+        return cls(found[1], ti_id, found[3] is not None, owner if is_its_own else None)
 
 
 def _owner_behind(text: str) -> Owner | None:
@@ -142,7 +135,7 @@ def _owner_behind(text: str) -> Owner | None:
 
 LONGEST_LABEL = 2048
 _NO_TAG = re.compile(r"[^A-Za-z0-9 /_.:=+@-]")
-_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-(?:rw|r|w)(?![0-9A-Za-z-]))?(?![0-9a-f])", re.ASCII)
+_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-r(?![0-9A-Za-z-]))?(?![0-9a-f])", re.ASCII)
 
 
 def deployment_of(text: str) -> str:

@@ -79,6 +79,7 @@ class TryRecord:
     :param not_before: for a job that was answered to an idempotency token of the user's: the earliest time,
         in epoch seconds of the service's clock, at which this try can have started it. An older job is
         another's.
+    :param earlier: what this try took over from earlier tries of its task, each with its own id.
     """
 
     ti_id: UUID
@@ -86,6 +87,7 @@ class TryRecord:
     jobs: tuple[RemoteJob, ...] = ()
     intents: tuple[StoredIntent, ...] = ()
     not_before: Mapping[RemoteJob, float] = field(default_factory=dict)
+    earlier: tuple[TryRecord, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for XCom. Holds no secrets."""
@@ -97,6 +99,8 @@ class TryRecord:
         }
         if self.not_before:
             stored["not_before"] = {str(job): at for job, at in self.not_before.items()}
+        if self.earlier:
+            stored["earlier"] = [record.as_json() for record in self.earlier]
         return stored
 
     @classmethod
@@ -112,8 +116,9 @@ class TryRecord:
                 tuple(map(RemoteJob, _listed(values["jobs"]))),
                 tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
                 {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
+                tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
 
     def of(self, jobs: Collection[RemoteJob]) -> TryRecord:

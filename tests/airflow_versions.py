@@ -7,7 +7,30 @@ import sys
 import airflow
 from packaging.version import Version
 
-TAKES_COMMANDS = Version(airflow.__version__) >= Version("3.2")
+try:
+    from airflow.sdk.exceptions import (
+        AirflowRescheduleException,
+        DownstreamTasksSkipped,
+        ParamValidationError,
+    )
+except ImportError:  # before Airflow 3.2
+    from airflow.exceptions import (
+        AirflowRescheduleException,
+        DownstreamTasksSkipped,
+        ParamValidationError,
+    )
+
+__all__ = [
+    "AIRFLOW",
+    "REMOTE_JOBS",
+    "TAKES_COMMANDS",
+    "AirflowRescheduleException",
+    "DownstreamTasksSkipped",
+    "ParamValidationError",
+]
+
+AIRFLOW = Version(airflow.__version__)
+TAKES_COMMANDS = Version("3.2") <= AIRFLOW
 """Whether a provider's commands are commands of ``airflow``."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]

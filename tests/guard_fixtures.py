@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from airflow_cancel_provider.guard.ledger import Ledger
-from airflow_cancel_provider.guard.sentinel.link import Sentinel
+from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
+from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import Intent
 from tests.cloud.server import LocalCloud
 
 ROOT = Path(__file__).parents[1]
@@ -26,10 +28,10 @@ import sys, time
 import boto3
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.services.submissions import RECORDERS
-from tests.guard_fixtures import Recording
+from tests.guard_fixtures import recording
 
 url, log = sys.argv[1:3]
-RECORDERS[:] = [Recording(log)]
+RECORDERS[:] = [recording(log)]
 capture.install()
 
 def batch(session):
@@ -45,40 +47,38 @@ sys.stdin.read()
 """
 
 
-class Recording:
-    """The guard's recorder without its task: a ledger that a sentinel reads."""
+OWNER = Owner("abcd1234", "dag", "run", "task", -1, 1, UUID(int=7))
+"""Of what is recorded here."""
 
-    def __init__(self, log_file: str) -> None:
-        log = logging.getLogger("task")
-        log.addHandler(logging.FileHandler(f"{log_file}.task"))
-        settings = Settings(patience=60, escalate_after=30)
-        self.sentinel = Sentinel(settings, "the test's reason", log_file, log)
-        self.ledger = Ledger()
-        self.ledger.readers = [self.sentinel.read]
 
-    def label(self) -> Label | None:
-        return None
+def tracked(client: ClientSpec, jobs: Iterable[RemoteJob], at: float = 0.0) -> JobsStarted:
+    """The event that tells of jobs that were started in some way."""
+    return JobsStarted("", tuple(jobs), client, at)
 
-    def carrier(self, service: str) -> str | None:
-        return None
 
-    def tags(self) -> dict[str, str]:
-        return {}
+def canceller(
+    ledger: TryLedger, settings: Settings, log: Any, log_file: str | None = None, *, is_armed: bool = True
+) -> Canceller:
+    """One that says in the task's log what is not guarded."""
+    return Canceller(
+        ledger,
+        OWNER,
+        settings,
+        log,
+        lambda why: log.warning("Not guarded: %s", why),
+        log_file=log_file,
+        is_armed=is_armed,
+    )
 
-    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        return self.ledger.intend(line, scope, None, unlabelled)
 
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
-        self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
-
-    def placed(self, intent: Intent, scope: str) -> None:
-        self.ledger.placed(intent, scope)
-
-    def refused(self, intent: Intent) -> None:
-        self.ledger.refused(intent)
-
-    def unguarded(self, why: str) -> None:
-        raise AssertionError(why)
+def recording(log_file: str) -> TryRecorder:
+    """The guard's recorder without its task, and a sentinel that hears of it."""
+    log = logging.getLogger("task")
+    log.addHandler(logging.FileHandler(f"{log_file}.task"))
+    settings = Settings(patience=60, escalate_after=30, labels=False)
+    recorder = TryRecorder(OWNER, settings, log, ledger := TryLedger())
+    recorder.readers = [canceller(ledger, settings, log, log_file).hear]
+    return recorder
 
 
 class DyingTask:
@@ -119,7 +119,7 @@ class DyingTask:
                 pipe.close()
 
 
-def until(true: Callable[[], Any], seconds: float = 15) -> Any:
+def until(true: Callable[[], Any], seconds: float = 40) -> Any:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not (seen := true()):

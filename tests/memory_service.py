@@ -10,6 +10,7 @@ from typing import Any, Self
 from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.pacing import EVERY
 from airflow_cancel_provider.services.reach import Reach
@@ -35,6 +36,8 @@ class Memory:
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     quota: tuple[int, float] = (1000, 1000.0)
+    labels: dict[str, Label] = field(default_factory=dict)
+    """By job id."""
     claims: list[JobStatus] = field(default_factory=list)
     """What listings show, in the states of ``states``."""
 
@@ -71,7 +74,8 @@ class MemoryService(JobService):
         self.memory.looks.append([job.id for job in jobs])
         if self.memory.errors:
             raise self.memory.errors.pop(0)
-        return [JobStatus(job, self.memory.states.get(job.id, JobState.GONE)) for job in jobs]
+        states, labels = self.memory.states, self.memory.labels
+        return [JobStatus(j, states.get(j.id, JobState.GONE), label=labels.get(j.id)) for j in jobs]
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         outcomes = self.memory.forced_outcomes if force else self.memory.outcomes

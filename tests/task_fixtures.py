@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,10 +13,13 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.base import undone
+from airflow_cancel_provider.services.emr import EmrStepService
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define
@@ -75,7 +79,8 @@ ALL: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, MrsBen
 
 @pytest.fixture
 def connections(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default connections, to the local cloud."""
+    """The default connections, to the local cloud; others are defined nowhere, the database included."""
+    make_database()
     connect_aws(monkeypatch, cloud)
     define(monkeypatch, cloud, **MRS_KEYS)
 
@@ -87,6 +92,17 @@ def bench(request: pytest.FixtureRequest, cloud: LocalCloud, connections: None) 
     bench.local.configure({"cancel": 0.1})
     yield bench
     bench.close()
+
+
+@functools.cache
+def make_database() -> None:
+    """Make what of Airflow's metadata database connections need: in a second instead of ten."""
+    from airflow import settings
+    from airflow.models.connection import Connection
+
+    table: Any = Connection.__table__
+    parents = {key.column.table for key in table.foreign_keys}
+    Connection.metadata.create_all(settings.engine, tables=[*parents, table])
 
 
 def connect_aws(
@@ -106,6 +122,29 @@ def connect_aws(
     values = {name: value for name, value in values.items() if value is not None}
     standard = {name: values.pop(name) for name in ("conn_type", "login", "password") if name in values}
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**standard, "extra": values}))
+
+
+def know_no_cluster(monkeypatch: pytest.MonkeyPatch, cluster: str, *, is_raised: bool) -> None:
+    """Let EMR say that it does not know a cluster: of the cluster, and not of its steps."""
+    error = UnknownScope(f"EMR does not know cluster {cluster} over connection 'aws_default'.")
+    describe, cancel = EmrStepService.describe, EmrStepService.cancel
+
+    def described(self: EmrStepService, jobs: Any) -> Any:
+        jobs = list(jobs)
+        if any(job.scope == cluster for job in jobs):
+            raise error
+        return describe(self, jobs)
+
+    def cancelled(self: EmrStepService, jobs: Any, reason: str, *, force: bool = False) -> Any:
+        jobs = list(jobs)
+        unknown = [job for job in jobs if job.scope == cluster]
+        if unknown and is_raised:
+            raise error
+        others = [job for job in jobs if job not in unknown]
+        return undone(unknown, error) + cancel(self, others, reason, force=force)
+
+    monkeypatch.setattr(EmrStepService, "describe", described)
+    monkeypatch.setattr(EmrStepService, "cancel", cancelled)
 
 
 @dataclass

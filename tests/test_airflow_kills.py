@@ -97,6 +97,15 @@ def sensor_that_times_out_leaves_the_jobs_alone(world: World, mode: str) -> None
 
 
 @stories(mode=MODES)
+def sensor_that_times_out_is_skipped_with_soft_fail(world: World, mode: str) -> None:
+    jobs = world.start("emr", 2)
+    run = world.run(f"soft_timeout_emr_{mode}", jobs)
+    run.end()
+    assert run.wait_for("sense", "skipped", "failed", "success")["state"] == "skipped"
+    jobs.check_left_alone()
+
+
+@stories(mode=MODES)
 def guard_that_times_out_cancels_the_jobs(world: World, mode: str) -> None:
     jobs = world.start("emr", 2)
     run = world.run(f"guard_timeout_emr_{mode}", jobs)

@@ -79,10 +79,7 @@ def connection(world: World, auth_type: str) -> dict[str, Any]:
 @stories(auth_type=LOGINS)
 def added_connection_passes_its_test(world: World, auth_type: str) -> None:
     wanted = connection(world, auth_type)
-    options = [f"--conn-{name}" for name in ("type", "login", "password", "extra")]
-    values = [wanted[name] for name in ("conn_type", "login", "password", "extra")]
-    arguments = [word for pair in zip(options, values, strict=True) for word in pair]
-    world.airflow.airflow("connections", "add", wanted["connection_id"], *arguments)
+    world.airflow.rest.add_connection(wanted)
     # As the form does, which never gets to know the stored password.
     answer = world.airflow.rest.call("POST", "connections/test", json=wanted | {"password": "***"})
     assert answer["status"] is True, answer

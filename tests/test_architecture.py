@@ -21,6 +21,7 @@ RANKS = {
     "version_compat": 0,
     "services": 1,
     "cancelling": 2,
+    "recorded": 3,
     "hooks": 3,
     "links": 3,
     "triggers": 4,
@@ -36,13 +37,14 @@ RANKS = {
     # Read by every Airflow command: it names classes as text and imports next to nothing.
     "get_provider_info": 8,
 }
-VOCABULARY = {"__init__", "jobs", "owner", "exceptions", "config_options"}
+VOCABULARY = {"__init__", "jobs", "owner", "record", "exceptions", "config_options"}
 # Never, anywhere in the room.
 CLOSED_TO = {
     "vocabulary": {"airflow", "boto3", "botocore", "keystoneauth1", "pendulum", "requests", "tenacity"},
     "get_provider_info": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
     "services": {"airflow"},
     "cancelling": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
+    "recorded": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
 }
 # Optional: who does not use MRS need not have it.
 NEVER_AT_THE_TOP = {"keystoneauth1"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch, look, wait
+from airflow_cancel_provider.cancelling import Cancellation, Watch, look, report, wait
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     CancelRefused,
@@ -21,6 +21,7 @@ from airflow_cancel_provider.exceptions import (
     NotRunning,
     ServiceUnavailable,
     UnexpectedEnd,
+    UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
 from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
@@ -84,6 +85,26 @@ class TestRequest:
         look(cancellation, memory.reach(), LOG)
         assert memory.sent == []
 
+    @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED])
+    def test_an_end_that_a_lost_request_may_have_brought_about_is_not_one_before_it(
+        self, memory: Memory, state: JobState
+    ) -> None:
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        cancellation = requested(memory, "a")
+        # In another process, whose service knows nothing of the first request.
+        moved = Cancellation.from_json(json.loads(json.dumps(cancellation.as_json())))
+        memory.outcomes["a"] = CancelOutcome.ALREADY_ENDED
+        memory.errors.append(ServiceUnavailable("The service is away."))
+        look(moved, memory.reach(), LOG)
+        end(memory, "a", state=state)
+        look(moved, memory.reach(), LOG)
+        assert moved.results[moved.jobs[0]].outcome is CancelOutcome.ALREADY_ENDED
+        if state is JobState.CANCELLED:
+            assert moved.verdict(fail_if_not_running=True) == {moved.jobs[0]: "CANCELLED"}
+        else:
+            with pytest.raises(NotRunning):
+                moved.verdict(fail_if_not_running=True)
+
     def test_a_job_that_the_service_does_not_know_again_is_asked_for_until_it_does(
         self, memory: Memory
     ) -> None:
@@ -94,6 +115,73 @@ class TestRequest:
         look(cancellation, memory.reach(), LOG)
         look(cancellation, memory.reach(), LOG)
         assert memory.sent == [("a", False)] * 2
+
+
+class TestUnknown:
+    """Jobs, clusters and applications that the service does not know over this connection."""
+
+    def test_a_job_is_a_warning_once(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+        memory.outcomes["a"] = CancelOutcome.GONE
+        end(memory, "a", state=JobState.GONE)
+        cancellation = Cancellation([memory.job("a", JobState.GONE)], REASON)
+        report(cancellation.request(memory.reach()), LOG)
+        look(cancellation, memory.reach(), LOG)
+        (said,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert said.getMessage() == (
+            "memory:///place/a: GONE: the service does not know this job over the process's own credentials. "
+            "It may be of another account or region: check the address. Nothing was cancelled."
+        )
+        assert cancellation.verdict() == {"memory:///place/a": "GONE"}
+
+    def test_a_job_that_is_looked_at_is_a_warning(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        look(Watch([memory.job("a", JobState.GONE)]), memory.reach(), LOG)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+    def test_a_job_that_was_there_before_is_none(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        watch = Watch(memory.jobs("a"))
+        look(watch, memory.reach(), LOG)
+        end(memory, "a", state=JobState.GONE)
+        look(watch, memory.reach(), LOG)
+        assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+
+    @pytest.mark.parametrize("is_known", [False, True])
+    def test_a_cluster(self, memory: Memory, is_known: bool) -> None:
+        """A wrong id is no end of a job; a cluster that was deleted meanwhile is."""
+        cancellation = requested(memory, "a") if is_known else Cancellation(memory.jobs("a"), REASON)
+        memory.errors.append(UnknownScope("No such place."))
+        look(cancellation, memory.reach(), LOG)
+        again = watch_from_json(json.loads(json.dumps(cancellation.as_json())))
+        if is_known:
+            assert again.verdict() == {"memory:///place/a": "GONE"}
+        else:
+            with pytest.raises(CancelRefused, match="No such place"):
+                again.verdict()
+
+    @pytest.mark.parametrize("is_known", [False, True])
+    def test_a_cluster_that_is_looked_at(self, memory: Memory, is_known: bool) -> None:
+        watch = Watch(memory.jobs("a"))
+        if is_known:
+            look(watch, memory.reach(), LOG)
+        memory.errors.append(UnknownScope("No such place."))
+        if is_known:
+            look(watch, memory.reach(), LOG)
+            assert watch.verdict() == {"memory:///place/a": "GONE"}
+        else:
+            with pytest.raises(UnknownScope, match="No such place"):
+                look(watch, memory.reach(), LOG)
+
+    def test_the_jobs_of_other_clusters_are_seen_to(self, memory: Memory) -> None:
+        lost, found = memory.job("a", scope="typo"), memory.job("b", JobState.CANCELLED)
+        memory.errors += [UnknownScope("No such place."), UnknownScope("No such place.")]
+        cancellation = Cancellation([lost, found], REASON)
+        look(cancellation, memory.reach(), LOG)
+        assert cancellation.states == {str(found): "CANCELLED"}
+        assert cancellation.results[lost].outcome is CancelOutcome.REFUSED
 
 
 class TestEscalation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -23,7 +23,7 @@ from airflow_cancel_provider.reaper.letters import VARIABLE
 from airflow_cancel_provider.reaper.making import make_reaper
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.reaper_fixtures import SERVICES, Ground, ground
-from tests.task_fixtures import connections
+from tests.task_fixtures import connections, know_no_cluster
 
 __all__ = ["connections", "ground"]
 
@@ -31,6 +31,7 @@ S = Standing
 ROOT = Path(__file__).parents[1]
 NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
+TYPO = "emr://aws_default@us-east-1/j-TYPO/s-3BYY"
 NOWHERE = "batch://aws_default@us-east-1/00000000-0000-0000-0000-000000000000"
 
 
@@ -243,11 +244,44 @@ class TestCancel:
         assert "Allow emr-serverless:CancelJobRun" in done.err
         assert line.ground.lives(job)
 
-    def test_ended_and_unknown_jobs_are_fine(self, line: Line) -> None:
+    def test_a_job_that_has_ended_is_fine(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
         line.ground.benches["batch"].finish(job)
+        done = line("cancel", "--json", str(job))
+        assert (done.code, done.json) == (0, {job: "SUCCEEDED"})
+
+    def test_a_job_that_the_service_does_not_know_is_1(self, line: Line) -> None:
+        job = line.ground.unlabelled("batch")
         done = line("cancel", "--json", str(job), NOWHERE)
-        assert (done.code, done.json) == (0, {job: "SUCCEEDED", NOWHERE: "GONE"})
+        assert (done.code, done.json) == (1, {job: "CANCELLED", NOWHERE: "GONE"})
+        assert (
+            f"{NOWHERE} is GONE: the service does not know this job over connection 'aws_default' in region"
+            in (done.err.splitlines()[-1])
+        )
+
+    def test_a_job_that_the_service_does_not_know_may_be_ignored(self, line: Line) -> None:
+        done = line("cancel", "--json", "--ignore-missing", NOWHERE)
+        assert (done.code, done.json) == (0, {NOWHERE: "GONE"})
+
+    def test_every_job_has_its_state_also_when_one_fails(self, line: Line) -> None:
+        jobs = {service: line.ground.unlabelled(service) for service in SERVICES}
+        line.ground.cloud.faults.add("emr-serverless", "CancelJobRun", "denied")
+        done = line("cancel", "--json", *jobs.values())
+        assert done.code == 1
+        states = dict.fromkeys(jobs.values(), "CANCELLED") | {jobs["emr-serverless"]: "REFUSED"}
+        assert done.json == states
+        assert "Allow emr-serverless:CancelJobRun" in done.err
+
+    @pytest.mark.parametrize("force", [[], ["--force"]])
+    @pytest.mark.parametrize("way", ["raised", "told"])
+    def test_an_unknown_cluster_is_1_and_the_other_jobs_go_on(
+        self, line: Line, monkeypatch: pytest.MonkeyPatch, force: list[str], way: str
+    ) -> None:
+        know_no_cluster(monkeypatch, "j-TYPO", is_raised=way == "raised")
+        job = line.ground.unlabelled("emr")
+        done = line("cancel", "--json", *force, "--ignore-missing", TYPO, str(job))
+        assert (done.code, done.json) == (1, {TYPO: "REFUSED", job: "CANCELLED"})
+        assert "does not know cluster j-TYPO" in done.err.splitlines()[-1]
 
     @pytest.mark.parametrize(
         "arguments, words",
@@ -262,20 +296,41 @@ class TestCancel:
     )
     def test_bad_input_is_2_and_sends_nothing(self, line: Line, arguments: list[str], words: str) -> None:
         job = line.ground.unlabelled("batch")
+        sent = len(line.ground.cloud.journal)
         done = line("cancel", str(job), *arguments)
         assert done.code == 2
         assert words in done.err.splitlines()[-1]
-        assert line.ground.lives(job)
+        assert len(line.ground.cloud.journal) == sent
+
+    def test_an_unknown_mrs_cluster_is_1_and_the_other_jobs_go_on(self, line: Line) -> None:
+        """As the service itself says it."""
+        job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
+        done = line("cancel", "--json", "--ignore-missing", typo, str(job))
+        assert (done.code, done.json) == (1, {typo: "REFUSED", job: "CANCELLED"})
+        assert typo.split("/")[3] in done.err.splitlines()[-1]
+        seen = line("describe", "--json", typo, str(job))
+        assert (seen.code, [each["state"] for each in seen.json]) == (1, ["UNKNOWN", "CANCELLED"])
 
 
 class TestDescribe:
     def test_states(self, line: Line) -> None:
         jobs = [line.ground.unlabelled(service) for service in SERVICES]
         done = line("describe", "--json", *jobs, NOWHERE)
-        assert done.code == 0
+        assert done.code == 1
         assert [each["job"] for each in done.json] == [*jobs, NOWHERE]
-        assert done.json[-1]["state"] == "GONE"
+        assert [each["state"] for each in done.json] == [*["RUNNING"] * len(jobs), "GONE"]
+        assert "does not know this job over connection 'aws_default'" in done.err.splitlines()[-1]
+        assert line("describe", *jobs).code == 0
         assert f"{NOWHERE} is GONE\n" in line("describe", NOWHERE).out
+
+    def test_an_unknown_cluster(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        know_no_cluster(monkeypatch, "j-TYPO", is_raised=True)
+        job = line.ground.unlabelled("emr")
+        done = line("describe", "--json", TYPO, str(job))
+        assert done.code == 1
+        assert [(each["job"], each["state"]) for each in done.json] == [(TYPO, "UNKNOWN"), (job, "RUNNING")]
+        assert "does not know cluster j-TYPO" in done.json[0]["reason"]
+        assert f"{TYPO} is UNKNOWN: EMR does not know" in line("describe", TYPO).out
 
     def test_denied_is_1(self, line: Line) -> None:
         line.ground.cloud.faults.add("batch", "DescribeJobs", "denied")
@@ -386,7 +441,7 @@ def test_help_by_airflow(arguments: list[str]) -> None:
 def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
     done = run(*command, "describe", "--json", NOWHERE, **there)
-    assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (0, "GONE")
+    assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
     assert "credentials retrieved" in done.stderr
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.cloud_fixtures import Client, client, code_of, eventually, submit_job, truth
 
 if TYPE_CHECKING:
@@ -183,3 +185,41 @@ def test_tags_of_a_job(client: Client) -> None:
     batch.tag_resource(resourceArn=arn, tags={"c": "d"})
     batch.untag_resource(resourceArn=arn, tagKeys=["a"])
     assert batch.list_tags_for_resource(resourceArn=arn)["tags"] == {"c": "d"}
+
+
+UNKNOWN = "arn:aws:batch:us-east-1:123456789012"
+
+
+@pytest.mark.parametrize("queue", ["unknown", f"{UNKNOWN}:job-queue/unknown"])
+def test_an_unknown_queue_is_refused(cloud: LocalCloud, client: Client, queue: str) -> None:
+    batch = client("batch")
+    submit = {"jobName": "job", "jobQueue": queue, "jobDefinition": "definition"}
+    assert code_of(batch.submit_job, **submit) == ("ClientException", 400)
+    assert code_of(batch.list_jobs, jobQueue=queue) == ("ClientException", 400)
+    cloud.batch.set_queue("unknown")
+    assert batch.submit_job(**submit)["jobId"]
+    assert batch.list_jobs(jobQueue=queue)["jobSummaryList"] == []
+
+
+def test_a_queue_with_timings_of_its_own_is_known(cloud: LocalCloud, client: Client) -> None:
+    cloud.batch.override("slow", cancel=9)
+    assert client("batch").submit_job(jobName="job", jobQueue="slow", jobDefinition="definition")["jobId"]
+
+
+@pytest.mark.parametrize(
+    "definition", ["load", "load:1", f"{UNKNOWN}:job-definition/load", f"{UNKNOWN}:job-definition/load:1"]
+)
+def test_an_unknown_job_definition_is_refused(cloud: LocalCloud, client: Client, definition: str) -> None:
+    batch = client("batch")
+    submit = {"jobName": "job", "jobQueue": "queue", "jobDefinition": definition}
+    assert code_of(batch.submit_job, **submit) == ("ClientException", 400)
+    cloud.batch.set_definition("load")
+    assert batch.submit_job(**submit)["jobId"]
+    assert len(cloud.jobs()) == 1
+
+
+def test_a_job_definition_that_was_registered_is_known(client: Client) -> None:
+    batch = client("batch")
+    container = {"image": "busybox", "vcpus": 1, "memory": 128}
+    batch.register_job_definition(jobDefinitionName="load", type="container", containerProperties=container)
+    assert batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="load")["jobId"]

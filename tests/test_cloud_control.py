@@ -43,6 +43,11 @@ def test_over_http(cloud: LocalCloud, client: Client) -> None:
     assert len(cloud.journal) == 0
     cluster = requests.post(f"{control}/clusters", json={"release": "emr-6.15.0"}, timeout=5).json()["id"]
     assert client("emr").describe_cluster(ClusterId=cluster)["Cluster"]["ReleaseLabel"] == "emr-6.15.0"
+    requests.post(f"{control}/queues", json={"name": "mine", "state": "DISABLED"}, timeout=5)
+    (queue,) = client("batch").describe_job_queues(jobQueues=["mine"])["jobQueues"]
+    assert queue["state"] == "DISABLED"
+    requests.post(f"{control}/definitions", json={"name": "load"}, timeout=5)
+    assert client("batch").submit_job(jobName="n", jobQueue="mine", jobDefinition="load:3")["jobId"]
     requests.post(f"{control}/reset", timeout=5)
     assert cloud.jobs() == []
 

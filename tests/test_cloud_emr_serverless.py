@@ -154,7 +154,8 @@ def test_unknown_things_and_mistakes(client: Client) -> None:
         for ids in ((application, "00none"), ("00none", "00none")):
             params = {"applicationId": ids[0], "jobRunId": ids[1]}
             assert code_of(call, **params) == ("ResourceNotFoundException", 404)
-    assert code_of(serverless.get_application, applicationId="00none")[1] == 404
+    for call in (serverless.get_application, serverless.list_job_runs):
+        assert code_of(call, applicationId="00none") == ("ResourceNotFoundException", 404)
     start = {"applicationId": application, "executionRoleArn": ROLE}
     for mistake in ({"name": "n" * 257}, {"tags": {"schlüssel": "x"}}, {"tags": {"k": "v" * 257}}):
         assert code_of(serverless.start_job_run, **start, **mistake) == ("ValidationException", 400)

@@ -1,77 +1,231 @@
-"""``CancelRemoteJobs`` over a whole run, with Airflow's answers in place of Airflow."""
+"""``CancelRemoteJobs``: for its own try, or for a run, with Airflow's answers in place of Airflow."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.notifications import cancel
 from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
+from airflow_cancel_provider.owner import Label, deployment_of
+from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import until
 from tests.service_fixtures import BatchBench
-from tests.task_fixtures import connections  # noqa: F401  a fixture
+from tests.task_fixtures import TaskInstance, connections
 
+__all__ = ["airflow", "connections"]
+
+DEPLOYMENT = "production"
 RUN = {"dag_run": {"dag_id": "nightly", "run_id": "manual__2026"}}
-
-
-class Run:
-    """What Airflow tells of a run: the state of each task, and what it has started."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.states: dict[str, Any] = {}
-        self.started: dict[tuple[str, int], list[RemoteJob]] = {}
-        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._states)
-        monkeypatch.setattr(XCom, "get_one", self._xcom)
-
-    def _states(self, dag_id: str, run_ids: list[str]) -> dict[str, Any]:
-        return {run_ids[0]: self.states} if dag_id == "nightly" else {}
-
-    def _xcom(self, key: str, task_id: str, map_index: int, **_: Any) -> Any:
-        return self.started.get((task_id, map_index)) if key == XCOM_KEY else None
+DEADLINE = {"dag_run": {"dag_id": "nightly", "dag_run_id": "manual__2026"}, "deadline": {"id": "1"}}
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(monkeypatch)
+def bench(cloud: LocalCloud, connections: None, monkeypatch: pytest.MonkeyPatch) -> BatchBench:  # noqa: ARG001
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", DEPLOYMENT)
+    monkeypatch.setattr(cancel, "PATIENCE", 1.0)
+    return BatchBench(cloud)
 
 
-@pytest.fixture
-def bench(cloud: LocalCloud, connections: None) -> BatchBench:  # noqa: ARG001, F811
-    bench = BatchBench(cloud)
-    bench.local.configure({"cancel": 0.1})
-    return bench
+def task(name: str = "copy", map_index: int = -1) -> TaskInstance:
+    return TaskInstance(task_id=name, map_index=map_index)
 
 
-def cancelled(cloud: LocalCloud) -> set[str]:
-    return {job["id"] for job in cloud.batch.jobs() if job["cancelled"]}
+def labelled(bench: BatchBench, ti: TaskInstance, deployment: str = DEPLOYMENT) -> RemoteJob:
+    """A job that a try has started."""
+    label = Label(deployment_of(deployment), ti.id)
+    (job,) = bench.submit("job", parameters={"airflow_owner": str(label)})
+    return job
 
 
-LIVING = ["success", "running", "deferred", "awaiting_input", "up_for_reschedule", "up_for_retry"]
+def started(bench: BatchBench, airflow: FakeAirflow, ti: TaskInstance, state: str | None) -> RemoteJob:
+    """A task that stands so, and the job that is on its record."""
+    job = labelled(bench, ti)
+    airflow.put(ti, state, TryRecord(ti.id, jobs=(job,)))
+    return job
 
 
-def test_it_takes_tasks_that_are_over_and_leaves_those_at_work(
-    cloud: LocalCloud, bench: BatchBench, run: Run
+def asked(bench: BatchBench) -> set[str]:
+    return {job_id for job_id, job in bench.truth().items() if job["cancel_requested_at"]}
+
+
+def ids(*jobs: RemoteJob) -> set[str]:
+    return {job.id for job in jobs}
+
+
+class TestTask:
+    """About one try of one task."""
+
+    @pytest.mark.parametrize("map_index", [-1, 0, 2])
+    @pytest.mark.parametrize("state", ["failed", "running", "up_for_retry", None])
+    def test_its_own_jobs_end_whatever_the_state(
+        self, bench: BatchBench, airflow: FakeAirflow, map_index: int, state: str | None
+    ) -> None:
+        """The first time it is called for a lost worker the task still counts as running."""
+        own = started(bench, airflow, ti := task(map_index=map_index), state)
+        for neighbour in (map_index + 1, map_index + 2):
+            started(bench, airflow, task(map_index=neighbour), "failed")
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(own)
+
+    def test_called_twice_it_asks_once(self, bench: BatchBench, airflow: FakeAirflow) -> None:
+        bench.local.configure({"cancel": 100})
+        own = started(bench, airflow, ti := task(), "failed")
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        sent = bench.cancels_sent
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(own)
+        assert bench.cancels_sent == sent > 0
+
+    def test_late_it_leaves_the_next_try_alone(self, bench: BatchBench, airflow: FakeAirflow) -> None:
+        first = task()
+        (unlabelled,) = bench.submit("job")
+        airflow.put(task(), "running", TryRecord(uuid4(), jobs=(unlabelled,)))
+        CancelRemoteJobs().notify({"ti": first, **RUN})
+        assert asked(bench) == set()
+        assert airflow.asked["xcom"] == 1
+        airflow.put(first, "running", TryRecord(first.id, jobs=(unlabelled,)))
+        CancelRemoteJobs().notify({"ti": first, **RUN})
+        assert asked(bench) == ids(unlabelled)
+
+    def test_what_a_try_that_has_done_its_work_leaves_lives(
+        self, bench: BatchBench, airflow: FakeAirflow
+    ) -> None:
+        own = started(bench, airflow, ti := task(), "success")
+        record = TryRecord(ti.id, jobs=(own,))
+        airflow.put(ti, "success", replace(record, state=TryState.RETURNED))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == set()
+        airflow.put(ti, "failed", record)
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(own)
+
+    def test_a_record_that_names_others_jobs_ends_its_own_alone(
+        self, bench: BatchBench, airflow: FakeAirflow, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        own = started(bench, airflow, ti := task(), "failed")
+        another_try = labelled(bench, task("other"))
+        another_airflow = labelled(bench, ti, "staging")
+        airflow.put(ti, "failed", TryRecord(ti.id, jobs=(another_try, own, another_airflow)))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(own)
+        said = capsys.readouterr().out
+        assert f"{another_try} is on record, but it is left alone: its label names another try" in said
+        assert f"{another_airflow} is on record, but it is left alone: its label names another Air" in said
+
+    def test_a_job_without_an_answer_is_found_by_its_label(
+        self, bench: BatchBench, airflow: FakeAirflow
+    ) -> None:
+        lost = labelled(bench, ti := task())
+        label = Label(deployment_of(DEPLOYMENT), ti.id)
+        intent = StoredIntent("batch", "aws_default", "us-east-1", "queue", label)
+        airflow.put(ti, "failed", TryRecord(ti.id, intents=(intent,)))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(lost)
+
+    @pytest.mark.parametrize(
+        "broken", ["batch://a@b/c", ["batch://aws_default@us-east-1/1"], {"jobs": []}, 7, {"ti_id": "x"}]
+    )
+    def test_what_is_no_record_is_passed_over_with_a_warning(
+        self, bench: BatchBench, airflow: FakeAirflow, broken: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        airflow.put(ti := task(), "failed", broken)
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert "XCom remote_jobs of nightly / manual__2026 / copy is passed over" in capsys.readouterr().out
+        assert bench.count() == 0
+
+
+AT_WORK = ["running", "deferred", "queued", "scheduled", "restarting", "up_for_retry", None]
+AT_WORK += ["up_for_reschedule", "awaiting_input", "success"]
+
+
+@pytest.mark.parametrize("context", [RUN, DEADLINE, {**RUN, "ti": TaskInstance(task_id="last")}], ids=repr)
+class TestRun:
+    """About a whole run: a Dag's callback, or a deadline."""
+
+    def test_it_takes_tasks_that_are_over_and_leaves_those_at_work(
+        self, bench: BatchBench, airflow: FakeAirflow, context: Any
+    ) -> None:
+        over = [
+            started(bench, airflow, task("over"), "failed"),
+            started(bench, airflow, task("many", 3), "skipped"),
+            started(bench, airflow, task("many", 0), "failed"),
+        ]
+        for number, state in enumerate(AT_WORK):
+            started(bench, airflow, task(f"at_work_{number}"), state)
+            started(bench, airflow, task("many", 10 + number), state)
+        started(bench, airflow, replace(task("over"), run_id="another"), "failed")
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) == ids(*over)
+
+    def test_mapped_tasks_are_not_taken_for_others_of_such_a_name(
+        self, bench: BatchBench, airflow: FakeAirflow, context: Any
+    ) -> None:
+        over = started(bench, airflow, task("many", 1), "failed")
+        started(bench, airflow, task("many", 0), "failed")
+        started(bench, airflow, task("many_0"), "running")
+        # Airflow tells the state of one of the two.
+        airflow.states.pop(key := ("nightly", "manual__2026", "many", 0))
+        airflow.states = {key: "failed", **airflow.states}
+        another = started(bench, airflow, task("few", 0), "running")
+        over_too = started(bench, airflow, task("few_0"), "failed")
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) >= ids(over, over_too)
+        assert not asked(bench) & ids(another)
+
+    def test_one_that_began_again_meanwhile_is_left_alone(
+        self, bench: BatchBench, airflow: FakeAirflow, context: Any
+    ) -> None:
+        over = started(bench, airflow, task("over"), "failed")
+        cleared = started(bench, airflow, ti := task("cleared"), "failed")
+
+        def clear(number: int) -> None:
+            if number == 2:
+                airflow.put(ti, "running", TryRecord(ti.id, jobs=(cleared,)))
+
+        airflow.before_states = clear
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) == ids(over)
+
+    def test_what_cant_be_read_keeps_no_other_job_alive(
+        self,
+        bench: BatchBench,
+        airflow: FakeAirflow,
+        context: Any,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        over = started(bench, airflow, task("over"), "failed")
+        airflow.put(task("forged"), "failed", ["rm -rf", None])
+        airflow.put(task("lost"), "failed", ConnectionError("the backend of XCom is away"))
+        gone = RemoteJob.of("batch", over.id, conn_id="no_such", region="us-east-1")
+        airflow.put(ti := task("far"), "failed", TryRecord(ti.id, jobs=(gone,)))
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) == ids(over)
+        said = capsys.readouterr().out
+        assert "/ forged is passed over" in said
+        assert "/ lost could not be read: ConnectionError('the backend of XCom is away')" in said
+        assert f"{gone} was not cancelled and may run on" in said
+
+    def test_it_can_be_awaited(self, bench: BatchBench, airflow: FakeAirflow, context: Any) -> None:
+        over = started(bench, airflow, task("over"), "failed")
+        asyncio.run(CancelRemoteJobs(whole_run=True).async_notify(context))
+        assert asked(bench) == ids(over)
+
+
+def test_what_is_not_known_over_its_connection_is_not_settled(
+    bench: BatchBench, airflow: FakeAirflow, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    over, mapped, *living = (bench.submit(f"job-{number}")[0] for number in range(8))
-    run.states = {"over": "failed", "many_3": "skipped", **{state: state for state in LIVING}}
-    run.started = {("over", -1): [over], ("many", 3): [mapped]}
-    run.started |= {(state, -1): [job] for state, job in zip(LIVING, living, strict=True)}
-    CancelRemoteJobs(whole_run=True).notify(RUN)
-    until(lambda: cancelled(cloud) >= {over.id, mapped.id})
-    assert cancelled(cloud) == {over.id, mapped.id}
-
-
-def test_a_connection_that_is_gone_keeps_no_other_job_alive(
-    cloud: LocalCloud, bench: BatchBench, run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lost, other = bench.submit("lost")[0], bench.submit("other")[0]
-    lost = RemoteJob.of("batch", lost.id, conn_id="gone", region="us-east-1")
-    run.states, run.started = {"over": "failed"}, {("over", -1): [lost, other]}
-    CancelRemoteJobs(whole_run=True).notify(RUN)
-    until(lambda: cancelled(cloud) >= {other.id})
-    assert cancelled(cloud) == {other.id}
-    assert str(lost) in capsys.readouterr().out
+    unknown = bench.unknown()
+    airflow.put(ti := task(), "failed", TryRecord(ti.id, jobs=(unknown,)))
+    CancelRemoteJobs().notify({"ti": ti, "dag_run": SimpleNamespace(dag_id="nightly", run_id="manual__2026")})
+    said = capsys.readouterr().out
+    assert f"{unknown}: it is not known over connection 'aws_default' in region us-east-1" in said
+    assert f"{unknown} was not cancelled and may run on" in said
+    assert bench.count("DescribeJobs") > 1

@@ -8,104 +8,30 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
-from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
 from airflow_cancel_provider.exceptions import SubmissionRefused
 from airflow_cancel_provider.guard import capture
-from airflow_cancel_provider.guard.ledger import Ledger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.emr import EmrStepService
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Intent, Recorded
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Recorded
+from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit  # noqa: F401
 from tests.cloud.server import LocalCloud
-
-LABEL = Label("abcd1234", uuid.UUID(int=7))
-STEP: dict[str, Any] = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": ["true"]}}
-ROLE = "arn:aws:iam::123456789012:role/spark"
-
-
-class Notes:
-    """A recorder that writes to a ledger, as the guard does."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.lines: list[ClientSpec] = []
-        self.holes: list[str] = []
-        self.places: list[str] = []
-        self.wanted_tags: dict[str, str] = {}
-        self.emr_label = "name"
-        self.unlabelled: list[tuple[str, ...]] = []
-        self.refuses = False
-        self.breaks = False
-
-    def label(self) -> Label | None:
-        if self.refuses:
-            raise SubmissionRefused("told to end")
-        return LABEL
-
-    def tags(self) -> dict[str, str]:
-        return self.wanted_tags
-
-    def carrier(self, service: str) -> str | None:
-        return self.emr_label if service == "emr" else None
-
-    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        if self.breaks:
-            raise OSError("disk full")
-        self.lines.append(line)
-        self.unlabelled.append(unlabelled)
-        return self.ledger.intend(line, scope, LABEL, unlabelled)
-
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
-        self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
-
-    def placed(self, intent: Intent, scope: str) -> None:
-        self.places.append(scope)
-        self.ledger.placed(intent, scope)
-
-    def refused(self, intent: Intent) -> None:
-        self.ledger.refused(intent)
-
-    def unguarded(self, why: str) -> None:
-        self.holes.append(why)
-
-
-@pytest.fixture
-def notes() -> Iterator[Notes]:
-    recorder = Notes()
-    RECORDERS[:] = [recorder]
-    capture.install()
-    yield recorder
-    RECORDERS.clear()
-
-
-def client(cloud: LocalCloud, service: str, **options: Any) -> Any:
-    session: Any = boto3.session.Session()
-    return session.client(
-        service,
-        endpoint_url=cloud.url,
-        region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}),
-        **options,
-    )
-
-
-def submit(made: Any, **extra: Any) -> Any:
-    return made.submit_job(jobName="job", jobQueue="queue", jobDefinition="def", **extra)
 
 
 def test_batch_is_labelled_in_a_parameter_and_recorded(cloud: LocalCloud, notes: Notes) -> None:
     given = {"own": "value"}
     answer = submit(client(cloud, "batch"), parameters=given)
-    assert notes.ledger.jobs == [RemoteJob(f"batch://@us-east-1/{answer['jobId']}")]
+    assert notes.jobs == [RemoteJob(f"batch://@us-east-1/{answer['jobId']}")]
     (job,) = cloud.batch.jobs()
     assert job["labels"]["parameters"] == {"own": "value", LABEL_PARAMETER: str(LABEL)}
     assert given == {"own": "value"}
@@ -114,7 +40,7 @@ def test_batch_is_labelled_in_a_parameter_and_recorded(cloud: LocalCloud, notes:
 def test_emr_steps_are_labelled_in_their_names(cloud: LocalCloud, notes: Notes) -> None:
     cluster, steps = cloud.emr.create_cluster(), [dict(STEP), {**STEP, "Name": "x" * 250}]
     ids = client(cloud, "emr").add_job_flow_steps(JobFlowId=cluster, Steps=steps)["StepIds"]
-    assert notes.ledger.jobs == [RemoteJob(f"emr://@us-east-1/{cluster}/{step}") for step in ids]
+    assert notes.jobs == [RemoteJob(f"emr://@us-east-1/{cluster}/{step}") for step in ids]
     # The long one keeps its own name: there is no room for both.
     assert {job["name"] for job in cloud.emr.jobs()} == {f"step {LABEL}", "x" * 250}
     assert [step["Name"] for step in steps] == ["step", "x" * 250]
@@ -163,7 +89,7 @@ def test_emr_serverless_runs_are_labelled_in_their_names(
         jobDriver={"sparkSubmit": {"entryPoint": "s3://b/x.py"}},
         **({"name": name} if name else {}),
     )["jobRunId"]
-    assert notes.ledger.jobs == [RemoteJob(f"emr-serverless://@us-east-1/{app}/{run}")]
+    assert notes.jobs == [RemoteJob(f"emr-serverless://@us-east-1/{app}/{run}")]
     (job,) = cloud.emr_serverless.jobs()
     assert job["name"] == (f"{name} {LABEL}" if name else str(LABEL))
 
@@ -188,7 +114,7 @@ def test_threads_and_plain_botocore_are_seen(cloud: LocalCloud, notes: Notes) ->
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(notes.ledger.jobs)) == 5
+    assert len(set(notes.jobs)) == 5
 
 
 def test_aiobotocore_is_seen(cloud: LocalCloud, notes: Notes) -> None:
@@ -201,13 +127,14 @@ def test_aiobotocore_is_seen(cloud: LocalCloud, notes: Notes) -> None:
             await made.submit_job(jobName="job", jobQueue="queue", jobDefinition="def")
 
     asyncio.run(work())
-    assert len(notes.ledger.jobs) == 1
+    assert len(notes.jobs) == 1
     assert notes.lines[0].endpoint == cloud.url
     assert notes.lines[0].verify is False
 
 
 @pytest.mark.parametrize(
-    "given, verify", [({}, True), ({"verify": False}, False), ({"verify": "ca.pem"}, "ca.pem")]
+    "given, verify",
+    [({}, True), ({"verify": False}, False), ({"verify": "ca.pem"}, str(Path("ca.pem").absolute()))],
 )
 def test_tls_is_verified_as_the_client_does(
     cloud: LocalCloud,
@@ -230,14 +157,14 @@ def test_the_default_session_that_was_there_before_is_seen(cloud: LocalCloud, no
         submit(boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1"))
     finally:
         boto3.DEFAULT_SESSION = None
-    assert len(notes.ledger.jobs) == 1
+    assert len(notes.jobs) == 1
 
 
 def test_a_refused_submission_leaves_nothing_open(cloud: LocalCloud, notes: Notes) -> None:
     cloud.faults.add("batch", "SubmitJob", kind="denied")
     with pytest.raises(ClientError):
         submit(client(cloud, "batch"))
-    assert notes.ledger.is_empty
+    assert notes.is_empty
 
 
 @pytest.mark.parametrize("kind", ["lost_reply", "server_error"])
@@ -245,8 +172,8 @@ def test_a_submission_without_an_answer_stays_open(cloud: LocalCloud, notes: Not
     cloud.faults.add("batch", "SubmitJob", kind=kind)
     with pytest.raises(Exception):  # noqa: B017, PT011  which one is boto's business
         submit(client(cloud, "batch"))
-    assert notes.ledger.is_submitting
-    assert not notes.ledger.jobs
+    assert notes.is_open
+    assert not notes.jobs
 
 
 def test_the_fence_refuses_before_anything_is_sent(cloud: LocalCloud, notes: Notes) -> None:
@@ -266,7 +193,7 @@ def test_the_recorders_own_trouble_stays_out_of_the_users_call(cloud: LocalCloud
 
 def test_other_calls_are_left_alone(cloud: LocalCloud, notes: Notes) -> None:
     client(cloud, "batch").list_jobs(jobQueue="queue")
-    assert notes.ledger.is_empty
+    assert notes.is_empty
     assert not notes.lines
 
 
@@ -282,13 +209,13 @@ def test_steps_of_a_new_cluster_are_labelled_and_their_place_noted(cloud: LocalC
     answer = client(cloud, "emr").run_job_flow(Name="etl", Steps=[STEP], Instances={"InstanceCount": 1})
     assert [job["name"] for job in cloud.emr.jobs()] == [f"step {LABEL}"]
     assert notes.places == [answer["JobFlowId"]]
-    assert not notes.ledger.is_empty
-    assert not notes.ledger.is_submitting
+    assert not notes.is_empty
+    assert not notes.is_open
 
 
 def test_a_new_cluster_without_steps_is_no_job(cloud: LocalCloud, notes: Notes) -> None:
     client(cloud, "emr").run_job_flow(Name="etl", Instances={"InstanceCount": 1})
-    assert notes.ledger.is_empty
+    assert notes.is_empty
 
 
 def test_tags_are_added_and_the_callers_own_win(cloud: LocalCloud, notes: Notes) -> None:
@@ -316,7 +243,7 @@ def test_where_tagging_is_denied_it_goes_without(
     submit(made, **({"tags": own} if own else {}))
     (job,) = cloud.batch.jobs()
     assert job["labels"]["tags"] == (own or {})
-    assert len(notes.ledger.jobs) == 1
+    assert len(notes.jobs) == 1
     assert "not allowed" in notes.holes[0]
 
 
@@ -447,6 +374,6 @@ def test_the_users_own_handler_has_its_say_where_nothing_is_labelled(cloud: Loca
 def test_a_label_that_cant_be_made_is_no_trouble_of_the_users(
     cloud: LocalCloud, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notes, "label", lambda: 1 / 0)
+    monkeypatch.setattr(notes, "label", lambda _: 1 / 0)
     assert submit(client(cloud, "batch"))["jobId"]
     assert "SubmitJob" in notes.holes[0]

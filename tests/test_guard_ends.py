@@ -7,16 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
-from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    DownstreamTasksSkipped,
-    TaskDeferred,
-)
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from pendulum import now
@@ -25,11 +19,14 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.deferred import GuardTrigger
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.plugin import listener
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
-from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled  # noqa: F401  a fixture
+from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
 
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
 RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
@@ -64,6 +61,11 @@ def submit_and(end: BaseException | type[BaseException]) -> Callable[[], None]:
     return work
 
 
+def on_record(*jobs: str) -> Store:
+    """What an earlier try has left."""
+    return Store({RECORD_KEY: TryRecord(uuid4(), jobs=tuple(map(RemoteJob, jobs))).as_json()})
+
+
 def guarded(ti: Try, settings: Settings = CANCEL) -> TaskGuard:
     guard = TaskGuard(ti, settings)
     guard.install()
@@ -84,6 +86,10 @@ class TestBefore:
     def test_a_guard_that_could_not_be_installed_records_nothing(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError("no XCom for you")
+
+        monkeypatch.setattr(Try, "xcom_pull", refuse)
         ti: Any = Try(work=submit)
         ti._ti_context_from_server = RESUMED  # and what it had started can't be read
         listener.on_task_instance_running(ti)
@@ -97,7 +103,7 @@ class TestBefore:
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
         job = submit()
-        ti = Try(work=submit_and(ValueError), store=Store({XCOM_KEY: [f"batch://gone/{job.id}", job]}))
+        ti = Try(work=submit_and(ValueError), store=on_record(f"batch://gone/{job.id}", job))
         ti.try_number = 2
         ti.run(CANCEL)
         assert f"batch://gone/{job.id}" in caplog.text
@@ -173,7 +179,7 @@ class TestSuccess:
         ti.task.on_kill()
         guard.succeeded()
         ti.task.on_kill()
-        assert not guard.in_process.wait_for("accepted", 1)
+        assert not guard.canceller.wait_for("accepted", 1)
         assert cancelled(cloud) == [False]
 
     def test_what_fails_after_all_is_on_record_for_the_next_try(self) -> None:
@@ -184,7 +190,7 @@ class TestSuccess:
         assert store == {}
         ti.state = "up_for_retry"  # its result could not be written
         guard.failed()
-        assert len(store[XCOM_KEY]) == 1
+        assert len(store[RECORD_KEY]["jobs"]) == 1
 
 
 class TestFailure:
@@ -210,7 +216,7 @@ class TestFailure:
         ti.task.on_kill()  # Airflow's own call
         ti.state = "up_for_retry"
         guard.failed()
-        assert not guard.in_process.wait_for("accepted", 1)
+        assert not guard.canceller.wait_for("accepted", 1)
         assert cancelled(cloud) == [False]
 
     def test_a_timeout_while_jobs_end_does_not_change_what_the_task_ended_with(
@@ -292,12 +298,12 @@ class TestDeferral:
         ended(Try(work=work), TaskDeferred)
         assert isinstance(deferral.trigger, GuardTrigger)
         steps = [f"emr://@us-east-1/{job['scope']}/{job['id']}" for job in cloud.emr.jobs()]
-        assert sorted(deferral.trigger.serialize()[1]["jobs"]) == sorted(steps)
+        assert sorted(deferral.trigger.serialize()[1]["record"]["jobs"]) == sorted(steps)
 
-    def test_steps_that_may_not_be_looked_for_are_said(
+    def test_steps_that_may_not_be_looked_for_go_with_it_by_their_label(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
-        deferral = self.deferral(trigger := Never())
+        deferral = self.deferral(Never())
 
         def work() -> None:
             step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
@@ -306,10 +312,15 @@ class TestDeferral:
             raise deferral
 
         cloud.faults.add("emr", "ListSteps", "denied")
-        ended(Try(work=work), TaskDeferred)
-        assert deferral.trigger is trigger
+        ti = Try(work=work)
+        ended(ti, TaskDeferred)
+        assert isinstance(deferral.trigger, GuardTrigger)
         (job,) = cloud.emr.jobs()
-        assert f"Not guarded: the jobs in {job['scope']} while the task is deferred" in caplog.text
+        (intent,) = TryRecord.from_json(deferral.trigger.record).intents
+        assert intent.scope == job["scope"]
+        assert intent.label
+        assert intent.label.ti_id == ti.id
+        assert f"The trigger looks for the jobs in {job['scope']} by label" in caplog.text
 
     def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:
         class Mine(TaskDeferred):

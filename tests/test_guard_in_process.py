@@ -8,11 +8,18 @@ from typing import Any
 import boto3
 import pytest
 
-from airflow_cancel_provider.guard.inprocess import InProcess
-from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.events import (
+    Event,
+    JobsReleased,
+    JobsStarted,
+    SubmissionIntended,
+    TryLedger,
+)
+from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import OWNER, canceller, tracked
 
 LOG = logging.getLogger("task")
 
@@ -29,38 +36,52 @@ def submit(cloud: LocalCloud) -> str:
 
 
 def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, line: ClientSpec) -> None:
-    worker, ledger = InProcess(Settings(patience=20), "why", LOG), Ledger()
-    ledger.readers = [worker.read]
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     for _ in range(2):
-        ledger.track(line, [line.address(None, submit(cloud))])
+        ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
         worker.cancel()
-        assert worker.wait_for("accepted", 10)
-        assert worker.wait_for("ended", 10)
+        assert worker.wait_for("accepted", 20)
+        assert worker.wait_for("ended", 20)
     assert all(job["cancelled"] for job in cloud.batch.jobs())
+    assert cloud.journal.count("batch", "TerminateJobs") == 2
+
+
+def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
+    cloud: LocalCloud, line: ClientSpec
+) -> None:
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
+    ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
+    for _ in range(2):
+        worker.killed()
+        assert worker.wait_for("ended", 20)
+    assert cloud.journal.count("batch", "TerminateJobs") == 1
 
 
 def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
-    worker, ledger = InProcess(Settings(patience=20), "why", LOG), Ledger()
-    ledger.readers = [worker.read]
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     jobs = [line.address(None, submit(cloud)) for _ in range(2)]
-    ledger.track(line, jobs)
-    ledger.release(jobs[:1])
+    ledger.apply(tracked(line, jobs))
+    ledger.apply(JobsReleased((jobs[0],)))
     worker.killed()
-    assert worker.wait_for("ended", 10)
+    assert worker.wait_for("ended", 20)
     assert {job["id"]: job["cancelled"] for job in cloud.batch.jobs()} == {
         jobs[0].id: False,
         jobs[1].id: True,
     }
 
 
-def test_a_reader_in_trouble_does_not_keep_the_others_from_an_entry(line: ClientSpec) -> None:
-    heard: list[str] = []
+def test_a_reader_in_trouble_does_not_keep_the_others_from_an_event_and_is_said(
+    line: ClientSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Event] = []
 
-    def broken(*_: Any) -> None:
+    def broken(_: Event) -> None:
         raise OSError("no more processes")
 
-    ledger = Ledger()
-    ledger.readers = [broken, lambda what, _: heard.append(what)]
-    with pytest.raises(OSError, match="no more processes"):
-        ledger.intend(line, "queue", None)
-    assert heard == ["intent"]
+    recorder = TryRecorder(OWNER, Settings(), LOG, TryLedger())
+    recorder.readers = [broken, heard.append]
+    token = recorder.intend(line, "queue", ())
+    assert token
+    recorder.started(token, [(None, "one")])
+    assert [type(event) for event in heard] == [SubmissionIntended, JobsStarted]
+    assert "no more processes" in caplog.text

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import boto3
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, Variable
 
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
+from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.jobs import INTENTS_KEY, XCOM_KEY
-from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label, release_key
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws
 
-KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=10)
-CANCEL = Settings(sentinel=False, confirm_seconds=10)
+KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20)
+CANCEL = Settings(sentinel=False, confirm_seconds=20)
 UNLABELLED = Settings(labels=False, sentinel=False)
 
 
@@ -71,6 +77,15 @@ class Try(TaskInstance):
         super().xcom_push(key, value)
         self.written.append((key, json.loads(json.dumps(value))))
 
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.pushed.get(key)
+
+    @property
+    def record(self) -> TryRecord:
+        """What is in XCom."""
+        return TryRecord.from_json(self.pushed[RECORD_KEY])
+
     def get_template_context(self) -> dict[str, Any]:
         return {"task_state_store": self.store}
 
@@ -89,14 +104,6 @@ class Try(TaskInstance):
         return guard
 
 
-@pytest.fixture(autouse=True)
-def _guarded(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    connect_aws(monkeypatch, cloud)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
-    yield
-    RECORDERS.clear()
-
-
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Airflow's Variables, as the SDK is told of them."""
@@ -108,7 +115,21 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         kept[key] = json.loads(json.dumps(value))
 
     monkeypatch.setattr(Variable, "set", put)
+    monkeypatch.setattr(Variable, "delete", kept.pop)
     return kept
+
+
+@pytest.fixture(autouse=True)
+def _guarded(
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, Any],  # noqa: ARG001  kept out of the database
+) -> Iterator[None]:
+    connect_aws(monkeypatch, cloud)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    yield
+    RECORDERS.clear()
+    detach()
 
 
 def submit(name: str = "job") -> str:
@@ -137,11 +158,12 @@ class TestRetry:
         # The second does not start anything, and fails, too.
         Try(work=lambda: 1 / 0, store=store, try_number=2, max_tries=2).run(KEEP)
         assert cancelled(cloud) == [False]
-        assert len(store[XCOM_KEY]) == 1
+        assert len(TryRecord.from_json(store[RECORD_KEY]).earlier[0].jobs) == 1
         last = Try(work=submit_and_fail, store=store, try_number=3, max_tries=2)
         last.run(KEEP)
         assert cancelled(cloud) == [True, True]
-        assert len(last.pushed[XCOM_KEY]) == 2
+        assert len(last.record.jobs) == 1
+        assert len(last.record.earlier[0].jobs) == 1
 
     def test_a_success_leaves_what_earlier_tries_left(self, cloud: LocalCloud) -> None:
         store = Store()
@@ -185,7 +207,7 @@ class TestRetry:
         guard.install()
         with pytest.raises(Killed):
             ti.task.execute()
-        assert guard.in_process.wait_for("ended", 10)
+        assert guard.canceller.wait_for("ended", 10)
         assert cancelled(cloud) == [True]
 
     @pytest.mark.parametrize("settings,reconnects", [(KEEP, True), (CANCEL, False)])
@@ -212,25 +234,20 @@ class TestRelease:
         self, cloud: LocalCloud, variables: dict[str, Any]
     ) -> None:
         def work() -> None:
-            RECORDERS[0].release(guard_jobs()[0])  # type: ignore[attr-defined]
-            raise ValueError("but the job is to live on")
-
-        def guard_jobs() -> list[Any]:
             submit()
-            return list(RECORDERS[0].ledger.jobs)  # type: ignore[attr-defined]
+            (job,) = RECORDERS[0].ledger.jobs  # type: ignore[attr-defined]
+            RECORDERS[0].release(job)  # type: ignore[attr-defined]
+            raise ValueError("but the job is to live on")
 
         ti = Try(work=work)
         ti.run(CANCEL)
         (job,) = cloud.batch.jobs()
-        record = variables[f"remote_jobs_released_batch_{job['id']}"]
-        assert record.pop("at").endswith("+00:00")
-        assert record.pop("job").startswith("batch://")
-        assert record == {
-            "dag_id": ti.dag_id,
-            "run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": -1,
-            "try_number": 1,
+        release = variables[release_key(ti.id)]
+        assert release.pop("at").endswith("+00:00")
+        assert release == {
+            "all": False,
+            "jobs": [f"batch://@us-east-1/{job['id']}"],
+            "task": "nightly / manual__2026 / stop try 1",
         }
         assert cancelled(cloud) == [False]
 
@@ -269,6 +286,116 @@ class TestRelease:
         assert ti.state == "running"
 
 
+class TestSuccess:
+    """What lives when a task succeeds was let go by it: said before success is reported."""
+
+    def test_jobs_that_were_not_seen_to_end_are_released_before_success_is_reported(
+        self, cloud: LocalCloud, variables: dict[str, Any]
+    ) -> None:
+        ti = Try(work=submit)
+        guard = TaskGuard(ti, CANCEL)
+        guard.install()
+        ti.task.execute()
+        (job,) = cloud.batch.jobs()
+        release = variables[release_key(ti.id)]
+        assert (release["all"], release["jobs"]) == (True, [f"batch://@us-east-1/{job['id']}"])
+        assert ti.record.state is TryState.RETURNED
+        guard.succeeded()
+        assert cancelled(cloud) == [False]
+
+    def test_a_task_that_saw_its_jobs_end_leaves_no_variable(
+        self, cloud: LocalCloud, variables: dict[str, Any]
+    ) -> None:
+        def wait() -> None:
+            batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
+            job = submit()
+            batch.terminate_job(jobId=job, reason="by hand")
+            until(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "FAILED")
+
+        cloud.batch.configure({"cancel": 0.1})
+        ti = Try(work=wait)
+        ti.run(CANCEL)
+        assert ti.record.state is TryState.RETURNED
+        assert variables == {}
+
+    @pytest.mark.parametrize("is_over", [False, True])
+    def test_a_resumed_task_looks_once_whether_its_jobs_have_ended(
+        self, cloud: LocalCloud, variables: dict[str, Any], is_over: bool
+    ) -> None:
+        cloud.batch.configure({"cancel": 0.1})
+        job = RemoteJob(f"batch://aws_default@us-east-1/{submit()}")
+        if is_over:
+            end(cloud, job)
+        ti = resumed(job)
+        looks = cloud.journal.count("batch", "DescribeJobs")
+        ti.run(CANCEL)
+        assert cloud.journal.count("batch", "DescribeJobs") == looks + 1
+        assert [release["jobs"] for release in variables.values()] == ([] if is_over else [[str(job)]])
+        assert ti.record.state is TryState.RETURNED
+
+    def test_a_look_that_gets_no_answer_in_time_counts_as_living(
+        self, cloud: LocalCloud, variables: dict[str, Any]
+    ) -> None:
+        ti = resumed(job := RemoteJob(f"batch://aws_default@us-east-1/{submit()}"))
+        cloud.faults.add("batch", "DescribeJobs", "latency", delay=20)
+        began = time.monotonic()
+        ti.run(CANCEL)
+        assert time.monotonic() - began < 15
+        assert variables[release_key(ti.id)]["jobs"] == [str(job)]
+
+    def test_a_task_that_fails_after_all_withdraws_it(
+        self, cloud: LocalCloud, variables: dict[str, Any]
+    ) -> None:
+        ti = Try(work=submit)
+        guard = TaskGuard(ti, CANCEL)
+        guard.install()
+        ti.task.execute()
+        assert variables
+        ti.state = "failed"  # its result could not be written
+        guard.failed()
+        assert variables == {}
+        assert cancelled(cloud) == [True]
+
+    def test_one_that_cant_be_written_is_said_and_no_error(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError("no Variables for you")
+
+        monkeypatch.setattr(Variable, "set", refuse)
+        ti = Try(work=submit)
+        ti.run(CANCEL)
+        assert ti.state == "running"
+        assert "may live on" in caplog.text
+        assert "no Variables for you" in caplog.text
+
+    def test_jobs_of_earlier_tries_are_released_in_their_own_tries_names(
+        self, cloud: LocalCloud, variables: dict[str, Any]
+    ) -> None:
+        store = Store()
+        first = Try(work=submit_and_fail, store=store)
+        first.run(KEEP)
+        Try(work=lambda: None, store=store, try_number=2).run(KEEP)
+        (job,) = cloud.batch.jobs()
+        release = variables[release_key(first.id)]
+        assert (release["all"], release["jobs"]) == (False, [f"batch://@us-east-1/{job['id']}"])
+
+
+def end(cloud: LocalCloud, job: RemoteJob) -> None:
+    batch: Any = boto3.client("batch", region_name="us-east-1", endpoint_url=cloud.url)
+    batch.terminate_job(jobId=job.id, reason="by hand")
+    until(lambda: batch.describe_jobs(jobs=[job.id])["jobs"][0]["status"] == "FAILED")
+
+
+def resumed(*jobs: RemoteJob, **changes: Any) -> Try:
+    """A try that had started jobs and was deferred."""
+    ti: Any = Try(**{"work": lambda: None, **changes})
+    ti._ti_context_from_server = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
+    ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, jobs).as_json()
+    resumed_try: Try = ti
+    return resumed_try
+
+
 class TestIntents:
     def test_what_has_no_label_is_on_record_before_it_is_sent(self, cloud: LocalCloud) -> None:
         def work() -> None:
@@ -277,37 +404,43 @@ class TestIntents:
 
         ti = Try(work=work)
         ti.run(UNLABELLED)
-        (entry,) = ti.pushed[INTENTS_KEY]
-        assert entry.pop("at").endswith("+00:00")
-        assert entry == {
-            "service": "batch",
-            "conn_id": None,
-            "region": "us-east-1",
-            "scope": "queue",
-            "name": "nightly",
-        }
+        first = TryRecord.from_json(ti.written[0][1])
+        assert first.jobs == ()
+        (intent,) = first.intents
+        assert (intent.service, intent.conn_id, intent.region) == ("batch", None, "us-east-1")
+        assert (intent.scope, intent.label) == ("queue", None)
 
     def test_the_entry_goes_with_the_answer(self) -> None:
         ti = Try(work=submit)
         ti.run(UNLABELLED)
-        written = [value for key, value in ti.written if key == INTENTS_KEY]
-        assert [len(entries) for entries in written] == [1, 0]
+        records = [TryRecord.from_json(value) for _, value in ti.written]
+        assert [(len(record.intents), len(record.jobs)) for record in records][:2] == [(1, 0), (0, 1)]
 
-    def test_what_carries_a_label_is_not_on_record(self) -> None:
+    def test_what_carries_a_label_is_on_record_with_its_address(self) -> None:
         ti = Try(work=submit)
         ti.run(CANCEL)
-        assert INTENTS_KEY not in ti.pushed
+        records = [TryRecord.from_json(value) for _, value in ti.written]
+        assert [(record.state, len(record.jobs)) for record in records] == [("running", 1), ("returned", 1)]
 
-    def test_from_another_thread_nothing_is_written(self) -> None:
+    def test_from_another_thread_nothing_is_written_before_the_end(self) -> None:
         def work() -> None:
             thread = threading.Thread(target=submit)
             thread.start()
             thread.join()
+            assert not ti.written
 
         ti = Try(work=work)
         ti.run(UNLABELLED)
-        assert INTENTS_KEY not in ti.pushed
-        assert len(ti.pushed[XCOM_KEY]) == 1
+        assert len(ti.record.jobs) == 1
+
+    def test_in_a_running_event_loop_nothing_is_written_before_the_end(self) -> None:
+        async def work() -> None:
+            submit()
+            assert not ti.written
+
+        ti = Try(work=lambda: asyncio.run(work()))
+        ti.run(CANCEL)
+        assert len(ti.record.jobs) == 1
 
     def test_steps_of_a_new_cluster_stay_on_record_with_their_place(self, cloud: LocalCloud) -> None:
         step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
@@ -319,5 +452,5 @@ class TestIntents:
         ti = Try(work=work)
         ti.run(UNLABELLED)
         (job,) = cloud.emr.jobs()
-        (entry,) = ti.pushed[INTENTS_KEY]
-        assert (entry["name"], entry["scope"]) == ("step", job["scope"])
+        (intent,) = ti.record.intents
+        assert intent.scope == job["scope"]

@@ -7,46 +7,64 @@ import time
 
 import pytest
 
-from airflow_cancel_provider.guard.connecting import line_of
-from airflow_cancel_provider.guard.inprocess import InProcess
-from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
+from airflow_cancel_provider.guard.inherited import reached
+from airflow_cancel_provider.guard.reach import client_of
 from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.record import TryRecord
+from tests.guard_fixtures import OWNER, canceller, tracked
 from tests.service_fixtures import Bench
 from tests.task_fixtures import bench, connections  # noqa: F401
 
-UNSEEN = 8.0
+UNSEEN = 20.0
 """Seconds."""
 
 
 @pytest.fixture
-def worker() -> tuple[Ledger, InProcess]:
-    cancels, ledger = InProcess(Settings(patience=30), "why", logging.getLogger("task")), Ledger()
-    ledger.readers = [cancels.read]
-    return ledger, cancels
+def worker() -> tuple[TryLedger, Canceller]:
+    settings = Settings(patience=90, sentinel=False, deployment=OWNER.deployment)
+    return (ledger := TryLedger()), canceller(ledger, settings, logging.getLogger("task"))
 
 
-def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[Ledger, InProcess]) -> None:  # noqa: F811
+def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[TryLedger, Canceller]) -> None:  # noqa: F811
     ledger, cancels = worker
     bench.local.configure({"overrides": {"late*": {"unseen": UNSEEN}}})
     late, seen = bench.submit("late")[0], bench.running()[0]
-    ledger.track(line_of(late), [late])
-    ledger.track(line_of(seen), [seen])
+    ledger.apply(tracked(client_of(late), [late], time.time()))
+    ledger.apply(tracked(client_of(seen), [seen], time.time()))
     began = time.monotonic()
     cancels.cancel()
     assert not cancels.wait_for("accepted", 1)
-    assert cancels.wait_for("ended", 20)
+    assert cancels.wait_for("ended", 60)
     assert time.monotonic() - began > 1
     assert bench.are_cancelled([late, seen])
 
 
-def test_a_job_of_long_ago_that_is_not_known_is_gone(
+def test_a_job_of_long_ago_that_its_submitter_does_not_find_is_gone(
     bench: Bench,  # noqa: F811
-    worker: tuple[Ledger, InProcess],
+    worker: tuple[TryLedger, Canceller],
 ) -> None:
     ledger, cancels = worker
-    ledger.inherit([bench.unknown()])
-    for job in ledger.untold:
-        ledger.retell(line_of(job), [job])
+    job = bench.unknown()
+    ledger.apply(tracked(client_of(job), [job]))
     cancels.cancel()
-    assert cancels.wait_for("ended", 5)
+    assert cancels.wait_for("ended", 10)
     assert cancels.wait_for("accepted", 0)
+
+
+def test_a_job_that_a_connection_does_not_find_is_a_warning_and_no_end(
+    bench: Bench,  # noqa: F811
+    worker: tuple[TryLedger, Canceller],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, cancels = worker
+    job, other = bench.unknown(), bench.running()[0]
+    log = logging.getLogger("task")
+    ledger.apply(RecordInherited(TryRecord(OWNER.ti_id, jobs=(job, other))))
+    for event in reached(ledger, log):
+        ledger.apply(event)
+    cancels.cancel()
+    assert not cancels.wait_for("ended", 3)
+    assert f"{job}: the service does not know this job over connection" in caplog.text
+    assert bench.are_cancelled([other])

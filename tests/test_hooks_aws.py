@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import AccessDenied, IdentityError, InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import HOOKS, Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
@@ -16,7 +16,7 @@ from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHoo
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws import AwsJobService
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import BatchBench, EmrBench, EmrServerlessBench, outcomes
+from tests.service_fixtures import BENCHES, BatchBench, Bench, EmrBench, EmrServerlessBench, outcomes
 from tests.task_fixtures import SECRET, connect_aws, connections
 
 __all__ = ["connections"]
@@ -122,8 +122,9 @@ def test_without_a_connection_it_is_botos_own_chain(
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
     hook = BatchJobsHook(conn_id, region_name="us-east-1")
     assert hook.describe_jobs([BATCH_ID])[0].state is JobState.GONE
-    assert [entry.access_key for entry in cloud.journal] == ["testing"]
-    assert hook.service.conn_id == conn_id
+    assert {entry.access_key for entry in cloud.journal} == {"testing"}
+    assert hook.service.conn_id is None
+    assert hook.service.address(BATCH_ID) == f"batch://@us-east-1/{BATCH_ID}"
 
 
 def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +154,58 @@ def test_a_role_that_may_not_be_assumed(cloud: LocalCloud, monkeypatch: pytest.M
     cloud.faults.add("sts", "AssumeRole", "reset")
     with pytest.raises(ServiceUnavailable, match="gave no credentials"):
         _ = BatchJobsHook().service
+
+
+class TestRenewal:
+    """A service whose identity is not accepted is opened anew, with the credentials that there are then."""
+
+    def test_a_look_and_a_cancel_go_on_with_new_keys(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench = BatchBench(cloud)
+        job = bench.running()[0]
+        connect_aws(monkeypatch, cloud, login="OLDKEY")
+        reach = Access().reach()
+        assert [status.state for status in reach.describe([job])] == [JobState.RUNNING]
+        cloud.expired_access_keys.add("OLDKEY")
+        connect_aws(monkeypatch, cloud, login="NEWKEY")
+        assert outcomes(reach.cancel([job], "")) == DONE
+        cloud.expired_access_keys.add("NEWKEY")
+        connect_aws(monkeypatch, cloud, login="NEWESTKEY")
+        assert reach.describe([job])[0].state in (JobState.CANCELLING, JobState.CANCELLED)
+        bench.close()
+
+    def test_wrong_keys_are_told_soon_and_leave_the_cancel_open(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench = BatchBench(cloud)
+        job = bench.running()[0]
+        connect_aws(monkeypatch, cloud, login="WRONGKEY")
+        cloud.bad_access_keys.add("WRONGKEY")
+        reach = Access().reach()
+        assert outcomes(reach.cancel([job], "")) == [CancelOutcome.UNANSWERED]
+        with pytest.raises(IdentityError, match="Check the credentials of connection 'aws_default'"):
+            reach.describe([job])
+        bench.close()
+
+    @pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
+    def test_no_credentials_at_all(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, kind: type[Bench]
+    ) -> None:
+        bench = kind(cloud)
+        job = bench.running()[0]
+        cloud.journal.clear()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        connect_aws(monkeypatch, cloud, login=None, password=None)
+        reach = Access().reach()
+        (result,) = reach.cancel([job], "")
+        assert result.outcome is CancelOutcome.UNANSWERED
+        assert "Unable to locate credentials" in str(result.detail)
+        with pytest.raises(IdentityError):
+            reach.describe([job])
+        assert bench.count() == 0
+        bench.close()
 
 
 class TestAccess:

@@ -86,7 +86,7 @@ class TestCancel:
         jobs = submitted(cloud)
         service.cancel(jobs, "")
         again = service.cancel(jobs, "")[0].outcome
-        assert again is (CancelOutcome.ALREADY_CANCELLING if version == "v2" else CancelOutcome.REQUESTED)
+        assert again is CancelOutcome.ALREADY_CANCELLING
 
     def test_a_kill_by_somebody_else_that_mrs_shows_late(
         self, cloud: LocalCloud, open_service: Opener
@@ -158,8 +158,9 @@ class TestCancel:
         )
         service = open_service(version)
         outcomes = [result.outcome for result in service.cancel(jobs, "")]
-        assert outcomes == [CancelOutcome.REQUESTED] * 14 + [CancelOutcome.GONE]
-        assert service.describe(jobs)[-1].state is JobState.GONE
+        # V1.1 asks for a job without its cluster.
+        last = CancelOutcome.REFUSED if version == "v2" else CancelOutcome.GONE
+        assert outcomes == [CancelOutcome.REQUESTED] * 14 + [last]
 
 
 class TestTrouble:
@@ -312,11 +313,6 @@ class TestOddReplies:
         answer = Answering(202, headers={"Age": "0"})
         assert answer.service().cancel([unknown()], "")[0].outcome is CancelOutcome.REQUESTED
 
-    @pytest.mark.parametrize("body", [b"[]", b'{"job_detail": "x"}', b"null", b"{}"])
-    def test_of_a_look(self, body: bytes) -> None:
-        status = Answering(200, body).service().describe([unknown()])[0]
-        assert not status.state.is_terminal
-
     @pytest.mark.parametrize(
         "error, outcome",
         [
@@ -414,7 +410,8 @@ class TestIdentity:
             service.describe([unknown()])
         assert "wr0ng" not in str(caught.value)
         assert "wr0ng" not in repr((auth, service.client))
-        assert service.cancel([unknown()], "")[0].outcome is CancelOutcome.REFUSED
+        # The password may be set right while it is tried.
+        assert service.cancel([unknown()], "")[0].outcome is CancelOutcome.UNANSWERED
 
     def test_an_identity_service_that_fails_is_waited_for(
         self, cloud: LocalCloud, open_service: Opener

@@ -1,129 +1,149 @@
-"""Whether a deferred task is dead, and what its trigger does to its jobs then."""
+"""Whether a deferred task is dead, and how often Airflow is asked until that is clear."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
-import time
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.cancelling import Watch
-from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.guard.deferred import GuardTrigger
 from airflow_cancel_provider.hooks.access import HOOKS, Access
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.plugin import marked
-from airflow_cancel_provider.triggers import killing
-from airflow_cancel_provider.triggers.killing import cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import USER_ACTION, is_dead, undisturbed
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.triggers import killing, waiting
+from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask, undisturbed
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.triggers.waiting import Waiting
 from tests import memory_service
+from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.memory_service import Memory, MemoryHook
-from tests.task_fixtures import TaskInstance
+from tests.task_fixtures import TaskInstance, through_serde
 
-LOG = logging.getLogger(__name__)
-OURS, ANOTHERS = "ours", "another's"
+__all__ = ["airflow"]
 
-
-class Answers:
-    """Stands in for the two calls to Airflow: states one after the other, the last for ever, and a marker.
-
-    For a state "down" it does not answer.
-    """
-
-    def __init__(self, ti: TaskInstance, marker: str | None, *states: str | None) -> None:
-        self.ti, self.states, self.asked = ti, list(states), 0
-        self.marker = marker.replace(OURS, str(ti.id)) if marker else marker
-
-    def get_task_states(
-        self, dag_id: str, task_ids: list[str], run_ids: list[str], map_index: int
-    ) -> dict[str, dict[str, Any]]:
-        assert (dag_id, task_ids, run_ids, map_index) == (
-            self.ti.dag_id,
-            [self.ti.task_id],
-            [self.ti.run_id],
-            self.ti.map_index,
-        )
-        self.asked += 1
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if state == "down":
-            raise RuntimeError("The database is away")
-        name = self.ti.task_id if self.ti.map_index < 0 else f"{self.ti.task_id}_{self.ti.map_index}"
-        return {} if state == "removed" else {self.ti.run_id: {name: state}}
-
-    def get_one(self, *, key: str, dag_id: str, task_id: str, run_id: str, map_index: int) -> str | None:
-        assert (key, dag_id, task_id) == ("remote_jobs_owner", self.ti.dag_id, self.ti.task_id)
-        return self.marker
+DEPLOYMENT = "00000000"
+OURS, RESUMED, DONE, ANOTHERS, GARBAGE = "ours", "resumed", "done", "another's", "garbage"
+STATES = {OURS: TryState.DEFERRED, RESUMED: TryState.RUNNING, DONE: TryState.RETURNED}
+DEAD, LIVES, UNCLEAR = Verdict.DEAD, Verdict.LIVES, Verdict.UNCLEAR
 
 
-def answered(
-    monkeypatch: pytest.MonkeyPatch, marker: str | None, *states: str | None, map_index: int = -1
-) -> Answers:
-    answers = Answers(TaskInstance(map_index=map_index), marker, *states)
-    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", answers.get_task_states)
-    monkeypatch.setattr(XCom, "get_one", answers.get_one)
-    return answers
+def recorded(ti: TaskInstance, whose: str | None) -> Any:
+    """What stands in XCom."""
+    if whose == GARBAGE:
+        return {"ti_id": str(ti.id), "state": "asleep", "jobs": "all"}
+    if whose is None:
+        return None
+    return TryRecord(uuid4() if whose == ANOTHERS else ti.id, STATES.get(whose, TryState.RUNNING))
+
+
+def with_neighbours(airflow: FakeAirflow, ti: TaskInstance, state: str | None, whose: str | None) -> None:
+    """Put a task instance among others of which the contrary is true."""
+    contrary = "failed" if state in ("deferred", "queued") else "deferred"
+    others = [
+        replace(ti, map_index=ti.map_index + 1, id=uuid4()),
+        replace(ti, run_id="another run", id=uuid4()),
+        replace(ti, task_id="another", id=uuid4()),
+        replace(ti, dag_id="another", id=uuid4()),
+    ]
+    for other in others:
+        # Under our own id, so that whoever reads it takes it for ours.
+        airflow.put(other, contrary, TryRecord(ti.id if whose == ANOTHERS else other.id, TryState.DEFERRED))
+    if state == "removed":
+        return
+    airflow.put(ti, state, recorded(ti, whose))
 
 
 @pytest.mark.parametrize("map_index", [-1, 0, 3])
 @pytest.mark.parametrize(
-    "marker, states, dead",
+    "whose, state, verdict",
     [
         # Marked, failed, timed out, or deleted with its run.
-        (OURS, ["failed"], True),
-        (OURS, ["success"], True),
-        (OURS, ["skipped"], True),
-        (OURS, ["upstream_failed"], True),
-        (OURS, ["up_for_retry"], True),
-        (OURS, ["removed"], True),
+        (OURS, "failed", DEAD),
+        (OURS, "success", DEAD),
+        (OURS, "skipped", DEAD),
+        (OURS, "upstream_failed", DEAD),
+        (OURS, "up_for_retry", DEAD),
+        (None, "removed", DEAD),
         # Only moved to another triggerer.
-        (OURS, ["deferred"], False),
-        # A later try waits.
-        (ANOTHERS, ["deferred"], True),
-        (None, ["running"], True),
-        (ANOTHERS, ["running"], True),
-        # Nobody knows: its XCom may have been deleted by hand.
-        (None, ["deferred"], False),
-        # Its own trigger has fired elsewhere, and its work is done: what lives on is meant to.
-        (f"{OURS} returned", ["success"], False),
-        (f"{OURS} returned", ["running"], False),
-        # Its own trigger has fired, or it was cleared: time tells.
-        (OURS, ["scheduled"], False),
-        (OURS, ["queued", "running"], False),
-        (OURS, [None, "scheduled", "running", "success"], True),
-        (OURS, ["running", "deferred"], False),
-        (OURS, ["restarting", "failed"], True),
-        # Airflow is asked again where it did not answer.
-        (OURS, ["down", "down", "failed"], True),
-        (OURS, ["down", "deferred"], False),
+        (OURS, "deferred", LIVES),
+        # A later try is at work.
+        (ANOTHERS, "deferred", DEAD),
+        (ANOTHERS, "running", DEAD),
+        (ANOTHERS, "queued", DEAD),
+        (ANOTHERS, "success", DEAD),
+        (None, "running", DEAD),
+        # A later try that has no jobs, or its XCom was deleted by hand.
+        (None, "deferred", UNCLEAR),
+        (None, "queued", UNCLEAR),
+        # It was resumed: its own process sees to the jobs, however it ends.
+        (RESUMED, "running", LIVES),
+        (RESUMED, "deferred", LIVES),
+        (RESUMED, "failed", LIVES),
+        (RESUMED, "up_for_retry", LIVES),
+        # Its work is done: what lives on is meant to, also when it is cleared then.
+        (DONE, "success", LIVES),
+        (DONE, "running", LIVES),
+        (DONE, None, LIVES),
+        # It was cleared, or its own trigger has fired elsewhere, or timed out.
+        (OURS, None, UNCLEAR),
+        (OURS, "scheduled", UNCLEAR),
+        (OURS, "queued", UNCLEAR),
+        (OURS, "running", UNCLEAR),
+        (OURS, "restarting", UNCLEAR),
+        (OURS, "awaiting_input", UNCLEAR),
+        # Somebody has written over its record: then only the state counts.
+        (GARBAGE, "failed", DEAD),
+        (GARBAGE, "deferred", UNCLEAR),
+        (GARBAGE, "running", UNCLEAR),
+        (GARBAGE, "queued", UNCLEAR),
     ],
 )
-def test_who_is_dead(
-    monkeypatch: pytest.MonkeyPatch, marker: str | None, states: list[str | None], dead: bool, map_index: int
+def test_how_a_try_stands(
+    airflow: FakeAirflow, whose: str | None, state: str | None, verdict: Verdict, map_index: int
 ) -> None:
-    answers = answered(monkeypatch, marker, *states, map_index=map_index)
-    assert asyncio.run(is_dead(answers.ti, patience=0.1, pause=0.01)) is dead
+    ti = TaskInstance(map_index=map_index)
+    with_neighbours(airflow, ti, state, whose)
+    assert asked(ti) is verdict
 
 
-def test_what_stays_unclear_is_asked_for_as_long_as_patience_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = answered(monkeypatch, OURS, "queued")
-    assert not asyncio.run(is_dead(answers.ti, patience=0.1, pause=0.01))
-    assert answers.asked == 10
+def asked(ti: TaskInstance) -> Verdict:
+    deferred = DeferredTry.of(ti)
+    return asyncio.run(ask([deferred], is_first=True))[deferred].verdict
 
 
-def test_where_airflow_does_not_answer_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = answered(monkeypatch, OURS, "down")
-    with pytest.raises(AirflowUnavailable, match=r"nightly / manual__2026 / stop .*database is away"):
-        asyncio.run(is_dead(answers.ti, patience=0.1, pause=0.01))
-    assert answers.asked == 10
+def test_many_tries_of_one_task_are_asked_about_at_once(airflow: FakeAirflow) -> None:
+    tis = [TaskInstance(map_index=index, run_id=run) for index in range(20) for run in ("a", "b")]
+    for ti in tis:
+        airflow.put(ti, "failed" if ti.map_index % 3 else "deferred", recorded(ti, OURS))
+    standings = asyncio.run(ask([DeferredTry.of(ti) for ti in tis]))
+    assert [standing.verdict for standing in standings.values()] == [
+        DEAD if ti.map_index % 3 else LIVES for ti in tis
+    ]
+    assert airflow.asked["states"] == 1
+
+
+def test_where_airflow_does_not_answer_it_is_unclear_why_is_said(airflow: FakeAirflow) -> None:
+    airflow.down = RuntimeError("The database is away")
+    deferred = DeferredTry.of(TaskInstance())
+    standing = asyncio.run(ask([deferred]))[deferred]
+    assert standing.verdict is UNCLEAR
+    assert "The database is away" in standing.trouble
+
+
+@pytest.mark.parametrize("broken", [{"jobs": []}, "1", ["a"], {"all": False, "jobs": ["no address"]}])
+def test_a_release_that_cant_be_read_keeps_all_jobs_alive(airflow: FakeAirflow, broken: Any) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    assert asked(ti) is DEAD
+    airflow.variables[f"remote_jobs_released_{ti.id}"] = broken
+    assert asked(ti) is UNCLEAR
 
 
 def test_work_goes_on_undisturbed() -> None:
@@ -151,52 +171,51 @@ def test_an_error_of_undisturbed_work_is_raised() -> None:
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A service in memory that a trigger can reach; Airflow is asked in haste."""
+    """A service in memory that a trigger can reach; all is done in haste."""
     monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
-    monkeypatch.setattr(killing, "is_dead", partial(is_dead, patience=0.05, pause=0.01))
+    monkeypatch.setattr(killing, "TOGETHER", 0.02)
+    monkeypatch.setattr(killing, "FIRST_PAUSE", 0.05)
+    for name, seconds in {"FIRST_PAUSE": 0.02, "LONGEST_PAUSE": 0.1, "TOGETHER": 0.02}.items():
+        monkeypatch.setattr(waiting, name, seconds)
+    Endless.killed.clear()
     return MemoryHook.memory
 
 
-@pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("deferred", []), ("down", [])])
-def test_only_the_jobs_of_the_dead_are_cancelled(
-    monkeypatch: pytest.MonkeyPatch, memory: Memory, state: str, asked: list[tuple[str, bool]]
-) -> None:
-    answers = answered(monkeypatch, OURS, state)
-    jobs = memory.jobs("a")
-    assert asyncio.run(cancel_if_dead(answers.ti, memory.reach(), jobs, "why", LOG)) is bool(asked)
-    assert memory.sent == asked
-
-
-def test_a_job_out_of_reach_does_not_keep_the_others_from_being_cancelled(
-    monkeypatch: pytest.MonkeyPatch, memory: Memory, caplog: pytest.LogCaptureFixture
-) -> None:
-    answers = answered(monkeypatch, OURS, "failed")
-    lost, kept = RemoteJob.of("batch", "1", conn_id="no_such"), memory.job("a")
-    assert asyncio.run(cancel_if_dead(answers.ti, Access().reach(), [lost, kept], "why", LOG))
-    assert memory.sent == [("a", False)]
-    assert f"{lost} can't be reached, and may run on" in caplog.text
-
-
 class Endless(BaseTrigger):
-    """An operator's own trigger; its hook is broken."""
+    """An operator's own trigger."""
+
+    killed: list[str] = []  # noqa: RUF012  of all of them
+
+    def __init__(self, name: str = "own", is_broken: bool = False, swallows: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kwargs = {"name": name, "is_broken": is_broken, "swallows": swallows}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        raise NotImplementedError
+        return f"{__name__}.Endless", self.kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if not self.kwargs["swallows"]:
+                raise
         yield TriggerEvent(None)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        raise ValueError("broken")
+        self.killed.append(str(self.kwargs["name"]))
+        if self.kwargs["is_broken"]:
+            raise ValueError("broken")
 
 
-def guarding(jobs: list[RemoteJob]) -> BaseTrigger:
-    return GuardTrigger(f"{__name__}.Endless", {}, [*map(str, jobs)], "why")
+def guarding(ti: TaskInstance, jobs: list[RemoteJob], **inner: Any) -> BaseTrigger:
+    """The guard's trigger, as it arrives in a triggerer."""
+    record = TryRecord(ti.id, TryState.DEFERRED, tuple(jobs))
+    made = GuardTrigger.around(Endless(**inner), record, "why", DEPLOYMENT)
+    return GuardTrigger(**through_serde(made.serialize()[1]))
 
 
-def sensing(jobs: list[RemoteJob]) -> BaseTrigger:
+def sensing(ti: TaskInstance, jobs: list[RemoteJob]) -> BaseTrigger:  # noqa: ARG001
     return RemoteJobsTrigger(Watch(jobs).as_json(), Access().as_json(), 60, None, 0, "why")
 
 
@@ -211,56 +230,267 @@ async def killed(trigger: BaseTrigger, ti: TaskInstance) -> asyncio.Task[Any]:
     task = asyncio.ensure_future(events())
     await asyncio.sleep(0.05)
     task.cancel(USER_ACTION)
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=20)
     return task
 
 
+def story(tell: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+    """Tell it, in a loop of its own."""
+
+    async def bounded() -> Any:
+        return await asyncio.wait_for(tell(), seconds)
+
+    return asyncio.run(bounded())
+
+
+async def until(true: Callable[[], Any]) -> None:
+    while not true():  # noqa: ASYNC110  what is waited for is in tables
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("make", [guarding, sensing])
-@pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("down", [])])
-def test_a_trigger_that_is_cancelled_does_not_fail_whatever_goes_wrong(
-    monkeypatch: pytest.MonkeyPatch, memory: Memory, make: Any, state: str, asked: list[tuple[str, bool]]
+@pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("deferred", [])])
+def test_only_the_jobs_of_the_dead_are_cancelled(
+    airflow: FakeAirflow, memory: Memory, make: Any, state: str, asked: list[Any]
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, state, recorded(ti, OURS))
+    assert story(lambda: killed(make(ti, memory.jobs("a")), ti)).cancelled()
+    assert memory.sent == asked
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+def test_a_trigger_that_is_cancelled_does_not_fail_where_airflow_is_away(
+    airflow: FakeAirflow, memory: Memory, make: Any
 ) -> None:
     """If it did, Airflow would fail the task by it, also where that lives on in another triggerer."""
-    answers = answered(monkeypatch, OURS, state)
-    assert asyncio.run(killed(make(memory.jobs("a")), answers.ti)).cancelled()
-    assert memory.sent == asked
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    airflow.down = RuntimeError("The database is away")
+
+    async def tell() -> None:
+        assert (await killed(make(ti, memory.jobs("a")), ti)).cancelled()
+        assert memory.sent == []
+        airflow.down = None
+        await until(lambda: memory.sent)
+
+    story(tell)
+    assert memory.sent == [("a", False)]
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+def test_a_second_kill_cancels_once(airflow: FakeAirflow, memory: Memory, make: Any) -> None:
+    """Airflow 3.3 calls ``on_kill`` after it has cancelled the trigger."""
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    trigger = make(ti, memory.jobs("a"))
+
+    async def tell() -> None:
+        await killed(trigger, ti)
+        await trigger.on_kill()
+        await trigger.on_kill()
+        await asyncio.sleep(0.2)
+
+    story(tell)
+    assert memory.sent == [("a", False)]
+    assert Endless.killed == (["own"] if make is guarding else [])
+
+
+def test_one_of_mapped_deferred_tasks_is_not_taken_for_another(airflow: FakeAirflow, memory: Memory) -> None:
+    """One was marked, the other only moved, or runs again."""
+    tis = [TaskInstance(map_index=index) for index in range(3)]
+    for ti, state in zip(tis, ("failed", "deferred", "queued"), strict=True):
+        airflow.put(ti, state, recorded(ti, OURS))
+
+    async def tell() -> None:
+        for ti in tis:
+            await killed(guarding(ti, memory.jobs(f"of_{ti.map_index}"), name=f"own {ti.map_index}"), ti)
+        assert memory.sent == [("of_0", False)]
+        airflow.put(tis[2], "running", recorded(tis[2], RESUMED))
+        await until(lambda: not len(Waiting.here()))
+
+    story(tell)
+    assert memory.sent == [("of_0", False)]
+    assert Endless.killed == ["own 0"]
+
+
+def test_a_trigger_that_makes_an_end_of_its_cancellation_is_guarded(
+    airflow: FakeAirflow, memory: Memory
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    story(lambda: killed(guarding(ti, memory.jobs("a"), swallows=True), ti))
+    assert memory.sent == [("a", False)]
+
+
+def test_an_own_trigger_whose_hook_is_broken_is_said(
+    airflow: FakeAirflow, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    assert story(lambda: killed(guarding(ti, memory.jobs("a"), is_broken=True), ti)).cancelled()
+    assert memory.sent == [("a", False)]
+    assert "on_kill of the operator's own trigger failed: ValueError('broken')" in caplog.text
 
 
 def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
     """Airflow's triggerer ends on an error of a trigger's ``__init__``, with all its triggers."""
-    trigger = GuardTrigger("no.such.module.Trigger", {}, [], "why")
+    trigger = GuardTrigger("no.such.module.Trigger", {}, {"of": "another version"}, "why", DEPLOYMENT)
 
-    async def story() -> None:
+    async def run() -> None:
         async for _ in trigger.run():
             pass
 
     with pytest.raises(ModuleNotFoundError, match="no"):
-        asyncio.run(story())
+        asyncio.run(run())
     with pytest.raises(TypeError, match="Another version"):
         RemoteJobsTrigger({"jobs": ["memory:///place/a"]}, {}, 1, None, 0)
 
 
-def test_many_marked_tasks_are_seen_to_a_few_at_a_time_and_a_failure_names_its_jobs(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    present, at_once = [], []
+class TestUnclear:
+    """A task that was cleared stays in the queue, for as long as its pool is full."""
 
-    def jobs_left_by(ti_id: str, *_: Any) -> list[str]:
-        present.append(ti_id)
-        at_once.append(len(present))
-        time.sleep(0.02)
-        present.remove(ti_id)
-        return [f"batch://no_such@us-east-1/{ti_id}"]
+    @pytest.mark.parametrize("make", [guarding, sensing])
+    def test_its_jobs_end_when_the_next_try_begins(
+        self, airflow: FakeAirflow, memory: Memory, make: Any
+    ) -> None:
+        ti = TaskInstance(map_index=2)
+        airflow.put(ti, "queued", recorded(ti, OURS))
 
-    monkeypatch.setattr(marked, "HEAD_START", 0.0)
-    monkeypatch.setattr(marked, "_jobs_left_by", jobs_left_by)
-    tasks = [TaskInstance() for _ in range(20)]
-    for ti in tasks:
-        marked.cancel_when_marked(ti)
-    for thread in threading.enumerate():
-        if thread.name == "remote-jobs-marked":
-            thread.join(30)
-    assert len(at_once) == 20
-    assert max(at_once) <= 4
-    for ti in tasks:
-        assert f"batch://no_such@us-east-1/{ti.id}" in caplog.text
+        async def tell() -> None:
+            assert (await killed(make(ti, memory.jobs("a")), ti)).cancelled()
+            before = airflow.asked["states"]
+            await until(lambda: airflow.asked["states"] > before + 5)
+            assert memory.sent == []
+            assert Endless.killed == []
+            airflow.put(ti, "running", None)
+            await until(lambda: memory.sent)
+            await until(lambda: make is sensing or Endless.killed)
+            assert len(Waiting.here()) == 0
+
+        story(tell)
+        assert memory.sent == [("a", False)]
+
+    def test_they_live_if_the_same_try_is_resumed(self, airflow: FakeAirflow, memory: Memory) -> None:
+        """Its trigger timed out, or has fired in another triggerer."""
+        ti = TaskInstance()
+        airflow.put(ti, "queued", recorded(ti, OURS))
+
+        async def tell() -> None:
+            await killed(guarding(ti, memory.jobs("a")), ti)
+            assert len(Waiting.here()) == 1
+            airflow.states[key_of(ti)] = "running"
+            before = airflow.asked["xcom"]
+            await until(lambda: airflow.asked["xcom"] > before + 2)
+            airflow.put(ti, "running", recorded(ti, RESUMED))
+            await until(lambda: not len(Waiting.here()))
+            await asyncio.sleep(0.2)
+
+        story(tell)
+        assert (memory.sent, Endless.killed) == ([], [])
+
+    def test_they_live_if_it_succeeds_though_nobody_guarded_it_any_more(
+        self, airflow: FakeAirflow, memory: Memory
+    ) -> None:
+        """A next try would have deleted the record before it ran."""
+        ti = TaskInstance()
+        airflow.put(ti, "running", recorded(ti, OURS))
+
+        async def tell() -> None:
+            await killed(guarding(ti, memory.jobs("a")), ti)
+            airflow.states[key_of(ti)] = "success"
+            await until(lambda: not len(Waiting.here()))
+            await asyncio.sleep(0.2)
+
+        story(tell)
+        assert memory.sent == []
+
+    def test_after_a_day_it_is_said(
+        self,
+        airflow: FakeAirflow,
+        memory: Memory,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(waiting, "PATIENCE", 0.2)
+        ti = TaskInstance()
+        airflow.put(ti, "queued", recorded(ti, OURS))
+
+        async def tell() -> None:
+            await killed(guarding(ti, memory.jobs("a")), ti)
+            await until(lambda: not len(Waiting.here()))
+
+        story(tell)
+        assert memory.sent == []
+        assert "nightly / manual__2026 / stop is over was not clear for a day" in caplog.text
+        assert "memory:///place/a" in caplog.text
+
+    def test_a_thousand_are_one_task_a_few_requests_and_nothing_when_they_are_over(
+        self, airflow: FakeAirflow, memory: Memory
+    ) -> None:
+        tis = [TaskInstance(map_index=index) for index in range(1000)]
+        for ti in tis:
+            airflow.put(ti, "queued", recorded(ti, OURS))
+
+        async def tell() -> None:
+            await asyncio.gather(*(killed(guarding(ti, memory.jobs(f"j{ti.map_index}")), ti) for ti in tis))
+            assert len(Waiting.here()) == 1000
+            await asyncio.sleep(0.3)
+            airflow.asked.clear()
+            tasks = len(asyncio.all_tasks())
+            await asyncio.sleep(1)
+            # Each would be asked about ten times a second.
+            assert 1 <= airflow.asked["states"] < 200
+            assert airflow.asked["xcom"] == 0
+            assert tasks < 10
+            for ti in tis:
+                airflow.put(ti, "running", None if ti.map_index < 500 else recorded(ti, RESUMED))
+            await until(lambda: not len(Waiting.here()) and len(memory.sent) == 500)
+            await until(lambda: not Waiting.here()._settling)
+
+        story(tell, 120)
+        assert {job for job, _ in memory.sent} == {f"j{index}" for index in range(500)}
+        # Few calls for many jobs.
+        assert len(memory.looks) < 100
+
+
+class TestNextTry:
+    """What a next try goes on with is not for the trigger of the last one."""
+
+    @pytest.mark.parametrize("reconnects", [True, False])
+    @pytest.mark.parametrize("state, whose", [("up_for_retry", OURS), ("running", None)])
+    def test_what_it_reconnects_to_lives(
+        self, airflow: FakeAirflow, memory: Memory, state: str, whose: str | None, reconnects: bool
+    ) -> None:
+        ti = TaskInstance()
+        airflow.put(ti, state, recorded(ti, whose))
+        memory.labels["a"] = Label(DEPLOYMENT, ti.id, reconnects=reconnects)
+        story(lambda: killed(guarding(ti, memory.jobs("a", "b")), ti))
+        assert [job for job, _ in memory.sent] == (["b"] if reconnects else ["a", "b"])
+
+    def test_what_it_has_on_record_lives(self, airflow: FakeAirflow, memory: Memory) -> None:
+        ti = TaskInstance()
+        jobs = memory.jobs("a", "b")
+        airflow.put(ti, "running", TryRecord(uuid4(), jobs=(jobs[0],)))
+        story(lambda: killed(guarding(ti, jobs), ti))
+        assert memory.sent == [("b", False)]
+
+    @pytest.mark.parametrize("all_of_them", [True, False])
+    def test_what_was_released_lives(self, airflow: FakeAirflow, memory: Memory, all_of_them: bool) -> None:
+        ti = TaskInstance()
+        jobs = memory.jobs("a", "b")
+        airflow.put(ti, "running", None)
+        release = {"all": all_of_them, "jobs": [str(jobs[0])], "at": "", "task": ""}
+        airflow.variables[f"remote_jobs_released_{ti.id}"] = release
+        airflow.variables[f"remote_jobs_released_{uuid4()}"] = {**release, "all": True}
+        story(lambda: killed(guarding(ti, jobs), ti))
+        assert memory.sent == ([] if all_of_them else [("b", False)])
+
+
+def test_ids_are_compared_as_what_they_are(airflow: FakeAirflow) -> None:
+    """A triggerer has a task instance's id as a uuid or a text, as its version likes."""
+    ti: Any = TaskInstance()
+    airflow.put(ti, "deferred", recorded(ti, OURS))
+    ti.id = str(ti.id)
+    assert DeferredTry.of(ti).ti_id == UUID(ti.id)
+    assert asked(ti) is LIVES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import zipfile
@@ -11,11 +12,19 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from airflow_cancel_provider import __version__
+from airflow_cancel_provider import __version__, version_compat
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "airflow_cancel_provider"
+FLOOR = ROOT / "tests/floors/airflow-3.0.6.txt"
+PINS = [ROOT / "constraints.txt", *sorted((ROOT / "tests/floors").glob("*.txt"))]
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / PACKAGE).rglob("*.py"))
+    if path.stem != "__main__"
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +74,71 @@ def test_metadata_says_what_it_is(metadata: Message) -> None:
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
 
 
-def test_constraints_are_names_and_versions() -> None:
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
+@pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
+def test_constraints_are_names_and_versions(path: Path) -> None:
+    for line in path.read_text().splitlines():
         requirement, _, marker = line.partition(" ; ")
         name, version = requirement.split("==")
         assert name.replace("-", "").replace("_", "").replace(".", "").isalnum(), line
         assert version[0].isdigit(), line
         assert not marker or marker.startswith("python_version "), line
+
+
+def test_every_lower_bound_is_what_the_floor_venv_has(metadata: Message) -> None:
+    pins = dict(line.split("==") for line in FLOOR.read_text().splitlines())
+    bounds = {
+        requirement.name: str(requirement.specifier)
+        for requirement in map(Requirement, metadata.get_all("Requires-Dist", []))
+        if requirement.marker is None or requirement.marker.evaluate({"extra": "mrs"})
+    }
+    assert len(bounds) >= 6
+    assert bounds == {name: f">={pins[name]}" for name in bounds}
+
+
+def test_names_that_move_between_airflows_come_from_version_compat() -> None:
+    moved = {name for name, modules in version_compat._MODULES.items() if len(modules) > 1}
+    own_ways = {"conf"}  # who must not depend on us looks for it as we do
+    others = [path for path in (ROOT / PACKAGE).rglob("*.py") if path.stem != "version_compat"]
+    found = [
+        (path.name, alias.name)
+        for path in others
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("airflow.")
+        for alias in node.names
+        if alias.name in moved - own_ways or str(node.module).startswith("airflow.providers.common")
+    ]
+    assert len(others) > 100
+    assert found == []
+
+
+def test_every_module_can_be_imported() -> None:
+    script = "import importlib, sys\nfor module in sys.argv[1:]:\n    importlib.import_module(module)\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *MODULES],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_every_name_is_somewhere_in_this_airflow() -> None:
+    for name in version_compat.__all__:
+        assert getattr(version_compat, name) is not None
+
+
+def test_a_name_that_this_airflow_does_not_have_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(version_compat._MODULES, "Gone", ("airflow.sdk.gone", "airflow.sdk"))
+    with pytest.raises(ImportError, match=r"Airflow 3\..* has no Gone in airflow.sdk.gone or airflow.sdk"):
+        _ = version_compat.Gone
+
+
+def test_what_a_module_of_airflow_lacks_is_not_taken_for_a_module_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "needs_what_is_gone.py").write_text("import gone_for_good\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(version_compat._MODULES, "Broken", ("needs_what_is_gone", "airflow.sdk"))
+    with pytest.raises(ModuleNotFoundError, match="gone_for_good"):
+        _ = version_compat.Broken

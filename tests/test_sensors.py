@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_cancel_provider.exceptions import AccessDenied, Killed, UnexpectedEnd
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import XCOM_KEY as MARKER
+from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.version_compat import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BatchBench, Bench, EmrBench
 from tests.task_fixtures import bench, connections, context, event_of, moved, run, sensor, targets
@@ -178,7 +178,7 @@ def test_a_killed_sensor_asks_for_the_end_at_once(bench: Bench) -> None:
     assert bench.cancels_sent == 0
     assert killed(task) < 4
     assert all(bench.truth()[job.id]["cancel_requested_at"] for job in jobs)
-    assert ctx["ti"].pushed == {MARKER: str(ctx["ti"].id)}
+    assert ctx["ti"].pushed == {"remote_jobs": TryRecord(ctx["ti"].id).as_json()}
 
 
 def test_the_request_of_a_killed_sensor_takes_less_than_a_second(batch: BatchBench) -> None:

@@ -18,51 +18,59 @@ from typing import Any
 import boto3
 import pytest
 
+from airflow_cancel_provider.guard.attach import detach
+from airflow_cancel_provider.guard.sentinel.clients import ToldClients
 from airflow_cancel_provider.guard.sentinel.idle import NOTE, PATHS, Watchman
-from airflow_cancel_provider.guard.sentinel.lines import ToldLines
-from airflow_cancel_provider.guard.sentinel.work import Legacy
+from airflow_cancel_provider.guard.sentinel.work import NoteReader
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import OWNER
 from tests.task_fixtures import connect_aws
-from tests.test_guard_task import Try
+from tests.test_guard_task import Try, variables  # noqa: F401  a fixture
 
 ROOT = Path(__file__).parents[1]
 SECRET = "not-to-be-seen-anywhere"
 TASK = """
 import logging, os, resource, signal, sys, time
 from pathlib import Path
-from airflow_cancel_provider.guard.ledger import Ledger
-from airflow_cancel_provider.guard.sentinel.link import Sentinel
+from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from tests.guard_fixtures import canceller
 
 url, log, orders = sys.argv[1:4]
 log = os.environ.get("LOG", log)
 keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
 credentials = {**keys, "aws_session_token": None}
-line = ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": credentials})
-settings = Settings(patience=float(os.environ.get("PATIENCE", "30")), escalate_after=5)
+client = ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": credentials})
+settings = Settings(patience=float(os.environ.get("PATIENCE", "60")), escalate_after=5)
 armed = "UNARMED" not in os.environ
-sentinel = Sentinel(settings, "the test's reason", log, logging.getLogger("task"), is_armed=armed)
-ledger = Ledger()
-ledger.readers = [sentinel.read]
+ledger = TryLedger()
+cancels = canceller(ledger, settings, logging.getLogger("task"), log, is_armed=armed)
 label = Label.find(os.environ.get("LABEL"))
+
+def tell(event):
+    ledger.apply(event)
+    cancels.hear(event)
+
+def job(id):
+    return RemoteJob(f"batch://@us-east-1/{id}")
+
 for order in orders.split(","):
     what, _, value = order.partition("=")
     if what == "start":
-        intent = ledger.intend(line, "queue", label)
-        ledger.started(intent, [RemoteJob(f"batch://@us-east-1/{value}")])
+        tell(SubmissionIntended(value, client, "queue", label, at=time.time()))
+        tell(JobsStarted(value, (job(value),), client, time.time()))
     elif what == "intend":
-        ledger.intend(line, "queue", label)
+        tell(SubmissionIntended("open", client, "queue", label, at=time.time()))
     elif what == "release":
-        ledger.release([RemoteJob(f"batch://@us-east-1/{value}")])
+        tell(JobsReleased((job(value),)))
     elif what == "path":
         sys.path.insert(0, value)
     elif what == "odd":
@@ -70,18 +78,23 @@ for order in orders.split(","):
     elif what == "files":
         resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         files = [open(os.devnull) for _ in range(1100)]
+    elif what == "interpreter":
+        sys.executable = value
+    elif what == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif what == "lose":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        sentinel._process.kill()
-        sentinel._process.wait()
-        print(sentinel.is_running, flush=True)
+        cancels._sentinel._process.kill()
+        cancels._sentinel._process.wait()
+        print(cancels.sentinel is not None, flush=True)
     elif what == "pause":
         time.sleep(float(value))
     elif what == "say":
-        getattr(sentinel, value)()
+        getattr(cancels, value)()
     elif what == "wait":
-        print(sentinel.wait_for(value, 10), flush=True)
-print("ready", sentinel._process and sentinel._process.pid, flush=True)
+        print(cancels.wait_for(value, 20), flush=True)
+process = cancels._sentinel._process
+print("ready", process.pid if process else 0, flush=True)
 sys.stdin.read()
 """
 
@@ -154,7 +167,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(true: Callable[[], Any], seconds: float = 10) -> Any:
+def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
     while not (seen := true()):
         assert time.monotonic() < deadline, "it did not come to that in time"
@@ -177,7 +190,7 @@ def test_sigkill_of_the_task_cancels_and_sees_the_end(
     until(lambda: not alive(task.sentinel))
     (seen,) = cloud.batch.jobs()
     assert seen["cancel_requested_at"] - began < 3
-    assert seen["reason"] == "the test's reason"
+    assert seen["reason"] == OWNER.reason
     log = (tmp_path / "sentinel.log").read_text()
     assert "is CANCELLED" in log
     assert SECRET not in log
@@ -257,7 +270,7 @@ def test_an_outage_is_outlasted(cloud: LocalCloud, batch: Any, run: Callable[...
     task = run(f"start={job}")
     cloud.faults.add("batch", kind="server_error", seconds=6)
     task.kill()
-    until(lambda: is_cancelled(cloud, job), 25)
+    until(lambda: is_cancelled(cloud, job), 60)
 
 
 def test_giving_up_is_loud(cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path) -> None:
@@ -265,7 +278,7 @@ def test_giving_up_is_loud(cloud: LocalCloud, batch: Any, run: Callable[..., Tas
     task = run(f"start={job}", PATIENCE="1")
     cloud.faults.add("batch", kind="reset")
     task.kill()
-    until(lambda: not alive(task.sentinel), 25)
+    until(lambda: not alive(task.sentinel), 60)
     log = (tmp_path / "sentinel.log").read_text()
     assert "Gave up" in log
     assert job in log
@@ -301,31 +314,34 @@ def test_what_a_task_does_to_its_paths_does_not_harm_the_sentinel(
     (tmp_path / "email.py").write_text("raise ImportError('not the standard library')")
     job = submit(batch)
     run(f"{order.format(tmp_path)},start={job}").kill()
-    until(lambda: is_cancelled(cloud, job), 25)
+    until(lambda: is_cancelled(cloud, job), 60)
 
 
 def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, Any],  # noqa: ARG001, F811
 ) -> None:
     connect_aws(monkeypatch, cloud)
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
 
     def work() -> None:
         submit(boto3.session.Session().client("batch", region_name="us-east-1"))
-        assert sentinel
+        assert (sentinel := guard.canceller.sentinel)
         assert sentinel._process
         sentinel._process.send_signal(signal.SIGSTOP)
         Timer(0.5, sentinel._process.kill).start()
         raise ValueError("after submitting")
 
     guard = TaskGuard(ti := Try(work=work), Settings(confirm_seconds=30))
-    sentinel = guard.sentinel
     guard.install()
     try:
         with pytest.raises(ValueError, match="after submitting"):
             ti.task.execute()
     finally:
         RECORDERS.clear()
+        detach()
+    sentinel = guard.canceller._sentinel
     assert sentinel
     assert sentinel._socket
     assert sentinel._process
@@ -344,7 +360,7 @@ def test_no_place_for_a_log_is_no_reason_not_to_cancel(
     task = run(f"start={lost}", LOG=str(tmp_path / "lost" / "sentinel.log"))
     shutil.rmtree(tmp_path / "lost")
     task.kill()
-    until(lambda: is_cancelled(cloud, never) and is_cancelled(cloud, lost), 25)
+    until(lambda: is_cancelled(cloud, never) and is_cancelled(cloud, lost), 60)
 
 
 def watchman() -> tuple[Watchman, socket.socket]:
@@ -371,24 +387,26 @@ def test_what_a_task_said_is_heard_although_it_died_without_listening() -> None:
 def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
     watch, task = watchman()
     good, bad = RemoteJob("batch://@us-east-1/good"), RemoteJob("batch://@us-east-1/bad")
-    line = {"service": "batch", "conn_id": None, "region": "us-east-1", "endpoint": None}
+    client = {"service": "batch", "conn_id": None, "region": "us-east-1", "endpoint": None}
+    started = {"event": "started", "token": "1", "at": 0, "not_before": 0, "ti_id": None}
     task.send(PATHS + b"/one\0/no/utf-8/\xe9")
     for note in (
-        {"started": [str(bad)], "intent": "1", "line": "never told", "at": 0},
-        {"key": "told", "line": line},
-        {"key": "of tomorrow", "line": {**line, "unknown": 1}},
+        {**started, "jobs": [str(bad)], "client": "never told"},
+        {"key": "told", "client": client},
+        {"key": "of tomorrow", "client": {**client, "unknown": 1}},
+        {"event": "of tomorrow"},
         [1],
-        {"started": [str(good)], "intent": "2", "line": "told", "at": 0},
+        {**started, "jobs": [str(good)], "client": "told"},
     ):
         task.send(NOTE + json.dumps(note).encode())
     task.send(NOTE + b"{")
-    legacy = Legacy(watch)
-    assert legacy.jobs() == [good]
-    assert legacy.line(good) == ClientSpec(**line)
+    ledger = NoteReader(watch).ledger
+    assert ledger.jobs == [good]
+    assert ledger.started[good].client == ClientSpec(**client)  # type: ignore[arg-type]
     task.close()
 
 
-def test_a_line_that_could_not_be_told_is_told_the_next_time() -> None:
+def test_a_client_that_could_not_be_told_is_told_the_next_time() -> None:
     told: list[str] = []
 
     def tell(name: str, _: dict[str, Any]) -> None:
@@ -396,10 +414,10 @@ def test_a_line_that_could_not_be_told_is_told_the_next_time() -> None:
         if len(told) == 1:
             raise ValueError("not this time")
 
-    lines, line = ToldLines(tell, None), ClientSpec("batch", None, "us-east-1", None)
+    clients, client = ToldClients(tell, None), ClientSpec("batch", None, "us-east-1", None)
     with pytest.raises(ValueError, match="not this time"):
-        lines.name(line)
-    assert [lines.name(line), lines.name(line)] == [told[0]] * 2
+        clients.name(client)
+    assert [clients.name(client), clients.name(client)] == [told[0]] * 2
     assert len(told) == 2
 
 

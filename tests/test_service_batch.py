@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.services.aws import IDENTITY_ATTEMPTS
 from airflow_cancel_provider.services.batch import DEFAULT_REASON
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, BatchBench, needs_bulk, outcomes, recorded
@@ -105,12 +106,14 @@ class TestOldClients:
         assert outcomes(service.cancel([batch.unknown()], REASON)) == [GONE]
 
     @pytest.mark.parametrize("keys", ["bad_access_keys", "expired_access_keys"])
-    def test_an_identity_that_is_not_accepted_sends_once(self, batch: BatchBench, keys: str) -> None:
+    def test_an_identity_that_is_not_accepted_is_found_with_the_first_job(
+        self, batch: BatchBench, keys: str
+    ) -> None:
         jobs = batch.running(20)
         getattr(batch.cloud, keys).add("testing")
         results = batch.service(client=OldClient(batch.client)).cancel(jobs, REASON)
-        assert outcomes(results) == [REFUSED] * 20
-        assert batch.cancels_sent == 1
+        assert outcomes(results) == [UNANSWERED] * 20
+        assert batch.cancels_sent == IDENTITY_ATTEMPTS
 
 
 @needs_bulk
@@ -347,7 +350,7 @@ def test_a_job_that_the_answer_leaves_out_is_unanswered(batch: BatchBench, answe
         parsed.update(answer)
 
     batch.client.meta.events.register("after-call.batch.TerminateJobs", empty)
-    (result,) = batch.service().cancel(batch.running(), REASON)
+    (result,) = batch.service(HASTY).cancel(batch.running(), REASON)
     assert (result.outcome, result.code) == (UNANSWERED, None)
 
 

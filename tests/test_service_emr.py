@@ -15,11 +15,12 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
 
-GONE, ENDED, REFUSED, REQUESTED = (
+GONE, ENDED, REFUSED, REQUESTED, UNANSWERED = (
     CancelOutcome.GONE,
     CancelOutcome.ALREADY_ENDED,
     CancelOutcome.REFUSED,
     CancelOutcome.REQUESTED,
+    CancelOutcome.UNANSWERED,
 )
 
 
@@ -166,7 +167,7 @@ def test_credentials_that_can_not_be_renewed_are_not_a_missing_permission(emr: E
     expired = RefreshableCredentials("a", "b", "c", long_ago, renew, "assume-role")
     emr.client._request_signer._credentials = expired
     (result,) = emr.service().cancel([step], "")
-    assert result.outcome is REFUSED
+    assert result.outcome is UNANSWERED
     assert "sts:AssumeRole" in str(result.detail)
     assert "Allow elasticmapreduce" not in str(result.detail)
     assert "Check the credentials of connection 'aws_default'." in str(result.detail)
@@ -181,7 +182,9 @@ def test_credentials_that_can_not_be_renewed_are_not_a_missing_permission(emr: E
         ),
         ({"Reason": "Cannot cancel the step. It is already INTERRUPTED."}, ENDED),
         ({}, REFUSED),
-        (None, REFUSED),
+        (None, UNANSWERED),
+        ({"StepId": "s-ANOTHER"}, UNANSWERED),
+        ({"Status": "MOON"}, UNANSWERED),
     ],
 )
 def test_what_emr_may_say_of_a_step(
@@ -197,7 +200,7 @@ def test_what_emr_may_say_of_a_step(
         )
 
     emr.client.meta.events.register("after-call.emr.CancelSteps", answer)
-    assert outcomes(emr.service().cancel([step], "")) == [outcome]
+    assert outcomes(emr.service(HASTY).cancel([step], "")) == [outcome]
 
 
 def test_a_step_unknown_to_all_does_not_keep_the_rest_from_being_cancelled(emr: EmrBench) -> None:

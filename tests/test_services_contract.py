@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.services.aws import IDENTITY_ATTEMPTS
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import ACCEPTED, BENCHES, HAS_BULK, HASTY, Bench, outcomes
+from tests.service_fixtures import (
+    ACCEPTED,
+    BENCHES,
+    HAS_BULK,
+    HASTY,
+    PATIENT,
+    Bench,
+    EmrServerlessBench,
+    outcomes,
+)
 
 REASON = "the task was killed"
 
@@ -50,14 +62,6 @@ def test_an_unknown_job_is_gone(bench: Bench) -> None:
     job = bench.unknown()
     assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.GONE]
     assert [status.state for status in bench.service().describe([job])] == [JobState.GONE]
-
-
-@pytest.mark.parametrize("count", [1, 60])
-def test_jobs_of_an_unknown_scope_are_gone(bench: Bench, count: int) -> None:
-    scope = {"emr": "j-NEVERWAS", "emr-serverless": "00neverwas"}.get(bench.name)
-    jobs = [bench.address(bench.unknown("-").id, scope) for _ in range(count)]
-    assert {status.state for status in bench.service().describe(jobs)} == {JobState.GONE}
-    assert set(outcomes(bench.service().cancel(jobs, REASON))) == {CancelOutcome.GONE}
 
 
 def test_a_cancelling_job_can_be_asked_again(bench: Bench) -> None:
@@ -114,7 +118,11 @@ REQUESTS = {
     # (cancel, describe while all run, describe once all have ended)
     "emr": ({"CancelSteps": 4}, {"ListSteps": 4 * 5}, {"ListSteps": 4 * 6}),
     "batch": ({"DescribeJobs": 10, **TERMINATE}, {"DescribeJobs": 10}, {"DescribeJobs": 10}),
-    "emr-serverless": ({"CancelJobRun": 1000}, {"ListJobRuns": 20}, {"ListJobRuns": 2 + 20}),
+    "emr-serverless": (
+        {"CancelJobRun": 1000, "ListJobRuns": 20},
+        {"ListJobRuns": 20},
+        {"ListJobRuns": 2 + 20},
+    ),
 }
 
 
@@ -223,17 +231,167 @@ def test_denied_is_refused_and_names_the_action(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("keys", ["bad_access_keys", "expired_access_keys"])
-def test_an_identity_that_is_not_accepted_sends_once(bench: Bench, keys: str) -> None:
+def test_an_identity_that_is_not_accepted_leaves_everything_open_and_is_told_soon(
+    bench: Bench, keys: str
+) -> None:
     jobs = bench.running(50) + bench.running(1)
     getattr(bench.cloud, keys).add("testing")
-    results = bench.service().cancel(jobs, REASON)
-    assert set(outcomes(results)) == {CancelOutcome.REFUSED}
+    service, begin = bench.service(), time.monotonic()
+    results = service.cancel(jobs, REASON)
+    assert [result.job for result in results] == jobs
+    assert set(outcomes(results)) == {CancelOutcome.UNANSWERED}
     assert all(
         "Check the credentials of connection 'aws_default'" in str(result.detail) for result in results
     )
-    assert bench.cancels_sent == 1
-    with pytest.raises(AccessDenied, match="credentials"):
+    assert bench.cancels_sent == IDENTITY_ATTEMPTS
+    assert service.identity_refused
+    with pytest.raises(IdentityError, match="credentials"):
         bench.service().describe(jobs)
+    assert time.monotonic() - begin < 10  # patience is 20
+    getattr(bench.cloud, keys).clear()
+    assert set(outcomes(service.cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+    assert not service.identity_refused
+
+
+@pytest.mark.parametrize("kind", ["expired_token", "bad_key"])
+def test_an_identity_that_is_not_accepted_once_is_tried_again(bench: Bench, kind: str) -> None:
+    jobs = bench.running(3)
+    bench.cloud.faults.add(bench.name, "*", kind, times=1)
+    assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
+    for operation in bench.cancel_operations:
+        bench.cloud.faults.add(bench.name, operation, kind, times=1)
+    assert set(outcomes(bench.service().cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+
+
+def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
+    scope = bench.new_scope()
+    ended, endless = bench.ended(60, scope), bench.submit("endless", 60, scope)
+    bench.cloud.clock.advance(1)
+    service = bench.service()
+    service.cancel(endless, REASON)
+    bench.cloud.journal.clear()
+    results = service.cancel([*ended, *endless], REASON)
+    assert outcomes(results[:60]) == [CancelOutcome.ALREADY_ENDED] * 60
+    assert set(outcomes(results[60:])) <= ACCEPTED
+    # EMR takes one request for them all, and looking would take three of the same quota.
+    assert bench.count() <= {"emr": 1, "batch": 2, "emr-serverless": 6}[bench.name]
+    assert bench.cancels_sent == {"emr": 1}.get(bench.name, 0)
+
+
+class TestLostReplies:
+    """A request whose answer was lost may be why a job is ending, or has ended."""
+
+    def test_of_a_job_that_is_ending_then(self, bench: Bench) -> None:
+        (job,) = bench.submit("endless")
+        bench.cloud.clock.advance(1)
+        for operation in bench.cancel_operations:
+            bench.cloud.faults.add(bench.name, operation, "lost_reply", times=1)
+        assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.REQUESTED]
+
+    @pytest.mark.parametrize("end, outcome", [("cancelled", "REQUESTED"), ("success", "ALREADY_ENDED")])
+    def test_of_a_job_that_has_ended_at_the_next_request(self, bench: Bench, end: str, outcome: str) -> None:
+        (job,) = bench.running()
+        if end == "cancelled":
+            bench.local.override("running*", cancel=0)
+        for operation in bench.cancel_operations:
+            bench.cloud.faults.add(bench.name, operation, "lost_reply")
+        service = bench.service(HASTY)
+        assert outcomes(service.cancel([job], REASON)) == [CancelOutcome.UNANSWERED]
+        bench.cloud.faults.clear()
+        if end == "success":
+            bench.finish(job)
+        else:
+            bench.let_end()
+        assert outcomes(service.with_patience(PATIENT).cancel([job], REASON)) == [CancelOutcome[outcome]]
+
+    def test_that_botocore_repeated_by_itself(self, bench: Bench) -> None:
+        """The first request is carried out at once, and the second finds a job that has ended."""
+        (job,) = bench.running()
+        bench.local.override("running*", cancel=0)
+        for operation in bench.cancel_operations:
+            bench.cloud.faults.add(bench.name, operation, "lost_reply", times=1)
+        assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.REQUESTED]
+        assert bench.cancels_sent == 2
+
+    def test_of_a_request_that_was_throttled_nothing_is_in_doubt(self, bench: Bench) -> None:
+        (job,) = bench.running()
+        for operation in bench.cancel_operations:
+            bench.cloud.faults.add(bench.name, operation, "throttle", times=3)
+        bench.client.meta.events.register("needs-retry", lambda **_: end())
+
+        def end() -> None:
+            with contextlib.suppress(ValueError):
+                bench.local.finish(job.id, bench.cancelled, "somebody else")
+
+        if bench.name == "batch":
+            pytest.skip("Batch takes requests for what has ended")
+        assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.ALREADY_ENDED]
+
+
+UNKNOWN_SCOPES = {"emr": "j-NEVERWAS", "emr-serverless": "00neverwas"}
+
+
+@pytest.mark.parametrize("count", [1, 60])
+class TestUnknownScopes:
+    @pytest.fixture
+    def strangers(self, bench: Bench, count: int) -> list[RemoteJob]:
+        """Jobs of a cluster or application that the service does not know."""
+        if bench.name not in UNKNOWN_SCOPES:
+            pytest.skip("Batch jobs are part of nothing")
+        return [bench.address(bench.unknown("-").id, UNKNOWN_SCOPES[bench.name]) for _ in range(count)]
+
+    def test_cancel_refuses_in_the_services_words_and_goes_on(
+        self, bench: Bench, strangers: list[RemoteJob]
+    ) -> None:
+        known = bench.running(2) + bench.running(2)
+        results = bench.service().cancel([*known[:2], *strangers, *known[2:]], REASON)
+        by_job = {result.job: result for result in results}
+        assert outcomes([by_job[job] for job in known]) == [CancelOutcome.REQUESTED] * 4
+        assert set(outcomes([by_job[job] for job in strangers])) == {CancelOutcome.REFUSED}
+        assert UNKNOWN_SCOPES[bench.name] in str(by_job[strangers[0]].detail)
+        assert "another account or region than connection 'aws_default'" in str(by_job[strangers[0]].detail)
+
+    def test_describe_raises(self, bench: Bench, strangers: list[RemoteJob]) -> None:
+        with pytest.raises(UnknownScope, match=UNKNOWN_SCOPES[bench.name]):
+            bench.service().describe(strangers)
+
+    def test_cancel_without_a_look_refuses_too(self, bench: Bench, strangers: list[RemoteJob]) -> None:
+        for operation in ("ListSteps", "GetJobRun", "ListJobRuns"):
+            bench.cloud.faults.add(bench.name, operation, "denied")
+        assert set(outcomes(bench.service().cancel(strangers, REASON))) == {CancelOutcome.REFUSED}
+
+    def test_listings_raise(self, bench: Bench, count: int) -> None:
+        scope = UNKNOWN_SCOPES.get(bench.name, "no-such-queue")
+        for listing in (bench.service().living, bench.service().claims):
+            if bench.name == "batch":
+                bench.client.meta.events.register("provide-client-params", refuse_queue)
+            with pytest.raises(UnknownScope, match=scope):
+                list(listing(scope))
+
+
+def refuse_queue(**_: Any) -> None:
+    error = {"Code": "ClientException", "Message": "The specified job queue does not exist."}
+    raise ClientError({"Error": error}, "ListJobs")  # type: ignore[typeddict-item]
+
+
+def test_an_application_that_listings_do_not_check_is_asked_for(cloud: LocalCloud) -> None:
+    """ListJobRuns is not documented to know unknown applications: an empty page, or an invalid request."""
+    bench = EmrServerlessBench(cloud)
+    known = bench.new_scope()
+    cloud.faults.add(bench.name, "ListJobRuns", "hostile_reply", body='{"jobRuns": []}')
+    with pytest.raises(UnknownScope, match="GetApplication on 00neverwas failed"):
+        list(bench.service().living("00neverwas"))
+    assert list(bench.service().living(known)) == []
+    bench.close()
+
+
+def test_who_may_not_ask_for_an_application_takes_the_services_words(cloud: LocalCloud) -> None:
+    bench = EmrServerlessBench(cloud)
+    cloud.faults.add(bench.name, "GetApplication", "denied")
+    strangers = bench.address("00f1", "00neverwas")
+    assert outcomes(bench.service().cancel([strangers], REASON)) == [CancelOutcome.REFUSED]
+    assert outcomes(bench.service().cancel([bench.unknown()], REASON)) == [CancelOutcome.GONE]
+    bench.close()
 
 
 def test_looking_needs_no_permission_to_cancel(bench: Bench) -> None:

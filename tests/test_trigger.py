@@ -11,14 +11,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_cancel_provider.cancelling import Cancellation, Watch
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    ConnectionUnusable,
+    IdentityError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.hooks.access import HOOKS, Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, error_as_json, raise_from_json
+from airflow_cancel_provider.version_compat import TaskDeferred
 from tests import memory_service
 from tests.cloud.server import LocalCloud
 from tests.memory_service import Memory, MemoryHook
@@ -137,7 +144,8 @@ class TestSharing:
             ("OTHERKEY", "us-east-1"),
             ("OTHERKEY", "eu-west-1"),
         }
-        assert len(looks) == 4
+        # One each, and one more for the job that is gone.
+        assert len(looks) == 5
 
     def test_a_client_lives_as_long_as_somebody_waits(self, memory: Memory) -> None:
         async def story() -> None:
@@ -218,6 +226,40 @@ class TestFaults:
         events = asyncio.run(all_events([waiting([job]) for job in jobs]))
         assert [(states(event), event["error"]) for event in events] == [(["SUCCEEDED"], None)] * 2
 
+    def test_one_waits_bad_job_is_that_waits_alone(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bad, good = memory.job("bad"), memory.job("good", JobState.SUCCEEDED)
+        describe = memory_service.MemoryService.describe
+
+        def refusing(self: Any, jobs: Any) -> Any:
+            if bad in list(jobs):
+                raise ServiceError("This id is malformed.", "Look", "ClientException")
+            return describe(self, jobs)
+
+        monkeypatch.setattr(memory_service.MemoryService, "describe", refusing)
+        first, second = asyncio.run(all_events([waiting([bad]), waiting([good])]))
+        assert first["error"]["message"] == "This id is malformed."
+        assert (states(second), second["error"]) == (["SUCCEEDED"], None)
+
+    def test_a_look_that_leaves_a_job_out_or_breaks_down_disturbs_no_other(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left_out, breaking, good = memory.job("a"), memory.job("b"), memory.job("c", JobState.SUCCEEDED)
+        describe = memory_service.MemoryService.describe
+
+        def partly(self: Any, jobs: Any) -> Any:
+            if breaking in list(jobs):
+                raise KeyError("seen")
+            return [status for status in describe(self, jobs) if status.job != left_out]
+
+        monkeypatch.setattr(memory_service.MemoryService, "describe", partly)
+        triggers = [waiting([left_out], waiter_max_attempts=4), waiting([breaking]), waiting([good])]
+        first, second, third = asyncio.run(asyncio.wait_for(all_events(triggers), 60))
+        assert (states(first), first["error"]) == ([], None)
+        assert "KeyError" in second["error"]["message"]
+        assert (states(third), third["error"]) == (["SUCCEEDED"], None)
+
     def test_an_outage_longer_than_patience_is_outlasted(self, memory: Memory) -> None:
         memory.errors += [ServiceUnavailable("The service is away.")] * 3
         jobs = [memory.job("a", JobState.SUCCEEDED)]
@@ -256,6 +298,8 @@ class TestFaults:
     [
         InvalidInput("Connection 'x' is not defined."),
         AccessDenied("Allow it.", "Look", "Denied"),
+        IdentityError("Who is this?", "Look", "ExpiredToken"),
+        ConnectionUnusable("Not over this certificate.", "Look"),
         ServiceError("It broke.", "Look", "Broken"),
         ServiceError("It broke."),
     ],

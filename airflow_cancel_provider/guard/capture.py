@@ -1,154 +1,218 @@
 """See every submission that any boto3 or aiobotocore client makes in this process.
 
-``botocore.register_initializer`` reaches every session made from now on, whoever makes it. Only events
-that boto3 documents are used: https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
+``botocore.register_initializer`` reaches every session made from now on, whoever makes it. Each of its
+clients of our services is known from the start: ``creating-client-class`` gives its class a base of ours,
+which puts the handlers on the client itself. So a handler knows whose call it sees, and its place among
+others does not depend on when they were registered: the label is written into the serialised request, after
+all of them. https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from weakref import ref
 
-from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
-from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS, SUBMISSIONS, Intent, Recorder, Submission
+from airflow_cancel_provider.exceptions import SubmissionRefused
+from airflow_cancel_provider.guard.calls import Call
+from airflow_cancel_provider.guard.ends import LOOKS, note_ends
+from airflow_cancel_provider.guard.tag_room import TagRoom
+from airflow_cancel_provider.services.aws_client import spec_of
+from airflow_cancel_provider.services.aws_submissions import SUBMISSIONS
+from airflow_cancel_provider.services.submissions import RECORDERS
 
 log = logging.getLogger(__name__)
+SERVICES = frozenset(submission.service for submission in SUBMISSIONS)
 _KEY = "airflow_cancel_provider"
-_DEEP = 40
+_FACTORY_DEPTH = 20
+"""Frames between the Amazon provider's session factory and botocore's session; there are about ten."""
+_BY_CALL = {(submission.service, submission.operation): submission for submission in SUBMISSIONS}
+_under_way: ContextVar[Call | None] = ContextVar("airflow_cancel_provider_call", default=None)
+"""The submitting call of this thread or coroutine: ``before-send`` does not tell whose request it is."""
 _installed = False
 
 
 def install() -> None:
-    """See all sessions made from now on, and boto3's default one if it is there already. Once is enough."""
+    """See all sessions from now on, and those that are there already. Once is enough.
+
+    Imports next to nothing, so that a task that never uses AWS pays nothing.
+    """
     global _installed  # noqa: PLW0603  botocore keeps the initializer for the whole process, too
     if _installed:
         return
-    import botocore
-
-    botocore.register_initializer(_initialize)
-    default = getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None)
-    if default is not None:
-        _initialize(default._session)  # noqa: SLF001  boto3 has no other way to it
-    _installed = True
-
-
-def _initialize(session: Any) -> None:
     try:
-        hook = _hook_at_work()
-        for submission in SUBMISSIONS:
-            handlers = _Handlers(submission, session, hook)
-            for event, handler in handlers.by_event.items():
-                name = f"{event}.{submission.service}.{submission.operation}"
-                session.register(name, handler, unique_id=f"{_KEY}-{name}")
-    except Exception:
-        # A session must come to life whatever happens here; the task is then unguarded, and says so.
-        log.exception("Submissions of one AWS session can't be seen")
-        _say_unguarded("submissions of one AWS session can't be seen")
+        import botocore
+    except ImportError:
+        return  # whoever uses no AWS need not have it
+    botocore.register_initializer(see_session)
+    _installed = True
+    if "botocore.session" in sys.modules:
+        from airflow_cancel_provider.guard.preloaded import clients, sessions
+
+        for session in sessions():
+            see_session(session)
+        for client in clients(SERVICES):
+            see_client(client)
+
+
+def see_session(session: Any) -> None:
+    """See the clients that a session makes from now on."""
+    with _shielded("submissions of one AWS session can't be seen"):
+        conn_id = _connection_at_work()
+        for service in sorted(SERVICES):
+            event = f"creating-client-class.{service}"
+            session.register(event, partial(_add_base, conn_id), unique_id=f"{_KEY}-{event}")
+
+
+def see_client(client: Any, conn_id: str | None = None) -> None:
+    """See what a client submits from now on.
+
+    :param conn_id: the Airflow connection that it was made with; None: by hand.
+    """
+    with _shielded("submissions of one AWS client can't be seen"):
+        _Handlers(client, conn_id).register()
+
+
+def _add_base(conn_id: str | None, base_classes: list[type], **_: Any) -> None:
+    base_classes.insert(0, _seen(conn_id))
+
+
+def _seen(conn_id: str | None) -> type:
+    class Seen:
+        """Base of a client class, which shows us each client."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            see_client(self, conn_id)
+
+    return Seen
 
 
 class _Handlers:
-    """What happens at each point of one submitting call."""
+    """What happens at each point of a call of one client."""
 
-    def __init__(self, submission: Submission, session: Any, hook: Any) -> None:
-        self.submission = submission
-        self.session = session
-        self.hook = hook
-        self.by_event = {
-            "provide-client-params": self.provide_client_params,
-            "before-call": self.before_call,
-            "needs-retry": self.needs_retry,
-            "after-call": self.after_call,
-        }
+    def __init__(self, client: Any, conn_id: str | None) -> None:
+        self._client = ref(client)  # its events must not keep it alive
+        self._events = client.meta.events
+        self._service = client.meta.service_model.service_name
+        self._conn_id = conn_id
 
-    def provide_client_params(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
-        """Refuse, or add the label; the caller's own dict stays as it is."""
-        written: Any = params
-        with _shielded(self.submission):
-            label = next((recorder.label() for recorder in RECORDERS), None)
-            carrier = next((recorder.carrier(self.submission.service) for recorder in RECORDERS), None)
-            written = self.submission.labelled(params, label, carrier) if label else params
-            tags = next((recorder.tags() for recorder in RECORDERS), None)
-            written = self.submission.tagged(written, tags) if tags else written
-            context[_KEY] = {"params": written, "own tags": params.get("tags"), "tagged": bool(tags)}
-        # botocore takes the first answer, so where nothing is added the next handler may have its say.
-        return None if written is params else written
+    def register(self) -> None:
+        """Put the handlers on the client.
 
-    def before_call(
-        self, params: dict[str, Any], request_signer: Any, context: dict[str, Any], **_: Any
-    ) -> None:
-        """Write down the intent: the request is ready, nothing is sent yet."""
-        with _shielded(self.submission):
-            noted = context[_KEY]
-            line = self._line(params["url"], request_signer, context)
-            scope = self.submission.scope(noted["params"])
-            bare = self.submission.unlabelled(noted["params"])
-            noted["intents"] = [(recorder, recorder.intend(line, scope, bare)) for recorder in RECORDERS]
+        botocore calls those of the longest name first: what is to be last of all goes under the shortest.
+        """
+        for service, operation in _BY_CALL:
+            if service == self._service:
+                self._add("register_last", f"before-parameter-build.{service}.{operation}", self._build)
+                self._add("register_first", f"needs-retry.{service}.{operation}", self._judge)
+                self._add("register_first", f"after-call.{service}.{operation}", self._answered)
+                self._add("register_first", f"after-call-error.{service}.{operation}", self._failed)
+        self._add("register_last", "before-call", self._write)
+        self._add("register_last", "before-send", self._sending)
+        for operation in LOOKS.get(self._service, ()):
+            self._add("register_first", f"after-call.{self._service}.{operation}", self._looked)
 
-    def needs_retry(self, response: Any, request_dict: dict[str, Any], **_: Any) -> float | None:
-        """Send once more without our tags what the identity may not tag; seconds to wait, or no opinion."""
-        with _shielded(self.submission):
-            noted = request_dict["context"].get(_KEY, {})
-            if noted.get("tagged") and response is not None and _is_about_tags(*response):
-                noted["tagged"] = False
-                body = json.loads(request_dict["body"])
-                body.pop("tags", None)
-                request_dict["body"] = json.dumps(body | _if_any(tags=noted["own tags"])).encode()
-                _say_unguarded(f"tags on {self.submission.operation} are not allowed; it goes without")
-                return 0.0
+    def _add(self, how: str, event: str, handler: Any) -> None:
+        getattr(self._events, how)(event, handler, unique_id=f"{_KEY}-{event}")
+
+    def _build(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        """Take note of the parameters, before botocore fills in an idempotency token."""
+        if not RECORDERS:
+            return
+        with _recording(model.name):
+            token_name = next(iter(model.idempotent_members), None)
+            is_given = bool(token_name and params.get(token_name))
+            submission = _BY_CALL[self._service, model.name]
+            context[_KEY] = Call(submission, params, token_name, is_token_given=is_given)
+
+    def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
+        """Refuse, or add the label, and write down the intent: the request is ready, nothing is sent yet."""
+        call = context.get(_KEY)
+        if call is None or not RECORDERS:
+            return None
+        with _recording(model.name):
+            taken: Any = 0
+            if self._service == "batch" and call.wants_tags:
+                taken = TagRoom(self._client(), call.params, _say_unguarded).taken()
+            if inspect.isawaitable(taken):
+                return self._write_later(call, params, taken)
+            self._begin(call, params, taken)
         return None
 
-    def after_call(
-        self, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any
-    ) -> None:
+    async def _write_later(self, call: Call, request: dict[str, Any], taken: Awaitable[int | None]) -> None:
+        with _recording(call.submission.operation):
+            self._begin(call, request, await taken)
+
+    def _begin(self, call: Call, request: dict[str, Any], other_tags: int | None) -> None:
+        call.write(request, other_tags)
+        call.intend(spec_of(self._client(), self._conn_id, request))
+        _under_way.set(call)
+
+    def _sending(self, **_: Any) -> None:
+        if call := _under_way.get():
+            call.sending()
+
+    def _judge(
+        self, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any
+    ) -> float | None:
+        """Judge an attempt; seconds to wait until the next, or no opinion."""
+        call: Call | None = request_dict["context"].get(_KEY)
+        if call is not None:
+            with _recording(call.submission.operation):
+                call.judge(response[0] if response else None, caught_exception)
+                if response and _is_about_tags(*response) and call.take_tags_away(request_dict):
+                    _say_unguarded(f"tags on {call.submission.operation} are not allowed; it goes without")
+                    return 0.0
+        return None
+
+    def _answered(self, http_response: Any, parsed: Any, context: dict[str, Any], **_: Any) -> None:
         """Write down what was started, or that nothing was."""
-        with _shielded(self.submission):
-            noted = context.get(_KEY, {})
-            for recorder, intent in noted.get("intents", ()):
-                if http_response.status_code < 300:
-                    self._taken(recorder, intent, noted["params"], parsed)
-                elif http_response.status_code < 500:
-                    recorder.refused(intent)
+        if call := self._over(context):
+            with _recording(call.submission.operation):
+                call.answered(http_response, parsed)
 
-    def _taken(
-        self, recorder: Recorder, intent: Intent, params: dict[str, Any], answer: dict[str, Any]
-    ) -> None:
-        place = self.submission.place(answer)
-        if place is None:
-            recorder.started(intent, list(self.submission.jobs(params, answer)))
-        elif params.get("Steps"):
-            recorder.placed(intent, place)
-        else:
-            recorder.refused(intent)  # a cluster without steps: no job of ours
+    def _failed(self, exception: BaseException, context: dict[str, Any], **_: Any) -> None:
+        """Write down that nothing was sent, or that nobody knows."""
+        if call := self._over(context):
+            with _recording(call.submission.operation):
+                call.failed(exception)
 
-    def _line(self, url: str, request_signer: Any, context: dict[str, Any]) -> ClientSpec:
-        return ClientSpec(
-            service=self.submission.service,
-            conn_id=getattr(self.hook, "aws_conn_id", None) or None,
-            region=context.get("client_region") or getattr(request_signer, "region_name", None),
-            endpoint=_origin(url),
-            verify=_verify_of_client_at_work(self.session),
-            proxies=getattr(context.get("client_config"), "proxies", None),
-            secrets={"credentials": getattr(request_signer, "_credentials", None)},
-        )
+    def _looked(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
+        """Take note of jobs that have ended."""
+        if RECORDERS and http_response.status_code < 300:
+            note_ends(self._service, model.name, context.get("client_region"), parsed)
+
+    @staticmethod
+    def _over(context: dict[str, Any]) -> Call | None:
+        _under_way.set(None)
+        call: Call | None = context.pop(_KEY, None)
+        return call
 
 
 @contextmanager
-def _shielded(submission: Submission) -> Iterator[None]:
+def _recording(operation: str) -> Iterator[None]:
     """Keep the recorder's own trouble out of the user's call, but say that it goes unguarded."""
+    with _shielded(f"a submission ({operation}) could not be recorded"):
+        yield
+
+
+@contextmanager
+def _shielded(what: str) -> Iterator[None]:
     try:
         yield
-    except (Killed, SubmissionRefused):
+    except SubmissionRefused:
         raise
     except Exception as error:
-        log.exception("A submission (%s) could not be recorded", submission.operation)
-        _say_unguarded(f"a submission ({submission.operation}) could not be recorded: {error!r}")
+        # Whatever happens here, sessions come to life and submissions go out; the task says what is missed.
+        log.exception("Not guarded: %s", what)
+        _say_unguarded(f"{what}: {error!r}")
 
 
 def _say_unguarded(why: str) -> None:
@@ -161,40 +225,22 @@ def _is_about_tags(http: Any, answer: dict[str, Any]) -> bool:
     return refused and "TagResource" in str(answer.get("Error", {}).get("Message", ""))
 
 
-def _if_any(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value}
+def _connection_at_work() -> str | None:
+    """Id of the Airflow connection that the Amazon provider is making a session from, or None.
 
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _hook_at_work() -> Any:
-    """The Amazon provider's hook that is making a session right now, or None.
-
-    A session does not know who made it, so the calling frames are asked. Code that makes its own
-    session has no Airflow connection: its jobs are addressed with the default credentials.
+    A session does not know who made it, so its makers are asked: the provider's session factory holds what
+    Airflow gave for the hook's ``aws_conn_id``. Where that is not defined, it goes on without one; so must
+    whoever acts on the jobs later. Asks Airflow for nothing.
     """
-    return _at_work(lambda each: hasattr(type(each), "conn_config") and hasattr(each, "aws_conn_id"))
-
-
-def _verify_of_client_at_work(session: Any) -> Any:
-    """How the client that is calling right now verifies TLS: events do not tell who calls."""
-    from botocore.client import BaseClient
-
-    client = _at_work(lambda each: isinstance(each, BaseClient))
-    transport = getattr(getattr(client, "_endpoint", None), "http_session", None)
-    return getattr(transport, "_verify", session.get_config_variable("ca_bundle"))
-
-
-def _at_work(is_it: Callable[[Any], bool]) -> Any:
-    """The nearest object whose method is being run, of which this is true; or None."""
-    frame = inspect.currentframe()
-    for _ in range(_DEEP):
+    base_aws = sys.modules.get("airflow.providers.amazon.aws.hooks.base_aws")
+    factory_class = getattr(base_aws, "BaseSessionFactory", None)
+    frame = inspect.currentframe() if factory_class else None
+    for _ in range(_FACTORY_DEPTH):
         if frame is None:
             break
-        if is_it(owner := frame.f_locals.get("self")):
-            return owner
+        maker = frame.f_locals.get("self")
+        if factory_class and isinstance(maker, factory_class):
+            conn_id = getattr(maker._conn, "conn_id", None)  # noqa: SLF001  ``conn`` may read the connection
+            return conn_id if conn_id and isinstance(conn_id, str) else None
         frame = frame.f_back
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
@@ -12,11 +12,14 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.triggers.killing import cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, may_be_killed, undisturbed
+from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.recorded import Claim
+from airflow_cancel_provider.triggers.killing import InContext, KilledTrigger, cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +31,21 @@ class GuardTrigger(BaseTrigger):
 
     :param classpath: the operator's own trigger.
     :param kwargs: its arguments.
-    :param jobs: addresses of what the task has started.
+    :param record: what the try has started, as :meth:`TryRecord.as_json`. XCom, where others can write, only
+        tells whether the try is still the one that counts.
     :param reason: words for the services.
+    :param deployment: this Airflow's name in labels.
     """
 
-    def __init__(self, classpath: str, kwargs: dict[str, Any], jobs: Sequence[str], reason: str) -> None:
+    def __init__(
+        self, classpath: str, kwargs: dict[str, Any], record: dict[str, Any], reason: str, deployment: str
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.classpath = classpath
         self.kwargs = kwargs
-        self.jobs = list(jobs)
+        self.record = record
         self.reason = reason
+        self.deployment = deployment
         self._is_dealt_with = False
 
     @cached_property
@@ -51,18 +59,26 @@ class GuardTrigger(BaseTrigger):
         return inner
 
     @classmethod
-    def around(cls, inner: BaseTrigger, jobs: Sequence[RemoteJob], reason: str) -> GuardTrigger:
-        """Guard a trigger; one that is guarded already gets the new list of jobs."""
+    def around(cls, inner: BaseTrigger, record: TryRecord, reason: str, deployment: str) -> GuardTrigger:
+        """Guard a trigger; one that is guarded already gets the new record."""
         if isinstance(inner, GuardTrigger):
-            return cls(inner.classpath, inner.kwargs, [*map(str, jobs)], reason)
+            return cls(inner.classpath, inner.kwargs, record.as_json(), reason, deployment)
         classpath, kwargs = inner.serialize()
-        return cls(classpath, kwargs, [*map(str, jobs)], reason)
+        if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
+            kwargs = {**kwargs, "cancel_reason": None}  # one of the two is enough
+        return cls(classpath, kwargs, record.as_json(), reason, deployment)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"classpath": self.classpath, "kwargs": self.kwargs, "jobs": self.jobs, "reason": self.reason},
+            {
+                "classpath": self.classpath,
+                "kwargs": self.kwargs,
+                "record": self.record,
+                "reason": self.reason,
+                "deployment": self.deployment,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -77,27 +93,48 @@ class GuardTrigger(BaseTrigger):
             if may_be_killed(error):
                 await self.on_kill()
             raise
+        if was_cancelled():  # and the operator's own trigger has made an end of it
+            await self.on_kill()
 
     async def on_kill(self) -> None:
-        """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part."""
+        """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part.
+
+        May be called more than once.
+        """
         if self._is_dealt_with:
             return
         self._is_dealt_with = True
-        is_dead = await cancel_if_dead(
-            self.task_instance, Access().reach(), [RemoteJob(job) for job in self.jobs], self.reason, log
-        )
-        if is_dead and HAS_ON_KILL:
-            try:
-                # In a loop of its own: some triggers of the Amazon provider call their hook on the
-                # triggerer's loop, which can then wait for a lock that a thread holds while it waits for
-                # that loop.
-                await undisturbed(in_thread(lambda: asyncio.run(self.inner.on_kill())))
-            except Exception:
-                log.exception("on_kill of the operator's own trigger (%s) failed", self.classpath)
+        try:
+            record = TryRecord.from_json(self.record)
+        except InvalidInput as error:
+            # Another version of this package has written it.
+            log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
+            return
+        claim = Claim(record.jobs, self.reason, InContext(log), record, record.intents)
+        deferred, access = DeferredTry.of(self.task_instance), self._access()
+        await cancel_if_dead(KilledTrigger(deferred, claim, access, self.deployment, self._end_inner))
+
+    def _access(self) -> Access:
+        """How to reach the jobs, beside their connections: a trigger of ours knows what the task said."""
+        is_ours = self.classpath.endswith(f".{RemoteJobsTrigger.__name__}")
+        return Access(**self.kwargs["access"]) if is_ours else Access()
+
+    async def _end_inner(self) -> None:
+        if HAS_ON_KILL:
+            # In a loop of its own: some triggers of the Amazon provider call their hook on the
+            # triggerer's loop, which can then wait for a lock that a thread holds while it waits for
+            # that loop.
+            await in_thread(lambda: asyncio.run(self.inner.on_kill()))
 
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""
         await self.inner.cleanup()
+
+
+def was_cancelled() -> bool:
+    """Whether the running task was told to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def bounded(timeout: timedelta | None, ti: Any) -> timedelta | None:

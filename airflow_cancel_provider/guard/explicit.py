@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
+from functools import cache
 from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.version_compat import BaseOperator
 
 T = TypeVar("T")
 SWITCH = "remote_jobs_guard"
@@ -21,15 +24,30 @@ def guard(target: T, *, on: bool = True) -> T:
     :raises InvalidInput: it is none of these.
     """
     operator = getattr(target, "operator", target)
-    if hasattr(operator, "operator_class"):  # a mapped operator, or a @task function
-        cls = operator.operator_class
-        switched = type(cls.__name__, (cls,), {SWITCH: on, "__module__": cls.__module__})
-        object.__setattr__(operator, "operator_class", switched)
+    # A mapped operator, or a @task function; an operator itself tells its class, too.
+    if hasattr(operator, "operator_class") and not isinstance(operator, BaseOperator):
+        object.__setattr__(operator, "operator_class", switched_class(operator.operator_class, on))
     elif hasattr(operator, "task_id"):
         object.__setattr__(operator, SWITCH, on)
     else:
         raise InvalidInput(f"{target!r} can't be guarded; give an operator or a @task function.")
     return target
+
+
+@cache
+def switched_class(cls: type[Any], on: bool) -> type[Any]:
+    """The same class, with the guard switched; it can be pickled wherever the class can."""
+    names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    switched: type[Any] = _switching(type(cls))(cls.__name__, (cls,), names)
+    return switched
+
+
+@cache
+def _switching(meta: type[type]) -> type[type]:
+    """A metaclass of switched classes: pickle looks for a way to pickle a class by its metaclass."""
+    switching = type(meta.__name__, (meta,), {})
+    copyreg.pickle(switching, lambda cls: (switched_class, (cls.__mro__[1], getattr(cls, SWITCH))))  # type: ignore[arg-type, return-value]
+    return switching
 
 
 def track(job: str) -> RemoteJob:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.version_compat import conf
 
 SECTION = "cancel_provider"
 EMR_LABELS = ("name", "properties")
@@ -45,7 +44,6 @@ class Settings:
     confirm_seconds: float = 30.0
     escalate_after: float = 60.0
     on_retry: str = "cancel"
-    owner_variables: bool = False
     reaper_places: tuple[str, ...] = ()
     reaper_scopes: tuple[str, ...] = ("*",)
     reaper_except: tuple[str, ...] = ()
@@ -75,17 +73,11 @@ class Settings:
             confirm_seconds=_seconds("confirm_seconds", cls.confirm_seconds),
             escalate_after=_seconds("escalate_after", cls.escalate_after),
             on_retry=_choice("on_retry", ON_RETRY),
-            owner_variables=_flag("owner_variables", cls.owner_variables),
             reaper_places=_patterns("reaper_places", ""),
             reaper_scopes=_patterns("reaper_scopes", "*"),
             reaper_except=_patterns("reaper_except_scopes", ""),
             has_own_name=_has_own_name(),
         )
-
-    @staticmethod
-    def is_closed() -> bool:
-        """Whether a task that can't be guarded is to fail, even where the other settings can't be read."""
-        return _flag("fail_closed", Settings.fail_closed)
 
     def guards(self, dag_id: str, operator: str) -> bool:
         """Whether tasks of this Dag and operator class (its short or full name) are guarded."""

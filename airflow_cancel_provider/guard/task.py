@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.exceptions import CancelProviderError, Killed
 from airflow_cancel_provider.guard import capture
-from airflow_cancel_provider.guard.connecting import line_of
-from airflow_cancel_provider.guard.inprocess import InProcess
-from airflow_cancel_provider.guard.ledger import Ledger
-from airflow_cancel_provider.guard.memory import Memory
-from airflow_cancel_provider.guard.reaching import labelled
-from airflow_cancel_provider.guard.recording import TryRecorder
-from airflow_cancel_provider.guard.sentinel.link import Sentinel
+from airflow_cancel_provider.guard.attach import attach, detach
+from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.events import JobsStarted, RecordInherited, TryLedger
+from airflow_cancel_provider.guard.inherited import end_earlier, reached
+from airflow_cancel_provider.guard.label_search import labelled
+from airflow_cancel_provider.guard.recorder import TryRecorder
+from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
+from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.guard.tries import Tries, end_earlier
+from airflow_cancel_provider.guard.store import RecordStore
+from airflow_cancel_provider.guard.tries import Tries
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.services.opening import open_line
+from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import RECORDERS
 
 KILL_GRACE = 4.0
@@ -39,48 +43,62 @@ class TaskGuard:
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self.ti = ti
-        self.log = ti.task.log
+        self.task = ti.task
+        self.log = log_of(ti.task)
         self.settings = settings
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
-        self.ledger = Ledger()
-        self.recorder = TryRecorder(ti, self.owner, self.tries, settings, self.ledger)
-        self.sentinel = self._new_sentinel() if settings.sentinel else None
-        self.in_process = InProcess(settings, self.owner.reason, self.log)
-        self.memory = Memory(ti, self.log, self.owner if settings.owner_variables else None)
+        self.ledger = TryLedger()
+        self.recorder = TryRecorder(self.owner, settings, self.log, self.ledger, goes_on=self.tries.go_on)
+        self.canceller = Canceller(
+            self.ledger,
+            self.owner,
+            settings,
+            self.log,
+            self.recorder.unguarded,
+            log_file=_log_file(),
+            # What the next try takes over must outlive this one's crash; only being told to end ends it.
+            is_armed=not self.tries.is_followed,
+        )
+        self.store = RecordStore(ti, self.log, self.owner, self.ledger)
+        self.releases = Releases(self.owner, self.ledger, self.store, self.log)
+        self._is_seen_to = False
+        """Whether the jobs were cancelled, or left to a trigger or a later process."""
         self._is_left = False
-        """Whether the jobs were left to a trigger or a later process: the sentinel is gone then."""
         self._is_timed_out = False
         self._is_executing = False
         self._pid = os.getpid()
-        self._original_on_kill: Callable[[], None] = ti.task.on_kill
-
-    @property
-    def worker(self) -> Sentinel | InProcess:
-        """Who cancels: the sentinel, or this process where there is none (any more)."""
-        sentinel = None if self._is_left else self.sentinel
-        return sentinel if sentinel is not None and sentinel.is_running else self.in_process
 
     def install(self) -> None:
         """See submissions from now on, and stand between Airflow and the operator."""
-        self.ledger.readers = [self.in_process.read, self.memory.read]
-        if self.sentinel is not None:
-            self.ledger.readers.insert(0, self.sentinel.read)
+        # The record comes last: it is written over a channel that may be slow.
+        self.recorder.readers = [self.canceller.hear, self.store.hear, self.releases.hear]
         capture.install()
-        if self.tries.is_resumed:
-            self.ledger.inherit(self.memory.jobs_before_deferral())
-        elif self.tries.is_rescheduled:
-            self._go_on_with(self.memory.jobs_on_record())
-        else:
-            self._see_to_earlier_tries()
-        task = self.ti.task
-        for name in ("execute", "resume_execution"):
-            object.__setattr__(task, name, self._guarded(getattr(task, name)))
-        object.__setattr__(task, "on_kill", self.on_kill)
+        self._see_to_the_past()
+        attach(self)
         # Last: a guard that is not whole must not record, or nobody tells the sentinel of a success.
         RECORDERS[:] = [self.recorder]
 
-    def on_kill(self) -> None:
+    def run(self, method: Callable[[], Any]) -> Any:
+        """Run ``execute`` or ``resume_execution``, and see to the jobs when it ends."""
+        if self._is_executing:  # resume_execution() goes on with execute()
+            return method()
+        self._is_executing = True
+        try:
+            result = method()
+        except BaseException as end:  # whatever ends the task, the jobs end with it
+            self._see_to_end(end)
+            raise
+        finally:
+            self._is_executing = False
+        try:
+            self._see_to_end(None)
+        except Killed as killed:  # it came while success was being recorded
+            self._see_to_end(killed)
+            raise
+        return result
+
+    def on_kill(self, original: Callable[[], Any]) -> None:
         """Have the jobs cancelled, let the operator do its own, and end the task.
 
         Runs in a signal handler: nothing here may ask Airflow for anything.
@@ -90,182 +108,193 @@ class TaskGuard:
         if self._is_timed_out:
             # Airflow's own call after execution_timeout: _ended() has seen to the jobs.
             self._is_timed_out = False
-            self._original_on_kill()
+            original()
             return
         again, self.recorder.is_killed = self.recorder.is_killed, True
-        if self.recorder.is_over or self._has_succeeded or self.ledger.is_empty:
-            self._original_on_kill()
+        if self._is_seen_to or self._has_succeeded or self.ledger.is_empty:
+            with self.recorder.clean_up():
+                original()
             return
-        self.worker.killed()
-        with suppress(Killed):
-            self._original_on_kill()
+        if is_open := not self.ledger.is_settled:
+            self.canceller.killed()
+        with suppress(Killed), self.recorder.clean_up():
+            original()
         # With a call under way its answer is worth more: the task ends when it is in.
-        if not self.ledger.is_submitting:
-            self.worker.wait_for("accepted", 0.0 if again else KILL_GRACE)
-            if self.settings.raise_on_sigterm:
-                raise Killed(
-                    "The task was killed; the end of its remote jobs was requested.", self.ledger.jobs
-                )
+        if self.ledger.is_submitting:
+            return
+        if is_open:
+            self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
+        if self.settings.raise_on_sigterm:
+            raise Killed("The task was killed; the end of its remote jobs was requested.", self.ledger.jobs)
 
     def succeeded(self) -> None:
         """The state was reported: nothing is left to do."""
-        self.recorder.is_over = True
-        self.memory.settle()
-        self.worker.done()
+        self._is_seen_to = True
+        self.canceller.done()
+        detach()
 
     def failed(self) -> None:
         """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
-        if self.recorder.is_over and not self._is_left:
+        if self._is_seen_to and not self._is_left:
+            detach()
             return
+        self.releases.withdraw()
         if self.tries.will_follow:
-            self.recorder.is_over = True  # what was reported counts, should a signal come now
-            self._leave()
+            self._leave(TryState.RUNNING)
         else:
             self._cancel()
-
-    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(method)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if self._is_executing:  # resume_execution() goes on with execute()
-                return method(*args, **kwargs)
-            self._is_executing = True
-            try:
-                result = method(*args, **kwargs)
-            except BaseException as end:  # whatever ends the task, the jobs end with it
-                self._see_to_end(end)
-                raise
-            finally:
-                self._is_executing = False
-            self._see_to_end(None)
-            return result
-
-        return guarded
+        detach()
 
     def _see_to_end(self, end: BaseException | None) -> None:
         """Do what the end of ``execute`` asks for; what it ended with is what Airflow gets to see."""
         try:
             self._ended(end)
-        except Killed:
-            raise
         except Exception:
-            self.log.exception("The end of the task's remote jobs was disturbed")
+            self.log.exception("Failed to finish cancelling remote jobs: %s", ", ".join(self.ledger.jobs))
         except BaseException as late:
             if not _is(late, TIMED_OUT):
                 raise
-            self.log.warning("execution_timeout passed while the task's remote jobs were seen to")
+            self.log.warning("execution_timeout passed while the task's remote jobs were being cancelled")
 
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # a forked child of the task, not the task
-        self._is_timed_out = bool(self.ti.task.execution_timeout) and _is(end, TIMED_OUT)
+        self.recorder.is_over = True
+        self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
         if end is None or _is(end, SUCCEEDED):
-            self.worker.returned()
-            self.memory.settle()
+            self._settle()
         elif _is(end, HANDED_ON):
             self._hand_on(end)
         elif _is(end, GOES_ON):
-            self._leave()
+            self._leave(TryState.DEFERRED)
         elif not self.recorder.is_killed and self.tries.may_follow(end):
             # Airflow may decide otherwise (a retry policy): failed() is told then.
-            self.memory.flush()
-            self.worker.returned()
+            self.store.flush()
+            self.canceller.returned()
         else:
+            self.releases.withdraw()
             self._cancel()
 
-    def _leave(self) -> None:
-        """Leave the jobs to whoever goes on with them."""
-        self.memory.flush()
-        self._leave_off()
+    def _settle(self) -> None:
+        """The work is done: what lives may live on. Said before success is reported."""
+        if not self.ledger.is_empty:
+            self.releases.succeeded(self._duplicates())
+            self.store.close()
+        self.canceller.returned()
 
-    def _leave_off(self) -> None:
-        self.worker.done()
-        self.recorder.is_over = self._is_left = True
+    def _duplicates(self) -> list[RemoteJob]:
+        """Living jobs of submissions that may have been carried out twice; they are left alone, and named."""
+        known = {job.identity for job in [*self.ledger.jobs, *self.ledger.released]}
+        found: list[RemoteJob] = []
+        for intent in self.ledger.intents:
+            if intent.client is None or not intent.is_lost:
+                continue
+            try:
+                service = open_line(intent.client, Patience(seconds=LOOK_SECONDS / 2))
+                found += [job for job in labelled(intent, service) if job.identity not in known]
+            except Exception as error:  # noqa: BLE001  the task has succeeded; it is only a look
+                self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
+        if found := list(dict.fromkeys(found)):
+            self.log.warning(
+                "Jobs that carry this task's label are running, and no submission was answered with them. They were "
+                "probably started twice, as the answer to a submission was lost. As the task has succeeded they are "
+                "not cancelled: %s",
+                ", ".join(found),
+            )
+        return found
+
+    def _leave(self, state: TryState) -> None:
+        """Leave the jobs to whoever goes on with them."""
+        self.store.flush(state)
+        self.releases.flush()
+        self._is_seen_to = self._is_left = True
+        self.canceller.done()
 
     def _cancel(self) -> None:
         """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
-        self.recorder.is_over = True
-        if self.ledger.is_empty:
-            self.memory.flush()
+        self._is_seen_to, self._is_left = True, False
+        if self.ledger.is_settled:
+            self.store.flush(TryState.RUNNING)
+            self.canceller.done()
             return
-        jobs = self.ledger.jobs
-        self._tell_inherited()
-        self.log.info("Cancelling %d remote jobs of this try", len(jobs))
-        if self._see_jobs_end():
-            self.log.info("Ended: %s", ", ".join(jobs))
-            self.memory.forget_owner()
+        for event in reached(self.ledger, self.log):
+            self.recorder.tell(event)
+        jobs = list(self.ledger.started)
+        if jobs:
+            self.log.info("Cancelling %d remote jobs of this try: %s", len(jobs), ", ".join(jobs))
+        else:
+            self.log.info("Looking for remote jobs of this try whose submission was not answered")
+        self.canceller.cancel()
+        self.store.flush(TryState.RUNNING)
+        seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
+        if self.canceller.wait_for("ended", seconds):
+            self.log.info("The remote jobs of this try have ended: %s", ", ".join(jobs) or "none was found")
         else:
             self.log.warning(
                 "Not seen to end yet; it is tried for up to %s s: %s",
                 self.settings.patience,
-                ", ".join(jobs),
+                ", ".join(jobs) or "jobs whose submission was not answered",
             )
-
-    def _see_jobs_end(self) -> bool:
-        worker = self.worker
-        seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
-        worker.cancel()
-        self.memory.flush()
-        if worker.wait_for("ended", seconds):
-            return True
-        if self.worker is worker:
-            return False
-        self.log.warning("The sentinel has died over it (its log: %s)", _log_file())
-        self.worker.cancel()
-        return self.worker.wait_for("ended", seconds)
 
     def _hand_on(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 
         self._find_placed()
         jobs = self.ledger.jobs
-        if jobs:
+        if not self.ledger.is_settled:
             try:
-                self.memory.mark_owner()
-                deferred.trigger = GuardTrigger.around(deferred.trigger, jobs, self.owner.reason)
+                self.store.flush(TryState.DEFERRED)
+                if not self.store.is_written:
+                    raise CancelProviderError(
+                        "its record is not in XCom, so a trigger can't tell whose they are"
+                    )
+                record = self.ledger.record(self.owner.ti_id, TryState.DEFERRED)
+                deferred.trigger = GuardTrigger.around(
+                    deferred.trigger, record, self.owner.reason, self.settings.deployment
+                )
                 deferred.timeout = bounded(deferred.timeout, self.ti)
-            except Killed:
-                raise
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
                 self.recorder.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
-        self._leave_off()
+        self._leave(TryState.DEFERRED)
 
     def _find_placed(self) -> None:
-        """Learn the addresses of what a trigger could not look for by its label."""
-        for place in self.ledger.places:
+        """Learn the addresses of jobs that are known by their cluster and label alone."""
+        for intent in self.ledger.intents:
+            if not intent.is_placed or intent.client is None:
+                continue
             try:
-                self.ledger.started(place, labelled(place))
-            except Killed:
-                raise
+                service = open_line(intent.client, Patience(seconds=LOOK_SECONDS))
+                found = tuple(labelled(intent, service))
+                self.recorder.tell(JobsStarted(intent.token, found, intent.client, intent.stored.at))
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.recorder.unguarded(f"the jobs in {place.scope} while the task is deferred: {error!r}")
+                self.log.warning(
+                    "The trigger looks for the jobs in %s by label: %s", intent.stored.scope, error
+                )
 
-    def _see_to_earlier_tries(self) -> None:
-        """Take over what earlier tries left alive, or cancel it before this one starts anything."""
-        left = self.memory.jobs_of_earlier_tries()
-        if left and self.tries.go_on:
-            self._go_on_with(left)
+    def _see_to_the_past(self) -> None:
+        """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
+        if self.tries.is_resumed:
+            self._inherit(self.store.before_deferral())
+            return
+        if self.tries.is_first and not self.tries.is_rescheduled:
+            return
+        left = self.store.of_earlier()
+        if left is None:
+            return
+        if self.tries.is_rescheduled:
+            self._inherit(left)
+        elif self.tries.go_on:
+            self._inherit(left)
             if not self.tries.is_followed:
                 # The last try: if it dies, they end with it.
-                self._tell_inherited()
-        elif left:
-            end_earlier(left, self.owner.reason, self.settings, self.log)
+                for event in reached(self.ledger, self.log):
+                    self.recorder.tell(event)
+        else:
+            end_earlier(left, self.owner, self.settings, self.log)
 
-    def _go_on_with(self, left: Sequence[RemoteJob]) -> None:
-        self.memory.inherit(left)
-        self.ledger.inherit(left)
-
-    def _tell_inherited(self) -> None:
-        for job in self.ledger.untold:
-            try:
-                self.ledger.retell(line_of(job), [job])
-            except Exception as error:  # noqa: BLE001  what can't be reached must not keep the rest from it
-                self.log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
-
-    def _new_sentinel(self) -> Sentinel:
-        # What the next try takes over must outlive this one's crash; only being told to end ends it.
-        return Sentinel(
-            self.settings, self.owner.reason, _log_file(), self.log, is_armed=not self.tries.is_followed
-        )
+    def _inherit(self, record: TryRecord | None) -> None:
+        if record is not None:
+            self.ledger.apply(RecordInherited(record))
 
     @property
     def _has_succeeded(self) -> bool:
@@ -273,12 +302,22 @@ class TaskGuard:
         return bool(getattr(self.ti, "state", None) == "success")
 
 
+def log_of(task: Any) -> Any:
+    """The task's logger; what the task keeps of it when it is asked for the first time is taken back."""
+    own = getattr(task, "__dict__", {})
+    before = set(own)
+    log = task.log
+    for name in own.keys() - before:
+        del own[name]
+    return log
+
+
 def _is(end: BaseException | None, names: Sequence[str]) -> bool:
     return any(cls.__name__ in names for cls in type(end).__mro__)
 
 
 def _log_file() -> str | None:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_cancel_provider.version_compat import conf
 
     folder = Path(conf.get("logging", "base_log_folder", fallback=""))
-    return str(folder / "remote_jobs_sentinel.log") if folder.is_dir() else None
+    return str(log_file_in(folder)) if folder.is_dir() else None

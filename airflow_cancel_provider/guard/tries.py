@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.reach import Reach
 
 ENDS_FOR_GOOD = (
     "AirflowFailException",
@@ -28,6 +23,11 @@ class Tries:
         is_durable = bool(getattr(ti.task, "durable", False)) and hasattr(ti.task, "submit_job")
         self.go_on = is_durable or settings.on_retry == "keep"
         """Whether each try takes over the jobs of the one before instead of starting anew."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no try came before."""
+        return bool(self._ti.try_number <= 1)
 
     @property
     def is_resumed(self) -> bool:
@@ -52,32 +52,3 @@ class Tries:
     def may_follow(self, end: BaseException) -> bool:
         """Whether a next try takes over after this end, unless Airflow decides otherwise (a retry policy)."""
         return self.is_followed and not any(cls.__name__ in ENDS_FOR_GOOD for cls in type(end).__mro__)
-
-
-def end_earlier(left: Sequence[RemoteJob], reason: str, settings: Settings, log: Any) -> None:
-    """Cancel what earlier tries left alive, and see it end, for up to ``confirm_seconds``.
-
-    What can't be reached is only reported: it must not keep this try from being guarded.
-    """
-    log.info("Cancelling what an earlier try may have left: %s", ", ".join(left))
-    reach = Access().reach()
-    for jobs in _by_connection(left):
-        try:
-            _end(Cancellation(jobs, reason, escalate_after=settings.escalate_after), reach, settings, log)
-        except Exception as error:  # noqa: BLE001  connections have errors of their own
-            log.error("May run on: %s: %s", ", ".join(jobs), error)  # noqa: TRY400
-
-
-def _end(cancellation: Cancellation, reach: Reach, settings: Settings, log: Any) -> None:
-    report(cancellation.request(reach), log)
-    look(cancellation, reach, log)
-    wait(cancellation, reach, log, delay=1, max_attempts=int(settings.confirm_seconds))
-    if cancellation.open:
-        log.warning("Not seen to end yet: %s", ", ".join(cancellation.open))
-
-
-def _by_connection(jobs: Sequence[RemoteJob]) -> list[list[RemoteJob]]:
-    groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
-    for job in jobs:
-        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
-    return list(groups.values())

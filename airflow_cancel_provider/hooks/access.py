@@ -6,7 +6,7 @@ Importing this imports no hook, no boto3: a hook is loaded when a job of its ser
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -29,6 +29,10 @@ class RemoteJobsHook(Protocol):
 
     service: JobService
 
+    def check_connection(self) -> None:
+        """Read the connection; send nothing."""
+        ...
+
     @classmethod
     def reach(cls, conn_id: str | None, region: str | None, access: Access) -> RemoteJobsHook:
         """A hook for that connection and region."""
@@ -50,15 +54,29 @@ class Access:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
-        """Open a service.
+        """Open a service over the connection that an address or a place names.
 
-        :raises InvalidInput: there is no such service, or the connection is unusable.
+        None is the process's own identity.
+
+        :raises InvalidInput: there is no such service, or the connection is not defined or unusable.
+        :raises AirflowUnavailable: Airflow did not say whether the connection is defined.
         """
+        return self._hook(name, conn_id, region).service
+
+    def check_connections(self, places: Iterable[tuple[str, str | None, str | None]]) -> None:
+        """Read the connections of some services and regions, before anything is sent to one of them.
+
+        Raises as :meth:`service`.
+        """
+        for place in dict.fromkeys(places):
+            self._hook(*place).check_connection()
+
+    def _hook(self, name: str, conn_id: str | None, region: str | None) -> RemoteJobsHook:
         if name not in HOOKS:
             raise InvalidInput(f"There is no service {name!r}; there are {', '.join(HOOKS)}.")
         module, _, hook_name = HOOKS[name].rpartition(".")
         hook_class = cast("type[RemoteJobsHook]", getattr(import_module(module), hook_name))
-        return hook_class.reach(conn_id, region, self).service
+        return hook_class.reach(conn_id, region, self)
 
     def reach(self) -> Reach:
         """Every service this way, each opened when it is first needed."""

@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
 
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.aws import AwsJobService
-from airflow_cancel_provider.services.aws_errors import error_code, error_words, is_transient
+from airflow_cancel_provider.services.aws_errors import error_code, error_words, kind_of
+from airflow_cancel_provider.services.tls import verification
+from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
 S = TypeVar("S", bound=AwsJobService)
 
@@ -27,7 +29,8 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
     https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connections/aws.html
 
     :param aws_conn_id: Airflow connection; None is boto3's own default chain, and so is ``aws_default``
-        where no such connection is defined, as for every hook of the Amazon provider.
+        where no such connection is defined, as for every hook of the Amazon provider. ``aws_conn_id`` is
+        None then, and addresses have no connection. One that a job's address names must be defined.
     :param region_name: AWS region; None leaves it to the connection.
     :param verify: TLS verification: True, False, or the path of a CA bundle.
     :param config: arguments of ``botocore.config.Config``, or one.
@@ -49,10 +52,11 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             aws_conn_id=aws_conn_id,
             region_name=region_name,
             client_type=self.service_class.name,
-            verify=verify,
+            verify=verification(verify),
             config=config,
         )
         self.options = options
+        self._is_named = False
         self._wrapper: AwsConnectionWrapper | None = None
 
     @property
@@ -61,20 +65,46 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
         In a triggerer a thread would hold it while it waits for the event loop, on which another hook
         may be waiting for the lock.
+
+        :raises InvalidInput: the connection is unknown, of another type, or can't be read.
+        :raises AirflowUnavailable: Airflow did not say whether it is defined.
         """
         if self._wrapper is None:
-            cached: Any = AwsBaseHook.conn_config
-            self._wrapper = cached.func(self)
+            connection = self._connection()
+            try:
+                self._wrapper = AwsConnectionWrapper(
+                    conn=connection,
+                    region_name=self._region_name,
+                    botocore_config=self._config,
+                    verify=self._verify,
+                )
+            except (
+                AttributeError,
+                TypeError,
+                ValueError,
+            ) as error:  # fields of extra that are of another kind
+                raise self._unusable(error) from None
         return self._wrapper
 
     @classmethod
+    def get_connection(cls, conn_id: str) -> Any:
+        """As :func:`connections.get_connection`."""
+        return connections.get_connection(conn_id)
+
+    @classmethod
     def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
-        """A hook for that connection and region.
+        """A hook for a connection that an address or a place names, and a region.
 
         :raises InvalidInput: botocore does not take this ``botocore_config``.
         """
         config = _config(access.botocore_config) if access.botocore_config else None
-        return cls(conn_id, region, verify=access.verify, config=config, **access.options)
+        hook = cls(conn_id, region, verify=access.verify, config=config, **access.options)
+        hook._is_named = True
+        return hook
+
+    def check_connection(self) -> None:
+        """Read the connection; sends nothing to the service. Raises as :attr:`conn_config`."""
+        _ = self.conn_config
 
     @cached_property
     def service(self) -> S:
@@ -83,8 +113,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         :raises InvalidInput: the connection is unknown, of another type, has no region, or says something
             that boto3 can't use.
         :raises ServiceError: the connection's role could not be assumed.
+        :raises AirflowUnavailable: Airflow did not say whether the connection is defined.
         """
-        self._check_connection()
+        self.check_connection()
         client = self._open_client()
         return self.service_class(client, conn_id=self.aws_conn_id, **self.options)  # type: ignore[return-value]
 
@@ -97,36 +128,43 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             ) from None
         except (ProfileNotFound, TypeError, ValueError) as error:
             # boto3 raises the last two for a malformed endpoint or region and for unknown botocore_config.
-            words = str(error).rstrip(".")
-            raise InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {words}.") from None
+            raise self._unusable(error) from None
         except (BotoCoreError, ClientError) as error:
             raise self._no_credentials(error) from error
 
+    def _unusable(self, error: Exception) -> InvalidInput:
+        return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {str(error).rstrip('.')}.")
+
     def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
-        kind = ServiceUnavailable if is_transient(error) else AccessDenied
-        return kind(
+        return kind_of(error, None)(
             f"Connection {self.aws_conn_id!r} gave no credentials: {error_words(error)}.",
             getattr(error, "operation_name", None),
             error_code(error),
         )
 
-    def _check_connection(self) -> None:
+    def _connection(self) -> Any:
         if not self.aws_conn_id:
-            return
+            return None
         try:
             connection = self.get_connection(self.aws_conn_id)
         except AirflowNotFoundException:
-            if self.aws_conn_id == self.default_conn_name:
-                return
-            raise InvalidInput(
-                f"Connection {self.aws_conn_id!r} is not defined; define it with type 'aws', "
-                "or set aws_conn_id to one that is."
-            ) from None
+            if self._is_named or self.aws_conn_id != connections.AWS_DEFAULT:
+                raise InvalidInput(
+                    f"Connection {self.aws_conn_id!r} is not defined; define it with type 'aws', "
+                    "or name one that is. No connection (as in batch://@us-east-1/…) is the process's own "
+                    "credentials."
+                ) from None
+            self.log.warning(
+                "Connection %r is not defined: the process's own AWS credentials are used.", self.aws_conn_id
+            )
+            self.aws_conn_id = None
+            return None
         if connection.conn_type != self.conn_type:
             raise InvalidInput(
                 f"Connection {self.aws_conn_id!r} has type {connection.conn_type!r}; "
                 f"{type(self).__name__} needs type 'aws'."
             )
+        return connection
 
 
 def _config(options: Mapping[str, Any]) -> Config:

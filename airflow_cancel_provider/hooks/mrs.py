@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
-from airflow_cancel_provider.hooks import mrs_connection
+from airflow_cancel_provider.hooks import connections, mrs_connection
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs_connection import MrsConnection
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
@@ -20,6 +18,7 @@ from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME, submit
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import recorded
+from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 
 class MrsHook(BaseHook):
@@ -56,8 +55,28 @@ class MrsHook(BaseHook):
 
     @classmethod
     def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
-        """A hook for that connection and region."""
-        return cls(conn_id or cls.default_conn_name, region, access.verify, **access.options)
+        """A hook for that connection and region.
+
+        :raises InvalidInput: no connection is named: a process has no credentials for MRS of its own.
+        """
+        if not conn_id:
+            raise InvalidInput(
+                "MRS is reached over a connection only: name one, as mrs://mrs_default/<cluster>/<job>."
+            )
+        return cls(conn_id, region, access.verify, **access.options)
+
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Any:
+        """As :func:`connections.get_connection`."""
+        return connections.get_connection(conn_id)
+
+    def check_connection(self) -> None:
+        """Read the connection, and check it; sends nothing.
+
+        :raises InvalidInput: the connection is unknown, of another type, or lacks something.
+        :raises AirflowUnavailable: Airflow did not say whether it is defined.
+        """
+        self._connection()
 
     @cached_property
     def service(self) -> MrsJobService:
@@ -127,7 +146,7 @@ class MrsHook(BaseHook):
         self._check_ids(cluster_id)
         with recorded(lambda: self.service.line, cluster_id, job_name, LONGEST_JOB_NAME) as submission:
             lookup, name = self.service.lookup, submission.name
-            job = submit(lookup, cluster_id, job_type, name, arguments, properties)
+            job = submit(lookup, cluster_id, job_type, name, arguments, properties, submission.lost)
             submission.started(cluster_id, job)
         return self.service.address(job, cluster_id)
 
@@ -183,7 +202,7 @@ class MrsHook(BaseHook):
                 f"Connection {self.mrs_conn_id!r} has type {connection.conn_type!r};"
                 f" {type(self).__name__} needs type {self.conn_type!r}."
             )
-        extra = mrs_connection.parse_extra(self.mrs_conn_id, connection.extra)
+        extra = connections.parse_extra(self.mrs_conn_id, connection.extra)
         for secret in (connection.password, *(extra.get(name) for name in mrs_connection.SECRET_FIELDS)):
             if isinstance(secret, str) and secret:
                 mask_secret(secret)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,20 +86,6 @@ class MrsConnection:
     project_id: str | None
     project_name: str | None
     security_token: str | None = field(repr=False)
-
-
-def parse_extra(conn_id: str, text: str | None) -> dict[str, Any]:
-    """Fields in ``extra``.
-
-    :raises InvalidInput: it is not a JSON object. The text itself is not repeated: it may hold secrets.
-    """
-    try:
-        extra = json.loads(text or "{}")
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise InvalidInput(f"Connection {conn_id!r}: extra is not a JSON object.")
-    return extra
 
 
 def read(

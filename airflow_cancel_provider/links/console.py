@@ -3,41 +3,89 @@
 from __future__ import annotations
 
 from typing import Any
-
-from airflow.providers.common.compat.sdk import BaseOperatorLink
+from urllib.parse import quote
 
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.version_compat import BaseOperatorLink
 
-_DOMAINS = {"cn-": "amazonaws.cn", "us-gov-": "amazonaws-us-gov.com"}
+# By partition, as botocore names them. The isolated ones have no console that can be named here.
+_DOMAINS = {
+    "aws": "aws.amazon.com",
+    "aws-cn": "amazonaws.cn",
+    "aws-us-gov": "amazonaws-us-gov.com",
+    "aws-eusc": "amazonaws-eusc.eu",
+}
 _PATHS = {
+    # A step has no page of its own: its cluster's lists it.
     "emr": "/emr/home?region={region}#/clusterDetails/{scope}",
     "batch": "/batch/home?region={region}#jobs/detail/{id}",
-    "emr-serverless": "/emr/home?region={region}#/serverless/applications/{scope}",
+    "emr-serverless": "/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
 }
+LINKED = 3
+"""Jobs of a task that have a link each."""
 
 
 class RemoteJobLink(BaseOperatorLink):
-    """The service's console, at the (first) job of a task or at its cluster or application."""
+    """The service's console, at one job of a task.
 
-    name = "Remote job"
+    :param number: which of the task's jobs, from 1 on.
+    """
+
+    def __init__(self, number: int = 1) -> None:
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """What the button says."""
+        return "Remote job" if self.number == 1 else f"Remote job {self.number}"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where Airflow keeps the result."""
+        own = f"_link_{type(self).__name__}"
+        return own if self.number == 1 else f"{own}_{self.number}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The console's address, or nothing where the task named no job yet.
+        """The console's address, or nothing where the task named no such job yet.
 
         Called in the task's own process when the task ends; Airflow keeps the result.
         """
         jobs: list[RemoteJob] = getattr(operator, "jobs", [])
-        return console_url(jobs[0]) if jobs else ""
+        return console_url(jobs[self.number - 1]) if len(jobs) >= self.number else ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteJobLink) and other.number == self.number
+
+    def __hash__(self) -> int:  # type: ignore[override]  the parent has none, as it compares all as equal
+        return hash((type(self), self.number))
+
+
+def remote_job_links() -> tuple[RemoteJobLink, ...]:
+    """A link for each of a task's first jobs."""
+    return tuple(RemoteJobLink(number) for number in range(1, LINKED + 1))
 
 
 def console_url(job: RemoteJob) -> str:
-    """Where a person can see a job, or nothing for a service without such an address.
+    """Where a person can see a job, or nothing for a service or a region without such an address.
 
     MRS has none: the address of its console depends on the cloud and the account.
     """
     path = _PATHS.get(job.service)
-    if path is None or job.region is None:
+    domain = _DOMAINS.get(_partition(job.region)) if path and job.region else None
+    if path is None or domain is None:
         return ""
-    region = job.region
-    domain = next((d for prefix, d in _DOMAINS.items() if region.startswith(prefix)), "aws.amazon.com")
-    return f"https://{region}.console.{domain}" + path.format(region=region, scope=job.scope, id=job.id)
+    parts = {"region": job.region, "scope": job.scope, "id": job.id}
+    safe = {name: quote(part or "", safe=":") for name, part in parts.items()}
+    return f"https://{safe['region']}.console.{domain}" + path.format(**safe)
+
+
+def _partition(region: str) -> str:
+    """The partition of a region, as botocore knows it."""
+    # Only once a task has named its jobs, so that reading a Dag file does not take botocore.
+    from botocore.exceptions import UnknownRegionError
+    from botocore.session import Session
+
+    try:
+        return str(Session().get_partition_for_region(region))
+    except UnknownRegionError:
+        return ""

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseNotifier
 from asgiref.sync import sync_to_async
 
-from airflow_cancel_provider.cancelling import report
-from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import XCOM_KEY, RemoteJob
-from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line
+from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
-"""Seconds for which a request is repeated: the Dag processor ends a callback after 50."""
-_LIVES_ON = (
-    "success",
-    "running",
-    "deferred",
-    "awaiting_input",
-    "queued",
-    "scheduled",
-    "up_for_reschedule",
-    "up_for_retry",
+"""Seconds for which requests are repeated: the Dag processor ends a callback after 50."""
+CALL_SECONDS = 8.0
+"""Patience of one round of calls."""
+_NO_ANSWERS = (
+    "CancelRemoteJobs cancels nothing here: Airflow does not tell callbacks in this process (the Dag "
+    "processor of Airflow 3.0, or the SyncCallback of a deadline) which jobs its tasks have started. The "
+    "reaper finds those that are left. Airflow 3.1 and later tell it, as an AsyncCallback for deadlines."
 )
-"""What an earlier try has left, the next one ends, or goes on with."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
+_OVER = frozenset({"failed", "skipped", "upstream_failed", "removed"})
+"""States in which a task is over and has not succeeded. What an earlier try has left, the next one ends, or
+goes on with."""
 
 
 class CancelRemoteJobs(BaseNotifier):
     """Cancel the remote jobs of a task, or of all tasks of a run that did not succeed.
 
     For ``on_failure_callback`` and ``on_retry_callback`` of a task, of a Dag, and for a deadline. It reads
-    the addresses from XCom ``remote_jobs``; a job that has ended, or is being cancelled, is left as it is,
-    so it does no harm that Airflow may call it twice.
+    the record that the guard, or an operator of this package, leaves in XCom ``remote_jobs``, and acts for
+    the try that the callback is about: Airflow may call it twice, and so late that the next try is at work.
+    A job that its label shows to be another's is left alone, with a warning.
 
-    :param whole_run: all tasks of the run that neither succeeded nor are at work or waiting for their next
-        try, not only the one that the callback is about. A deadline, which is about none, always means
-        the run.
+    :param whole_run: all tasks of the run that are over and did not succeed, not only the one that the
+        callback is about. A deadline, which is about none, always means the run.
     :param reason: words for the services.
     """
 
@@ -51,60 +53,146 @@ class CancelRemoteJobs(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Request the end of every job, and log what became of each request."""
-        ti = context.get("ti")
-        found = self._jobs_of_run(context) if self.whole_run or ti is None else self._jobs_of_task(ti)
-        jobs = list(dict.fromkeys(found))
-        if not jobs:
-            self.log.info("No remote jobs are on record.")
+        if not all(map(is_answered, ("GetXCom", "GetTaskStates"))):
+            self.log.error(_NO_ANSWERS)
             return
-        reach = Access().reach()
-        reachable = [job for job in jobs if self._can_reach(job, reach)]
-        report(reach.hurried(PATIENCE).cancel(reachable, self.reason or _reason(context)), self.log)
+        ti = context.get("ti")
+        is_about_run = self.whole_run or ti is None
+        records = list(self._of_run(context) if is_about_run else self._of_task(ti))
+        reason = self.reason or _reason(context)
+        claims = [claim for record in records if (claim := Claim.of(record, reason, self.log)) is not None]
+        if any(claim.jobs or claim.intents for claim in claims):
+            self._cancel(claims)
+        else:
+            self.log.info("No remote jobs are on record.")
 
     async def async_notify(self, context: Any) -> None:
         """As :meth:`notify`, in a triggerer."""
         await sync_to_async(self.notify, thread_sensitive=False)(context)
 
-    def _can_reach(self, job: RemoteJob, reach: Reach) -> bool:
-        """Whether its connection is usable; if not, the other jobs are cancelled nevertheless."""
+    def _cancel(self, claims: Iterable[Claim]) -> None:
+        deployment, service = Settings.read().deployment, Access().service
+        lines = [
+            RecordedCancellation(service, some, deployment, call_seconds=CALL_SECONDS)
+            for some in by_line(claims).values()
+        ]
+        given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        while True:
+            for line in lines:
+                if not line.is_requested:
+                    line.step()
+            if all(line.is_requested for line in lines) or time.monotonic() > given_up_at:
+                break
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        for line in lines:
+            if not line.is_requested:
+                line.close()
+
+    def _of_task(self, ti: Any) -> Iterator[TryRecord]:
+        map_index = getattr(ti, "map_index", None)
+        task = _Task(ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else map_index)
+        record = self._read(task)
+        if record is None:
+            return
+        if str(record.ti_id) == str(ti.id):
+            yield record
+        else:
+            self.log.warning("What is on record of %s is another try's, and is left alone.", task)
+
+    def _of_run(self, context: Any) -> Iterator[TryRecord]:
+        """Records of tasks that are over. That is asked once more after their records were read.
+
+        So none is of a try that is at work now.
+        """
+        over = _over(*_run(context))
+        records = {task: record for task in over if (record := self._read(task)) is not None}
+        still = _still_over(records)
+        for task, record in records.items():
+            if task in still:
+                yield record
+
+    def _read(self, task: _Task) -> TryRecord | None:
+        """What is on record of a task; what can't be read keeps no other job from being cancelled."""
         try:
-            reach.check([job])
-        except CancelProviderError as error:
-            self.log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
-            return False
-        return True
-
-    def _jobs_of_task(self, ti: Any) -> list[RemoteJob]:
-        return _on_record(ti.dag_id, ti.run_id, ti.task_id, getattr(ti, "map_index", -1))
-
-    def _jobs_of_run(self, context: Any) -> Iterable[RemoteJob]:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        dag_id, run_id = _run(context)
-        states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id])
-        for name, state in states.get(run_id, {}).items():
-            if str(state) not in _LIVES_ON:
-                task_id, _, index = name.rpartition("_")
-                mapped = index.isdigit() and task_id
-                yield from _on_record(dag_id, run_id, name, -1)
-                if mapped:
-                    yield from _on_record(dag_id, run_id, task_id, int(index))
+            found = _xcom(task)
+            return TryRecord.from_json(found) if found is not None else None
+        except InvalidInput as error:
+            self.log.warning("XCom %s of %s is passed over: %s", RECORD_KEY, task, error)
+        except Exception as error:  # noqa: BLE001  of one task; backends of XCom have errors of their own
+            self.log.warning("XCom %s of %s could not be read: %r", RECORD_KEY, task, error)
+        return None
 
 
-def _on_record(dag_id: str, run_id: str, task_id: str, map_index: int) -> list[RemoteJob]:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+
+
+def _xcom(task: _Task) -> Any:
     from airflow.sdk.execution_time.xcom import XCom
 
-    found = XCom.get_one(key=XCOM_KEY, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
-    return [RemoteJob(uri) for uri in found or []]
+    return XCom.get_one(
+        key=RECORD_KEY,
+        dag_id=task.dag_id,
+        run_id=task.run_id,
+        task_id=task.task_id,
+        map_index=task.map_index,
+    )
+
+
+def _over(dag_id: str, run_id: str) -> Iterator[_Task]:
+    """What may be a task that is over: a mapped one's state comes under "task_id_index"."""
+    for name, state in _states(dag_id, run_id).items():
+        if str(state) in _OVER:
+            yield _Task(dag_id, run_id, name, -1)
+            task_id, _, index = name.rpartition("_")
+            if task_id and index.isdecimal():
+                yield _Task(dag_id, run_id, task_id, int(index))
+
+
+def _still_over(tasks: Iterable[_Task]) -> set[_Task]:
+    """Those that are over now; asked so that no mapped task can be taken for another of such a name."""
+    groups: dict[tuple[str, str, str | None], list[_Task]] = {}
+    for task in tasks:
+        mapped = task.task_id if task.map_index >= 0 else None
+        groups.setdefault((task.dag_id, task.run_id, mapped), []).append(task)
+    still = set()
+    for (dag_id, run_id, mapped), some in groups.items():
+        only = {"task_ids": [mapped]} if mapped else {"task_ids": [t.task_id for t in some], "map_index": -1}
+        states = _states(dag_id, run_id, **only)
+        for task in some:
+            name = f"{task.task_id}_{task.map_index}" if mapped else task.task_id
+            if str(states.get(name)) in _OVER:
+                still.add(task)
+    return still
+
+
+def _states(dag_id: str, run_id: str, **only: Any) -> dict[str, Any]:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id], **only)
+    found: dict[str, Any] = states.get(run_id, {})
+    return found
 
 
 def _run(context: Any) -> tuple[str, str]:
-    run = context["dag_run"]
+    run = context.get("dag_run")
+    if run is None:  # a Dag's callback where no task is the run's last
+        return context["dag"].dag_id, context["run_id"]
     if isinstance(run, dict):  # a deadline has the run as the REST API shows it
         return run["dag_id"], run.get("dag_run_id") or run["run_id"]
     return run.dag_id, run.run_id
 
 
 def _reason(context: Any) -> str:
-    dag_id, run_id = _run(context) if context.get("dag_run") else (context["ti"].dag_id, context["ti"].run_id)
+    ti = context.get("ti")
+    dag_id, run_id = (ti.dag_id, ti.run_id) if ti is not None else _run(context)
     return f"Cancelled by Airflow: a callback of {dag_id} / {run_id}"

@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Context, conf
-
 from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.targets import Targets, is_empty, number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import Context, conf
 
 
 class CancelRemoteJobsOperator(Targets):
     """Cancel jobs, and succeed only when each was seen to have ended.
 
-    A job that had ended already, or that the service does not know, is a success. One that the service
-    refuses to cancel fails the task, by name, after the others were seen to. Killing this task neither
+    A job that had ended already is a success, and so, with a warning, is one that the service does not know.
+    One that the service refuses to cancel, or whose cluster or application it does not know, fails the task,
+    by name, after the others were seen to. Killing this task neither
     stops nor undoes what was requested; a retry only waits for what is already being cancelled.
 
     :param all_live: cancel every job that lives in the scope, instead of named ones.
@@ -38,11 +38,12 @@ class CancelRemoteJobsOperator(Targets):
     :raises CancelRefused: the service will not cancel some jobs.
     :raises NotEnded: some were not seen to end in time.
     :raises NotRunning: see ``fail_if_not_running``.
+    :raises UnknownScope: with ``all_live``, the service does not know the cluster or application.
     :raises InvalidInput: a parameter is unusable; nothing was sent.
     """
 
     common_fields = ("remote_jobs", "name_prefix", "reason", "waiter_delay", "waiter_max_attempts")
-    operator_extra_links = (RemoteJobLink(),)
+    operator_extra_links = remote_job_links()
     ui_color = "#f7d9d0"
     escalate_after: float | None = None
 
@@ -118,7 +119,13 @@ class CancelRemoteJobsOperator(Targets):
     def _live_jobs(self, reach: Reach) -> list[RemoteJob]:
         scope, prefix = self.live_scope(), self._prefix()
         service = reach.service(self.service_name, *self.connection())
-        return [status.job for status in service.living(scope, prefix)]
+        try:
+            return [status.job for status in service.living(scope, prefix)]
+        except UnknownScope as error:
+            over = f"connection {service.conn_id!r}" if service.conn_id else "the process's own credentials"
+            region = f" in region {service.region}" if service.region else ""
+            words = f"{self.scope_param} {scope!r} is unknown over {over}{region}: {error}"
+            raise UnknownScope(words, error.operation, error.code) from error
 
     def _prefix(self) -> str:
         """An empty prefix means every job; a template that renders to nothing does not."""

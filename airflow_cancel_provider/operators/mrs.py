@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
-
-from airflow.providers.common.compat.sdk import Context, conf
+from uuid import UUID
 
 from airflow_cancel_provider.cancelling import Watch, look, wait
-from airflow_cancel_provider.jobs import XCOM_KEY, JobState, RemoteJob
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.reach import Reach
 from airflow_cancel_provider.tasks.connections import MrsConnection
 from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
 from airflow_cancel_provider.tasks.kinds import MrsJobTargets
 from airflow_cancel_provider.tasks.targets import number
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import Context, conf
 
 
 class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):
@@ -39,8 +42,8 @@ class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):
 class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
     """Start a job in an MRS cluster and wait for its success; cancel it if the task does not succeed.
 
-    The job's address is in XCom under ``remote_jobs`` before any waiting. OTC MRS API reference, "Adding
-    and Executing a Job" (mrs_02_0085).
+    The job's address is in XCom ``remote_jobs``, the record of the try, before any waiting. OTC MRS API
+    reference, "Adding and Executing a Job" (mrs_02_0085).
 
     :param cluster_id: id of the cluster.
     :param job_type: ``MapReduce``, ``SparkSubmit``, ``SparkPython``, ``HiveScript``, ``HiveSql``, ``DistCp``,
@@ -72,6 +75,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
     )
     operator_extra_links = (RemoteJobLink(),)
     ui_color = "#e3f1dc"
+    starts_jobs = True
 
     def __init__(
         self,
@@ -108,12 +112,12 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         try:
             self._take_on(context, reach, job)
             if not self.wait_for_completion:
-                self.disarm()
+                self._let_go(context)
                 return str(job)
             look(watch, reach, self.log)
             if not watch.is_decided:
-                self._wait(watch, reach)
-            return self._finish(watch)
+                self._wait(context, watch, reach)
+            return self._finish(context, watch)
         except Exception:
             if watch.open:
                 self.cancel_armed()
@@ -124,19 +128,44 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         watch = Watch.from_json(event["watch"])
         if event["error"]:
             raise_from_json(event["error"])
-        return self._finish(watch)
+        return self._finish(context, watch)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger; whatever else happened to it, the job must not outlive the task."""
-        ti: Any = context["ti"]
-        jobs = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_KEY, map_indexes=ti.map_index)
-        self.jobs = [RemoteJob(uri) for uri in jobs]
         try:
-            self.arm(context, self.access().reach(), self.jobs, "")
+            self._take_back(context, next_kwargs or {})
             return super().resume_execution(next_method, next_kwargs, context)
         except Exception:
             self.cancel_armed()
             raise
+
+    def _take_back(self, context: Context, next_kwargs: Mapping[str, Any]) -> None:
+        """From now on the job ends with the task again: the one that was waited for, or is on record."""
+        from airflow_cancel_provider.guard.settings import Settings
+
+        ti: Any = context["ti"]
+        if "event" in next_kwargs:
+            jobs = tuple(Watch.from_json(next_kwargs["event"]["watch"]).jobs)
+            record: TryRecord | None = TryRecord(UUID(str(ti.id)), jobs=jobs)
+        else:
+            record = self._on_record(ti)
+        if record is None:
+            return
+        self.jobs, deployment = list(record.jobs), Settings.read().deployment
+        objection = partial(record.foreign, deployment=deployment)
+        self.arm(context, self.access().reach(), self.jobs, "", objection)
+
+    def _on_record(self, ti: Any) -> TryRecord | None:
+        found = ti.xcom_pull(task_ids=ti.task_id, key=RECORD_KEY, map_indexes=ti.map_index)
+        try:
+            record = TryRecord.from_json(found)
+        except InvalidInput as error:
+            self.log.warning("The job may run on, as XCom %s can't be read: %s", RECORD_KEY, error)
+            return None
+        if str(record.ti_id) == str(ti.id):
+            return record
+        self.log.warning("The job may run on, as XCom %s is another try's.", RECORD_KEY)
+        return None
 
     def _submit(self) -> tuple[RemoteJob, Reach]:
         from airflow_cancel_provider.hooks.mrs import MrsHook
@@ -157,12 +186,11 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         """From now on the job ends with the task; leave its address for whoever looks for it."""
         self.jobs = [job]
         self.arm(context, reach, self.jobs, "")
-        ti: Any = context["ti"]
-        ti.xcom_push(key=XCOM_KEY, value=[str(job)])
         self.log.info("Started %s", job)
 
-    def _wait(self, watch: Watch, reach: Reach) -> None:
+    def _wait(self, context: Context, watch: Watch, reach: Reach) -> None:
         if self.deferrable:
+            self.keep_record(context, TryState.DEFERRED)
             self.defer(
                 trigger=RemoteJobsTrigger(
                     watch=watch.as_json(),
@@ -177,7 +205,11 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
             )
         wait(watch, reach, self.log, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts)
 
-    def _finish(self, watch: Watch) -> str:
+    def _finish(self, context: Context, watch: Watch) -> str:
         watch.verdict()
-        self.disarm()
+        self._let_go(context)
         return str(watch.jobs[0])
+
+    def _let_go(self, context: Context) -> None:
+        self.keep_record(context, TryState.RETURNED)
+        self.disarm()

@@ -129,7 +129,7 @@ def _fail_if_troubled(value: Mapping[str, Any]) -> None:
     letters, troubles = value["dead_letters"], value["troubles"]
     if not letters and not troubles:
         return
-    from airflow.providers.common.compat.sdk import AirflowFailException
+    from airflow_cancel_provider.version_compat import AirflowFailException
 
     refused = [f"{job} can't be cancelled: {letter.get('why')}" for job, letter in letters.items()]
     raise AirflowFailException("; ".join([*troubles, *refused]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.airflows.base import Airflow
@@ -38,18 +39,23 @@ def make_reaper(
     :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
     :param share: of the published API quotas; above 1 where the account's were raised.
-    :raises InvalidInput: there is no place, a list is a text, or this Airflow has no name that others can't
-        have.
+    :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
+        Airflow has no name that others can't have.
     """
     settings = Settings.read()
     chosen = Scopes(
         several("scopes", scopes) or settings.reaper_scopes,
         several("except_scopes", except_scopes) or settings.reaper_except,
     )
+    deployment = _deployment(settings)
+    chosen_places = places(several("at", at) or settings.reaper_places)
+    # A sweep does so, too; here before any place is sent anything. One that can't be read now may be later.
+    with suppress(AirflowUnavailable):
+        Access().check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
     return Reaper(
         airflow,
-        _deployment(settings),
-        places(several("at", at) or settings.reaper_places),
+        deployment,
+        chosen_places,
         _opener(share),
         scopes=chosen,
         rules=rules,
@@ -63,14 +69,15 @@ def rest_airflow(conn_id: str) -> Airflow:
     Its host is the API server's address, its login and password are the service account's; without a
     login the password is a token.
 
-    :raises InvalidInput: the connection is not defined, or has no host.
+    :raises InvalidInput: the connection is not defined, can't be read, or has no host.
+    :raises AirflowUnavailable: Airflow did not say whether it is defined.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
+    from airflow_cancel_provider.hooks.connections import get_connection
     from airflow_cancel_provider.reaper.airflows.rest import Rest
+    from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
     try:
-        connection: Any = BaseHook.get_connection(conn_id)
+        connection: Any = get_connection(conn_id)
     except AirflowNotFoundException:
         raise InvalidInput(f"Connection {conn_id!r} to Airflow's API server is not defined.") from None
     url = connection.host or ""

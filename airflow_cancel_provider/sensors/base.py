@@ -8,24 +8,26 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
+from airflow_cancel_provider.cancelling import ENDS, Watch, look
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.record import TryState
+from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
+from airflow_cancel_provider.tasks.targets import Targets
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
+from airflow_cancel_provider.version_compat import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
     Context,
     PokeReturnValue,
+    TaskDeferralError,
     conf,
 )
-
-from airflow_cancel_provider.cancelling import ENDS, Watch, look
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, Killed
-from airflow_cancel_provider.jobs import JobState
-from airflow_cancel_provider.links.console import RemoteJobLink
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
-from airflow_cancel_provider.tasks.targets import Targets
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 
 
 class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
@@ -44,7 +46,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     """
 
     common_fields = ("remote_jobs", "target_states")
-    operator_extra_links = (RemoteJobLink(),)
+    operator_extra_links = remote_job_links()
     ui_color = "#d9e7f7"
 
     def __init__(
@@ -71,7 +73,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
-            self.disarm()
+            self._let_go(context)
             return states
         with self._never_failing():
             return self._look_or_defer(context, reach, watch)
@@ -79,6 +81,8 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     def _look_or_defer(self, context: Context, reach: Reach, watch: Watch) -> dict[str, str]:
         look(watch, reach, self.log)
         if not watch.is_decided:
+            if self.cancel_on_kill:
+                self.keep_record(context, TryState.DEFERRED)
             self.defer(
                 trigger=RemoteJobsTrigger(
                     watch=watch.as_json(),
@@ -111,9 +115,13 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger, or fail because it timed out."""
+        if self.cancel_on_kill:
+            self.keep_record(context, TryState.RUNNING)
         try:
-            with self._never_failing():
-                return super().resume_execution(next_method, next_kwargs, context)
+            with self._never_failing(), self._skipping():
+                states = super().resume_execution(next_method, next_kwargs, context)
+                self._let_go(context)
+                return states
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
                 self._begin(context)
@@ -121,12 +129,34 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             raise
 
     @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip instead of failing after a deferral, as Airflow 3.1.8 and later do.
+
+        Earlier ones let a timeout fail with ``soft_fail``, and anything with ``never_fail``.
+        """
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except (AirflowException, TaskDeferralError) as error:
+            for switch in ("soft_fail", "never_fail"):
+                if getattr(self, switch):
+                    raise AirflowSkipException(f"Skipping due to {switch} is set to True.") from error
+            raise
+
+    def _let_go(self, context: Context) -> None:
+        """The waiting is done; from now on no mark on the task ends the jobs."""
+        if self.cancel_on_kill:
+            self.keep_record(context, TryState.RETURNED)
+        self.disarm()
+
+    @contextmanager
     def _never_failing(self) -> Iterator[None]:
         """Skip instead of failing where ``never_fail`` says so; Airflow sees to it only while poking."""
         try:
             yield
         except CancelProviderError as error:
-            if self.never_fail and not isinstance(error, Killed):
+            if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 

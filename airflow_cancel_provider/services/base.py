@@ -15,7 +15,7 @@ from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.pacing import EVERY, Meter, NewPace, Pace, Quotas
@@ -52,13 +52,20 @@ class JobService(ABC):
         self.region = region
         self.patience = patience or Patience()
         self.meter = Meter()
+        self.identity_refused = False
+        """Whether the service did not accept the identity at the last call: opened anew, it may do."""
 
     @abstractmethod
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
-        """State of each job, each once, in the order given; unknown jobs are GONE.
+        """State of each job, each once, in the order given.
 
+        GONE is a job that the service does not know, in a cluster or application that it knows.
+
+        :raises UnknownScope: the service does not know a cluster or application.
+        :raises IdentityError: the service does not accept the identity; opened anew, it may do.
         :raises AccessDenied: the identity may not look.
-        :raises ServiceUnavailable: no answer within patience.
+        :raises ConnectionUnusable: TLS, proxy or endpoint are set wrongly.
+        :raises ServiceUnavailable: no answer within patience; a reply that is not an answer is none.
         :raises ServiceError: any other error of the service.
         """
 
@@ -67,7 +74,10 @@ class JobService(ABC):
         """Ask for each job to end and say per job what became of the request; raises for no job.
 
         ``force``: the hardest way the service has. A job that is ending already is not asked again,
-        unless ``force`` is harder than what was asked before.
+        unless ``force`` is harder than what was asked before, or asking costs no more than looking.
+        A job of an unknown cluster or application is REFUSED; one whose request was not answered, or not
+        accepted for want of a valid identity, is UNANSWERED. One that may have ended, or be ending, because
+        of a request whose answer was lost is REQUESTED.
         """
 
     @abstractmethod
@@ -236,8 +246,9 @@ def unsent(job: RemoteJob, error: ServiceError) -> CancelResult:
 
 def outcome_after(error: ServiceError) -> CancelOutcome:
     """What a request came to that met this error, or an answer that it keeps from being understood."""
-    silent = isinstance(error, ServiceUnavailable)
-    return CancelOutcome.UNANSWERED if silent else CancelOutcome.REFUSED
+    # Credentials are renewed, so that what one identity was refused for is asked again.
+    may_change = isinstance(error, (ServiceUnavailable, IdentityError))
+    return CancelOutcome.UNANSWERED if may_change else CancelOutcome.REFUSED
 
 
 def in_order(jobs: Iterable[RemoteJob], found: dict[RemoteJob, JobStatus]) -> list[JobStatus]:
@@ -251,10 +262,15 @@ def as_asked(jobs: Iterable[RemoteJob], results: Iterable[CancelResult]) -> list
     return [latest[job] for job in dict.fromkeys(jobs)]
 
 
-def outcome_of(status: JobStatus) -> CancelOutcome | None:
-    """Why a job in this state needs no cancel request, or None where it does."""
+def outcome_of(status: JobStatus, *, asked: bool = False) -> CancelOutcome | None:
+    """Why a job in this state needs no cancel request, or None where it does.
+
+    :param asked: an earlier request, whose answer was lost, may have been carried out.
+    """
     if status.state is JobState.GONE:
         return CancelOutcome.GONE
+    if asked and status.state in (JobState.CANCELLING, JobState.CANCELLED):
+        return CancelOutcome.REQUESTED
     if status.state is JobState.CANCELLING:
         return CancelOutcome.ALREADY_CANCELLING
     return CancelOutcome.ALREADY_ENDED if status.state.is_terminal else None

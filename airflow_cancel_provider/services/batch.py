@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.aws import AwsJobService, in_turn
-from airflow_cancel_provider.services.aws_errors import is_transient_code
+from airflow_cancel_provider.services.aws import AwsJobService, in_turn, is_malformed
+from airflow_cancel_provider.services.aws_answers import NoAnswer
+from airflow_cancel_provider.services.aws_errors import error_code, error_words, is_transient_code
 from airflow_cancel_provider.services.base import (
     as_asked,
     batches,
@@ -26,10 +27,14 @@ from airflow_cancel_provider.services.base import (
     side_by_side,
 )
 from airflow_cancel_provider.services.batch_answers import (
+    ANSWERS,
     ENDS,
+    JOB_ID,
+    NO_QUEUE,
     QUEUE_ENDS,
     STATES,
     UNSAID,
+    UNSAID_WORDS,
     Said,
     gone,
     needless,
@@ -54,6 +59,10 @@ _NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuth
 _Answers = dict[RemoteJob, dict[str, Any]]
 
 
+class _NoBulkError(Exception):
+    """The endpoint has no TerminateJobs, or no CancelJobs."""
+
+
 class BatchJobService(AwsJobService):
     """Jobs, array jobs and their children, multi-node jobs; a job id stands alone.
 
@@ -71,7 +80,9 @@ class BatchJobService(AwsJobService):
     id_word = "job id"
     # Fixed, and for all calls together.
     quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
-    id_pattern = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:[:#]\d{1,5})?", re.ASCII)
+    id_pattern = JOB_ID
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {"DescribeJobs": {"jobs": "jobs.jobId"}}
 
     def __init__(
         self,
@@ -89,7 +100,7 @@ class BatchJobService(AwsJobService):
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
         for some in chunks(jobs, JOBS_PER_LOOKUP):
-            seen |= self._look(series, some)
+            seen |= self._look_twice(series, some)
         return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -102,15 +113,19 @@ class BatchJobService(AwsJobService):
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
         gently = self.pending_only and not force
-        seen, unknown = self._look_before(series, jobs)
-        settled = [result for job, answer in seen.items() if (result := needless(job, answer, gently=gently))]
+        seen, unknown = self._look_before(jobs)
+        settled = [
+            result
+            for job, answer in seen.items()
+            if (result := needless(job, answer, gently=gently, asked=job in self._unsure))
+        ]
         done = {result.job for result in settled}
         operation = "CancelJob" if gently else "TerminateJob"
         # What Batch does not know may have been submitted a moment ago, so it is sent, too.
         to_send = [job for job in jobs if job not in done]
         sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
         sent = [gone(result) if result.job in unknown else result for result in sent]
-        return as_asked(jobs, settled + sent)
+        return as_asked(jobs, self._settled(settled + sent))
 
     def scopes(self) -> Iterator[str]:
         """Names of the queues, also of those that take or start no more jobs."""
@@ -123,7 +138,7 @@ class BatchJobService(AwsJobService):
         )
         for page in pages:
             yield from (
-                queue["jobQueueName"] for queue in page["jobQueues"] if queue["status"] not in QUEUE_ENDS
+                queue["jobQueueName"] for queue in page["jobQueues"] if queue.get("status") not in QUEUE_ENDS
             )
 
     def claims(self, scope: str) -> Iterator[JobStatus]:
@@ -174,26 +189,34 @@ class BatchJobService(AwsJobService):
         by_id = {answer["jobId"]: answer for answer in answers}
         return {job: by_id[job.id] for job in jobs if job.id in by_id}
 
-    def _look_before(self, series: Persistence, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
+    def _look_twice(self, series: Persistence, jobs: Sequence[RemoteJob]) -> _Answers:
+        """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""
+        seen = self._look(series, jobs)
+        missing = [job for job in jobs if job not in seen]
+        return seen | (self._look(series, missing) if missing else {})
+
+    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for = _Answers(), set[RemoteJob]()
-        try:
-            for some in chunks(jobs, JOBS_PER_LOOKUP):
-                seen |= self._look(series, some)
+        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started()
+        for some in chunks(jobs, JOBS_PER_LOOKUP):
+            try:
+                seen |= self._look_twice(series, some)
                 looked_for.update(some)
-        except ServiceError:
-            # Cancelling without having looked does no harm; not cancelling does.
-            pass
+            except ServiceError as error:
+                # Cancelling without having looked does no harm; not cancelling does.
+                if not is_malformed(error):
+                    break
         return seen, looked_for - set(seen)
 
     def _send(
         self, series: Persistence, operation: str, jobs: Sequence[RemoteJob], reason: str
     ) -> list[CancelResult]:
         def ask(some: Sequence[RemoteJob]) -> list[CancelResult]:
-            if self._has_bulk(operation):
-                return self._send_bulk(series, operation, some, reason)
-            self._call(series, operation, str(some[0]), jobId=some[0].id, reason=reason)
-            return [CancelResult(some[0], CancelOutcome.REQUESTED)]
+            with self._asking(some):
+                if self._has_bulk(operation):
+                    return self._send_bulk(series, operation, some, reason)
+                self._call(series, operation, str(some[0]), jobId=some[0].id, reason=reason)
+                return [CancelResult(some[0], CancelOutcome.REQUESTED)]
 
         return in_turn(self._portions(operation, jobs), ask)
 
@@ -215,23 +238,39 @@ class BatchJobService(AwsJobService):
         said = dict.fromkeys((job.id for job in jobs), UNSAID)
         try:
             self._repeat(series, bulk, _all(jobs), lambda: self._ask(bulk, said, reason))
-        except ServiceError as error:
-            if error.code in _NO_BULK:
-                self._single_only.add(operation)
-                return self._send(series, operation, jobs, reason)
+        except _NoBulkError:
+            self._single_only.add(operation)
+            return self._send(series, operation, jobs, reason)
+        except ServiceError:
             if all(word is UNSAID for word in said.values()):
                 raise
         return [result_of(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
 
     def _ask(self, bulk: str, said: dict[str, Said], reason: str) -> None:
-        """Ask for what is open, note what Batch says, and raise while it is too busy for some."""
+        """Ask for what is open, note what Batch says, and raise while it is too busy for some, or silent."""
         ids = [job for job, word in said.items() if word is UNSAID or is_transient_code(word.get("code"))]
-        answer = self._request(bulk, jobs=ids, reason=reason)
-        errors = answer.get("errors", [])
-        said |= {job: {} for job in answer.get("successful", [])} | {error["job"]: error for error in errors}
-        for error in errors:
-            if is_transient_code(error["code"]):
-                raise ClientError({"Error": {"Code": error["code"], "Message": error["message"]}}, bulk)
+        try:
+            answer = self._request(bulk, jobs=ids, reason=reason)
+        except ClientError as error:
+            if error_code(error) in _NO_BULK:
+                raise _NoBulkError(error_words(error)) from error
+            raise
+        errors = [error for error in answer.get("errors") or [] if error["job"] in ids]
+        said |= {job: {} for job in answer.get("successful") or [] if job in ids}
+        said |= {error["job"]: error for error in errors}
+        for busy in errors:
+            if is_transient_code(busy["code"]):
+                message = busy.get("message") or ""
+                raise ClientError({"Error": {"Code": busy["code"], "Message": message}}, bulk)
+        if any(said[job] is UNSAID for job in ids):
+            raise NoAnswer(why=UNSAID_WORDS.rstrip("."))
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return (
+            operation == "ListJobs"
+            and error_code(error) == "ClientException"
+            and bool(NO_QUEUE.search(error_words(error)))
+        )
 
 
 def _all(jobs: Sequence[RemoteJob]) -> str:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws_answers import (
+    FLAG,
+    MILLISECONDS,
+    TEXT,
+    TEXTS,
+    WORD,
+    Answers,
+    Shape,
+)
 from airflow_cancel_provider.services.aws_errors import DENIED, is_transient_code
 from airflow_cancel_provider.services.base import outcome_of, submitted
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
@@ -24,8 +34,35 @@ QUEUE_ENDS = frozenset({"DELETED"})
 """Statuses of a queue that nothing runs from. What an INVALID one has started runs on."""
 _STARTED = ("STARTING", "RUNNING")
 
+JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:[:#]\d{1,5})?", re.ASCII)
+_JOB: dict[str, Shape] = {
+    "jobId": JOB_ID,
+    "status": WORD,
+    "statusReason?": TEXT,
+    "jobName?": TEXT,
+    "createdAt?": MILLISECONDS,
+    "isCancelled?": FLAG,
+    "isTerminated?": FLAG,
+    "arrayProperties?": {},
+}
+_PER_JOB: dict[str, Shape] = {
+    "successful?": [TEXT],
+    "errors?": [{"job": TEXT, "code": WORD, "message?": TEXT}],
+}
+ANSWERS: Answers = {
+    "DescribeJobs": {"jobs": [_JOB | {"parameters?": TEXTS, "tags?": TEXTS}]},
+    "ListJobs": {"jobSummaryList": [_JOB], "nextToken?": TEXT},
+    "DescribeJobQueues": {"jobQueues": [{"jobQueueName": WORD, "status?": TEXT}], "nextToken?": TEXT},
+    "TerminateJobs": _PER_JOB,
+    "CancelJobs": _PER_JOB,
+}
+"""TerminateJob and CancelJob promise nothing but an object."""
+NO_QUEUE = re.compile(r"queue\b.*\b(?:not exist|not found)|\b(?:no|unknown)\b.*\bqueue", re.I)
+"""What Batch says of a queue that it does not know: there is no code for it."""
+
 Said = dict[str, str]
-UNSAID: Said = {"message": "Batch did not say what became of the request for this job."}
+UNSAID_WORDS = "Batch did not say what became of the request for this job."
+UNSAID: Said = {"message": UNSAID_WORDS}
 
 
 def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
@@ -52,14 +89,19 @@ def _label(answer: dict[str, Any]) -> Label | None:
     return label or label_in_tags(answer.get("tags", {}))
 
 
-def needless(job: RemoteJob, answer: dict[str, Any], *, gently: bool) -> CancelResult | None:
-    """Why there is nothing to send for a job, or None where there is."""
+def needless(
+    job: RemoteJob, answer: dict[str, Any], *, gently: bool, asked: bool = False
+) -> CancelResult | None:
+    """Why there is nothing to send for a job, or None where there is.
+
+    :param asked: an earlier request, whose answer was lost, may have been carried out.
+    """
     status = status_of(job, answer)
     if gently and status.state is JobState.RUNNING:
         return CancelResult(job, CancelOutcome.LEFT_RUNNING, str(status))
     if not gently and _was_only_cancelled(answer):
         return None
-    outcome = outcome_of(status)
+    outcome = outcome_of(status, asked=asked)
     return CancelResult(job, outcome, status.reason) if outcome else None
 
 
@@ -77,7 +119,7 @@ def result_of(job: RemoteJob, said: Said, action: str) -> CancelResult:
     """What a bulk answer says of one job."""
     if not said:
         return CancelResult(job, CancelOutcome.REQUESTED)
-    code, words = said.get("code"), said["message"]
+    code, words = said.get("code"), said.get("message") or "Batch gives no reason."
     if said is UNSAID or is_transient_code(code):
         return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
     if code in DENIED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from airflow_cancel_provider.jobs import RemoteJob
@@ -13,9 +14,17 @@ from airflow_cancel_provider.services.credentials import is_renewable, keys_of
 
 @dataclass(frozen=True, slots=True)
 class ClientSpec:
-    """How the client that submitted reaches its service, so that another process can.
+    """A client's whole configuration, as plain values.
 
-    ``secrets`` holds credentials: it goes through a pipe to the sentinel, and nowhere else.
+    Retries and time-outs are not part of it: who acts with the specification has its own. ``secrets`` holds
+    credentials, and a proxy's address may hold a password: both go through a pipe to the sentinel, and
+    nowhere else.
+
+    :param endpoint: base URL, with its path if it has one.
+    :param verify: whether certificates are checked, or the path of a CA bundle.
+    :param proxies: proxy URL by URL scheme; empty: no proxy, whatever the environment says.
+    :param client_cert: path of a client certificate, or the two paths of certificate and key.
+    :param config: other settings of the client: for AWS, options of ``botocore.config.Config``.
     """
 
     service: str
@@ -23,11 +32,13 @@ class ClientSpec:
     region: str | None
     endpoint: str | None
     verify: bool | str | None = None
-    proxies: dict[str, str] | None = None
+    proxies: dict[str, str] | None = field(default=None, repr=False)
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
+    client_cert: str | list[str] | None = None
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def address(self, scope: str | None, id: str) -> RemoteJob:
-        """Address of a job that was started over this line."""
+        """Address of a job that was started by this client."""
         return RemoteJob.of(self.service, id, scope=scope, conn_id=self.conn_id, region=self.region)
 
     @property
@@ -42,7 +53,7 @@ def as_json(line: ClientSpec) -> dict[str, Any]:
 
 
 def identity_of(line: ClientSpec) -> Hashable:
-    """What tells a line from others, and stays when its credentials are renewed. Holds secrets.
+    """What tells a client from others, and stays when its credentials are renewed. Holds secrets.
 
     Credentials that renew themselves count by the object, which must be kept for as long as its identity is.
     """
@@ -58,3 +69,8 @@ def frozen(secrets: dict[str, Any]) -> dict[str, Any]:
     if credentials is None or isinstance(credentials, dict):
         return secrets
     return {"credentials": keys_of(credentials)}
+
+
+def whole_path(value: Any) -> Any:
+    """A file's path that is good in every working directory; anything else (True, None) as it is."""
+    return str(Path(value).absolute()) if isinstance(value, str) and value.strip() else value

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -21,6 +21,8 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.aws_answers import NoAnswer
+from airflow_cancel_provider.services.aws_errors import error_words
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,
@@ -32,11 +34,17 @@ from airflow_cancel_provider.services.base import (
     submitted,
 )
 from airflow_cancel_provider.services.emr_answers import (
+    ANSWERS,
     CLUSTER_ENDS,
+    CLUSTER_ID,
     ENDS,
+    NO_CLUSTER,
     STATES,
+    STEP_ID,
+    UNSAID,
     is_unclear,
     result_of,
+    said_of,
     status_of,
 )
 from airflow_cancel_provider.services.pacing import EVERY, Quotas
@@ -52,7 +60,6 @@ STEPS_PER_PAGE = 50
 WORTH_LISTING = 50
 """From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
 
-_NO_CLUSTER = re.compile(r"cluster id .* is not valid", re.I)
 _NO_STEP = re.compile(r"step id .* is not valid", re.I)
 _INVALID = frozenset({"InvalidRequestException", "ValidationException"})
 _OVER = frozenset({CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE})
@@ -70,9 +77,16 @@ class EmrStepService(AwsJobService):
     name = "emr"
     iam_prefix = "elasticmapreduce"
     scope_word = "cluster_id"
-    scope_pattern = re.compile(r"j-[0-9A-Z]+", re.ASCII)
+    scope_pattern = CLUSTER_ID
     id_word = "step id"
-    id_pattern = re.compile(r"s-[0-9A-Z]+", re.ASCII)
+    id_pattern = STEP_ID
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {
+        "ListSteps": {"StepIds": "Steps.Id"},
+        "DescribeCluster": {"ClusterId": "Cluster.Id"},
+    }
+    # EMR refuses to list a step that it does not know.
+    complete = ("ListSteps", "DescribeCluster")
     quotas: ClassVar[Quotas] = {
         "CancelSteps": (10, 0.5),
         "ListSteps": (10, 0.5),
@@ -111,12 +125,17 @@ class EmrStepService(AwsJobService):
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``."""
+        """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``.
+
+        Looking first would take a request for each 50 steps, and as scarce ones. What has ended, or is
+        ending, EMR says in its answer.
+        """
         option = "TERMINATE_PROCESS" if force else self.cancellation_option
         series = self.patience.started()
         jobs = list(dict.fromkeys(jobs))
         requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
-        return as_asked(jobs, in_turn(requests, lambda steps: self._cancel_some(series, steps, option)))
+        results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
+        return as_asked(jobs, self._settled(results))
 
     def scopes(self) -> Iterator[str]:
         """Clusters that have not ended and are not ending."""
@@ -143,20 +162,32 @@ class EmrStepService(AwsJobService):
     def _cancel_some(
         self, series: Persistence, steps: Sequence[RemoteJob], option: str
     ) -> list[CancelResult]:
-        cluster, ids = str(steps[0].scope), _ids(steps)
+        cluster = str(steps[0].scope)
+        said: dict[str, dict[str, str]] = {}
         try:
-            answer = self._call(
-                series, "CancelSteps", cluster, ClusterId=cluster, StepIds=ids, StepCancellationOption=option
-            )
+            with self._asking(steps):
+                self._repeat(
+                    series, "CancelSteps", cluster, lambda: self._ask(cluster, _ids(steps), said, option)
+                )
         except ServiceError as error:
-            if error.code not in _INVALID:
+            if error.code in _INVALID and not isinstance(error, UnknownScope):
+                return self._cancel_valid(series, steps, option, str(error))
+            if not said:
                 raise
-            return self._cancel_valid(series, steps, option, str(error))
-        infos = {info["StepId"]: info for info in answer.get("CancelStepsInfoList", [])}
-        results = {step: result_of(step, infos.get(step.id, {})) for step in steps}
+        results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
         unclear = {step: result.detail or "" for step, result in results.items() if is_unclear(result)}
         results |= {result.job: result for result in self._explain(series, cluster, unclear)}
         return list(results.values())
+
+    def _ask(self, cluster: str, ids: Sequence[str], said: dict[str, dict[str, str]], option: str) -> None:
+        """Ask for what is open, note what EMR says, and raise while it leaves some out."""
+        missing = [step for step in ids if step not in said]
+        answer = self._request(
+            "CancelSteps", ClusterId=cluster, StepIds=missing, StepCancellationOption=option
+        )
+        said |= {step: info for step, info in said_of(answer).items() if step in missing}
+        if any(step not in said for step in ids):
+            raise NoAnswer(why=UNSAID.rstrip("."))
 
     def _cancel_valid(
         self, series: Persistence, steps: Sequence[RemoteJob], option: str, words: str
@@ -179,15 +210,13 @@ class EmrStepService(AwsJobService):
         except ServiceError as error:
             # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
             return [CancelResult(step, outcome_after(error), words) for step, words in said.items()]
-        alive = any(outcome_of(status) is None for status in statuses)
-        release = self._release(series, cluster) if alive else ""
+        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
+        release = self._release(series, cluster) if None in outcomes.values() else ""
         return [
-            CancelResult(
-                status.job,
-                outcome_of(status) or CancelOutcome.REFUSED,
-                status.reason if outcome_of(status) else f"{said[status.job]} {release}".strip(),
-            )
-            for status in statuses
+            CancelResult(status.job, outcome, status.reason)
+            if outcome
+            else CancelResult(status.job, CancelOutcome.REFUSED, f"{said[status.job]} {release}".strip())
+            for status, outcome in outcomes.items()
         ]
 
     def _release(self, series: Persistence, cluster: str) -> str:
@@ -195,25 +224,21 @@ class EmrStepService(AwsJobService):
             answer = self._call(series, "DescribeCluster", cluster, ClusterId=cluster)
         except ServiceError:
             return f"({_RELEASES}.)"
-        return f"({cluster} runs {answer['Cluster'].get('ReleaseLabel', 'no release')}; {_RELEASES}.)"
+        return f"({cluster} runs {answer['Cluster'].get('ReleaseLabel') or 'no release'}; {_RELEASES}.)"
 
     def _find(
         self, series: Persistence, cluster: str, steps: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
         found: dict[RemoteJob, JobStatus] = {}
-        try:
-            if len(steps) > WORTH_LISTING:
-                found = pick(steps, self._listed(series, cluster, **self._live))
-                missing = [step for step in steps if step not in found]
-                # Newest first: the rest has mostly just ended, and is near the top.
-                recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
-                found |= pick(missing, recent) if missing else {}
+        if len(steps) > WORTH_LISTING:
+            found = pick(steps, self._listed(series, cluster, **self._live))
             missing = [step for step in steps if step not in found]
-            for some in chunks(missing, STEPS_PER_LOOKUP):
-                found |= self._look_up(series, cluster, some)
-        except ServiceError as error:
-            if not _NO_CLUSTER.search(str(error)):
-                raise
+            # Newest first: the rest has mostly just ended, and is near the top.
+            recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
+            found |= pick(missing, recent) if missing else {}
+        missing = [step for step in steps if step not in found]
+        for some in chunks(missing, STEPS_PER_LOOKUP):
+            found |= self._look_up(series, cluster, some)
         return found
 
     def _look_up(
@@ -223,7 +248,7 @@ class EmrStepService(AwsJobService):
         try:
             return pick(steps, self._listed(series, cluster, StepIds=_ids(steps)))
         except ServiceError as error:
-            if not _NO_STEP.search(str(error)):
+            if isinstance(error, UnknownScope) or not _NO_STEP.search(str(error)):
                 raise
         if len(steps) == 1:
             return {}
@@ -242,6 +267,9 @@ class EmrStepService(AwsJobService):
         claim = submitted(labelled_by_name(status), timeline.get("CreationDateTime"))
         properties = step.get("Config", {}).get("Properties", {})
         return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return bool(NO_CLUSTER.search(error_words(error)))
 
 
 def _ids(steps: Iterable[RemoteJob]) -> list[str]:

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    InvalidInput,
+    ServiceError,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -20,7 +26,9 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.aws import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.aws import AwsJobService, in_turn, is_malformed, pick
+from airflow_cancel_provider.services.aws_answers import TEXT, TIME, WORD, Answers, Shape
+from airflow_cancel_provider.services.aws_errors import error_code
 from airflow_cancel_provider.services.base import (
     as_asked,
     in_order,
@@ -29,6 +37,7 @@ from airflow_cancel_provider.services.base import (
     outcome_after,
     outcome_of,
     submitted,
+    undone,
 )
 from airflow_cancel_provider.services.pacing import Quotas
 from airflow_cancel_provider.services.patience import Patience, Persistence
@@ -55,6 +64,22 @@ WORTH_LISTING = 10
 so that one page is worth ten runs."""
 SHORTEST_GRACE, LONGEST_GRACE = 15, 1800
 
+_ID = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
+_RUN: dict[str, Shape] = {
+    "applicationId": _ID,
+    "state": WORD,
+    "stateDetails?": TEXT,
+    "name?": TEXT,
+    "createdAt?": TIME,
+}
+ANSWERS: Answers = {
+    "CancelJobRun": {"applicationId": _ID, "jobRunId": _ID},
+    "GetJobRun": {"jobRun": _RUN | {"jobRunId": _ID, "releaseLabel?": TEXT}},
+    "ListJobRuns": {"jobRuns": [_RUN | {"id": _ID}], "nextToken?": TEXT},
+    "ListApplications": {"applications": [{"id": _ID}], "nextToken?": TEXT},
+    "GetApplication": {"application": {"applicationId": _ID}},
+}
+
 _UNKNOWN = "ResourceNotFoundException"
 _INVALID = "ValidationException"
 
@@ -70,16 +95,24 @@ class EmrServerlessJobRunService(AwsJobService):
     name = "emr-serverless"
     iam_prefix = "emr-serverless"
     scope_word = "application_id"
-    scope_pattern = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
+    scope_pattern = _ID
     id_word = "job run id"
     quotas: ClassVar[Quotas] = {
         "CancelJobRun": (25, 1.0),
         "ListJobRuns": (25, 1.0),
         "GetJobRun": (50, 10.0),
         "ListApplications": (50, 10.0),
+        "GetApplication": (50, 10.0),
     }
     look_operation = "ListJobRuns"
-    id_pattern = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
+    id_pattern = _ID
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {
+        "CancelJobRun": {"applicationId": "applicationId", "jobRunId": "jobRunId"},
+        "GetJobRun": {"applicationId": "jobRun.applicationId", "jobRunId": "jobRun.jobRunId"},
+        "ListJobRuns": {"applicationId": "jobRuns.applicationId"},
+        "GetApplication": {"applicationId": "application.applicationId"},
+    }
 
     def __init__(
         self,
@@ -96,11 +129,8 @@ class EmrServerlessJobRunService(AwsJobService):
             )
         super().__init__(client, conn_id=conn_id, patience=patience)
         self.shutdown_grace_period = shutdown_grace_period
-
-    @property
-    def can_escalate(self) -> bool:
-        """Whether the first request leaves the run a grace period, which a forced one takes away."""
-        return bool(self.shutdown_grace_period)
+        self._known: set[str] = set()
+        """Applications that the service knows."""
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One GetJobRun for each run of a small group; for many, an application's live runs by 50 first."""
@@ -111,11 +141,41 @@ class EmrServerlessJobRunService(AwsJobService):
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """One CancelJobRun for each run, about one a second. EMR Serverless has no place for ``reason``."""
-        grace = 0 if force and self.can_escalate else self.shutdown_grace_period
+        """One CancelJobRun for each run that lives, about one a second, after a look, which is cheaper.
+
+        EMR Serverless has no place for ``reason``, and ignores a second request for a run that is ending.
+        With ``force`` a run has no grace period.
+        """
+        grace = 0 if force and self.shutdown_grace_period else self.shutdown_grace_period
         series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
-        requests = [[run] for runs in by_scope(jobs).values() for run in runs]
-        return as_asked(jobs, in_turn(requests, lambda runs: [self._cancel_one(series, runs[0], grace)]))
+        results = self._needless(jobs)
+        requests = [[run] for runs in by_scope(jobs).values() for run in runs if run not in results]
+
+        def ask(runs: Sequence[RemoteJob]) -> list[CancelResult]:
+            return [self._cancel_one(series, runs[0], grace)]
+
+        return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
+
+    def _needless(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, CancelResult]:
+        """Results for runs that need no request: ended, ending, or of an unknown application."""
+        results: dict[RemoteJob, CancelResult] = {}
+        series = self.patience.brief.started()
+        for application, runs in by_scope(jobs).items():
+            try:
+                found = self._find(series, str(application), runs)
+            except UnknownScope as error:
+                results |= {result.job: result for result in undone(runs, error)}
+            except ServiceError as error:
+                # Cancelling without having looked does no harm; not cancelling does.
+                if not is_malformed(error):
+                    break
+            else:
+                outcomes = {run: outcome_of(s, asked=run in self._unsure) for run, s in found.items()}
+                over = {run: outcome for run, outcome in outcomes.items() if outcome}
+                results |= {
+                    run: CancelResult(run, outcome, found[run].reason) for run, outcome in over.items()
+                }
+        return results
 
     def scopes(self) -> Iterator[str]:
         """Applications that are neither being made nor stopped nor deleted."""
@@ -128,12 +188,21 @@ class EmrServerlessJobRunService(AwsJobService):
             states=self._states("ApplicationState", IDLE),
         )
         for page in pages:
-            yield from (application["id"] for application in page["applications"])
+            found = [application["id"] for application in page["applications"]]
+            self._known.update(found)
+            yield from found
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         self._check(self.scope_word, self.scope_pattern, scope)
-        for page in self._listed(self.patience.started(), scope, **self._live):
-            yield from named(page, name_prefix)
+        series = self.patience.started()
+        try:
+            for page in self._listed(series, scope, **self._live):
+                yield from named(page, name_prefix)
+        except ServiceError as error:
+            if error.code == _INVALID:
+                self._check_known(series, scope)
+            raise
+        self._check_known(series, scope)
 
     @property
     def _live(self) -> dict[str, list[str]]:
@@ -142,10 +211,13 @@ class EmrServerlessJobRunService(AwsJobService):
 
     def _cancel_one(self, series: Persistence, run: RemoteJob, grace: int | None) -> CancelResult:
         options = {} if grace is None else {"shutdownGracePeriodInSeconds": grace}
+        about = {"applicationId": run.scope, "jobRunId": run.id}
         try:
-            self._call(series, "CancelJobRun", str(run), applicationId=run.scope, jobRunId=run.id, **options)
+            with self._asking([run]):
+                self._call(series, "CancelJobRun", str(run), **about, **options)
         except ServiceError as error:
             if error.code == _UNKNOWN:
+                self._check_known(series, str(run.scope), str(error))
                 return CancelResult(run, CancelOutcome.GONE, str(error), error.code)
             if error.code == _INVALID:
                 return self._explain(series, run, error, grace)
@@ -163,7 +235,7 @@ class EmrServerlessJobRunService(AwsJobService):
             # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
             return CancelResult(run, outcome_after(failure), words, error.code)
         status = self._status(seen) if seen else JobStatus(run, JobState.GONE)
-        if outcome := outcome_of(status):
+        if outcome := outcome_of(status, asked=run in self._unsure):
             return CancelResult(run, outcome, status.reason or words, error.code)
         if grace is not None:
             release = (seen or {}).get("releaseLabel")
@@ -178,9 +250,6 @@ class EmrServerlessJobRunService(AwsJobService):
             try:
                 found = self._find_listed(series, application, runs)
             except ServiceError as error:
-                if error.code == _UNKNOWN:
-                    # An application is deleted only when nothing runs in it.
-                    return {}
                 if error.code != _INVALID:
                     raise
         for run in runs:
@@ -203,8 +272,10 @@ class EmrServerlessJobRunService(AwsJobService):
             answer = self._call(series, "GetJobRun", str(run), applicationId=run.scope, jobRunId=run.id)
         except ServiceError as error:
             if error.code == _UNKNOWN:
+                self._check_known(series, str(run.scope), str(error))
                 return None
             raise
+        self._known.add(str(run.scope))
         seen: dict[str, Any] = answer["jobRun"]
         return seen
 
@@ -218,7 +289,30 @@ class EmrServerlessJobRunService(AwsJobService):
             maxResults=RUNS_PER_PAGE,
             **filters,
         )
-        return ([self._claim(run) for run in page["jobRuns"]] for page in pages)
+        for page in pages:
+            if page["jobRuns"]:
+                self._known.add(application)
+            yield [self._claim(run) for run in page["jobRuns"]]
+
+    def _check_known(self, series: Persistence, application: str, said: str = "") -> None:
+        """Make sure that it is only a run that the service does not know, and not its application.
+
+        :param said: what the service says of the run, which has to do where the identity may not ask.
+        :raises UnknownScope: the service does not know the application.
+        """
+        if application in self._known:
+            return
+        try:
+            self._call(series, "GetApplication", application, applicationId=application)
+        except IdentityError:
+            raise
+        except AccessDenied:
+            if re.search(rf"\bapplication\b\W+{application}\b", said.partition(_UNKNOWN)[2], re.I):
+                raise UnknownScope(said, "GetApplication", _UNKNOWN) from None
+        self._known.add(application)
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return operation in ("ListJobRuns", "GetApplication") and error_code(error) == _UNKNOWN
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:
         return submitted(labelled_by_name(self._status(run)), run.get("createdAt"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.connections import used_connection
+from airflow_cancel_provider.version_compat import BaseOperator
 
 
 class AwsConnection(BaseOperator):
     """A task that reaches its service over an ``aws`` connection.
 
-    :param aws_conn_id: Airflow connection; None is boto3's own default chain.
+    :param aws_conn_id: Airflow connection; None is boto3's own default chain, and so is ``aws_default`` where
+        it is not defined: the addresses of the jobs then have no connection.
     :param region_name: AWS region; None leaves it to the connection.
     :param verify: TLS verification: True, False, or the path of a CA bundle; None leaves it to the
         connection.
@@ -39,8 +40,11 @@ class AwsConnection(BaseOperator):
         self.botocore_config = botocore_config
 
     def connection(self) -> tuple[str | None, str | None]:
-        """Connection and region for jobs that are named by their ids."""
-        return self.aws_conn_id or None, self.region_name or None
+        """Connection and region for jobs that are named by their ids. Asks Airflow for ``aws_default``.
+
+        :raises AirflowUnavailable: Airflow did not say whether it is defined.
+        """
+        return used_connection(self.aws_conn_id, self.log), self.region_name or None
 
     def access(self) -> Access:
         """How to reach the service."""

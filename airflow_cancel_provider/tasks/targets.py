@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf, nan
 from typing import Any, ClassVar
-
-from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.version_compat import BaseOperator
 
 
 class Targets(BaseOperator):
@@ -110,16 +109,25 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, str):
         text = value.strip()
         return _rendered_list(text) if text.startswith(("[", "(", "{")) else [text]
-    return list(value) if isinstance(value, Iterable) else [value]
+    if _is_record(value):
+        return list(value["jobs"])
+    if isinstance(value, Iterable):  # records of mapped tasks come as a list of them
+        return [job for item in value for job in (item["jobs"] if _is_record(item) else [item])]
+    return [value]
+
+
+def _is_record(value: Any) -> bool:
+    """Whether this is what a try has left in XCom ``remote_jobs``."""
+    return isinstance(value, Mapping) and isinstance(value.get("jobs"), list) and "ti_id" in value
 
 
 def _rendered_list(text: str) -> list[Any]:
-    """Read back a list, or a dict by job, that a template turned into text as Python or JSON prints it."""
+    """Read back a list, a dict by job, or a record that a template turned into text as Python prints it."""
     try:
         read = ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return [text]
-    return list(read) if isinstance(read, (list, tuple, dict, set)) else [text]
+    return _listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
 
 
 def one_of(param: str, value: str, choices: Iterable[str]) -> str:

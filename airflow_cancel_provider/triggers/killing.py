@@ -2,73 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from threading import Thread
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
-from airflow_cancel_provider.cancelling import Cancellation, Log, report, wait
-from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError
-from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.triggers.ownership import is_dead, undisturbed
+from airflow_cancel_provider.cancelling import Log
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.recorded import Claim, RecordedCancellation
+from airflow_cancel_provider.triggers.ownership import DeferredTry, Standing, Verdict, ask, undisturbed
 from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.waiting import Waiting
 
-HURRY = 8.0
-"""Seconds that the first request is repeated: Airflow gives ``on_kill`` 30, and who lives may take 20."""
+TOGETHER = 0.2
+"""Seconds in which kills are gathered: hundreds of tasks may be marked with one click."""
+CALL_SECONDS = 8.0
+"""Patience of one round of calls: Airflow gives ``on_kill`` 30 seconds."""
 ESCALATE_AFTER = 60.0
-LOOK_EVERY = 10.0
-LOOKS = 90
-"""A quarter of an hour for the rest: repeat what was not answered, escalate, see the end."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0
+PATIENCE = 900.0
+"""Seconds for the rest: repeat what was not answered, escalate, see the end."""
 
 
-async def cancel_if_dead(ti: Any, reach: Reach, jobs: Sequence[RemoteJob], reason: str, log: Log) -> bool:
-    """Cancel the jobs if the try of this task instance is over; whether it is.
+async def nothing_more() -> None:
+    """Whoever has no part of his own in a kill."""
 
-    Returns when the request was sent; a thread sees to the end. May be called more than once, and be
-    cancelled again and again while it works. What goes wrong is logged, not raised: Airflow would take it for
-    the trigger's own error, and fail a task by it that lives on elsewhere.
+
+@dataclass(frozen=True, eq=False)
+class KilledTrigger:
+    """A trigger that was told to end, and what is to be done if its task is dead.
+
+    :param claim: the jobs.
+    :param access: how to reach their services.
+    :param deployment: this Airflow's name in labels.
+    :param then: what else is to be done if the task is dead.
     """
-    return await undisturbed(_cancel_if_dead(ti, reach, list(jobs), reason, log))
+
+    deferred: DeferredTry
+    claim: Claim
+    access: Access
+    deployment: str
+    then: Callable[[], Awaitable[None]] = nothing_more
+
+    async def settle(self, standing: Standing) -> None:
+        """Do what is right for a try that stands so, now that it is clear."""
+        if standing.verdict is not Verdict.DEAD:
+            words = "%s is not for its trigger to end, as far as Airflow tells; its jobs are left alone: %s"
+            self.claim.log.info(words, self.deferred, self.jobs)
+            return
+        kept = self.claim.released | standing.kept
+        living = [job for job in self.claim.jobs if job not in kept]
+        claim = replace(
+            self.claim, jobs=tuple(living), released=kept, spares_reconnecting=standing.is_followed
+        )
+        await Cancels.here().request(claim, self.access, self.deployment)
+        try:
+            await self.then()
+        except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
+            self.claim.log.error("on_kill of the operator's own trigger failed: %r", error)  # noqa: TRY400
+
+    @property
+    def jobs(self) -> str:
+        """Their addresses."""
+        places = [f"those of {intent.service} in {intent.scope}" for intent in self.claim.intents]
+        return ", ".join([*self.claim.jobs, *places])
 
 
-async def _cancel_if_dead(ti: Any, reach: Reach, jobs: list[RemoteJob], reason: str, log: Log) -> bool:
-    try:
-        if not await is_dead(ti):
-            log.info(
-                "The task lives on, as far as Airflow tells; its jobs are left alone: %s", ", ".join(jobs)
-            )
-            return False
-    except AirflowUnavailable as error:
-        log.error("%s Its jobs are left alone: %s", error, ", ".join(jobs))  # noqa: TRY400  the words say it all
-        return False
-    cancellation = Cancellation(jobs, reason, escalate_after=ESCALATE_AFTER)
-    hurried = await in_thread(_request, cancellation, reach, log)
-    rest = Thread(
-        target=_see_to_the_end, args=(cancellation, hurried, log), name="remote-jobs-end", daemon=True
-    )
-    rest.start()
-    return True
+class InContext:
+    """A log that is written in a context: a triggerer keeps apart by it what its triggers say."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._context = copy_context()
+
+    def info(self, message: str, /, *args: Any) -> None:
+        """Say what happens."""
+        self._context.copy().run(self._log.info, message, *args)
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Say what may become a trouble."""
+        self._context.copy().run(self._log.warning, message, *args)
+
+    def error(self, message: str, /, *args: Any) -> None:
+        """Say what somebody must look at."""
+        self._context.copy().run(self._log.error, message, *args)
 
 
-def _request(cancellation: Cancellation, reach: Reach, log: Log) -> Reach:
-    cancellation.jobs = [job for job in cancellation.jobs if _is_in_reach(job, reach, log)]
-    hurried = reach.hurried(HURRY)
-    report(cancellation.request(hurried), log)
-    return hurried
+async def cancel_if_dead(killed: KilledTrigger) -> None:
+    """Cancel the jobs of a trigger that was told to end if the try of its task is over.
+
+    Returns when the end of the jobs was requested, or when it is clear that they are to be left alone; where
+    neither is clear yet, Airflow is asked again in the background. May be cancelled again and again while it
+    works. What goes wrong is logged, not raised: Airflow would take it for the trigger's own error, and
+    fail a task by it that lives on elsewhere.
+    """
+    await undisturbed(_cancel_if_dead(killed))
 
 
-def _is_in_reach(job: RemoteJob, reach: Reach, log: Log) -> bool:
-    try:
-        reach.check([job])  # asks the triggerer for the connection, as only this kind of thread may
-    except Exception as error:  # noqa: BLE001  of one connection; it must not keep the other jobs from it
-        log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
-        return False
-    return True
+async def _cancel_if_dead(killed: KilledTrigger) -> None:
+    deferred = killed.deferred
+    standing = (await ask([deferred], is_first=True))[deferred]
+    if standing.trouble:
+        killed.claim.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
+    if standing.verdict is Verdict.UNCLEAR:
+        Waiting.here().add(deferred, killed.settle, killed.jobs, killed.claim.log)
+    else:
+        await killed.settle(standing)
 
 
-def _see_to_the_end(cancellation: Cancellation, reach: Reach, log: Log) -> None:
-    try:
-        wait(cancellation, reach, log, delay=LOOK_EVERY, max_attempts=LOOKS)
-        cancellation.verdict()
-    except CancelProviderError as error:
-        log.error("%s", error)  # noqa: TRY400  the words say it all
+class Cancels:
+    """What a triggerer still has to cancel: kills that come together go out together."""
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cancels]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._gathered: dict[tuple[str | None, ...], list[tuple[Claim, asyncio.Future[None]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The event loop itself keeps no task alive."""
+
+    @classmethod
+    def here(cls) -> Cancels:
+        """Those of the running loop."""
+        return cls._all.setdefault(asyncio.get_running_loop(), cls())
+
+    async def request(self, claim: Claim, access: Access, deployment: str) -> None:
+        """Have the end of jobs requested, and seen to in the background; returns after the first request."""
+        loop = asyncio.get_running_loop()
+        requests: list[asyncio.Future[None]] = []
+        for line, part in claim.by_line().items():
+            key = (access.key, deployment, *line)
+            if key not in self._gathered:
+                self._gathered[key] = []
+                # In an empty context: it is for many triggers, and what it says is not of the first of them.
+                task = loop.create_task(self._go_out(key, access, deployment), context=Context())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            requests.append(loop.create_future())
+            self._gathered[key].append((part, requests[-1]))
+        await asyncio.gather(*requests)
+
+    async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
+        await asyncio.sleep(TOGETHER)
+        gathered = self._gathered.pop(key)
+        cancellation = RecordedCancellation(
+            access.service,
+            [claim for claim, _ in gathered],
+            deployment,
+            call_seconds=CALL_SECONDS,
+            escalate_after=ESCALATE_AFTER,
+        )
+        given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        try:
+            await in_thread(cancellation.step)
+        finally:
+            for _, requested in gathered:
+                if not requested.done():
+                    requested.set_result(None)
+        while not cancellation.is_done and time.monotonic() < given_up_at:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+            await in_thread(cancellation.step)
+        cancellation.close()

@@ -8,14 +8,17 @@ cancel what the task waits for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
+from uuid import UUID
 
 from airflow.triggers.base import BaseTrigger
 
-from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.owner import RETURNED
-from airflow_cancel_provider.owner import XCOM_KEY as MARKER
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.triggers.poller import in_thread
 
 T = TypeVar("T")
@@ -23,9 +26,11 @@ T = TypeVar("T")
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """From Airflow 3.3 on; before, a trigger is told of a kill by its cancellation alone."""
 USER_ACTION = "__airflow_user_action__"
+RELEASE_PREFIX = "remote_jobs_released_"
+"""Airflow Variable of what a try has let go: prefix and task-instance id."""
 
-_UNCLEAR = frozenset({"scheduled", "queued", "running", "restarting", "up_for_reschedule", None})
-"""States of a task that was cleared, but also of one whose own trigger has fired."""
+_OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "up_for_retry"})
+_AT_WORK = frozenset({"running", "restarting"})
 
 
 def may_be_killed(error: asyncio.CancelledError) -> bool:
@@ -37,39 +42,115 @@ def may_be_killed(error: asyncio.CancelledError) -> bool:
     return not HAS_ON_KILL or error.args[:1] == (USER_ACTION,)
 
 
-async def is_dead(ti: Any, *, patience: float = 20.0, pause: float = 1.0) -> bool:
-    """Whether the try of this trigger's task instance is over.
+class Verdict(StrEnum):
+    """Who is responsible for what a deferred try has started."""
 
-    While it can't be told apart from the same try going on, ask again for ``patience`` seconds; then it
-    counts as alive: a false kill is worse than an orphan.
+    LIVES = "lives"
+    """Another triggerer or the task's own process; or nobody, as the work is done."""
+    DEAD = "dead"
+    """Whoever finds that out."""
+    UNCLEAR = "unclear"
+    """It can't be told yet: it was cleared, or is about to be resumed."""
 
-    :raises AirflowUnavailable: the last time, Airflow did not answer.
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a deferred try stands.
+
+    :param is_followed: a next try exists.
+    :param kept: jobs that the try has released, or that the next one has taken over.
+    :param trouble: why Airflow did not say how it stands.
     """
-    trouble = None
-    for _ in range(max(1, int(patience / pause))):
-        try:
-            verdict, trouble = await _verdict(ti), None
-        except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
-            verdict, trouble = None, error
-        if verdict is not None:
-            return verdict
-        await asyncio.sleep(pause)
-    if trouble is not None:
-        task = f"{ti.dag_id} / {ti.run_id} / {ti.task_id}"
-        raise AirflowUnavailable(f"Airflow does not say how {task} stands: {trouble!r}.") from trouble
-    return False
+
+    verdict: Verdict
+    is_followed: bool = False
+    kept: frozenset[RemoteJob] = frozenset()
+    trouble: str = ""
 
 
-async def _verdict(ti: Any) -> bool | None:
-    """Whether the try is over, or None where it can't be told."""
-    state, marker = await in_thread(_state, ti), await in_thread(_marker, ti)
-    if marker == f"{ti.id}{RETURNED}":
-        return False
-    if marker is None and state == "deferred":
-        return None  # a later try that has no jobs, or somebody has tidied XCom up
-    if (state not in _UNCLEAR and state != "deferred") or marker != str(ti.id):
-        return True
-    return False if state == "deferred" else None
+LIVES, UNCLEAR = Standing(Verdict.LIVES), Standing(Verdict.UNCLEAR)
+
+
+@dataclass(slots=True, eq=False)
+class DeferredTry:
+    """A try that was deferred, by the names under which Airflow is asked for it.
+
+    :param has_run: the task was seen running while the record was still this try's: a next try deletes the
+        record before it runs, so it was resumed.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    ti_id: UUID
+    has_run: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def of(cls, ti: Any) -> DeferredTry:
+        """The try of a trigger's task instance."""
+        map_index = -1 if ti.map_index is None else int(ti.map_index)
+        return cls(ti.dag_id, ti.run_id, ti.task_id, map_index, UUID(str(ti.id)))
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+
+
+def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -> Standing:
+    """How a try stands, from the task's state and the record that is in XCom now.
+
+    The state is that of the task's latest try, which may be another; the record tells whose it is. It is
+    kept when a task is marked, cleared or deferred, and deleted when a next try starts.
+    """
+    if record is not None and record.ti_id == deferred.ti_id:
+        # From ``running`` on its own process sees to the jobs, as ``returned`` nobody.
+        return _judged_own(deferred, state) if record.state is TryState.DEFERRED else LIVES
+    if record is None and state not in _OVER | _AT_WORK:
+        return UNCLEAR  # a later try that has no jobs yet, or somebody has tidied XCom up
+    taken_over = frozenset(record.jobs if record is not None else ())
+    is_followed = record is not None or state not in _OVER or state == "up_for_retry"
+    return Standing(Verdict.DEAD, is_followed, taken_over)
+
+
+def _judged_own(deferred: DeferredTry, state: str | None) -> Standing:
+    if state == "deferred":
+        return LIVES
+    if state in _OVER:
+        return LIVES if deferred.has_run else Standing(Verdict.DEAD, state == "up_for_retry")
+    deferred.has_run |= state == "running"
+    return UNCLEAR
+
+
+async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[DeferredTry, Standing]:
+    """How tries of one task stand; where Airflow does not answer it is unclear.
+
+    Airflow is asked once for the states of all of them, and for the record of each whose state tells
+    something: while a task is in the queue, that is only when it is asked for the first time.
+    """
+    try:
+        states = await in_thread(_states, tries)
+    except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the tasks
+        return dict.fromkeys(tries, Standing(Verdict.UNCLEAR, trouble=repr(error)))
+    return {
+        deferred: await _standing(deferred, states[deferred])
+        if is_first or states[deferred] in _OVER | _AT_WORK | {"deferred"}
+        else UNCLEAR
+        for deferred in tries
+    }
+
+
+async def _standing(deferred: DeferredTry, state: str | None) -> Standing:
+    try:
+        standing = judged(deferred, state, await in_thread(_record, deferred))
+        if standing.verdict is Verdict.DEAD:
+            return await in_thread(_without_released, deferred, standing)
+    except InvalidInput:
+        # Somebody has written over the record: only what the state says can be relied on.
+        return Standing(Verdict.DEAD) if state in _OVER else UNCLEAR
+    except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
+        return Standing(Verdict.UNCLEAR, trouble=repr(error))
+    return standing
 
 
 async def undisturbed(work: Awaitable[T]) -> T:
@@ -87,22 +168,51 @@ async def undisturbed(work: Awaitable[T]) -> T:
     return task.result()
 
 
-def _state(ti: Any) -> str | None:
+def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+    one = tries[0]
     states = RuntimeTaskInstance.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        dag_id=one.dag_id,
+        task_ids=[one.task_id],
+        run_ids=list(dict.fromkeys(deferred.run_id for deferred in tries)),
+        map_index=one.map_index if len(tries) == 1 else None,
     )
-    of_run = states.get(ti.run_id)
-    if not of_run:
-        return "removed"
+    return {deferred: _state_in(states, deferred) for deferred in tries}
+
+
+def _state_in(states: dict[str, Any], deferred: DeferredTry) -> str | None:
     # A mapped task's state comes under "task_id_index".
-    return next((str(state) if state else None for state in of_run.values()), "removed")
+    name = deferred.task_id if deferred.map_index < 0 else f"{deferred.task_id}_{deferred.map_index}"
+    state = states.get(deferred.run_id, {}).get(name, "removed")
+    return str(state) if state else None
 
 
-def _marker(ti: Any) -> Any:
+def _record(deferred: DeferredTry) -> TryRecord | None:
     from airflow.sdk.execution_time.xcom import XCom
 
-    return XCom.get_one(
-        key=MARKER, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
+    found = XCom.get_one(
+        key=RECORD_KEY,
+        dag_id=deferred.dag_id,
+        task_id=deferred.task_id,
+        run_id=deferred.run_id,
+        map_index=deferred.map_index,
     )
+    return TryRecord.from_json(found) if found is not None else None
+
+
+def _without_released(deferred: DeferredTry, standing: Standing) -> Standing:
+    """What a try has let go is to live on, also when its record is gone."""
+    from airflow.sdk import Variable
+
+    found = Variable.get(f"{RELEASE_PREFIX}{deferred.ti_id}", None, deserialize_json=True)
+    if not found:
+        return standing
+    try:
+        if found["all"]:
+            return LIVES
+        released = frozenset(map(RemoteJob, found["jobs"]))
+    except (KeyError, TypeError, ValueError) as wrong:
+        # A right to let jobs live on that can't be read; in doubt they do.
+        raise AirflowUnavailable(f"The release of {deferred} can't be read: {wrong!r}.") from wrong
+    return Standing(standing.verdict, standing.is_followed, standing.kept | released)

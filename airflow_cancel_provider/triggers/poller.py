@@ -14,7 +14,13 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
-from airflow_cancel_provider.exceptions import AccessDenied
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    CancelProviderError,
+    ConnectionUnusable,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
@@ -156,16 +162,40 @@ class _Poller:
         jobs = list(dict.fromkeys(job for wait in ready for job in wait.jobs))
         if not jobs:
             return
-        try:
-            seen = {status.job: status for status in await self.line.describe(jobs)}
-        except Exception as error:  # noqa: BLE001  every wait raises it where it is awaited
+        seen = await self._seen(jobs)
+        if isinstance(seen, ServiceError) and len(ready) > 1 and not _concerns_all(seen):
+            # It may be about the jobs of one wait, which must not disturb the others.
             for wait in ready:
-                if not wait.seen.done():
-                    wait.seen.set_exception(error)
+                _tell(wait, await self._seen(list(wait.jobs)))
             return
         for wait in ready:
-            if not wait.seen.done():
-                wait.seen.set_result([seen[job] for job in wait.jobs])
+            _tell(wait, seen)
+
+    async def _seen(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobStatus] | CancelProviderError:
+        try:
+            return {status.job: status for status in await self.line.describe(jobs)}
+        except CancelProviderError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  a fault of ours; each wait raises it where it is awaited
+            return ServiceError(f"Looking at {jobs[0]} and {len(jobs) - 1} others failed: {error!r}.")
+
+
+def _concerns_all(error: ServiceError) -> bool:
+    """Whether the same would be said of each job: to ask for each would only cost."""
+    return isinstance(error, (AccessDenied, ConnectionUnusable, ServiceUnavailable))
+
+
+def _tell(wait: _Wait, seen: dict[RemoteJob, JobStatus] | CancelProviderError) -> None:
+    if wait.seen.done():
+        return
+    if isinstance(seen, CancelProviderError):
+        wait.seen.set_exception(seen)
+        return
+    missing = [job for job in wait.jobs if job not in seen]
+    if missing:
+        wait.seen.set_exception(ServiceUnavailable(f"A look said nothing of {', '.join(missing)}."))
+    else:
+        wait.seen.set_result([seen[job] for job in wait.jobs])
 
 
 class Board:

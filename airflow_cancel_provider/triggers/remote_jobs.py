@@ -10,18 +10,23 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch, report, take_in
+from airflow_cancel_provider.cancelling import Cancellation, Watch, report, report_lost, take_in
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    AirflowUnavailable,
     CancelProviderError,
+    ConnectionUnusable,
+    IdentityError,
     InvalidInput,
     ServiceError,
     ServiceUnavailable,
+    UnknownScope,
 )
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.recorded import Claim
 from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.triggers.killing import cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import may_be_killed
+from airflow_cancel_provider.triggers.killing import InContext, KilledTrigger, cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board, in_thread
 
 log = logging.getLogger(__name__)
@@ -89,11 +94,12 @@ class RemoteJobsTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel what is open, if asked to and if the task is really dead. May be called more than once."""
-        if self.cancel_reason is not None and not self._is_dealt_with:
-            self._is_dealt_with = True
-            await cancel_if_dead(
-                self.task_instance, self.access.reach(), self.watch.open, self.cancel_reason, log
-            )
+        if self.cancel_reason is None or self._is_dealt_with:
+            return
+        self._is_dealt_with = True
+        # No record: a sensor's jobs were named by a person, and are mostly another try's.
+        claim = Claim(tuple(self.watch.open), self.cancel_reason, InContext(log))
+        await cancel_if_dead(KilledTrigger(DeferredTry.of(self.task_instance), claim, self.access, ""))
 
     async def _settle(self) -> dict[str, Any]:
         error = None
@@ -111,8 +117,12 @@ class RemoteJobsTrigger(BaseTrigger):
         try:
             seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
             take_in(self.watch, seen, log)
-        except ServiceUnavailable as error:
+        except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
+        except UnknownScope:
+            seen, unknown = await in_thread(reach.described, self.watch.open)
+            take_in(self.watch, seen, log)
+            report_lost(self.watch, unknown, log)
         if self.watch.is_due():
             report(await in_thread(self.watch.act, reach), log)
 
@@ -143,5 +153,6 @@ def raise_from_json(values: dict[str, str | None]) -> None:
     message = values["message"] or ""
     if values["type"] == InvalidInput.__name__:
         raise InvalidInput(message)
-    kind = AccessDenied if values["type"] == AccessDenied.__name__ else ServiceError
+    kinds = {kind.__name__: kind for kind in (AccessDenied, ConnectionUnusable, IdentityError, UnknownScope)}
+    kind = kinds.get(values["type"] or "", ServiceError)
     raise kind(message, values.get("operation"), values.get("code"))

@@ -90,8 +90,9 @@ def sweep_over(population: Population, *, grace: float, latency: float) -> Outco
     :param latency: seconds that each of the account's answers takes.
     """
     with tempfile.TemporaryDirectory(prefix="scale-") as home, account(population, latency) as url:
-        environment = _environment(Path(home), url)
+        environment = _environment(Path(home))
         _run(["airflow", "db", "migrate"], environment)
+        _run(["airflow", "connections", "import", str(_connections(Path(home), url))], environment)
         _run(["benchmarks.scale.owners", str(population.owners)], environment)
         said = _run(["benchmarks.scale.sweeping", url, str(grace)], environment)
         return Outcome(population, json.loads(said.splitlines()[-1]), figures(url))
@@ -113,15 +114,22 @@ def _run(command: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def _environment(home: Path, url: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    extra = {"region_name": "us-east-1", "endpoint_url": url}
+def _connections(home: Path, url: str) -> Path:
+    """A file with the connection, which goes into Airflow's database."""
+    extra = json.dumps({"region_name": "us-east-1", "endpoint_url": url})
     connection = {"conn_type": "aws", "login": "scale", "password": "scale-secret", "extra": extra}
+    file = home / "connections.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"aws_default": connection}))
+    return file
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
-        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -1,7 +1,8 @@
 """AWS Batch: jobs are modelled here, everything they run on is moto's.
 
 Follows the AWS Batch API Reference (SubmitJob, DescribeJobs, ListJobs, CancelJob(s), TerminateJob(s)).
-Queues and job definitions need not exist, so that a test can submit without set-up.
+Queues and job definitions must exist: ``QUEUES`` and ``DEFINITIONS`` do, so that a test can submit without
+set-up. Others are made by ``set_queue`` and ``set_definition`` or with the SDK, or get timings of their own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tests.cloud.moto_backing import Moto
 from tests.cloud.rest import RestService, answer_about_tags
 from tests.cloud.service import ErrorKind, Subject
 
+QUEUES, DEFINITIONS = ("queue", "q"), ("definition", "job", "def", "d")
+"""Names that are always known."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 MAX_BULK = 50
 MAX_DESCRIBE = 100
@@ -52,6 +55,7 @@ class BatchService(RestService):
         self.by_id: dict[tuple[Place, str], Job] = {}
         self.waiting: list[Job] = []
         self.queues: dict[str, dict[str, str]] = {}
+        self.definitions: set[str] = set()
         self.handlers = {
             "SubmitJob": self.submit_job,
             "DescribeJobs": self.describe_jobs,
@@ -76,6 +80,8 @@ class BatchService(RestService):
         params.pop("operation")
         self._check_submission(params)
         place, now = self.place(caller), self.clock()
+        self._check_queue(place, params["jobQueue"])
+        self._check_definition(place, params["jobDefinition"])
         kinds = [(item.get("jobId") or "", item.get("type") or "") for item in params.get("dependsOn") or []]
         job_id, size = str(uuid4()), (params.get("arrayProperties") or {}).get("size") or 0
         self._check_dependencies(place, kinds, size)
@@ -90,6 +96,17 @@ class BatchService(RestService):
             if member.depends_on:
                 self.waiting.append(member)
         return {"jobArn": job.arn, "jobName": job.name, "jobId": job_id}
+
+    def _check_queue(self, place: Place, given: str) -> None:
+        name = short_name(given)
+        made = {queue["jobQueueName"] for queue in self.moto.queues(*place)}
+        if name not in {*QUEUES, *self.queues, *self.settings.overrides, *made}:
+            raise client_error(f"JobQueue {given} not found.")
+
+    def _check_definition(self, place: Place, given: str) -> None:
+        name = short_name(given).partition(":")[0]
+        if name not in {*DEFINITIONS, *self.definitions} and not self.moto.has_definition(*place, given):
+            raise client_error(f"JobDefinition {given} not found.")
 
     def _check_dependencies(self, place: Place, kinds: list[tuple[str, str]], size: int) -> None:
         for other_id, kind in kinds:
@@ -158,6 +175,7 @@ class BatchService(RestService):
         self.settle()
         place, now, wanted = self.place(caller), self.clock(), params[kind]
         if kind == "jobQueue":
+            self._check_queue(place, wanted)
             queue = short_name(wanted)
             jobs = [job for (at, _), job in self.by_id.items() if at == place and job.queue == queue]
             return batch_listing.list_jobs([job for job in jobs if job.parent is None], params, now)
@@ -169,6 +187,10 @@ class BatchService(RestService):
     def set_queue(self, name: str, state: str = "ENABLED", status: str = "VALID") -> None:
         """Have a queue, in this state and status, in every account and region."""
         self.queues[name] = {"state": state, "status": status}
+
+    def set_definition(self, name: str) -> None:
+        """Have a job definition, in every account and region."""
+        self.definitions.add(name)
 
     def describe_job_queues(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
         """Show queues."""
@@ -275,4 +297,5 @@ class BatchService(RestService):
             self.by_id.clear()
             self.waiting.clear()
             self.queues.clear()
+            self.definitions.clear()
             self.settings.reset()

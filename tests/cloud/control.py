@@ -33,6 +33,8 @@ class Control:
             ("GET", "/journal"): self._journal,
             ("DELETE", "/journal"): lambda *_: cloud.journal.clear(),
             ("POST", "/clusters"): lambda _, body: {"id": cloud.emr.create_cluster(**body)},
+            ("POST", "/queues"): lambda _, body: cloud.batch.set_queue(**body),
+            ("POST", "/definitions"): lambda _, body: cloud.batch.set_definition(**body),
             ("POST", "/clock"): self._advance,
             ("POST", "/reset"): lambda *_: cloud.reset(),
         }

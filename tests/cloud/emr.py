@@ -21,6 +21,9 @@ from tests.cloud.service import ErrorKind, Subject
 PAGE = 50
 CONTENT_TYPE = "application/x-amz-json-1.1"
 TARGET = "ElasticMapReduce."
+OLDEST = ("AddJobFlowSteps", "CancelSteps", "RunJobFlow", "TerminateJobFlows")
+# Of a cluster that is asked for without any; moto's own default has no name.
+APPLICATIONS = [{"Name": "Hadoop"}]
 
 
 class EmrService(AwsService):
@@ -30,7 +33,7 @@ class EmrService(AwsService):
     signing_name = "elasticmapreduce"
     errors: ClassVar[dict[ErrorKind, tuple[str, int]]] = {
         "throttle": ("ThrottlingException", 400),
-        "server_error": ("InternalServerError", 500),
+        "server_error": ("InternalServerException", 500),
         "denied": ("AccessDeniedException", 400),
         "expired_token": ("ExpiredTokenException", 400),
         "bad_key": ("UnrecognizedClientException", 400),
@@ -56,6 +59,13 @@ class EmrService(AwsService):
         body = {"__type": error.code, "message": error.message}
         return json_response(body, error.status, CONTENT_TYPE)
 
+    def error(self, kind: ErrorKind, operation: str) -> Response:
+        """Render an injected fault; the oldest operations name the service's own failures in another way."""
+        if kind == "server_error" and operation in OLDEST:
+            words = "An error occurred while processing the request, and the request was not completed."
+            return self.render(AwsError("InternalServerError", words, 400))
+        return super().error(kind, operation)
+
     def render_result(self, result: Any) -> Response:
         return json_response(result, content_type=CONTENT_TYPE)
 
@@ -78,6 +88,7 @@ class EmrService(AwsService):
             "Name": name,
             "ReleaseLabel": release,
             "StepConcurrencyLevel": concurrency,
+            "Applications": APPLICATIONS,
             "Instances": {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1},
         }
         reply = self.moto.call(self.signing_name, region, TARGET + "RunJobFlow", body)
@@ -132,6 +143,7 @@ class EmrService(AwsService):
         if steps:
             # moto ends a cluster without steps at once, and it is not shown ours.
             params["Instances"] = {**instances, "KeepJobFlowAliveWhenNoSteps": True}
+        params["Applications"] = params.get("Applications") or APPLICATIONS
         response = self.moto.answer(request, json.dumps(params).encode())
         if response.status_code == 200 and steps:
             cluster = self._cluster(caller, json.loads(response.get_data())["JobFlowId"])

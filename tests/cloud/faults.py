@@ -6,6 +6,7 @@ import threading
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tests.cloud.hostile import SHAPES
 from tests.cloud.lifecycle import Clock
 from tests.cloud.service import Subject
 
@@ -19,6 +20,7 @@ KINDS = (
     "lost_reply",  # the act is performed, then the connection is reset
     "latency",  # the answer takes longer
     "hang",  # no answer for as long as the client waits, and no act
+    "hostile_reply",  # a success status with a body that is not the answer
 )
 
 
@@ -31,6 +33,8 @@ class Fault:
     seconds: fire for that long from the moment the rule is set. delay: seconds of a latency.
     rate, burst: a token bucket, as the services' quotas are: holds ``burst`` tokens, gains ``rate`` a second,
     and the rule fires on requests that find it empty.
+    shape, body, status, acts: of a hostile reply: one of ``hostile.SHAPES``, or a body of the test's own; the
+    HTTP status, by default the true answer's; whether the operation is performed before.
     """
 
     service: str = "*"
@@ -46,6 +50,10 @@ class Fault:
     delay: float = 0.0
     rate: float | None = None
     burst: int = 1
+    shape: str = ""
+    body: str | bytes = b""
+    status: int | None = None
+    acts: bool = True
     set_at: float = 0.0
     matched: int = 0
     fired: int = 0
@@ -55,6 +63,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind of fault: {self.kind}")
+        if self.shape and (self.kind != "hostile_reply" or self.shape not in SHAPES):
+            raise ValueError(f"unknown shape of a hostile reply: {self.shape}")
         if self.every < 1:
             raise ValueError("every must be at least 1")
         if self.kind == "latency" and not self.delay and self.seconds:

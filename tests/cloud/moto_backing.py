@@ -76,6 +76,11 @@ class Moto:
         return int((found.node_properties or {}).get("numNodes", 0)) if found else 0
 
     @staticmethod
+    def has_definition(account: str, region: str, job_definition: str) -> bool:
+        """Whether a Batch job definition was registered; a name, a name with its revision, or an ARN."""
+        return batch_backends[account][region].get_job_definition(job_definition) is not None
+
+    @staticmethod
     def queues(account: str, region: str) -> list[dict[str, Any]]:
         """Batch queues that were created."""
         return list(batch_backends[account][region].describe_job_queues())

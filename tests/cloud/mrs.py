@@ -197,7 +197,7 @@ class MrsService:
             return
         old = operation in OLD
         options = self.settings.options
-        if cluster not in self._store.clusters:
+        if cluster not in self._store.clusters or cluster in options["jobless"]:
             raise MrsError("12000003", "The cluster does not exist.", 400)
         if old and cluster in options["only_v2"]:
             raise MrsError("12000085", "This interface does not support the cluster of this version.", 400)

@@ -5,6 +5,7 @@ Follows mrs_02_0086 and mrs_02_0087 (V2), mrs_02_0046 and mrs_02_0047 (V1.1) of 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,18 +89,26 @@ class Job:
             "credentials": "",
         }
 
-    def cancelled(self) -> dict[str, Any]:
+    def cancelled(self, project: str, now: float) -> dict[str, Any]:
         """A job_execution as V1.1's cancel answers it: without any state."""
         return {
+            "created_at": iso(self.life.created_at),
+            "updated_at": iso(now),
             "id": self.id,
-            "cluster_id": self.cluster_id,
-            "tenant_id": "",
+            "tenant_id": project,
             "job_id": "",
+            "start_time": iso(self.life.created_at),
             "end_time": None,
-            "oozie_job_id": "",
-            "return_code": "",
-            "engine_job_id": "",
+            "cluster_id": self.cluster_id,
+            "oozie_job_id": None,
+            "return_code": None,
+            "input_id": None,
+            "output_id": None,
+            "is_protected": None,
+            "is_public": None,
+            "engine_job_id": None,
             "job_configs": {"args": self.arguments, "configs": self.properties},
+            "data_source_urls": None,
             "info": None,
         }
 
@@ -120,3 +129,8 @@ class Job:
 
 def milliseconds(at: float) -> int:
     return int(at * 1000)
+
+
+def iso(at: float) -> str:
+    """Local time without a zone, as V1.1 prints it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))

@@ -18,6 +18,7 @@ OPTIONS: dict[str, Any] = {
     "only_v2": [],  # clusters that V1.1 refuses
     "only_v1": [],  # clusters that V2 refuses
     "kerberos": [],  # clusters that V1.1 refuses because they are secured
+    "jobless": [],  # clusters whose jobs MRS does not know any more, nor the cluster itself in its V2 calls
     "cancel_cached": False,  # a cache answers V1.1's cancel
     "cancel_redirected": "",  # where V1.1's cancel is redirected to
     "submit_result": "COMPLETE",  # or JOBSTAT_SUBMIT_FAILED, still with HTTP 200

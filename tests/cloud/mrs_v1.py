@@ -56,7 +56,8 @@ class V1:
         if elsewhere:
             return Response(status=302, headers={"Location": elsewhere})
         found = self._store.job(job, status=404)
-        body = {"job_execution": found.cancelled()}
+        project = request.path.split("/")[2]
+        body = {"job_execution": found.cancelled(project, self._store.clock())}
         if self._store.option("cancel_cached"):
             return reply(body, headers={"Age": "17"})
         if found.life.timings.refuse:

@@ -22,6 +22,7 @@ from tests.cloud.control import PREFIX, Control
 from tests.cloud.emr import EmrService
 from tests.cloud.emr_serverless import EmrServerlessService
 from tests.cloud.faults import Fault, Faults
+from tests.cloud.hostile import hostile_reply
 from tests.cloud.journal import Entry, Journal
 from tests.cloud.lifecycle import Clock
 from tests.cloud.moto_backing import Moto
@@ -198,6 +199,9 @@ class LocalCloud:
             self._hold(request)
         if fault and fault.kind in ("reset", "hang"):
             self._drop_connection(request)
+        if fault and fault.kind == "hostile_reply":
+            true = service.answer(operation, request) if fault.acts else None
+            return hostile_reply(fault.shape, operation, true, status=fault.status, body=fault.body)
         response = service.answer(operation, request)
         if fault and fault.kind == "lost_reply":
             self._drop_connection(request)

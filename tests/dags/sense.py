@@ -18,6 +18,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "sense_success": {"target_states": ["SUCCEEDED"]},
     "guard": {"cancel_on_kill": True},
     "sense_timeout": {"timeout": 8},
+    "soft_timeout": {"timeout": 8, "soft_fail": True},
     "guard_timeout": {"timeout": 8, "cancel_on_kill": True},
 }
 

@@ -93,7 +93,8 @@ def machine(folder: Path) -> Iterator[Machine]:
         # Cancels that take some seconds, as real ones do.
         cloud.configure({name: {"cancel": 3.0} for name in ("emr", "batch", "emr-serverless", "mrs")})
         places = create_places(cloud.url)
-        airflow = AirflowSystem(folder, _dags(folder), settings(cloud.url))
+        kept = connections(cloud.url)
+        airflow = AirflowSystem(folder, _dags(folder), settings(), connections=kept)
         stack.callback(airflow.stop)
         stack.callback(ignore_signals)
         airflow.start()
@@ -101,10 +102,9 @@ def machine(folder: Path) -> Iterator[Machine]:
         yield Machine(cloud, airflow, places)
 
 
-def settings(url: str) -> dict[str, str]:
-    """Connections, Dags that are not guarded, and a name for the reaper to know its jobs by."""
+def settings() -> dict[str, str]:
+    """Dags that are not guarded, and a name for the reaper to know its jobs by."""
     return {
-        **connections(url),
         "AIRFLOW__CANCEL_PROVIDER__EXCEPT_DAGS": "unguarded_*",
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": "demo",
     }

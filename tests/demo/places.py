@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import boto3
+import requests
 
 from tests.cloud.keystone import DOMAIN, PROJECT_ID
 from tests.cloud.mrs_store import CLUSTER
@@ -13,21 +14,39 @@ from tests.cloud.mrs_store import CLUSTER
 REGION = "us-east-1"
 
 
-def connections(url: str) -> dict[str, str]:
-    """Airflow connections to the local cloud, as environment variables."""
-    aws = {
+def connections(url: str) -> list[dict[str, str]]:
+    """Airflow connections to the local cloud, as the REST API takes them."""
+    mrs = {"domain": DOMAIN, "project_id": PROJECT_ID, "endpoint": url, "iam_endpoint": url}
+    return [
+        aws_connection(url),
+        {
+            "connection_id": "mrs_default",
+            "conn_type": "huaweicloud_mrs",
+            "login": "demo",
+            "password": "demo-password",
+            "extra": json.dumps(mrs),
+        },
+    ]
+
+
+def aws_connection(
+    url: str, conn_id: str = "aws_default", login: str = "demo", **extra: str
+) -> dict[str, str]:
+    """An ``aws`` connection to the local cloud, as the REST API takes it."""
+    fields = {"endpoint_url": url, "region_name": REGION, **extra}
+    return {
+        "connection_id": conn_id,
         "conn_type": "aws",
-        "login": "demo",
+        "login": login,
         "password": "demo-secret",
-        "extra": {"region_name": REGION, "endpoint_url": url},
+        "extra": json.dumps({name: value for name, value in fields.items() if value}),
     }
-    mrs = {
-        "conn_type": "huaweicloud_mrs",
-        "login": "demo",
-        "password": "demo-password",
-        "extra": {"domain": DOMAIN, "project_id": PROJECT_ID, "endpoint": url, "iam_endpoint": url},
-    }
-    return {"AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws), "AIRFLOW_CONN_MRS_DEFAULT": json.dumps(mrs)}
+
+
+def plain_boto3(url: str) -> dict[str, str]:
+    """What boto3 finds by itself."""
+    keys = {"AWS_ACCESS_KEY_ID": "PLAINKEY", "AWS_SECRET_ACCESS_KEY": "secret"}
+    return {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "us-east-1", **keys}
 
 
 def create_places(url: str) -> dict[str, str]:
@@ -35,10 +54,16 @@ def create_places(url: str) -> dict[str, str]:
     return {
         "emr_cluster": create_cluster(url),
         "application": create_application(url),
-        "job_queue": "demo-queue",
-        "job_definition": "demo-job",
+        "job_queue": register(url, "queues", "demo-queue"),
+        "job_definition": register(url, "definitions", "demo-job"),
         "mrs_cluster": CLUSTER,
     }
+
+
+def register(url: str, kind: str, name: str) -> str:
+    """Have a Batch queue or job definition of this name in the local cloud; the name."""
+    requests.post(f"{url}/_cloud/{kind}", json={"name": name}, timeout=30).raise_for_status()
+    return name
 
 
 def create_cluster(url: str, name: str = "demo", concurrency: int = 1) -> str:

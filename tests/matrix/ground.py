@@ -90,7 +90,10 @@ def ground(*, guarded: bool, sqlite: bool, reaper: bool = False, keep: bool = Fa
         database = None if sqlite else stack.enter_context(postgres())
         cloud = stack.enter_context(LocalCloud())
         settings = environment(cloud.url, home, guarded=guarded)
-        airflow = stack.enter_context(airflow_system(home, DAGS, settings, database=database))
+        kept = connections(cloud.url)
+        airflow = stack.enter_context(
+            airflow_system(home, DAGS, settings, connections=kept, database=database)
+        )
         there = Ground(cloud, airflow, guarded=guarded)
         stack.callback(there.close)
         airflow.rest.wait_for_dags(*dag_ids())
@@ -110,7 +113,6 @@ def dag_ids() -> list[str]:
 def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
     """Airflow's settings, with the guard on or off."""
     settings = {
-        **connections(url),
         # Plain boto3 reads these.
         "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": REGION,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cloud import LocalCloud
+from tests.demo.places import connections
 from tests.matrix import ground as local
 from tests.matrix.ground import DAGS, PRELOAD, Ground, dag_ids
 from tests.matrix.postgres import postgres
@@ -53,7 +54,10 @@ def ground(*, guarded: bool, reaper: bool, keep: bool = False) -> Iterator[Celer
         broker = stack.enter_context(redis(home))
         cloud = stack.enter_context(LocalCloud(HERE))
         settings = environment(cloud.url, home, database, guarded=guarded)
-        airflow = stack.enter_context(airflow_system(home, DAGS, settings, database=database, host=HERE))
+        kept = connections(cloud.url)
+        airflow = stack.enter_context(
+            airflow_system(home, DAGS, settings, connections=kept, database=database, host=HERE)
+        )
         up = CeleryGround(cloud, airflow, machines, broker, guarded=guarded)
         stack.callback(up.close)
         up.workers.start(*WORKERS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cloud import LocalCloud
-from tests.demo.places import connections
+from tests.demo.places import aws_connection, connections, plain_boto3
 from tests.real_airflow.statsd import Statsd
 from tests.real_airflow.stories import Story, Told
 from tests.real_airflow.system import REPOSITORY, airflow_system
@@ -28,15 +29,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with LocalCloud() as cloud, Statsd() as statsd:
         environment = {
             **statsd.settings,
-            **connections(cloud.url),
-            "AIRFLOW_CONN_OTHER_AWS": other_connection(cloud.url),
+            **elsewhere(cloud.url, home),
             **plain_boto3(cloud.url),
             "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
             "AIRFLOW__CANCEL_PROVIDER__OWNER_VARIABLES": "True",
             "AIRFLOW__CORE__PARALLELISM": "32",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         }
-        with airflow_system(home, dags, environment) as airflow:
+        # Of another identity, without a region.
+        other = aws_connection(cloud.url, "other_aws", "OTHERKEY", region_name="")
+        kept = [*connections(cloud.url), other]
+        with airflow_system(home, dags, environment, connections=kept) as airflow:
             there = World(cloud, airflow)
             there.statsd = statsd
             airflow.rest.wait_for_dags("mapped", "submit_deferrable", "guard_mrs_deferrable")
@@ -44,17 +47,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             there.close()
 
 
-def plain_boto3(url: str) -> dict[str, str]:
-    """What boto3 finds by itself."""
-    keys = {"AWS_ACCESS_KEY_ID": "PLAINKEY", "AWS_SECRET_ACCESS_KEY": "secret"}
-    return {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "us-east-1", **keys}
-
-
-def other_connection(url: str) -> str:
-    """A connection of another identity, without a region."""
-    return json.dumps(
-        {"conn_type": "aws", "login": "OTHERKEY", "password": "secret", "extra": {"endpoint_url": url}}
-    )
+def elsewhere(url: str, home: Path) -> dict[str, str]:
+    """Settings with a connection that only the environment has, and one that only a secrets backend has."""
+    env, file = aws_connection(url, "env_aws", "ENVKEY"), aws_connection(url, "file_aws", "FILEKEY")
+    path = home / "connections.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({file.pop("connection_id"): file}))
+    return {
+        f"AIRFLOW_CONN_{env.pop('connection_id').upper()}": json.dumps(env),
+        "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(path)}),
+    }
 
 
 @pytest.fixture(scope="session")

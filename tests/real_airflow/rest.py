@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -41,6 +42,14 @@ class AirflowRest:
         if not answer.ok:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text}")
         return answer.json() if answer.content else None
+
+    def add_connection(self, connection: Mapping[str, Any]) -> None:
+        """Store a connection in the database, as the form in the UI does; one that is there is replaced."""
+        conn_id = connection["connection_id"]
+        known = self.call("GET", "connections?limit=1000")["connections"]
+        if conn_id in {each["connection_id"] for each in known}:
+            self.call("DELETE", f"connections/{conn_id}")
+        self.call("POST", "connections", json=dict(connection))
 
     def get_ui(self, path: str) -> Any:
         """Read from the API that Airflow's own pages use."""

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import requests
@@ -27,7 +27,8 @@ class AirflowSystem:
 
     :param home: an empty folder.
     :param dags: folder with the Dags.
-    :param environment: settings and connections, as environment variables.
+    :param environment: settings, as environment variables.
+    :param connections: kept in Airflow's database, where people keep them: as the REST API takes them.
     :param database: SQLAlchemy URL; by default SQLite in ``home``, with more patience for a locked database
         than the five seconds after which Airflow's components end.
     :param host: address on which its servers listen.
@@ -39,10 +40,12 @@ class AirflowSystem:
         dags: Path,
         environment: dict[str, str] | None = None,
         *,
+        connections: Iterable[Mapping[str, str]] = (),
         database: str | None = None,
         host: str = LOOPBACK,
     ) -> None:
         self.home = home
+        self._connections = list(connections)
         self.host = host
         self.port = free_port()
         self.execution_port = free_port()
@@ -57,12 +60,14 @@ class AirflowSystem:
         self.processes = Processes(home, settings | (environment or {}))
 
     def start(self) -> None:
-        """Make the database and start every component; return when the API server answers."""
+        """Make the database, start every component and store the connections."""
         self.airflow("db", "migrate")
         for component in COMPONENTS:
             self.start_component(component)
         self._wait_until_healthy()
         self.rest.log_in()
+        for connection in self._connections:
+            self.rest.add_connection(connection)
 
     def start_component(self, name: str, instance: str = "") -> None:
         """Start one component; ``instance`` tells a second one of a kind apart."""
@@ -106,11 +111,12 @@ def airflow_system(
     dags: Path,
     environment: dict[str, str] | None = None,
     *,
+    connections: Iterable[Mapping[str, str]] = (),
     database: str | None = None,
     host: str = LOOPBACK,
 ) -> Iterator[AirflowSystem]:
     """An Airflow that runs within the ``with`` block."""
-    system = AirflowSystem(home, dags, environment, database=database, host=host)
+    system = AirflowSystem(home, dags, environment, connections=connections, database=database, host=host)
     try:
         system.start()
         yield system

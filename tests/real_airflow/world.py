@@ -55,6 +55,8 @@ class World:
             name = create_cluster(self.cloud.url, name, concurrency=10)
         elif service == "emr-serverless":
             name = create_application(self.cloud.url, name)
+        elif service == "batch":
+            self.cloud.batch.set_queue(name)
         elif service == "mrs":
             self.cloud.mrs.register_cluster(name)
         local: Any = self.cloud.services[service]

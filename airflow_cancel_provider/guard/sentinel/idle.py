@@ -132,9 +132,22 @@ def end_of(process: int) -> int:
         return ended
 
 
+def say(word: str) -> None:
+    """Tell the task."""
+    try:  # noqa: SIM105
+        os.write(0, word.encode())
+    except OSError:
+        pass  # it died meanwhile: its end is seen next
+
+
 def main() -> None:
     """Watch, and act if it comes to that. Signals to end are blocked from before the start."""
-    watchman = Watchman(0, int(sys.argv[1]), int(sys.argv[2]))
+    try:
+        watchman = Watchman(0, int(sys.argv[1]), int(sys.argv[2]))
+    except (AttributeError, OSError) as error:  # an old kernel, a container that forbids it
+        say(f"processes can't be watched here: {error!r}")
+        return
+    say("watching")
     why = watchman.watch()
     if why is None:
         return

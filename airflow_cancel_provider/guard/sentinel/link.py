@@ -10,21 +10,31 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.guard.events import Event
+from airflow_cancel_provider.guard.sentinel.clients import ToldClients
 from airflow_cancel_provider.guard.sentinel.idle import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
-from airflow_cancel_provider.guard.sentinel.lines import ToldLines
+from airflow_cancel_provider.guard.sentinel.log_file import LogFile
+from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.services.submissions import Intent
+from airflow_cancel_provider.owner import Owner
+
+WATCHING = "watching"
+"""The first word of a sentinel that has come to life."""
 
 IDLE = Path(__file__).with_name("idle.py")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Environment that the sentinel is started with; everybody on the host may be able to read it."""
+
+
+class SentinelError(CancelProviderError):
+    """There is no sentinel (any more): it can't be started, or has ended."""
 
 
 class Sentinel:
@@ -35,47 +45,76 @@ class Sentinel:
 
     :param log_file: where it writes what it does; None: nowhere.
     :param log: the task's.
+    :param history: what has happened so far, as events: it may be started late.
     :param is_armed: whether it acts when the task dies untold.
     """
 
     def __init__(
-        self, settings: Settings, reason: str, log_file: str | None, log: Any, *, is_armed: bool = True
+        self,
+        settings: Settings,
+        owner: Owner,
+        log_file: str | None,
+        log: Any,
+        history: Callable[[], Iterable[Event]],
+        *,
+        is_armed: bool = True,
     ) -> None:
-        self._settings, self._reason, self._log_file = settings, reason, log_file
+        self._settings, self._owner, self._log_file = settings, owner, log_file
+        self._history = history
         self._is_armed = is_armed
+        self._is_awake = False
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
         self._starting = Lock()
-        self._lines = ToldLines(lambda name, line: self._note(line=line, key=name), log)
+        self._clients = ToldClients(lambda name, client: self._note({"key": name, "client": client}), log)
         self._pid = os.getpid()
-        self._last_word = ""
+        self.last_word = ""
+        """``ended`` or ``failed``, once it has said so."""
         self._is_gone = False
 
     @property
-    def is_running(self) -> bool:
-        """Whether there is a sentinel, or one that has said its last word."""
-        if self._socket is not None and not self._last_word:
-            self._is_gone = self._is_gone or self._peek() == b""
-        return self._socket is not None and not self._is_gone
+    def is_started(self) -> bool:
+        """Whether it was started, and may have ended since."""
+        return self._socket is not None
 
-    def read(self, what: str, whom: Any) -> None:
-        """Take an entry of the ledger."""
-        if os.getpid() != self._pid and self._socket is None:
-            raise InvalidInput(
-                "a forked child of the task started the first job; start it in the task itself"
-            )
-        self._start()
-        if what in ("intent", "placed"):
-            self._note(intent=_intent(whom, self._lines.name(whom.line)))
-        elif what == "started":
-            intent, jobs = whom
-            line = self._lines.name(intent.line)
-            self._note(started=[*map(str, jobs)], intent=intent.token, line=line, at=intent.at)
-        elif what == "refused":
-            self._note(refused=whom.token)
-        else:
-            self._note(**{what: [*map(str, whom)]})
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be told of more, or is not started yet."""
+        return not self._is_gone and not self.last_word
+
+    @property
+    def can_act(self) -> bool:
+        """Whether it is there, and is not done with its work."""
+        if self._socket is not None and not self.last_word:
+            self._is_gone = self._is_gone or self._peek() == b""
+        return self._socket is not None and self.is_usable
+
+    def hear(self, event: Event) -> None:
+        """Pass an event on; the first one starts the process.
+
+        :raises SentinelError: it can't be started, or has ended.
+        """
+        try:
+            if not self._start():
+                self._tell(event)
+        except SentinelError:
+            self._is_gone = True
+            raise
+
+    def check(self, seconds: float) -> None:
+        """Find out whether it has come to life; one that is only slow to start is asked again later.
+
+        :raises SentinelError: it has not, and won't.
+        """
+        if self._is_awake or self._socket is None or os.getpid() != self._pid:
+            return
+        word = self._hear(seconds)
+        if word == WATCHING:
+            self._is_awake = True
+        elif word or self._peek() == b"":
+            self._is_gone = True
+            raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
 
     def killed(self) -> None:
         """The task was told to end: cancel now. Safe in a signal handler."""
@@ -91,7 +130,7 @@ class Sentinel:
 
     def done(self) -> None:
         """The task has succeeded, or has handed its jobs on: nothing is left to do."""
-        self._lines.stop()
+        self._clients.stop()
         self._send(DONE)
         self._is_gone = True
         if self._process is not None:
@@ -101,13 +140,13 @@ class Sentinel:
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until the sentinel says this word, or its last one; whether it said this one or ``ended``."""
         deadline = time.monotonic() + seconds
-        while self.is_running and not self._last_word and (left := deadline - time.monotonic()) > 0:
+        while self.can_act and (left := deadline - time.monotonic()) > 0:
             heard = self._hear(left)
             if heard in ("ended", "failed"):
-                self._last_word = heard
+                self.last_word = heard
             if heard == word:
                 return True
-        return self._last_word == "ended"
+        return self.last_word == "ended"
 
     def _hear(self, seconds: float) -> str:
         """The next word; empty if none comes in time, or none will come."""
@@ -130,32 +169,43 @@ class Sentinel:
                 continue
         return b""
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start it if it was not; whether it was started, and told of everything that has happened."""
         with self._starting:
             if self._socket is not None:
-                return
+                return False
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-S", "-E", str(IDLE), str(os.getpid()), str(_supervisor())]
             with theirs, _deaf_to_signals(), self._open_log() as trouble:
-                self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
-                    command,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=trouble,
-                    start_new_session=True,
-                    env={name: os.environ[name] for name in KEPT if name in os.environ},
-                    cwd="/",
-                )
+                try:
+                    self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
+                        command,
+                        stdin=theirs.fileno(),
+                        stdout=subprocess.DEVNULL,
+                        stderr=trouble,
+                        start_new_session=True,
+                        env={name: os.environ[name] for name in KEPT if name in os.environ},
+                        cwd="/",
+                    )
+                except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+                    ours.close()
+                    raise SentinelError(f"{error!r}") from error
             # Before anybody else can say a word: it can't act without these.
             for message in self._introduction():
                 _send(ours, message)
             self._socket = ours
+        for event in self._history():
+            self._tell(event)
+        return True
 
     def _introduction(self) -> Iterator[bytes]:
         paths: list[Any] = sys.path  # of texts, but for what tasks put there
-        yield PATHS + b"\0".join(os.fsencode(path) for path in paths if isinstance(path, str))
+        # Whole, as the sentinel runs in another folder: "" is the task's.
+        yield PATHS + b"\0".join(os.fsencode(_whole(path)) for path in paths if isinstance(path, str))
         hello = {
-            "reason": self._reason,
+            "ti_id": str(self._owner.ti_id),
+            "reason": self._owner.reason,
+            "deployment": self._owner.deployment,
             "patience": self._settings.patience,
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,
@@ -167,21 +217,28 @@ class Sentinel:
 
     def _open_log(self) -> IO[bytes]:
         try:
-            return open(self._log_file or os.devnull, "ab")  # noqa: PTH123
+            return LogFile(self._log_file).open() if self._log_file else open(os.devnull, "ab")  # noqa: PTH123
         except OSError as error:
             self._log.warning("What the sentinel does will be in no log: %s", error)
             return open(os.devnull, "ab")  # noqa: PTH123
 
-    def _note(self, **note: Any) -> None:
-        if not self._send(NOTE + json.dumps(note).encode()) and not self._is_gone:
-            self._is_gone = True
-            self._log.warning(
-                "The sentinel is gone (its log: %s); this process cancels instead, for as long as it lives.",
-                self._log_file,
-            )
+    def _tell(self, event: Event) -> None:
+        for note in notes_of(event, self._clients.name):
+            self._note(note)
+
+    def _note(self, note: Note) -> None:
+        if not self._send(NOTE + json.dumps(note).encode()):
+            raise SentinelError(f"it has ended (its log: {self._log_file})")
 
     def _send(self, message: bytes) -> bool:
         return self._socket is not None and _send(self._socket, message)
+
+
+def _whole(path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except OSError:  # the task's folder is gone
+        return path
 
 
 def _send(channel: socket.socket, message: bytes) -> bool:
@@ -209,10 +266,6 @@ def _supervisor() -> int:
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
     return os.getpid() if "InProcess" in type(comms).__name__ else os.getppid()
-
-
-def _intent(intent: Intent, line: str) -> dict[str, Any]:
-    return {"token": intent.token, "line": line, "scope": intent.scope, "label": str(intent.label or "")}
 
 
 def _network_environment() -> dict[str, str]:

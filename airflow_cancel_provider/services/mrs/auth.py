@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SIGNED = ("Content-Type", "X-Project-Id", "X-Security-Token")
 _CALL = "KeystoneCreateUserTokenByPassword"
 _TIMEOUT = 30.0
+_NO_TOKEN = (TypeError, AttributeError, KeyError, ValueError, RecursionError)
+"""What keystoneauth1 raises over JSON that is not the object which it expects."""
 
 
 class AkSkAuth(AuthBase):
@@ -221,3 +223,6 @@ def _faults(user: str) -> Iterator[None]:
         raise Fault(f"{what}: {error}.", _CALL, None, Kind.TRANSIENT) from None
     except exceptions.ClientException as error:
         raise Fault(f"{what}: {error}. Check iam_endpoint of the connection.", _CALL) from None
+    except _NO_TOKEN:
+        words = f"{what}: the reply is not a token in JSON. Check iam_endpoint and proxies."
+        raise Fault(words, _CALL, "HTTP 200", Kind.TRANSIENT) from None

@@ -25,8 +25,9 @@ from airflow_cancel_provider.services.mrs.calls import (
     Call,
     base_url,
 )
+from airflow_cancel_provider.services.mrs.errors import Fault
 from airflow_cancel_provider.services.mrs.records import JobRecord
-from airflow_cancel_provider.services.mrs.transport import Transport
+from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
 from airflow_cancel_provider.services.pacing import Meter
 
 PAGE = 100
@@ -90,14 +91,23 @@ class MrsClient:
 
         A 200 may carry a submission that failed. Sent twice, it makes two jobs.
         """
-        answer = self._send(self._api.submit, cluster_id, body=body)
-        return _object(answer, "job_submit_result") or _object(answer, "job_execution")
+        call = self._api.submit
+        answer = self._send(call, cluster_id, body=body)
+        result = _object(answer, "job_submit_result") or _object(answer, "job_execution")
+        if not result:
+            raise _misunderstood(call, cluster_id, "a reply without job_submit_result or job_execution")
+        return result
 
     def show_job(self, cluster_id: str, job_execution_id: str) -> JobRecord:
         """Query a job (mrs_02_0086; V1.1: mrs_02_0047)."""
-        answer = self._send(self._api.show, cluster_id, job_execution_id)
-        detail = _object(answer, self._api.detail)
-        return self._record({**detail, "job_id": job_execution_id, "id": job_execution_id})
+        call, about = self._api.show, f"{cluster_id}/{job_execution_id}"
+        answer = self._send(call, cluster_id, job_execution_id)
+        record = self._record(_object(answer, self._api.detail))
+        if record.id != job_execution_id or not record.service_state:
+            raise _misunderstood(
+                call, about, f"a reply whose {self._api.detail} is not the state of this job"
+            )
+        return record
 
     def list_jobs(
         self,
@@ -123,29 +133,47 @@ class MrsClient:
             query["submitted_time_begin"] = str(since)
         if job_name:
             query["job_name"] = job_name
-        answer = self._send(
-            self._api.listing, cluster_id, query=query | (self._api.living if live_only else {})
-        )
-        items = answer.get(self._api.items)
-        return [self._record(item) for item in items or () if isinstance(item, dict)]
+        call = self._api.listing
+        answer = self._send(call, cluster_id, query=query | (self._api.living if live_only else {}))
+        records = [self._record(item) for item in _items(answer, self._api.items, call, cluster_id)]
+        if not all(record.id for record in records):
+            raise _misunderstood(call, cluster_id, "a list with a job that has no id")
+        return records
 
-    def kill_job(self, cluster_id: str, job_execution_id: str) -> None:
-        """Ask for a job to end (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052)."""
-        self._send(self._api.cancel, cluster_id, job_execution_id)
+    def kill_job(self, cluster_id: str, job_execution_id: str) -> Mapping[str, Any]:
+        """Ask for a job to end (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and give the reply.
+
+        V2 answers nothing. V1.1 answers ``job_execution``: ``id``, ``cluster_id``, ``job_id``, ``tenant_id``,
+        ``created_at``, ``updated_at``, ``start_time``, ``end_time``, ``oozie_job_id``, ``engine_job_id``,
+        ``return_code``, ``input_id``, ``output_id``, ``is_protected``, ``is_public``, ``job_configs``,
+        ``data_source_urls`` and ``info``, of which ``job_configs`` may hold secrets; no state.
+        """
+        call, about = self._api.cancel, f"{cluster_id}/{job_execution_id}"
+        answer = self._send(call, cluster_id, job_execution_id)
+        if self.api_version == "v1.1":
+            answer = dict(_object(answer, self._api.detail))
+            if answer.get("id") != job_execution_id:
+                raise _misunderstood(call, about, "a reply whose job_execution is not this job")
+        elif answer.keys() - {"result"} or str(answer.get("result", "succeeded")).lower() != "succeeded":
+            raise _misunderstood(call, about, "a reply with a body, where MRS sends none")
+        return answer
 
     def execute_sql(self, cluster_id: str, body: Mapping[str, Any]) -> str:
         """Submit a Presto query and give its id (Huawei Cloud, ExecuteSql). Not on OTC."""
         answer = self._send(EXECUTE_SQL, cluster_id, body=body)
         # The reference's table calls it id, its samples sql_id.
-        return str(answer.get("sql_id") or answer.get("id") or "")
+        sql_id = _text(answer, "sql_id") or _text(answer, "id")
+        if not sql_id:
+            raise _misunderstood(EXECUTE_SQL, cluster_id, "a reply without the query's id")
+        return sql_id
 
     def show_sql(self, cluster_id: str, sql_id: str) -> str:
         """State of a Presto query, in the service's words (Huawei Cloud, ShowSqlResult)."""
-        return str(self._send(SHOW_SQL, cluster_id, sql_id).get("status") or "")
+        return self._status(SHOW_SQL, cluster_id, sql_id)
 
     def cancel_sql(self, cluster_id: str, sql_id: str) -> str:
         """Cancel a Presto query; ``SUCCEED`` also for one that has ended (Huawei Cloud, CancelSql)."""
-        return str(self._send(CANCEL_SQL, cluster_id, sql_id).get("status") or "")
+        return self._status(CANCEL_SQL, cluster_id, sql_id)
 
     def list_clusters(self, page: int = 1) -> list[tuple[str, str]]:
         """Query one page of the project's clusters: id and state of each ("Querying a Cluster List").
@@ -153,14 +181,30 @@ class MrsClient:
         :param page: counts from 1; a page of less than :data:`PAGE` clusters is the last.
         """
         answer = self._send(LIST_CLUSTERS, query={"pageSize": str(PAGE), "currentPage": str(page)})
-        items = [item for item in answer.get("clusters") or () if isinstance(item, dict)]
-        return [(str(item.get("clusterId")), str(item.get("clusterState"))) for item in items]
+        clusters = [
+            (_text(item, "clusterId"), _text(item, "clusterState"))
+            for item in _items(answer, "clusters", LIST_CLUSTERS, self._project)
+        ]
+        if not all(id_ and state for id_, state in clusters):
+            raise _misunderstood(LIST_CLUSTERS, self._project, "a list with a cluster without id or state")
+        return clusters
 
     def count_clusters(self) -> int:
         """Number of clusters of the project (OTC API reference, "Querying a Cluster List")."""
         answer = self._send(LIST_CLUSTERS, query={"pageSize": "1", "currentPage": "1"})
+        clusters = _items(answer, "clusters", LIST_CLUSTERS, self._project)
         total = str(answer.get("clusterTotal"))
-        return int(total) if total.isdecimal() else len(answer.get("clusters") or ())
+        return int(total) if total.isdecimal() and len(total) < 10 else len(clusters)
+
+    @property
+    def _project(self) -> str:
+        return f"project {self.project_id}"
+
+    def _status(self, call: Call, cluster_id: str, sql_id: str) -> str:
+        status = _text(self._send(call, cluster_id, sql_id), "status")
+        if not status:
+            raise _misunderstood(call, f"{cluster_id}/{sql_id}", "a reply without a status")
+        return status
 
     def _send(
         self,
@@ -175,7 +219,7 @@ class MrsClient:
         if query:
             # Spaces as %20: a signature over a plus sign would depend on who decodes it.
             url += "?" + urlencode(query, quote_via=quote)
-        about = "/".join(part for part in (cluster, job) if part) or f"project {self.project_id}"
+        about = "/".join(part for part in (cluster, job) if part) or self._project
         self.meter.turn(call.operation)
         return self._transport.send(call, url, about, body)
 
@@ -186,3 +230,19 @@ class MrsClient:
 def _object(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = answer.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _items(answer: Mapping[str, Any], name: str, call: Call, about: str) -> list[Mapping[str, Any]]:
+    items = answer.get(name)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _misunderstood(call, about, f"a reply without the list {name}")
+    return items
+
+
+def _text(answer: Mapping[str, Any], name: str) -> str:
+    value = answer.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _misunderstood(call: Call, about: str, why: str) -> Fault:
+    return misunderstood(call, failed(call, about), why)

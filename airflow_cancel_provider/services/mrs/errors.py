@@ -14,13 +14,20 @@ from typing import Any, NamedTuple
 
 from requests import Response
 
-from airflow_cancel_provider.exceptions import AccessDenied, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    ServiceError,
+    ServiceUnavailable,
+    UnknownScope,
+)
 
 
 class Kind(StrEnum):
     """What a failure means for the caller."""
 
     GONE = "gone"
+    NO_CLUSTER = "no such cluster"
     DENIED = "denied"
     IDENTITY = "identity"
     """The service does not accept the identity, and a new token would not help."""
@@ -69,7 +76,7 @@ CODES: dict[str, Entry] = {
     "0192": Entry(Kind.DENIED, _SYNC_USER),
     "0202": Entry(Kind.THROTTLED),
     "12000001": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
-    "12000003": Entry(Kind.GONE, "Check the cluster id, and the project id of the connection."),
+    "12000003": Entry(Kind.NO_CLUSTER, "Check the cluster id, and the project id of the connection."),
     "12000004": Entry(Kind.TRANSIENT),
     "12000052": Entry(Kind.DENIED),
     "12000060": Entry(Kind.OTHER, _BUSY),
@@ -94,7 +101,14 @@ STATUSES: dict[int, Entry] = {
     504: Entry(Kind.TRANSIENT),
 }
 _PATIENT = frozenset({Kind.THROTTLED, Kind.TRANSIENT, Kind.SUBMITTING})
-_UNAUTHORISED = frozenset({Kind.DENIED, Kind.IDENTITY, Kind.TOKEN})
+_ERRORS: dict[Kind, type[ServiceError]] = {
+    Kind.DENIED: AccessDenied,
+    Kind.IDENTITY: IdentityError,
+    Kind.TOKEN: IdentityError,
+    Kind.NO_CLUSTER: UnknownScope,
+}
+_FAILED = "FAILED"
+"""What the SQL calls say, as ``status`` and without a code, where others have an error code."""
 
 
 class Fault(ServiceError):
@@ -125,8 +139,8 @@ class Fault(ServiceError):
     def named(self, context: str = "") -> ServiceError:
         """The same as the error that this package shows to its users, with ``context`` added."""
         words = f"{self.message} {context}".strip()
-        if self.kind in _UNAUTHORISED:
-            return AccessDenied(words, self.operation, self.code)
+        if self.kind in _ERRORS:
+            return _ERRORS[self.kind](words, self.operation, self.code)
         if self.is_transient:
             return ServiceUnavailable(words, self.operation, self.code)
         return ServiceError(words, self.operation, self.code)
@@ -163,11 +177,12 @@ def complaint(response: Response) -> Complaint:
     request_id = response.headers.get("X-Request-Id", "")
     try:
         body: Any = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Complaint("", f"HTTP {response.status_code} {response.reason or ''}".strip(), request_id)
     fields = _fields(body)
+    failed = _FAILED if fields.get("status") == _FAILED else ""
     return Complaint(
-        _first(fields, "error_code", "errorCode", "code"),
+        _first(fields, "error_code", "errorCode", "code") or failed,
         _first(fields, "error_msg", "errorMsg", "message", "title")[:500] or f"HTTP {response.status_code}",
         _first(fields, "request_id", "requestId") or request_id,
     )

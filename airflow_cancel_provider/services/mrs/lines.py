@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.client_spec import ClientSpec, whole_path
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 
@@ -19,9 +19,12 @@ def line_of_client(client: MrsClient, conn_id: str | None, region: str | None) -
         "project_id": client.project_id,
         "api_version": client.api_version,
         "auth": type(client.auth).__name__,
-        "arguments": client.auth.arguments,
+        "arguments": {
+            name: whole_path(value) if name == "verify" else value
+            for name, value in client.auth.arguments.items()
+        },
     }
-    return ClientSpec("mrs", conn_id, region, client.endpoint, client.verify, None, secrets)
+    return ClientSpec("mrs", conn_id, region, client.endpoint, whole_path(client.verify), secrets=secrets)
 
 
 def client_of_line(line: ClientSpec) -> MrsClient:

@@ -7,8 +7,9 @@ from functools import partial
 from itertools import chain, count, islice
 from typing import Any, TypeVar
 
-from airflow_cancel_provider.exceptions import ServiceError
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
+from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
+from airflow_cancel_provider.services.base import outcome_after
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind
 from airflow_cancel_provider.services.mrs.records import JobRecord
@@ -22,7 +23,20 @@ WORTH_LISTING = 5
 SILENT = 2
 """From so many jobs in a row that patience ran out for, the service counts as down."""
 
-_CLUSTER_WIDE = frozenset({Kind.DENIED, Kind.IDENTITY, Kind.TOKEN, Kind.USE_V1, Kind.USE_V2, Kind.WRONG_PATH})
+_CLUSTER_WIDE = frozenset(
+    {
+        Kind.DENIED,
+        Kind.IDENTITY,
+        Kind.TOKEN,
+        Kind.USE_V1,
+        Kind.USE_V2,
+        Kind.WRONG_PATH,
+        Kind.NO_CLUSTER,
+    }
+)
+
+CLUSTER_ENDS = frozenset({"terminating", "terminated", "failed"})
+"""States of a cluster in which no job lives, or not for long."""
 
 
 class Lookup:
@@ -59,6 +73,7 @@ class Lookup:
     ) -> dict[RemoteJob, JobRecord]:
         """Records of those of a cluster's jobs that MRS knows.
 
+        :raises UnknownScope: MRS does not know the cluster, not even as one that has ended.
         :raises ServiceError: as :meth:`call`.
         """
         found: dict[RemoteJob, JobRecord] = {}
@@ -68,10 +83,21 @@ class Lookup:
             for job in jobs:
                 if job not in found and (record := self._shown(series, job)):
                     found[job] = record
-        except ServiceError as error:
-            if kind_of(error) is not Kind.GONE:
+        except UnknownScope:
+            if not self.has_ended(series, cluster):
                 raise
         return found
+
+    def has_ended(self, series: Persistence, cluster: str) -> bool:
+        """Whether MRS lists a cluster whose jobs it does not know any more as one that has ended.
+
+        False where that can't be found out.
+        """
+        try:
+            states = {id_: state for page in self.clusters(series) for id_, state in page}
+        except ServiceError:
+            return False
+        return states.get(cluster, "").lower() in CLUSTER_ENDS
 
     def _listed(
         self, series: Persistence, cluster: str, jobs: Sequence[RemoteJob]
@@ -104,11 +130,15 @@ class Lookup:
         return self._pages(series, self.client.list_clusters)
 
     def _pages(self, series: Persistence, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
+        before: list[T] = []
         for number in count(1):
             page = self.call(series, partial(request, number))
+            if page == before and page:
+                raise ServiceUnavailable(f"MRS answers page {number} of a list with page {number - 1} again.")
             yield page
             if len(page) < PAGE:
                 return
+            before = page
 
 
 class Hopeless:
@@ -119,6 +149,7 @@ class Hopeless:
 
     def __init__(self) -> None:
         self._clusters: dict[str | None, ServiceError] = {}
+        self._outcomes: dict[str | None, CancelOutcome] = {}
         self._silent: list[ServiceError] = []
 
     def of(self, job: RemoteJob) -> ServiceError | None:
@@ -127,7 +158,11 @@ class Hopeless:
             return self._silent[-1]
         return self._clusters.get(job.scope)
 
-    def note(self, job: RemoteJob, error: ServiceError | None) -> None:
+    def outcome(self, job: RemoteJob, error: ServiceError) -> CancelOutcome:
+        """What became of a request for this job that was not sent."""
+        return self._outcomes.get(job.scope) or outcome_after(error)
+
+    def note(self, job: RemoteJob, error: ServiceError | None, outcome: CancelOutcome) -> None:
         """Take in how a request went."""
         kind = kind_of(error) if error else None
         if kind in (Kind.THROTTLED, Kind.TRANSIENT):
@@ -135,7 +170,7 @@ class Hopeless:
             return
         self._silent.clear()
         if error and kind in _CLUSTER_WIDE:
-            self._clusters[job.scope] = error
+            self._clusters[job.scope], self._outcomes[job.scope] = error, outcome
 
 
 def kind_of(error: ServiceError) -> Kind:

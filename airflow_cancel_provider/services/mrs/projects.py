@@ -14,7 +14,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.calls import Call
 from airflow_cancel_provider.services.mrs.errors import Fault
-from airflow_cancel_provider.services.mrs.transport import Transport
+from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
 from airflow_cancel_provider.services.patience import Patience
 
 LIST_PROJECTS = Call("KeystoneListProjects", "GET", "/v3/projects", "iam:projects:listProjects")
@@ -51,5 +51,8 @@ def _listed(auth: AkSkAuth, name: str, iam_endpoint: str, *, verify: bool | str)
         transport = Transport(auth, verify=verify, session=session, timeouts=(10.0, 30.0))
         url = f"{LIST_PROJECTS.at(iam_endpoint, '')}?name={quote(name, safe='')}"
         answer: dict[str, Any] = transport.send(LIST_PROJECTS, url, f"project {name}")
-    projects = answer.get("projects") or []
+    projects = answer.get("projects")
+    if not isinstance(projects, list) or not all(isinstance(project, dict) for project in projects):
+        what = failed(LIST_PROJECTS, f"project {name}")
+        raise misunderstood(LIST_PROJECTS, what, "a reply without the list projects")
     return [str(project.get("id") or "") for project in projects if project.get("name") == name]

@@ -129,10 +129,9 @@ def _word(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _number(fields: Mapping[str, Any], name: str) -> int | None:
-    try:
-        return int(_word(fields, name))
-    except ValueError:
-        return None
+    word = _word(fields, name)
+    # A time of more than 14 digits is in no year that a calendar has.
+    return int(word) if word.isascii() and word.isdecimal() and len(word) <= 14 else None
 
 
 def _milliseconds(time: int | None) -> int | None:

@@ -6,6 +6,7 @@ OTC API reference, "Terminating a Job" (mrs_02_0088), "Querying a List of Jobs" 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -32,10 +33,9 @@ from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind
 from airflow_cancel_provider.services.mrs.lines import line_of_client
-from airflow_cancel_provider.services.mrs.lookup import Hopeless, Lookup, kind_of
+from airflow_cancel_provider.services.mrs.lookup import CLUSTER_ENDS, WORTH_LISTING, Hopeless, Lookup, kind_of
 from airflow_cancel_provider.services.mrs.records import JobRecord
 from airflow_cancel_provider.services.mrs.verdicts import (
-    CLUSTER_ENDS,
     SPARK_SQL,
     ended_before,
     is_puzzling,
@@ -45,6 +45,10 @@ from airflow_cancel_provider.services.mrs.verdicts import (
 )
 from airflow_cancel_provider.services.pacing import NewPace, Pace
 from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.submissions import tell_ended
+
+KILL_SECONDS = 60.0
+"""For how long a job whose kill was accepted is not asked again: a kill may take some ten seconds."""
 
 
 class MrsJobService(JobService):
@@ -73,7 +77,8 @@ class MrsJobService(JobService):
         super().__init__(conn_id=conn_id, region=region, patience=patience)
         self.client = client.metered(self.meter)
         self.lag = lag
-        self._asked: set[RemoteJob] = set()
+        self._asked: dict[RemoteJob, float] = {}
+        """When a request was last accepted, on the monotonic clock; ``-inf`` where its answer was lost."""
 
     @property
     def line(self) -> ClientSpec:
@@ -92,22 +97,28 @@ class MrsJobService(JobService):
         for cluster, some in by_scope(jobs).items():
             records = self.lookup.find(series, str(cluster), some)
             found |= {job: status_of(job, record) for job, record in records.items()}
-        self._asked -= {job for job, status in found.items() if status.state.is_terminal}
+        ended = [job for job, status in found.items() if status.state.is_terminal]
+        for job in ended:
+            self._asked.pop(job, None)
+        tell_ended(self.name, self.region, [(job.scope, job.id) for job in ended])
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """One request for each job. MRS has no place for ``reason``, and no harder way for ``force``."""
+        """One request for each job; where they are many, a listing by 100 first leaves out the ended ones.
+
+        MRS has no place for ``reason``, and no harder way for ``force``.
+        """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
-        results, hopeless = self._ended_before(series, jobs), Hopeless()
+        results, hopeless = self._needless(series, jobs), Hopeless()
         unclear: dict[RemoteJob, CancelResult] = {}
         for job in jobs:
             if job in results:
                 continue
             if error := hopeless.of(job):
-                results[job] = unsent(job, error)
+                results[job] = replace(unsent(job, error), outcome=hopeless.outcome(job, error))
                 continue
             results[job], failure = self._cancel_one(series, job)
-            hopeless.note(job, failure)
+            hopeless.note(job, failure, results[job].outcome)
             if failure and kind_of(failure) is Kind.OTHER:
                 unclear[job] = results[job]
         results |= self._explained(series, unclear)
@@ -164,15 +175,29 @@ class MrsJobService(JobService):
                 "CancelSql",
             )
 
-    def _ended_before(self, series: Persistence, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
-        """Results for jobs that need no request. Only V1.1 has to be asked: its cancel accepts anything."""
-        if self.client.api_version != "v1.1":
-            return {}
-        asked = {job: CancelResult(job, CancelOutcome.REQUESTED) for job in jobs}
-        looked = self._looked(series, asked)
+    def _needless(self, series: Persistence, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
+        """Results for jobs that need no request: those that have ended, and those that are being killed."""
+        doubtful = [
+            job for some in by_scope(jobs).values() for job in some if self._is_worth_a_look(job, len(some))
+        ]
+        asked = {job: CancelResult(job, CancelOutcome.REQUESTED) for job in doubtful}
+        looked = {
+            job: replace(result, outcome=CancelOutcome.ALREADY_CANCELLING)
+            if result.outcome is CancelOutcome.REQUESTED and self._is_being_killed(job)
+            else result
+            for job, result in self._looked(series, asked).items()
+        }
         return {
             job: result for job, result in looked.items() if result.outcome is not CancelOutcome.REQUESTED
         }
+
+    def _is_worth_a_look(self, job: RemoteJob, in_cluster: int) -> bool:
+        """Whether to look at a job before it is asked to end: V1.1 accepts that of any job."""
+        return self.client.api_version == "v1.1" or in_cluster > WORTH_LISTING or job in self._asked
+
+    def _is_being_killed(self, job: RemoteJob) -> bool:
+        asked_at = self._asked.get(job)
+        return asked_at is not None and time.monotonic() - asked_at < KILL_SECONDS
 
     def _cancel_one(self, series: Persistence, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
         """The result, and what went wrong, if anything did."""
@@ -184,11 +209,11 @@ class MrsJobService(JobService):
             if unsure and (over := self._over(job)):
                 return over
             try:
-                self.client.kill_job(str(job.scope), job.id)
+                response = self.client.kill_job(str(job.scope), job.id)
             except Fault as fault:
                 unsure = unsure or fault.may_have_acted
                 raise
-            return CancelResult(job, CancelOutcome.REQUESTED)
+            return CancelResult(job, CancelOutcome.REQUESTED, response=response)
 
         failure: ServiceError | None = None
         try:
@@ -196,10 +221,17 @@ class MrsJobService(JobService):
         except ServiceError as error:
             result, failure = undone([job], error)[0], error
         if unsure or result.outcome is CancelOutcome.REQUESTED:
-            self._asked.add(job)
-        if failure and kind_of(failure) is Kind.GONE:
+            is_accepted = result.outcome is CancelOutcome.REQUESTED
+            self._asked[job] = time.monotonic() if is_accepted else -math.inf
+        if failure and self._is_gone(series, job, failure):
             result = replace(result, outcome=CancelOutcome.GONE)
         return result, failure
+
+    def _is_gone(self, series: Persistence, job: RemoteJob, failure: ServiceError) -> bool:
+        kind = kind_of(failure)
+        return kind is Kind.GONE or (
+            kind is Kind.NO_CLUSTER and self.lookup.has_ended(series, str(job.scope))
+        )
 
     def _over(self, job: RemoteJob) -> CancelResult | None:
         """The result where the job has ended since a request whose answer was lost."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
@@ -49,6 +49,7 @@ def submit(
     job_name: str,
     arguments: Sequence[str] = (),
     properties: Mapping[str, str] | None = None,
+    lost: Callable[[], None] = lambda: None,
 ) -> str:
     """Submit a job and give its execution id.
 
@@ -57,6 +58,7 @@ def submit(
 
     :param job_name: 1 to 64 letters, digits, underscores and hyphens. MRS does not ask for it to be unique;
         that it is makes a lost answer harmless.
+    :param lost: called before an error leaves after which nobody knows whether the job was submitted.
     :raises InvalidInput: a parameter is unusable.
     :raises ServiceUnavailable: it was not submitted, or nobody knows; the words say which.
     :raises ServiceError: MRS refused it.
@@ -75,7 +77,11 @@ def submit(
 
     answer = lookup.call(series, send)
     if isinstance(answer, Fault):
-        job = _sought(lookup, cluster_id, body, began, answer)
+        try:
+            job = _sought(lookup, cluster_id, body, began, answer)
+        except ServiceUnavailable:
+            lost()
+            raise
     else:
         job = _accepted(answer, cluster_id, job_name)
     _SUBMITTED.add(job)

@@ -12,6 +12,7 @@ from requests.auth import AuthBase
 
 from airflow_cancel_provider.services.mrs.calls import Call
 from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
@@ -45,7 +46,7 @@ class Transport:
         :param about: what the call is about, for the words of an error.
         :raises Fault: the call failed.
         """
-        what = f"{call.operation} on {about} failed"
+        what = failed(call, about)
         try:
             response = self._session.request(
                 call.method,
@@ -59,26 +60,24 @@ class Transport:
             )
         except requests.RequestException as error:
             raise _unanswered(error, call, what) from error
+        answered_inside.set(not came_over_a_socket(response))
         return _parsed(response, call, what)
+
+
+def failed(call: Call, about: str) -> str:
+    """How the words of every fault begin."""
+    return f"{call.operation} on {about} failed"
 
 
 def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
     words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
-    if isinstance(error, requests.exceptions.SSLError):
+    never_sent = was_never_sent(error)
+    if isinstance(error, requests.exceptions.SSLError) and never_sent:
         return Fault(f"{words}. Check endpoint and verify of the connection.", call.operation)
     if isinstance(error, _LOST):
-        lost = call.mutates and not _never_sent(error)
+        lost = call.mutates and not never_sent
         return Fault(f"{words}.", call.operation, None, Kind.TRANSIENT, may_have_acted=lost)
     return Fault(f"{words}. Check endpoint and proxies.", call.operation)
-
-
-def _never_sent(error: requests.RequestException) -> bool:
-    """Whether no connection came about, so that nothing can have been carried out."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
-        return True
-    cause: Any = error.args[0] if error.args else None
-    # urllib3, under requests, tells "refused" and "no such host" from a broken connection.
-    return type(getattr(cause, "reason", None)).__name__ in ("NewConnectionError", "NameResolutionError")
 
 
 def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
@@ -96,15 +95,20 @@ def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
         return {}
     try:
         body: Any = json.loads(response.content)
-    except ValueError:
-        # A portal or a proxy: MRS itself never answers a page.
-        words = f"{what}: HTTP {status} with something that is not JSON. Check endpoint and proxies."
-        raise Fault(
-            words, call.operation, f"HTTP {status}", Kind.TRANSIENT, may_have_acted=call.mutates
-        ) from None
-    if isinstance(body, dict) and (body.get("error_code") or body.get("errorCode")):
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        # A portal or a proxy: MRS itself answers with objects.
+        raise misunderstood(call, what, f"HTTP {status} with something that is not an object in JSON")
+    if body.get("error_code") or body.get("errorCode"):
         raise _refused(response, call, what)
-    return body if isinstance(body, dict) else {}
+    return body
+
+
+def misunderstood(call: Call, what: str, why: str) -> Fault:
+    """The fault of a success that is not the reply which the reference describes: it is no answer."""
+    words = f"{what}: {why}, which is no answer of MRS. Check endpoint and proxies."
+    return Fault(words, call.operation, "HTTP 200", Kind.TRANSIENT, may_have_acted=call.mutates)
 
 
 def _refused(response: Response, call: Call, what: str) -> Fault:

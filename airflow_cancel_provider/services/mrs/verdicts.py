@@ -8,8 +8,6 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus,
 from airflow_cancel_provider.services.base import labelled_by_name, submitted
 from airflow_cancel_provider.services.mrs.records import JobRecord
 
-CLUSTER_ENDS = frozenset({"terminating", "terminated", "failed"})
-"""States of a cluster in which no job lives, or not for long."""
 SPARK_SQL = "MRS can't stop SparkSql jobs: this one runs to its end, or until its cluster is stopped."
 KILL_FAILED = frozenset({"0160", "0175", "0200"})
 """What MRS says of a kill that did not work: of a job that is ending, too."""

@@ -13,15 +13,15 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from airflow_cancel_provider.guard.inprocess import InProcess
-from airflow_cancel_provider.guard.ledger import Ledger
-from airflow_cancel_provider.guard.reaching import LineReach
+from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.reach import ClientReach
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec, identity_of
 from airflow_cancel_provider.services.patience import Patience
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import DyingTask, until
+from tests.guard_fixtures import DyingTask, canceller, tracked, until
 
 TWO_IDENTITIES = """
 for key in ("AKIDFIRST", "AKIDSECOND"):
@@ -119,10 +119,9 @@ def test_after_sigkill_each_job_is_cancelled_by_the_identity_that_submitted_it(
 
 
 @pytest.fixture
-def worker() -> tuple[Ledger, InProcess]:
-    cancels, ledger = InProcess(Settings(patience=20), "why", logging.getLogger("task")), Ledger()
-    ledger.readers = [cancels.read]
-    return ledger, cancels
+def worker() -> tuple[TryLedger, Canceller]:
+    settings = Settings(patience=40, sentinel=False)
+    return (ledger := TryLedger()), canceller(ledger, settings, logging.getLogger("task"))
 
 
 def line(url: str, key: str) -> ClientSpec:
@@ -137,35 +136,35 @@ def submit(cloud: LocalCloud, line: ClientSpec) -> RemoteJob:
 
 
 def test_in_process_each_job_is_cancelled_by_the_identity_that_submitted_it(
-    cloud: LocalCloud, worker: tuple[Ledger, InProcess]
+    cloud: LocalCloud, worker: tuple[TryLedger, Canceller]
 ) -> None:
     ledger, cancels = worker
     lines = [line(cloud.url, "AKIDFIRST"), line(cloud.url, "AKIDSECOND")]
     jobs = [submit(cloud, each) for each in lines]
     deny_each_other(cloud, *(job.id for job in jobs))
     for each, job in zip(lines, jobs, strict=True):
-        ledger.track(each, [job])
+        ledger.apply(tracked(each, [job]))
     cancels.cancel()
     assert cancels.wait_for("ended", 10)
     assert cancelled(cloud) == {job.id for job in jobs}
 
 
 def test_a_service_that_cant_be_opened_keeps_nobody_from_the_others(
-    cloud: LocalCloud, worker: tuple[Ledger, InProcess], caplog: pytest.LogCaptureFixture
+    cloud: LocalCloud, worker: tuple[TryLedger, Canceller], caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, cancels = worker
     good = line(cloud.url, "AKIDFIRST")
     bad = replace(good, region="no region of any kind", endpoint=None)
     lost, job = bad.address(None, str(uuid4())), submit(cloud, good)
-    ledger.track(bad, [lost])
-    ledger.track(good, [job])
+    ledger.apply(tracked(bad, [lost]))
+    ledger.apply(tracked(good, [job]))
     cancels.cancel()
     until(lambda: cancelled(cloud) == {job.id})
     assert f"{lost}: UNANSWERED: batch can't be reached as its submitter did" in caplog.text
 
 
 def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
-    cloud: LocalCloud, worker: tuple[Ledger, InProcess]
+    cloud: LocalCloud, worker: tuple[TryLedger, Canceller]
 ) -> None:
     ledger, cancels = worker
     lines = [line(cloud.url, "AKIDFIRST"), line(cloud.url, "AKIDSECOND")]
@@ -173,7 +172,7 @@ def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
     cloud.faults.add("batch", "DescribeJobs", kind="denied", access_key="AKIDFIRST")
     cloud.faults.add("batch", "TerminateJobs", kind="reset", access_key="AKIDSECOND", seconds=6)
     for each, job in zip(lines, jobs, strict=True):
-        ledger.track(each, [job])
+        ledger.apply(tracked(each, [job]))
     cancels.cancel()
     # The second one's request is repeated after the look, which the first one's denial must not end.
     until(lambda: cancelled(cloud) == {job.id for job in jobs}, 25)
@@ -183,7 +182,7 @@ def test_two_endpoints_are_two_lines_and_equal_lines_are_one_service(cloud: Loca
     here, there = line(cloud.url, "AKIDFIRST"), line(cloud.url.replace("127.0.0.1", "localhost"), "AKIDFIRST")
     same = line(cloud.url, "AKIDFIRST")
     jobs = {submit(cloud, each): each for each in (here, there, same)}
-    reach = LineReach(jobs.__getitem__, Patience(seconds=5))
+    reach = ClientReach(jobs.__getitem__, Patience(seconds=5))
     assert len(reach.by_service(list(jobs))) == 2
     assert len({identity_of(each) for each in jobs.values()}) == 2
     assert len(reach.cancel(list(jobs), "why")) == 3

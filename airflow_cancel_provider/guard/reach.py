@@ -1,58 +1,55 @@
-"""Every job over the line of the client that submitted it."""
+"""Every job over the client that submitted it, or over the connection that its address names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json
 from airflow_cancel_provider.services.opening import open_line
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.services.submissions import Intent
-
-CALL_SECONDS = 5.0
-"""Patience of a look for jobs by their label."""
 
 
-class LineReach(Reach):
-    """The services that some jobs need: one for each line, opened anew when its credentials were renewed.
+class ClientReach(Reach):
+    """The services that some jobs need: one for each client, opened anew when its credentials were renewed.
 
     An address alone leads nowhere here: two clients may have the same connection and region, and
     different identities.
 
-    :param line: the line of a job.
+    :param client: the client of a job.
     """
 
-    def __init__(self, line: Callable[[RemoteJob], ClientSpec], patience: Patience) -> None:
+    def __init__(self, client: Callable[[RemoteJob], ClientSpec], patience: Patience) -> None:
         super().__init__(_by_address)
-        self._line = line
+        self._client = client
         self._patience = patience
-        self._by_line: dict[str, JobService] = {}
+        self._by_client: dict[str, JobService] = {}
 
     def service_of(self, job: RemoteJob) -> JobService:
         """The service that a job belongs to, with the identity that submitted it.
 
         :raises CancelProviderError: it can't be opened.
         """
-        return self.over(self._line(job))
+        return self.over(self._client(job))
 
-    def over(self, line: ClientSpec) -> JobService:
-        """The service over a line.
+    def over(self, client: ClientSpec) -> JobService:
+        """The service over a client.
 
         :raises CancelProviderError: it can't be opened.
         """
-        plain = json.dumps(as_json(line), sort_keys=True)
-        if plain not in self._by_line:
-            self._by_line[plain] = _opened(line, self._patience)
-        return self._by_line[plain]
+        plain = _plain(client)
+        if plain not in self._by_client:
+            self._by_client[plain] = _opened(client, self._patience)
+        return self._by_client[plain]
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """As :meth:`Reach.cancel`; a service that can't be opened keeps nobody from the others."""
+        """As :meth:`Reach.cancel`; a service that can't be opened does not stop the others."""
         lost = {job: trouble for job in jobs if (trouble := self._trouble_with(job))}
         asked = super().cancel([job for job in jobs if job not in lost], reason, force=force)
         return [
@@ -76,24 +73,40 @@ class LineReach(Reach):
         return None
 
 
-def labelled(intent: Intent) -> list[RemoteJob]:
-    """Living jobs that carry a submission's label, where it was placed; none without label or place.
+def client_over(service: str, conn_id: str | None, region: str | None) -> ClientSpec:
+    """How to reach a service over an Airflow connection. Asks Airflow: never from a signal handler.
 
-    :raises CancelProviderError: the service can't be opened, or did not answer.
+    :raises InvalidInput: the connection is unusable.
     """
-    if intent.label is None or intent.scope is None:
-        return []
-    return open_line(intent.line, Patience(seconds=CALL_SECONDS)).labelled(intent.scope, intent.label)
+    opened: Any = Access().service(service, conn_id, region)
+    client: ClientSpec = opened.line
+    return client
 
 
-def _opened(line: ClientSpec, patience: Patience) -> JobService:
+def client_of(job: RemoteJob) -> ClientSpec:
+    """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`."""
+    return client_over(job.service, job.conn_id, job.region)
+
+
+def _plain(client: ClientSpec) -> str:
     try:
-        return open_line(line, patience)
+        return json.dumps(as_json(client), sort_keys=True)
+    except CancelProviderError:
+        raise
+    except Exception as error:  # whoever gives credentials out has errors of its own
+        raise InvalidInput(f"Credentials for {client.service} can't be read: {error}") from error
+
+
+def _opened(client: ClientSpec, patience: Patience) -> JobService:
+    try:
+        return open_line(client, patience)
     except CancelProviderError:
         raise
     except Exception as error:
-        raise InvalidInput(f"{line.service} can't be reached as its submitter did: {error}") from error
+        raise InvalidInput(f"{client.service} can't be reached as its submitter did: {error}") from error
 
 
 def _by_address(service: str, conn_id: str | None, region: str | None) -> NoReturn:
-    raise InvalidInput(f"Jobs of {service} are reached over their lines, not over {conn_id!r} in {region!r}.")
+    raise InvalidInput(
+        f"Jobs of {service} are reached over their clients, not over {conn_id!r} in {region!r}."
+    )

@@ -1,0 +1,103 @@
+"""Stand between Airflow and a task's methods, without a trace on the task itself.
+
+Airflow looks ``execute``, ``resume_execution`` and ``on_kill`` up on the task when it calls them. The wrappers are
+put on the *class* that defines each: the instance pickles, copies and compares as it does without the guard. A
+wrapper refers to nothing but the method it wraps, so a class that is pickled by value can be sent anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from airflow_cancel_provider.guard.wrapper import wrapped
+
+METHODS = ("execute", "resume_execution", "on_kill")
+
+
+class Guard(Protocol):
+    """Who is asked instead of the task's methods."""
+
+    task: Any
+
+    def run(self, method: Callable[[], Any]) -> Any:
+        """Run ``execute`` or ``resume_execution``."""
+        ...
+
+    def on_kill(self, original: Callable[[], Any]) -> Any:
+        """Run instead of the task's ``on_kill``."""
+        ...
+
+
+_attached: list[tuple[int, Guard]] = []
+"""The guard of the task that runs in this process, with the process's id: a forked child is not guarded."""
+_undo: list[Callable[[], None]] = []
+
+
+def attach(guard: Guard) -> None:
+    """From now on the guard is asked instead of its task's methods; of an earlier task it is not any more."""
+    detach()
+    for name in METHODS:
+        own = getattr(guard.task, "__dict__", {})
+        if name in own:  # somebody has put a method of his own on the instance
+            _replace_own(own, name)
+        else:
+            owner = next(cls for cls in type(guard.task).__mro__ if name in vars(cls))
+            _replace(owner, name)
+    _attached[:] = [(os.getpid(), guard)]
+
+
+def detach() -> None:
+    """Leave the classes as they were."""
+    _attached.clear()
+    while _undo:
+        _undo.pop()()
+
+
+def _replace(owner: type, name: str) -> None:
+    original = vars(owner)[name]
+    wrapper = wrapped(original, name)
+    setattr(owner, name, wrapper)
+
+    def undo() -> None:
+        if vars(owner).get(name) is wrapper:
+            setattr(owner, name, original)
+
+    _undo.append(undo)
+
+
+def _replace_own(own: dict[str, Any], name: str) -> None:
+    original = own[name]
+    own[name] = _OwnMethod(original, name)
+    _undo.append(lambda: own.__setitem__(name, original))
+
+
+class _OwnMethod:
+    """A method on an instance, which knows neither its task nor its guard."""
+
+    def __init__(self, original: Callable[..., Any], name: str) -> None:
+        self.original, self.name = original, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        guard = _guard()
+        if guard is None or guard.task.__dict__.get(self.name) is not self:
+            return self.original(*args, **kwargs)
+        return _ask(guard, self.name, lambda: self.original(*args, **kwargs))
+
+
+def call(original: Any, name: str, task: Any, args: Any, kwargs: Any) -> Any:
+    """Call a wrapped method: through the guard if the task is the one that is guarded in this process."""
+    method = original.__get__(task, type(task))
+    guard = _guard()
+    if guard is None or guard.task is not task:
+        return method(*args, **kwargs)
+    return _ask(guard, name, lambda: method(*args, **kwargs))
+
+
+def _guard() -> Guard | None:
+    return next((guard for process, guard in _attached if process == os.getpid()), None)
+
+
+def _ask(guard: Guard, name: str, method: Callable[[], Any]) -> Any:
+    return guard.on_kill(method) if name == "on_kill" else guard.run(method)

@@ -1,0 +1,231 @@
+"""One submitting call, from its parameters to its last answer, as the recorders are told of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_cancel_provider.guard.idempotency import (
+    is_made_by_operator,
+    is_made_up,
+    is_random,
+    remember_made_up,
+)
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws_submissions import AwsSubmission
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
+from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS, Recorder
+
+log = logging.getLogger(__name__)
+Request = dict[str, Any]
+
+
+class Call:
+    """What is written on a submission, and what became of each attempt to send it.
+
+    :param params: of the call; botocore's other handlers may change them until it is serialised.
+    :param token_name: the parameter that holds its idempotency token; None: the operation has none.
+    :param is_token_given: whether the caller gave that token, before botocore fills one in.
+    """
+
+    def __init__(
+        self,
+        submission: AwsSubmission,
+        params: Mapping[str, Any],
+        token_name: str | None,
+        *,
+        is_token_given: bool,
+    ) -> None:
+        self.submission = submission
+        self._params = params
+        self._token_name = token_name
+        self._is_token_given = is_token_given
+        self._tokens: list[tuple[Recorder, str]] = []
+        self._untagged: bytes | None = None
+        """The request's body without our tags, for an identity that may not tag."""
+        self._first_sent: float | None = None
+        self._is_out = False
+        """Whether an attempt was sent whose outcome was not judged yet."""
+        self._is_unknown = False
+        """Whether the outcome of an attempt is unknown for good."""
+        self._is_told = False
+        """Whether the recorders were told so."""
+
+    @property
+    def wants_tags(self) -> bool:
+        """Whether tags are to be added to it."""
+        return bool(self.submission.most_tags and not self._has_users_token and _tags())
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters as they stand."""
+        return self._params
+
+    def write(self, request: Request, other_tags: int | None = 0) -> None:
+        """Add label and tags to a serialised request that is about to be sent.
+
+        The caller's parameters, and what other handlers made of them, stay as they are.
+
+        :param other_tags: how many tags the job gets from elsewhere; None: nobody knows, so none is added.
+        :raises SubmissionRefused: the task may not start more jobs.
+        """
+        recorder = next(iter(RECORDERS))
+        label = recorder.label(self.submission)
+        if self._has_users_token:
+            label = None
+        body = _body(request)
+        if body is None:
+            self._label, self._sent = None, dict(self._params)
+            return
+        before = {**self._params, **body}
+        after: Mapping[str, Any] = before
+        if label:
+            after = self.submission.labelled(before, label, recorder.carrier(self.submission.service))
+        bare = after
+        if self.wants_tags and other_tags is not None:
+            after = self.submission.tagged(after, _tags(), other_tags)
+        if after is not before:
+            request["body"] = _changed(body, before, after)
+        if after is not bare:
+            self._untagged = _changed(body, before, bare)
+        self._label, self._sent = label, after
+
+    def intend(self, client: ClientSpec) -> None:
+        """Tell the recorders that it is about to be sent."""
+        scope = self.submission.scope(self._sent)
+        unlabelled = self.submission.unlabelled(self._sent, self._label)
+        told = [(recorder, recorder.intend(client, scope, unlabelled)) for recorder in RECORDERS]
+        self._tokens = [(recorder, token) for recorder, token in told if token is not None]
+
+    def sending(self) -> None:
+        """An attempt leaves now."""
+        self._is_out = True
+        if self._first_sent is None:
+            self._first_sent = time.monotonic()
+
+    def judge(self, http_response: Any, error: BaseException | None) -> None:
+        """An attempt was answered, or has failed."""
+        was_out, self._is_out = self._is_out, False
+        if not was_out:
+            return
+        if http_response is not None:
+            unknown = came_over_a_socket(http_response) and http_response.status_code >= 500
+        else:
+            unknown = error is None or not was_never_sent(error)
+        if unknown:
+            self._is_unknown = True
+            # A request with a token gives the same job when it is repeated: the last answer tells.
+            if not self._has_token:
+                self._tell_lost()
+
+    def take_tags_away(self, request: Request) -> bool:
+        """Have our tags left out of the next attempt; whether there are any."""
+        if self._untagged is None:
+            return False
+        request["body"], self._untagged = self._untagged, None
+        return True
+
+    def answered(self, http_response: Any, answer: Any) -> None:
+        """The last answer is in.
+
+        :raises Killed: the task was told to end meanwhile.
+        """
+        self.judge(http_response, None)
+        if not self._tokens:
+            return
+        if self._first_sent is None or not came_over_a_socket(http_response):
+            self._answered_inside()
+        elif http_response.status_code >= 300:
+            self._end()
+        else:
+            self._taken(http_response, answer if isinstance(answer, Mapping) else {})
+
+    def failed(self, error: BaseException) -> None:
+        """No answer will come."""
+        self.judge(None, error)
+        self._end()
+
+    def _taken(self, http_response: Any, answer: Mapping[str, Any]) -> None:
+        if self.submission.place is not None:
+            self._placed(self.submission.place(answer))
+            return
+        jobs = list(self.submission.jobs(self._sent, answer))
+        if len(jobs) < len(list(self.submission.texts(self._sent))):
+            self._tell_lost()  # a success that does not tell the ids is not the service's answer
+        not_before = self._not_before(http_response)
+        for recorder, token in self._tokens if jobs else ():
+            recorder.started(token, jobs, not_before)
+
+    def _placed(self, place: Any) -> None:
+        if not isinstance(place, str) or not place:
+            self._tell_lost()
+        elif self._sent.get("Steps"):
+            for recorder, token in self._tokens:
+                recorder.placed(token, place)
+        else:
+            self._end()  # a cluster without steps: no job of ours
+
+    def _not_before(self, http_response: Any) -> float:
+        if not self._has_users_token or self._first_sent is None:
+            return 0.0
+        return earliest_start(http_response.headers, time.monotonic() - self._first_sent)
+
+    def _answered_inside(self) -> None:
+        log.info(ANSWERED_INSIDE, self.submission.operation)
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more can have been started, except by an attempt whose outcome is unknown."""
+        if self._is_unknown:
+            self._tell_lost()
+            return
+        for recorder, token in self._tokens:
+            recorder.closed(token)
+
+    def _tell_lost(self) -> None:
+        was_told, self._is_told = self._is_told, True
+        for recorder, token in () if was_told else self._tokens:
+            recorder.lost(token)
+
+    @property
+    def _token(self) -> Any:
+        return self._params.get(self._token_name) if self._token_name else None
+
+    @property
+    def _has_token(self) -> bool:
+        return bool(self._token)
+
+    @property
+    def _has_users_token(self) -> bool:
+        """Whether its token may be that of other submissions, too, so that nothing else of it may change."""
+        if not self._has_token:
+            return False
+        if not self._is_token_given and is_random(self._token):
+            remember_made_up(self._token)
+            return False
+        return not is_made_up(self._token) and not is_made_by_operator(self._token)
+
+    _label: Label | None = None
+    _sent: Mapping[str, Any] = {}
+
+
+def _tags() -> Mapping[str, str]:
+    return next((recorder.tags() for recorder in RECORDERS), {})
+
+
+def _body(request: Request) -> dict[str, Any] | None:
+    """The request's body, or None where it is no JSON object."""
+    try:
+        body = json.loads(request["body"])
+    except (TypeError, ValueError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:
+    changes = {name: value for name, value in after.items() if value is not before.get(name)}
+    return json.dumps({**body, **changes}).encode()

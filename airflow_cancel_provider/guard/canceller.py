@@ -1,0 +1,202 @@
+"""Who cancels what a try has started: the sentinel, or a thread of the task's own process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.sentinel.link import Sentinel, SentinelError
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.owner import Owner
+
+START_SECONDS = 1.0
+"""For how long it is waited for a sentinel to come to life; mostly it has while the service answered."""
+START_AGAIN_SECONDS = 10.0
+"""Pause before another attempt to start one."""
+INLINE_SECONDS = 4.0
+"""For how long a killed task cancels by itself where it can't even start a thread."""
+
+
+class Canceller:
+    """Hears of every event, and cancels when it is told to.
+
+    The sentinel does it, as it also sees the task's sudden end. Where there is none, a thread does it, and
+    the task's log says what is not guarded then. Whatever happens to the sentinel, recording goes on.
+
+    :param is_armed: whether the sentinel cancels when the task dies untold.
+    """
+
+    def __init__(
+        self,
+        ledger: TryLedger,
+        owner: Owner,
+        settings: Settings,
+        log: Any,
+        unguarded: Callable[[str], None],
+        *,
+        log_file: str | None = None,
+        is_armed: bool = True,
+    ) -> None:
+        self._pid = os.getpid()
+        self._say_unguarded = unguarded
+        self._said: set[str] = set()
+        self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
+            settings, owner, log_file, log, ledger.history, is_armed=is_armed
+        )
+        self._sentinel = self._new_sentinel() if settings.sentinel else None
+        self._start_again_at = 0.0
+        self._thread = CancelThread(ledger, owner, settings, log)
+        self._has_news = False
+        """Whether something happened that no sentinel was told of."""
+        self._is_done = False
+
+    @property
+    def sentinel(self) -> Sentinel | None:
+        """The sentinel, if one is there to act."""
+        sentinel = self._sentinel
+        return sentinel if sentinel and not self._is_done and sentinel.can_act else None
+
+    def hear(self, event: Event) -> None:
+        """Take an event.
+
+        :raises InvalidInput: a forked child of the task started the task's first job.
+        """
+        if self._sentinel is None or self._is_done:
+            return
+        if os.getpid() != self._pid and not self._sentinel.is_started:
+            raise InvalidInput(
+                "a forked child of the task started the first job; start it in the task itself"
+            )
+        if not self._sentinel.is_usable and not self._start_another(event):
+            self._has_news = True
+            return
+        try:
+            self._sentinel.hear(event)
+            if isinstance(event, JobsStarted):
+                self._sentinel.check(START_SECONDS)
+        except SentinelError as error:
+            self._has_news = True
+            self._start_again_at = time.monotonic() + START_AGAIN_SECONDS
+            self._unguarded(
+                "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
+                f"{error}. On an error or SIGTERM this process cancels its jobs itself."
+            )
+
+    def killed(self) -> None:
+        """The task was told to end: cancel now. Safe in a signal handler."""
+        if sentinel := self.sentinel:
+            sentinel.killed()
+        elif not self._is_finished:
+            self._thread.cancel(INLINE_SECONDS)
+
+    def cancel(self) -> None:
+        """The task is failing: cancel now."""
+        if sentinel := self.sentinel:
+            sentinel.cancel()
+        elif not self._is_finished:
+            self._thread.cancel()
+
+    def returned(self) -> None:
+        """The task's work is done; if it dies from here on, it may have succeeded."""
+        if self._sentinel and not self._is_done:
+            self._sentinel.returned()
+
+    def done(self) -> None:
+        """Nothing is left to do, or somebody else goes on with the jobs: the sentinel ends."""
+        if self._sentinel and not self._is_done:
+            self._sentinel.done()
+        self._is_done = True
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        """Wait until ``accepted`` or ``ended``, for whoever is cancelling; whether it came to that.
+
+        If the sentinel dies over it, the thread does it.
+        """
+        sentinel = self._sentinel
+        if self._thread.is_started or sentinel is None or self._is_done:
+            return self._thread.wait_for(word, seconds)
+        if sentinel.wait_for(word, seconds):
+            return True
+        if sentinel.last_word or sentinel.can_act:
+            return False
+        self._unguarded(
+            "the cancel of this task's jobs: the sentinel has died over it; this process cancels them."
+        )
+        self._thread.cancel()
+        return self._thread.wait_for(word, seconds)
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the sentinel has done all there is to do."""
+        sentinel = self._sentinel
+        return bool(sentinel and sentinel.last_word and not self._has_news)
+
+    def _start_another(self, event: Event) -> bool:
+        """Try anew with a new submission; whether it is time for that."""
+        is_time = isinstance(event, SubmissionIntended) and time.monotonic() >= self._start_again_at
+        if is_time:
+            self._sentinel = self._new_sentinel()
+        return is_time
+
+    def _unguarded(self, why: str) -> None:
+        if why not in self._said:
+            self._said.add(why)
+            self._say_unguarded(why)
+
+
+class CancelThread:
+    """Does what the sentinel does, for as long as the task's process lives."""
+
+    def __init__(self, ledger: TryLedger, owner: Owner, settings: Settings, log: Any) -> None:
+        self._ledger, self._owner, self._settings, self._log = ledger, owner, settings, log
+        self._thread: Thread | None = None
+        # No locks: a signal handler may wait while the code that it interrupted waits.
+        self._words: frozenset[str] = frozenset()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was told to cancel."""
+        return self._thread is not None
+
+    def cancel(self, inline_seconds: float | None = None) -> None:
+        """Cancel; what is being cancelled already goes on.
+
+        :param inline_seconds: where no thread can be started, for how long this thread does it itself; None:
+            for as long as a failing task waits.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._words = frozenset()
+        self._thread = Thread(target=self._run, name="remote-jobs-cancel", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads
+            self._log.warning("Cancelling in this thread, as no other can be started: %s", error)
+            self._run(self._settings.confirm_seconds if inline_seconds is None else inline_seconds)
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        """Wait until ``accepted`` or ``ended``; whether it came to that."""
+        deadline = time.monotonic() + seconds
+        while not self._words & {word, "ended", "failed"} and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return bool(self._words & {word, "ended"})
+
+    def _run(self, patience: float | None = None) -> None:
+        CancelLoop(
+            self._ledger,
+            self._log,
+            ti_id=self._owner.ti_id,
+            reason=self._owner.reason,
+            deployment=self._owner.deployment,
+            patience=self._settings.patience if patience is None else patience,
+            escalate_after=self._settings.escalate_after,
+        ).run(self._say)
+
+    def _say(self, word: str) -> None:
+        self._words |= {word}

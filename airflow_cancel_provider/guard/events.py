@@ -1,0 +1,356 @@
+"""What happens to the submissions of one try, as events, and the one reducer that takes them in.
+
+The task's process, the sentinel and the stored record all see a try through :class:`TryLedger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from threading import RLock
+from typing import Any
+from uuid import UUID
+
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.services.client_spec import ClientSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionIntended:
+    """A submission is about to be sent. ``at`` is epoch seconds."""
+
+    token: str
+    client: ClientSpec
+    scope: str | None
+    label: Label | None
+    unlabelled: tuple[str, ...] = ()
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """One attempt of a submission was sent, and what became of it is not known."""
+
+    token: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobsStarted:
+    """A service took jobs.
+
+    :param token: of the submission; empty for jobs that were started in some other way.
+    :param at: when they were taken, in epoch seconds; 0 for long ago.
+    :param not_before: as in :class:`~airflow_cancel_provider.record.TryRecord`; 0 where it does not matter.
+    :param ti_id: the try on whose record the jobs are; None where this process saw them start.
+    """
+
+    token: str
+    jobs: tuple[RemoteJob, ...]
+    client: ClientSpec
+    at: float = 0.0
+    not_before: float = 0.0
+    ti_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPlaced:
+    """A service took jobs whose ids are not known; they are in this scope, under the label."""
+
+    token: str
+    scope: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionClosed:
+    """Nothing (more) can come of a submission."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsEnded:
+    """Jobs were seen in a terminal state."""
+
+    jobs: tuple[RemoteJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobsReleased:
+    """Jobs are meant to live on, over whatever connection they are addressed."""
+
+    jobs: tuple[RemoteJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordInherited:
+    """What is on record from before this process; how to reach it is not known yet."""
+
+    record: TryRecord
+
+
+Event = (
+    SubmissionIntended
+    | AttemptLost
+    | JobsStarted
+    | JobsPlaced
+    | SubmissionClosed
+    | JobsEnded
+    | JobsReleased
+    | RecordInherited
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A submission of which not everything is known.
+
+    :param client: None for one that is on record and not reached yet.
+    :param is_under_way: its answer may still come in.
+    :param is_lost: an attempt was sent whose outcome is not known, so it may have been carried out twice.
+    :param is_placed: it was taken, and its jobs are in ``scope``.
+    :param ti_id: the try on whose record it is; None where this process made it.
+    """
+
+    token: str
+    stored: StoredIntent
+    client: ClientSpec | None
+    unlabelled: tuple[str, ...] = ()
+    is_under_way: bool = True
+    is_lost: bool = False
+    is_placed: bool = False
+    ti_id: UUID | None = None
+
+    def __str__(self) -> str:
+        where = f" in {self.stored.scope}" if self.stored.scope else ""
+        return f"a submission to {self.stored.service}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartedJob:
+    """What is known of a job; the parts are those of :class:`JobsStarted`.
+
+    ``client`` is None for one that is on record and not reached yet.
+    """
+
+    client: ClientSpec | None
+    at: float = 0.0
+    not_before: float = 0.0
+    ti_id: UUID | None = None
+    has_ended: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether this process saw the try start the job: then it can be cancelled without a look."""
+        return self.ti_id is None and not self.not_before
+
+
+class TryLedger:
+    """What a try has started and may have started: the sum of its events.
+
+    Every event takes constant time for each of its jobs, and may come twice. Safe to use from any thread, and
+    in a signal handler.
+    """
+
+    def __init__(self) -> None:
+        # Re-entrant: a signal handler may read while the code that it interrupted writes.
+        self._lock = RLock()
+        self._intents: dict[str, Intent] = {}
+        self._jobs: dict[RemoteJob, StartedJob] = {}
+        self._by_id: dict[tuple[str, str], dict[RemoteJob, None]] = {}
+        self._released: dict[tuple[str, str | None, str], RemoteJob] = {}
+        self._reducers: dict[type[Any], Callable[[Any], None]] = {
+            SubmissionIntended: self._intended,
+            AttemptLost: self._lost,
+            JobsStarted: self._started,
+            JobsPlaced: self._placed,
+            SubmissionClosed: self._closed,
+            JobsEnded: self._ended,
+            JobsReleased: self._release,
+            RecordInherited: self._inherited,
+        }
+
+    def apply(self, event: Event) -> None:
+        """Take in an event."""
+        with self._lock:
+            self._reducers[type(event)](event)
+
+    @property
+    def jobs(self) -> list[RemoteJob]:
+        """Jobs that were started and not released, also those that have ended."""
+        with self._lock:
+            return list(self._jobs)
+
+    @property
+    def started(self) -> dict[RemoteJob, StartedJob]:
+        """Those that were not seen to end, and what is known of them."""
+        with self._lock:
+            return {job: known for job, known in self._jobs.items() if not known.has_ended}
+
+    @property
+    def intents(self) -> list[Intent]:
+        """Submissions of which not everything is known."""
+        with self._lock:
+            return list(self._intents.values())
+
+    @property
+    def released(self) -> list[RemoteJob]:
+        """Jobs that were released."""
+        with self._lock:
+            return list(self._released.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was started, and nothing can have been."""
+        with self._lock:
+            return not self._jobs and not self._intents
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left that could have to be cancelled."""
+        return not self.intents and not self.started
+
+    @property
+    def is_submitting(self) -> bool:
+        """Whether the answer to a submission may still come in."""
+        return any(intent.is_under_way for intent in self.intents)
+
+    @property
+    def size(self) -> int:
+        """Number of jobs and intents."""
+        with self._lock:
+            return len(self._jobs) + len(self._intents)
+
+    def intent(self, token: str) -> Intent | None:
+        """An open submission."""
+        with self._lock:
+            return self._intents.get(token)
+
+    def is_living(self, job: RemoteJob) -> bool:
+        """Whether a job was started, and not released or seen to end."""
+        with self._lock:
+            return job in self._jobs and not self._jobs[job].has_ended
+
+    def is_released(self, job: RemoteJob) -> bool:
+        """Whether a job was released, over whatever connection it was named."""
+        with self._lock:
+            return job.identity in self._released
+
+    def find(self, service: str, scope: str | None, id: str) -> list[RemoteJob]:
+        """Known jobs of this id; ``scope`` may be None where it is not known."""
+        with self._lock:
+            found = list(self._by_id.get((service, id), ()))
+        return [job for job in found if scope is None or job.scope is None or job.scope == scope]
+
+    def record(self, ti_id: UUID, state: TryState) -> TryRecord:
+        """The stored form: what is this try's own, and beside it what it took over from earlier ones."""
+        with self._lock:
+            jobs, intents = dict(self._jobs), list(self._intents.values())
+        tries = [ti_id, *(each.ti_id for each in [*jobs.values(), *intents] if each.ti_id)]
+        own, *earlier = (
+            TryRecord(
+                one,
+                state,
+                tuple(job for job, known in jobs.items() if (known.ti_id or ti_id) == one),
+                tuple(intent.stored for intent in intents if (intent.ti_id or ti_id) == one),
+                {
+                    job: known.not_before
+                    for job, known in jobs.items()
+                    if known.not_before and (known.ti_id or ti_id) == one
+                },
+            )
+            for one in dict.fromkeys(tries)
+        )
+        return replace(own, earlier=tuple(earlier))
+
+    def history(self) -> Iterator[Event]:
+        """Events that lead to the present state, for a reader that comes late."""
+        with self._lock:
+            intents, jobs, released = self.intents, dict(self._jobs), self.released
+        for intent in intents:
+            yield from _history_of(intent)
+        for job, known in jobs.items():
+            if known.client is not None:
+                yield JobsStarted("", (job,), known.client, known.at, known.not_before, known.ti_id)
+        ended = tuple(job for job, known in jobs.items() if known.has_ended)
+        yield from ([JobsEnded(ended)] if ended else [])
+        yield from ([JobsReleased(tuple(released))] if released else [])
+
+    def _intended(self, event: SubmissionIntended) -> None:
+        client = event.client
+        stored = StoredIntent(
+            client.service, client.conn_id, client.region, event.scope, event.label, event.at
+        )
+        self._intents[event.token] = Intent(event.token, stored, client, event.unlabelled)
+
+    def _lost(self, event: AttemptLost) -> None:
+        if intent := self._intents.get(event.token):
+            stored = replace(intent.stored, at=event.at)
+            self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_lost=True)
+
+    def _started(self, event: JobsStarted) -> None:
+        self._answered(event.token)
+        new = StartedJob(event.client, event.at, event.not_before, event.ti_id)
+        for job in event.jobs:
+            if job.identity not in self._released:
+                self._add(job, new)
+
+    def _placed(self, event: JobsPlaced) -> None:
+        if intent := self._intents.get(event.token):
+            stored = replace(intent.stored, scope=event.scope, at=event.at)
+            self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_placed=True)
+
+    def _closed(self, event: SubmissionClosed) -> None:
+        self._answered(event.token)
+
+    def _answered(self, token: str) -> None:
+        """Only an attempt that was lost keeps a submission open once it is answered."""
+        intent = self._intents.get(token)
+        if intent is None:
+            return
+        if intent.is_lost:
+            self._intents[token] = replace(intent, is_under_way=False)
+        else:
+            del self._intents[token]
+
+    def _ended(self, event: JobsEnded) -> None:
+        for job in event.jobs:
+            if known := self._jobs.get(job):
+                self._jobs[job] = replace(known, has_ended=True)
+
+    def _release(self, event: JobsReleased) -> None:
+        for named in event.jobs:
+            for job in [each for each in self.find(*named.identity) if each.identity == named.identity]:
+                del self._jobs[job]
+                del self._by_id[job.service, job.id][job]
+            self._released[named.identity] = named
+
+    def _inherited(self, event: RecordInherited) -> None:
+        for record in (event.record, *event.record.earlier):
+            for job in record.jobs:
+                self._add(job, StartedJob(None, 0.0, record.not_before.get(job, 0.0), record.ti_id))
+            for number, stored in enumerate(record.intents):
+                token = f"{record.ti_id}.{number}"
+                self._intents[token] = Intent(
+                    token, stored, None, is_under_way=False, is_lost=True, ti_id=record.ti_id
+                )
+
+    def _add(self, job: RemoteJob, known: StartedJob) -> None:
+        self._jobs[job] = known
+        self._by_id.setdefault((job.service, job.id), {})[job] = None
+
+
+def _history_of(intent: Intent) -> Iterator[Event]:
+    if intent.client is None:
+        return
+    stored = intent.stored
+    yield SubmissionIntended(
+        intent.token, intent.client, stored.scope, stored.label, intent.unlabelled, stored.at
+    )
+    if intent.is_lost:
+        yield AttemptLost(intent.token, stored.at)
+    if intent.is_placed and stored.scope is not None:
+        yield JobsPlaced(intent.token, stored.scope, stored.at)

@@ -1,0 +1,73 @@
+"""Jobs that are on record from before this process: of this try, or of earlier tries of the task."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.events import (
+    AttemptLost,
+    Event,
+    JobsStarted,
+    RecordInherited,
+    SubmissionIntended,
+    TryLedger,
+)
+from airflow_cancel_provider.guard.reach import client_of, client_over
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import TryRecord
+
+
+def reached(ledger: TryLedger, log: Any) -> list[Event]:
+    """Events that tell how inherited jobs are reached: over the connections in their addresses.
+
+    Asks Airflow for the connections: never from a signal handler.
+    """
+    events: list[Event] = []
+    for job, known in ledger.started.items():
+        if known.client is None:
+            try:
+                client = client_of(job)
+            except Exception as error:  # noqa: BLE001  what can't be reached must not keep the rest from it
+                log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
+            else:
+                events.append(JobsStarted("", (job,), client, not_before=known.not_before, ti_id=known.ti_id))
+    for intent in ledger.intents:
+        if intent.client is None:
+            stored = intent.stored
+            try:
+                client = client_over(stored.service, stored.conn_id, stored.region)
+            except Exception as error:  # noqa: BLE001  as above
+                log.error("%s can't be looked for, and what it started may run on: %s", intent, error)  # noqa: TRY400
+            else:
+                events.append(
+                    SubmissionIntended(intent.token, client, stored.scope, stored.label, at=stored.at)
+                )
+                events.append(AttemptLost(intent.token, stored.at))
+    return events
+
+
+def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> None:
+    """Cancel what earlier tries left alive, and see it end, for up to ``confirm_seconds``.
+
+    What can't be reached is only reported: it must not keep this try from being guarded.
+    """
+    ledger = TryLedger()
+    ledger.apply(RecordInherited(record))
+    for event in reached(ledger, log):
+        ledger.apply(event)
+    if not any(known.client for known in ledger.started.values()) and not ledger.intents:
+        return
+    log.info("Looking at what an earlier try may have left: %s", ", ".join(ledger.jobs) or "no jobs known")
+    loop = CancelLoop(
+        ledger,
+        log,
+        ti_id=record.ti_id,
+        reason=owner.reason,
+        deployment=settings.deployment,
+        patience=settings.confirm_seconds,
+        escalate_after=settings.escalate_after,
+    )
+    loop.run(lambda _: None, time.sleep)

@@ -1,0 +1,96 @@
+"""Events of a try as JSON, on their way to the sentinel. Clients go by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from airflow_cancel_provider.guard.events import (
+    AttemptLost,
+    Event,
+    JobsEnded,
+    JobsPlaced,
+    JobsReleased,
+    JobsStarted,
+    SubmissionClosed,
+    SubmissionIntended,
+)
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.client_spec import ClientSpec
+
+MOST_JOBS = 500
+"""Jobs in one note: a message has a largest size."""
+
+Note = dict[str, Any]
+
+
+def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
+    """An event in one or more notes; none for what the sentinel can't act on."""
+    match event:
+        case SubmissionIntended():
+            label = str(event.label) if event.label else None
+            rest = {"scope": event.scope, "label": label, "at": event.at}
+            yield {"event": "intended", "token": event.token, "client": name(event.client), **rest}
+        case JobsStarted():
+            common = {
+                "event": "started",
+                "token": event.token,
+                "client": name(event.client),
+                "at": event.at,
+                "not_before": event.not_before,
+                "ti_id": str(event.ti_id) if event.ti_id else None,
+            }
+            yield from ({**common, "jobs": jobs} for jobs in _texts(event.jobs))
+        case AttemptLost():
+            yield {"event": "lost", "token": event.token, "at": event.at}
+        case JobsPlaced():
+            yield {"event": "placed", "token": event.token, "scope": event.scope, "at": event.at}
+        case SubmissionClosed():
+            yield {"event": "closed", "token": event.token}
+        case JobsEnded():
+            yield from ({"event": "ended", "jobs": jobs} for jobs in _texts(event.jobs))
+        case JobsReleased():
+            yield from ({"event": "released", "jobs": jobs} for jobs in _texts(event.jobs))
+
+
+def event_of(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
+    """The inverse of :func:`notes_of`.
+
+    :raises LookupError, TypeError, ValueError: this is no such note.
+    """
+    return _READERS[note["event"]](note, clients)
+
+
+def _intended(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
+    label = Label.find(note["label"])
+    return SubmissionIntended(
+        note["token"], clients[note["client"]], note["scope"], label, at=float(note["at"])
+    )
+
+
+def _started(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
+    ti_id = UUID(note["ti_id"]) if note["ti_id"] else None
+    at, not_before = float(note["at"]), float(note["not_before"])
+    return JobsStarted(note["token"], _jobs(note), clients[note["client"]], at, not_before, ti_id)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, ClientSpec]], Event]] = {
+    "intended": _intended,
+    "started": _started,
+    "lost": lambda note, _: AttemptLost(note["token"], float(note["at"])),
+    "placed": lambda note, _: JobsPlaced(note["token"], note["scope"], float(note["at"])),
+    "closed": lambda note, _: SubmissionClosed(note["token"]),
+    "ended": lambda note, _: JobsEnded(_jobs(note)),
+    "released": lambda note, _: JobsReleased(_jobs(note)),
+}
+
+
+def _jobs(note: Mapping[str, Any]) -> tuple[RemoteJob, ...]:
+    return tuple(map(RemoteJob, note["jobs"]))
+
+
+def _texts(jobs: Sequence[RemoteJob]) -> Iterator[list[str]]:
+    for start in range(0, len(jobs), MOST_JOBS):
+        yield [str(job) for job in jobs[start : start + MOST_JOBS]]

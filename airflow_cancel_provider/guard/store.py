@@ -1,0 +1,157 @@
+"""The record of a try where it outlives the task's process: XCom, and from Airflow 3.3 the task state store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.events import (
+    AttemptLost,
+    Event,
+    JobsPlaced,
+    JobsReleased,
+    JobsStarted,
+    SubmissionClosed,
+    SubmissionIntended,
+    TryLedger,
+)
+from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+
+WRITTEN_EACH = 64
+"""Up to so many jobs the record is written at each one; then when it has grown by a part."""
+GROWTH = 16
+"""One part in so many."""
+
+
+class RecordStore:
+    """Keeps a try's record where triggers, callbacks, other tasks and the next try can read it.
+
+    Written at once where the channel to Airflow may be used: on the task's own main thread, outside an event
+    loop. What is left is written by :meth:`flush`. A record that can't be written is reported, and is no error.
+    """
+
+    def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger) -> None:
+        self._ti, self._log, self._owner, self._ledger = ti, log, owner, ledger
+        self._pid = os.getpid()
+        self._changes = 0
+        self._size = 0
+        self._written: dict[str, Any] | None = None
+        self.state = TryState.RUNNING
+
+    def hear(self, event: Event) -> None:
+        """Take an event of the ledger, which has it already."""
+        if not self._changes_record(event):
+            return
+        self._changes += 1
+        if self._is_due and self.may_write():
+            self.flush()
+
+    def flush(self, state: TryState | None = None) -> None:
+        """Write what was not written yet, with this state from now on."""
+        self.state = state or self.state
+        if not self.may_write():
+            return
+        record = self._ledger.record(self._owner.ti_id, self.state)
+        stored = record.as_json()
+        is_needed = self._written is not None or not self._ledger.is_empty
+        if is_needed and stored != self._written:
+            self.report_failure(f"XCom {RECORD_KEY}", lambda: self._write(stored))
+        self._changes, self._size = 0, self._ledger.size
+
+    def close(self) -> None:
+        """The try's work is done: no later try and no trigger may end what lives on."""
+        self.flush(TryState.RETURNED)
+        if self._written is not None:
+            self.report_failure("The end of the task's remote jobs", self._delete)
+
+    def before_deferral(self) -> TryRecord | None:
+        """What this same try had started before it was deferred; None where nothing is on record.
+
+        :raises Exception: Airflow did not say.
+        """
+        ti = self._ti
+        stored = ti.xcom_pull(task_ids=ti.task_id, key=RECORD_KEY, map_indexes=ti.map_index)
+        record = self._read(stored)
+        if record is not None and record.ti_id != self._owner.ti_id:
+            self._log.error(
+                "The record of remote jobs (XCom %s) names another try (%s); its jobs are left alone: %s",
+                RECORD_KEY,
+                record.ti_id,
+                ", ".join(record.jobs) or "none",
+            )
+            return None
+        if record is not None:
+            self._written = stored
+        return record
+
+    def of_earlier(self) -> TryRecord | None:
+        """What the task has left to whoever comes next, where Airflow keeps that (3.3)."""
+        try:
+            store = self._state_store()
+            return self._read(store.get(RECORD_KEY) if store is not None else None)
+        except Exception as error:  # noqa: BLE001  a task must not fail for what an earlier one may have left
+            self._log.warning("Jobs that were started before could not be read: %s", error)
+            return None
+
+    def may_write(self) -> bool:
+        """Whether the channel to Airflow may be used here."""
+        if os.getpid() != self._pid or threading.current_thread() is not threading.main_thread():
+            return False
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return True
+        return False
+
+    def report_failure(self, what: str, write: Callable[[], None]) -> bool:
+        """Write; whether that was possible. A task must not fail for a second copy."""
+        try:
+            write()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is said
+            self._log.warning("%s could not be written: %s", what, error)
+            return False
+        return True
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the record stands in XCom as it is now."""
+        return self._written == self._ledger.record(self._owner.ti_id, self.state).as_json()
+
+    @property
+    def _is_due(self) -> bool:
+        return self._ledger.size <= WRITTEN_EACH or self._changes * GROWTH >= self._size
+
+    def _changes_record(self, event: Event) -> bool:
+        if isinstance(event, SubmissionIntended):
+            return bool(event.unlabelled)  # nothing else tells of it
+        if isinstance(event, SubmissionClosed):
+            return bool(self._written and self._written["intents"])
+        return isinstance(event, AttemptLost | JobsPlaced | JobsReleased | JobsStarted)
+
+    def _read(self, stored: Any) -> TryRecord | None:
+        if not stored:
+            return None
+        try:
+            record = TryRecord.from_json(stored)
+        except InvalidInput as error:
+            self._log.error("Remote jobs that were started before may run on: %s", error)
+            return None
+        return None if record.state is TryState.RETURNED else record
+
+    def _write(self, stored: dict[str, Any]) -> None:
+        self._ti.xcom_push(key=RECORD_KEY, value=stored)
+        self._written = stored
+        if (store := self._state_store()) is not None:
+            store.set(RECORD_KEY, stored)
+
+    def _delete(self) -> None:
+        if (store := self._state_store()) is not None:
+            store.delete(RECORD_KEY)
+
+    def _state_store(self) -> Any:
+        return self._ti.get_template_context().get("task_state_store")

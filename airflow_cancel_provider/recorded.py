@@ -1,0 +1,301 @@
+"""Cancel what records name: look first, leave what is another's, and keep asking for what can't be seen.
+
+A record can be written by others, and is read over a connection, which may lead to another account than the
+one the job was submitted to. So nothing is cancelled that was not seen, and seen to be the try's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from airflow_cancel_provider.cancelling import UNSEEN_SECONDS, Cancellation, Log, report, take_in
+from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable, UnknownScope
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
+from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.reach import Opener, Reach
+
+Line = tuple[str, str | None, str | None]
+"""Service, connection and region."""
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What is to be cancelled of one task.
+
+    :param reason: words for the service.
+    :param log: where to say what becomes of it.
+    :param record: of the try that has started the jobs; None for jobs that a person has named, whoever
+        started them.
+    :param spares_reconnecting: a next try exists: what that one reconnects to is left alone.
+    """
+
+    jobs: tuple[RemoteJob, ...]
+    reason: str
+    log: Log
+    record: TryRecord | None = None
+    intents: tuple[StoredIntent, ...] = ()
+    released: frozenset[RemoteJob] = frozenset()
+    spares_reconnecting: bool = False
+
+    @classmethod
+    def of(
+        cls, record: TryRecord, reason: str, log: Log, *, released: Collection[RemoteJob] = ()
+    ) -> Claim | None:
+        """What a record leaves to be cancelled; None where the work of its try is done.
+
+        :param released: jobs that are to live on, whatever connection they are named with.
+        """
+        if record.state is TryState.RETURNED:
+            return None
+        kept = {*map(_identity, released)}
+        jobs = tuple(job for job in record.jobs if _identity(job) not in kept)
+        return cls(jobs, reason, log, record, record.intents, frozenset(released))
+
+    def by_line(self) -> dict[Line, Claim]:
+        """Its parts, by the service, connection and region that they need."""
+        lines = dict.fromkeys([*map(_line_of, self.jobs), *map(_line_of, self.intents)])
+        return {
+            line: replace(
+                self,
+                jobs=tuple(job for job in self.jobs if _line_of(job) == line),
+                intents=tuple(intent for intent in self.intents if _line_of(intent) == line),
+            )
+            for line in lines
+        }
+
+    def objection(self, status: JobStatus, deployment: str) -> str | None:
+        """Why a job is to be left alone, in words; None where nothing speaks against its cancel."""
+        if self.spares_reconnecting and status.label is not None and status.label.reconnects:
+            return "the next try reconnects to it"
+        return self.record.foreign(status, deployment) if self.record else None
+
+
+class RecordedCancellation:
+    """The cancel of what claims name, from the first look to the seen end, in as few calls as possible.
+
+    Drive it by calling :meth:`step` again and again until :attr:`is_done`; then, or when patience runs out,
+    :meth:`close`.
+
+    :param open: opens services. A service is opened anew after a trouble with it.
+    :param deployment: this Airflow's name in labels.
+    :param call_seconds: patience of the calls of one step.
+    :param escalate_after: as for :class:`Cancellation`.
+    """
+
+    def __init__(
+        self,
+        open: Opener,
+        claims: Iterable[Claim],
+        deployment: str,
+        *,
+        call_seconds: float,
+        escalate_after: float | None = None,
+    ) -> None:
+        self._open = open
+        self._deployment = deployment
+        self._patience = Patience(seconds=call_seconds, longest_pause=call_seconds / 4)
+        self._claims: dict[RemoteJob, list[Claim]] = {}
+        self._searched: list[tuple[StoredIntent, Claim]] = []
+        self._cancellation = Cancellation([], "", escalate_after=escalate_after)
+        self._reach: Reach | None = None
+        self._said: set[tuple[RemoteJob | StoredIntent, str]] = set()
+        self._troubles: dict[RemoteJob | StoredIntent, str] = {}
+        self._log_of: dict[RemoteJob, Log] = {}
+        self._reasons: dict[str, None] = {}
+        for claim in claims:
+            self._add(claim)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every job was seen to end, was refused, or is to be left alone."""
+        return self.is_requested and not self._cancellation.open
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether nothing is left to be asked for: each request was answered."""
+        unasked = any(map(self._is_unasked, self._cancellation.open))
+        return not (self._claims or self._searched or unasked)
+
+    def step(self) -> None:
+        """Search, look, ask for the end of what is the try's own, repeat and escalate. Raises nothing."""
+        self._search()
+        requested = [*self._cancellation.open]
+        self._look_at_claimed()
+        self._ask(self._cancellation.request)
+        for status in self._look(requested):
+            self._take_in(status)
+        if requested:
+            self._ask(self._cancellation.act)
+
+    def close(self) -> None:
+        """Say what may run on."""
+        for job, claims in self._claims.items():
+            trouble = self._troubles.get(job, "it was not seen")
+            claims[0].log.error("%s was not cancelled and may run on: %s", job, trouble)
+        for intent, claim in self._searched:
+            trouble = self._troubles.get(intent, "none was seen")
+            claim.log.error("Jobs %s may run on: %s", _place(intent), trouble)
+        for job in self._cancellation.open:
+            last = self._cancellation.statuses.get(job) or self._cancellation.results.get(job)
+            self._log_of[job].error("Not seen to end, and may run on: %s", last or job)
+
+    def _add(self, claim: Claim) -> None:
+        for job in claim.jobs:
+            self._claims.setdefault(job, []).append(claim)
+        for intent in claim.intents:
+            if (trouble := self._not_to_be_searched(intent, claim)) is None:
+                self._searched.append((intent, claim))
+            else:
+                claim.log.warning("Jobs %s are not looked for: %s.", _place(intent), trouble)
+
+    def _not_to_be_searched(self, intent: StoredIntent, claim: Claim) -> str | None:
+        if intent.label is None:
+            return "they carry no label"
+        own = claim.record is not None and intent.label.ti_id == claim.record.ti_id
+        if not own or intent.label.deployment != self._deployment:
+            return f"the label {intent.label} is another try's"
+        return None
+
+    def _search(self) -> None:
+        for intent, claim in [*self._searched]:
+            try:
+                found = self._labelled(intent)
+            except Exception as error:  # noqa: BLE001  connections have errors of their own
+                self._trouble(intent, f"{error} Searching again later.", [claim])
+                continue
+            known = {*map(_identity, [*claim.released, *self._claims, *self._cancellation.jobs])}
+            for job in found:
+                if _identity(job) not in known:
+                    claim.log.info("Found by its label: %s", job)
+                    self._claims.setdefault(job, []).append(claim)
+            # What the service lists lags behind what it has taken.
+            if time.time() - intent.at > UNSEEN_SECONDS:
+                self._searched.remove((intent, claim))
+
+    def _labelled(self, intent: StoredIntent) -> list[RemoteJob]:
+        if intent.label is None:  # not to be searched
+            return []
+        service = self._services().service(intent.service, intent.conn_id, intent.region)
+        scopes = [intent.scope] if intent.scope is not None else service.scopes()
+        return [job for scope in scopes for job in service.labelled(scope, intent.label)]
+
+    def _look_at_claimed(self) -> None:
+        for status in self._look([*self._claims]):
+            if status.state is JobState.GONE:
+                self._trouble(status.job, _unknown(status.job), self._claims[status.job])
+            else:
+                self._judge(status, self._claims.pop(status.job))
+
+    def _judge(self, status: JobStatus, claims: Sequence[Claim]) -> None:
+        """Take a job over that was seen, if one of those who name it has a right to it."""
+        objections = [claim.objection(status, self._deployment) for claim in claims]
+        own = [claim for claim, objection in zip(claims, objections, strict=True) if objection is None]
+        if status.state.is_terminal:
+            claims[0].log.info("%s", status)
+        elif own:
+            self._log_of[status.job] = own[0].log
+            self._cancellation.jobs.append(status.job)
+            self._cancellation.reason = self._reason_with(own[0].reason)
+            self._take_in(status)
+            if (outcome := outcome_of(status)) is not None:  # it is ending: nothing is to be sent
+                self._cancellation.results[status.job] = CancelResult(status.job, outcome)
+        else:
+            claims[0].log.warning(
+                "%s is on record, but it is left alone: %s", status.job, objections[0] or ""
+            )
+
+    def _reason_with(self, reason: str) -> str:
+        """One reason for one call: that of one task, and how many others there are."""
+        self._reasons[reason] = None
+        first, *others = self._reasons
+        return (f"{first}, and {len(others)} other tasks" if others else first)[:LONGEST_REASON]
+
+    def _is_unasked(self, job: RemoteJob) -> bool:
+        result = self._cancellation.results.get(job)
+        return result is None or result.outcome is CancelOutcome.UNANSWERED
+
+    def _ask(self, ask: Callable[[Reach], list[CancelResult]]) -> None:
+        try:
+            results = ask(self._services())
+        except Exception as error:  # noqa: BLE001  connections have errors of their own
+            self._trouble_with(self._cancellation.open, error)
+            results = []
+        for result in results:
+            report([result], self._log_of[result.job])
+
+    def _look(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
+        if not jobs:
+            return []
+        try:
+            return self._services().describe(jobs)
+        except ServiceUnavailable as error:
+            self._trouble_with(jobs, error)
+        except CancelProviderError as error:
+            places = by_scope(jobs)
+            if len(places) > 1:  # one that may not be seen must not hide the others
+                return [status for some in places.values() for status in self._look(some)]
+            if isinstance(error, UnknownScope):
+                return [JobStatus(job, JobState.GONE) for job in jobs]
+            self._trouble_with(jobs, error)
+        except Exception as error:  # noqa: BLE001  connections have errors of their own
+            self._trouble_with(jobs, error)
+        return []
+
+    def _trouble_with(self, jobs: Sequence[RemoteJob], error: Exception) -> None:
+        self._reach = None
+        for job in jobs:
+            self._trouble(job, f"{error} Looking again later.", self._claims.get(job, ()))
+
+    def _trouble(self, what: RemoteJob | StoredIntent, trouble: str, claims: Sequence[Claim]) -> None:
+        self._troubles[what] = trouble
+        if (what, trouble) not in self._said:
+            self._said.add((what, trouble))
+            log = claims[0].log if claims else self._log_of[what]  # type: ignore[index]
+            log.warning("%s: %s", what if isinstance(what, RemoteJob) else f"Jobs {_place(what)}", trouble)
+
+    def _take_in(self, status: JobStatus) -> None:
+        take_in(self._cancellation, [status], self._log_of[status.job])
+
+    def _services(self) -> Reach:
+        if self._reach is None:
+            self._reach = Reach(lambda *line: self._open(*line).with_patience(self._patience))
+        return self._reach
+
+
+def by_line(claims: Iterable[Claim]) -> dict[Line, list[Claim]]:
+    """Parts of claims, by the service, connection and region that they need."""
+    lines: dict[Line, list[Claim]] = {}
+    for claim in claims:
+        for line, part in claim.by_line().items():
+            lines.setdefault(line, []).append(part)
+    return lines
+
+
+def _line_of(what: RemoteJob | StoredIntent) -> Line:
+    return (what.service, what.conn_id, what.region)
+
+
+def _identity(job: RemoteJob) -> tuple[str, str | None, str]:
+    """The same for a job whatever connection it is reached over."""
+    return (job.service, job.scope, job.id)
+
+
+def _unknown(job: RemoteJob) -> str:
+    over = f"connection {job.conn_id!r}" if job.conn_id else "the credentials of this process"
+    region = f" in region {job.region}" if job.region else ""
+    return f"it is not known over {over}{region}; it may belong to another account."
+
+
+def _place(intent: StoredIntent) -> str:
+    return f"of {intent.service} in {intent.scope or 'an unknown place'} with label {intent.label}"

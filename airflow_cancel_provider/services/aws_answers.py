@@ -1,0 +1,138 @@
+"""Whether a reply is the answer that an operation promises: a page of a proxy is none, nor is half of one.
+
+botocore reads any JSON that it gets, and leaves out what is missing. What our code reads of an answer stands
+in a table, by operation, and nothing is read before it was compared with that table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError
+
+TEXT, WORD, FLAG, TIME, MILLISECONDS, TEXTS = "text", "word", "flag", "time", "milliseconds", "texts"
+"""Kinds of values: any text; text that is not empty; true or false; a time; epoch milliseconds; a map of
+texts. A pattern stands for a text that it matches."""
+
+Shape = str | re.Pattern[str] | Mapping[str, Any] | list[Any]
+"""A kind, an object by the names of its members (``name?``: may be missing), or a list of ``[shape]``."""
+Answers = Mapping[str, Mapping[str, Shape]]
+"""By operation, what our code reads of its answer."""
+
+_LAST_MILLISECOND = 253_370_764_800_000
+_PLAIN: dict[str, type | tuple[type, ...]] = {TEXT: str, FLAG: bool}
+
+
+class NoAnswer(BotoCoreError):
+    """A reply with a status of success that is not the operation's answer. It may have been carried out."""
+
+    fmt = "{why}"
+
+
+def check_body(response_dict: Mapping[str, Any], operation_model: Any, **_: Any) -> None:
+    """Handler of ``before-parse``: a body of success is a JSON object, or empty where nothing is promised.
+
+    :raises NoAnswer: it is not.
+    """
+    if response_dict["status_code"] >= 300:
+        return
+    body = response_dict["body"]
+    shape = operation_model.output_shape
+    if not body.strip() and not (shape and shape.members):
+        return
+    try:
+        is_object = isinstance(json.loads(body.decode("utf-8")), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        kind = response_dict["headers"].get("content-type") or "of no type"
+        status = response_dict["status_code"]
+        raise NoAnswer(why=f"HTTP {status} with {len(body)} bytes ({kind}) that are no JSON object")
+
+
+def check(answers: Answers, operation: str, answer: Any) -> None:
+    """Compare an answer with what is read of it.
+
+    :raises NoAnswer: a member is missing or of another kind.
+    """
+    wrong = _wrong(answers.get(operation, {}), answer, "")
+    if wrong:
+        raise NoAnswer(why=f"the reply is not an answer of {operation}: {wrong}")
+
+
+def check_about(
+    operation: str, answer: Mapping[str, Any], path: str, asked: Collection[str], *, each: bool
+) -> None:
+    """Compare the ids in an answer with those that were asked about.
+
+    :param path: where the ids stand: names with dots between them, through lists.
+    :param each: none of those asked about may be missing.
+    :raises NoAnswer: the answer is about something else.
+    """
+    found = set(values_at(answer, path))
+    if found - set(asked) or (each and set(asked) - found):
+        raise NoAnswer(why=f"the reply is not an answer of {operation}: it is about {sorted(found)}"[:300])
+
+
+def values_at(answer: Any, path: str) -> Iterator[str]:
+    """Values at a path of an answer that was checked."""
+    values = [answer]
+    for name in path.split("."):
+        values = [value[name] for value in values]
+        values = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return iter(values)
+
+
+def _wrong(shape: Shape, value: Any, where: str) -> str:
+    """What is wrong with a value, or nothing."""
+    if isinstance(shape, list):
+        return _wrong_list(shape[0], value, where)
+    if isinstance(shape, Mapping):
+        return _wrong_object(shape, value, where)
+    return "" if _is(shape, value) else f"{where or 'it'} is no {getattr(shape, 'pattern', shape)}"
+
+
+def _wrong_list(shape: Shape, value: Any, where: str) -> str:
+    if not isinstance(value, list):
+        return f"{where} is no list"
+    return next((wrong for item in value if (wrong := _wrong(shape, item, f"{where}[]"))), "")
+
+
+def _wrong_object(shape: Mapping[str, Any], value: Any, where: str) -> str:
+    if not isinstance(value, Mapping):
+        return f"{where or 'it'} is no object"
+    for name, member in shape.items():
+        plain, may_miss = name.removesuffix("?"), name.endswith("?")
+        if value.get(plain) is None:
+            if not may_miss:
+                return f"{where}.{plain} is missing".lstrip(".")
+        elif wrong := _wrong(member, value[plain], f"{where}.{plain}".lstrip(".")):
+            return wrong
+    return ""
+
+
+def _is(kind: str | re.Pattern[str], value: Any) -> bool:
+    if isinstance(kind, re.Pattern):
+        return isinstance(value, str) and bool(kind.fullmatch(value))
+    if kind in _PLAIN:
+        return isinstance(value, _PLAIN[kind])
+    if kind == WORD:
+        return isinstance(value, str) and bool(value.strip())
+    if kind == TEXTS:
+        return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
+    return _is_milliseconds(value) if kind == MILLISECONDS else _is_time(value)
+
+
+def _is_milliseconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LAST_MILLISECOND
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, datetime) and value.tzinfo is not None and bool(value.astimezone(UTC))
+    except (OverflowError, ValueError):
+        return False

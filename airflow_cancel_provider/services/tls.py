@@ -1,0 +1,68 @@
+"""Verification of a service's certificate: what may be set for it, and what goes wrong for good."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from airflow_cancel_provider.exceptions import InvalidInput
+
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
+_BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ConnectionError, TimeoutError)
+"""Handshakes that broke off: the next one may succeed."""
+_BROKEN_REASONS = frozenset(
+    {
+        "UNEXPECTED_EOF_WHILE_READING",
+        "BAD_RECORD_MAC",
+        "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+        "RECORD_LAYER_FAILURE",
+    }
+)
+_UNUSABLE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_DEPTH = 20
+
+
+def verification(value: bool | str | None) -> bool | str | None:  # noqa: FBT001  it is the value that is asked about
+    """What a ``verify`` setting means, also where a template or a connection made text of it.
+
+    :return: True, False, the path of a CA bundle, or None for the default.
+    :raises InvalidInput: the text is empty.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if not text:
+        raise InvalidInput("verify is empty; set True, False, or the path of a CA bundle.")
+    return _WORDS.get(text.lower(), text)
+
+
+def tls_trouble(error: BaseException) -> str | None:
+    """Why no TLS connection will come about however often it is tried, in OpenSSL's own words.
+
+    None for errors of other kinds, and for handshakes that only broke off.
+    """
+    causes = list(_causes(error))
+    if any(isinstance(cause, _BROKEN) or getattr(cause, "reason", "") in _BROKEN_REASONS for cause in causes):
+        return None
+    final = (cause for cause in causes if _is_final(cause))
+    return next((f"{type(cause).__name__}: {cause}".rstrip(".") for cause in final), None)
+
+
+def _is_final(cause: BaseException) -> bool:
+    # urllib3 compares a host's name itself where OpenSSL does not; requests looks for the CA bundle itself.
+    theirs = type(cause).__name__ == "CertificateError" or "TLS CA certificate bundle" in str(cause)
+    return theirs or isinstance(cause, (ssl.SSLError, *_UNUSABLE_FILE))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what is behind it: as Python chains errors, and as libraries put one into another."""
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < _DEPTH:
+        cause = waiting.pop(0)
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        inside = [*cause.args, getattr(cause, "reason", None), *getattr(cause, "kwargs", {}).values()]
+        inside.append(cause.__cause__)
+        waiting += [part for part in inside if isinstance(part, BaseException)]

@@ -1,0 +1,144 @@
+"""A guarded task that defers: its time, what goes with its trigger, and how it ends when it is back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+
+from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
+from tests.cloud.server import LocalCloud
+from tests.test_guard_ends import RESUMED, Never, ended, submit
+from tests.test_guard_task import CANCEL, Try, _guarded, cancelled  # noqa: F401  a fixture
+
+MINUTE = timedelta(minutes=1)
+
+
+def ti_with(limit: timedelta | None, spent: timedelta | None) -> Any:
+    start = datetime.now(UTC) - spent if spent is not None else None
+    return SimpleNamespace(task=SimpleNamespace(execution_timeout=limit), start_date=start)
+
+
+@pytest.mark.parametrize(
+    "own, limit, spent, left",
+    [
+        # The deferral's own, where nothing else bounds it.
+        (None, None, MINUTE, None),
+        (5 * MINUTE, None, MINUTE, 5 * MINUTE),
+        (5 * MINUTE, 3 * MINUTE, None, 5 * MINUTE),
+        (None, 3 * MINUTE, None, None),
+        # What is left of execution_timeout, if that is less.
+        (None, 3 * MINUTE, MINUTE, 2 * MINUTE),
+        (5 * MINUTE, 3 * MINUTE, MINUTE, 2 * MINUTE),
+        (MINUTE, 3 * MINUTE, MINUTE, MINUTE),
+        (MINUTE, 3 * MINUTE, 2.5 * MINUTE, 0.5 * MINUTE),
+        # Used up: at once, and yet after the trigger was stored.
+        (None, 3 * MINUTE, 4 * MINUTE, timedelta(seconds=1)),
+        (5 * MINUTE, 3 * MINUTE, 3 * MINUTE, timedelta(seconds=1)),
+    ],
+)
+def test_a_deferral_lasts_as_long_as_it_says_and_execution_timeout_allows(
+    own: timedelta | None, limit: timedelta | None, spent: timedelta | None, left: timedelta | None
+) -> None:
+    found = bounded(own, ti_with(limit, spent))
+    if left is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert abs(found - left) < timedelta(seconds=5) if left > timedelta(seconds=1) else found == left
+
+
+def deferring(timeout: timedelta | None = None) -> tuple[Try, TaskDeferred]:
+    """A try that submits a job and defers."""
+    deferral = TaskDeferred(trigger=Never(), method_name="execute_complete", timeout=timeout)
+
+    def work() -> None:
+        submit()
+        raise deferral
+
+    return Try(work=work), deferral
+
+
+@pytest.mark.parametrize("own", [None, 5 * MINUTE])
+def test_the_time_of_a_guarded_deferral_is_bounded(cloud: LocalCloud, own: timedelta | None) -> None:
+    ti, deferral = deferring(own)
+    task: Any = ti.task
+    task.execution_timeout = 3 * MINUTE
+    type.__setattr__(Try, "start_date", datetime.now(UTC) - MINUTE)
+    try:
+        ended(ti, TaskDeferred)
+    finally:
+        type.__setattr__(Try, "start_date", None)
+    assert deferral.timeout is not None
+    assert MINUTE < deferral.timeout <= 2 * MINUTE
+    assert cancelled(cloud) == [False]
+
+
+def test_a_guarded_deferral_keeps_its_own_time(cloud: LocalCloud) -> None:
+    ti, deferral = deferring(5 * MINUTE)
+    ended(ti, TaskDeferred)
+    assert deferral.timeout == 5 * MINUTE
+    assert cancelled(cloud) == [False]
+
+
+def test_its_trigger_carries_the_record_that_is_in_xcom(cloud: LocalCloud) -> None:
+    ti, deferral = deferring()
+    settings = Settings(sentinel=False, deployment="deployed")
+    ended(ti, TaskDeferred, settings)
+    trigger = deferral.trigger
+    assert isinstance(trigger, GuardTrigger)
+    record = TryRecord.from_json(trigger.record)
+    assert (record.ti_id, record.state) == (ti.id, TryState.DEFERRED)
+    assert [job.id for job in record.jobs] == [job["id"] for job in cloud.batch.jobs()]
+    assert ti.pushed[RECORD_KEY] == trigger.record
+    assert trigger.deployment == "deployed"
+    assert trigger.classpath.endswith(".Never")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        TaskDeferralTimeout("Trigger timeout"),  # also where execution_timeout has cut the deferral short
+        TaskDeferralError("Trigger failure"),
+        AirflowSkipException("soft_fail"),
+        ValueError("in the method that goes on"),
+    ],
+    ids=repr,
+)
+def test_however_it_ends_when_it_is_back_its_job_ends_first(
+    cloud: LocalCloud, end: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = deferring()
+    ended(first, TaskDeferred)
+    (job,) = cloud.batch.jobs()
+    assert cancelled(cloud) == [False]
+    back: Any = Try(id=first.id)
+    back._ti_context_from_server = RESUMED
+    record = TryRecord(first.id, TryState.DEFERRED, (RemoteJob(f"batch://@us-east-1/{job['id']}"),))
+
+    def pull(key: str, **_: Any) -> Any:  # what the guard has left, in whichever form it reads it
+        return (
+            {RECORD_KEY: record.as_json()}[key] if isinstance(first.pushed[key], dict) else first.pushed[key]
+        )
+
+    monkeypatch.setattr(Try, "xcom_pull", pull, raising=False)
+    monkeypatch.setattr(Try, "xcom_pull", lambda _, key, **names: pull(key, **names), raising=False)
+
+    def resume(_: Any) -> None:
+        raise end
+
+    monkeypatch.setattr(type(back.task), "resume_execution", resume)
+    from airflow_cancel_provider.guard.task import TaskGuard
+
+    guard = TaskGuard(back, CANCEL)
+    guard.install()
+    with pytest.raises(type(end)):
+        back.task.resume_execution()
+    assert cancelled(cloud) == [True]

@@ -1,0 +1,250 @@
+"""What the API server does when tasks are marked: real XCom rows in SQLite, real clients, one thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import sessionmaker
+
+from airflow_cancel_provider.exceptions import ServiceUnavailable
+from airflow_cancel_provider.hooks.access import HOOKS
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.owner import Label, deployment_of
+from airflow_cancel_provider.plugin import listener, marked
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from tests import memory_service
+from tests.guard_fixtures import until
+from tests.memory_service import Memory, MemoryHook
+from tests.task_fixtures import TaskInstance
+
+NAME = "remote-jobs-marked"
+
+
+class XComs:
+    """Airflow's table of XComs."""
+
+    def __init__(self, folder: Any) -> None:
+        from airflow.models import import_all_models
+        from airflow.models.xcom import XComModel
+
+        import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
+        self.engine = create_engine(f"sqlite:///{folder / 'airflow.db'}")
+        self._table: Any = XComModel.__table__
+        self._table.create(self.engine)
+        self._runs: dict[tuple[str, str], int] = {}
+
+    def put(self, *rows: tuple[TaskInstance, Any]) -> None:
+        values = [
+            {
+                "dag_run_id": self._runs.setdefault((ti.dag_id, ti.run_id), len(self._runs) + 1),
+                "key": RECORD_KEY,
+                "value": value.as_json() if isinstance(value, TryRecord) else value,
+                "timestamp": datetime(2026, 11, 20, 12, tzinfo=UTC),
+                "dag_id": ti.dag_id,
+                "run_id": ti.run_id,
+                "task_id": ti.task_id,
+                "map_index": ti.map_index,
+            }
+            for ti, value in rows
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(self._table.insert(), values)
+
+
+@pytest.fixture
+def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[XComs]:
+    from airflow import settings
+
+    xcoms = XComs(tmp_path)
+    monkeypatch.setattr(settings, "Session", sessionmaker(xcoms.engine))
+    yield xcoms
+    xcoms.engine.dispose()
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A service in memory; the API server is in haste, and has a queue of its own."""
+    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setattr(MemoryHook, "memory", Memory())
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "production")
+    for name, seconds in {"HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():
+        monkeypatch.setattr(marked, name, seconds)
+    monkeypatch.setattr(marked, "_queue", marked.DueQueue(marked._do, NAME))
+    return MemoryHook.memory
+
+
+def deferred(ti: TaskInstance, *jobs: RemoteJob, state: TryState = TryState.DEFERRED) -> TryRecord:
+    return TryRecord(ti.id, state, jobs)
+
+
+def threads() -> int:
+    return sum(thread.name == NAME for thread in threading.enumerate())
+
+
+def sent(memory: Memory) -> set[str]:
+    return {job for job, _ in memory.sent}
+
+
+def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory: Memory) -> None:
+    tis = [TaskInstance(map_index=index) for index in range(3000)]
+    jobs = memory.jobs(*(f"j{ti.map_index}" for ti in tis))
+    xcoms.put(*((ti, deferred(ti, job)) for ti, job in zip(tis, jobs, strict=True)))
+    before, began = threading.active_count(), threads()
+    for ti in tis:
+        marked.cancel_when_marked(ti)
+    assert threads() == began + 1
+    assert threading.active_count() <= before + 1 + marked.LINES_AT_ONCE
+    until(lambda: len(memory.sent) >= 3000, 120)
+    assert sent(memory) == {job.id for job in jobs}
+    assert threads() == began + 1
+    assert len(memory.looks) < 200
+    for job in jobs:
+        memory.states[job.id] = JobState.CANCELLED
+    until(lambda: not marked._queue._heap, 60)
+    assert len(memory.sent) == 3000
+
+
+def test_only_the_mapped_task_and_the_try_that_was_marked(xcoms: XComs, memory: Memory) -> None:
+    ti = TaskInstance(map_index=1)
+    neighbours = [
+        replace(ti, map_index=0, id=uuid4()),
+        replace(ti, run_id="another", id=uuid4()),
+        replace(ti, dag_id="another", id=uuid4()),
+        replace(ti, task_id="another", id=uuid4()),
+    ]
+    own, *others = memory.jobs("own", "b", "c", "d", "e")
+    xcoms.put((ti, deferred(ti, own)))
+    xcoms.put(*((other, deferred(other, job)) for other, job in zip(neighbours, others, strict=True)))
+    later = TaskInstance(task_id="cleared")
+    xcoms.put((later, deferred(replace(later, id=uuid4()), *memory.jobs("of_the_next_try"))))
+    marked.cancel_when_marked(later)
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
+    assert memory.sent == [("own", False)]
+
+
+@pytest.mark.parametrize("state", [TryState.RUNNING, TryState.RETURNED])
+def test_what_its_own_process_sees_to_or_nobody_is_left(
+    xcoms: XComs, memory: Memory, state: TryState
+) -> None:
+    ti, other = TaskInstance(), TaskInstance(task_id="deferred")
+    xcoms.put((ti, deferred(ti, *memory.jobs("a"), state=state)), (other, deferred(other, memory.job("b"))))
+    marked.cancel_when_marked(ti)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    assert memory.sent == [("b", False)]
+
+
+def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
+    xcoms: XComs, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    ti, broken = TaskInstance(), TaskInstance(task_id="broken")
+    own, other_try, other_airflow = memory.jobs("a", "b", "c")
+    name = deployment_of("production")
+    memory.labels = {"a": Label(name, ti.id), "b": Label(name, uuid4()), "c": Label("another0", ti.id)}
+    xcoms.put((ti, deferred(ti, other_try, own, other_airflow)), (broken, ["memory:///place/a"]))
+    marked.cancel_when_marked(broken)
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    assert memory.sent == [("a", False)]
+    assert f"{other_try} is on record, but it is left alone: its label names another try" in caplog.text
+    assert "XCom remote_jobs of nightly / manual__2026 / broken is passed over" in caplog.text
+
+
+def test_what_was_not_answered_or_not_known_is_asked_again(
+    xcoms: XComs, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    ti = TaskInstance()
+    job = memory.job("a", JobState.GONE)
+    xcoms.put((ti, deferred(ti, job)))
+    memory.errors += [ServiceUnavailable("It is away.")]
+    marked.cancel_when_marked(ti)
+    until(lambda: len(memory.looks) > 3)
+    assert "It is away." in caplog.text
+    assert f"{job}: it is not known over the credentials of this process" in caplog.text
+    assert memory.sent == []
+    memory.states["a"] = JobState.RUNNING
+    until(lambda: memory.sent)
+
+
+def test_an_error_ends_neither_the_thread_nor_the_others(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late, ti = TaskInstance(run_id="late"), TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (late, deferred(late, memory.job("c"))))
+    read, is_down = marked._rows, [True]
+
+    def rows(dag_id: str, run_id: str, marks: Any) -> Any:
+        if run_id == "late" and is_down:
+            raise ConnectionError("The database is away")
+        return read(dag_id, run_id, marks)
+
+    monkeypatch.setattr(marked, "_rows", rows)
+    marked.cancel_when_marked(late)
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    words = "Remote jobs may run on, and it is tried again: nightly / late / stop"
+    assert words in caplog.text
+    assert memory.sent == [("a", False)]
+    is_down.clear()
+    until(lambda: sent(memory) == {"a", "c"})
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "nonsense")  # settings that can't be read
+    marked.cancel_when_marked(ti)
+    until(lambda: "Remote jobs of marked tasks may run on: nightly / manual__2026 / stop" in caplog.text)
+    monkeypatch.delenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY")
+    again = TaskInstance(task_id="again")
+    xcoms.put((again, deferred(again, memory.job("b"))))
+    marked.cancel_when_marked(again)
+    until(lambda: sent(memory) == {"a", "b", "c"})
+
+
+def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) -> None:
+    ti = TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        is_empty = not marked._queue._heap and marked._queue._thread is None
+        done = threading.Event()
+        queue = marked.DueQueue(lambda _: done.set(), "child")
+        queue.put("anything", 0.0)
+        os.write(write, b"1" if is_empty and done.wait(10) else b"0")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 1) == b"1"
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [listener.on_task_instance_success, listener.on_task_instance_failed, listener.on_task_instance_skipped],
+)
+def test_whatever_a_person_marks_it_as(xcoms: XComs, memory: Memory, tell: Any) -> None:
+    ti, own_word = TaskInstance(), TaskInstance(task_id="own_word")
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (own_word, deferred(own_word, memory.job("b"))))
+    tell("running", own_word)  # the task's own process reports
+    tell(None, ti)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
+    assert memory.sent == [("a", False)]
+
+
+def test_due_work_is_done_in_its_time_and_together() -> None:
+    done: list[list[str]] = []
+    queue = marked.DueQueue(lambda due: done.append([*due]), "due")
+    queue.put("late", 0.6)
+    queue.put("soon", 0.2)
+    queue.put("also", 0.2)
+    assert done == []
+    until(lambda: len(done) >= 2)
+    assert [each for due in done for each in due] == ["soon", "also", "late"]

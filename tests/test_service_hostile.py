@@ -1,0 +1,256 @@
+"""Replies that are not the answer: nothing but our errors, no job left out, none over that lives."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.services.patience import Patience
+from tests.cloud.hostile import SHAPES
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import BENCHES, HASTY, BatchBench, Bench, EmrBench, needs_bulk, outcomes
+from tests.test_service_batch import OldClient
+
+AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
+LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
+WELL_FORMED = ("shorter_lists", "other_ids")
+"""A listing that was not asked about anybody has no way to say how many there are, or who."""
+LOOKS = {
+    "emr": ["ListSteps"],
+    "batch": ["DescribeJobs"],
+    "emr-serverless": ["GetJobRun", "ListJobRuns", "GetApplication"],
+}
+LISTINGS = {
+    "emr": ["ListSteps", "ListClusters"],
+    "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
+    "emr-serverless": ["ListJobRuns", "ListApplications", "GetApplication"],
+}
+
+
+@pytest.fixture(params=BENCHES, ids=lambda bench: str(bench.name))
+def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
+    bench: Bench = request.param(cloud)
+    yield bench
+    bench.close()
+
+
+def garble(bench: Bench, operations: list[str] | tuple[str, ...], **reply: Any) -> None:
+    for operation in operations:
+        bench.cloud.faults.add(bench.name, operation, "hostile_reply", **reply)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+class TestShapes:
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_one_bad_reply_to_a_look_is_asked_again(self, bench: Bench, shape: str, count: int) -> None:
+        jobs = bench.running(count)
+        garble(bench, LOOKS[bench.name], shape=shape, times=1)
+        statuses = bench.service().describe(jobs)
+        assert [status.job for status in statuses] == jobs
+        assert {status.state for status in statuses} == {JobState.RUNNING}
+
+    def test_bad_replies_to_looks_are_no_answer(self, bench: Bench, shape: str) -> None:
+        jobs = bench.running(3)
+        garble(bench, LOOKS[bench.name], shape=shape)
+        try:
+            states = {status.state for status in bench.service(AT_ONCE).describe(jobs)}
+        except ServiceUnavailable:
+            return
+        # Two true answers in a row that leave a job out say that Batch does not know it.
+        assert states <= LIVING or (bench.name, shape) == ("batch", "shorter_lists")
+
+    def test_one_bad_reply_to_a_cancel_that_did_nothing_is_asked_again(
+        self, bench: Bench, shape: str
+    ) -> None:
+        jobs = bench.running(3)
+        garble(bench, bench.cancel_operations, shape=shape, acts=False, times=1)
+        assert outcomes(bench.service().cancel(jobs, "")) == [CancelOutcome.REQUESTED] * 3
+        bench.let_end()
+        assert bench.are_cancelled(jobs)
+
+    def test_one_bad_reply_to_a_cancel_that_acted_is_requested(self, bench: Bench, shape: str) -> None:
+        jobs = bench.running(3)
+        garble(bench, bench.cancel_operations, shape=shape, times=1)
+        assert outcomes(bench.service().cancel(jobs, "")) == [CancelOutcome.REQUESTED] * 3
+
+    def test_bad_replies_to_cancels_that_do_nothing_are_unanswered(self, bench: Bench, shape: str) -> None:
+        jobs = bench.running(3)
+        garble(bench, bench.cancel_operations, shape=shape, acts=False)
+        results = bench.service(AT_ONCE).cancel(jobs, "")
+        assert [result.job for result in results] == jobs
+        assert set(outcomes(results)) == {CancelOutcome.UNANSWERED}
+
+    def test_bad_replies_to_looks_keep_nothing_from_being_cancelled(self, bench: Bench, shape: str) -> None:
+        jobs = bench.running(12)
+        garble(bench, LOOKS[bench.name], shape=shape)
+        results = bench.service(HASTY).cancel(jobs, "")
+        assert set(outcomes(results)) <= {CancelOutcome.REQUESTED, CancelOutcome.GONE}
+        bench.let_end()
+        assert bench.are_cancelled(jobs)
+
+    def test_listings_leave_nobody_out_silently(self, bench: Bench, shape: str) -> None:
+        scope = bench.new_scope()
+        jobs = {job.id for job in bench.running(3, scope)}
+        garble(bench, LISTINGS[bench.name], shape=shape)
+        service = bench.service(AT_ONCE)
+        for listing in (service.living, service.claims):
+            try:
+                found = {status.job.id for status in listing(scope or "queue")}
+            except ServiceUnavailable:
+                continue
+            assert found == jobs or shape in WELL_FORMED
+        with contextlib.suppress(ServiceUnavailable):
+            assert set(service.scopes()) == {scope or "queue"} or shape in WELL_FORMED
+
+
+@pytest.mark.parametrize("shape", ["html", "html_as_json", "truncated", "null", "array", "latin1"])
+def test_a_page_in_answer_to_terminate_job_is_no_answer(cloud: LocalCloud, shape: str) -> None:
+    """TerminateJob promises nothing but an object, and before September 2026 there was no other call."""
+    bench = BatchBench(cloud)
+    jobs = bench.running(2)
+    garble(bench, ["TerminateJob"], shape=shape, acts=False, times=1)
+    assert (
+        outcomes(bench.service(client=OldClient(bench.client)).cancel(jobs, ""))
+        == [CancelOutcome.REQUESTED] * 2
+    )
+    bench.let_end()
+    assert bench.are_cancelled(jobs)
+    bench.close()
+
+
+def test_a_reply_without_a_step_leaves_only_that_one_open(cloud: LocalCloud) -> None:
+    bench = EmrBench(cloud)
+    jobs = bench.running(5)
+    garble(bench, ["CancelSteps"], shape="shorter_lists", acts=True, times=1)
+    assert outcomes(bench.service().cancel(jobs, "")) == [CancelOutcome.REQUESTED] * 5
+    sent = [entry.ids for entry in cloud.journal.entries("emr", "CancelSteps")]
+    assert sent == [tuple(job.id for job in jobs), (jobs[-1].id,)]
+    bench.close()
+
+
+@needs_bulk
+def test_a_strangers_job_in_an_answer_is_not_terminated(cloud: LocalCloud) -> None:
+    """Also where the answer says that Batch was too busy for it: it was never asked for."""
+    bench = BatchBench(cloud)
+    ours, theirs = bench.running(2)
+    busy = {"job": theirs.id, "code": "ThrottlingException", "message": "Rate exceeded"}
+    body = json.dumps({"successful": [], "errors": [busy]})
+    garble(bench, ["TerminateJobs"], body=body, acts=False, times=1)
+    assert outcomes(bench.service().cancel([ours], "")) == [CancelOutcome.REQUESTED]
+    bench.let_end()
+    assert bench.are_cancelled([ours])
+    assert bench.truth()[theirs.id]["cancel_requested_at"] is None
+    bench.close()
+
+
+def test_bad_replies_of_some_scopes_leave_the_others_alone(bench: Bench) -> None:
+    if bench.name == "batch":
+        pytest.skip("Batch jobs are part of nothing")
+    scopes = [bench.new_scope() for _ in range(5)]
+    jobs = [job for scope in scopes for job in bench.running(2, scope)]
+    for scope in scopes[:4]:
+        garble(bench, bench.cancel_operations, shape="html", acts=False, scope=scope)
+    results = bench.service(HASTY).cancel(jobs, "")
+    assert outcomes(results) == [CancelOutcome.UNANSWERED] * 8 + [CancelOutcome.REQUESTED] * 2
+
+
+@needs_bulk
+def test_bad_replies_for_some_chunks_leave_the_others_alone(cloud: LocalCloud) -> None:
+    bench = BatchBench(cloud)
+    jobs = bench.running(150)
+    garble(bench, ["DescribeJobs"], shape="html", id=jobs[0].id)
+    garble(bench, ["TerminateJobs"], shape="html", id=jobs[0].id, acts=False)
+    results = bench.service(HASTY).cancel(jobs, "")
+    assert outcomes(results) == [CancelOutcome.UNANSWERED] * 50 + [CancelOutcome.REQUESTED] * 100
+    bench.close()
+
+
+PAGES: dict[str, tuple[str, str, str]] = {
+    "emr": ("ListSteps", "Steps", "Marker"),
+    "batch": ("ListJobs", "jobSummaryList", "nextToken"),
+    "emr-serverless": ("ListJobRuns", "jobRuns", "nextToken"),
+}
+
+
+def test_pages_that_go_round_in_circles_end(bench: Bench) -> None:
+    operation, items, token = PAGES[bench.name]
+    scope = bench.new_scope() or "queue"
+    garble(bench, [operation], body=json.dumps({items: [], token: "again"}))
+    with pytest.raises(ServiceUnavailable, match="round in circles"):
+        list(bench.service(HASTY).living(scope))
+    assert bench.count(operation) == 2
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("FAILED"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = [
+    "jobs", "jobId", "status", "successful", "errors", "job", "code", "Steps", "Id", "Status", "State",
+    "CancelStepsInfoList", "StepId", "jobRun", "jobRuns", "jobRunId", "applicationId", "id", "state",
+    "jobSummaryList", "nextToken", "Marker", "createdAt", "name", "tags", "parameters", "__type", "message",
+]  # fmt: skip
+members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
+nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
+bodies = st.one_of(
+    st.binary(max_size=30), (json_values | members | nested).map(lambda v: json.dumps(v).encode())
+)
+
+
+def is_a_true_answer(bench: Bench, body: bytes) -> bool:
+    """An empty list of jobs is how Batch says that it does not know any."""
+    try:
+        value = json.loads(body.decode())
+    except ValueError:
+        return False
+    return bench.name == "batch" and isinstance(value, dict) and value.get("jobs") == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=bodies, status=st.sampled_from([200, 202, 204]), count=st.sampled_from([1, 11]))
+def test_no_reply_makes_a_living_job_over(bench: Bench, body: bytes, status: int, count: int) -> None:
+    bench.cloud.faults.clear()
+    jobs = bench.running(count)
+    garble(bench, ["*"], body=body, status=status, acts=False)
+    service = bench.service(AT_ONCE)
+
+    def attempt(look: Callable[[], Any]) -> Any:
+        try:
+            return look()
+        except ServiceError:
+            return []
+
+    states = {status.state for status in attempt(lambda: service.describe(jobs))}
+    assert states <= LIVING or is_a_true_answer(bench, body)
+    attempt(lambda: list(service.living(jobs[0].scope or "queue")))
+    attempt(lambda: list(service.claims(jobs[0].scope or "queue")))
+    attempt(lambda: list(service.scopes()))
+    results = service.cancel(jobs, "")
+    assert [result.job for result in results] == jobs
+    unasked = {CancelOutcome.UNANSWERED}
+    # What is not known is sent all the same, and then Batch's own word counts.
+    assert set(outcomes(results)) <= unasked, results
+
+
+def test_an_old_job_is_no_stranger(bench: Bench) -> None:
+    """What is compared with answers must fit true ones: whatever of them is optional may be missing."""
+    (job,) = bench.running()
+    sparse: dict[str, Any] = {
+        "batch": {"jobs": [{"jobId": job.id, "status": "RUNNING"}]},
+        "emr": {"Steps": [{"Id": job.id, "Status": {"State": "RUNNING"}}]},
+        "emr-serverless": {
+            "jobRun": {"applicationId": job.scope, "jobRunId": job.id, "state": "RUNNING"},
+        },
+    }
+    garble(bench, LOOKS[bench.name][:1], body=json.dumps(sparse[bench.name]))
+    (status,) = bench.service(HASTY).describe([job])
+    assert (status.job, status.state, status.name) == (job, JobState.RUNNING, None)
