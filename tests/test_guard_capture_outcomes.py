@@ -148,7 +148,7 @@ def test_a_repeated_request_with_a_token_of_botocores_gives_the_same_run(
 def test_in_every_retry_mode_an_attempt_is_judged(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, mode: str
 ) -> None:
-    config = Config(retries={"mode": mode, "total_max_attempts": 2})  # type: ignore[typeddict-item]
+    config = Config(retries={"mode": mode, "total_max_attempts": 2})
     made = client(cloud, "batch", endpoint_url=gateway.url, config=config)
     gateway.answers = [RESET, RESET]
     with pytest.raises(BotoCoreError):
