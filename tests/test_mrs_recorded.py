@@ -149,6 +149,8 @@ def test_jobs_that_were_seen_to_end_are_told(hook: MrsHook, cloud: LocalCloud, n
     cloud.mrs.finish(ended.id, "FINISHED")
     hook.service.describe([ended, living])
     assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])]
+    assert len(hook.list_jobs(CLUSTER)) == 2
+    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])] * 2
 
 
 def test_what_a_test_double_answers_is_not_carried_outside(hook: MrsHook, notes: Notes) -> None:
