@@ -1,9 +1,9 @@
 """Sweep for jobs whose task is over, every five minutes.
 
 Set ``[cancel_provider] deployment`` to a name that no other Airflow on these accounts has. Connection
-``airflow_api`` (type HTTP) leads to this Airflow's own API server, with a service account that may read all Dags,
-their runs and task instances, and read, add, edit and delete Variables; nothing else. Paused at first: start a
-run with the param ``dry_run``, read what it says, then unpause it.
+``airflow_api`` (type HTTP) leads to this Airflow's own API server, with a service account that may read all
+Dags and their task instances, and read, create, edit and delete Variables; it needs no other right. Paused at
+first: start a run with the param ``dry_run``, read what it says, then unpause it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def found(id: str, kind: Kind = Kind.ORPHAN, deployment: str = "0a1b2c3d") -> Fo
 def orphan(id: str, outcome: CancelOutcome | None, state: JobState | None = None) -> Orphan:
     each = found(id)
     result = CancelResult(each.job, outcome, "words") if outcome else None
-    return Orphan(each, result, JobStatus(each.job, state) if state else None)
+    return Orphan(each, result=result, status=JobStatus(each.job, state) if state else None)
 
 
 ORPHANS = {
@@ -41,6 +41,7 @@ ORPHANS = {
     "refused": orphan("s-3", CancelOutcome.REFUSED),
     "unanswered": orphan("s-4", CancelOutcome.UNANSWERED),
     "found": orphan("s-5", None),
+    "braked": Orphan(found("s-6"), is_braked=True),
 }
 
 
@@ -84,7 +85,8 @@ def test_for_people(report: Report) -> None:
         "  ORPHAN emr://aws_default@us-east-1/j-1/s-1 'load it', submitted 2026-11-20 12:30:00 UTC: "
         "dag / run / task try 1 is failed: ended [words]"
     )
-    assert lines[-3].endswith("is failed: found")
+    assert lines[-4].endswith("is failed: found")
+    assert lines[-3].endswith("is failed: braked")
     assert lines[-2] == "  DEAD LETTER emr://aws_default@us-east-1/j-1/s-3: denied"
     assert lines[-1] == "  TROUBLE batch://aws_default: ListJobs failed."
 
@@ -97,10 +99,11 @@ def test_nothing_to_say() -> None:
 
 def test_a_dry_run_says_what_it_would_do(report: Report) -> None:
     report.is_dry = True
-    report.orphans = [ORPHANS["found"]]
+    report.orphans = [ORPHANS["found"], ORPHANS["braked"]]
     words = str(report)
     assert words.startswith("Dry run: nothing is cancelled. Deployment")
-    assert "is failed: would be cancelled" in words
+    assert "s-5" in words.partition("is failed: would be cancelled")[0]
+    assert words.count("would be cancelled") == 1
 
 
 def test_for_machines(report: Report) -> None:
@@ -143,9 +146,10 @@ def test_metrics(report: Report) -> None:
     send(report, lambda name, value: sent.update({name: value}))
     assert sent == {
         "remote_jobs.living": 4,
-        "remote_jobs.orphans": 5,
+        "remote_jobs.orphans": 6,
         "remote_jobs.cancelled": 2,
         "remote_jobs.confirmed": 1,
+        "remote_jobs.braked": 1,
         "remote_jobs.refused": 1,
         "remote_jobs.unanswered": 1,
         "remote_jobs.unknown": 0,

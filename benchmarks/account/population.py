@@ -26,12 +26,12 @@ class Owner(StrEnum):
     CLEARED = "succeeded, and cleared since"
     RECONNECTS = "to be tried again, and the next try reconnects"
     RECONNECTED = "failed, and the next try has reconnected"
-    TIDIED_UP = "deleted, and may have succeeded before"
+    TIDIED_UP = "succeeded, released its jobs, and was deleted"
     FAILED = "failed"
     REPLACED = "failed, and its next try runs"
     RETRYING = "to be tried again"
-    REMOVED = "removed while it waited for its job"
-    DELETED = "deleted while it waited for its job"
+    REMOVED = "removed before it was done"
+    DELETED = "deleted before it was done"
 
 
 OF_A_THOUSAND = {
@@ -122,8 +122,7 @@ class Population:
             return None
         name = deployment_of(DEPLOYMENT if carries == "ours" else STRANGER)
         kind = kind_of(owner)
-        flags = {"reconnects": kind in RECONNECTING, "waits": kind in (Owner.REMOVED, Owner.DELETED)}
-        return str(Label(name, try_id(owner), **flags))
+        return str(Label(name, try_id(owner), reconnects=kind in RECONNECTING))
 
 
 def kind_of(owner: int) -> Owner:

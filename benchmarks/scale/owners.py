@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
+from airflow_cancel_provider.owner import release_key
 from benchmarks.account.population import WITHOUT_A_TRACE, Owner, kind_of, try_id
 
 STATES: dict[Owner, str] = {
@@ -40,15 +42,18 @@ def main() -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.taskinstancehistory import TaskInstanceHistory
+    from airflow.models.variable import Variable
     from airflow.utils.session import create_session
 
     names = list(dict.fromkeys(_names(owner)[:2] for owner in range(owners)))
     current = [_current(owner) for owner in range(owners) if kind_of(owner) not in WITHOUT_A_TRACE]
     history = [_archived(owner) for owner in range(owners) if kind_of(owner) in ARCHIVED]
+    released = [_release(owner) for owner in range(owners) if kind_of(owner) is Owner.TIDIED_UP]
     with create_session() as session:
         session.execute(insert(DagRun.__table__), [_run(*name) for name in names])
         session.execute(insert(TaskInstance.__table__), current)
         session.execute(insert(TaskInstanceHistory.__table__), history)
+        session.execute(insert(Variable.__table__), released)
 
 
 def _names(owner: int) -> tuple[str, str, str]:
@@ -91,6 +96,11 @@ def _archived(owner: int) -> dict[str, Any]:
         "try_number": 1,
         "state": ARCHIVED[kind_of(owner)],
     }
+
+
+def _release(owner: int) -> dict[str, Any]:
+    value = {"all": True, "jobs": [], "at": datetime.now(UTC).isoformat(), "task": ""}
+    return {"key": release_key(try_id(owner)), "val": json.dumps(value), "is_encrypted": False}
 
 
 def _as_id(ti_id: UUID) -> Any:

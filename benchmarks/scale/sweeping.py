@@ -17,7 +17,6 @@ from typing import Any
 from airflow_cancel_provider.reaper.airflows.database import Database
 from airflow_cancel_provider.reaper.making import make_reaper
 from airflow_cancel_provider.reaper.reaping import Reaper, Rules
-from airflow_cancel_provider.reaper.report import Report
 from benchmarks.account.process import figures
 from benchmarks.scale import memory
 
@@ -28,10 +27,10 @@ SHARE = 1.0
 def main() -> None:
     """Sweep, and print."""
     url, grace = sys.argv[1], float(sys.argv[2])
-    rules = Rules(grace=grace, confirm_seconds=600)
+    rules = Rules(grace=grace, confirm_seconds=600, brake=10_000)
     reaper = make_reaper(Database(), at=["aws://aws_default@us-east-1"], share=SHARE, rules=rules)
     # What every process has once, however few jobs there are: clients, models, a connection to Airflow.
-    reaper._opened(Report(reaper.deployment))
+    reaper.services.open([])
     reaper.letters.read()
     queries = _count_queries()
     phases = _observe(reaper, url)
