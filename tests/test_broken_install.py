@@ -11,6 +11,7 @@ import pytest
 
 from tests.real_airflow.system import AirflowSystem
 
+pytestmark = pytest.mark.timeout(300)  # each begins a Python that imports Airflow
 ROOT = Path(__file__).parents[1]
 BROKEN = (
     "airflow_cancel_provider.version_compat",
