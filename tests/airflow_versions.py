@@ -16,7 +16,7 @@ try:
 except ImportError:  # before Airflow 3.2
     from airflow.exceptions import (
         AirflowRescheduleException,
-        DownstreamTasksSkipped,
+        DownstreamTasksSkipped,  # type: ignore[no-redef]
         ParamValidationError,
     )
 
