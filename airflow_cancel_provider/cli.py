@@ -99,7 +99,11 @@ def _run(name: str) -> Any:
     """A command that is loaded when it is called: Airflow reads the list of commands each time it starts."""
 
     def run(options: argparse.Namespace) -> None:
-        sys.exit(getattr(import_module("airflow_cancel_provider.commands"), name)(options))
+        try:
+            commands = import_module("airflow_cancel_provider.commands")
+        except ImportError as error:
+            sys.exit(f"{GROUP} {name} can't start, as the installation is not whole: {error}")
+        sys.exit(getattr(commands, name)(options))
 
     return run
 

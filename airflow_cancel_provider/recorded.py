@@ -7,11 +7,18 @@ one the job was submitted to. So nothing is cancelled that was not seen, and see
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from airflow_cancel_provider.cancelling import UNSEEN_SECONDS, Cancellation, Log, report, take_in
-from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable, UnknownScope
+from airflow_cancel_provider.cancelling import (
+    UNSEEN_SECONDS,
+    Cancellation,
+    Log,
+    report,
+    take_in,
+    unknown_to_the_service,
+)
+from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -27,6 +34,8 @@ from airflow_cancel_provider.services.reach import Opener, Reach
 
 Line = tuple[str, str | None, str | None]
 """Service, connection and region."""
+Task = tuple[str, str, str, int]
+"""Dag, run, task and map index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +47,7 @@ class Claim:
     :param record: of the try that has started the jobs; None for jobs that a person has named, whoever
         started them.
     :param spares_reconnecting: a next try exists: what that one reconnects to is left alone.
+    :param task: the label must show a job to be of this task.
     """
 
     jobs: tuple[RemoteJob, ...]
@@ -47,20 +57,7 @@ class Claim:
     intents: tuple[StoredIntent, ...] = ()
     released: frozenset[RemoteJob] = frozenset()
     spares_reconnecting: bool = False
-
-    @classmethod
-    def of(
-        cls, record: TryRecord, reason: str, log: Log, *, released: Collection[RemoteJob] = ()
-    ) -> Claim | None:
-        """What a record leaves to be cancelled; None where the work of its try is done.
-
-        :param released: jobs that are to live on, whatever connection they are named with.
-        """
-        if record.state is TryState.RETURNED:
-            return None
-        kept = {*map(_identity, released)}
-        jobs = tuple(job for job in record.jobs if _identity(job) not in kept)
-        return cls(jobs, reason, log, record, record.intents, frozenset(released))
+    task: Task | None = None
 
     def by_line(self) -> dict[Line, Claim]:
         """Its parts, by the service, connection and region that they need."""
@@ -74,11 +71,45 @@ class Claim:
             for line in lines
         }
 
+    def without(self, kept: frozenset[RemoteJob], *, is_followed: bool) -> Claim:
+        """The claim, now that more is known to be left alone."""
+        identities = {job.identity for job in kept}
+        jobs = tuple(job for job in self.jobs if job.identity not in identities)
+        return replace(self, jobs=jobs, released=self.released | kept, spares_reconnecting=is_followed)
+
     def objection(self, status: JobStatus, deployment: str) -> str | None:
         """Why a job is to be left alone, in words; None where nothing speaks against its cancel."""
-        if self.spares_reconnecting and status.label is not None and status.label.reconnects:
+        label = status.label
+        if self.spares_reconnecting and label is not None and label.reconnects:
             return "the next try reconnects to it"
-        return self.record.foreign(status, deployment) if self.record else None
+        foreign = self.record.foreign(status, deployment) if self.record else None
+        if foreign is not None or self.task is None:
+            return foreign
+        owner = label.owner if label is not None else None
+        is_same = owner and (owner.dag_id, owner.run_id, owner.task_id, owner.map_index) == self.task
+        return None if is_same else "its label does not show it to be of an earlier try of this task"
+
+
+def claims_of(
+    record: TryRecord, reason: str, log: Log, *, task: Task | None = None, released: Iterable[RemoteJob] = ()
+) -> list[Claim]:
+    """What a record leaves to be cancelled; nothing where the work of its try is done.
+
+    :param task: whose record it is, if it was read where others can write: what it took over from earlier
+        tries is cancelled only if the label shows it to be of this task.
+    :param released: jobs that are to live on, whatever connection they are named with.
+    """
+    if record.state is TryState.RETURNED:
+        return []
+    released = frozenset(released)
+    kept = {job.identity for job in released}
+
+    def claim(one: TryRecord, of_task: Task | None) -> Claim:
+        jobs = tuple(job for job in one.jobs if job.identity not in kept)
+        return Claim(jobs, reason, log, one, one.intents, released, task=of_task)
+
+    claims = [claim(record, None), *(claim(earlier, task) for earlier in record.earlier)]
+    return [each for each in claims if each.jobs or each.intents]
 
 
 class RecordedCancellation:
@@ -174,9 +205,9 @@ class RecordedCancellation:
             except Exception as error:  # noqa: BLE001  connections have errors of their own
                 self._trouble(intent, f"{error} Searching again later.", [claim])
                 continue
-            known = {*map(_identity, [*claim.released, *self._claims, *self._cancellation.jobs])}
+            known = {job.identity for job in [*claim.released, *self._claims, *self._cancellation.jobs]}
             for job in found:
-                if _identity(job) not in known:
+                if job.identity not in known:
                     claim.log.info("Found by its label: %s", job)
                     self._claims.setdefault(job, []).append(claim)
             # What the service lists lags behind what it has taken.
@@ -193,7 +224,7 @@ class RecordedCancellation:
     def _look_at_claimed(self) -> None:
         for status in self._look([*self._claims]):
             if status.state is JobState.GONE:
-                self._trouble(status.job, _unknown(status.job), self._claims[status.job])
+                self._trouble(status.job, unknown_to_the_service(status.job), self._claims[status.job])
             else:
                 self._judge(status, self._claims.pop(status.job))
 
@@ -238,15 +269,14 @@ class RecordedCancellation:
         if not jobs:
             return []
         try:
-            return self._services().describe(jobs)
+            found, unknown = self._services().described(jobs)
+            return [*found, *(JobStatus(job, JobState.GONE) for job in unknown)]
         except ServiceUnavailable as error:
             self._trouble_with(jobs, error)
         except CancelProviderError as error:
             places = by_scope(jobs)
             if len(places) > 1:  # one that may not be seen must not hide the others
                 return [status for some in places.values() for status in self._look(some)]
-            if isinstance(error, UnknownScope):
-                return [JobStatus(job, JobState.GONE) for job in jobs]
             self._trouble_with(jobs, error)
         except Exception as error:  # noqa: BLE001  connections have errors of their own
             self._trouble_with(jobs, error)
@@ -284,17 +314,6 @@ def by_line(claims: Iterable[Claim]) -> dict[Line, list[Claim]]:
 
 def _line_of(what: RemoteJob | StoredIntent) -> Line:
     return (what.service, what.conn_id, what.region)
-
-
-def _identity(job: RemoteJob) -> tuple[str, str | None, str]:
-    """The same for a job whatever connection it is reached over."""
-    return (job.service, job.scope, job.id)
-
-
-def _unknown(job: RemoteJob) -> str:
-    over = f"connection {job.conn_id!r}" if job.conn_id else "the credentials of this process"
-    region = f" in region {job.region}" if job.region else ""
-    return f"it is not known over {over}{region}; it may belong to another account."
 
 
 def _place(intent: StoredIntent) -> str:

@@ -14,7 +14,7 @@ try:
         ParamValidationError,
     )
 except ImportError:  # before Airflow 3.2
-    from airflow.exceptions import (
+    from airflow.exceptions import (  # type: ignore[no-redef]
         AirflowRescheduleException,
         DownstreamTasksSkipped,
         ParamValidationError,

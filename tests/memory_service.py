@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.exceptions import ServiceError, UnknownScope
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
@@ -36,6 +36,7 @@ class Memory:
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     quota: tuple[int, float] = (1000, 1000.0)
+    unknown_scopes: set[str] = field(default_factory=set)
     labels: dict[str, Label] = field(default_factory=dict)
     """By job id."""
     claims: list[JobStatus] = field(default_factory=list)
@@ -74,6 +75,8 @@ class MemoryService(JobService):
         self.memory.looks.append([job.id for job in jobs])
         if self.memory.errors:
             raise self.memory.errors.pop(0)
+        if unknown := {str(job.scope) for job in jobs} & self.memory.unknown_scopes:
+            raise UnknownScope(f"There is no place {unknown}.")
         states, labels = self.memory.states, self.memory.labels
         return [JobStatus(j, states.get(j.id, JobState.GONE), label=labels.get(j.id)) for j in jobs]
 

@@ -120,7 +120,8 @@ def submitted_job_succeeds(world: World, mode: str) -> None:
     run, jobs = world.submit(mode, run=15)
     run.end()
     assert run.xcom("submit") == jobs.uris[0]
-    assert run.xcom("submit", "remote_jobs") == jobs.uris
+    record = run.xcom("submit", "remote_jobs")
+    assert (record["jobs"], record["state"]) == (jobs.uris, "returned")
 
 
 @stories(mode=MODES)

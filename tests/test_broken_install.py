@@ -11,6 +11,7 @@ import pytest
 
 from tests.real_airflow.system import AirflowSystem
 
+pytestmark = pytest.mark.timeout(300)  # each begins a Python that imports Airflow
 ROOT = Path(__file__).parents[1]
 BROKEN = (
     "airflow_cancel_provider.version_compat",
@@ -103,6 +104,25 @@ def test_a_fail_closed_that_is_no_boolean_was_not_meant_to_be_false() -> None:
     assert code == 1, log
     assert "fail_closed is taken for true" in log
     assert "executes" not in log.splitlines()
+
+
+def test_a_command_that_cant_start_says_so_in_one_line() -> None:
+    command = "from airflow_cancel_provider.cli import main\nmain(['describe', 'batch://@us-east-1/job'])\n"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            BREAK.format(module="airflow_cancel_provider.hooks.access", error="ImportError") + command,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert "not whole: broken for the test" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.airflow

@@ -246,7 +246,7 @@ class TestBatch:
         # The tags have lost some letters of the owner.
         label = found[tagged]
         assert label is not None
-        assert (label.owner, label.reconnects, label.waits) == (None, LABEL.reconnects, LABEL.waits)
+        assert (label.owner, label.reconnects) == (None, LABEL.reconnects)
 
     def test_tags_that_are_no_label(self) -> None:
         assert label_in_tags({LABEL_PARAMETER: str(LABEL)}) == LABEL

@@ -146,7 +146,7 @@ def test_what_goes_past_the_environments_proxy_does_so_later(
 
 
 def test_every_setting_goes_through_the_pipe(cloud: LocalCloud, notes: Notes) -> None:
-    config = Config(
+    config = Config(  # type: ignore[call-arg]  # the stubs lack an option
         user_agent_extra="team/etl",
         signature_version="v4a",
         sigv4a_signing_region_set="*",

@@ -146,7 +146,10 @@ AT_WORK = ["running", "deferred", "queued", "scheduled", "restarting", "up_for_r
 AT_WORK += ["up_for_reschedule", "awaiting_input", "success"]
 
 
-@pytest.mark.parametrize("context", [RUN, DEADLINE, {**RUN, "ti": TaskInstance(task_id="last")}], ids=repr)
+KINDS = ("skipped at the end", "deadline", "with its last task")
+
+
+@pytest.mark.parametrize("context", [RUN, DEADLINE, {**RUN, "ti": TaskInstance(task_id="last")}], ids=KINDS)
 class TestRun:
     """About a whole run: a Dag's callback, or a deadline."""
 
@@ -226,6 +229,9 @@ def test_what_is_not_known_over_its_connection_is_not_settled(
     airflow.put(ti := task(), "failed", TryRecord(ti.id, jobs=(unknown,)))
     CancelRemoteJobs().notify({"ti": ti, "dag_run": SimpleNamespace(dag_id="nightly", run_id="manual__2026")})
     said = capsys.readouterr().out
-    assert f"{unknown}: it is not known over connection 'aws_default' in region us-east-1" in said
+    assert (
+        f"{unknown}: the service does not know this job over connection 'aws_default' in region us-east-1"
+        in said
+    )
     assert f"{unknown} was not cancelled and may run on" in said
     assert bench.count("DescribeJobs") > 1

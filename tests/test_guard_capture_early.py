@@ -107,9 +107,9 @@ def test_who_makes_a_session_is_not_asked_for_its_connection(monkeypatch: pytest
             return capture._connection_at_work()
 
     monkeypatch.setattr(BaseSessionFactory, "conn", property(lambda _: 1 / 0))
-    assert Maker(conn=SimpleNamespace(conn_id="aws_team")).make() == "aws_team"  # type: ignore[arg-type]
+    assert Maker(conn=SimpleNamespace(conn_id="aws_team")).make() == "aws_team"
     assert Maker(conn=None).make() is None
-    assert Maker(conn=SimpleNamespace(conn_id=object())).make() is None  # type: ignore[arg-type]
+    assert Maker(conn=SimpleNamespace(conn_id=object())).make() is None
 
 
 @pytest.mark.usefixtures("uncaptured")

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
 from tests.capture_fixtures import (
     LABEL,
     STEP,
@@ -148,7 +148,7 @@ def test_a_repeated_request_with_a_token_of_botocores_gives_the_same_run(
 def test_in_every_retry_mode_an_attempt_is_judged(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, mode: str
 ) -> None:
-    config = Config(retries={"mode": mode, "total_max_attempts": 2})  # type: ignore[typeddict-item]
+    config = Config(retries={"mode": mode, "total_max_attempts": 2})
     made = client(cloud, "batch", endpoint_url=gateway.url, config=config)
     gateway.answers = [RESET, RESET]
     with pytest.raises(BotoCoreError):
@@ -421,13 +421,20 @@ def test_jobs_that_a_reply_shows_as_ended_are_told(cloud: LocalCloud, notes: Not
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"jobs": 7}', b'{"jobs": [{"status": "FAILED"}]}'])
-def test_no_reply_makes_a_look_of_the_users_fail(
-    cloud: LocalCloud, notes: Notes, gateway: Gateway, body: bytes, caplog: pytest.LogCaptureFixture
+def test_a_look_of_the_users_ends_as_it_would_without_the_guard(
+    cloud: LocalCloud, notes: Notes, gateway: Gateway, body: bytes
 ) -> None:
-    gateway.answers = [(200, body)]
     made = client(cloud, "batch", endpoint_url=gateway.url)
-    with suppress(TypeError, AttributeError, BotoCoreError):  # where botocore's own parser takes offence
-        made.describe_jobs(jobs=["7"])
-    assert not caplog.records or "could not be read" in caplog.text
+
+    def looked() -> Any:
+        gateway.answers = [(200, body)]
+        try:
+            return made.describe_jobs(jobs=["7"]).get("jobs")
+        except Exception as error:  # noqa: BLE001  botocore's own parser takes offence at some
+            return type(error)
+
+    guarded = looked()
+    RECORDERS.clear()
+    assert guarded == looked()
     assert not notes.ends
-    assert len(gateway.seen) == 1
+    assert len(gateway.seen) == 2

@@ -11,12 +11,14 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.test_guard_ends import RESUMED, Never, ended, submit
-from tests.test_guard_task import CANCEL, Try, _guarded, cancelled  # noqa: F401  a fixture
+from tests.test_guard_task import CANCEL, Try, _guarded, cancelled, variables
+
+__all__ = ["_guarded", "variables"]
 
 MINUTE = timedelta(minutes=1)
 
@@ -117,28 +119,18 @@ def test_however_it_ends_when_it_is_back_its_job_ends_first(
 ) -> None:
     first, _ = deferring()
     ended(first, TaskDeferred)
-    (job,) = cloud.batch.jobs()
     assert cancelled(cloud) == [False]
-    back: Any = Try(id=first.id)
+    back: Any = Try(id=first.id, pushed=first.pushed)
     back._ti_context_from_server = RESUMED
-    record = TryRecord(first.id, TryState.DEFERRED, (RemoteJob(f"batch://@us-east-1/{job['id']}"),))
-
-    def pull(key: str, **_: Any) -> Any:  # what the guard has left, in whichever form it reads it
-        return (
-            {RECORD_KEY: record.as_json()}[key] if isinstance(first.pushed[key], dict) else first.pushed[key]
-        )
-
-    monkeypatch.setattr(Try, "xcom_pull", pull, raising=False)
-    monkeypatch.setattr(Try, "xcom_pull", lambda _, key, **names: pull(key, **names), raising=False)
 
     def resume(_: Any) -> None:
         raise end
 
     monkeypatch.setattr(type(back.task), "resume_execution", resume)
-    from airflow_cancel_provider.guard.task import TaskGuard
-
     guard = TaskGuard(back, CANCEL)
     guard.install()
+    # From now on its own process is responsible, and not a trigger that another triggerer may still run.
+    assert back.record.state is TryState.RUNNING
     with pytest.raises(type(end)):
         back.task.resume_execution()
     assert cancelled(cloud) == [True]

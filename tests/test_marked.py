@@ -171,7 +171,7 @@ def test_what_was_not_answered_or_not_known_is_asked_again(
     marked.cancel_when_marked(ti)
     until(lambda: len(memory.looks) > 3)
     assert "It is away." in caplog.text
-    assert f"{job}: it is not known over the credentials of this process" in caplog.text
+    assert f"{job}: the service does not know this job over the process's own credentials" in caplog.text
     assert memory.sent == []
     memory.states["a"] = JobState.RUNNING
     until(lambda: memory.sent)

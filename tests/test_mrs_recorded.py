@@ -20,6 +20,7 @@ from airflow_cancel_provider.services.mrs import submission
 from airflow_cancel_provider.services.submissions import MRS_SUBMISSION
 from tests.capture_fixtures import LABEL, Notes, recorder  # noqa: F401
 from tests.cloud.server import LocalCloud
+from tests.gateway import Gateway
 from tests.mrs_fixtures import CLUSTER, NONE, QUICK, cloud, define, mrs_server
 
 __all__ = ["cloud", "mrs_server"]
@@ -107,6 +108,19 @@ def test_a_lost_answer_whose_job_may_not_be_looked_for_stays_open(
     assert notes.words == ["lost"]
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>Welcome</html>", b"[1]", b'{"job_submit_result": {}}'])
+def test_a_200_that_is_no_answer_stays_open(
+    cloud: LocalCloud, notes: Notes, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(submission, "PAUSE", 0.1)
+    with Gateway(cloud.url) as gateway:
+        define(monkeypatch, cloud, **KEYS, endpoint=gateway.url)
+        gateway.answers, gateway.passes_on = [(200, body)], False
+        with pytest.raises(ServiceUnavailable, match="may or may not"):
+            start(MrsHook(patience=QUICK))
+    assert notes.words == ["lost"]
+
+
 def test_whatever_ends_the_task_meanwhile_leaves_it_lost(
     hook: MrsHook, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,10 +149,12 @@ def test_jobs_that_were_seen_to_end_are_told(hook: MrsHook, cloud: LocalCloud, n
     cloud.mrs.finish(ended.id, "FINISHED")
     hook.service.describe([ended, living])
     assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])]
+    assert len(hook.list_jobs(CLUSTER)) == 2
+    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])] * 2
 
 
 def test_what_a_test_double_answers_is_not_carried_outside(hook: MrsHook, notes: Notes) -> None:
-    assert hook.client
+    assert hook.client.project_id
     with responses.RequestsMock() as mocked:
         answer = {"job_submit_result": {"job_id": "7", "state": "COMPLETE"}}
         mocked.add(responses.POST, re.compile(".*job-executions.*"), json=answer)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_cancel_provider.exceptions import CancelRefused, InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import TryRecord
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define
@@ -277,3 +279,15 @@ def test_as_teardown(service: str) -> None:
     assert stop.is_teardown
     assert stop.upstream_task_ids == {"work"}
     assert work.is_setup
+
+
+@pytest.mark.usefixtures("connections")
+def test_the_record_of_a_try_names_its_jobs(cloud: LocalCloud) -> None:
+    """As a value, as a template renders it, and as a list of those of mapped tasks."""
+    bench = BatchBench(cloud)
+    first, second = bench.ended(2)
+    records = [TryRecord(uuid4(), jobs=(job,)).as_json() for job in (first, second)]
+    for value in (records[0], str(records[0]), records, str(records)):
+        states = operator("batch", remote_jobs=value).execute(context())
+        both = value in (records, str(records))
+        assert set(states) == ({str(first), str(second)} if both else {str(first)})

@@ -219,8 +219,8 @@ def sensing(ti: TaskInstance, jobs: list[RemoteJob]) -> BaseTrigger:  # noqa: AR
     return RemoteJobsTrigger(Watch(jobs).as_json(), Access().as_json(), 60, None, 0, "why")
 
 
-async def killed(trigger: BaseTrigger, ti: TaskInstance) -> asyncio.Task[Any]:
-    """What is left of a trigger that a triggerer cancels as it does for a kill, or a move."""
+async def killed(trigger: BaseTrigger, ti: TaskInstance) -> bool:
+    """Cancel a trigger as a triggerer does for a kill, or a move; whether that is what it ended with."""
     trigger.task_instance = ti  # type: ignore[assignment]
 
     async def events() -> None:
@@ -231,7 +231,7 @@ async def killed(trigger: BaseTrigger, ti: TaskInstance) -> asyncio.Task[Any]:
     await asyncio.sleep(0.05)
     task.cancel(USER_ACTION)
     await asyncio.wait([task], timeout=20)
-    return task
+    return task.cancelled()
 
 
 def story(tell: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
@@ -255,7 +255,7 @@ def test_only_the_jobs_of_the_dead_are_cancelled(
 ) -> None:
     ti = TaskInstance()
     airflow.put(ti, state, recorded(ti, OURS))
-    assert story(lambda: killed(make(ti, memory.jobs("a")), ti)).cancelled()
+    assert story(lambda: killed(make(ti, memory.jobs("a")), ti))
     assert memory.sent == asked
 
 
@@ -269,7 +269,7 @@ def test_a_trigger_that_is_cancelled_does_not_fail_where_airflow_is_away(
     airflow.down = RuntimeError("The database is away")
 
     async def tell() -> None:
-        assert (await killed(make(ti, memory.jobs("a")), ti)).cancelled()
+        assert await killed(make(ti, memory.jobs("a")), ti)
         assert memory.sent == []
         airflow.down = None
         await until(lambda: memory.sent)
@@ -328,7 +328,7 @@ def test_an_own_trigger_whose_hook_is_broken_is_said(
 ) -> None:
     ti = TaskInstance()
     airflow.put(ti, "failed", recorded(ti, OURS))
-    assert story(lambda: killed(guarding(ti, memory.jobs("a"), is_broken=True), ti)).cancelled()
+    assert story(lambda: killed(guarding(ti, memory.jobs("a"), is_broken=True), ti))
     assert memory.sent == [("a", False)]
     assert "on_kill of the operator's own trigger failed: ValueError('broken')" in caplog.text
 
@@ -358,7 +358,7 @@ class TestUnclear:
         airflow.put(ti, "queued", recorded(ti, OURS))
 
         async def tell() -> None:
-            assert (await killed(make(ti, memory.jobs("a")), ti)).cancelled()
+            assert await killed(make(ti, memory.jobs("a")), ti)
             before = airflow.asked["states"]
             await until(lambda: airflow.asked["states"] > before + 5)
             assert memory.sent == []

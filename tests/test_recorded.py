@@ -13,13 +13,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable, UnknownScope
+from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.deferred import GuardTrigger
 from airflow_cancel_provider.hooks.access import HOOKS, Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line
+from airflow_cancel_provider.recorded import RecordedCancellation, by_line, claims_of
 from airflow_cancel_provider.triggers import killing
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
@@ -54,9 +54,8 @@ def cancellation(
     jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
 ) -> RecordedCancellation:
     record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
-    claim = Claim.of(record, "why", LOG, released=released)
-    assert claim is not None
-    return RecordedCancellation(Access().service, [claim], DEPLOYMENT, call_seconds=2)
+    claims = claims_of(record, "why", LOG, released=released)
+    return RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2)
 
 
 def asked(bench: Bench) -> set[str]:
@@ -85,10 +84,8 @@ class TestLabels:
 
     def test_of_two_records_that_name_a_job_one_is_right(self, bench: Bench) -> None:
         job = submitted(bench, OURS)
-        forged = Claim.of(TryRecord(uuid4(), jobs=(job,)), "forged", LOG)
-        right = Claim.of(TryRecord(TI, jobs=(job,)), "right", LOG)
-        assert forged
-        assert right
+        (forged,) = claims_of(TryRecord(uuid4(), jobs=(job,)), "forged", LOG)
+        (right,) = claims_of(TryRecord(TI, jobs=(job,)), "right", LOG)
         RecordedCancellation(Access().service, [forged], DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == set()
         RecordedCancellation(Access().service, [forged, right], DEPLOYMENT, call_seconds=2).step()
@@ -97,17 +94,15 @@ class TestLabels:
     def test_a_job_older_than_the_request_that_got_it_as_an_answer_is_anothers(self, bench: Bench) -> None:
         older, own = (submitted(bench, None, None) for _ in range(2))
         record = TryRecord(TI, jobs=(older, own), not_before={older: time.time() + 3600, own: 1.0})
-        claim = Claim.of(record, "why", LOG)
-        assert claim
-        for line, claims in by_line([claim]).items():
+        for line, claims in by_line(claims_of(record, "why", LOG)).items():
             assert line == (bench.name, older.conn_id, older.region)
             RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id}
 
     def test_what_a_returned_try_has_left_is_nobodys(self) -> None:
         job = RemoteJob("batch://@us-east-1/1")
-        assert Claim.of(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG) is None
-        assert Claim.of(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG) is not None
+        assert claims_of(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG) == []
+        assert len(claims_of(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG)) == 1
 
     def test_jobs_that_end_are_not_asked_again(self, bench: Bench) -> None:
         if bench.name == "mrs":
@@ -124,6 +119,44 @@ class TestLabels:
         assert bench.cancels_sent == sent
         assert work.is_requested
         assert not work.is_done
+
+
+class TestEarlierTries:
+    """A try that goes on with the jobs of earlier ones has them on record under their ids."""
+
+    def record(self, bench: Bench) -> tuple[TryRecord, RemoteJob, RemoteJob, RemoteJob]:
+        """With a job of its own, one of an earlier try, and one of another task's try."""
+        earlier = Owner(DEPLOYMENT, "nightly", "manual__2026", "stop", 2, 1, uuid4())
+        anothers = replace(earlier, map_index=3, ti_id=uuid4())
+        scope = bench.new_scope()
+        jobs = []
+        for label in (OURS, earlier.label, anothers.label):
+            text = label.in_full if bench.name == "batch" else str(label)
+            if bench.name == "batch":
+                jobs += bench.submit("job", parameters={"airflow_owner": text})  # type: ignore[call-arg]
+            else:
+                jobs += bench.submit(f"job-{text}", scope=scope)
+        taken = tuple(
+            TryRecord(each.ti_id, TryState.DEFERRED, (job,))
+            for each, job in zip((earlier, anothers), jobs[1:], strict=True)
+        )
+        return TryRecord(TI, TryState.DEFERRED, (jobs[0],), earlier=taken), jobs[0], jobs[1], jobs[2]
+
+    def test_a_record_that_nobody_else_can_write_is_relied_on(self, bench: Bench) -> None:
+        record, *jobs = self.record(bench)
+        claims = claims_of(record, "why", LOG)
+        RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
+        assert asked(bench) == {job.id for job in jobs}
+
+    def test_in_xcom_only_what_the_label_shows_to_be_the_tasks(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        record, own, earlier, anothers = self.record(bench)
+        claims = claims_of(record, "why", LOG, task=("nightly", "manual__2026", "stop", 2))
+        RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
+        assert asked(bench) == {own.id} | ({earlier.id} if bench.name == "batch" else set())
+        words = "its label does not show it to be of an earlier try of this task"
+        assert f"{anothers} is on record, but it is left alone: {words}" in caplog.text
 
 
 class TestIntents:
@@ -199,7 +232,7 @@ class TestUnseen:
         work.step()
         assert not work.is_requested
         assert not work.is_done
-        words = f"{gone}: it is not known over connection 'elsewhere' in region eu; it may belong to another"
+        words = f"{gone}: the service does not know this job over connection 'elsewhere' in region eu."
         assert caplog.text.count(words) == 1
         memory.states["a"] = JobState.RUNNING
         work.step()
@@ -218,19 +251,18 @@ class TestUnseen:
         work.step()
         work.close()
         (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-        assert said.startswith(f"{jobs[0]} was not cancelled and may run on: it is not known over the")
+        assert said.startswith(f"{jobs[0]} was not cancelled and may run on: the service does not know")
         assert memory.sent == [("b", False)]
 
     def test_an_unknown_cluster_hides_no_other(
         self, memory: Memory, caplog: pytest.LogCaptureFixture
     ) -> None:
         here, nowhere = memory.job("a", scope="here"), memory.job("b", scope="nowhere")
-        unknown = UnknownScope("There is no such place.")
-        memory.errors += [unknown, unknown]  # for both together, and for the first of them
+        memory.unknown_scopes = {"nowhere"}
         work = cancellation([nowhere, here])
         work.step()
         assert memory.sent == [("a", False)]
-        assert f"{nowhere}: it is not known over" in caplog.text
+        assert f"{nowhere}: the service does not know this job over" in caplog.text
 
     def test_a_connection_that_is_not_defined_is_said_and_asked_for_again(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -247,12 +279,9 @@ class TestUnseen:
 
 
 def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
-    claims = [
-        Claim.of(TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))), f"task {n}", LOG) for n in range(100)
-    ]
-    work = RecordedCancellation(
-        Access().service, [claim for claim in claims if claim], DEPLOYMENT, call_seconds=2
-    )
+    records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(100)]
+    claims = [claim for n, record in enumerate(records) for claim in claims_of(record, f"task {n}", LOG)]
+    work = RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2)
     work.step()
     assert len(memory.looks) == 1
     assert len(memory.sent) == 100

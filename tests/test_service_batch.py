@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws import IDENTITY_ATTEMPTS
 from airflow_cancel_provider.services.batch import DEFAULT_REASON
@@ -286,7 +286,10 @@ class TestLiving:
         batch.ended(2)
         arn = "arn:aws:batch:us-east-1:123456789012:job-queue/queue"
         assert {status.job for status in batch.service().living(arn)} == set(alive)
+        batch.cloud.batch.set_queue("another")
         assert not list(batch.service().living("another"))
+        with pytest.raises(UnknownScope, match="no-such"):
+            list(batch.service().living("no-such"))
 
     def test_names_are_compared_with_their_case(self, batch: BatchBench) -> None:
         ours = [*batch.submit("pending-etl", 120), *batch.submit("pending-etl-2")]

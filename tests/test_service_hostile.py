@@ -241,6 +241,20 @@ def test_no_reply_makes_a_living_job_over(bench: Bench, body: bytes, status: int
     assert set(outcomes(results)) <= unasked, results
 
 
+@pytest.mark.parametrize("nothing", ["", {}, 0, False])
+def test_what_is_no_list_is_no_empty_list(bench: Bench, nothing: Any) -> None:
+    """botocore reads an empty text or object as an empty list: "there are no such jobs"."""
+    jobs, items = bench.running(12), {operation: items for operation, items, _ in PAGES.values()}
+    for operation in (*LOOKS[bench.name], *LISTINGS[bench.name]):
+        name = {**items, "DescribeJobs": "jobs"}.get(operation, "application")
+        garble(bench, [operation], body=json.dumps({name: nothing}))
+    service = bench.service(AT_ONCE)
+    with pytest.raises(ServiceUnavailable):
+        service.describe(jobs)
+    with pytest.raises(ServiceUnavailable):
+        list(service.living(jobs[0].scope or "queue"))
+
+
 def test_an_old_job_is_no_stranger(bench: Bench) -> None:
     """What is compared with answers must fit true ones: whatever of them is optional may be missing."""
     (job,) = bench.running()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -363,15 +362,8 @@ class TestUnknownScopes:
     def test_listings_raise(self, bench: Bench, count: int) -> None:
         scope = UNKNOWN_SCOPES.get(bench.name, "no-such-queue")
         for listing in (bench.service().living, bench.service().claims):
-            if bench.name == "batch":
-                bench.client.meta.events.register("provide-client-params", refuse_queue)
             with pytest.raises(UnknownScope, match=scope):
                 list(listing(scope))
-
-
-def refuse_queue(**_: Any) -> None:
-    error = {"Code": "ClientException", "Message": "The specified job queue does not exist."}
-    raise ClientError({"Error": error}, "ListJobs")  # type: ignore[typeddict-item]
 
 
 def test_an_application_that_listings_do_not_check_is_asked_for(cloud: LocalCloud) -> None:

@@ -45,6 +45,9 @@ class Call:
         self._token_name = token_name
         self._is_token_given = is_token_given
         self._tokens: list[tuple[Recorder, str]] = []
+        self._label: Label | None = None
+        self._sent: Mapping[str, Any] = params
+        """The parameters as they are sent, label and tags included."""
         self._untagged: bytes | None = None
         """The request's body without our tags, for an identity that may not tag."""
         self._first_sent: float | None = None
@@ -208,9 +211,6 @@ class Call:
             remember_made_up(self._token)
             return False
         return not is_made_up(self._token) and not is_made_by_operator(self._token)
-
-    _label: Label | None = None
-    _sent: Mapping[str, Any] = {}
 
 
 def _tags() -> Mapping[str, str]:

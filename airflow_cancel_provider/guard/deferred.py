@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.record import TryRecord
-from airflow_cancel_provider.recorded import Claim
+from airflow_cancel_provider.recorded import claims_of
 from airflow_cancel_provider.triggers.killing import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import in_thread
@@ -110,9 +110,12 @@ class GuardTrigger(BaseTrigger):
             # Another version of this package has written it.
             log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
-        claim = Claim(record.jobs, self.reason, InContext(log), record, record.intents)
-        deferred, access = DeferredTry.of(self.task_instance), self._access()
-        await cancel_if_dead(KilledTrigger(deferred, claim, access, self.deployment, self._end_inner))
+        own_log, deferred = InContext(log), DeferredTry.of(self.task_instance)
+        claims = claims_of(record, self.reason, own_log)
+        killed = KilledTrigger(
+            deferred, claims, own_log, self._access(), self.deployment, then=self._end_inner
+        )
+        await cancel_if_dead(killed)
 
     def _access(self) -> Access:
         """How to reach the jobs, beside their connections: a trigger of ours knows what the task said."""

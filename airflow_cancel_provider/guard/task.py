@@ -275,6 +275,8 @@ class TaskGuard:
         """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
         if self.tries.is_resumed:
             self._inherit(self.store.before_deferral())
+            # A trigger that was moved, or that fires late, leaves the jobs to this process from now on.
+            self.store.flush(TryState.RUNNING)
             return
         if self.tries.is_first and not self.tries.is_rescheduled:
             return

@@ -56,7 +56,7 @@ class RemoteJobLink(BaseOperatorLink):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteJobLink) and other.number == self.number
 
-    def __hash__(self) -> int:  # type: ignore[override]  the parent has none, as it compares all as equal
+    def __hash__(self) -> int:  # type: ignore[override]  # the parent compares all as equal
         return hash((type(self), self.number))
 
 

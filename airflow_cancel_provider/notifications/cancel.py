@@ -13,7 +13,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
-from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line
+from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line, claims_of
 from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
@@ -58,10 +58,14 @@ class CancelRemoteJobs(BaseNotifier):
             return
         ti = context.get("ti")
         is_about_run = self.whole_run or ti is None
-        records = list(self._of_run(context) if is_about_run else self._of_task(ti))
+        records = self._of_run(context) if is_about_run else self._of_task(ti)
         reason = self.reason or _reason(context)
-        claims = [claim for record in records if (claim := Claim.of(record, reason, self.log)) is not None]
-        if any(claim.jobs or claim.intents for claim in claims):
+        claims = [
+            claim
+            for task, record in records
+            for claim in claims_of(record, reason, self.log, task=task.names)
+        ]
+        if claims:
             self._cancel(claims)
         else:
             self.log.info("No remote jobs are on record.")
@@ -89,18 +93,18 @@ class CancelRemoteJobs(BaseNotifier):
             if not line.is_requested:
                 line.close()
 
-    def _of_task(self, ti: Any) -> Iterator[TryRecord]:
+    def _of_task(self, ti: Any) -> Iterator[tuple[_Task, TryRecord]]:
         map_index = getattr(ti, "map_index", None)
         task = _Task(ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else map_index)
         record = self._read(task)
         if record is None:
             return
         if str(record.ti_id) == str(ti.id):
-            yield record
+            yield task, record
         else:
             self.log.warning("What is on record of %s is another try's, and is left alone.", task)
 
-    def _of_run(self, context: Any) -> Iterator[TryRecord]:
+    def _of_run(self, context: Any) -> Iterator[tuple[_Task, TryRecord]]:
         """Records of tasks that are over. That is asked once more after their records were read.
 
         So none is of a try that is at work now.
@@ -110,7 +114,7 @@ class CancelRemoteJobs(BaseNotifier):
         still = _still_over(records)
         for task, record in records.items():
             if task in still:
-                yield record
+                yield task, record
 
     def _read(self, task: _Task) -> TryRecord | None:
         """What is on record of a task; what can't be read keeps no other job from being cancelled."""
@@ -130,6 +134,11 @@ class _Task:
     run_id: str
     task_id: str
     map_index: int
+
+    @property
+    def names(self) -> tuple[str, str, str, int]:
+        """Dag, run, task and map index."""
+        return (self.dag_id, self.run_id, self.task_id, self.map_index)
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""

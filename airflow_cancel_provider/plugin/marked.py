@@ -91,6 +91,11 @@ class Mark:
     ti_id: UUID
     attempts: int = 0
 
+    @property
+    def task(self) -> tuple[str, str, str, int]:
+        """Its names."""
+        return (self.dag_id, self.run_id, self.task_id, self.map_index)
+
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
@@ -162,7 +167,7 @@ def _claims(marks: Sequence[Mark]) -> Iterator[Claim]:
     """What was left by the tries that were marked, if they are those that deferred last."""
     from airflow_cancel_provider.exceptions import InvalidInput
     from airflow_cancel_provider.record import TryRecord, TryState
-    from airflow_cancel_provider.recorded import Claim
+    from airflow_cancel_provider.recorded import claims_of
 
     for mark, value in _recorded(marks):
         try:
@@ -172,9 +177,7 @@ def _claims(marks: Sequence[Mark]) -> Iterator[Claim]:
             continue
         # A task that runs is told to end by its own process.
         if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
-            claim = Claim.of(record, f"Cancelled by Airflow: {mark} was marked", log)
-            if claim is not None:
-                yield claim
+            yield from claims_of(record, f"Cancelled by Airflow: {mark} was marked", log, task=mark.task)
 
 
 def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:

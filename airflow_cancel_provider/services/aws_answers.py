@@ -44,14 +44,19 @@ def check_body(response_dict: Mapping[str, Any], operation_model: Any, **_: Any)
     shape = operation_model.output_shape
     if not body.strip() and not (shape and shape.members):
         return
+    kind = response_dict["headers"].get("content-type") or "of no type"
+    what = f"HTTP {response_dict['status_code']} with {len(body)} bytes ({kind})"
     try:
-        is_object = isinstance(json.loads(body.decode("utf-8")), dict)
+        value = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
-        kind = response_dict["headers"].get("content-type") or "of no type"
-        status = response_dict["status_code"]
-        raise NoAnswer(why=f"HTTP {status} with {len(body)} bytes ({kind}) that are no JSON object")
+        value = None
+    if not isinstance(value, dict):
+        raise NoAnswer(why=f"{what} that are no JSON object")
+    for name, member in shape.members.items() if shape else ():
+        # botocore takes an empty text or object for an empty list.
+        items = value.get(member.serialization.get("name", name))
+        if member.type_name == "list" and not isinstance(items, list | None):
+            raise NoAnswer(why=f"{what} in which {name} is no list")
 
 
 def check(answers: Answers, operation: str, answer: Any) -> None:

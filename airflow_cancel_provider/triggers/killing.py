@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from airflow_cancel_provider.cancelling import Log
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.recorded import Claim, RecordedCancellation
+from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line
 from airflow_cancel_provider.triggers.ownership import DeferredTry, Standing, Verdict, ask, undisturbed
 from airflow_cancel_provider.triggers.poller import in_thread
 from airflow_cancel_provider.triggers.waiting import Waiting
@@ -35,40 +35,38 @@ async def nothing_more() -> None:
 class KilledTrigger:
     """A trigger that was told to end, and what is to be done if its task is dead.
 
-    :param claim: the jobs.
+    :param claims: the jobs.
     :param access: how to reach their services.
     :param deployment: this Airflow's name in labels.
     :param then: what else is to be done if the task is dead.
     """
 
     deferred: DeferredTry
-    claim: Claim
+    claims: Sequence[Claim]
+    log: Log
     access: Access
-    deployment: str
+    deployment: str = ""
     then: Callable[[], Awaitable[None]] = nothing_more
 
     async def settle(self, standing: Standing) -> None:
         """Do what is right for a try that stands so, now that it is clear."""
         if standing.verdict is not Verdict.DEAD:
             words = "%s is not for its trigger to end, as far as Airflow tells; its jobs are left alone: %s"
-            self.claim.log.info(words, self.deferred, self.jobs)
+            self.log.info(words, self.deferred, self.jobs)
             return
-        kept = self.claim.released | standing.kept
-        living = [job for job in self.claim.jobs if job not in kept]
-        claim = replace(
-            self.claim, jobs=tuple(living), released=kept, spares_reconnecting=standing.is_followed
-        )
-        await Cancels.here().request(claim, self.access, self.deployment)
+        claims = [each.without(standing.kept, is_followed=standing.is_followed) for each in self.claims]
+        await Cancels.here().request(claims, self.access, self.deployment)
         try:
             await self.then()
         except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
-            self.claim.log.error("on_kill of the operator's own trigger failed: %r", error)  # noqa: TRY400
+            self.log.error("on_kill of the operator's own trigger failed: %r", error)  # noqa: TRY400
 
     @property
     def jobs(self) -> str:
         """Their addresses."""
-        places = [f"those of {intent.service} in {intent.scope}" for intent in self.claim.intents]
-        return ", ".join([*self.claim.jobs, *places])
+        jobs = [str(job) for claim in self.claims for job in claim.jobs]
+        intents = [intent for claim in self.claims for intent in claim.intents]
+        return ", ".join([*jobs, *(f"those of {each.service} in {each.scope}" for each in intents)])
 
 
 class InContext:
@@ -106,9 +104,9 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
     deferred = killed.deferred
     standing = (await ask([deferred], is_first=True))[deferred]
     if standing.trouble:
-        killed.claim.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
+        killed.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
     if standing.verdict is Verdict.UNCLEAR:
-        Waiting.here().add(deferred, killed.settle, killed.jobs, killed.claim.log)
+        Waiting.here().add(deferred, killed.settle, killed.jobs, killed.log)
     else:
         await killed.settle(standing)
 
@@ -119,7 +117,7 @@ class Cancels:
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cancels]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
-        self._gathered: dict[tuple[str | None, ...], list[tuple[Claim, asyncio.Future[None]]]] = {}
+        self._gathered: dict[tuple[str | None, ...], list[tuple[list[Claim], asyncio.Future[None]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
@@ -128,11 +126,11 @@ class Cancels:
         """Those of the running loop."""
         return cls._all.setdefault(asyncio.get_running_loop(), cls())
 
-    async def request(self, claim: Claim, access: Access, deployment: str) -> None:
+    async def request(self, claims: Sequence[Claim], access: Access, deployment: str) -> None:
         """Have the end of jobs requested, and seen to in the background; returns after the first request."""
         loop = asyncio.get_running_loop()
         requests: list[asyncio.Future[None]] = []
-        for line, part in claim.by_line().items():
+        for line, parts in by_line(claims).items():
             key = (access.key, deployment, *line)
             if key not in self._gathered:
                 self._gathered[key] = []
@@ -141,7 +139,7 @@ class Cancels:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             requests.append(loop.create_future())
-            self._gathered[key].append((part, requests[-1]))
+            self._gathered[key].append((parts, requests[-1]))
         await asyncio.gather(*requests)
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
@@ -149,7 +147,7 @@ class Cancels:
         gathered = self._gathered.pop(key)
         cancellation = RecordedCancellation(
             access.service,
-            [claim for claim, _ in gathered],
+            [claim for claims, _ in gathered for claim in claims],
             deployment,
             call_seconds=CALL_SECONDS,
             escalate_after=ESCALATE_AFTER,

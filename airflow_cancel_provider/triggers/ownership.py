@@ -18,6 +18,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.triggers.poller import in_thread
 
@@ -26,8 +27,6 @@ T = TypeVar("T")
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """From Airflow 3.3 on; before, a trigger is told of a kill by its cancellation alone."""
 USER_ACTION = "__airflow_user_action__"
-RELEASE_PREFIX = "remote_jobs_released_"
-"""Airflow Variable of what a try has let go: prefix and task-instance id."""
 
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "up_for_retry"})
 _AT_WORK = frozenset({"running", "restarting"})
@@ -108,9 +107,13 @@ def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -
         return _judged_own(deferred, state) if record.state is TryState.DEFERRED else LIVES
     if record is None and state not in _OVER | _AT_WORK:
         return UNCLEAR  # a later try that has no jobs yet, or somebody has tidied XCom up
-    taken_over = frozenset(record.jobs if record is not None else ())
+    taken_over = frozenset(_all_jobs(record) if record is not None else ())
     is_followed = record is not None or state not in _OVER or state == "up_for_retry"
     return Standing(Verdict.DEAD, is_followed, taken_over)
+
+
+def _all_jobs(record: TryRecord) -> list[RemoteJob]:
+    return [job for one in (record, *record.earlier) for job in one.jobs]
 
 
 def _judged_own(deferred: DeferredTry, state: str | None) -> Standing:
@@ -205,7 +208,7 @@ def _without_released(deferred: DeferredTry, standing: Standing) -> Standing:
     """What a try has let go is to live on, also when its record is gone."""
     from airflow.sdk import Variable
 
-    found = Variable.get(f"{RELEASE_PREFIX}{deferred.ti_id}", None, deserialize_json=True)
+    found = Variable.get(release_key(deferred.ti_id), None, deserialize_json=True)
     if not found:
         return standing
     try:

@@ -98,8 +98,10 @@ class RemoteJobsTrigger(BaseTrigger):
             return
         self._is_dealt_with = True
         # No record: a sensor's jobs were named by a person, and are mostly another try's.
-        claim = Claim(tuple(self.watch.open), self.cancel_reason, InContext(log))
-        await cancel_if_dead(KilledTrigger(DeferredTry.of(self.task_instance), claim, self.access, ""))
+        own_log = InContext(log)
+        claim = Claim(tuple(self.watch.open), self.cancel_reason, own_log)
+        deferred = DeferredTry.of(self.task_instance)
+        await cancel_if_dead(KilledTrigger(deferred, [claim], own_log, self.access))
 
     async def _settle(self) -> dict[str, Any]:
         error = None

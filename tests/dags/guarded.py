@@ -27,6 +27,17 @@ def submit(queue: str) -> str:
     return str(answer["jobId"])
 
 
+def leave_record(ti: Any, job_id: str) -> None:
+    """What the guard, or an operator of ours, leaves for callbacks."""
+    from uuid import UUID
+
+    from airflow_cancel_provider.jobs import RemoteJob
+    from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+
+    job = RemoteJob(f"batch://aws_default@us-east-1/{job_id}")
+    ti.xcom_push(key=RECORD_KEY, value=TryRecord(UUID(str(ti.id)), jobs=(job,)).as_json())
+
+
 with DAG("guarded_error", schedule=None, params=PARAMS):
 
     @task
@@ -99,7 +110,7 @@ with DAG("guarded_callback", schedule=None, params=PARAMS):
 
     @task(on_failure_callback=CancelRemoteJobs())
     def with_callback(params: dict[str, Any], ti: Any = None) -> None:
-        ti.xcom_push(key="remote_jobs", value=[f"batch://aws_default@us-east-1/{submit(params['scope'])}"])
+        leave_record(ti, submit(params["scope"]))
         raise ValueError("after submitting")
 
     guard(with_callback, on=False)()
@@ -110,7 +121,7 @@ with DAG(
 
     @task
     def in_a_run(number: int, params: dict[str, Any], ti: Any = None) -> None:
-        ti.xcom_push(key="remote_jobs", value=[f"batch://aws_default@us-east-1/{submit(params['scope'])}"])
+        leave_record(ti, submit(params["scope"]))
         if number:
             raise ValueError("after submitting")
 

@@ -155,6 +155,8 @@ class MrsJobService(JobService):
                     yield record
 
     def _status(self, cluster_id: str, record: JobRecord) -> JobStatus:
+        if record.state.is_terminal:
+            tell_ended(self.name, self.region, [(cluster_id, record.id)])
         return status_of(self.address(record.id, cluster_id), record)
 
     def paced(self, share: float, new_pace: NewPace = Pace) -> Self:

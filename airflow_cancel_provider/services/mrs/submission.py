@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.services.mrs.client import MrsClient
-from airflow_cancel_provider.services.mrs.errors import Fault
+from airflow_cancel_provider.services.mrs.errors import Fault, Kind
 from airflow_cancel_provider.services.mrs.lookup import Lookup
 from airflow_cancel_provider.services.mrs.records import JobRecord, fingerprint
 
@@ -76,6 +76,9 @@ def submit(
             return fault
 
     answer = lookup.call(series, send)
+    if not isinstance(answer, Fault) and not _job_and_state(answer)[0] and not _has_failed(answer):
+        words = f"Submitting {job_name} to {cluster_id} was answered with HTTP 200, and without a job."
+        answer = Fault(words, "CreateExecuteJob", None, Kind.TRANSIENT, may_have_acted=True)
     if isinstance(answer, Fault):
         try:
             job = _sought(lookup, cluster_id, body, began, answer)
@@ -137,10 +140,8 @@ def _old_body(
 
 
 def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
-    # V1.1 answers both: there job_id is the engine's, and id the one to ask for.
-    job = str(answer.get("id") or answer.get("job_id") or "")
-    state = str(answer.get("state") or "").upper()
-    if not job or state.endswith("FAILED"):
+    job, state = _job_and_state(answer)
+    if not job or _has_failed(answer):
         raise ServiceError(
             f"Submitting {job_name} to {cluster_id} failed: MRS says {state or 'nothing'}, with HTTP 200."
             " Look at the cluster's state and at the program's path.",
@@ -148,6 +149,15 @@ def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
             state or None,
         )
     return job
+
+
+def _job_and_state(answer: Mapping[str, Any]) -> tuple[str, str]:
+    # V1.1 answers both: there job_id is the engine's, and id the one to ask for.
+    return str(answer.get("id") or answer.get("job_id") or ""), str(answer.get("state") or "").upper()
+
+
+def _has_failed(answer: Mapping[str, Any]) -> bool:
+    return _job_and_state(answer)[1].endswith("FAILED")
 
 
 def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:

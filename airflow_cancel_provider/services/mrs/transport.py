@@ -71,11 +71,11 @@ def failed(call: Call, about: str) -> str:
 
 def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
     words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
-    never_sent = was_never_sent(error)
-    if isinstance(error, requests.exceptions.SSLError) and never_sent:
-        return Fault(f"{words}. Check endpoint and verify of the connection.", call.operation)
+    lost = call.mutates and not was_never_sent(error)
+    if isinstance(error, requests.exceptions.SSLError):
+        words = f"{words}. Check endpoint and verify of the connection."
+        return Fault(words, call.operation, may_have_acted=lost)
     if isinstance(error, _LOST):
-        lost = call.mutates and not never_sent
         return Fault(f"{words}.", call.operation, None, Kind.TRANSIENT, may_have_acted=lost)
     return Fault(f"{words}. Check endpoint and proxies.", call.operation)
 
