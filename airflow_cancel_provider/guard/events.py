@@ -249,7 +249,8 @@ class TryLedger:
         """The stored form: what is this try's own, and beside it what it took over from earlier ones."""
         with self._lock:
             jobs, intents = dict(self._jobs), list(self._intents.values())
-        tries = [ti_id, *(each.ti_id for each in [*jobs.values(), *intents] if each.ti_id)]
+        tries = [ti_id, *(known.ti_id for known in jobs.values() if known.ti_id)]
+        tries += [intent.ti_id for intent in intents if intent.ti_id]
         own, *earlier = (
             TryRecord(
                 one,
