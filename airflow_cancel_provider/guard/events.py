@@ -301,7 +301,9 @@ class TryLedger:
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):
-            stored = replace(intent.stored, scope=event.scope, at=event.at)
+            # What an attempt that was lost may have started is elsewhere: each makes a cluster of its own.
+            scope = intent.stored.scope if intent.is_lost else event.scope
+            stored = replace(intent.stored, scope=scope, at=event.at)
             self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_placed=True)
 
     def _closed(self, event: SubmissionClosed) -> None:
