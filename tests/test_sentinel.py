@@ -80,6 +80,11 @@ for order in orders.split(","):
         files = [open(os.devnull) for _ in range(1100)]
     elif what == "interpreter":
         sys.executable = value
+    elif what == "limit":
+        # Root is above the limit; processes and threads of this user are counted together.
+        os.setgid(65534)
+        os.setuid(54321)
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
     elif what == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif what == "lose":
@@ -96,6 +101,14 @@ for order in orders.split(","):
 process = cancels._sentinel._process
 print("ready", process.pid if process else 0, flush=True)
 sys.stdin.read()
+"""
+
+
+WITHOUT_PIDFD = """
+import os, runpy, sys
+del os.pidfd_open
+sys.argv[:] = [each for each in sys.argv[1:] if each not in ('-S', '-E')]
+runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
@@ -301,10 +314,47 @@ def test_a_task_with_a_thousand_open_files_hears_the_sentinel(batch: Any, run: C
     assert task.said[0] == "True"
 
 
-def test_a_sentinel_that_died_is_missed_and_ends_no_task(batch: Any, run: Callable[..., Task]) -> None:
-    task = run(f"start={submit(batch)},lose=1,start={submit(batch)},say=cancel,wait=ended,say=done")
-    assert task.said[:2] == ["False", "False"]
+def test_a_sentinel_that_died_ends_no_task_and_another_takes_over(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    first, second = submit(batch), submit(batch)
+    task = run(f"start={first},lose=1,start={second}")
+    assert task.said[0] == "False"
     assert task.process.poll() is None
+    task.kill()
+    until(lambda: is_cancelled(cloud, first) and is_cancelled(cloud, second))
+
+
+def test_where_the_sentinel_died_without_a_successor_the_task_cancels(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job},lose=1,say=cancel,wait=ended,say=done")
+    assert task.said[:2] == ["False", "True"]
+    assert is_cancelled(cloud, job)
+
+
+@pytest.mark.parametrize("way", ["interpreter", "processes", "pidfd"])
+def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, way: str
+) -> None:
+    (unrunnable := tmp_path / "python").write_text("no program")
+    # As an old kernel, or a container that forbids it, has it.
+    (blind := tmp_path / "blind").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{WITHOUT_PIDFD}" "$@"\n')
+    blind.chmod(0o755)
+    orders = {
+        "interpreter": f"interpreter={unrunnable}",
+        "processes": "limit=1",
+        "pidfd": f"interpreter={blind}",
+    }
+    job = submit(batch)
+    task = run(f"{orders[way]},start={job},say=killed,wait=accepted,wait=ended")
+    assert task.said.count("True") == 2  # accepted, and ended
+    assert is_cancelled(cloud, job)
+    said = [line for line in task.said if "Not guarded: a sudden end of this task's process (SIGKILL" in line]
+    assert len(said) == 1
+    why = {"interpreter": "Permission denied", "processes": "unavailable", "pidfd": "pidfd_open"}
+    assert why[way] in said[0]
 
 
 @pytest.mark.parametrize("order", ["path={}", "odd=1"])
@@ -327,7 +377,8 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
 
     def work() -> None:
         submit(boto3.session.Session().client("batch", region_name="us-east-1"))
-        assert (sentinel := guard.canceller.sentinel)
+        sentinel = guard.canceller.sentinel
+        assert sentinel
         assert sentinel._process
         sentinel._process.send_signal(signal.SIGSTOP)
         Timer(0.5, sentinel._process.kill).start()
