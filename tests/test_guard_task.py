@@ -402,7 +402,7 @@ class TestSuccess:
     def test_steps_of_a_new_cluster_are_released_though_their_ids_were_not_told(
         self, cloud: LocalCloud, variables: dict[str, Any], fault: str | None
     ) -> None:
-        """RunJobFlow answers with the cluster alone; after db clean the reaper would take the steps for orphans."""
+        """RunJobFlow names the cluster alone; after db clean the reaper would cancel its steps."""
         if fault:
             cloud.faults.add("emr", "ListSteps", fault)
         ti = Try(work=start_cluster)
