@@ -151,13 +151,21 @@ def test_by_value_picklers_take_it_along(name: str, install: Install) -> None:
             return [9]
 
     local = InTheDagFile(task_id="local")
-    before = pickler.loads(pickler.dumps(local))
+    before = outcome(pickler, local)
     guarded = install(local)
-    there = pickler.loads(pickler.dumps(local))
-    assert vars(there).keys() == vars(before).keys()
-    assert vars(type(there)).keys() == vars(type(before)).keys()
-    assert there.execute({}) == [9]
+    assert InTheDagFile.execute.__wrapped__
+    assert outcome(pickler, local) == before
     assert guarded.task is local
+
+
+def outcome(pickler: Any, operator: BaseOperator) -> Any:
+    """What becomes of it elsewhere. Not every pickler can read back every part of an operator."""
+    pickled = pickler.dumps(operator)
+    try:
+        there = pickler.loads(pickled)
+    except RecursionError:
+        return RecursionError
+    return sorted(vars(there)), sorted(vars(type(there))), there.execute({})
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -196,7 +204,7 @@ def test_the_class_is_as_it_was_when_the_task_is_over(install: Install) -> None:
     assert [dict(vars(cls)) for cls in Inheriting.__mro__] == before
 
 
-def test_a_method_on_the_instance_is_guarded_too(cloud: LocalCloud, install: Install) -> None:
+def test_a_method_on_the_instance_is_guarded_too(install: Install) -> None:
     operator = Slotted(task_id="own")
     killed: list[int] = []
     operator.__dict__["on_kill"] = lambda: killed.append(1)

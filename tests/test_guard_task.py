@@ -23,6 +23,7 @@ from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
 from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
@@ -572,3 +573,64 @@ class TestIntents:
         (job,) = cloud.emr.jobs()
         (intent,) = ti.record.intents
         assert intent.scope == job["scope"]
+
+
+class TestCost:
+    """What thousands of submissions in one task cost."""
+
+    def written(self, count: int) -> tuple[int, float, Try]:
+        """Bytes in XCom, and seconds of this process."""
+
+        def work() -> None:
+            client = ClientSpec("batch", "aws_default", "us-east-1", None)
+            recorder: Any = RECORDERS[0]
+            for number in range(count):
+                token = recorder.intend(client, "queue", ())
+                recorder.started(token, [(None, f"{number:036}")])
+                recorder.ended("batch", "us-east-1", [(None, f"{number:036}")])
+
+        ti = Try(work=work)
+        guard = TaskGuard(ti, Settings(sentinel=False, confirm_seconds=20))
+        guard.install()
+        began = time.process_time()
+        ti.task.execute()
+        seconds = time.process_time() - began
+        guard.succeeded()
+        return sum(len(json.dumps(value)) for _, value in ti.written), seconds, ti
+
+    def test_xcom_grows_with_the_number_of_submissions_and_holds_all_of_them(self) -> None:
+        thousand, _, _ = self.written(1000)
+        four, _, ti = self.written(4000)
+        assert len(ti.record.jobs) == 4000
+        assert four < 6 * thousand
+        assert four < 10_000_000
+
+    def test_the_first_ones_are_on_record_at_once(self) -> None:
+        _, _, ti = self.written(60)
+        records = [TryRecord.from_json(value) for _, value in ti.written]
+        assert [len(record.jobs) for record in records] == [*range(1, 61), 60]
+
+    def test_so_does_the_time(self) -> None:
+        _, thousand, _ = self.written(1000)
+        _, four, _ = self.written(4000)
+        assert four < 8 * max(thousand, 0.2)
+
+    @pytest.mark.parametrize("how", ["failure", "kill"])
+    def test_all_of_them_are_on_record_when_the_task_ends_in_another_way(self, how: str) -> None:
+        def work() -> None:
+            recorder: Any = RECORDERS[0]
+            client = ClientSpec("batch", "aws_default", "us-east-1", None)
+            for number in range(100):
+                token = recorder.intend(client, "queue", ())
+                recorder.started(token, [(None, f"{number:036}")])
+                recorder.ended("batch", None, [(None, f"{number:036}")])
+            if how == "kill":
+                ti.task.on_kill()
+            raise ValueError("after all of them")
+
+        ti = Try(work=work)
+        guard = TaskGuard(ti, CANCEL)
+        guard.install()
+        with pytest.raises(Killed if how == "kill" else ValueError):
+            ti.task.execute()
+        assert len(ti.record.jobs) == 100

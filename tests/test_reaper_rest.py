@@ -157,7 +157,7 @@ class TestNoAnswer:
             {"owners": {str(TI): told("gone")}},
             {"owners": {str(TI): told("absent", "failed")}},
             {"owners": {str(TI): told("current")}},
-            {"owners": {str(TI): told("current", 7)}},  # type: ignore[arg-type]
+            {"owners": {str(TI): told("current", 7)}},
             {"owners": {str(TI): told("archived", "failed")}},
             {"owners": {str(TI): told("archived", "failed", later=7)}},
             {"owners": {str(TI): told("current", "failed", task=[])}},

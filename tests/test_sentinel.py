@@ -21,6 +21,7 @@ import pytest
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.sentinel.clients import ToldClients
 from airflow_cancel_provider.guard.sentinel.idle import NOTE, PATHS, Watchman
+from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.sentinel.work import NoteReader
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -80,6 +81,11 @@ for order in orders.split(","):
         files = [open(os.devnull) for _ in range(1100)]
     elif what == "interpreter":
         sys.executable = value
+    elif what == "limit":
+        # Root is above the limit; processes and threads of this user are counted together.
+        os.setgid(65534)
+        os.setuid(54321)
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
     elif what == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif what == "lose":
@@ -91,11 +97,21 @@ for order in orders.split(","):
         time.sleep(float(value))
     elif what == "say":
         getattr(cancels, value)()
+    elif what == "waits":
+        print(cancels.wait_for(value, 0.5), flush=True)
     elif what == "wait":
         print(cancels.wait_for(value, 20), flush=True)
 process = cancels._sentinel._process
 print("ready", process.pid if process else 0, flush=True)
 sys.stdin.read()
+"""
+
+
+WITHOUT_PIDFD = """
+import os, runpy, sys
+del os.pidfd_open
+sys.argv[:] = [each for each in sys.argv[1:] if each not in ('-S', '-E')]
+runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
@@ -301,10 +317,47 @@ def test_a_task_with_a_thousand_open_files_hears_the_sentinel(batch: Any, run: C
     assert task.said[0] == "True"
 
 
-def test_a_sentinel_that_died_is_missed_and_ends_no_task(batch: Any, run: Callable[..., Task]) -> None:
-    task = run(f"start={submit(batch)},lose=1,start={submit(batch)},say=cancel,wait=ended,say=done")
-    assert task.said[:2] == ["False", "False"]
+def test_a_sentinel_that_died_ends_no_task_and_another_takes_over(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    first, second = submit(batch), submit(batch)
+    task = run(f"start={first},lose=1,start={second}")
+    assert task.said[0] == "False"
     assert task.process.poll() is None
+    task.kill()
+    until(lambda: is_cancelled(cloud, first) and is_cancelled(cloud, second))
+
+
+def test_where_the_sentinel_died_without_a_successor_the_task_cancels(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    job = submit(batch)
+    task = run(f"start={job},lose=1,say=cancel,wait=ended,say=done")
+    assert task.said[:2] == ["False", "True"]
+    assert is_cancelled(cloud, job)
+
+
+@pytest.mark.parametrize("way", ["interpreter", "processes", "pidfd"])
+def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, way: str
+) -> None:
+    (unrunnable := tmp_path / "python").write_text("no program")
+    # As an old kernel, or a container that forbids it, has it.
+    (blind := tmp_path / "blind").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{WITHOUT_PIDFD}" "$@"\n')
+    blind.chmod(0o755)
+    orders = {
+        "interpreter": f"interpreter={unrunnable}",
+        "processes": "limit=1",
+        "pidfd": f"interpreter={blind}",
+    }
+    job = submit(batch)
+    task = run(f"{orders[way]},start={job},say=killed,wait=accepted,wait=ended")
+    assert task.said.count("True") == 2  # accepted, and ended
+    assert is_cancelled(cloud, job)
+    said = [line for line in task.said if "Not guarded: a sudden end of this task's process (SIGKILL" in line]
+    assert len(said) == 1
+    why = {"interpreter": "Permission denied", "processes": "unavailable", "pidfd": "pidfd_open"}
+    assert why[way] in said[0]
 
 
 @pytest.mark.parametrize("order", ["path={}", "odd=1"])
@@ -327,7 +380,8 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
 
     def work() -> None:
         submit(boto3.session.Session().client("batch", region_name="us-east-1"))
-        assert (sentinel := guard.canceller.sentinel)
+        sentinel = guard.canceller.sentinel
+        assert sentinel
         assert sentinel._process
         sentinel._process.send_signal(signal.SIGSTOP)
         Timer(0.5, sentinel._process.kill).start()
@@ -442,3 +496,108 @@ def test_idle_it_costs_little_and_shows_no_secret(batch: Any, run: Callable[...,
     assert SECRET not in (process / "environ").read_text()
     assert json.dumps(SECRET) not in (process / "cmdline").read_text()
     task.end()
+
+
+def test_it_acts_in_the_tasks_environment(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path
+) -> None:
+    """Proxies and certificates: here a proxy that leads nowhere, until the task's NO_PROXY counts."""
+    job = submit(batch)
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost"}
+    run(f"start={job}", **proxies).kill()
+    until(lambda: is_cancelled(cloud, job))
+    other = submit(batch)
+    task = run(f"start={other}", HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="", PATIENCE="3")
+    task.kill()
+    until(lambda: not alive(task.sentinel))
+    assert not is_cancelled(cloud, other)
+    assert "proxy" in (tmp_path / "sentinel.log").read_text().lower()
+
+
+def test_it_uses_the_packages_that_the_task_has(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path
+) -> None:
+    (tmp_path / "botocore").mkdir()
+    (tmp_path / "botocore" / "__init__.py").write_text("raise ImportError('the botocore of the task')")
+    job = submit(batch)
+    task = run(f"start={job},path={tmp_path}", PATIENCE="3")
+    # Told when the sentinel starts: later changes are not.
+    task.kill()
+    until(lambda: is_cancelled(cloud, job))
+    task = run(f"path={tmp_path},start={submit(batch)}", PATIENCE="3")
+    task.kill()
+    until(lambda: not alive(task.sentinel))
+    assert "the botocore of the task" in (tmp_path / "sentinel.log").read_text()
+
+
+SUPERVISOR = """
+import os, subprocess, sys
+task = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdin=subprocess.PIPE)
+print("task", task.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_task_whose_supervisor_died_is_ended_even_if_it_ignores_sigterm(
+    cloud: LocalCloud, batch: Any, tmp_path: Path, deaf: bool
+) -> None:
+    job = submit(batch)
+    orders = f"{'deaf=1,' if deaf else ''}start={job}"
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, TASK, cloud.url, str(tmp_path / "sentinel.log"), orders],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "SECRET": SECRET},
+    )
+    assert supervisor.stdout
+    task = sentinel = 0
+    for line in supervisor.stdout:
+        word, _, value = line.strip().partition(" ")
+        task = int(value) if word == "task" else task
+        if word == "ready":
+            sentinel = int(value)
+            break
+    supervisor.kill()
+    supervisor.wait()
+    began = time.monotonic()
+    until(lambda: is_cancelled(cloud, job))
+    until(lambda: not alive(task))
+    assert time.monotonic() - began < 25
+    until(lambda: not alive(sentinel))
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        if pipe:
+            pipe.close()
+
+
+def test_the_word_accepted_comes_before_the_end(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    cloud.batch.set(cancel=3)
+    task = run(f"start={submit(batch)},say=killed,wait=accepted,waits=ended")
+    assert task.said[:2] == ["True", "False"]
+
+
+class TestLog:
+    def test_it_is_bounded_although_many_write_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        line = "x" * 80
+        script = f"""
+import logging, sys
+from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
+log = logging.getLogger("sentinel")
+log.addHandler(SharedFileHandler(LogFile(sys.argv[1], largest=20_000)))
+for number in range(1000):
+    log.warning("{line}")
+"""
+        writers = [subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT) for _ in range(4)]
+        assert [writer.wait(120) for writer in writers] == [0] * 4
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1"]
+        for each in tmp_path.iterdir():
+            assert 0 < each.stat().st_size < 25_000
+            assert set(each.read_text().splitlines()) == {line}
+
+    def test_each_user_of_a_host_has_one(self, tmp_path: Path) -> None:
+        assert log_file_in(tmp_path).name == f"remote_jobs_sentinel.{os.getuid()}.log"

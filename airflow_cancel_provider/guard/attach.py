@@ -1,7 +1,7 @@
 """Stand between Airflow and a task's methods, without a trace on the task itself.
 
-Airflow looks ``execute``, ``resume_execution`` and ``on_kill`` up on the task when it calls them. The wrappers are
-put on the *class* that defines each: the instance pickles, copies and compares as it does without the guard. A
+Airflow looks up ``execute``, ``resume_execution`` and ``on_kill`` on the task when it calls them. The
+wrappers are put on the *class* that defines each: the instance pickles, copies and compares as ever. A
 wrapper refers to nothing but the method it wraps, so a class that is pickled by value can be sent anywhere.
 """
 

@@ -249,7 +249,8 @@ class TryLedger:
         """The stored form: what is this try's own, and beside it what it took over from earlier ones."""
         with self._lock:
             jobs, intents = dict(self._jobs), list(self._intents.values())
-        tries = [ti_id, *(each.ti_id for each in [*jobs.values(), *intents] if each.ti_id)]
+        tries = [ti_id, *(known.ti_id for known in jobs.values() if known.ti_id)]
+        tries += [intent.ti_id for intent in intents if intent.ti_id]
         own, *earlier = (
             TryRecord(
                 one,
@@ -300,7 +301,9 @@ class TryLedger:
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):
-            stored = replace(intent.stored, scope=event.scope, at=event.at)
+            # What an attempt that was lost may have started is elsewhere: each makes a cluster of its own.
+            scope = intent.stored.scope if intent.is_lost else event.scope
+            stored = replace(intent.stored, scope=scope, at=event.at)
             self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_placed=True)
 
     def _closed(self, event: SubmissionClosed) -> None:

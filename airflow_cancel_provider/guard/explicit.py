@@ -35,7 +35,7 @@ def guard(target: T, *, on: bool = True) -> T:
 
 
 @cache
-def switched_class(cls: type[Any], on: bool) -> type[Any]:
+def switched_class(cls: type[Any], on: bool) -> type[Any]:  # noqa: FBT001  pickle calls it by position
     """The same class, with the guard switched; it can be pickled wherever the class can."""
     names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
     switched: type[Any] = _switching(type(cls))(cls.__name__, (cls,), names)
@@ -43,10 +43,10 @@ def switched_class(cls: type[Any], on: bool) -> type[Any]:
 
 
 @cache
-def _switching(meta: type[type]) -> type[type]:
+def _switching(meta: Any) -> Any:
     """A metaclass of switched classes: pickle looks for a way to pickle a class by its metaclass."""
     switching = type(meta.__name__, (meta,), {})
-    copyreg.pickle(switching, lambda cls: (switched_class, (cls.__mro__[1], getattr(cls, SWITCH))))  # type: ignore[arg-type, return-value]
+    copyreg.pickle(switching, lambda cls: (switched_class, (cls.__mro__[1], getattr(cls, SWITCH))))
     return switching
 
 

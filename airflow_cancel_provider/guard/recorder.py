@@ -34,8 +34,8 @@ from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 class TryRecorder:
     """The fence, the label and the ledger of one try.
 
-    See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted until ``execute``
-    ends is the try's, and what the operator's ``on_kill`` submits is not.
+    See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted until
+    ``execute`` ends is the try's, and what the operator's ``on_kill`` submits is not.
 
     :param goes_on: whether the next try takes over the jobs.
     """
@@ -95,8 +95,8 @@ class TryRecorder:
         """One attempt was sent, and what became of it is not known."""
         if intent := self.ledger.intent(token):
             self._log.warning(
-                "It is not known whether the service carried out %s: it may be carried out twice if it is repeated. "
-                "If this task fails, living jobs with its label are looked for and cancelled.",
+                "It is not known whether the service carried out %s. If it is repeated, it may be carried "
+                "out twice. If this task fails, living jobs with its label are looked for and cancelled.",
                 intent,
             )
             self._emit(AttemptLost(token, time.time()))
@@ -152,7 +152,7 @@ class TryRecorder:
 
     @contextmanager
     def clean_up(self) -> Iterator[None]:
-        """Code runs that cleans up: what it submits, on this thread or on one that it starts, is not the try's."""
+        """Run code that cleans up: what it submits, here or in a thread that it starts, is not the try's."""
         before = self._clean_up_beside
         self._clean_up_beside = {each.ident or 0 for each in threading.enumerate()} - {threading.get_ident()}
         try:

@@ -1,4 +1,4 @@
-"""The record of a try where it outlives the task's process: XCom, and from Airflow 3.3 the task state store."""
+"""The record of a try where it outlives the task: XCom, and from Airflow 3.3 the task state store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.guard.events import (
     AttemptLost,
     Event,
@@ -33,7 +33,8 @@ class RecordStore:
     """Keeps a try's record where triggers, callbacks, other tasks and the next try can read it.
 
     Written at once where the channel to Airflow may be used: on the task's own main thread, outside an event
-    loop. What is left is written by :meth:`flush`. A record that can't be written is reported, and is no error.
+    loop. What is left is written by :meth:`flush`. A record that can't be written is reported, and is
+    no error.
     """
 
     def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger) -> None:
@@ -126,10 +127,13 @@ class RecordStore:
             return False
         return True
 
-    @property
-    def is_written(self) -> bool:
-        """Whether the record stands in XCom as it is now."""
-        return self._written == self._ledger.record(self._owner.ti_id, self.state).as_json()
+    def check_written(self) -> None:
+        """Make sure that the record stands in XCom as it is now.
+
+        :raises CancelProviderError: it does not.
+        """
+        if self._written != self._ledger.record(self._owner.ti_id, self.state).as_json():
+            raise CancelProviderError("its record is not in XCom, so a trigger can't tell whose they are")
 
     @property
     def _is_due(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_cancel_provider.cancelling import UNSEEN_SECONDS
-from airflow_cancel_provider.exceptions import CancelProviderError, Killed
+from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
@@ -199,9 +199,9 @@ class TaskGuard:
                 self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
         if found := list(dict.fromkeys(found)):
             self.log.warning(
-                "Jobs that carry this task's label are running, and no submission was answered with them. They were "
-                "probably started twice, as the answer to a submission was lost. As the task has succeeded they are "
-                "not cancelled: %s",
+                "Jobs that carry this task's label are running, and no submission was answered with them. "
+                "Probably they were started twice, as the answer to a submission was lost. As the task has "
+                "succeeded, they are not cancelled: %s",
                 ", ".join(found),
             )
         return found
@@ -247,10 +247,7 @@ class TaskGuard:
         if not self.ledger.is_settled:
             try:
                 self.store.flush(TryState.DEFERRED)
-                if not self.store.is_written:
-                    raise CancelProviderError(
-                        "its record is not in XCom, so a trigger can't tell whose they are"
-                    )
+                self.store.check_written()
                 record = self.ledger.record(self.owner.ti_id, TryState.DEFERRED)
                 deferred.trigger = GuardTrigger.around(
                     deferred.trigger, record, self.owner.reason, self.settings.deployment

@@ -25,6 +25,7 @@ from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
 from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.owner import Owner
 
+LONGEST_WORD = 1024
 WATCHING = "watching"
 """The first word of a sentinel that has come to life."""
 
@@ -155,13 +156,17 @@ class Sentinel:
         ear = select.poll()  # select() knows no descriptors above 1023
         ear.register(self._socket, select.POLLIN)
         word = self._peek() if ear.poll(seconds * 1000) else None
-        return self._socket.recv(64).decode() if word else ""
+        return self._socket.recv(LONGEST_WORD).decode() if word else ""
 
     def _peek(self) -> bytes | None:
         """The next word, which stays; None if there is none yet, empty if there will be none."""
         for _ in range(2):
             try:
-                return self._socket.recv(64, socket.MSG_PEEK | socket.MSG_DONTWAIT) if self._socket else None
+                return (
+                    self._socket.recv(LONGEST_WORD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                    if self._socket
+                    else None
+                )
             except BlockingIOError:
                 return None
             except OSError:

@@ -1,0 +1,261 @@
+"""A task that is told to end: what it waits for, what it may still submit, and what can swallow the kill."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
+from tests.test_guard_task import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+
+
+def client(attempts: int = 1) -> Any:
+    config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
+    return boto3.session.Session().client("batch", region_name="us-east-1", config=config)
+
+
+def submit(name: str = "job") -> str:
+    answer = client().submit_job(jobName=name, jobQueue="queue", jobDefinition="definition")
+    return str(answer["jobId"])
+
+
+def kill_after(seconds: float) -> None:
+    """Have the task's on_kill called as Airflow does: in a signal handler."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@pytest.fixture(autouse=True)
+def _alarm() -> Any:
+    before = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def guarded(work: Callable[[], Any], settings: Settings = CANCEL) -> tuple[Try, TaskGuard]:
+    ti = Try(work=work)
+    guard = TaskGuard(ti, settings)
+    guard.install()
+    signal.signal(signal.SIGALRM, lambda *_: ti.task.on_kill())
+    return ti, guard
+
+
+def names(cloud: LocalCloud) -> dict[str, bool]:
+    """Each job's name, and whether it was cancelled."""
+    return {job["name"]: job["cancelled"] for job in cloud.batch.jobs()}
+
+
+class TestWaiting:
+    def test_after_a_caught_503_it_waits_for_what_is_known_and_ends_the_task(self, cloud: LocalCloud) -> None:
+        def work() -> None:
+            submit("known")
+            cloud.faults.add("batch", "SubmitJob", kind="server_error", times=1)
+            with pytest.raises(ClientError):
+                submit("lost")
+            kill_after(0.1)
+            time.sleep(30)
+
+        ti, guard = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert guard.canceller.wait_for("accepted", 0)
+        until(lambda: names(cloud) == {"known": True})
+
+    def test_what_was_never_sent_is_not_waited_for_and_not_spoken_of(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        began = time.monotonic()
+        ti, guard = guarded(submit)
+        with pytest.raises(Exception, match="credentials"):
+            ti.task.execute()
+        assert time.monotonic() - began < 15
+        assert guard.ledger.is_empty
+        assert "remote jobs of this try" not in caplog.text
+        assert not cloud.journal.count("batch", "SubmitJob")
+
+    def test_with_a_call_under_way_its_answer_is_waited_for(self, cloud: LocalCloud) -> None:
+        def work() -> None:
+            cloud.faults.add("batch", "SubmitJob", "latency", delay=1.5)
+            batch = client()
+            kill_after(0.7)
+            batch.submit_job(jobName="slow", jobQueue="queue", jobDefinition="definition")
+            raise AssertionError("the task went on")
+
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert names(cloud) == {"slow": True}
+
+    def test_a_second_kill_cancels_nothing_twice(self, cloud: LocalCloud) -> None:
+        def work() -> None:
+            submit()
+            for _ in range(3):
+                with pytest.raises(Killed):
+                    ti.task.on_kill()
+            raise ValueError("after all of them")
+
+        ti, guard = guarded(work)
+        with pytest.raises(ValueError, match="after all"):
+            ti.task.execute()
+        assert guard.canceller.wait_for("ended", 20)
+        assert cancelled(cloud) == [True]
+        assert cloud.journal.count("batch", "TerminateJobs") == 1
+
+
+class TestFence:
+    """After a kill nothing new is started, inside of ``execute``."""
+
+    def test_execute_can_submit_no_more(self, cloud: LocalCloud) -> None:
+        def work() -> None:
+            submit("before")
+            with pytest.raises(Killed):
+                ti.task.on_kill()
+            with pytest.raises(SubmissionRefused):
+                submit("after")
+            raise ValueError
+
+        ti, _ = guarded(work)
+        with pytest.raises(ValueError, match=r"^$"):
+            ti.task.execute()
+        assert names(cloud) == {"before": True}
+
+    @pytest.mark.parametrize("has_jobs", [False, True])
+    @pytest.mark.parametrize("thread", [False, True])
+    def test_the_operators_own_on_kill_may_clean_up(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, thread: bool, has_jobs: bool
+    ) -> None:
+        def clean_up(_: Task) -> None:
+            if thread:
+                (worker := threading.Thread(target=submit, args=("cleanup",))).start()
+                worker.join()
+            else:
+                submit("cleanup")
+
+        def work() -> None:
+            if has_jobs:
+                submit("work")
+            ti.task.on_kill()
+            raise ValueError("it was not ended by the kill")
+
+        monkeypatch.setattr(Task, "on_kill", clean_up)
+        ti, guard = guarded(work)
+        with pytest.raises(Killed if has_jobs else ValueError):
+            ti.task.execute()
+        assert names(cloud) == ({"work": True} if has_jobs else {}) | {"cleanup": False}
+        clean = next(job for job in cloud.batch.jobs() if job["name"] == "cleanup")
+        assert LABEL_PARAMETER not in clean["labels"]["parameters"]
+        assert len(guard.ledger.jobs) == has_jobs
+
+    def test_other_threads_of_the_task_are_refused_while_it_cleans_up(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_cleaning, ends = threading.Event(), []
+
+        def beside() -> None:
+            is_cleaning.wait(20)
+            try:
+                submit("beside")
+            except SubmissionRefused as refused:
+                ends.append(refused)
+
+        def clean_up(_: Task) -> None:
+            is_cleaning.set()
+            worker.join(20)
+
+        def work() -> None:
+            submit("work")
+            worker.start()
+            ti.task.on_kill()
+
+        worker = threading.Thread(target=beside)
+        monkeypatch.setattr(Task, "on_kill", clean_up)
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert len(ends) == 1
+        assert names(cloud) == {"work": True}
+
+    def test_a_callback_after_a_kill_may_submit(self, cloud: LocalCloud) -> None:
+        def work() -> None:
+            submit("work")
+            ti.task.on_kill()
+
+        ti, guard = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        submit("callback")
+        ti.state = "failed"
+        guard.failed()
+        assert names(cloud) == {"work": True, "callback": False}
+
+
+class TestKilledIsNoException:
+    def test_a_loop_that_catches_exceptions_does_not_go_on(self, cloud: LocalCloud) -> None:
+        rounds: list[int] = []
+
+        def work() -> None:
+            submit()
+            kill_after(0.1)
+            for number in range(100):
+                try:
+                    rounds.append(number)
+                    time.sleep(0.3)
+                except Exception:  # noqa: BLE001  as users write it
+                    continue
+
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert len(rounds) < 50
+        assert cancelled(cloud) == [True]
+
+    @pytest.mark.parametrize(
+        "should_retry,state", [(True, "up_for_retry"), (False, "failed")], ids=["retries", "no retries"]
+    )
+    def test_airflows_task_runner_takes_it_for_a_failure_that_may_be_retried(
+        self, monkeypatch: pytest.MonkeyPatch, should_retry: bool, state: str
+    ) -> None:
+        from airflow.sdk.execution_time import task_runner
+
+        def killed(**_: Any) -> None:
+            raise Killed("The task was killed")
+
+        monkeypatch.setattr(task_runner, "_prepare", lambda *_: None)
+        monkeypatch.setattr(task_runner, "_execute_task", killed)
+        before = signal.getsignal(signal.SIGTERM)
+        told = SimpleNamespace(should_retry=should_retry, xcom_keys_to_clear=[], max_tries=1)
+        ti: Any = SimpleNamespace(
+            task=Task(lambda: None), _ti_context_from_server=told, stats_tags={}, end_date=None
+        )
+        ti.rendered_map_index, ti._failure_metrics_emitted = None, False
+        try:
+            outcome, _, error = task_runner._run_task_and_map_outcome(ti, {}, logging.getLogger("task"))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert outcome.value == state
+        assert isinstance(error, Killed)
+
+
+def test_nothing_is_left_to_do_when_a_task_that_started_nothing_is_killed() -> None:
+    ti, guard = guarded(lambda: ti.task.on_kill())  # noqa: PLW0108  it is not there yet
+    ti.task.execute()
+    assert guard.ledger.is_empty
+    assert guard.recorder in RECORDERS
