@@ -143,7 +143,7 @@ class TryRecord:
         return None
 
     def foreign_intent(self, intent: StoredIntent, deployment: str) -> str | None:
-        """Why jobs that an intent leads to are not this try's, in words; None if nothing speaks against it.
+        """Why jobs that an intent leads to are not this try's, in words; None where they may be.
 
         :param deployment: this Airflow's name in labels.
         """
