@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ stories = Stories()
 SWEEP_SECONDS = "airflow.remote_jobs.sweep_seconds"
 ORPHANS = {"failed", "replaced", "deleted", "triggered again"}
 CONNECTION = "airflow_api"
+EXECUTOR_SECONDS = 15.0
+"""Until the scheduler has read from its executor that a task's process has ended."""
 
 
 @dataclass
@@ -87,6 +90,8 @@ def triggered_again(world: World) -> tuple[Label, Label]:
     for job in jobs.ids:
         world.cloud.mrs.finish(job, SUCCEEDED["mrs"])
     run.end("success")
+    # The scheduler itself goes by names: it takes the executor's word of the old try's end for the new one's.
+    time.sleep(EXECUTOR_SECONDS)
     delete(world, run)
     body = {"logical_date": None, "dag_run_id": run.run_id, "conf": {"scope": jobs.scope}}
     world.airflow.rest.call("POST", f"dags/{run.dag_id}/dagRuns", json=body)
