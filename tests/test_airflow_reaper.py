@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -74,11 +73,12 @@ def delete(world: World, run: Run) -> None:
     world.airflow.rest.call("DELETE", f"dags/{run.dag_id}/dagRuns/{run.run_id}")
 
 
-def release(world: World, label: Label) -> None:
-    """What the guard of a task that succeeds leaves behind where jobs of it live."""
-    value = {"all": True, "jobs": [], "at": datetime.now(UTC).isoformat(), "task": "dag / run / task"}
-    body = {"key": release_key(label.ti_id), "value": json.dumps(value)}
-    world.airflow.rest.call("POST", "variables", json=body)
+def released(world: World, label: Label) -> dict[str, Any]:
+    """What the guard of a task that has succeeded left behind, because jobs of it live."""
+    value = world.airflow.rest.call("GET", f"variables/{release_key(label.ti_id)}")["value"]
+    release: dict[str, Any] = json.loads(value)
+    assert release["all"], release
+    return release
 
 
 def triggered_again(world: World) -> tuple[Label, Label]:
@@ -104,7 +104,7 @@ def scene(world: World, service: str) -> Scene:
     _, succeeded = ended(world, "guarded_success", "success", "success")
     deleted_run, deleted = ended(world, "guarded_error", "error", "failed")
     forgotten_run, forgotten = ended(world, "guarded_success", "success", "success")
-    release(world, forgotten)
+    assert released(world, forgotten)["jobs"]
     for run in (deleted_run, forgotten_run):
         delete(world, run)
     old, new = triggered_again(world)
@@ -259,10 +259,7 @@ def a_job_that_was_left_running_on_purpose_outlives_its_run(world: World) -> Non
     run.end("success")
     (job,) = [job["id"] for job in world.cloud.jobs() if job["scope"] == application]
     address = f"emr-serverless://aws_default@us-east-1/{application}/{job}"
-    # By its guard, before it reported success.
-    key = release_key(label_of(run, "forget", "success").ti_id)
-    written = json.loads(world.airflow.rest.call("GET", f"variables/{key}")["value"])
-    assert (written["all"], written["jobs"]) == (True, [address])
+    assert released(world, label_of(run, "forget", "success"))["jobs"] == [address]
     delete(world, run)
     there = Scene(world, "emr-serverless", application, {"forgotten": job})
     for is_elsewhere in (False, True):
