@@ -71,9 +71,13 @@ class AirflowRest:
     def _known_dags(self) -> set[str]:
         """Dags that Airflow has read; it names at most 100 of them at a time."""
         known: set[str] = set()
-        while page := self.call("GET", f"dags?limit=100&order_by=dag_id&offset={len(known)}")["dags"]:
+        while True:
+            page = self.call("GET", f"dags?limit=100&order_by=dag_id&offset={len(known)}")["dags"]
+            before = len(known)
             known |= {dag["dag_id"] for dag in page}
-        return known
+            # One that was added meanwhile may have moved the others on: the next look sees it.
+            if len(known) == before:
+                return known
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; return its id."""
