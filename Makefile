@@ -3,10 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients
 
-# pytest-xdist workers for the tests that can run beside each other.
-WORKERS ?= auto
+# pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
+WORKERS ?= 4
 # KEEP=1 leaves the demo's Airflow up.
 KEEP ?= 0
 # More arguments for pytest: make test PYTEST="-k emr -x".
@@ -126,6 +126,19 @@ FLOOR_TESTS := $(patsubst %,tests/test_%.py,packaging broken_install guard_callb
 		--requirement $< --editable '.[mrs,test]'
 	.versions/floor-$*/bin/python -m pip check
 	touch $@
+
+# What people submit jobs with; aioboto3 allows one release of botocore, so they have a venv of their own.
+CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \
+	opentelemetry-instrumentation-botocore ddtrace
+
+.versions/clients/.ready: tests/clients/constraints.txt pyproject.toml
+	"$(PYTHON)" -m venv .versions/clients
+	.versions/clients/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $< --editable '.[mrs,test]' $(CLIENTS)
+	touch $@
+
+clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded, labelled, cancelled (Python 3.11; slow)
+	.versions/clients/bin/python -m pytest -W default tests/clients $(PYTEST)
 
 .versions/%/.ready: pyproject.toml
 	"$(PYTHON)" -m venv .versions/$*
