@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.demo.machine import Machine
-from tests.demo.places import REGION, create_application, create_cluster
+from tests.demo.places import REGION, create_application, create_cluster, register
 from tests.demo.progress import tell
 from tests.real_airflow.processes import children, parent
 
@@ -123,7 +123,9 @@ def _place(machine: Machine, kill: Kill, guarded: bool) -> str:
     name = f"{'guarded' if guarded else 'unguarded'}-{kill.dag or kill.service}"
     if kill.service == "emr":
         return create_cluster(machine.cloud.url, name)
-    return create_application(machine.cloud.url, name) if kill.service == "emr-serverless" else name
+    if kill.service == "emr-serverless":
+        return create_application(machine.cloud.url, name)
+    return register(machine.cloud.url, "queues", name) if kill.service == "batch" else name
 
 
 def _running_job(machine: Machine, victim: Victim) -> str:

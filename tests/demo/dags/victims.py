@@ -25,7 +25,7 @@ for guarded in ("guarded", "unguarded"):
             task_id="task",
             job_name="load",
             job_queue="{{ params.place }}",
-            job_definition="load",
+            job_definition="job",
             poll_interval=2,
         )
     with DAG(f"{guarded}_emr-serverless", schedule=None, params={"place": ""}):
