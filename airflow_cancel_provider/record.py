@@ -7,7 +7,7 @@ job is read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -141,6 +141,30 @@ class TryRecord:
         if label is None and earliest is not None and (at is None or at.timestamp() < earliest):
             return "it was started before this try asked for it, by somebody with the same idempotency token"
         return None
+
+    def foreign_intent(self, intent: StoredIntent, deployment: str) -> str | None:
+        """Why jobs that an intent leads to are not this try's, in words; None where they may be.
+
+        :param deployment: this Airflow's name in labels.
+        """
+        label = intent.label
+        if label is not None and (label.deployment, label.ti_id) != (deployment, self.ti_id):
+            return f"the label {label} is another try's"
+        return None
+
+    def without_foreign_intents(self, deployment: str, say: Callable[[str], None]) -> TryRecord:
+        """The record without intents that lead to another try's jobs; those of earlier tries likewise.
+
+        :param say: told of each that is left out.
+        """
+        kept = []
+        for intent in self.intents:
+            if (why := self.foreign_intent(intent, deployment)) is None:
+                kept.append(intent)
+            else:
+                say(f"Jobs of {intent.service} that are on record are not looked for: {why}.")
+        earlier = tuple(record.without_foreign_intents(deployment, say) for record in self.earlier)
+        return replace(self, intents=tuple(kept), earlier=earlier)
 
 
 def _listed(value: Any) -> list[Any]:

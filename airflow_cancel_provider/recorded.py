@@ -193,10 +193,9 @@ class RecordedCancellation:
     def _not_to_be_searched(self, intent: StoredIntent, claim: Claim) -> str | None:
         if intent.label is None:
             return "they carry no label"
-        own = claim.record is not None and intent.label.ti_id == claim.record.ti_id
-        if not own or intent.label.deployment != self._deployment:
-            return f"the label {intent.label} is another try's"
-        return None
+        if claim.record is None:
+            return "no try is known to have made them"
+        return claim.record.foreign_intent(intent, self._deployment)
 
     def _search(self) -> None:
         for intent, claim in [*self._searched]:

@@ -15,29 +15,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import boto3
 
 from airflow_cancel_provider.guard import capture
-from airflow_cancel_provider.guard.ledger import Ledger
+from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.sentinel.link import Sentinel
 from airflow_cancel_provider.guard.settings import Settings
-from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS, Intent
+from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.cloud.server import LocalCloud
 
 ROUNDS = 300
-LABEL = Label.find("af-abcd1234-" + "0" * 32)
+OWNER = Owner("abcd1234", "dag", "run", "task", -1, 1, UUID(int=7))
 VICTIM = """
 import sys, boto3, time
 from benchmarks.guard_cost import Recording
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.services.submissions import RECORDERS
-RECORDERS[:] = [Recording()]
+RECORDERS[:] = [Recording().recorder]
 capture.install()
 client = boto3.session.Session().client("batch", endpoint_url=sys.argv[1], region_name="us-east-1")
 client.submit_job(jobName="j", jobQueue="q", jobDefinition="d")
@@ -47,43 +49,13 @@ time.sleep(600)
 
 
 class Recording:
-    """The guard's recorder without its task: a ledger that a sentinel reads."""
+    """The guard's recorder without its task: it tells a canceller, whose sentinel is the one measured."""
 
     def __init__(self) -> None:
-        self.sentinel = Sentinel(Settings(), "benchmark", None, logging.getLogger(__name__))
-        self.ledger = Ledger()
-        self.ledger.readers = [self.sentinel.read]
-
-    def label(self) -> Label | None:
-        """As the guard."""
-        return LABEL
-
-    def tags(self) -> dict[str, str]:
-        """As the guard."""
-        return {}
-
-    def carrier(self, service: str) -> None:
-        """As the guard."""
-
-    def intend(self, line: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> Intent:
-        """As the guard."""
-        return self.ledger.intend(line, scope, LABEL, unlabelled)
-
-    def started(self, intent: Intent, jobs: Sequence[tuple[str | None, str]]) -> None:
-        """As the guard."""
-        self.ledger.started(intent, [intent.line.address(scope, job) for scope, job in jobs])
-
-    def placed(self, intent: Intent, scope: str) -> None:
-        """As the guard."""
-        self.ledger.placed(intent, scope)
-
-    def refused(self, intent: Intent) -> None:
-        """As the guard."""
-        self.ledger.refused(intent)
-
-    def unguarded(self, why: str) -> None:
-        """As the guard."""
-        raise RuntimeError(why)
+        settings, log, ledger = Settings(), logging.getLogger(__name__), TryLedger()
+        self.canceller = Canceller(ledger, OWNER, settings, log, log.error)
+        self.recorder = TryRecorder(OWNER, settings, log, ledger)
+        self.recorder.readers = [self.canceller.hear]
 
 
 def main() -> None:
@@ -104,7 +76,7 @@ def _submission(cloud: LocalCloud) -> None:
     guarded = _client(cloud)
 
     def with_guard() -> None:
-        RECORDERS[:] = [recording]
+        RECORDERS[:] = [recording.recorder]
         _submit(guarded)
 
     def without() -> None:
@@ -117,18 +89,18 @@ def _submission(cloud: LocalCloud) -> None:
     stock, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(f"one SubmitJob, stock          {stock * 1e6:9.0f} µs")
     print(f"one SubmitJob, guarded        {ours * 1e6:9.0f} µs   {ours / stock:.2f} x stock")
-    recording.sentinel.done()
+    recording.canceller.done()
 
 
 def _sentinel(cloud: LocalCloud) -> None:
     starts, memory = [], 0
     for _ in range(10):
-        recording = Recording()
-        starts.append(_timed(recording.sentinel._start))
+        sentinel = Sentinel(Settings(), OWNER, None, logging.getLogger(__name__), TryLedger().history)
+        starts.append(_timed(sentinel._start))
         time.sleep(0.3)
-        process = recording.sentinel._process
+        process = sentinel._process
         memory = _resident(process.pid if process else 0)
-        recording.sentinel.done()
+        sentinel.done()
     latencies = [_kill_to_request(cloud) for _ in range(5)]
     print(f"sentinel, start               {statistics.median(starts) * 1e3:9.1f} ms")
     print(f"sentinel, idle                {memory / 1024:9.1f} MiB resident")
@@ -197,7 +169,7 @@ def _submit(client: Any) -> None:
     client.submit_job(jobName="j", jobQueue="q", jobDefinition="d")
 
 
-def _timed(function: Callable[[], None]) -> float:
+def _timed(function: Callable[[], object]) -> float:
     began = time.perf_counter()
     function()
     return time.perf_counter() - began

@@ -17,7 +17,8 @@ import pytest
 import requests
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import sessionmaker
 
 from airflow_cancel_provider.owner import release_key
@@ -184,6 +185,8 @@ def api_server(tables: Tables, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "AIRFLOW__CORE__AUTH_MANAGER": f"{__name__}.StrictAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "reaper:viewer,limited:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        # Airflow 3.0 writes "no issuer" into its tokens where none is set, which PyJWT takes for a wrong one.
+        "AIRFLOW__API_AUTH__JWT_ISSUER": "airflow",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret that is long enough " * 3,
     }.items():
         monkeypatch.setenv(name, value)

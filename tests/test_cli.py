@@ -133,7 +133,7 @@ class TestReap:
             ([*HASTE, "--share", "0"], "share"),
             ([*HASTE, "--loop", "--interval", "nan"], "--interval is nan"),
             ([*HASTE, "--loop", "--interval", "30", "--grace", "30"], "must be more than --grace, 30"),
-            ([*HASTE, "--airflow-conn-id", "no_such"], "'no_such' to Airflow's REST API is not defined"),
+            ([*HASTE, "--airflow-conn-id", "no_such"], "'no_such' to Airflow's API server is not defined"),
         ],
     )
     def test_bad_input_is_2_and_one_sentence(self, line: Line, arguments: list[str], words: str) -> None:

@@ -225,7 +225,7 @@ class TestOwnIdentity:
         service = BatchJobsHook(conn_id, region_name=REGION).service
         assert service.address(IDS["batch"]) == f"batch://@{REGION}/{IDS['batch']}"
         service.describe([service.address(IDS["batch"])])
-        assert [entry.access_key for entry in nowhere.journal] == ["testing"]
+        assert {entry.access_key for entry in nowhere.journal} == {"testing"}
 
     @pytest.mark.parametrize("make", [operator, sensor])
     def test_a_task(self, nowhere: LocalCloud, make: Callable[..., Any]) -> None:
@@ -244,7 +244,7 @@ class TestOwnIdentity:
     def test_an_address_that_names_none(self, nowhere: LocalCloud) -> None:
         job = RemoteJob(f"batch://@{REGION}/{IDS['batch']}")
         Access().reach().describe([job])
-        assert [entry.access_key for entry in nowhere.journal] == ["testing"]
+        assert {entry.access_key for entry in nowhere.journal} == {"testing"}
 
 
 class TestMalformed:

@@ -269,7 +269,7 @@ class Raw:
         yield self.body
 
 
-STALE = Label("abcd1234", uuid.UUID(int=6), waits=True)
+STALE = Label("abcd1234", uuid.UUID(int=6), reconnects=True)
 """Of a job that was copied: its owner is not the one that submits now."""
 
 

@@ -64,6 +64,7 @@ def test_what_a_handler_changes_is_sent_with_the_label_and_recorded(
             params["body"] = params["body"].replace(b'"queue"', b'"theirs"').replace(b'"1"', b'"2"')
         return None
 
+    cloud.batch.set_queue("theirs")
     made = made_with(cloud, level, how, event + where, change)
     given = {"day": "1"}
     submit(made, parameters=given)

@@ -382,6 +382,7 @@ def test_where_the_definition_may_not_be_read_there_are_no_tags(cloud: LocalClou
 def test_an_asynchronous_client_looks_the_definition_up_too(cloud: LocalCloud, notes: Notes) -> None:
     session = pytest.importorskip("aiobotocore.session")
     notes.wanted_tags = {"airflow_dag_id": "etl"}
+    cloud.batch.set_definition("of-async")
 
     async def work() -> None:
         async with session.get_session().create_client(

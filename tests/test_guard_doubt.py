@@ -35,7 +35,7 @@ from tests.test_guard_task import (  # noqa: F401  two of them are fixtures
 SHORT = Settings(sentinel=False, confirm_seconds=8)
 
 
-def client(service: str = "batch", attempts: int = 2) -> Any:
+def client(service: Any = "batch", attempts: int = 2) -> Any:
     config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
     return boto3.session.Session().client(service, region_name="us-east-1", config=config)
 

@@ -320,7 +320,8 @@ class TestDeferral:
         assert intent.scope == job["scope"]
         assert intent.label
         assert intent.label.ti_id == ti.id
-        assert f"The trigger looks for the jobs in {job['scope']} by label" in caplog.text
+        words = f"Jobs in {job['scope']} can't be looked for. The trigger looks for them by label"
+        assert words in caplog.text
 
     def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:
         class Mine(TaskDeferred):

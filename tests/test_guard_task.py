@@ -8,9 +8,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -21,7 +22,7 @@ from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
-from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
 from airflow_cancel_provider.version_compat import AirflowFailException, Variable
@@ -252,6 +253,23 @@ class TestRelease:
         }
         assert cancelled(cloud) == [False]
 
+    def test_one_of_many_lives_though_the_task_was_killed_before_its_end(self, cloud: LocalCloud) -> None:
+        """With many jobs the record is not written at each one; what is released is."""
+        store = Store()
+
+        def work() -> None:
+            batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
+            for number in range(97):
+                batch.submit_job(jobName=str(number), jobQueue="queue", jobDefinition="definition")
+            RECORDERS[0].release(RECORDERS[0].ledger.jobs[0])  # type: ignore[attr-defined]
+
+        guard = TaskGuard(Try(work=work, store=store), CANCEL)
+        guard.install()
+        work()  # nothing sees its end
+        (released,) = guard.ledger.released
+        Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
+        assert [job["id"] for job in cloud.batch.jobs() if not job["cancelled"]] == [released.id]
+
     def test_from_another_thread_it_is_written_at_the_end(self, variables: dict[str, Any]) -> None:
         def work() -> None:
             thread = threading.Thread(target=release)
@@ -380,6 +398,106 @@ class TestSuccess:
         (job,) = cloud.batch.jobs()
         release = variables[release_key(first.id)]
         assert (release["all"], release["jobs"]) == (False, [f"batch://@us-east-1/{job['id']}"])
+
+    @pytest.mark.parametrize("fault", [None, "throttle"])
+    def test_steps_of_a_new_cluster_are_released_though_their_ids_were_not_told(
+        self, cloud: LocalCloud, variables: dict[str, Any], fault: str | None
+    ) -> None:
+        """RunJobFlow names the cluster alone; after db clean the reaper would cancel its steps."""
+        if fault:
+            cloud.faults.add("emr", "ListSteps", fault)
+        ti = Try(work=start_cluster)
+        ti.run(CANCEL)
+        (job,) = cloud.emr.jobs()
+        release = variables[release_key(ti.id)]
+        assert release["all"]
+        assert release["jobs"] == ([] if fault else [f"emr://@us-east-1/{job['scope']}/{job['id']}"])
+
+    def test_steps_of_a_cluster_that_were_seen_to_end_need_no_variable(
+        self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_cancel_provider.guard.task.UNSEEN_SECONDS", 0.0)
+
+        def work() -> None:
+            start_cluster()
+            (job,) = cloud.emr.jobs()
+            emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+            emr.terminate_job_flows(JobFlowIds=[job["scope"]])
+            until(
+                lambda: not emr.list_steps(ClusterId=job["scope"], StepStates=["PENDING", "RUNNING"])["Steps"]
+            )
+
+        Try(work=work).run(CANCEL)
+        assert cloud.journal.count("emr", "RunJobFlow") == 1
+        assert variables == {}
+
+
+class TestForged:
+    """What is on record of a try may have been written by others: another try's job is not this one's."""
+
+    @pytest.fixture
+    def others(self, cloud: LocalCloud) -> tuple[Label, RemoteJob]:
+        """The living job of another try."""
+        label = Label(CANCEL.deployment, uuid4())
+        batch: Any = boto3.client("batch", region_name="us-east-1", endpoint_url=cloud.url)
+        job = batch.submit_job(
+            jobName="job",
+            jobQueue="queue",
+            jobDefinition="definition",
+            parameters={LABEL_PARAMETER: str(label)},
+        )
+        return label, RemoteJob(f"batch://@us-east-1/{job['jobId']}")
+
+    @pytest.mark.parametrize("of_copy", [False, True])
+    def test_a_resumed_try_searches_for_its_own_label_only(
+        self, cloud: LocalCloud, others: tuple[Label, RemoteJob], caplog: Any, of_copy: bool
+    ) -> None:
+        ti = resumed(work=fail, max_tries=0, **({"id": others[0].ti_id} if of_copy else {}))
+        settings = replace(CANCEL, deployment="copycopy") if of_copy else CANCEL
+        ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, intents=(intent(others[0]),)).as_json()
+        ti.run(settings)
+        assert ti.state == "failed"
+        assert cancelled(cloud) == [False]
+        assert "another try's" in caplog.text
+
+    def test_a_next_try_searches_for_the_label_of_the_earlier_one_only(
+        self, cloud: LocalCloud, others: tuple[Label, RemoteJob], caplog: Any
+    ) -> None:
+        store = Store()
+        store[RECORD_KEY] = TryRecord(uuid4(), intents=(intent(others[0]),)).as_json()
+        Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
+        assert cancelled(cloud) == [False]
+        assert "another try's" in caplog.text
+
+    def test_a_resumed_try_has_taken_over_what_the_state_store_says(
+        self, cloud: LocalCloud, others: tuple[Label, RemoteJob]
+    ) -> None:
+        ti = resumed(work=fail, max_tries=0)
+        earlier = TryRecord(others[0].ti_id, TryState.DEFERRED, (others[1],))
+        ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, earlier=(earlier,)).as_json()
+        ti.run(CANCEL)
+        assert cancelled(cloud) == [False]
+        ti.store[RECORD_KEY] = ti.pushed[RECORD_KEY] = TryRecord(
+            ti.id, TryState.DEFERRED, earlier=(earlier,)
+        ).as_json()
+        ti.run(KEEP)
+        assert cancelled(cloud) == [True]
+
+
+def intent(label: Label) -> StoredIntent:
+    """A submission to Batch that was not answered."""
+    return StoredIntent("batch", None, "us-east-1", "queue", label, time.time())
+
+
+def fail() -> None:
+    raise ValueError("for whatever reason")
+
+
+def start_cluster() -> None:
+    """A cluster that begins with a step."""
+    emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+    step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+    emr.run_job_flow(Name="etl", Steps=[step], Instances={"InstanceCount": 1})
 
 
 def end(cloud: LocalCloud, job: RemoteJob) -> None:

@@ -137,6 +137,16 @@ def test_where_airflow_does_not_answer_it_is_unclear_why_is_said(airflow: FakeAi
     assert "The database is away" in standing.trouble
 
 
+@pytest.mark.parametrize("whose", [GARBAGE, None, ANOTHERS])
+def test_what_a_try_has_released_lives_whatever_became_of_its_record(
+    airflow: FakeAirflow, whose: str | None
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "success", recorded(ti, whose))
+    airflow.variables[f"remote_jobs_released_{ti.id}"] = {"all": True, "jobs": []}
+    assert asked(ti) is LIVES
+
+
 @pytest.mark.parametrize("broken", [{"jobs": []}, "1", ["a"], {"all": False, "jobs": ["no address"]}])
 def test_a_release_that_cant_be_read_keeps_all_jobs_alive(airflow: FakeAirflow, broken: Any) -> None:
     ti = TaskInstance()
@@ -404,6 +414,27 @@ class TestUnclear:
 
         story(tell)
         assert memory.sent == []
+
+    @pytest.mark.parametrize("state", ["deferred", "queued"])
+    def test_they_live_if_the_record_was_gone_before_a_try_could_have_deleted_it(
+        self, airflow: FakeAirflow, memory: Memory, state: str
+    ) -> None:
+        """XCom was tidied up, the trigger was moved, and the same try is resumed elsewhere."""
+        ti = TaskInstance()
+        airflow.put(ti, state, None)
+
+        async def tell() -> None:
+            await killed(guarding(ti, memory.jobs("a")), ti)
+            assert len(Waiting.here()) == 1
+            airflow.put(ti, "running", None)
+            before = airflow.asked["xcom"]
+            await until(lambda: airflow.asked["xcom"] > before + 2)
+            assert memory.sent == []
+            airflow.put(ti, "failed", None)
+            await until(lambda: memory.sent)
+
+        story(tell)
+        assert memory.sent == [("a", False)]
 
     def test_after_a_day_it_is_said(
         self,

@@ -34,7 +34,6 @@ from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.reaper.sweep import BATCH, WAITING, listed
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.patience import Patience
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.memory_service import HOOK, Memory, MemoryHook, MemoryService
 from tests.reaper_fixtures import (
     DEPLOYMENT,
@@ -219,7 +218,12 @@ class TestAirflow:
 
     def test_released_between_the_looks(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
-        ground.airflow.before_look = lambda look: look == 2 and ground.release(job, job)
+
+        def release(look: int) -> None:
+            if look == 2:
+                ground.release(job, job)
+
+        ground.airflow.before_look = release
         assert ground.reaper().sweep().orphans == []
         assert ground.lives(job)
 
@@ -799,12 +803,8 @@ class TestReleases:
     def test_a_job_of_the_same_try_lives(self, ground: Ground) -> None:
         """Its label says so, though the release does not name it."""
         ended = ground.start("batch", S.SUCCEEDED)
-        other = ground.benches["batch"].submit(
-            "running",
-            1,
-            ground.scopes["batch"],
-            parameters={LABEL_PARAMETER: str(Label(DEPLOYMENT, ground.owners[ended]))},
-        )[0]
+        label = Label(DEPLOYMENT, ground.owners[ended])
+        other = ground._submit("batch", "running", label, None)
         kept = ground.release(ended, ended, is_all=True)
         ground.benches["batch"].finish(ended)
         assert self.swept(ground) == {kept}
@@ -970,9 +970,9 @@ class TestPlaces:
         monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
         given: dict[str, object] = {"at": ["aws://aws_default"], name: "etl-*"}
         with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
-            make_reaper(ground.airflow, **given)  # type: ignore[arg-type]
+            make_reaper(ground.airflow, **given)
         with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
-            reaper_dag(airflow_conn_id="airflow_api", **given)  # type: ignore[arg-type]
+            reaper_dag(airflow_conn_id="airflow_api", **given)
 
     @pytest.mark.parametrize("params", [{"except_scopes": "prod-1"}, {"scopes": [1]}, {"dry_run": "no"}])
     def test_a_run_of_the_dag_that_says_something_else(self, params: dict[str, object]) -> None:

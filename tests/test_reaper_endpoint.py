@@ -105,7 +105,7 @@ class TestAnswers:
 
 def _dump(tables: Tables) -> list[str]:
     with tables.engine.connect() as connection:
-        return list(connection.connection.iterdump())  # type: ignore[attr-defined]
+        return list(connection.connection.iterdump())
 
 
 class TestQuestions:
@@ -128,7 +128,7 @@ class TestQuestions:
         for body in ("x" * 1_000_000, iter([b"x" * 10_000] * 100)):
             url = f"{api_server.url}/remote-jobs/v1/owners"
             headers = {"Authorization": f"Bearer {api_server.token('reaper')}"}
-            answer = requests.post(url, data=body, headers=headers, timeout=30)  # type: ignore[arg-type]
+            answer = requests.post(url, data=body, headers=headers, timeout=30)
             assert answer.status_code == 413
 
     def test_another_version(self, api_server: ApiServer) -> None:
@@ -172,6 +172,10 @@ class TestWhoIsLetIn:
         assert owners == {str(ti_id): hidden for ti_id in (OTHER, hidden_too, LATER)}
         told = api_server.airflow("limited").owners([TI, OTHER])
         assert told[OTHER] == OwnerState(S.UNKNOWN, state="not permitted")
+
+    def test_who_may_read_some_dags_where_airflow_has_none(self, api_server: ApiServer) -> None:
+        answer = api_server.ask(question(LATER), api_server.token("limited"))
+        assert answer.json()["owners"][str(LATER)]["presence"] == "not permitted"
 
     def test_who_may_read_nothing(self, tables: Tables, api_server: ApiServer) -> None:
         tables.current(TI, "running")

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,7 @@ from tests.task_fixtures import connections
 __all__ = ["connections", "ground"]
 
 S = Standing
-TI, LATER = uuid4(), uuid4()
+TI, LATER = UUID("01a1fc30-c79c-760c-ae33-eb19a73c7607"), UUID("01a1fc30-c79c-760c-ae33-eb19a73c7608")
 OWNERS = "POST /remote-jobs/v1/owners"
 VARIABLE = "/api/v2/variables/any"
 BATCH = Place("batch", "aws_default")
@@ -157,7 +157,7 @@ class TestNoAnswer:
             {"owners": {str(TI): told("gone")}},
             {"owners": {str(TI): told("absent", "failed")}},
             {"owners": {str(TI): told("current")}},
-            {"owners": {str(TI): told("current", 7)}},  # type: ignore[arg-type]
+            {"owners": {str(TI): told("current", 7)}},
             {"owners": {str(TI): told("archived", "failed")}},
             {"owners": {str(TI): told("archived", "failed", later=7)}},
             {"owners": {str(TI): told("current", "failed", task=[])}},

@@ -456,7 +456,7 @@ def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
     task.send(NOTE + b"{")
     ledger = NoteReader(watch).ledger
     assert ledger.jobs == [good]
-    assert ledger.started[good].client == ClientSpec(**client)  # type: ignore[arg-type]
+    assert ledger.started[good].client == ClientSpec(**client)
     task.close()
 
 

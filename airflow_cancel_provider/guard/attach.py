@@ -9,29 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from airflow_cancel_provider.guard.attached import ATTACHED, Guard, ask, attached_guard
 from airflow_cancel_provider.guard.wrapper import wrapped
 
 METHODS = ("execute", "resume_execution", "on_kill")
 
 
-class Guard(Protocol):
-    """Who is asked instead of the task's methods."""
-
-    task: Any
-
-    def run(self, method: Callable[[], Any]) -> Any:
-        """Run ``execute`` or ``resume_execution``."""
-        ...
-
-    def on_kill(self, original: Callable[[], Any]) -> Any:
-        """Run instead of the task's ``on_kill``."""
-        ...
-
-
-_attached: list[tuple[int, Guard]] = []
-"""The guard of the task that runs in this process, with the process's id: a forked child is not guarded."""
 _undo: list[Callable[[], None]] = []
 
 
@@ -45,12 +30,12 @@ def attach(guard: Guard) -> None:
         else:
             owner = next(cls for cls in type(guard.task).__mro__ if name in vars(cls))
             _replace(owner, name)
-    _attached[:] = [(os.getpid(), guard)]
+    ATTACHED[:] = [(os.getpid(), guard)]
 
 
 def detach() -> None:
     """Leave the classes as they were."""
-    _attached.clear()
+    ATTACHED.clear()
     while _undo:
         _undo.pop()()
 
@@ -80,24 +65,7 @@ class _OwnMethod:
         self.original, self.name = original, name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        guard = _guard()
+        guard = attached_guard()
         if guard is None or guard.task.__dict__.get(self.name) is not self:
             return self.original(*args, **kwargs)
-        return _ask(guard, self.name, lambda: self.original(*args, **kwargs))
-
-
-def call(original: Any, name: str, task: Any, args: Any, kwargs: Any) -> Any:
-    """Call a wrapped method: through the guard if the task is the one that is guarded in this process."""
-    method = original.__get__(task, type(task))
-    guard = _guard()
-    if guard is None or guard.task is not task:
-        return method(*args, **kwargs)
-    return _ask(guard, name, lambda: method(*args, **kwargs))
-
-
-def _guard() -> Guard | None:
-    return next((guard for process, guard in _attached if process == os.getpid()), None)
-
-
-def _ask(guard: Guard, name: str, method: Callable[[], Any]) -> Any:
-    return guard.on_kill(method) if name == "on_kill" else guard.run(method)
+        return ask(guard, self.name, lambda: self.original(*args, **kwargs))

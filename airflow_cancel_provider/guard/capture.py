@@ -46,10 +46,8 @@ def install() -> None:
     global _installed  # noqa: PLW0603  botocore keeps the initializer for the whole process, too
     if _installed:
         return
-    try:
-        import botocore
-    except ImportError:
-        return  # whoever uses no AWS need not have it
+    import botocore
+
     botocore.register_initializer(see_session)
     _installed = True
     if "botocore.session" in sys.modules:

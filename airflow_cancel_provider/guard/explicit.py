@@ -35,11 +35,11 @@ def guard(target: T, *, on: bool = True) -> T:
 
 
 @cache
-def switched_class(cls: type[Any], on: bool) -> type[Any]:  # noqa: FBT001  pickle calls it by position
+def switched_class(cls: Any, on: bool) -> Any:  # noqa: FBT001  pickle calls it by position
     """The same class, with the guard switched; it can be pickled wherever the class can."""
     names = {SWITCH: on, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    switched: type[Any] = _switching(type(cls))(cls.__name__, (cls,), names)
-    return switched
+    meta: Any = type(cls)
+    return _switching(meta)(cls.__name__, (cls,), names)
 
 
 @cache

@@ -55,7 +55,7 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
     What can't be reached is only reported: it must not keep this try from being guarded.
     """
     ledger = TryLedger()
-    ledger.apply(RecordInherited(record))
+    ledger.apply(RecordInherited(record.without_foreign_intents(settings.deployment, log.warning)))
     for event in reached(ledger, log):
         ledger.apply(event)
     if not any(known.client for known in ledger.started.values()) and not ledger.intents:

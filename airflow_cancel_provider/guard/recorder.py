@@ -160,11 +160,6 @@ class TryRecorder:
         finally:
             self._clean_up_beside = before
 
-    @property
-    def has_record(self) -> bool:
-        """Whether the guard keeps the record of this try."""
-        return not self.ledger.is_empty
-
     def tell(self, event: Event) -> None:
         """Take an event that is not a submission's."""
         self._emit(event)

@@ -56,7 +56,9 @@ class Releases:
         self._look_at_inherited()
         started = self._ledger.started
         own = [job for job, known in started.items() if known.ti_id in (None, self._owner.ti_id)]
-        if living := [*own, *found]:
+        living = [*own, *found]
+        # What a submission has led to and is not known by its address may live on, too.
+        if living or any(intent.stored.label for intent in self._ledger.intents):
             self._all = self._write(self._owner.ti_id, [*living, *self._ledger.released], is_all=True)
         else:
             self.flush()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
@@ -49,7 +50,9 @@ class RecordStore:
         if not self._changes_record(event):
             return
         self._changes += 1
-        if self._is_due and self.may_write():
+        # Who reads a record before the end of the task must not cancel what was released.
+        is_due = self._is_due or (isinstance(event, JobsReleased) and self._has_few_releases)
+        if is_due and self.may_write():
             self.flush()
 
     def flush(self, state: TryState | None = None) -> None:
@@ -88,7 +91,13 @@ class RecordStore:
             return None
         if record is not None:
             self._written = stored
+            record = replace(record, earlier=self._taken_over() if record.earlier else ())
         return record
+
+    def _taken_over(self) -> tuple[TryRecord, ...]:
+        """What this try has taken over: XCom, where every task can write, may say that of any try."""
+        kept = self.of_earlier()
+        return kept.earlier if kept is not None and kept.ti_id == self._owner.ti_id else ()
 
     def of_earlier(self) -> TryRecord | None:
         """What the task has left to whoever comes next, where Airflow keeps that (3.3)."""
@@ -129,6 +138,10 @@ class RecordStore:
     @property
     def _is_due(self) -> bool:
         return self._ledger.size <= WRITTEN_EACH or self._changes * GROWTH >= self._size
+
+    @property
+    def _has_few_releases(self) -> bool:
+        return len(self._ledger.released) <= WRITTEN_EACH
 
     def _changes_record(self, event: Event) -> bool:
         if isinstance(event, SubmissionIntended):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_cancel_provider.cancelling import UNSEEN_SECONDS
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
@@ -178,6 +180,7 @@ class TaskGuard:
     def _settle(self) -> None:
         """The work is done: what lives may live on. Said before success is reported."""
         if not self.ledger.is_empty:
+            self._find_placed("They may live on, as the task has succeeded.")
             self.releases.succeeded(self._duplicates())
             self.store.close()
         self.canceller.returned()
@@ -239,7 +242,7 @@ class TaskGuard:
     def _hand_on(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
 
-        self._find_placed()
+        self._find_placed("The trigger looks for them by label.")
         jobs = self.ledger.jobs
         if not self.ledger.is_settled:
             try:
@@ -254,19 +257,24 @@ class TaskGuard:
                 self.recorder.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
         self._leave(TryState.DEFERRED)
 
-    def _find_placed(self) -> None:
-        """Learn the addresses of jobs that are known by their cluster and label alone."""
+    def _find_placed(self, otherwise: str) -> None:
+        """Learn the addresses of jobs that are known by their cluster and label alone.
+
+        :param otherwise: what becomes of jobs that can't be looked for.
+        """
         for intent in self.ledger.intents:
             if not intent.is_placed or intent.client is None:
                 continue
             try:
                 service = open_line(intent.client, Patience(seconds=LOOK_SECONDS))
                 found = tuple(labelled(intent, service))
+            except Exception as error:  # noqa: BLE001  a task that would have gone on must go on
+                place = intent.stored.scope
+                self.log.warning("Jobs in %s can't be looked for. %s %s", place, otherwise, error)
+                continue
+            # What a service lists lags behind what it has taken: nothing found is no end at first.
+            if found or time.time() - intent.stored.at > UNSEEN_SECONDS:
                 self.recorder.tell(JobsStarted(intent.token, found, intent.client, intent.stored.at))
-            except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.log.warning(
-                    "The trigger looks for the jobs in %s by label: %s", intent.stored.scope, error
-                )
 
     def _see_to_the_past(self) -> None:
         """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
@@ -293,7 +301,8 @@ class TaskGuard:
 
     def _inherit(self, record: TryRecord | None) -> None:
         if record is not None:
-            self.ledger.apply(RecordInherited(record))
+            own = record.without_foreign_intents(self.settings.deployment, self.log.warning)
+            self.ledger.apply(RecordInherited(own))
 
     @property
     def _has_succeeded(self) -> bool:

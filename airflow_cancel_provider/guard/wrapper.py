@@ -16,7 +16,7 @@ def wrapped(original: Any, name: str) -> Callable[..., Any]:
     @wraps(original)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            from airflow_cancel_provider.guard.attach import call
+            from airflow_cancel_provider.guard.attached import call
         except ImportError:  # it was sent, by value, to where only the Dag's own packages are
             return original.__get__(self, type(self))(*args, **kwargs)
         return call(original, name, self, args, kwargs)

@@ -75,7 +75,8 @@ def earliest_start(headers: Mapping[str, Any], round_trip: float) -> float:
     try:
         answered = parsedate_to_datetime(str(_header(headers, "date"))).timestamp()
     except (TypeError, ValueError):
-        return time.time() - round_trip - CLOCKS_APART
+        # Nobody knows what time it is there. Another's job must not be taken for one that was started now.
+        return time.time() + CLOCKS_APART
     return answered - round_trip - CLOCK_GRAIN
 
 

@@ -23,20 +23,6 @@ LONGEST_NAME = 256
 """Bytes, though AWS says characters: it may count those beyond the basic plane twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A submission that is about to be sent, or whose answer was lost."""
-
-    token: str
-    line: ClientSpec
-    scope: str | None
-    label: Label | None
-    unlabelled: tuple[str, ...] = ()
-    """Names of those of its jobs that go without the label."""
-    at: float = 0.0
-    """When it was sent, or when it was answered, in epoch seconds; 0 for long ago."""
-
-
 class Recorder(Protocol):
     """Who is told of submissions in this process.
 

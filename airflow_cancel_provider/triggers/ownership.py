@@ -76,6 +76,7 @@ class DeferredTry:
 
     :param has_run: the task was seen running while the record was still this try's: a next try deletes the
         record before it runs, so it was resumed.
+    :param had_no_record: nothing was on record while no try ran: that there is nothing later tells nothing.
     """
 
     dag_id: str
@@ -84,6 +85,7 @@ class DeferredTry:
     map_index: int
     ti_id: UUID
     has_run: bool = field(default=False, kw_only=True)
+    had_no_record: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, ti: Any) -> DeferredTry:
@@ -106,7 +108,11 @@ def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -
         # From ``running`` on its own process sees to the jobs, as ``returned`` nobody.
         return _judged_own(deferred, state) if record.state is TryState.DEFERRED else LIVES
     if record is None and state not in _OVER | _AT_WORK:
-        return UNCLEAR  # a later try that has no jobs yet, or somebody has tidied XCom up
+        # A later try that has no jobs yet, or somebody has tidied XCom up.
+        deferred.had_no_record = True
+        return UNCLEAR
+    if record is None and state in _AT_WORK and deferred.had_no_record:
+        return UNCLEAR  # this try, resumed, or a later one
     taken_over = frozenset(_all_jobs(record) if record is not None else ())
     is_followed = record is not None or state not in _OVER or state == "up_for_retry"
     return Standing(Verdict.DEAD, is_followed, taken_over)
@@ -145,15 +151,19 @@ async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[D
 
 async def _standing(deferred: DeferredTry, state: str | None) -> Standing:
     try:
-        standing = judged(deferred, state, await in_thread(_record, deferred))
-        if standing.verdict is Verdict.DEAD:
-            return await in_thread(_without_released, deferred, standing)
-    except InvalidInput:
-        # Somebody has written over the record: only what the state says can be relied on.
-        return Standing(Verdict.DEAD) if state in _OVER else UNCLEAR
+        return await in_thread(_found, deferred, state)
     except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
         return Standing(Verdict.UNCLEAR, trouble=repr(error))
-    return standing
+
+
+def _found(deferred: DeferredTry, state: str | None) -> Standing:
+    """How a try stands, once its record and its release are read."""
+    try:
+        standing = judged(deferred, state, _record(deferred))
+    except InvalidInput:
+        # Somebody has written over the record: only what the state says can be relied on.
+        standing = Standing(Verdict.DEAD) if state in _OVER else UNCLEAR
+    return _without_released(deferred, standing) if standing.verdict is Verdict.DEAD else standing
 
 
 async def undisturbed(work: Awaitable[T]) -> T:

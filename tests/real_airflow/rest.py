@@ -60,15 +60,24 @@ class AirflowRest:
     def wait_for_dags(self, *dag_ids: str, timeout: float = 120) -> None:
         """Wait until Airflow has read these Dags, and unpause them."""
         deadline = time.monotonic() + timeout
-        while missing := set(dag_ids) - {
-            dag["dag_id"] for dag in self.call("GET", "dags?limit=1000")["dags"]
-        }:
+        while missing := set(dag_ids) - self._known_dags():
             if time.monotonic() > deadline:
                 errors = [e["stack_trace"] for e in self.call("GET", "importErrors")["import_errors"]]
                 raise RuntimeError(f"Airflow did not read {missing}: {errors}")
             time.sleep(0.5)
         for dag_id in dag_ids:
             self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False})
+
+    def _known_dags(self) -> set[str]:
+        """Dags that Airflow has read; it names at most 100 of them at a time."""
+        known: set[str] = set()
+        while True:
+            page = self.call("GET", f"dags?limit=100&order_by=dag_id&offset={len(known)}")["dags"]
+            before = len(known)
+            known |= {dag["dag_id"] for dag in page}
+            # One that was added meanwhile may have moved the others on: the next look sees it.
+            if len(known) == before:
+                return known
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; return its id."""
