@@ -3,10 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients
 
-# pytest-xdist workers for the tests that can run beside each other.
-WORKERS ?= auto
+# pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
+WORKERS ?= 3
 # KEEP=1 leaves the demo's Airflow up.
 KEEP ?= 0
 # More arguments for pytest: make test PYTEST="-k emr -x".
@@ -44,8 +44,11 @@ format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: lint ## lint, then the tests: side by side, then those that need an Airflow to themselves
-	$(BIN)/python -m pytest -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST)
-	$(BIN)/python -m pytest -m airflow $(PYTEST)
+	$(BIN)/python -m pytest -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST) || $(call alone,not airflow)
+	$(BIN)/python -m pytest -m airflow $(PYTEST) || $(call alone,airflow)
+
+# On a busy machine a test may wait in vain for what others delay: what failed has to pass by itself.
+alone = $(BIN)/python -m pytest -m '$(1)' --last-failed --last-failed-no-failures none $(PYTEST)
 
 demo: $(READY) ## Start a local cloud and Airflow, cancel jobs in it, show that they ended (KEEP=1: stay up)
 	KEEP=$(KEEP) $(BIN)/python -m tests.demo
@@ -126,6 +129,19 @@ FLOOR_TESTS := $(patsubst %,tests/test_%.py,packaging broken_install guard_callb
 		--requirement $< --editable '.[mrs,test]'
 	.versions/floor-$*/bin/python -m pip check
 	touch $@
+
+# What people submit jobs with; aioboto3 allows one release of botocore, so they have a venv of their own.
+CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \
+	opentelemetry-instrumentation-botocore ddtrace
+
+.versions/clients/.ready: tests/clients/constraints.txt pyproject.toml
+	"$(PYTHON)" -m venv .versions/clients
+	.versions/clients/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $< --editable '.[mrs,test]' $(CLIENTS)
+	touch $@
+
+clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded, labelled, cancelled (Python 3.11; slow)
+	.versions/clients/bin/python -m pytest -W default tests/clients $(PYTEST)
 
 .versions/%/.ready: pyproject.toml
 	"$(PYTHON)" -m venv .versions/$*

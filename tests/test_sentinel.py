@@ -137,6 +137,11 @@ class Task:
                 break
         self.sentinel = int(self.said[-1].split()[1])
 
+    @property
+    def answers(self) -> list[str]:
+        """What the task was answered, between the lines of its log."""
+        return [line for line in self.said if line in ("True", "False")]
+
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -264,7 +269,7 @@ def test_a_failing_task_hears_that_its_job_has_ended(
 ) -> None:
     job = submit(batch)
     task = run(f"start={job},say=cancel,wait=accepted,wait=ended")
-    assert task.said[:2] == ["True", "True"]
+    assert task.answers[:2] == ["True", "True"]
     assert is_cancelled(cloud, job)
 
 
@@ -309,12 +314,12 @@ def test_the_last_word_is_heard_although_the_sentinel_did_not_hear_the_tasks(
     cloud.faults.add("batch", "DescribeJobs", "latency", delay=0.7)
     # "cancel" comes while the sentinel takes its last look; it ends without reading it.
     task = run(f"start={job},say=killed,wait=accepted,say=cancel,pause=2,wait=ended")
-    assert task.said[:2] == ["True", "True"]
+    assert task.answers[:2] == ["True", "True"]
 
 
 def test_a_task_with_a_thousand_open_files_hears_the_sentinel(batch: Any, run: Callable[..., Task]) -> None:
     task = run(f"files=1,start={submit(batch)},say=cancel,wait=ended")
-    assert task.said[0] == "True"
+    assert task.answers[0] == "True"
 
 
 def test_a_sentinel_that_died_ends_no_task_and_another_takes_over(
@@ -322,7 +327,7 @@ def test_a_sentinel_that_died_ends_no_task_and_another_takes_over(
 ) -> None:
     first, second = submit(batch), submit(batch)
     task = run(f"start={first},lose=1,start={second}")
-    assert task.said[0] == "False"
+    assert task.answers[0] == "False"
     assert task.process.poll() is None
     task.kill()
     until(lambda: is_cancelled(cloud, first) and is_cancelled(cloud, second))
@@ -333,7 +338,7 @@ def test_where_the_sentinel_died_without_a_successor_the_task_cancels(
 ) -> None:
     job = submit(batch)
     task = run(f"start={job},lose=1,say=cancel,wait=ended,say=done")
-    assert [word for word in task.said if word in ("True", "False")] == ["False", "True"]
+    assert task.answers[:2] == ["False", "True"]
     assert is_cancelled(cloud, job)
 
 
@@ -532,10 +537,7 @@ def test_it_uses_the_packages_that_the_task_has(
 
 SUPERVISOR = """
 import os, subprocess, sys
-# The task keeps the other end of its standard input itself: nothing but a signal ends it.
-ear, mouth = os.pipe()
-command = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
-task = subprocess.Popen(command, stdin=ear, pass_fds=[mouth])
+task = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdin=subprocess.PIPE)
 print("task", task.pid, flush=True)
 sys.stdin.read()
 """
@@ -580,7 +582,7 @@ def test_the_word_accepted_comes_before_the_end(
 ) -> None:
     cloud.batch.set(cancel=3)
     task = run(f"start={submit(batch)},say=killed,wait=accepted,waits=ended")
-    assert task.said[:2] == ["True", "False"]
+    assert task.answers[:2] == ["True", "False"]
 
 
 class TestLog:
