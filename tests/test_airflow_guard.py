@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from airflow_cancel_provider.owner import release_key
 from tests.airflow_versions import AIRFLOW
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Run, World, eventually
@@ -76,20 +77,13 @@ def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
 @stories()
 def that_a_job_was_released_is_on_record_when_its_run_is_deleted(world: World) -> None:
     run, (job,) = ran(world, "guarded_release")
+    (task,) = world.airflow.rest.tasks(run.dag_id, run.run_id)
     world.airflow.rest.call("DELETE", f"dags/{run.dag_id}/dagRuns/{run.run_id}")
-    found = world.airflow.rest.call("GET", "variables", params={"limit": 100})["variables"]
-    record = json.loads(
-        {each["key"]: each["value"] for each in found}[f"remote_jobs_released_batch_{job['id']}"]
-    )
+    found = world.airflow.rest.call("GET", f"variables/{release_key(task['id'])}")
+    record = json.loads(found["value"])
     assert record.pop("at")
-    assert record.pop("job") == f"batch://@us-east-1/{job['id']}"
-    assert record == {
-        "dag_id": run.dag_id,
-        "run_id": run.run_id,
-        "task_id": "released",
-        "map_index": -1,
-        "try_number": 1,
-    }
+    assert record.pop("jobs") == [f"batch://@us-east-1/{job['id']}"]
+    assert record == {"all": False, "task": f"{run.dag_id} / {run.run_id} / released try 1"}
 
 
 @stories()
@@ -156,7 +150,7 @@ def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
     run.end("failed")
     (job,) = jobs_in(world, "batch", place)
     assert job["cancelled"]
-    assert run.error("stubborn")[0] == "SubmissionRefused"
+    assert run.error("stubborn")[0] == "Killed"
 
 
 @stories()
