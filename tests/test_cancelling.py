@@ -325,11 +325,13 @@ class TestWaiting:
         assert pauses == [7, 7, 7]
         assert len(memory.looks) == 3
 
-    def test_nothing_is_looked_at_once_all_is_decided(self, memory: Memory) -> None:
+    def test_once_all_is_decided_nothing_is_looked_at_and_nobody_sleeps(self, memory: Memory) -> None:
+        pauses: list[float] = []
         watch = Watch(memory.jobs("a"))
         end(memory, "a")
-        wait(watch, memory.reach(), LOG, delay=0, max_attempts=9)
+        wait(watch, memory.reach(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
         assert len(memory.looks) == 1
+        assert pauses == [7]
 
     def test_an_outage_is_outlasted(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
         memory.errors += [ServiceUnavailable("The service is away.")] * 2

@@ -51,10 +51,13 @@ def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
 ) -> None:
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
-    for _ in range(2):
-        worker.killed()
-        assert worker.wait_for("ended", 20)
+    worker.killed()
+    assert worker.wait_for("ended", 20)
     assert cloud.journal.count("batch", "TerminateJobs") == 1
+    requests = len(cloud.journal.entries("batch"))
+    worker.killed()
+    assert worker.wait_for("ended", 20)
+    assert len(cloud.journal.entries("batch")) == requests
 
 
 def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:

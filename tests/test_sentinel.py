@@ -537,7 +537,10 @@ def test_it_uses_the_packages_that_the_task_has(
 
 SUPERVISOR = """
 import os, subprocess, sys
-task = subprocess.Popen([sys.executable, "-c", sys.argv[1], *sys.argv[2:]], stdin=subprocess.PIPE)
+# The task keeps the other end of its standard input itself: nothing but a signal ends it.
+ear, mouth = os.pipe()
+command = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
+task = subprocess.Popen(command, stdin=ear, pass_fds=[mouth])
 print("task", task.pid, flush=True)
 sys.stdin.read()
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOGS = {
-    "logs/remote_jobs_sentinel.log": "sentinel",
+    "logs/remote_jobs_sentinel.*.log*": "sentinel",
     "logs/dag_id=*/**/*.trigger.*.log": "trigger",
     "logs/dag_id=*/**/attempt=?.log": "task process",
     "api-server.log": "API server",
