@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
 ENDS = {"raise": None, "sigterm": signal.SIGTERM, "sigkill": signal.SIGKILL}
 COUNTS = {"awswrangler_emr_steps": 2}
 """How many jobs a client starts, if it is not one."""
-PATCHED_BEFORE = {"opentelemetry-instrument": "opentelemetry", "ddtrace-run": "ddtrace"}
-"""Programs that put an instrumentation on what they start."""
+LABEL = re.compile(r"\baf-[a-z0-9]{8}-[0-9a-f]{32}\b")
 
 
 def jobs_in(world: World, place: str) -> list[dict[str, Any]]:
@@ -68,45 +69,68 @@ def test_jobs_are_recorded_labelled_and_cancelled(
     check_labels(jobs_in(world, place), task["id"])
 
 
-@pytest.fixture
-def patched(world: World) -> Iterator[Callable[..., Any]]:
-    """Runs a Dag in one process that was instrumented before it imported anything."""
-    begun: list[subprocess.Popen[bytes]] = []
+@dataclass
+class Instrumented:
+    """``airflow dags test`` in a process that a program has instrumented before it imported anything."""
 
-    def start(program: str, place: str, end: str) -> subprocess.Popen[bytes]:
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def has_started(self, world: World, place: str) -> bool:
+        """Whether its job is there; what it said when it ended without one."""
+        is_over = self.process.poll() is not None
+        if jobs_in(world, place):
+            return True
+        assert not is_over, self.output.read_text()[-3000:]
+        return False
+
+
+@pytest.fixture
+def instrumented(world: World) -> Iterator[Callable[..., Instrumented]]:
+    begun: list[Instrumented] = []
+
+    def start(program: str, place: str, end: str) -> Instrumented:
         conf = json.dumps({"place": place, "end": end})
-        command = [str(Path(sys.executable).with_name(program)), sys.executable, "-m", "airflow"]
-        begun.append(
-            subprocess.Popen(
-                [*command, "dags", "test", "client_boto3_batch", "--conf", conf],
+        airflow = [str(Path(sys.executable).with_name(program)), sys.executable, "-m", "airflow"]
+        output = world.airflow.home / f"{place}.log"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [*airflow, "dags", "test", "client_instrumented_before", "-c", conf],
                 env=world.airflow.processes.environment,
                 cwd=world.airflow.home,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        )
+        begun.append(Instrumented(process, output))
         return begun[-1]
 
     yield start
-    for process in begun:
-        process.kill()
-        process.communicate()
+    for each in begun:
+        each.process.kill()
+        each.process.wait()
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("program", PATCHED_BEFORE)
+@pytest.mark.parametrize("program", ["opentelemetry-instrument", "ddtrace-run"])
 def test_jobs_of_a_process_that_was_instrumented_before_the_guard(
-    world: World, patched: Callable[..., Any], program: str, end: str
+    world: World, instrumented: Callable[..., Instrumented], program: str, end: str
 ) -> None:
     place = world.place("batch")
-    process = patched(program, place, end)
-    eventually(lambda: len(jobs_in(world, place)) == 1, "a job", seconds=180)
-    loaded = Path(f"/proc/{process.pid}/maps").read_text() if process.poll() is None else ""
-    if number := ENDS[end]:
-        assert PATCHED_BEFORE[program] in loaded or program == "opentelemetry-instrument"
-        os.kill(process.pid, number)
-    check_cancelled(world, place, 1)
+    task = instrumented(program, place, end)
+    eventually(lambda: task.has_started(world, place), "a job", seconds=300)
     (job,) = jobs_in(world, place)
-    assert "af-" in json.dumps(job["labels"])
+    eventually(lambda: job["id"] in recorded(newest_run(world)), f"the record of {job}")
+    assert LABEL.search(json.dumps(job["labels"])), job
+    if number := ENDS[end]:
+        assert not jobs_in(world, place)[0]["cancel_requested_at"]
+        os.kill(task.process.pid, number)
+    check_cancelled(world, place, 1)
+
+
+def newest_run(world: World) -> Run:
+    """The run that ``dags test`` has made last."""
+    path = "dags/client_instrumented_before/dagRuns"
+    runs = world.airflow.rest.call("GET", path, params={"order_by": "-id", "limit": 1})["dag_runs"]
+    return Run(world.airflow, "client_instrumented_before", runs[0]["dag_run_id"])
