@@ -35,6 +35,8 @@ from tests.cloud.server import LocalCloud
 from tests.gateway import RESET, Answer, Gateway, certificate
 
 FAILURE = (500, b'{"message": "an error of ours"}')
+FAILURE_400 = (400, b'{"__type": "InternalServerError", "message": "an error of ours"}')
+"""As EMR says it."""
 UNAVAILABLE = (503, b"<html>no backend</html>")
 THROTTLED = (429, b'{"__type": "TooManyRequestsException", "message": "Rate exceeded"}')
 DENIED = (403, b'{"__type": "AccessDeniedException", "message": "not authorized"}')
@@ -83,6 +85,18 @@ def test_an_attempt_without_an_outcome_stays_open_beside_the_success_of_the_next
     call()
     assert len(gateway.seen) == 2
     assert notes.words == ["lost", "placed" if service is cluster else "started"]
+    assert notes.is_open
+
+
+@pytest.mark.parametrize("service", UNTOKENED)
+def test_a_failure_of_the_service_is_no_refusal_whatever_its_status(
+    cloud: LocalCloud, notes: Notes, gateway: Gateway, service: Any
+) -> None:
+    call = service(gateway, cloud, retries=1)
+    gateway.answers = [FAILURE_400]
+    with pytest.raises(ClientError, match="InternalServerError"):
+        call()
+    assert notes.words == ["lost"]
     assert notes.is_open
 
 

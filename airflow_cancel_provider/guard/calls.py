@@ -110,13 +110,14 @@ class Call:
         if self._first_sent is None:
             self._first_sent = time.monotonic()
 
-    def judge(self, http_response: Any, error: BaseException | None) -> None:
+    def judge(self, http_response: Any, answer: Any, error: BaseException | None) -> None:
         """An attempt was answered, or has failed."""
         was_out, self._is_out = self._is_out, False
         if not was_out:
             return
         if http_response is not None:
-            unknown = came_over_a_socket(http_response) and http_response.status_code >= 500
+            failed = http_response.status_code >= 500 or _is_failure(answer)
+            unknown = failed and came_over_a_socket(http_response)
         else:
             unknown = error is None or not was_never_sent(error)
         if unknown:
@@ -137,7 +138,7 @@ class Call:
 
         :raises Killed: the task was told to end meanwhile.
         """
-        self.judge(http_response, None)
+        self.judge(http_response, answer, None)
         if not self._tokens:
             return
         if self._first_sent is None or not came_over_a_socket(http_response):
@@ -149,7 +150,7 @@ class Call:
 
     def failed(self, error: BaseException) -> None:
         """No answer will come."""
-        self.judge(None, error)
+        self.judge(None, None, error)
         self._end()
 
     def _taken(self, http_response: Any, answer: Mapping[str, Any]) -> None:
@@ -229,3 +230,11 @@ def _body(request: Request) -> dict[str, Any] | None:
 def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:
     changes = {name: value for name, value in after.items() if value is not before.get(name)}
     return json.dumps({**body, **changes}).encode()
+
+
+def _is_failure(answer: Any) -> bool:
+    """Whether a service tells of a failure of its own; EMR does so with HTTP 400."""
+    from airflow_cancel_provider.services.aws_errors import FAILING
+
+    error = answer.get("Error") if isinstance(answer, Mapping) else None
+    return isinstance(error, Mapping) and error.get("Code") in FAILING

@@ -164,7 +164,8 @@ class _Handlers:
         call: Call | None = request_dict["context"].get(_KEY)
         if call is not None:
             with _recording(call.submission.operation):
-                call.judge(response[0] if response else None, caught_exception)
+                http, answer = response or (None, None)
+                call.judge(http, answer, caught_exception)
                 if response and _is_about_tags(*response) and call.take_tags_away(request_dict):
                     _say_unguarded(f"tags on {call.submission.operation} are not allowed; it goes without")
                     return 0.0
