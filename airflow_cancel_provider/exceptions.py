@@ -83,12 +83,8 @@ class SubmissionRefused(CancelProviderError):
     """A task that was told to end tried to start another job. Nothing was sent."""
 
 
-class JobsError(CancelProviderError):
-    """Some jobs are not as they should be.
-
-    :param message: what is wrong with them, and what to do.
-    :param jobs: one line for each job.
-    """
+class _NamesJobs(BaseException):
+    """A message, and one line for each job that it is about."""
 
     def __init__(self, message: str, jobs: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(jobs))
@@ -97,6 +93,14 @@ class JobsError(CancelProviderError):
 
     def __str__(self) -> str:
         return "\n  ".join([self.message, *self.jobs])
+
+
+class JobsError(_NamesJobs, CancelProviderError):
+    """Some jobs are not as they should be.
+
+    :param message: what is wrong with them, and what to do.
+    :param jobs: one line for each job.
+    """
 
 
 class CancelRefused(JobsError):
@@ -115,7 +119,7 @@ class UnexpectedEnd(JobsError):
     """These jobs ended in a state that the caller calls a failure."""
 
 
-class Killed(BaseException):
+class Killed(_NamesJobs):
     """The task was killed; the cancel of its jobs was requested.
 
     Like Airflow's ``AirflowTaskTerminated`` it is no ``Exception``: ``except Exception`` in a task must not
@@ -124,11 +128,3 @@ class Killed(BaseException):
     :param message: what happened.
     :param jobs: one line for each job.
     """
-
-    def __init__(self, message: str, jobs: Sequence[str] = ()) -> None:
-        super().__init__(message, tuple(jobs))
-        self.message = message
-        self.jobs = tuple(jobs)
-
-    def __str__(self) -> str:
-        return "\n  ".join([self.message, *self.jobs])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk import Variable
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+from airflow_cancel_provider.triggers import ownership
 
 Key = tuple[str, str, str, int]
 """Dag, run, task and map index."""
@@ -37,7 +38,7 @@ class FakeAirflow:
         self.before_states: Callable[[int], None] = lambda _: None
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
         monkeypatch.setattr(XCom, "get_one", self._xcom)
-        monkeypatch.setattr(Variable, "get", self._variable)
+        monkeypatch.setattr(ownership, "read_variable", self._variable)
 
     def put(self, ti: Any, state: str | None, record: TryRecord | dict[str, Any] | None = None) -> None:
         """A task instance stands so from now on."""
@@ -91,11 +92,9 @@ class FakeAirflow:
             raise value
         return value
 
-    def _variable(self, key: str, default: Any = "required", deserialize_json: bool = False) -> Any:
-        assert deserialize_json
-        assert default is None
+    def _variable(self, key: str) -> str | None:
         self._answer("variable")
-        return self.variables.get(key)
+        return json.dumps(self.variables[key]) if key in self.variables else None
 
     def _answer(self, what: str) -> None:
         self.asked[what] += 1

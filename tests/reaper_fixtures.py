@@ -21,8 +21,8 @@ from airflow_cancel_provider.reaper.decide import OwnerState, Standing
 from airflow_cancel_provider.reaper.letters import VARIABLE
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaping import Reaper, Rules
-from airflow_cancel_provider.reaper.release import Release
 from airflow_cancel_provider.reaper.report import Orphan, Report
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.patience import Patience
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER

@@ -25,7 +25,7 @@ from airflow_cancel_provider.reaper.airflows.base import (
     task_name,
 )
 from airflow_cancel_provider.reaper.decide import Action, Case, Kind, OwnerState, Standing, decide
-from airflow_cancel_provider.reaper.release import Release
+from airflow_cancel_provider.release import Release
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
 OURS, THEIRS = "0a1b2c3d", "99999999"

@@ -13,12 +13,12 @@ from airflow_cancel_provider.guard.reach import ClientReach, client_of
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
+from airflow_cancel_provider.release import MOST_JOBS
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.patience import Patience
 
 LOOK_SECONDS = 5.0
 """For how long a resumed task that has succeeded looks whether its jobs have ended."""
-MOST_JOBS = 1000
 """Addresses that are spelled out."""
 
 

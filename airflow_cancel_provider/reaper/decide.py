@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airflow_cancel_provider.jobs import JobStatus
-from airflow_cancel_provider.reaper.release import Release
+from airflow_cancel_provider.release import Release
 
 
 class Standing(StrEnum):

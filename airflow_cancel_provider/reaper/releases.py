@@ -15,7 +15,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.reaper.airflows.base import RELEASE_PREFIX, Airflow
 from airflow_cancel_provider.reaper.decide import Standing
 from airflow_cancel_provider.reaper.places import Place
-from airflow_cancel_provider.reaper.release import MOST_JOBS, Release, key_of
+from airflow_cancel_provider.release import MOST_JOBS, Release
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,12 @@ class Releases:
     def _add(self, ti_id: UUID, release: Release) -> None:
         self.known[ti_id] = release
         for job in release.jobs:
-            self._tries_of.setdefault(key_of(job), set()).add(ti_id)
+            self._tries_of.setdefault(job.identity, set()).add(ti_id)
 
     def see(self, claims: Iterable[JobStatus]) -> None:
         """Take in jobs that live."""
         for claim in claims:
-            self._living |= self._tries_of.get(key_of(claim.job), set())
+            self._living |= self._tries_of.get(claim.job.identity, set())
             if claim.label is not None and claim.label.ti_id in self.known:
                 self._living.add(claim.label.ti_id)
 

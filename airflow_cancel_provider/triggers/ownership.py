@@ -17,9 +17,11 @@ from uuid import UUID
 from airflow.triggers.base import BaseTrigger
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.hooks.variables import read_variable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.poller import in_thread
 
 T = TypeVar("T")
@@ -216,16 +218,14 @@ def _record(deferred: DeferredTry) -> TryRecord | None:
 
 def _without_released(deferred: DeferredTry, standing: Standing) -> Standing:
     """What a try has let go is to live on, also when its record is gone."""
-    from airflow.sdk import Variable
-
-    found = Variable.get(release_key(deferred.ti_id), None, deserialize_json=True)
-    if not found:
+    text = read_variable(release_key(deferred.ti_id))
+    if text is None:
         return standing
-    try:
-        if found["all"]:
-            return LIVES
-        released = frozenset(map(RemoteJob, found["jobs"]))
-    except (KeyError, TypeError, ValueError) as wrong:
+    release = Release.parse(text)
+    if not release.is_readable:
         # A right to let jobs live on that can't be read; in doubt they do.
-        raise AirflowUnavailable(f"The release of {deferred} can't be read: {wrong!r}.") from wrong
+        raise AirflowUnavailable(f"The release of {deferred} can't be read.")
+    if release.all:
+        return LIVES
+    released = frozenset(release.jobs)
     return Standing(standing.verdict, standing.is_followed, standing.kept | released)

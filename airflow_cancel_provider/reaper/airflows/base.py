@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.reaper.release import Release
+from airflow_cancel_provider.release import Release
 
 RETRYING = frozenset({"up_for_retry"})
 SUCCEEDED = frozenset({"success"})

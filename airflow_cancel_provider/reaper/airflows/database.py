@@ -22,7 +22,7 @@ from airflow_cancel_provider.reaper.airflows.base import (
     task_name,
 )
 from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.reaper.release import Release
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import chunks
 
 IDS_PER_QUERY = 500

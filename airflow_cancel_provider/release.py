@@ -62,17 +62,12 @@ class Release:
 
     def covers(self, job: RemoteJob) -> bool:
         """Whether this job is meant to live on, whatever the connection it is reached over."""
-        return self.all or key_of(job) in {key_of(each) for each in self.jobs}
+        return self.all or job.identity in {each.identity for each in self.jobs}
 
     def __str__(self) -> str:
         if not self.is_readable:
             return "its release can't be read"
         return "it has released all that lives on" if self.all else "it has released the job"
-
-
-def key_of(job: RemoteJob) -> tuple[str, str | None, str]:
-    """What two addresses of one job have in common, over whatever connection each was written."""
-    return job.service, job.scope, job.id
 
 
 def _addresses(values: Any) -> tuple[tuple[RemoteJob, ...], bool]:
