@@ -5,41 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_cancel_provider import __version__
-from airflow_cancel_provider.config_options import OPTIONS
-from airflow_cancel_provider.hooks.mrs_connection import connection_type
+from airflow_cancel_provider.services.registry import SERVICES, load
+from airflow_cancel_provider.setting_options import OPTIONS
 
 _PACKAGE = "airflow_cancel_provider"
-_SERVICES = {
-    "Amazon EMR": ("emr", "https://docs.aws.amazon.com/emr/", ["aws"]),
-    "AWS Batch": ("batch", "https://docs.aws.amazon.com/batch/", ["aws"]),
-    "Amazon EMR Serverless": ("emr_serverless", "https://docs.aws.amazon.com/emr-serverless/", ["aws"]),
-    "Huawei Cloud / OTC MRS": ("mrs", "https://docs.otc.t-systems.com/mapreduce-service/", ["service"]),
-}
 
 
 def get_provider_info() -> dict[str, Any]:
     """Provider info, valid against Airflow's ``provider_info.schema.json``."""
+    rows = SERVICES.values()
+    names = ", ".join(row.title for row in rows)
     return {
         "package-name": "airflow-cancel-provider",
         "name": "Remote job cancelling",
-        "description": "Cancel remote jobs in Amazon EMR, AWS Batch, EMR Serverless and Huawei/OTC MRS, "
-        "and see that they ended.",
+        "description": f"Cancel remote jobs ({names}) and see that they ended.",
         "versions": [__version__],
         "integrations": [
-            {"integration-name": name, "external-doc-url": url, "tags": tags}
-            for name, (_, url, tags) in _SERVICES.items()
+            {"integration-name": row.title, "external-doc-url": row.docs_url, "tags": list(row.tags)}
+            for row in rows
         ],
         "hooks": _modules("hooks"),
         "operators": _modules("operators"),
         "sensors": _modules("sensors"),
         "triggers": [
-            {"integration-name": name, "python-modules": [f"{_PACKAGE}.triggers.remote_jobs"]}
-            for name in _SERVICES
+            {"integration-name": row.title, "python-modules": [f"{_PACKAGE}.triggers.remote_jobs"]}
+            for row in rows
         ],
         "notifications": [f"{_PACKAGE}.notifications.cancel.CancelRemoteJobs"],
         "extra-links": [f"{_PACKAGE}.links.console.RemoteJobLink"],
         "cli": [f"{_PACKAGE}.cli.get_cli_commands"],
-        "connection-types": [connection_type()],
+        "connection-types": [load(row.connection_type)() for row in rows if row.connection_type],
         "config": {
             "cancel_provider": {
                 "description": "The guard: what is done, and for which tasks, when a task does not succeed.",
@@ -49,8 +44,8 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(room: str) -> list[dict[str, Any]]:
+def _modules(folder: str) -> list[dict[str, Any]]:
     return [
-        {"integration-name": name, "python-modules": [f"{_PACKAGE}.{room}.{module}"]}
-        for name, (module, _, _) in _SERVICES.items()
+        {"integration-name": row.title, "python-modules": [f"{_PACKAGE}.{folder}.{row.package}"]}
+        for row in SERVICES.values()
     ]

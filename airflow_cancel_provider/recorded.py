@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from airflow_cancel_provider.cancelling import (
+from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
     Cancellation,
     Log,
@@ -29,17 +29,15 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
-from airflow_cancel_provider.services.patience import Patience
-from airflow_cancel_provider.services.reach import Opener, Reach
+from airflow_cancel_provider.services.pool import Opener, ServiceKey, ServicePool
+from airflow_cancel_provider.services.retry import Patience
 
-Line = tuple[str, str | None, str | None]
-"""Service, connection and region."""
 Task = tuple[str, str, str, int]
 """Dag, run, task and map index."""
 
 
 @dataclass(frozen=True, eq=False)
-class Claim:
+class CancelRequest:
     """What is to be cancelled of one task.
 
     :param reason: words for the service.
@@ -59,20 +57,20 @@ class Claim:
     spares_reconnecting: bool = False
     task: Task | None = None
 
-    def by_line(self) -> dict[Line, Claim]:
-        """Its parts, by the service, connection and region that they need."""
-        lines = dict.fromkeys([*map(_line_of, self.jobs), *map(_line_of, self.intents)])
+    def by_service(self) -> dict[ServiceKey, CancelRequest]:
+        """Its parts, by the service that they need."""
+        keys = dict.fromkeys([*map(_key_of, self.jobs), *map(_key_of, self.intents)])
         return {
-            line: replace(
+            key: replace(
                 self,
-                jobs=tuple(job for job in self.jobs if _line_of(job) == line),
-                intents=tuple(intent for intent in self.intents if _line_of(intent) == line),
+                jobs=tuple(job for job in self.jobs if _key_of(job) == key),
+                intents=tuple(intent for intent in self.intents if _key_of(intent) == key),
             )
-            for line in lines
+            for key in keys
         }
 
-    def without(self, kept: frozenset[RemoteJob], *, is_followed: bool) -> Claim:
-        """The claim, now that more is known to be left alone."""
+    def without(self, kept: frozenset[RemoteJob], *, is_followed: bool) -> CancelRequest:
+        """The request, now that more is known to be left alone."""
         identities = {job.identity for job in kept}
         jobs = tuple(job for job in self.jobs if job.identity not in identities)
         return replace(self, jobs=jobs, released=self.released | kept, spares_reconnecting=is_followed)
@@ -90,9 +88,9 @@ class Claim:
         return None if is_same else "its label does not show it to be of an earlier try of this task"
 
 
-def claims_of(
+def cancel_requests(
     record: TryRecord, reason: str, log: Log, *, task: Task | None = None, released: Iterable[RemoteJob] = ()
-) -> list[Claim]:
+) -> list[CancelRequest]:
     """What a record leaves to be cancelled; nothing where the work of its try is done.
 
     :param task: whose record it is, if it was read where others can write: what it took over from earlier
@@ -104,16 +102,16 @@ def claims_of(
     released = frozenset(released)
     kept = {job.identity for job in released}
 
-    def claim(one: TryRecord, of_task: Task | None) -> Claim:
+    def request(one: TryRecord, of_task: Task | None) -> CancelRequest:
         jobs = tuple(job for job in one.jobs if job.identity not in kept)
-        return Claim(jobs, reason, log, one, one.intents, released, task=of_task)
+        return CancelRequest(jobs, reason, log, one, one.intents, released, task=of_task)
 
-    claims = [claim(record, None), *(claim(earlier, task) for earlier in record.earlier)]
-    return [each for each in claims if each.jobs or each.intents]
+    requests = [request(record, None), *(request(earlier, task) for earlier in record.earlier)]
+    return [each for each in requests if each.jobs or each.intents]
 
 
 class RecordedCancellation:
-    """The cancel of what claims name, from the first look to the seen end, in as few calls as possible.
+    """The cancel of what requests name, from the first look to the seen end, in as few calls as possible.
 
     Drive it by calling :meth:`step` again and again until :attr:`is_done`; then, or when patience runs out,
     :meth:`close`.
@@ -127,7 +125,7 @@ class RecordedCancellation:
     def __init__(
         self,
         open: Opener,
-        claims: Iterable[Claim],
+        requests: Iterable[CancelRequest],
         deployment: str,
         *,
         call_seconds: float,
@@ -136,16 +134,16 @@ class RecordedCancellation:
         self._open = open
         self._deployment = deployment
         self._patience = Patience(seconds=call_seconds, longest_pause=call_seconds / 4)
-        self._claims: dict[RemoteJob, list[Claim]] = {}
-        self._searched: list[tuple[StoredIntent, Claim]] = []
+        self._requests: dict[RemoteJob, list[CancelRequest]] = {}
+        self._searched: list[tuple[StoredIntent, CancelRequest]] = []
         self._cancellation = Cancellation([], "", escalate_after=escalate_after)
-        self._reach: Reach | None = None
+        self._pool: ServicePool | None = None
         self._said: set[tuple[RemoteJob | StoredIntent, str]] = set()
         self._troubles: dict[RemoteJob | StoredIntent, str] = {}
         self._log_of: dict[RemoteJob, Log] = {}
         self._reasons: dict[str, None] = {}
-        for claim in claims:
-            self._add(claim)
+        for request in requests:
+            self._add(request)
 
     @property
     def is_done(self) -> bool:
@@ -156,13 +154,13 @@ class RecordedCancellation:
     def is_requested(self) -> bool:
         """Whether nothing is left to be asked for: each request was answered."""
         unasked = any(map(self._is_unasked, self._cancellation.open))
-        return not (self._claims or self._searched or unasked)
+        return not (self._requests or self._searched or unasked)
 
     def step(self) -> None:
         """Search, look, ask for the end of what is the try's own, repeat and escalate. Raises nothing."""
         self._search()
         requested = [*self._cancellation.open]
-        self._look_at_claimed()
+        self._look_at_requested()
         self._ask(self._cancellation.request)
         for status in self._look(requested):
             self._take_in(status)
@@ -171,47 +169,47 @@ class RecordedCancellation:
 
     def close(self) -> None:
         """Say what may run on."""
-        for job, claims in self._claims.items():
+        for job, requests in self._requests.items():
             trouble = self._troubles.get(job, "it was not seen")
-            claims[0].log.error("%s was not cancelled and may run on: %s", job, trouble)
-        for intent, claim in self._searched:
+            requests[0].log.error("%s was not cancelled and may run on: %s", job, trouble)
+        for intent, request in self._searched:
             trouble = self._troubles.get(intent, "none was seen")
-            claim.log.error("Jobs %s may run on: %s", _place(intent), trouble)
+            request.log.error("Jobs %s may run on: %s", _place(intent), trouble)
         for job in self._cancellation.open:
             last = self._cancellation.statuses.get(job) or self._cancellation.results.get(job)
             self._log_of[job].error("Not seen to end, and may run on: %s", last or job)
 
-    def _add(self, claim: Claim) -> None:
-        for job in claim.jobs:
-            self._claims.setdefault(job, []).append(claim)
-        for intent in claim.intents:
-            if (trouble := self._not_to_be_searched(intent, claim)) is None:
-                self._searched.append((intent, claim))
+    def _add(self, request: CancelRequest) -> None:
+        for job in request.jobs:
+            self._requests.setdefault(job, []).append(request)
+        for intent in request.intents:
+            if (trouble := self._not_to_be_searched(intent, request)) is None:
+                self._searched.append((intent, request))
             else:
-                claim.log.warning("Jobs %s are not looked for: %s.", _place(intent), trouble)
+                request.log.warning("Jobs %s are not looked for: %s.", _place(intent), trouble)
 
-    def _not_to_be_searched(self, intent: StoredIntent, claim: Claim) -> str | None:
+    def _not_to_be_searched(self, intent: StoredIntent, request: CancelRequest) -> str | None:
         if intent.label is None:
             return "they carry no label"
-        if claim.record is None:
+        if request.record is None:
             return "no try is known to have made them"
-        return claim.record.foreign_intent(intent, self._deployment)
+        return request.record.foreign_intent(intent, self._deployment)
 
     def _search(self) -> None:
-        for intent, claim in [*self._searched]:
+        for intent, request in [*self._searched]:
             try:
                 found = self._labelled(intent)
             except Exception as error:  # noqa: BLE001  connections have errors of their own
-                self._trouble(intent, f"{error} Searching again later.", [claim])
+                self._trouble(intent, f"{error} Searching again later.", [request])
                 continue
-            known = {job.identity for job in [*claim.released, *self._claims, *self._cancellation.jobs]}
+            known = {job.identity for job in [*request.released, *self._requests, *self._cancellation.jobs]}
             for job in found:
                 if job.identity not in known:
-                    claim.log.info("Found by its label: %s", job)
-                    self._claims.setdefault(job, []).append(claim)
+                    request.log.info("Found by its label: %s", job)
+                    self._requests.setdefault(job, []).append(request)
             # What the service lists lags behind what it has taken.
             if time.time() - intent.at > UNSEEN_SECONDS:
-                self._searched.remove((intent, claim))
+                self._searched.remove((intent, request))
 
     def _labelled(self, intent: StoredIntent) -> list[RemoteJob]:
         if intent.label is None:  # not to be searched
@@ -220,19 +218,19 @@ class RecordedCancellation:
         scopes = [intent.scope] if intent.scope is not None else service.scopes()
         return [job for scope in scopes for job in service.labelled(scope, intent.label)]
 
-    def _look_at_claimed(self) -> None:
-        for status in self._look([*self._claims]):
+    def _look_at_requested(self) -> None:
+        for status in self._look([*self._requests]):
             if status.state is JobState.GONE:
-                self._trouble(status.job, unknown_to_the_service(status.job), self._claims[status.job])
+                self._trouble(status.job, unknown_to_the_service(status.job), self._requests[status.job])
             else:
-                self._judge(status, self._claims.pop(status.job))
+                self._judge(status, self._requests.pop(status.job))
 
-    def _judge(self, status: JobStatus, claims: Sequence[Claim]) -> None:
+    def _judge(self, status: JobStatus, requests: Sequence[CancelRequest]) -> None:
         """Take a job over that was seen, if one of those who name it has a right to it."""
-        objections = [claim.objection(status, self._deployment) for claim in claims]
-        own = [claim for claim, objection in zip(claims, objections, strict=True) if objection is None]
+        objections = [request.objection(status, self._deployment) for request in requests]
+        own = [request for request, objection in zip(requests, objections, strict=True) if objection is None]
         if status.state.is_terminal:
-            claims[0].log.info("%s", status)
+            requests[0].log.info("%s", status)
         elif own:
             self._log_of[status.job] = own[0].log
             self._cancellation.jobs.append(status.job)
@@ -241,7 +239,7 @@ class RecordedCancellation:
             if (outcome := outcome_of(status)) is not None:  # it is ending: nothing is to be sent
                 self._cancellation.results[status.job] = CancelResult(status.job, outcome)
         else:
-            claims[0].log.warning(
+            requests[0].log.warning(
                 "%s is on record, but it is left alone: %s", status.job, objections[0] or ""
             )
 
@@ -255,7 +253,7 @@ class RecordedCancellation:
         result = self._cancellation.results.get(job)
         return result is None or result.outcome is CancelOutcome.UNANSWERED
 
-    def _ask(self, ask: Callable[[Reach], list[CancelResult]]) -> None:
+    def _ask(self, ask: Callable[[ServicePool], list[CancelResult]]) -> None:
         try:
             results = ask(self._services())
         except Exception as error:  # noqa: BLE001  connections have errors of their own
@@ -282,36 +280,38 @@ class RecordedCancellation:
         return []
 
     def _trouble_with(self, jobs: Sequence[RemoteJob], error: Exception) -> None:
-        self._reach = None
+        self._pool = None
         for job in jobs:
-            self._trouble(job, f"{error} Looking again later.", self._claims.get(job, ()))
+            self._trouble(job, f"{error} Looking again later.", self._requests.get(job, ()))
 
-    def _trouble(self, what: RemoteJob | StoredIntent, trouble: str, claims: Sequence[Claim]) -> None:
+    def _trouble(
+        self, what: RemoteJob | StoredIntent, trouble: str, requests: Sequence[CancelRequest]
+    ) -> None:
         self._troubles[what] = trouble
         if (what, trouble) not in self._said:
             self._said.add((what, trouble))
-            log = claims[0].log if claims else self._log_of[what]  # type: ignore[index]
+            log = requests[0].log if requests else self._log_of[what]  # type: ignore[index]
             log.warning("%s: %s", what if isinstance(what, RemoteJob) else f"Jobs {_place(what)}", trouble)
 
     def _take_in(self, status: JobStatus) -> None:
         take_in(self._cancellation, [status], self._log_of[status.job])
 
-    def _services(self) -> Reach:
-        if self._reach is None:
-            self._reach = Reach(lambda *line: self._open(*line).with_patience(self._patience))
-        return self._reach
+    def _services(self) -> ServicePool:
+        if self._pool is None:
+            self._pool = ServicePool(lambda *key: self._open(*key).with_patience(self._patience))
+        return self._pool
 
 
-def by_line(claims: Iterable[Claim]) -> dict[Line, list[Claim]]:
-    """Parts of claims, by the service, connection and region that they need."""
-    lines: dict[Line, list[Claim]] = {}
-    for claim in claims:
-        for line, part in claim.by_line().items():
-            lines.setdefault(line, []).append(part)
-    return lines
+def by_service(requests: Iterable[CancelRequest]) -> dict[ServiceKey, list[CancelRequest]]:
+    """Parts of requests, by the service that they need."""
+    parts: dict[ServiceKey, list[CancelRequest]] = {}
+    for request in requests:
+        for key, part in request.by_service().items():
+            parts.setdefault(key, []).append(part)
+    return parts
 
 
-def _line_of(what: RemoteJob | StoredIntent) -> Line:
+def _key_of(what: RemoteJob | StoredIntent) -> ServiceKey:
     return (what.service, what.conn_id, what.region)
 
 

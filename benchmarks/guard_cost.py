@@ -26,10 +26,10 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.guard.sentinel.link import Sentinel
-from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 
 ROUNDS = 300

@@ -35,7 +35,7 @@ class Notes:
         """Each event after ``intend``, and its token."""
         self.jobs: list[RemoteJob] = []
         self.not_before: list[float] = []
-        self.lines: list[ClientSpec] = []
+        self.specs: list[ClientSpec] = []
         self.scopes: list[str | None] = []
         self.unlabelled: list[tuple[str, ...]] = []
         self.places: list[str] = []
@@ -77,12 +77,14 @@ class Notes:
     def carrier(self, service: str) -> str | None:
         return self.emr_label if service == "emr" else None
 
-    def intend(self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> str | None:
+    def intend(
+        self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool
+    ) -> str | None:
         if self.breaks:
             raise OSError("disk full")
         if self.is_cleaning_up:
             return None
-        self.lines.append(client)
+        self.specs.append(client)
         self.scopes.append(scope)
         self.unlabelled.append(unlabelled)
         token = str(next(self._tokens))

@@ -16,10 +16,10 @@ from uuid import UUID
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 
 ROOT = Path(__file__).parents[1]

@@ -12,10 +12,24 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.pacing import EVERY
-from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.ratelimit import EVERY
+from airflow_cancel_provider.services.registry import ServiceInfo
+from airflow_cancel_provider.services.retry import Patience
 
-HOOK = "tests.memory_service.MemoryHook"
+ROW = ServiceInfo(
+    name="memory",
+    title="Memory",
+    package="memory",
+    service="tests.memory_service.MemoryService",
+    hook="tests.memory_service.MemoryHook",
+    family=None,
+    scope_param="place",
+    ids_param="ids",
+    submissions=(),
+    docs_url="",
+)
 
 
 @dataclass
@@ -51,9 +65,9 @@ class Memory:
         """Make running jobs."""
         return [self.job(name) for name in ids]
 
-    def reach(self) -> Reach:
+    def pool(self) -> ServicePool:
         """A way to its jobs."""
-        return Reach(lambda _, conn_id, region: MemoryService(self, conn_id, region))
+        return ServicePool(lambda _, conn_id, region: MemoryService(self, conn_id, region))
 
 
 class MemoryService(JobService):
@@ -69,6 +83,14 @@ class MemoryService(JobService):
         super().__init__(conn_id=conn_id, region=region)
         self.memory = memory
         self.quotas = {EVERY: memory.quota}  # type: ignore[misc]
+
+    @classmethod
+    def over(cls, spec: ClientSpec, patience: Patience) -> Self:
+        raise NotImplementedError
+
+    @property
+    def spec(self) -> ClientSpec:
+        return ClientSpec(self.name, self.conn_id, self.region, None)
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         jobs = list(dict.fromkeys(jobs))
@@ -104,7 +126,7 @@ class MemoryService(JobService):
 
 
 class MemoryHook:
-    """What ``Access`` opens when ``HOOKS`` names it; a test sets ``memory``."""
+    """What ``Access`` opens when the registry names it; a test sets ``memory``."""
 
     memory = Memory()
 
@@ -112,6 +134,6 @@ class MemoryHook:
         self.service: Any = service
 
     @classmethod
-    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:  # noqa: ARG003
+    def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:  # noqa: ARG003
         cls.memory.opened.append((conn_id, region))
         return cls(MemoryService(cls.memory, conn_id, region))

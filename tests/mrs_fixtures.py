@@ -13,7 +13,7 @@ from airflow_cancel_provider.services.mrs import auth
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 
 CLUSTER = "demo-cluster-0001"

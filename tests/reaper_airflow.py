@@ -23,9 +23,9 @@ from sqlalchemy.orm import sessionmaker
 
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import RemoteJobsPlugin
-from airflow_cancel_provider.reaper.airflows.base import Airflow
-from airflow_cancel_provider.reaper.airflows.database import Database
-from airflow_cancel_provider.reaper.airflows.rest import Rest
+from airflow_cancel_provider.reaper.backends.base import Airflow
+from airflow_cancel_provider.reaper.backends.database import Database
+from airflow_cancel_provider.reaper.backends.rest import Rest
 
 with warnings.catch_warnings():
     # What Airflow's API server imports warns of its own dependencies.

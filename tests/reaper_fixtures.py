@@ -15,16 +15,16 @@ from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
-from airflow_cancel_provider.reaper import ending
-from airflow_cancel_provider.reaper.airflows.base import RELEASE_PREFIX, Airflow
-from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.reaper.letters import VARIABLE
+from airflow_cancel_provider.reaper import cancels as ending
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE
+from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.reaper.places import Place, Scopes
-from airflow_cancel_provider.reaper.reaping import Reaper, Rules
+from airflow_cancel_provider.reaper.reaper import Reaper, Rules
 from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, BatchBench, Bench

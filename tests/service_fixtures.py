@@ -15,11 +15,11 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
-from airflow_cancel_provider.services.aws import AwsJobService
-from airflow_cancel_provider.services.batch import BatchJobService
-from airflow_cancel_provider.services.emr import EmrStepService
-from airflow_cancel_provider.services.emr_serverless import EmrServerlessJobRunService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.batch.service import BatchJobService
+from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 
 REGION = "us-east-1"

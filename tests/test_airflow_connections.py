@@ -28,9 +28,9 @@ KEYS = {"aws_default": "demo", "env_aws": "ENVKEY", "file_aws": "FILEKEY"}
 """Access keys of the connections in the database, the environment and a secrets backend."""
 REAPER = """
 import json, sys
-from airflow_cancel_provider.reaper.airflows.database import Database
-from airflow_cancel_provider.reaper.making import make_reaper
-from airflow_cancel_provider.reaper.reaping import Rules
+from airflow_cancel_provider.reaper.backends.database import Database
+from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.reaper import Rules
 reaper = make_reaper(Database(), at=sys.argv[1:], rules=Rules(grace=0.1, is_dry=True), share=100)
 print(json.dumps(reaper.sweep().as_json()))
 """

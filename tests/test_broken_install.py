@@ -17,9 +17,9 @@ BROKEN = (
     "airflow_cancel_provider.version_compat",
     "airflow_cancel_provider.services.submissions",
     "airflow_cancel_provider.guard",
-    "airflow_cancel_provider.guard.settings",
+    "airflow_cancel_provider.settings",
     "airflow_cancel_provider.guard.task",
-    "airflow_cancel_provider.guard.sentinel.link",
+    "airflow_cancel_provider.guard.sentinel.client",
     "botocore",
 )
 BREAK = """
@@ -85,7 +85,7 @@ def test_what_cant_be_imported_fails_the_task_if_that_was_asked_for(module: str)
 
 
 def test_without_fail_closed_the_task_runs_and_its_log_says_why_it_is_not_guarded() -> None:
-    code, output, log = run("airflow_cancel_provider.guard.settings")
+    code, output, log = run("airflow_cancel_provider.settings")
     assert code == 0, log
     assert "executes" in output.splitlines()
     (line,) = [line for line in log.splitlines() if "Not guarded" in line]
@@ -94,13 +94,13 @@ def test_without_fail_closed_the_task_runs_and_its_log_says_why_it_is_not_guarde
 
 @pytest.mark.parametrize("switched_off", [{"own": "False"}, {"ENABLED": "False"}], ids=str)
 def test_a_task_that_is_not_to_be_guarded_needs_no_guard(switched_off: dict[str, str]) -> None:
-    code, output, log = run("airflow_cancel_provider.guard.settings", FAIL_CLOSED="True", **switched_off)
+    code, output, log = run("airflow_cancel_provider.settings", FAIL_CLOSED="True", **switched_off)
     assert code == 0, log
     assert "executes" in output.splitlines()
 
 
 def test_a_fail_closed_that_is_no_boolean_was_not_meant_to_be_false() -> None:
-    code, _, log = run("airflow_cancel_provider.guard.settings", FAIL_CLOSED="ture")
+    code, _, log = run("airflow_cancel_provider.settings", FAIL_CLOSED="ture")
     assert code == 1, log
     assert "fail_closed is taken for true" in log
     assert "executes" not in log.splitlines()
@@ -132,7 +132,7 @@ def test_airflow_runs_no_unguarded_task_with_fail_closed(tmp_path: Path, fail_cl
     for folder in ("dags", "path", "home"):
         (tmp_path / folder).mkdir()
     (tmp_path / "dags" / "broken.py").write_text(DAG_FILE)
-    breaker = BREAK.format(module="airflow_cancel_provider.guard.settings", error="ImportError")
+    breaker = BREAK.format(module="airflow_cancel_provider.settings", error="ImportError")
     (tmp_path / "path" / "sitecustomize.py").write_text(breaker)
     environment = {
         "AIRFLOW__CANCEL_PROVIDER__FAIL_CLOSED": fail_closed,

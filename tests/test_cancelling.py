@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch, look, report, wait
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, wait
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     CancelRefused,
@@ -41,7 +41,7 @@ def memory() -> Memory:
 def requested(memory: Memory, *ids: str, **options: Any) -> Cancellation:
     """A cancellation of running jobs whose first request was sent."""
     cancellation = Cancellation(memory.jobs(*ids), REASON, **options)
-    cancellation.request(memory.reach())
+    cancellation.request(memory.pool())
     memory.sent.clear()
     return cancellation
 
@@ -53,26 +53,26 @@ def end(memory: Memory, *ids: str, state: JobState = JobState.CANCELLED) -> None
 class TestRequest:
     def test_every_job_is_asked_once(self, memory: Memory) -> None:
         cancellation = Cancellation(memory.jobs("a", "b", "a"), REASON)
-        reach = memory.reach()
-        assert [result.outcome for result in cancellation.request(reach)] == [CancelOutcome.REQUESTED] * 2
-        assert cancellation.request(reach) == []
+        pool = memory.pool()
+        assert [result.outcome for result in cancellation.request(pool)] == [CancelOutcome.REQUESTED] * 2
+        assert cancellation.request(pool) == []
         for _ in range(3):
-            look(cancellation, reach, LOG)
+            look(cancellation, pool, LOG)
         assert memory.sent == [("a", False), ("b", False)]
 
     def test_a_job_added_later_is_asked_alone(self, memory: Memory) -> None:
         cancellation = requested(memory, "a")
         cancellation.jobs += memory.jobs("b")
-        cancellation.request(memory.reach())
+        cancellation.request(memory.pool())
         assert memory.sent == [("b", False)]
 
     def test_what_was_not_answered_is_asked_again_and_nothing_else(self, memory: Memory) -> None:
         memory.outcomes["b"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a", "b")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         memory.outcomes.clear()
-        look(cancellation, memory.reach(), LOG)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("b", False)] * 2
 
     @pytest.mark.parametrize("state", [JobState.CANCELLING, JobState.CANCELLED, JobState.GONE])
@@ -82,7 +82,7 @@ class TestRequest:
         memory.outcomes["a"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a")
         end(memory, "a", state=state)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == []
 
     @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED])
@@ -95,9 +95,9 @@ class TestRequest:
         moved = Cancellation.from_json(json.loads(json.dumps(cancellation.as_json())))
         memory.outcomes["a"] = CancelOutcome.ALREADY_ENDED
         memory.errors.append(ServiceUnavailable("The service is away."))
-        look(moved, memory.reach(), LOG)
+        look(moved, memory.pool(), LOG)
         end(memory, "a", state=state)
-        look(moved, memory.reach(), LOG)
+        look(moved, memory.pool(), LOG)
         assert moved.results[moved.jobs[0]].outcome is CancelOutcome.ALREADY_ENDED
         if state is JobState.CANCELLED:
             assert moved.verdict(fail_if_not_running=True) == {moved.jobs[0]: "CANCELLED"}
@@ -110,10 +110,10 @@ class TestRequest:
     ) -> None:
         memory.outcomes["a"] = CancelOutcome.GONE
         cancellation = requested(memory, "a")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         memory.outcomes.clear()
-        look(cancellation, memory.reach(), LOG)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", False)] * 2
 
 
@@ -124,8 +124,8 @@ class TestUnknown:
         memory.outcomes["a"] = CancelOutcome.GONE
         end(memory, "a", state=JobState.GONE)
         cancellation = Cancellation([memory.job("a", JobState.GONE)], REASON)
-        report(cancellation.request(memory.reach()), LOG)
-        look(cancellation, memory.reach(), LOG)
+        report(cancellation.request(memory.pool()), LOG)
+        look(cancellation, memory.pool(), LOG)
         (said,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert said.getMessage() == (
             "memory:///place/a: GONE: the service does not know this job over the process's own credentials. "
@@ -136,7 +136,7 @@ class TestUnknown:
     def test_a_job_that_is_looked_at_is_a_warning(
         self, memory: Memory, caplog: pytest.LogCaptureFixture
     ) -> None:
-        look(Watch([memory.job("a", JobState.GONE)]), memory.reach(), LOG)
+        look(Watch([memory.job("a", JobState.GONE)]), memory.pool(), LOG)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
 
     def test_a_job_that_was_there_before_is_none(
@@ -144,9 +144,9 @@ class TestUnknown:
     ) -> None:
         caplog.set_level(logging.INFO)
         watch = Watch(memory.jobs("a"))
-        look(watch, memory.reach(), LOG)
+        look(watch, memory.pool(), LOG)
         end(memory, "a", state=JobState.GONE)
-        look(watch, memory.reach(), LOG)
+        look(watch, memory.pool(), LOG)
         assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
 
     @pytest.mark.parametrize("is_known", [False, True])
@@ -154,7 +154,7 @@ class TestUnknown:
         """A wrong id is no end of a job; a cluster that was deleted meanwhile is."""
         cancellation = requested(memory, "a") if is_known else Cancellation(memory.jobs("a"), REASON)
         memory.errors.append(UnknownScope("No such place."))
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         again = watch_from_json(json.loads(json.dumps(cancellation.as_json())))
         if is_known:
             assert again.verdict() == {"memory:///place/a": "GONE"}
@@ -166,20 +166,20 @@ class TestUnknown:
     def test_a_cluster_that_is_looked_at(self, memory: Memory, is_known: bool) -> None:
         watch = Watch(memory.jobs("a"))
         if is_known:
-            look(watch, memory.reach(), LOG)
+            look(watch, memory.pool(), LOG)
         memory.errors.append(UnknownScope("No such place."))
         if is_known:
-            look(watch, memory.reach(), LOG)
+            look(watch, memory.pool(), LOG)
             assert watch.verdict() == {"memory:///place/a": "GONE"}
         else:
             with pytest.raises(UnknownScope, match="No such place"):
-                look(watch, memory.reach(), LOG)
+                look(watch, memory.pool(), LOG)
 
     def test_the_jobs_of_other_clusters_are_seen_to(self, memory: Memory) -> None:
         lost, found = memory.job("a", scope="typo"), memory.job("b", JobState.CANCELLED)
         memory.errors += [UnknownScope("No such place."), UnknownScope("No such place.")]
         cancellation = Cancellation([lost, found], REASON)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert cancellation.states == {str(found): "CANCELLED"}
         assert cancellation.results[lost].outcome is CancelOutcome.REFUSED
 
@@ -189,31 +189,31 @@ class TestEscalation:
         cancellation = requested(memory, "a", "b", escalate_after=DUE)
         end(memory, "b")
         for _ in range(3):
-            look(cancellation, memory.reach(), LOG)
+            look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True)]
 
     @pytest.mark.parametrize("escalate_after", [None, 60])
     def test_it_does_not_come_early(self, memory: Memory, escalate_after: float | None) -> None:
         cancellation = requested(memory, "a", escalate_after=escalate_after)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == []
         assert not cancellation.is_due()
 
     def test_it_does_not_come_where_force_adds_nothing(self, memory: Memory) -> None:
         memory.hard = False
         cancellation = requested(memory, "a", escalate_after=DUE)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == []
         assert not cancellation.is_due()
 
     def test_only_what_did_not_answer_to_force_is_forced_again(self, memory: Memory) -> None:
         memory.forced_outcomes["b"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a", "b", escalate_after=DUE)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         cancellation = Cancellation.from_json(cancellation.as_json())
         memory.forced_outcomes.clear()
-        look(cancellation, memory.reach(), LOG)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True), ("b", True), ("b", True)]
 
     def test_it_counts_from_the_request(self, memory: Memory) -> None:
@@ -230,13 +230,13 @@ class TestVerdict:
         cancellation = requested(memory, "a", "b")
         end(memory, "a")
         end(memory, "b", state=JobState.SUCCEEDED)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert cancellation.verdict() == {"memory:///place/a": "CANCELLED", "memory:///place/b": "SUCCEEDED"}
 
     def test_an_accepted_request_is_no_end(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", "b")
         end(memory, "b")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         with pytest.raises(NotEnded, match="waiter_max_attempts") as caught:
             cancellation.verdict()
         assert caught.value.jobs == ("memory:///place/a is RUNNING",)
@@ -251,7 +251,7 @@ class TestVerdict:
         cancellation = requested(memory, "a", "b", "c")
         assert [job.id for job in cancellation.open] == ["c"]
         end(memory, "c")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert cancellation.is_decided
         assert memory.looks == [["c"]]
         with pytest.raises(CancelRefused) as caught:
@@ -270,7 +270,7 @@ class TestVerdict:
         memory.outcomes["a"] = outcome
         cancellation = requested(memory, "a", "b")
         end(memory, "a", "b")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert set(cancellation.verdict().values()) == {"CANCELLED"}
         with pytest.raises(NotRunning, match=f"memory:///place/a: {outcome}") as caught:
             cancellation.verdict(fail_if_not_running=True)
@@ -279,10 +279,10 @@ class TestVerdict:
     def test_what_runs_may_be_left_running(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", "b", leave_running=True)
         end(memory, "b", state=JobState.PENDING)
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert [job.id for job in cancellation.open] == ["b"]
         end(memory, "b")
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert cancellation.verdict() == {"memory:///place/a": "RUNNING", "memory:///place/b": "CANCELLED"}
         assert memory.looks == [["a", "b"], ["b"]]
 
@@ -290,13 +290,13 @@ class TestVerdict:
 class TestWatch:
     def test_it_never_sends(self, memory: Memory) -> None:
         watch = Watch(memory.jobs("a"))
-        look(watch, memory.reach(), LOG)
+        look(watch, memory.pool(), LOG)
         assert not watch.is_due()
         assert memory.sent == []
 
     def test_a_target_may_be_alive(self, memory: Memory) -> None:
         watch = Watch(memory.jobs("a"), [JobState.RUNNING, JobState.SUCCEEDED])
-        look(watch, memory.reach(), LOG)
+        look(watch, memory.pool(), LOG)
         assert watch.verdict() == {"memory:///place/a": "RUNNING"}
 
     def test_a_wrong_end_decides_at_once_with_its_reason(self, memory: Memory) -> None:
@@ -313,7 +313,7 @@ class TestWatch:
         caplog.set_level(logging.INFO)
         watch = Watch(memory.jobs("a"))
         for _ in range(3):
-            look(watch, memory.reach(), LOG)
+            look(watch, memory.pool(), LOG)
         assert [record.getMessage() for record in caplog.records] == ["memory:///place/a is RUNNING"]
 
 
@@ -321,7 +321,7 @@ class TestWaiting:
     def test_attempts_and_pauses_are_counted(self, memory: Memory) -> None:
         pauses: list[float] = []
         watch = Watch(memory.jobs("a"))
-        wait(watch, memory.reach(), LOG, delay=7, max_attempts=3, sleep=pauses.append)
+        wait(watch, memory.pool(), LOG, delay=7, max_attempts=3, sleep=pauses.append)
         assert pauses == [7, 7, 7]
         assert len(memory.looks) == 3
 
@@ -329,7 +329,7 @@ class TestWaiting:
         pauses: list[float] = []
         watch = Watch(memory.jobs("a"))
         end(memory, "a")
-        wait(watch, memory.reach(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
+        wait(watch, memory.pool(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
         assert len(memory.looks) == 1
         assert pauses == [7]
 
@@ -337,20 +337,20 @@ class TestWaiting:
         memory.errors += [ServiceUnavailable("The service is away.")] * 2
         watch = Watch(memory.jobs("a"))
         end(memory, "a")
-        wait(watch, memory.reach(), LOG, delay=0, max_attempts=3)
+        wait(watch, memory.pool(), LOG, delay=0, max_attempts=3)
         assert watch.verdict() == {"memory:///place/a": "CANCELLED"}
         assert caplog.text.count("The service is away. Looking again later.") == 2
 
     def test_an_outage_of_looking_does_not_hold_up_what_is_due(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", escalate_after=DUE)
         memory.errors.append(ServiceUnavailable("The service is away."))
-        look(cancellation, memory.reach(), LOG)
+        look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True)]
 
     def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
         memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
         with pytest.raises(AccessDenied):
-            wait(Watch(memory.jobs("a")), memory.reach(), LOG, delay=0, max_attempts=3)
+            wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
 
 
 JOBS = Memory().jobs("a", "b", "c")

@@ -15,12 +15,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from airflow_cancel_provider import cli, commands
+from airflow_cancel_provider import cli
+from airflow_cancel_provider.cli import commands
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.reaper.airflows.database import Database
-from airflow_cancel_provider.reaper.decide import Standing
-from airflow_cancel_provider.reaper.letters import VARIABLE
-from airflow_cancel_provider.reaper.making import make_reaper
+from airflow_cancel_provider.reaper.backends.database import Database
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE
+from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.judge import Standing
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.reaper_fixtures import SERVICES, Ground, ground
 from tests.task_fixtures import connections, know_no_cluster

@@ -18,7 +18,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from airflow_cancel_provider.services.aws_client import client_of, spec_of
+from airflow_cancel_provider.services.aws.client import client_of, spec_of
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
 from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.capture_fixtures import STEP, Notes, application, client, recorder, start, submit  # noqa: F401
@@ -29,11 +29,11 @@ from tests.guard_fixtures import until
 ELSEWHERE = """
 import json, sys
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.opening import open_line
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.registry import open_service
+from airflow_cancel_provider.services.retry import Patience
 told = json.load(sys.stdin)
 spec = ClientSpec(**told["spec"])
-service = open_line(spec, Patience(seconds=3))
+service = open_service(spec, Patience(seconds=3))
 jobs = [spec.address(told["scope"], told["job"])]
 print([str(result.outcome) for result in service.cancel(jobs, "why")])
 """
@@ -80,9 +80,9 @@ def test_an_endpoint_with_a_path(cloud: LocalCloud, notes: Notes, stack: ExitSta
     else:
         scope = application(client(cloud, service))
         job = start(made, scope)["jobRunId"]
-    assert notes.lines[0].endpoint == gateway.url
+    assert notes.specs[0].endpoint == gateway.url
     seen = len(gateway.seen)
-    assert "REQUESTED" in cancel_elsewhere(notes.lines[0], scope, job).upper()
+    assert "REQUESTED" in cancel_elsewhere(notes.specs[0], scope, job).upper()
     assert len(gateway.seen) > seen
     until(lambda: cancelled(cloud) == [True])
 
@@ -111,7 +111,7 @@ def test_a_client_certificate(
         submit(client(cloud, "batch", endpoint_url=gateway.url, verify=ca))
     made = client(cloud, "batch", endpoint_url=gateway.url, verify=ca, config=Config(client_cert=given))
     job = submit(made)["jobId"]
-    assert "REQUESTED" in cancel_elsewhere(notes.lines[-1], None, job).upper()
+    assert "REQUESTED" in cancel_elsewhere(notes.specs[-1], None, job).upper()
     until(lambda: cancelled(cloud) == [True])
 
 
@@ -129,9 +129,9 @@ def test_a_proxy(
         monkeypatch.setenv("http_proxy", proxy)
     job = submit(client(cloud, "batch", **options))["jobId"]
     assert gateway.seen[0].target.startswith("http://only-the-proxy-knows.invalid/")
-    assert "REQUESTED" in cancel_elsewhere(notes.lines[0], None, job).upper()
+    assert "REQUESTED" in cancel_elsewhere(notes.specs[0], None, job).upper()
     until(lambda: cancelled(cloud) == [True])
-    assert "hidden" not in repr(notes.lines[0])
+    assert "hidden" not in repr(notes.specs[0])
 
 
 def test_what_goes_past_the_environments_proxy_does_so_later(
@@ -140,8 +140,8 @@ def test_what_goes_past_the_environments_proxy_does_so_later(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     submit(client(cloud, "batch"))
-    assert notes.lines[0].proxies == {}
-    submit_again = client_of(notes.lines[0])
+    assert notes.specs[0].proxies == {}
+    submit_again = client_of(notes.specs[0])
     assert submit_again.describe_jobs(jobs=["x"])["jobs"] == []
 
 
@@ -212,7 +212,7 @@ def test_where_the_request_goes_elsewhere_than_the_client_says(notes: Notes) -> 
     made.meta.events.register("before-send", stop)
     with pytest.raises(LookupError):
         start(made, "app")
-    (spec,) = notes.lines
+    (spec,) = notes.specs
     assert spec.endpoint == "https://emr-serverless-fips.us-gov-west-1.amazonaws.com"
     assert called[0].startswith(f"{spec.endpoint}/")
     assert client_of(spec).meta.endpoint_url == spec.endpoint
@@ -250,14 +250,14 @@ def test_an_asynchronous_client_with_certificate_and_path(
             return str(answer["jobId"])
 
     job = asyncio.run(work())
-    assert "REQUESTED" in cancel_elsewhere(notes.lines[0], None, job).upper()
+    assert "REQUESTED" in cancel_elsewhere(notes.specs[0], None, job).upper()
     until(lambda: cancelled(cloud) == [True])
     assert "team/etl" in gateway.seen[-1].headers["User-Agent"]
 
 
 def test_a_client_of_ours_is_specified_as_any_other(cloud: LocalCloud) -> None:
-    from airflow_cancel_provider.services.batch import BatchJobService
+    from airflow_cancel_provider.services.batch.service import BatchJobService
 
     RECORDERS.clear()
     made = client(cloud, "batch", config=Config(user_agent_extra="team/etl"))
-    assert BatchJobService(made, conn_id="aws_x").line == spec_of(made, "aws_x")
+    assert BatchJobService(made, conn_id="aws_x").spec == spec_of(made, "aws_x")

@@ -15,7 +15,7 @@ from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.connections import get_connection
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
+from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
@@ -186,7 +186,7 @@ class TestNotDefined:
     def test_in_an_address(self, nowhere: LocalCloud, service: str, conn_id: str) -> None:
         job = RemoteJob(f"{service}://{conn_id}@{REGION}/{IDS[service]}")
         with pytest.raises(InvalidInput, match=f"'{conn_id}' is not defined"):
-            Access().reach().check([job])
+            Access().pool().check([job])
         assert list(nowhere.journal) == []
 
     @pytest.mark.parametrize("conn_id", ["aws_default", CONN])
@@ -243,7 +243,7 @@ class TestOwnIdentity:
 
     def test_an_address_that_names_none(self, nowhere: LocalCloud) -> None:
         job = RemoteJob(f"batch://@{REGION}/{IDS['batch']}")
-        Access().reach().describe([job])
+        Access().pool().describe([job])
         assert {entry.access_key for entry in nowhere.journal} == {"testing"}
 
 

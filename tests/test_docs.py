@@ -13,14 +13,14 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_cancel_provider.cli import COMMANDS
-from airflow_cancel_provider.config_options import OPTIONS
 from airflow_cancel_provider.get_provider_info import get_provider_info
 from airflow_cancel_provider.hooks.mrs_connection import FIELDS
-from airflow_cancel_provider.services.aws import AwsJobService
-from airflow_cancel_provider.services.batch import BatchJobService
-from airflow_cancel_provider.services.emr import EmrStepService
-from airflow_cancel_provider.services.emr_serverless import EmrServerlessJobRunService
+from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.batch.service import BatchJobService
+from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
 from airflow_cancel_provider.services.mrs.calls import LIST_CLUSTERS, V1_1, V2
+from airflow_cancel_provider.setting_options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 GUARD = (ROOT / "docs" / "guard.rst").read_text()

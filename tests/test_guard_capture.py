@@ -22,7 +22,7 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
-from airflow_cancel_provider.services.emr import EmrStepService
+from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Recorded
 from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit  # noqa: F401
 from tests.cloud.server import LocalCloud
@@ -96,7 +96,7 @@ def test_emr_serverless_runs_are_labelled_in_their_names(
 
 def test_the_line_is_the_clients_own(cloud: LocalCloud, notes: Notes) -> None:
     submit(client(cloud, "batch", aws_access_key_id="AKIDOFCLIENT", aws_secret_access_key="hidden"))
-    (line,) = notes.lines
+    (line,) = notes.specs
     assert (line.service, line.region, line.endpoint) == ("batch", "us-east-1", cloud.url)
     assert frozen(line.secrets)["credentials"]["aws_access_key_id"] == "AKIDOFCLIENT"
     assert "hidden" not in repr(line)
@@ -128,8 +128,8 @@ def test_aiobotocore_is_seen(cloud: LocalCloud, notes: Notes) -> None:
 
     asyncio.run(work())
     assert len(notes.jobs) == 1
-    assert notes.lines[0].endpoint == cloud.url
-    assert notes.lines[0].verify is False
+    assert notes.specs[0].endpoint == cloud.url
+    assert notes.specs[0].verify is False
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_tls_is_verified_as_the_client_does(
     for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     submit(client(cloud, "batch", **given))
-    assert notes.lines[0].verify == verify
+    assert notes.specs[0].verify == verify
 
 
 def test_the_default_session_that_was_there_before_is_seen(cloud: LocalCloud, notes: Notes) -> None:
@@ -194,7 +194,7 @@ def test_the_recorders_own_trouble_stays_out_of_the_users_call(cloud: LocalCloud
 def test_other_calls_are_left_alone(cloud: LocalCloud, notes: Notes) -> None:
     client(cloud, "batch").list_jobs(jobQueue="queue")
     assert notes.is_empty
-    assert not notes.lines
+    assert not notes.specs
 
 
 @pytest.mark.usefixtures("notes")

@@ -75,7 +75,7 @@ def test_a_connection_that_is_not_defined_is_not_named(
     app = application(client(cloud, "emr-serverless"))
     answer = start(hook.conn, app)
     assert notes.jobs == [RemoteJob(f"emr-serverless://@us-east-1/{app}/{answer['jobRunId']}")]
-    assert notes.lines[0].conn_id is None
+    assert notes.specs[0].conn_id is None
 
 
 def not_found(_: Any, conn_id: str) -> Any:

@@ -14,12 +14,12 @@ import boto3
 import pytest
 
 from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.client_pool import ClientPool
 from airflow_cancel_provider.guard.events import TryLedger
-from airflow_cancel_provider.guard.reach import ClientReach
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec, identity_of
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import DyingTask, canceller, tracked, until
 
@@ -182,10 +182,10 @@ def test_two_endpoints_are_two_lines_and_equal_lines_are_one_service(cloud: Loca
     here, there = line(cloud.url, "AKIDFIRST"), line(cloud.url.replace("127.0.0.1", "localhost"), "AKIDFIRST")
     same = line(cloud.url, "AKIDFIRST")
     jobs = {submit(cloud, each): each for each in (here, there, same)}
-    reach = ClientReach(jobs.__getitem__, Patience(seconds=5))
-    assert len(reach.by_service(list(jobs))) == 2
+    pool = ClientPool(jobs.__getitem__, Patience(seconds=5))
+    assert len(pool.by_service(list(jobs))) == 2
     assert len({identity_of(each) for each in jobs.values()}) == 2
-    assert len(reach.cancel(list(jobs), "why")) == 3
+    assert len(pool.cancel(list(jobs), "why")) == 3
     assert cloud.journal.count("batch", "TerminateJobs") == 2
 
 

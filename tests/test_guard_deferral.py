@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.test_guard_ends import RESUMED, Never, ended, submit

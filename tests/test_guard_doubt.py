@@ -13,12 +13,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.test_guard_task import (  # noqa: F401  two of them are fixtures

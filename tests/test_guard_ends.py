@@ -16,13 +16,13 @@ from botocore.config import Config
 from pendulum import now
 
 from airflow_cancel_provider.exceptions import Killed
-from airflow_cancel_provider.guard.deferred import GuardTrigger
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud

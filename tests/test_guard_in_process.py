@@ -16,8 +16,8 @@ from airflow_cancel_provider.guard.events import (
     TryLedger,
 )
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER, canceller, tracked
 
@@ -83,7 +83,7 @@ def test_a_reader_in_trouble_does_not_keep_the_others_from_an_event_and_is_said(
 
     recorder = TryRecorder(OWNER, Settings(), LOG, TryLedger())
     recorder.readers = [broken, heard.append]
-    token = recorder.intend(line, "queue", ())
+    token = recorder.intend(line, "queue", (), is_labelled=True)
     assert token
     recorder.started(token, [(None, "one")])
     assert [type(event) for event in heard] == [SubmissionIntended, JobsStarted]

@@ -16,9 +16,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.test_guard_task import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures

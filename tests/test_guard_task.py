@@ -18,13 +18,13 @@ import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until

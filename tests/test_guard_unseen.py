@@ -8,11 +8,11 @@ import time
 import pytest
 
 from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
 from airflow_cancel_provider.guard.inherited import reached
-from airflow_cancel_provider.guard.reach import client_of
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.settings import Settings
 from tests.guard_fixtures import OWNER, canceller, tracked
 from tests.service_fixtures import Bench
 from tests.task_fixtures import bench, connections  # noqa: F401

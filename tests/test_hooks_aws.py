@@ -8,13 +8,14 @@ import pytest
 from botocore.config import Config
 
 from airflow_cancel_provider.exceptions import AccessDenied, IdentityError, InvalidInput, ServiceUnavailable
-from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.aws import AwsJobService
+from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, BatchBench, Bench, EmrBench, EmrServerlessBench, outcomes
 from tests.task_fixtures import SECRET, connect_aws, connections
@@ -89,7 +90,7 @@ class TestConnection:
 def opened(**options: Any) -> Any:
     """The client behind a hook."""
     access = Access(**options)
-    return BatchJobsHook.reach("aws_default", None, access).service.client
+    return BatchJobsHook.for_address("aws_default", None, access).service.client
 
 
 def test_config_goes_to_the_client() -> None:
@@ -165,14 +166,14 @@ class TestRenewal:
         bench = BatchBench(cloud)
         job = bench.running()[0]
         connect_aws(monkeypatch, cloud, login="OLDKEY")
-        reach = Access().reach()
-        assert [status.state for status in reach.describe([job])] == [JobState.RUNNING]
+        pool = Access().pool()
+        assert [status.state for status in pool.describe([job])] == [JobState.RUNNING]
         cloud.expired_access_keys.add("OLDKEY")
         connect_aws(monkeypatch, cloud, login="NEWKEY")
-        assert outcomes(reach.cancel([job], "")) == DONE
+        assert outcomes(pool.cancel([job], "")) == DONE
         cloud.expired_access_keys.add("NEWKEY")
         connect_aws(monkeypatch, cloud, login="NEWESTKEY")
-        assert reach.describe([job])[0].state in (JobState.CANCELLING, JobState.CANCELLED)
+        assert pool.describe([job])[0].state in (JobState.CANCELLING, JobState.CANCELLED)
         bench.close()
 
     def test_wrong_keys_are_told_soon_and_leave_the_cancel_open(
@@ -182,10 +183,10 @@ class TestRenewal:
         job = bench.running()[0]
         connect_aws(monkeypatch, cloud, login="WRONGKEY")
         cloud.bad_access_keys.add("WRONGKEY")
-        reach = Access().reach()
-        assert outcomes(reach.cancel([job], "")) == [CancelOutcome.UNANSWERED]
+        pool = Access().pool()
+        assert outcomes(pool.cancel([job], "")) == [CancelOutcome.UNANSWERED]
         with pytest.raises(IdentityError, match="Check the credentials of connection 'aws_default'"):
-            reach.describe([job])
+            pool.describe([job])
         bench.close()
 
     @pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
@@ -198,12 +199,12 @@ class TestRenewal:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         connect_aws(monkeypatch, cloud, login=None, password=None)
-        reach = Access().reach()
-        (result,) = reach.cancel([job], "")
+        pool = Access().pool()
+        (result,) = pool.cancel([job], "")
         assert result.outcome is CancelOutcome.UNANSWERED
         assert "Unable to locate credentials" in str(result.detail)
         with pytest.raises(IdentityError):
-            reach.describe([job])
+            pool.describe([job])
         sent = cloud.journal.entries(bench.name)
         assert not [entry for entry in sent if job.id in entry.ids or entry.scope == (job.scope or "-")]
         bench.close()
@@ -213,7 +214,7 @@ class TestAccess:
     def test_it_reaches_every_service_that_is_registered(self) -> None:
         for name in ("emr", "batch", "emr-serverless"):
             assert Access().service(name, "aws_default", None).name == name
-        assert set(HOOKS) == {"emr", "batch", "emr-serverless", "mrs"}
+        assert set(SERVICES) == {"emr", "batch", "emr-serverless", "mrs"}
 
     def test_a_service_that_is_not_there(self) -> None:
         with pytest.raises(InvalidInput, match="There is no service 'glue'; there are emr, batch"):
@@ -221,16 +222,16 @@ class TestAccess:
 
     def test_options_go_to_the_service(self) -> None:
         access = Access(options={"cancellation_option": "TERMINATE_PROCESS"})
-        reach = Access(**access.as_json()).reach()
+        pool = Access(**access.as_json()).pool()
         job = RemoteJob.of("emr", "s-1", scope="j-1", conn_id="aws_default")
-        assert not reach.can_escalate(job)
+        assert not pool.can_escalate(job)
         assert access.key == Access(**access.as_json()).key != Access().key
 
     def test_a_reach_opens_each_service_once(self) -> None:
-        reach = Access().reach()
+        pool = Access().pool()
         job = RemoteJob.of("batch", BATCH_ID, conn_id="aws_default", region="us-east-1")
-        service = reach.service("batch", "aws_default", None)
-        assert reach.service_of(job) is service
-        assert reach.hurried(1).service_of(job) is not service
+        service = pool.service("batch", "aws_default", None)
+        assert pool.service_of(job) is service
+        assert pool.hurried(1).service_of(job) is not service
         with pytest.raises(InvalidInput, match="is not a job id"):
-            reach.check([job, RemoteJob.of("batch", "x", conn_id="aws_default")])
+            pool.check([job, RemoteJob.of("batch", "x", conn_id="aws_default")])

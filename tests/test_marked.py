@@ -16,11 +16,12 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
 from airflow_cancel_provider.exceptions import ServiceUnavailable
-from airflow_cancel_provider.hooks.access import HOOKS
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, deployment_of
-from airflow_cancel_provider.plugin import listener, marked
+from airflow_cancel_provider.plugin import api_server as marked
+from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryHook
@@ -73,7 +74,7 @@ def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[XComs]:
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A service in memory; the API server is in haste, and has a queue of its own."""
-    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "production")
     for name, seconds in {"HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():

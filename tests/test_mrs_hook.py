@@ -28,9 +28,9 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.hooks.mrs_connection import connection_type
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.mrs import submission
+from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.regions import endpoints
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.version_compat import BaseHook
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted

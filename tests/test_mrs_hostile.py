@@ -18,7 +18,7 @@ from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.projects import project_id
 from airflow_cancel_provider.services.mrs.service import MrsJobService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, PROJECT, Opener, cloud, mrs_server, open_service, submitted
 

@@ -16,8 +16,8 @@ from airflow_cancel_provider.exceptions import (
     SubmissionRefused,
 )
 from airflow_cancel_provider.hooks.mrs import MrsHook
-from airflow_cancel_provider.services.mrs import submission
-from airflow_cancel_provider.services.submissions import MRS_SUBMISSION
+from airflow_cancel_provider.services.mrs import submit as submission
+from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
 from tests.capture_fixtures import LABEL, Notes, recorder  # noqa: F401
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
@@ -41,7 +41,7 @@ def start(hook: MrsHook, name: str = "mine") -> Any:
 def test_a_job_is_labelled_and_started(hook: MrsHook, cloud: LocalCloud, notes: Notes) -> None:
     job = start(hook)
     assert notes.jobs == [job]
-    assert (notes.words, notes.asked, notes.unlabelled) == (["started"], [MRS_SUBMISSION], [()])
+    assert (notes.words, notes.asked, notes.unlabelled) == (["started"], [*SUBMISSIONS], [()])
     assert [known["name"] for known in cloud.mrs.jobs()] == [f"mine-{LABEL}"]
 
 

@@ -13,10 +13,10 @@ from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, Servi
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
-from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
-from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.mrs.service import MrsJobService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.mrs.states import JobRecord
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import (
     CLUSTER,
@@ -588,34 +588,34 @@ class TestErrors:
     @pytest.mark.parametrize(
         "code, status, kind",
         [
-            ("0175", 500, Kind.OTHER),
-            ("0175", 400, Kind.OTHER),
-            ("0180", 500, Kind.SUBMITTING),
-            ("0176", 500, Kind.GONE),
-            ("0999", 404, Kind.GONE),
-            ("0999", 500, Kind.OTHER),
-            ("0999", 503, Kind.TRANSIENT),
-            ("", 404, Kind.WRONG_PATH),
-            ("404", 404, Kind.WRONG_PATH),
-            ("APIGW.0101", 404, Kind.WRONG_PATH),
-            ("APIG.0101", 404, Kind.WRONG_PATH),
-            ("APIGW.0999", 404, Kind.WRONG_PATH),
-            ("APIG.0308", 429, Kind.THROTTLED),
-            ("", 500, Kind.TRANSIENT),
-            ("130000002", 500, Kind.TOKEN),
-            ("", 401, Kind.TOKEN),
-            ("0192", 500, Kind.DENIED),
-            ("12000085", 400, Kind.USE_V2),
-            ("0167", 500, Kind.USE_V1),
+            ("0175", 500, FaultKind.OTHER),
+            ("0175", 400, FaultKind.OTHER),
+            ("0180", 500, FaultKind.SUBMITTING),
+            ("0176", 500, FaultKind.GONE),
+            ("0999", 404, FaultKind.GONE),
+            ("0999", 500, FaultKind.OTHER),
+            ("0999", 503, FaultKind.TRANSIENT),
+            ("", 404, FaultKind.WRONG_PATH),
+            ("404", 404, FaultKind.WRONG_PATH),
+            ("APIGW.0101", 404, FaultKind.WRONG_PATH),
+            ("APIG.0101", 404, FaultKind.WRONG_PATH),
+            ("APIGW.0999", 404, FaultKind.WRONG_PATH),
+            ("APIG.0308", 429, FaultKind.THROTTLED),
+            ("", 500, FaultKind.TRANSIENT),
+            ("130000002", 500, FaultKind.TOKEN),
+            ("", 401, FaultKind.TOKEN),
+            ("0192", 500, FaultKind.DENIED),
+            ("12000085", 400, FaultKind.USE_V2),
+            ("0167", 500, FaultKind.USE_V1),
         ],
     )
-    def test_the_code_decides_before_the_status(self, code: str, status: int, kind: Kind) -> None:
+    def test_the_code_decides_before_the_status(self, code: str, status: int, kind: FaultKind) -> None:
         assert classify(code, status).kind is kind
 
     def test_faults_pickle(self) -> None:
-        fault = Fault("it failed", "StopJob", "0180", Kind.SUBMITTING, may_have_acted=True)
+        fault = Fault("it failed", "StopJob", "0180", FaultKind.SUBMITTING, may_have_acted=True)
         again = pickle.loads(pickle.dumps(fault))
-        assert (str(again), again.kind, again.may_have_acted) == ("it failed", Kind.SUBMITTING, True)
+        assert (str(again), again.kind, again.may_have_acted) == ("it failed", FaultKind.SUBMITTING, True)
         assert isinstance(again.named(), ServiceUnavailable)
 
 

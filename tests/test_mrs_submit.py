@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from airflow.sdk.exceptions import TaskDeferralError
 
-from airflow_cancel_provider.cancelling import Watch
+from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.owner import Label, deployment_of

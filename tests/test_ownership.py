@@ -11,16 +11,18 @@ from uuid import UUID, uuid4
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancelling import Watch
-from airflow_cancel_provider.guard.deferred import GuardTrigger
-from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.cancellation import Watch
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.triggers import killing, waiting
+from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers import recheck as waiting
 from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask, undisturbed
+from airflow_cancel_provider.triggers.recheck import Rechecks
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
-from airflow_cancel_provider.triggers.waiting import Waiting
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.memory_service import Memory, MemoryHook
@@ -182,7 +184,7 @@ def test_an_error_of_undisturbed_work_is_raised() -> None:
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A service in memory that a trigger can reach; all is done in haste."""
-    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     monkeypatch.setattr(killing, "TOGETHER", 0.02)
     monkeypatch.setattr(killing, "FIRST_PAUSE", 0.05)
@@ -317,7 +319,7 @@ def test_one_of_mapped_deferred_tasks_is_not_taken_for_another(airflow: FakeAirf
             await killed(guarding(ti, memory.jobs(f"of_{ti.map_index}"), name=f"own {ti.map_index}"), ti)
         assert memory.sent == [("of_0", False)]
         airflow.put(tis[2], "running", recorded(tis[2], RESUMED))
-        await until(lambda: not len(Waiting.here()))
+        await until(lambda: not len(Rechecks.here()))
 
     story(tell)
     assert memory.sent == [("of_0", False)]
@@ -376,7 +378,7 @@ class TestUnclear:
             airflow.put(ti, "running", None)
             await until(lambda: memory.sent)
             await until(lambda: make is sensing or Endless.killed)
-            assert len(Waiting.here()) == 0
+            assert len(Rechecks.here()) == 0
 
         story(tell)
         assert memory.sent == [("a", False)]
@@ -388,12 +390,12 @@ class TestUnclear:
 
         async def tell() -> None:
             await killed(guarding(ti, memory.jobs("a")), ti)
-            assert len(Waiting.here()) == 1
+            assert len(Rechecks.here()) == 1
             airflow.states[key_of(ti)] = "running"
             before = airflow.asked["xcom"]
             await until(lambda: airflow.asked["xcom"] > before + 2)
             airflow.put(ti, "running", recorded(ti, RESUMED))
-            await until(lambda: not len(Waiting.here()))
+            await until(lambda: not len(Rechecks.here()))
             await asyncio.sleep(0.2)
 
         story(tell)
@@ -409,7 +411,7 @@ class TestUnclear:
         async def tell() -> None:
             await killed(guarding(ti, memory.jobs("a")), ti)
             airflow.states[key_of(ti)] = "success"
-            await until(lambda: not len(Waiting.here()))
+            await until(lambda: not len(Rechecks.here()))
             await asyncio.sleep(0.2)
 
         story(tell)
@@ -425,7 +427,7 @@ class TestUnclear:
 
         async def tell() -> None:
             await killed(guarding(ti, memory.jobs("a")), ti)
-            assert len(Waiting.here()) == 1
+            assert len(Rechecks.here()) == 1
             airflow.put(ti, "running", None)
             before = airflow.asked["xcom"]
             await until(lambda: airflow.asked["xcom"] > before + 2)
@@ -449,7 +451,7 @@ class TestUnclear:
 
         async def tell() -> None:
             await killed(guarding(ti, memory.jobs("a")), ti)
-            await until(lambda: not len(Waiting.here()))
+            await until(lambda: not len(Rechecks.here()))
 
         story(tell)
         assert memory.sent == []
@@ -465,7 +467,7 @@ class TestUnclear:
 
         async def tell() -> None:
             await asyncio.gather(*(killed(guarding(ti, memory.jobs(f"j{ti.map_index}")), ti) for ti in tis))
-            assert len(Waiting.here()) == 1000
+            assert len(Rechecks.here()) == 1000
             await asyncio.sleep(0.3)
             airflow.asked.clear()
             tasks = len(asyncio.all_tasks())
@@ -476,8 +478,8 @@ class TestUnclear:
             assert tasks < 10
             for ti in tis:
                 airflow.put(ti, "running", None if ti.map_index < 500 else recorded(ti, RESUMED))
-            await until(lambda: not len(Waiting.here()) and len(memory.sent) == 500)
-            await until(lambda: not Waiting.here()._settling)
+            await until(lambda: not len(Rechecks.here()) and len(memory.sent) == 500)
+            await until(lambda: not Rechecks.here()._settling)
 
         story(tell, 120)
         assert {job for job, _ in memory.sent} == {f"j{index}" for index in range(500)}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
-from airflow_cancel_provider.services.pacing import EVERY, Pace
-from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.ratelimit import EVERY, TokenBucket
+from airflow_cancel_provider.services.retry import CallSeries, Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
 from tests.service_fixtures import BENCHES, HASTY, PATIENT, BatchBench, Bench, EmrBench
@@ -108,8 +108,8 @@ class FakeTime:
             self.slept.append(seconds)
             self.now += seconds
 
-    def pace(self, burst: float, per_second: float) -> Pace:
-        return Pace(burst, per_second, clock=lambda: self.now, sleep=self.sleep)
+    def pace(self, burst: float, per_second: float) -> TokenBucket:
+        return TokenBucket(burst, per_second, clock=lambda: self.now, sleep=self.sleep)
 
 
 class TestPace:
@@ -146,7 +146,7 @@ class TestPace:
             with lock:
                 waits.append(round(seconds, 6))
 
-        pace = Pace(10, 4, clock=lambda: 0.0, sleep=sleep)
+        pace = TokenBucket(10, 4, clock=lambda: 0.0, sleep=sleep)
 
         def work() -> None:
             for _ in range(50):
@@ -278,7 +278,7 @@ class TestPatience:
             self.attempts(persistence, failures=1)
 
     def attempts(
-        self, persistence: Persistence, failures: int, turn: Callable[[], None] = lambda: None
+        self, persistence: CallSeries, failures: int, turn: Callable[[], None] = lambda: None
     ) -> int:
         """How many attempts a call took that fails so often at first."""
         made = 0

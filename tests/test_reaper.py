@@ -20,21 +20,21 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
     UnknownScope,
 )
-from airflow_cancel_provider.hooks.access import HOOKS
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, deployment_of
-from airflow_cancel_provider.reaper import sweep as sweeping
+from airflow_cancel_provider.reaper import listing as sweeping
 from airflow_cancel_provider.reaper.dag import reaper_dag
-from airflow_cancel_provider.reaper.decide import Kind, OwnerState, Standing
-from airflow_cancel_provider.reaper.letters import VARIABLE, DeadLetters
-from airflow_cancel_provider.reaper.making import make_reaper
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE, DeadLetters
+from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.judge import DecisionKind, OwnerState, Standing
+from airflow_cancel_provider.reaper.listing import BATCH, WAITING, listed
 from airflow_cancel_provider.reaper.places import Place, Scopes, by_place, places
-from airflow_cancel_provider.reaper.reaping import STOPPED, Reaper, Rules
+from airflow_cancel_provider.reaper.reaper import STOPPED, Reaper, Rules
 from airflow_cancel_provider.reaper.report import Report
-from airflow_cancel_provider.reaper.sweep import BATCH, WAITING, listed
+from airflow_cancel_provider.services import registry
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.patience import Patience
-from tests.memory_service import HOOK, Memory, MemoryHook, MemoryService
+from airflow_cancel_provider.services.retry import Patience
+from tests.memory_service import ROW, Memory, MemoryHook, MemoryService
 from tests.reaper_fixtures import (
     DEPLOYMENT,
     FOREIGN,
@@ -57,7 +57,7 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A service that a test has every answer of in its hand, among the real ones."""
-    monkeypatch.setitem(HOOKS, "memory", HOOK)
+    monkeypatch.setitem(registry.SERVICES, "memory", ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     return MemoryHook.memory
 
@@ -85,7 +85,7 @@ class TestSweep:
         assert fates(report) == dict.fromkeys(jobs + replaced, "ended")
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
-        assert report.kinds == {Kind.SUSPECT: 16}
+        assert report.kinds == {DecisionKind.SUSPECT: 16}
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
@@ -113,14 +113,14 @@ class TestSweep:
         assert ground.lives(*living)
         assert fates(report) == dict.fromkeys(orphans, "ended")
         assert report.kinds == {
-            Kind.FOREIGN: 4,
-            Kind.UNLABELLED: 4,
-            Kind.ALIVE: 4,
-            Kind.SUCCEEDED: 4,
-            Kind.UNKNOWN: 8,
-            Kind.RECONNECTING: 8,
-            Kind.RELEASED: 8,
-            Kind.SUSPECT: 4,
+            DecisionKind.FOREIGN: 4,
+            DecisionKind.UNLABELLED: 4,
+            DecisionKind.ALIVE: 4,
+            DecisionKind.SUCCEEDED: 4,
+            DecisionKind.UNKNOWN: 8,
+            DecisionKind.RECONNECTING: 8,
+            DecisionKind.RELEASED: 8,
+            DecisionKind.SUSPECT: 4,
         }
         assert report.foreign == {FOREIGN: 4}
         assert report.gauges["living"] == 44
@@ -130,7 +130,7 @@ class TestSweep:
         report = ground.reaper(places=[Place("batch", "aws_default")]).sweep()
         assert fates(report) == {orphan: "ended"}
         assert ground.lives(left_out)
-        assert report.kinds[Kind.UNANSWERED] == 1
+        assert report.kinds[DecisionKind.UNANSWERED] == 1
         assert "did not say how the tasks of some jobs stand" in report.troubles[0]
 
     def test_a_pending_job_is_cancelled(self, ground: Ground) -> None:
@@ -179,7 +179,7 @@ class TestAirflow:
         report = ground.reaper().sweep()
         assert ground.lives(*jobs)
         assert report.troubles == ["Airflow is down. Nothing is cancelled."]
-        assert report.kinds == {Kind.UNANSWERED: 4}
+        assert report.kinds == {DecisionKind.UNANSWERED: 4}
         assert not report.is_clean
 
     def test_down_from_the_start(self, ground: Ground) -> None:
@@ -238,7 +238,7 @@ class TestAirflow:
         for number in range(BATCH + 1):
             remembered(ground, memory, f"j{number}", S.ALIVE)
         report = memory_reaper(ground).sweep()
-        assert (report.kinds, ground.airflow.looks) == ({Kind.ALIVE: BATCH + 1}, 2)
+        assert (report.kinds, ground.airflow.looks) == ({DecisionKind.ALIVE: BATCH + 1}, 2)
 
     @pytest.mark.parametrize("words", ["no JSON", "[1]", '{"not an address": {}}', '{"batch://a/1": 7}', "3"])
     def test_a_variable_that_was_broken(self, ground: Ground, words: str) -> None:
@@ -418,7 +418,7 @@ class TestDeadLetters:
         sent, letters = ground.cancels(), DeadLetters(ground.airflow)
         letters.acknowledge([str(job)])
         report = ground.reaper().sweep()
-        assert (report.letters, report.is_clean, report.kinds) == ({}, True, {Kind.DEAD_LETTER: 1})
+        assert (report.letters, report.is_clean, report.kinds) == ({}, True, {DecisionKind.DEAD_LETTER: 1})
         assert ground.cancels() == sent
         assert ground.lives(job)
         letters.drop([str(job)])
@@ -467,7 +467,7 @@ class TestDeadLetters:
         assert memory.sent == []
 
     def test_only_the_newest_are_kept(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
-        monkeypatch.setattr("airflow_cancel_provider.reaper.letters.MOST", 2)
+        monkeypatch.setattr("airflow_cancel_provider.reaper.dead_letters.MOST", 2)
         jobs = [ground.start("batch", S.FAILED) for _ in range(3)]
         for operation in ground.benches["batch"].cancel_operations:
             ground.cloud.faults.add("batch", operation, "denied")

@@ -9,10 +9,10 @@ import pytest
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.airflows.base import Airflow
-from airflow_cancel_provider.reaper.airflows.database import Database
-from airflow_cancel_provider.reaper.decide import OwnerState, Standing
-from airflow_cancel_provider.reaper.reaping import Reaper
+from airflow_cancel_provider.reaper.backends.base import Airflow
+from airflow_cancel_provider.reaper.backends.database import Database
+from airflow_cancel_provider.reaper.judge import OwnerState, Standing
+from airflow_cancel_provider.reaper.reaper import Reaper
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, exact, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections

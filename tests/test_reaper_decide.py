@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, release_key
-from airflow_cancel_provider.reaper.airflows.base import (
+from airflow_cancel_provider.reaper.backends.base import (
     RELEASE_PREFIX,
     Presence,
     TryAnswer,
     standing,
     task_name,
 )
-from airflow_cancel_provider.reaper.decide import Action, Case, Kind, OwnerState, Standing, decide
+from airflow_cancel_provider.reaper.judge import Action, Case, DecisionKind, OwnerState, Standing, decide
 from airflow_cancel_provider.release import Release
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
@@ -57,61 +57,61 @@ ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release
 BROKEN = Release.parse("no release")
 
 TABLE = [
-    (case(S.FAILED, state=JobState.CANCELLED), Action.KEEP, Kind.ENDED),
-    (case(S.FAILED, state=JobState.GONE), Action.KEEP, Kind.ENDED),
-    (case(None, deployment=None), Action.KEEP, Kind.UNLABELLED),
-    (case(S.FAILED, deployment=None), Action.KEEP, Kind.UNLABELLED),
-    (case(S.FAILED, deployment=THEIRS), Action.KEEP, Kind.FOREIGN),
-    (case(None), Action.WAIT, Kind.UNANSWERED),
-    (case(S.UNKNOWN), Action.KEEP, Kind.UNKNOWN),
+    (case(S.FAILED, state=JobState.CANCELLED), Action.KEEP, DecisionKind.ENDED),
+    (case(S.FAILED, state=JobState.GONE), Action.KEEP, DecisionKind.ENDED),
+    (case(None, deployment=None), Action.KEEP, DecisionKind.UNLABELLED),
+    (case(S.FAILED, deployment=None), Action.KEEP, DecisionKind.UNLABELLED),
+    (case(S.FAILED, deployment=THEIRS), Action.KEEP, DecisionKind.FOREIGN),
+    (case(None), Action.WAIT, DecisionKind.UNANSWERED),
+    (case(S.UNKNOWN), Action.KEEP, DecisionKind.UNKNOWN),
     # Fire and forget; then the run was deleted, or the task removed.
-    (case(S.DELETED, release=ALL), Action.KEEP, Kind.RELEASED),
-    (case(S.REMOVED, release=ALL), Action.KEEP, Kind.RELEASED),
-    (case(S.DELETED, release=THIS), Action.KEEP, Kind.RELEASED),
-    (case(S.FAILED, release=THIS), Action.KEEP, Kind.RELEASED),
-    (case(S.RETRYING, release=THIS), Action.KEEP, Kind.RELEASED),
-    (case(S.DELETED, release=BROKEN), Action.KEEP, Kind.RELEASED),
-    (case(S.ALIVE, release=ANOTHER), Action.KEEP, Kind.ALIVE),
-    (case(S.ALIVE), Action.KEEP, Kind.ALIVE),
-    (case(S.SUCCEEDED), Action.KEEP, Kind.SUCCEEDED),
-    (case(S.SUCCEEDED, S.FAILED), Action.KEEP, Kind.SUCCEEDED),
-    (case(S.RETRYING, reconnects=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.FAILED, S.ALIVE, reconnects=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.FAILED, S.SUCCEEDED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
-    (case(S.FAILED, S.REMOVED, reconnects=True), Action.KEEP, Kind.RECONNECTING),
+    (case(S.DELETED, release=ALL), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.REMOVED, release=ALL), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.DELETED, release=THIS), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.FAILED, release=THIS), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.RETRYING, release=THIS), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.DELETED, release=BROKEN), Action.KEEP, DecisionKind.RELEASED),
+    (case(S.ALIVE, release=ANOTHER), Action.KEEP, DecisionKind.ALIVE),
+    (case(S.ALIVE), Action.KEEP, DecisionKind.ALIVE),
+    (case(S.SUCCEEDED), Action.KEEP, DecisionKind.SUCCEEDED),
+    (case(S.SUCCEEDED, S.FAILED), Action.KEEP, DecisionKind.SUCCEEDED),
+    (case(S.RETRYING, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.ALIVE, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.SUCCEEDED, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.REMOVED, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
     # `airflow db clean` has removed an earlier try; a later one may go on with its job.
-    (case(S.DELETED, reconnects=True), Action.KEEP, Kind.UNKNOWN),
-    (case(S.FAILED, letter="denied"), Action.KEEP, Kind.DEAD_LETTER),
-    (case(S.FAILED, since=None), Action.WAIT, Kind.SUSPECT),
-    (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), Action.WAIT, Kind.SUSPECT),
-    (case(S.FAILED, since=NOW + timedelta(hours=1)), Action.WAIT, Kind.SUSPECT),
-    (case(S.FAILED, since=NOW - GRACE), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, release=ANOTHER), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, state=JobState.PENDING), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, state=JobState.CANCELLING), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, S.FAILED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.REMOVED, reconnects=True), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, S.ALIVE), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, S.SUCCEEDED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.DELETED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.DELETED, release=ANOTHER), Action.CANCEL, Kind.ORPHAN),
-    (case(S.REMOVED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.FAILED, S.REMOVED), Action.CANCEL, Kind.ORPHAN),
-    (case(S.RETRYING), Action.CANCEL, Kind.ORPHAN),
+    (case(S.DELETED, reconnects=True), Action.KEEP, DecisionKind.UNKNOWN),
+    (case(S.FAILED, letter="denied"), Action.KEEP, DecisionKind.DEAD_LETTER),
+    (case(S.FAILED, since=None), Action.WAIT, DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), Action.WAIT, DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW + timedelta(hours=1)), Action.WAIT, DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW - GRACE), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, release=ANOTHER), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, state=JobState.PENDING), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, state=JobState.CANCELLING), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, S.FAILED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.REMOVED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, S.ALIVE), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, S.SUCCEEDED), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.DELETED), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.DELETED, release=ANOTHER), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.REMOVED), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.FAILED, S.REMOVED), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.RETRYING), Action.CANCEL, DecisionKind.ORPHAN),
 ]
 
 
 @pytest.mark.parametrize("given_case, action, kind", TABLE)
-def test_table(given_case: Case, action: Action, kind: Kind) -> None:
+def test_table(given_case: Case, action: Action, kind: DecisionKind) -> None:
     decision = decide(given_case, OURS, NOW, GRACE)
     assert (decision.action, decision.kind) == (action, kind)
     assert decision.because
 
 
 def test_table_has_every_kind() -> None:
-    assert {kind for _, _, kind in TABLE} == set(Kind)
+    assert {kind for _, _, kind in TABLE} == set(DecisionKind)
 
 
 def test_the_reason_names_the_task_and_its_state() -> None:
@@ -277,10 +277,10 @@ orphans = st.builds(
 @given(orphans, graces)
 def test_an_orphan_is_cancelled_once_its_time_has_come(of: Case, grace: timedelta) -> None:
     assert not has_a_right(of, grace)
-    assert decide(of, OURS, NOW, grace).kind is Kind.ORPHAN
-    assert decide(replace(of, suspected_since=None), OURS, NOW, grace).kind is Kind.SUSPECT
+    assert decide(of, OURS, NOW, grace).kind is DecisionKind.ORPHAN
+    assert decide(replace(of, suspected_since=None), OURS, NOW, grace).kind is DecisionKind.SUSPECT
     early = replace(of, suspected_since=NOW - grace + timedelta(seconds=1))
-    assert decide(early, OURS, NOW, grace).kind is Kind.SUSPECT
+    assert decide(early, OURS, NOW, grace).kind is DecisionKind.SUSPECT
 
 
 RECONNECTING = Label(OURS, TI, reconnects=True)
@@ -316,5 +316,9 @@ def test_one_right_is_enough(right: str, of: Case, grace: timedelta) -> None:
 @given(cases, graces)
 def test_every_decision_has_its_action(of: Case, grace: timedelta) -> None:
     decision = decide(of, OURS, NOW, grace)
-    expected = {Kind.ORPHAN: Action.CANCEL, Kind.SUSPECT: Action.WAIT, Kind.UNANSWERED: Action.WAIT}
+    expected = {
+        DecisionKind.ORPHAN: Action.CANCEL,
+        DecisionKind.SUSPECT: Action.WAIT,
+        DecisionKind.UNANSWERED: Action.WAIT,
+    }
     assert decision.action is expected.get(decision.kind, Action.KEEP)

@@ -15,10 +15,10 @@ from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import endpoint
-from airflow_cancel_provider.reaper.airflows import rest
-from airflow_cancel_provider.reaper.airflows.rest import Rest
-from airflow_cancel_provider.reaper.decide import Kind, OwnerState, Standing
-from airflow_cancel_provider.reaper.sweep import NOT_PERMITTED
+from airflow_cancel_provider.reaper.backends import rest
+from airflow_cancel_provider.reaper.backends.rest import Rest
+from airflow_cancel_provider.reaper.judge import DecisionKind, OwnerState, Standing
+from airflow_cancel_provider.reaper.listing import NOT_PERMITTED
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections
@@ -193,7 +193,7 @@ class TestWhoIsLetIn:
         reaper.airflow = api_server.airflow("limited")
         report = reaper.sweep()
         assert fates(report) == {orphan: "ended"}
-        assert report.kinds[Kind.UNKNOWN] == 2
+        assert report.kinds[DecisionKind.UNKNOWN] == 2
         assert report.troubles == [NOT_PERMITTED]
         assert ground.lives(absent, others)
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.reaper.decide import Standing
+from airflow_cancel_provider.reaper.judge import Standing
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Report
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.hostile import SHAPES
 from tests.reaper_fixtures import PLACES, Ground, fates, ground
 from tests.task_fixtures import connections

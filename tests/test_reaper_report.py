@@ -12,17 +12,17 @@ import pytest
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.reaper.decide import Action, Decision, Kind, OwnerState, Standing
+from airflow_cancel_provider.reaper.judge import Action, Decision, DecisionKind, OwnerState, Standing
 from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Found, Orphan, Report
 
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 SUBMITTED = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 OWNER = OwnerState(Standing.FAILED, task="dag / run / task try 1", state="failed")
-DECISIONS = {Kind.ORPHAN: Action.CANCEL, Kind.SUSPECT: Action.WAIT}
+DECISIONS = {DecisionKind.ORPHAN: Action.CANCEL, DecisionKind.SUSPECT: Action.WAIT}
 
 
-def found(id: str, kind: Kind = Kind.ORPHAN, deployment: str = "0a1b2c3d") -> Found:
+def found(id: str, kind: DecisionKind = DecisionKind.ORPHAN, deployment: str = "0a1b2c3d") -> Found:
     job = RemoteJob.of("emr", id, scope="j-1", conn_id="aws_default", region="us-east-1")
     status = JobStatus(job, JobState.RUNNING, name="load it")
     claim = replace(status, label=Label(deployment, TI), submitted_at=SUBMITTED)
@@ -48,9 +48,13 @@ ORPHANS = {
 @pytest.fixture
 def report() -> Report:
     report = Report("0a1b2c3d", started=SUBMITTED, seconds=1.25)
-    for step, kind in (("s-1", Kind.SUSPECT), ("s-2", Kind.SUSPECT), ("s-9", Kind.ALIVE)):
+    for step, kind in (
+        ("s-1", DecisionKind.SUSPECT),
+        ("s-2", DecisionKind.SUSPECT),
+        ("s-9", DecisionKind.ALIVE),
+    ):
         report.count("emr://aws_default", "j-1", found(step, kind))
-    report.count("emr://aws_default", "j-2", found("s-8", Kind.FOREIGN, "99999999"))
+    report.count("emr://aws_default", "j-2", found("s-8", DecisionKind.FOREIGN, "99999999"))
     report.scopes["emr://aws_default/j-3"] += Counter()
     report.orphans = list(ORPHANS.values())
     report.letters = {"emr://aws_default@us-east-1/j-1/s-3": {"why": "denied"}}

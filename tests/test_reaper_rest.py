@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.airflows.rest import Rest
-from airflow_cancel_provider.reaper.decide import OwnerState, Standing
+from airflow_cancel_provider.reaper.backends.rest import Rest
+from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.reaper.places import Place
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections

@@ -14,13 +14,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
-from airflow_cancel_provider.guard.deferred import GuardTrigger
-from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.recorded import RecordedCancellation, by_line, claims_of
-from airflow_cancel_provider.triggers import killing
+from airflow_cancel_provider.recorded import RecordedCancellation, by_service, cancel_requests
+from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.triggers import on_kill as killing
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
@@ -54,8 +55,8 @@ def cancellation(
     jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
 ) -> RecordedCancellation:
     record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
-    claims = claims_of(record, "why", LOG, released=released)
-    return RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2)
+    requests = cancel_requests(record, "why", LOG, released=released)
+    return RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
 
 
 def asked(bench: Bench) -> set[str]:
@@ -84,8 +85,8 @@ class TestLabels:
 
     def test_of_two_records_that_name_a_job_one_is_right(self, bench: Bench) -> None:
         job = submitted(bench, OURS)
-        (forged,) = claims_of(TryRecord(uuid4(), jobs=(job,)), "forged", LOG)
-        (right,) = claims_of(TryRecord(TI, jobs=(job,)), "right", LOG)
+        (forged,) = cancel_requests(TryRecord(uuid4(), jobs=(job,)), "forged", LOG)
+        (right,) = cancel_requests(TryRecord(TI, jobs=(job,)), "right", LOG)
         RecordedCancellation(Access().service, [forged], DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == set()
         RecordedCancellation(Access().service, [forged, right], DEPLOYMENT, call_seconds=2).step()
@@ -94,15 +95,15 @@ class TestLabels:
     def test_a_job_older_than_the_request_that_got_it_as_an_answer_is_anothers(self, bench: Bench) -> None:
         older, own = (submitted(bench, None, None) for _ in range(2))
         record = TryRecord(TI, jobs=(older, own), not_before={older: time.time() + 3600, own: 1.0})
-        for line, claims in by_line(claims_of(record, "why", LOG)).items():
+        for line, requests in by_service(cancel_requests(record, "why", LOG)).items():
             assert line == (bench.name, older.conn_id, older.region)
-            RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
+            RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id}
 
     def test_what_a_returned_try_has_left_is_nobodys(self) -> None:
         job = RemoteJob("batch://@us-east-1/1")
-        assert claims_of(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG) == []
-        assert len(claims_of(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG)) == 1
+        assert cancel_requests(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG) == []
+        assert len(cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG)) == 1
 
     def test_jobs_that_end_are_not_asked_again(self, bench: Bench) -> None:
         if bench.name == "mrs":
@@ -144,16 +145,16 @@ class TestEarlierTries:
 
     def test_a_record_that_nobody_else_can_write_is_relied_on(self, bench: Bench) -> None:
         record, *jobs = self.record(bench)
-        claims = claims_of(record, "why", LOG)
-        RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
+        requests = cancel_requests(record, "why", LOG)
+        RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {job.id for job in jobs}
 
     def test_in_xcom_only_what_the_label_shows_to_be_the_tasks(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
     ) -> None:
         record, own, earlier, anothers = self.record(bench)
-        claims = claims_of(record, "why", LOG, task=("nightly", "manual__2026", "stop", 2))
-        RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2).step()
+        requests = cancel_requests(record, "why", LOG, task=("nightly", "manual__2026", "stop", 2))
+        RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id} | ({earlier.id} if bench.name == "batch" else set())
         words = "its label does not show it to be of an earlier try of this task"
         assert f"{anothers} is on record, but it is left alone: {words}" in caplog.text
@@ -200,7 +201,7 @@ class TestIntents:
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     return MemoryHook.memory
 
@@ -280,8 +281,10 @@ class TestUnseen:
 
 def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
     records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(100)]
-    claims = [claim for n, record in enumerate(records) for claim in claims_of(record, f"task {n}", LOG)]
-    work = RecordedCancellation(Access().service, claims, DEPLOYMENT, call_seconds=2)
+    requests = [
+        request for n, record in enumerate(records) for request in cancel_requests(record, f"task {n}", LOG)
+    ]
+    work = RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
     work.step()
     assert len(memory.looks) == 1
     assert len(memory.sent) == 100
@@ -312,7 +315,7 @@ def test_a_guarded_deferral_ends_what_it_carries_whatever_stands_in_xcom(
 def test_how_the_task_reached_its_jobs_goes_with_a_deferral_of_ours(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_cancel_provider.cancelling import Watch
+    from airflow_cancel_provider.cancellation import Watch
     from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
     define(monkeypatch, cloud, **MRS_KEYS)

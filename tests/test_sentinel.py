@@ -19,15 +19,15 @@ import boto3
 import pytest
 
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.sentinel.clients import ToldClients
-from airflow_cancel_provider.guard.sentinel.idle import NOTE, PATHS, Watchman
+from airflow_cancel_provider.guard.sentinel.cancel import NoteReader
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
-from airflow_cancel_provider.guard.sentinel.work import NoteReader
-from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, Watchman
+from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER
 from tests.task_fixtures import connect_aws
@@ -39,7 +39,7 @@ TASK = """
 import logging, os, resource, signal, sys, time
 from pathlib import Path
 from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended, TryLedger
-from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.hostile import SHAPES
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, HASTY, BatchBench, Bench, EmrBench, needs_bulk, outcomes

@@ -25,7 +25,7 @@ from airflow_cancel_provider.exceptions import ConnectionUnusable, InvalidInput,
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.aws import AwsJobService
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.tls import verification
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, HASTY, PATIENT
@@ -267,7 +267,7 @@ def test_a_verify_that_a_template_made_text_of(
         connect_aws(monkeypatch, cloud, endpoint_url=url)
 
         def look(verify: str) -> JobState:
-            hook = BatchJobsHook.reach("aws_default", "us-east-1", Access(verify=verify))
+            hook = BatchJobsHook.for_address("aws_default", "us-east-1", Access(verify=verify))
             return hook.service.describe([job])[0].state
 
         assert look("False") is JobState.GONE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.aws import IDENTITY_ATTEMPTS
+from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import (
     ACCEPTED,

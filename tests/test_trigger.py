@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch
+from airflow_cancel_provider.cancellation import Cancellation, Watch
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     ConnectionUnusable,
@@ -21,8 +21,9 @@ from airflow_cancel_provider.exceptions import (
     ServiceError,
     ServiceUnavailable,
 )
-from airflow_cancel_provider.hooks.access import HOOKS, Access
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, error_as_json, raise_from_json
 from airflow_cancel_provider.version_compat import TaskDeferred
@@ -53,7 +54,7 @@ def batch(cloud: LocalCloud, connections: None) -> BatchBench:  # noqa: ARG001
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A service in memory that the trigger can reach."""
-    monkeypatch.setitem(HOOKS, "memory", memory_service.HOOK)
+    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     return MemoryHook.memory
 
@@ -159,7 +160,7 @@ class TestSharing:
             await asyncio.sleep(0.05)
             assert len(memory.looks) > 2
             assert memory.opened == [(None, None)]
-            assert not board._lines
+            assert not board._services
             assert not board._pollers
 
         asyncio.run(story())
@@ -282,7 +283,7 @@ class TestFaults:
 
     def test_a_cancellation_escalates_once(self, memory: Memory) -> None:
         cancellation = Cancellation(memory.jobs("a", "b"), "why", escalate_after=0.1)
-        cancellation.request(memory.reach())
+        cancellation.request(memory.pool())
         memory.sent.clear()
         trigger = waiting(cancellation, delay=0.05, waiter_max_attempts=10)
         event = asyncio.run(event_of(moved(trigger)))
@@ -291,7 +292,7 @@ class TestFaults:
 
     def test_an_escalation_comes_although_nobody_can_look(self, memory: Memory) -> None:
         cancellation = Cancellation(memory.jobs("a"), "why", escalate_after=0.01)
-        cancellation.request(memory.reach())
+        cancellation.request(memory.pool())
         memory.sent.clear()
         memory.errors += [ServiceUnavailable("The service is away.")] * 100
         asyncio.run(event_of(waiting(cancellation, delay=0.02, waiter_max_attempts=5)))

@@ -5,6 +5,6 @@ Installing the package is enough. For Dags, there are :func:`guard`, :func:`trac
 
 from __future__ import annotations
 
-from airflow_cancel_provider.guard.explicit import guard, release, track
+from airflow_cancel_provider.guard.api import guard, release, track
 
 __all__ = ["guard", "release", "track"]

@@ -15,7 +15,7 @@ from airflow_cancel_provider.guard.idempotency import (
     remember_made_up,
 )
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws_submissions import AwsSubmission
+from airflow_cancel_provider.services.aws.submission import AwsSubmission
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
 from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS, Recorder
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Request = dict[str, Any]
 
 
-class Call:
+class SubmissionCall:
     """What is written on a submission, and what became of each attempt to send it.
 
     :param params: of the call; botocore's other handlers may change them until it is serialised.
@@ -101,7 +101,11 @@ class Call:
         """Tell the recorders that it is about to be sent."""
         scope = self.submission.scope(self._sent)
         unlabelled = self.submission.unlabelled(self._sent, self._label)
-        told = [(recorder, recorder.intend(client, scope, unlabelled)) for recorder in RECORDERS]
+        is_labelled = len(unlabelled) < self._job_count
+        told = [
+            (recorder, recorder.intend(client, scope, unlabelled, is_labelled=is_labelled))
+            for recorder in RECORDERS
+        ]
         self._tokens = [(recorder, token) for recorder, token in told if token is not None]
 
     def sending(self) -> None:
@@ -158,7 +162,7 @@ class Call:
             self._placed(self.submission.place(answer))
             return
         jobs = list(self.submission.jobs(self._sent, answer))
-        if len(jobs) < len(list(self.submission.texts(self._sent))):
+        if len(jobs) < self._job_count:
             self._tell_lost()  # a success that does not tell the ids is not the service's answer
         not_before = self._not_before(http_response)
         for recorder, token in self._tokens if jobs else ():
@@ -167,11 +171,16 @@ class Call:
     def _placed(self, place: Any) -> None:
         if not isinstance(place, str) or not place:
             self._tell_lost()
-        elif self._sent.get("Steps"):
+        elif self._job_count:
             for recorder, token in self._tokens:
                 recorder.placed(token, place)
         else:
             self._end()  # a cluster without steps: no job of ours
+
+    @property
+    def _job_count(self) -> int:
+        """How many jobs the call is to start."""
+        return len(list(self.submission.texts(self._sent)))
 
     def _not_before(self, http_response: Any) -> float:
         if not self._has_users_token or self._first_sent is None:
@@ -234,7 +243,7 @@ def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[
 
 def _is_failure(answer: Any) -> bool:
     """Whether a service tells of a failure of its own; EMR does so with HTTP 400."""
-    from airflow_cancel_provider.services.aws_errors import FAILING
+    from airflow_cancel_provider.services.aws.errors import FAILING
 
     error = answer.get("Error") if isinstance(answer, Mapping) else None
     return isinstance(error, Mapping) and error.get("Code") in FAILING

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from traceback import format_exc
 from uuid import UUID
 
-from airflow_cancel_provider.cancelling import (
+from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
     Cancellation,
     Log,
@@ -16,13 +16,13 @@ from airflow_cancel_provider.cancelling import (
     unknown_to_the_service,
 )
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.guard.client_pool import ClientPool
 from airflow_cancel_provider.guard.events import JobsEnded, StartedJob, TryLedger
 from airflow_cancel_provider.guard.label_search import LabelSearch
-from airflow_cancel_provider.guard.reach import ClientReach
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
@@ -63,8 +63,8 @@ class CancelLoop:
         self.started_at = time.monotonic()
         self.cancellation = Cancellation([], reason, escalate_after=escalate_after)
         self._ti_id, self._deployment, self._refresh = ti_id, deployment, refresh
-        self._reach = ClientReach(self._client, Patience(seconds=CALL_SECONDS, longest_pause=2))
-        self._search = LabelSearch(ledger, self._reach.over, log)
+        self._pool = ClientPool(self._client, Patience(seconds=CALL_SECONDS, longest_pause=2))
+        self._search = LabelSearch(ledger, self._pool.over, log)
         self._known: dict[RemoteJob, StartedJob] = {}
         self._is_ours: dict[RemoteJob, bool] = {}
         """Jobs that had to be looked at first, and whether they are the try's."""
@@ -88,7 +88,7 @@ class CancelLoop:
         pause, said = FIRST_PAUSE, False
         while True:
             self._take_stock()
-            report(self.cancellation.request(self._reach), self.log)
+            report(self.cancellation.request(self._pool), self.log)
             if not said and self._is_accepted:
                 said = True
                 say("accepted")
@@ -174,14 +174,14 @@ class CancelLoop:
 
     def _look(self) -> None:
         take_in(self.cancellation, self._seen(self.cancellation.open, "Looking again later"), self.log)
-        report(self.cancellation.act(self._reach), self.log)
+        report(self.cancellation.act(self._pool), self.log)
 
     def _seen(self, jobs: list[RemoteJob], otherwise: str) -> list[JobStatus]:
         """States of jobs; one by one, as what one identity may not look at must not hide the others' jobs."""
         seen: list[JobStatus] = []
-        for _, some in self._reach.by_service(jobs):
+        for _, some in self._pool.by_service(jobs):
             try:
-                statuses, unknown = self._reach.described(some)
+                statuses, unknown = self._pool.described(some)
             except CancelProviderError as error:
                 self.log.warning("%s %s: %s", error, otherwise, ", ".join(some))
             else:

@@ -11,9 +11,9 @@ from typing import Any
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
-from airflow_cancel_provider.guard.sentinel.link import Sentinel, SentinelError
-from airflow_cancel_provider.guard.settings import Settings
+from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.settings import Settings
 
 START_SECONDS = 1.0
 """For how long it is waited for a sentinel to come to life; mostly it has while the service answered."""

@@ -20,20 +20,25 @@ from typing import Any
 from weakref import ref
 
 from airflow_cancel_provider.exceptions import SubmissionRefused
-from airflow_cancel_provider.guard.calls import Call
-from airflow_cancel_provider.guard.ends import LOOKS, note_ends
-from airflow_cancel_provider.guard.tag_room import TagRoom
-from airflow_cancel_provider.services.aws_client import spec_of
-from airflow_cancel_provider.services.aws_submissions import SUBMISSIONS
+from airflow_cancel_provider.guard.calls import SubmissionCall
+from airflow_cancel_provider.guard.ends import note_ends
+from airflow_cancel_provider.services.aws.client import spec_of
+from airflow_cancel_provider.services.aws.submission import AwsSubmission
+from airflow_cancel_provider.services.registry import SERVICES as REGISTRY
 from airflow_cancel_provider.services.submissions import RECORDERS
 
 log = logging.getLogger(__name__)
-SERVICES = frozenset(submission.service for submission in SUBMISSIONS)
+_BY_CALL = {
+    (submission.service, submission.operation): submission
+    for row in REGISTRY.values()
+    for submission in row.submissions
+    if isinstance(submission, AwsSubmission)
+}
+SERVICES = frozenset(service for service, _ in _BY_CALL)
 _KEY = "airflow_cancel_provider"
 _FACTORY_DEPTH = 20
 """Frames between the Amazon provider's session factory and botocore's session; there are about ten."""
-_BY_CALL = {(submission.service, submission.operation): submission for submission in SUBMISSIONS}
-_under_way: ContextVar[Call | None] = ContextVar("airflow_cancel_provider_call", default=None)
+_under_way: ContextVar[SubmissionCall | None] = ContextVar("airflow_cancel_provider_call", default=None)
 """The submitting call of this thread or coroutine: ``before-send`` does not tell whose request it is."""
 _installed = False
 
@@ -114,7 +119,7 @@ class _Handlers:
                 self._add("register_first", f"after-call-error.{service}.{operation}", self._failed)
         self._add("register_last", "before-call", self._write)
         self._add("register_last", "before-send", self._sending)
-        for operation in LOOKS.get(self._service, ()):
+        for operation in REGISTRY[self._service].looks:
             self._add("register_first", f"after-call.{self._service}.{operation}", self._looked)
 
     def _add(self, how: str, event: str, handler: Any) -> None:
@@ -128,7 +133,7 @@ class _Handlers:
             token_name = next(iter(model.idempotent_members), None)
             is_given = bool(token_name and params.get(token_name))
             submission = _BY_CALL[self._service, model.name]
-            context[_KEY] = Call(submission, params, token_name, is_token_given=is_given)
+            context[_KEY] = SubmissionCall(submission, params, token_name, is_token_given=is_given)
 
     def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         """Refuse, or add the label, and write down the intent: the request is ready, nothing is sent yet."""
@@ -136,19 +141,20 @@ class _Handlers:
         if call is None or not RECORDERS:
             return None
         with _recording(model.name):
-            taken: Any = 0
-            if self._service == "batch" and call.wants_tags:
-                taken = TagRoom(self._client(), call.params, _say_unguarded).taken()
+            count = call.submission.other_tags if call.wants_tags else None
+            taken: Any = count(self._client(), call.params, _say_unguarded) if count else 0
             if inspect.isawaitable(taken):
                 return self._write_later(call, params, taken)
             self._begin(call, params, taken)
         return None
 
-    async def _write_later(self, call: Call, request: dict[str, Any], taken: Awaitable[int | None]) -> None:
+    async def _write_later(
+        self, call: SubmissionCall, request: dict[str, Any], taken: Awaitable[int | None]
+    ) -> None:
         with _recording(call.submission.operation):
             self._begin(call, request, await taken)
 
-    def _begin(self, call: Call, request: dict[str, Any], other_tags: int | None) -> None:
+    def _begin(self, call: SubmissionCall, request: dict[str, Any], other_tags: int | None) -> None:
         call.write(request, other_tags)
         call.intend(spec_of(self._client(), self._conn_id, request))
         _under_way.set(call)
@@ -161,7 +167,7 @@ class _Handlers:
         self, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any
     ) -> float | None:
         """Judge an attempt; seconds to wait until the next, or no opinion."""
-        call: Call | None = request_dict["context"].get(_KEY)
+        call: SubmissionCall | None = request_dict["context"].get(_KEY)
         if call is not None:
             with _recording(call.submission.operation):
                 http, answer = response or (None, None)
@@ -189,9 +195,9 @@ class _Handlers:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
 
     @staticmethod
-    def _over(context: dict[str, Any]) -> Call | None:
+    def _over(context: dict[str, Any]) -> SubmissionCall | None:
         _under_way.set(None)
-        call: Call | None = context.pop(_KEY, None)
+        call: SubmissionCall | None = context.pop(_KEY, None)
         return call
 
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.client_pool import client_of, client_over
 from airflow_cancel_provider.guard.events import (
     AttemptLost,
     Event,
@@ -14,10 +15,9 @@ from airflow_cancel_provider.guard.events import (
     SubmissionIntended,
     TryLedger,
 )
-from airflow_cancel_provider.guard.reach import client_of, client_over
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.settings import Settings
 
 
 def reached(ledger: TryLedger, log: Any) -> list[Event]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from airflow_cancel_provider.cancelling import Log
+from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.events import Intent, TryLedger
 from airflow_cancel_provider.jobs import RemoteJob

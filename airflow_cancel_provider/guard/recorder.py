@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import (
     AttemptLost,
     Event,
@@ -23,12 +24,11 @@ from airflow_cancel_provider.guard.events import (
     SubmissionIntended,
     TryLedger,
 )
-from airflow_cancel_provider.guard.reach import client_of
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from airflow_cancel_provider.settings import Settings
 
 
 class TryRecorder:
@@ -69,7 +69,7 @@ class TryRecorder:
 
     def carrier(self, service: str) -> str | None:
         """What of a service's jobs carries the label, where there is a choice."""
-        return self._settings.emr_label if service == "emr" else None
+        return self._settings.carriers.get(service)
 
     def tags(self) -> dict[str, str]:
         """Tags to put on a job, if they are wanted."""
@@ -77,7 +77,9 @@ class TryRecorder:
             return {}
         return self._owner.tags | ({LABEL_PARAMETER: str(self._label)} if self._label else {})
 
-    def intend(self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> str | None:
+    def intend(
+        self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool
+    ) -> str | None:
         """A submission is about to be sent; jobs of these names go without the label. Gives its token.
 
         :raises SubmissionRefused: the task was told to end.
@@ -86,8 +88,7 @@ class TryRecorder:
             return None
         self._fence()
         token = f"{os.getpid()}.{next(self._tokens)}"
-        # Only calls of EMR start several jobs, of which some may carry the label.
-        label = self._label if client.service == "emr" or not unlabelled else None
+        label = self._label if is_labelled else None
         self._emit(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
         return token
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from threading import Thread
 from uuid import UUID
 
-from airflow_cancel_provider.cancelling import Log
+from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
-from airflow_cancel_provider.guard.reach import ClientReach, client_of
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.release import MOST_JOBS
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 
 LOOK_SECONDS = 5.0
 """For how long a resumed task that has succeeded looks whether its jobs have ended."""
@@ -116,8 +116,8 @@ class Releases:
         self._ledger.apply(JobsEnded(tuple(ended)))
 
     def _describe(self, clients: dict[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
-        reach = ClientReach(clients.__getitem__, Patience(seconds=LOOK_SECONDS / 2))
-        for service, jobs in reach.by_service(list(clients)):
+        pool = ClientPool(clients.__getitem__, Patience(seconds=LOOK_SECONDS / 2))
+        for service, jobs in pool.by_service(list(clients)):
             try:
                 seen.extend(service.describe(jobs))
             except Exception as error:  # noqa: BLE001  it is only a look

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from airflow_cancel_provider.cancelling import UNSEEN_SECONDS
+from airflow_cancel_provider.cancellation import UNSEEN_SECONDS
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
@@ -19,16 +19,16 @@ from airflow_cancel_provider.guard.inherited import end_earlier, reached
 from airflow_cancel_provider.guard.label_search import labelled
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
+from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.guard.store import RecordStore
-from airflow_cancel_provider.guard.tries import Tries
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.services.opening import open_line
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.registry import open_service
+from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.settings import Settings
 
 KILL_GRACE = 4.0
 """Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
@@ -193,7 +193,7 @@ class TaskGuard:
             if intent.client is None or not intent.is_lost:
                 continue
             try:
-                service = open_line(intent.client, Patience(seconds=LOOK_SECONDS / 2))
+                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS / 2))
                 found += [job for job in labelled(intent, service) if job.identity not in known]
             except Exception as error:  # noqa: BLE001  the task has succeeded; it is only a look
                 self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
@@ -240,7 +240,7 @@ class TaskGuard:
             )
 
     def _hand_on(self, deferred: Any) -> None:
-        from airflow_cancel_provider.guard.deferred import GuardTrigger, bounded
+        from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 
         self._find_placed("The trigger looks for them by label.")
         jobs = self.ledger.jobs
@@ -266,7 +266,7 @@ class TaskGuard:
             if not intent.is_placed or intent.client is None:
                 continue
             try:
-                service = open_line(intent.client, Patience(seconds=LOOK_SECONDS))
+                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS))
                 found = tuple(labelled(intent, service))
             except Exception as error:  # noqa: BLE001  a task that would have gone on must go on
                 place = intent.stored.scope

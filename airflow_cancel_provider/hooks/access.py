@@ -8,20 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.reach import Reach
-
-HOOKS = {
-    "emr": "airflow_cancel_provider.hooks.emr.EmrStepsHook",
-    "batch": "airflow_cancel_provider.hooks.batch.BatchJobsHook",
-    "emr-serverless": "airflow_cancel_provider.hooks.emr_serverless.EmrServerlessJobRunsHook",
-    "mrs": "airflow_cancel_provider.hooks.mrs.MrsHook",
-}
-"""Hook of each service: the one line by which a service is registered."""
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.registry import service_info
 
 
 class RemoteJobsHook(Protocol):
@@ -34,7 +25,7 @@ class RemoteJobsHook(Protocol):
         ...
 
     @classmethod
-    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> RemoteJobsHook:
+    def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> RemoteJobsHook:
         """A hook for that connection and region."""
         ...
 
@@ -72,15 +63,12 @@ class Access:
             self._hook(*place).check_connection()
 
     def _hook(self, name: str, conn_id: str | None, region: str | None) -> RemoteJobsHook:
-        if name not in HOOKS:
-            raise InvalidInput(f"There is no service {name!r}; there are {', '.join(HOOKS)}.")
-        module, _, hook_name = HOOKS[name].rpartition(".")
-        hook_class = cast("type[RemoteJobsHook]", getattr(import_module(module), hook_name))
-        return hook_class.reach(conn_id, region, self)
+        hook_class: type[RemoteJobsHook] = service_info(name).hook_class
+        return hook_class.for_address(conn_id, region, self)
 
-    def reach(self) -> Reach:
+    def pool(self) -> ServicePool:
         """Every service this way, each opened when it is first needed."""
-        return Reach(self.service)
+        return ServicePool(self.service)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a trigger."""

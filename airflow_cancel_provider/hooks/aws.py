@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, Profi
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.services.aws import AwsJobService
-from airflow_cancel_provider.services.aws_errors import error_code, error_words, kind_of
+from airflow_cancel_provider.services.aws.errors import error_code, error_words, kind_of
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
@@ -92,7 +92,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         return connections.get_connection(conn_id)
 
     @classmethod
-    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
+    def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
         """A hook for a connection that an address or a place names, and a region.
 
         :raises InvalidInput: botocore does not take this ``botocore_config``.

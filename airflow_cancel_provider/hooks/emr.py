@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
-from airflow_cancel_provider.services.emr import EmrStepService
+from airflow_cancel_provider.services.emr.service import EmrStepService
 
 
 class EmrStepsHook(AwsJobsHook[EmrStepService]):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
-from airflow_cancel_provider.services.emr_serverless import EmrServerlessJobRunService
+from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
 
 
 class EmrServerlessJobRunsHook(AwsJobsHook[EmrServerlessJobRunService]):

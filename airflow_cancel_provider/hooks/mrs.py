@@ -9,14 +9,15 @@ from typing import Any, Self
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks import connections, mrs_connection
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.hooks.mrs_connection import MrsConnection
+from airflow_cancel_provider.hooks.mrs_connection import MrsConnectionFields
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.projects import project_id
 from airflow_cancel_provider.services.mrs.service import MrsJobService
-from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME, submit
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
+from airflow_cancel_provider.services.mrs.submit import submit
+from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import recorded
 from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
@@ -54,7 +55,7 @@ class MrsHook(BaseHook):
         self.api_version = api_version
 
     @classmethod
-    def reach(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
+    def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
         """A hook for that connection and region.
 
         :raises InvalidInput: no connection is named: a process has no credentials for MRS of its own.
@@ -144,7 +145,7 @@ class MrsHook(BaseHook):
         OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
         """
         self._check_ids(cluster_id)
-        with recorded(lambda: self.service.line, cluster_id, job_name, LONGEST_JOB_NAME) as submission:
+        with recorded(SUBMISSIONS[0], lambda: self.service.spec, cluster_id, job_name) as submission:
             lookup, name = self.service.lookup, submission.name
             job = submit(lookup, cluster_id, job_type, name, arguments, properties, submission.lost)
             submission.started(cluster_id, job)
@@ -189,7 +190,7 @@ class MrsHook(BaseHook):
         for value in ids:
             self.service.address(value, value)
 
-    def _connection(self) -> MrsConnection:
+    def _connection(self) -> MrsConnectionFields:
         try:
             connection = self.get_connection(self.mrs_conn_id)
         except AirflowNotFoundException:
@@ -245,7 +246,7 @@ class MrsHook(BaseHook):
         }
 
 
-def _auth(connection: MrsConnection) -> AkSkAuth | TokenAuth:
+def _auth(connection: MrsConnectionFields) -> AkSkAuth | TokenAuth:
     if connection.auth_type == "aksk":
         return AkSkAuth(
             connection.login,

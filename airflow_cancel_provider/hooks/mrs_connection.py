@@ -71,7 +71,7 @@ def _schema(name: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class MrsConnection:
+class MrsConnectionFields:
     """A connection that has been checked. ``region`` is None where only endpoints are given."""
 
     login: str
@@ -97,7 +97,7 @@ def read(
     region: str | None = None,
     verify: bool | str | None = None,
     api_version: str | None = None,
-) -> MrsConnection:
+) -> MrsConnectionFields:
     """Check a connection; what is given beside it wins over it.
 
     :raises InvalidInput: one sentence on the first thing that is missing or wrong.
@@ -124,7 +124,7 @@ def read(
         raise reader.wrong("auth_type password needs domain, the name of the account")
     if iam_endpoint is None and (auth_type == "password" or not project_id):
         raise reader.wrong(f"the identity service of region {region!r} is not known; set iam_endpoint")
-    return MrsConnection(
+    return MrsConnectionFields(
         login=login,
         password=password,
         endpoint=endpoint,

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.version_compat import BaseOperatorLink
 
 # By partition, as botocore names them. The isolated ones have no console that can be named here.
@@ -14,12 +15,6 @@ _DOMAINS = {
     "aws-cn": "amazonaws.cn",
     "aws-us-gov": "amazonaws-us-gov.com",
     "aws-eusc": "amazonaws-eusc.eu",
-}
-_PATHS = {
-    # A step has no page of its own: its cluster's lists it.
-    "emr": "/emr/home?region={region}#/clusterDetails/{scope}",
-    "batch": "/batch/home?region={region}#jobs/detail/{id}",
-    "emr-serverless": "/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
 }
 LINKED = 3
 """Jobs of a task that have a link each."""
@@ -70,7 +65,7 @@ def console_url(job: RemoteJob) -> str:
 
     MRS has none: the address of its console depends on the cloud and the account.
     """
-    path = _PATHS.get(job.service)
+    path = service_info(job.service).console_path
     domain = _DOMAINS.get(_partition(job.region)) if path and job.region else None
     if path is None or domain is None:
         return ""

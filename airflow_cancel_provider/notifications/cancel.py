@@ -10,10 +10,10 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.guard.settings import Settings
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
-from airflow_cancel_provider.recorded import Claim, RecordedCancellation, by_line, claims_of
+from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service, cancel_requests
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
@@ -60,13 +60,13 @@ class CancelRemoteJobs(BaseNotifier):
         is_about_run = self.whole_run or ti is None
         records = self._of_run(context) if is_about_run else self._of_task(ti)
         reason = self.reason or _reason(context)
-        claims = [
-            claim
+        requests = [
+            request
             for task, record in records
-            for claim in claims_of(record, reason, self.log, task=task.names)
+            for request in cancel_requests(record, reason, self.log, task=task.names)
         ]
-        if claims:
-            self._cancel(claims)
+        if requests:
+            self._cancel(requests)
         else:
             self.log.info("No remote jobs are on record.")
 
@@ -74,24 +74,27 @@ class CancelRemoteJobs(BaseNotifier):
         """As :meth:`notify`, in a triggerer."""
         await sync_to_async(self.notify, thread_sensitive=False)(context)
 
-    def _cancel(self, claims: Iterable[Claim]) -> None:
+    def _cancel(self, requests: Iterable[CancelRequest]) -> None:
         deployment, service = Settings.read().deployment, Access().service
-        lines = [
+        cancellations = [
             RecordedCancellation(service, some, deployment, call_seconds=CALL_SECONDS)
-            for some in by_line(claims).values()
+            for some in by_service(requests).values()
         ]
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while True:
-            for line in lines:
-                if not line.is_requested:
-                    line.step()
-            if all(line.is_requested for line in lines) or time.monotonic() > given_up_at:
+            for cancellation in cancellations:
+                if not cancellation.is_requested:
+                    cancellation.step()
+            if (
+                all(cancellation.is_requested for cancellation in cancellations)
+                or time.monotonic() > given_up_at
+            ):
                 break
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        for line in lines:
-            if not line.is_requested:
-                line.close()
+        for cancellation in cancellations:
+            if not cancellation.is_requested:
+                cancellation.close()
 
     def _of_task(self, ti: Any) -> Iterator[tuple[_Task, TryRecord]]:
         map_index = getattr(ti, "map_index", None)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from airflow_cancel_provider.cancelling import Cancellation, look, report, wait
+from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets, check_literal, is_empty, number
 from airflow_cancel_provider.services.base import LONGEST_REASON
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.tasks.targets import Targets, is_empty, number
+from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
-from airflow_cancel_provider.version_compat import Context, conf
+from airflow_cancel_provider.version_compat import Context
 
 
 class CancelRemoteJobsOperator(Targets):
@@ -56,11 +56,13 @@ class CancelRemoteJobsOperator(Targets):
         wait_for_completion: bool = True,
         waiter_delay: float = 10,
         waiter_max_attempts: int = 360,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         fail_if_not_running: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_literal(number, "waiter_delay", waiter_delay)
+        check_literal(number, "waiter_max_attempts", waiter_max_attempts)
         self.all_live = all_live
         self.name_prefix = name_prefix
         self._is_prefixed = name_prefix not in (None, "")
@@ -75,12 +77,12 @@ class CancelRemoteJobsOperator(Targets):
         """Cancel, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
         self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
-        reach = self.access().reach()
-        self.jobs = self._find(reach)
+        pool = self.access().pool()
+        self.jobs = self._find(pool)
         if not self.jobs:
             self.log.info("No job lives there; nothing to cancel.")
             return {}
-        return self._cancel(reach, self._reason(context))
+        return self._cancel(pool, self._reason(context))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
         """Take over from the trigger."""
@@ -105,20 +107,20 @@ class CancelRemoteJobsOperator(Targets):
             raise InvalidInput(f"all_live is not available for {self.service_name}.")
         return scope
 
-    def _find(self, reach: Reach) -> list[RemoteJob]:
+    def _find(self, pool: ServicePool) -> list[RemoteJob]:
         if not self.all_live:
             if self.name_prefix is not None:
                 raise InvalidInput(
                     "name_prefix is for all_live=True; named jobs are cancelled whatever their name."
                 )
-            return self.named_jobs(reach)
+            return self.named_jobs(pool)
         if self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
             raise InvalidInput(f"Give either all_live or {self.ids_param} or remote_jobs, not two of them.")
-        return self._live_jobs(reach)
+        return self._live_jobs(pool)
 
-    def _live_jobs(self, reach: Reach) -> list[RemoteJob]:
+    def _live_jobs(self, pool: ServicePool) -> list[RemoteJob]:
         scope, prefix = self.live_scope(), self._prefix()
-        service = reach.service(self.service_name, *self.connection())
+        service = pool.service(self.service_name, *self.connection())
         try:
             return [status.job for status in service.living(scope, prefix)]
         except UnknownScope as error:
@@ -136,17 +138,17 @@ class CancelRemoteJobsOperator(Targets):
             )
         return prefix or ""
 
-    def _cancel(self, reach: Reach, reason: str) -> dict[str, str]:
+    def _cancel(self, pool: ServicePool, reason: str) -> dict[str, str]:
         cancellation = Cancellation(
             self.jobs, reason, escalate_after=self.escalate_after, leave_running=self.leave_running
         )
-        report(cancellation.request(reach), self.log)
-        look(cancellation, reach, self.log)
+        report(cancellation.request(pool), self.log)
+        look(cancellation, pool, self.log)
         if self.wait_for_completion and cancellation.open:
-            self._wait(cancellation, reach)
+            self._wait(cancellation, pool)
         return self._finish(cancellation)
 
-    def _wait(self, cancellation: Cancellation, reach: Reach) -> None:
+    def _wait(self, cancellation: Cancellation, pool: ServicePool) -> None:
         if self.deferrable:
             self.defer(
                 trigger=RemoteJobsTrigger(
@@ -161,7 +163,7 @@ class CancelRemoteJobsOperator(Targets):
             )
         wait(
             cancellation,
-            reach,
+            pool,
             self.log,
             delay=self.waiter_delay,
             max_attempts=self.waiter_max_attempts,

@@ -8,35 +8,70 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancelling import Watch, look, wait
+from airflow_cancel_provider.cancellation import Watch, look, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
+from airflow_cancel_provider.mixins.connection import MrsConnection
+from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
+from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, number
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.tasks.connections import MrsConnection
-from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
-from airflow_cancel_provider.tasks.kinds import MrsJobTargets
-from airflow_cancel_provider.tasks.targets import number
+from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
-from airflow_cancel_provider.version_compat import Context, conf
+from airflow_cancel_provider.version_compat import Context
 
 
-class CancelJobExecutionOperator(MrsJobTargets, CancelRemoteJobsOperator):
+class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
     """Cancel job executions of an MRS cluster, and see them end.
 
-    Parameters also as :class:`MrsJobTargets`, :class:`CancelRemoteJobsOperator` and
-    :class:`MrsConnection`. MRS has no place for ``reason``, and can't stop Spark SQL jobs: those are
-    refused, by name. OTC MRS API reference, "Terminating a Job" (mrs_02_0088); with the connection's
-    ``api_version`` v1.1, "Canceling a Job Execution Object" (mrs_02_0052).
+    Other parameters: :class:`CancelRemoteJobsOperator` and :class:`MrsConnection`. MRS has no place for
+    ``reason``, and can't stop Spark SQL jobs: those are refused, by name. OTC MRS API reference, "Terminating a
+    Job" (mrs_02_0088); with the connection's ``api_version`` v1.1, "Canceling a Job Execution Object"
+    (mrs_02_0052).
+
+    :param cluster_id: id of the cluster.
+    :param job_execution_ids: ids of the job executions.
     """
 
-    template_fields = (
-        *MrsJobTargets.target_fields,
-        *CancelRemoteJobsOperator.common_fields,
-        *MrsConnection.connection_fields,
-    )
+    service_name = "mrs"
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str | None = None,
+        job_execution_ids: JobNames = None,
+        remote_jobs: JobNames = None,
+        all_live: bool = False,
+        name_prefix: str | None = None,
+        reason: str | None = None,
+        wait_for_completion: bool = True,
+        waiter_delay: float = 10,
+        waiter_max_attempts: int = 360,
+        deferrable: bool = DEFERRABLE,
+        fail_if_not_running: bool = False,
+        mrs_conn_id: str = "mrs_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            remote_jobs=remote_jobs,
+            all_live=all_live,
+            name_prefix=name_prefix,
+            reason=reason,
+            wait_for_completion=wait_for_completion,
+            waiter_delay=waiter_delay,
+            waiter_max_attempts=waiter_max_attempts,
+            deferrable=deferrable,
+            fail_if_not_running=fail_if_not_running,
+            mrs_conn_id=mrs_conn_id,
+            region_name=region_name,
+            verify=verify,
+            **kwargs,
+        )
+        self.cluster_id = cluster_id
+        self.job_execution_ids = job_execution_ids
 
 
 class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
@@ -88,7 +123,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         wait_for_completion: bool = True,
         waiter_delay: float = 30,
         waiter_max_attempts: int = 1440,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -107,16 +142,16 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         """Submit, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
         self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
-        job, reach = self._submit()
+        job, pool = self._submit()
         watch = Watch([job], [JobState.SUCCEEDED])
         try:
-            self._take_on(context, reach, job)
+            self._take_on(context, pool, job)
             if not self.wait_for_completion:
                 self._let_go(context)
                 return str(job)
-            look(watch, reach, self.log)
+            look(watch, pool, self.log)
             if not watch.is_decided:
-                self._wait(context, watch, reach)
+                self._wait(context, watch, pool)
             return self._finish(context, watch)
         except Exception:
             if watch.open:
@@ -141,7 +176,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
 
     def _take_back(self, context: Context, next_kwargs: Mapping[str, Any]) -> None:
         """From now on the job ends with the task again: the one that was waited for, or is on record."""
-        from airflow_cancel_provider.guard.settings import Settings
+        from airflow_cancel_provider.settings import Settings
 
         ti: Any = context["ti"]
         if "event" in next_kwargs:
@@ -153,7 +188,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
             return
         self.jobs, deployment = list(record.jobs), Settings.read().deployment
         objection = partial(record.foreign, deployment=deployment)
-        self.arm(context, self.access().reach(), self.jobs, "", objection)
+        self.arm(context, self.access().pool(), self.jobs, "", objection)
 
     def _on_record(self, ti: Any) -> TryRecord | None:
         found = ti.xcom_pull(task_ids=ti.task_id, key=RECORD_KEY, map_indexes=ti.map_index)
@@ -167,7 +202,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         self.log.warning("The job may run on, as XCom %s is another try's.", RECORD_KEY)
         return None
 
-    def _submit(self) -> tuple[RemoteJob, Reach]:
+    def _submit(self) -> tuple[RemoteJob, ServicePool]:
         from airflow_cancel_provider.hooks.mrs import MrsHook
 
         hook = MrsHook(self.mrs_conn_id, self.region_name, self.verify)
@@ -178,17 +213,17 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
             arguments=self.arguments or (),
             properties=self.properties or {},
         )
-        reach = Reach(lambda *_: hook.service)
-        reach.service_of(job)
-        return job, reach
+        pool = ServicePool(lambda *_: hook.service)
+        pool.service_of(job)
+        return job, pool
 
-    def _take_on(self, context: Context, reach: Reach, job: RemoteJob) -> None:
+    def _take_on(self, context: Context, pool: ServicePool, job: RemoteJob) -> None:
         """From now on the job ends with the task; leave its address for whoever looks for it."""
         self.jobs = [job]
-        self.arm(context, reach, self.jobs, "")
+        self.arm(context, pool, self.jobs, "")
         self.log.info("Started %s", job)
 
-    def _wait(self, context: Context, watch: Watch, reach: Reach) -> None:
+    def _wait(self, context: Context, watch: Watch, pool: ServicePool) -> None:
         if self.deferrable:
             self.keep_record(context, TryState.DEFERRED)
             self.defer(
@@ -203,7 +238,7 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
                 method_name=self.execute_complete.__name__,
                 timeout=self.execution_timeout,
             )
-        wait(watch, reach, self.log, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts)
+        wait(watch, pool, self.log, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts)
 
     def _finish(self, context: Context, watch: Watch) -> str:
         watch.verdict()

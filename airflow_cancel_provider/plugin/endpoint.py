@@ -18,7 +18,7 @@ from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProvide
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from airflow_cancel_provider.reaper.airflows.base import TryAnswer
+    from airflow_cancel_provider.reaper.backends.base import TryAnswer
 
 URL_PREFIX = "/remote-jobs"
 VERSION = 1
@@ -101,8 +101,8 @@ def _ids(body: bytes) -> list[UUID]:
 
 def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
     """What this user may know of these tries."""
-    from airflow_cancel_provider.reaper.airflows.base import Presence, TryAnswer
-    from airflow_cancel_provider.reaper.airflows.database import session_of_airflow, tries
+    from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
 
     with session_of_airflow() as session:
         found = tries(session, ti_ids)

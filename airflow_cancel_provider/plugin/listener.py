@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.listeners import hookimpl
 
 if TYPE_CHECKING:
-    from airflow_cancel_provider.guard.settings import Settings
     from airflow_cancel_provider.guard.task import TaskGuard
+    from airflow_cancel_provider.settings import Settings
 
 log = logging.getLogger(__name__)
 _SECTION = "cancel_provider"
@@ -101,7 +101,7 @@ def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
-    from airflow_cancel_provider.guard.settings import Settings
+    from airflow_cancel_provider.settings import Settings
 
     settings = Settings.read()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
@@ -144,8 +144,8 @@ def _guard_of(task_instance: Any) -> TaskGuard | None:
 
 
 def _marked(task_instance: Any) -> None:
-    from airflow_cancel_provider.guard.settings import Settings
-    from airflow_cancel_provider.plugin.marked import cancel_when_marked
+    from airflow_cancel_provider.plugin.api_server import cancel_when_marked
+    from airflow_cancel_provider.settings import Settings
 
     # Only a task instance of the database comes without a previous state: this is the API server.
     if not hasattr(task_instance, "_ti_context_from_server") and Settings.read().enabled:

@@ -94,9 +94,9 @@ def reaper_dag(
 
 
 def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: dict[str, Any]) -> Report:
-    from airflow_cancel_provider.reaper.making import make_reaper, rest_airflow
+    from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
     from airflow_cancel_provider.reaper.metrics import gauge_of_task, send
-    from airflow_cancel_provider.reaper.reaping import Rules, log
+    from airflow_cancel_provider.reaper.reaper import Rules, log
 
     report = make_reaper(rest_airflow(airflow_conn_id), rules=Rules(**rules), **sweep).sweep()
     log.info("%s", report)

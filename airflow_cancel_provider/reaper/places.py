@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.hooks.access import HOOKS
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.registry import SERVICES, service_info
 
 PLACES_AT_ONCE = 8
 """Places that are asked at a time: each has quotas of its own, and a silent one holds up no other."""
-AWS = ("emr", "batch", "emr-serverless")
 _PLACE = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/\s]*)(?:@(?P<region>[^@/\s]+))?/?", re.ASCII
 )
@@ -43,7 +42,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> list[Place]:
-        """Places that ``service://connection@region`` names; the service ``aws`` stands for all three of AWS.
+        """Places that ``service://connection@region`` names; the service ``aws`` stands for all of AWS.
 
         :raises InvalidInput: this is no place, or there is no such service.
         """
@@ -52,9 +51,10 @@ class Place:
             raise InvalidInput(
                 f"{text!r} is not a place to look for jobs; expected service://connection@region."
             )
-        services = AWS if found["service"] == "aws" else (found["service"],)
-        if unknown := [service for service in services if service not in HOOKS]:
-            raise InvalidInput(f"There is no service {unknown[0]!r}; there are aws, {', '.join(HOOKS)}.")
+        named = found["service"]
+        services = [row.name for row in SERVICES.values() if row.family == named] or [
+            service_info(named).name
+        ]
         return [cls(service, found["conn"] or None, found["region"]) for service in services]
 
 

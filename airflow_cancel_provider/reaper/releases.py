@@ -12,8 +12,8 @@ from uuid import UUID
 
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.airflows.base import RELEASE_PREFIX, Airflow
-from airflow_cancel_provider.reaper.decide import Standing
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow
+from airflow_cancel_provider.reaper.judge import Standing
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.release import MOST_JOBS, Release
 
@@ -30,7 +30,7 @@ Describe = Callable[[Sequence[RemoteJob]], Iterable[JobStatus]]
 
 
 @dataclass
-class Releases:
+class ReleaseCleanup:
     """Releases that are on record, of which those are left out that a sweep sees in use.
 
     :param airflow: where they are.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.reaper.decide import Decision, Kind, OwnerState
+from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, OwnerState
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
@@ -86,7 +86,7 @@ class Report:
     is_dry: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
-    scopes: dict[str, Counter[Kind]] = field(default_factory=lambda: defaultdict(Counter))
+    scopes: dict[str, Counter[DecisionKind]] = field(default_factory=lambda: defaultdict(Counter))
     foreign: Counter[str] = field(default_factory=Counter)
     orphans: list[Orphan] = field(default_factory=list)
     letters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -96,11 +96,11 @@ class Report:
     def count(self, place: str, scope: str, found: Found) -> None:
         """Count one job that was looked at."""
         self.scopes[f"{place}/{scope}"][found.decision.kind] += 1
-        if found.decision.kind is Kind.FOREIGN and found.claim.label:
+        if found.decision.kind is DecisionKind.FOREIGN and found.claim.label:
             self.foreign[found.claim.label.deployment] += 1
 
     @property
-    def kinds(self) -> Counter[Kind]:
+    def kinds(self) -> Counter[DecisionKind]:
         """Jobs of each kind, everywhere."""
         return sum(self.scopes.values(), Counter())
 
@@ -126,7 +126,7 @@ class Report:
             "braked": float(fates["braked"]),
             "refused": float(fates["refused"]),
             "unanswered": float(fates["unanswered"]),
-            "unknown": float(self.kinds[Kind.UNKNOWN]),
+            "unknown": float(self.kinds[DecisionKind.UNKNOWN]),
             "dead_letters": float(len(self.letters)),
             "troubles": float(len(self.troubles)),
             "calls": float(self.calls.total()),
@@ -178,5 +178,5 @@ class Report:
         return f"  ORPHAN {orphan.found.job}{named}{submitted}: {because}: {fate}{detail}"
 
 
-def _counted(kinds: Counter[Kind]) -> str:
+def _counted(kinds: Counter[DecisionKind]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))

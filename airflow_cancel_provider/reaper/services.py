@@ -16,7 +16,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.reaper.places import PLACES_AT_ONCE, Place, by_place
 from airflow_cancel_provider.services.base import JobService, side_by_side
-from airflow_cancel_provider.services.reach import Reach
+from airflow_cancel_provider.services.pool import ServicePool
 
 
 class Services:
@@ -67,7 +67,7 @@ class Services:
         traffic = (Counter(service.traffic) for service in self._services.values())
         return sum(traffic, Counter(self._retired))
 
-    def reach(self) -> Reach:
+    def pool(self) -> ServicePool:
         """A way to jobs, by the services that are open."""
 
         def opened(service: str, conn_id: str | None, region: str | None) -> JobService:
@@ -76,7 +76,7 @@ class Services:
         by_key = {
             (service.name, service.conn_id, service.region): service for service in self._services.values()
         }
-        return Reach(opened)
+        return ServicePool(opened)
 
     def look(
         self, jobs: Sequence[RemoteJob], troubles: list[str], *, unknown_is_gone: bool = True
@@ -86,14 +86,14 @@ class Services:
         :param troubles: gets a sentence for each place with such jobs.
         :param unknown_is_gone: jobs of a cluster that the service does not know (any more) are GONE.
         """
-        reach, groups = self.reach(), by_place(jobs)
+        pool, groups = self.pool(), by_place(jobs)
 
         def looked_at(group: tuple[Place, list[RemoteJob]]) -> list[JobStatus]:
             place, some = group
             statuses: list[JobStatus] = []
             for jobs_of_one in by_scope(some).values():
                 try:
-                    statuses += _described(reach, jobs_of_one, unknown_is_gone=unknown_is_gone)
+                    statuses += _described(pool, jobs_of_one, unknown_is_gone=unknown_is_gone)
                 except UnknownScope as error:
                     troubles.append(f"{place}: {error}")
                 except Exception as error:  # noqa: BLE001  told; nothing that a service says ends a sweep
@@ -110,13 +110,13 @@ class Services:
         for some in groups.values():
             # Here, and not in a thread, for it may ask Airflow; what goes wrong goes wrong there again.
             with suppress(Exception):
-                reach.service_of(some[0])
+                pool.service_of(some[0])
         return list(chain.from_iterable(side_by_side(looked_at, groups.items(), PLACES_AT_ONCE)))
 
 
-def _described(reach: Reach, jobs: list[RemoteJob], *, unknown_is_gone: bool) -> list[JobStatus]:
+def _described(pool: ServicePool, jobs: list[RemoteJob], *, unknown_is_gone: bool) -> list[JobStatus]:
     try:
-        return reach.describe(jobs)
+        return pool.describe(jobs)
     except UnknownScope as error:
         if not unknown_is_gone:
             raise

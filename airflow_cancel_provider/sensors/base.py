@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow_cancel_provider.cancelling import ENDS, Watch, look
+from airflow_cancel_provider.cancellation import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
+from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
 from airflow_cancel_provider.record import TryState
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.tasks.killing import CancelsWhenKilled
-from airflow_cancel_provider.tasks.targets import Targets
+from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import (
     AirflowException,
@@ -26,7 +26,6 @@ from airflow_cancel_provider.version_compat import (
     Context,
     PokeReturnValue,
     TaskDeferralError,
-    conf,
 )
 
 
@@ -52,8 +51,8 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
     def __init__(
         self,
         *,
-        target_states: Collection[str] = tuple(map(str, ENDS)),
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        target_states: str | Collection[str] = ENDS,
+        deferrable: bool = DEFERRABLE,
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -61,12 +60,12 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         self.target_states = target_states
         self.deferrable = deferrable
         self.cancel_on_kill = cancel_on_kill
-        self._reach: Reach | None = None
+        self._pool: ServicePool | None = None
         self._watch: Watch | None = None
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer."""
-        reach, watch = self._begin(context)
+        pool, watch = self._begin(context)
         if not self.deferrable:
             try:
                 states = super().execute(context)
@@ -76,10 +75,10 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             self._let_go(context)
             return states
         with self._never_failing():
-            return self._look_or_defer(context, reach, watch)
+            return self._look_or_defer(context, pool, watch)
 
-    def _look_or_defer(self, context: Context, reach: Reach, watch: Watch) -> dict[str, str]:
-        look(watch, reach, self.log)
+    def _look_or_defer(self, context: Context, pool: ServicePool, watch: Watch) -> dict[str, str]:
+        look(watch, pool, self.log)
         if not watch.is_decided:
             if self.cancel_on_kill:
                 self.keep_record(context, TryState.DEFERRED)
@@ -99,8 +98,8 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        reach, watch = self._begin(context)
-        look(watch, reach, self.log)
+        pool, watch = self._begin(context)
+        look(watch, pool, self.log)
         if not watch.is_decided:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=watch.verdict())
@@ -160,14 +159,14 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 
-    def _begin(self, context: Context) -> tuple[Reach, Watch]:
-        if self._reach is None or self._watch is None:
-            reach = self.access().reach()
-            self.jobs = self.named_jobs(reach)
-            self._reach, self._watch = reach, Watch(self.jobs, self._targets())
+    def _begin(self, context: Context) -> tuple[ServicePool, Watch]:
+        if self._pool is None or self._watch is None:
+            pool = self.access().pool()
+            self.jobs = self.named_jobs(pool)
+            self._pool, self._watch = pool, Watch(self.jobs, self._targets())
             if self.cancel_on_kill:
-                self.arm(context, reach, self.jobs, self._reason(context))
-        return self._reach, self._watch
+                self.arm(context, pool, self.jobs, self._reason(context))
+        return self._pool, self._watch
 
     def _targets(self) -> list[JobState]:
         states = [self.target_states] if isinstance(self.target_states, str) else list(self.target_states)

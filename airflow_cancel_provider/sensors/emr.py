@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
+from airflow_cancel_provider.cancellation import ENDS
+from airflow_cancel_provider.mixins.connection import AwsConnection
+from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames
 from airflow_cancel_provider.sensors.base import RemoteJobsTerminalSensor
-from airflow_cancel_provider.tasks.kinds import EmrTargets
 
 
-class EmrStepTerminalSensor(EmrTargets, RemoteJobsTerminalSensor):
+class EmrStepTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):
     """Wait until steps of an Amazon EMR cluster have ended.
 
-    Parameters: :class:`EmrTargets`, :class:`RemoteJobsTerminalSensor` and :class:`AwsConnection`.
+    Other parameters: :class:`RemoteJobsTerminalSensor` and :class:`AwsConnection`.
     https://docs.aws.amazon.com/emr/latest/APIReference/API_ListSteps.html
+
+    :param cluster_id: id of the cluster (``j-…``).
+    :param step_ids: ids of the steps (``s-…``).
     """
 
-    template_fields = (
-        *EmrTargets.target_fields,
-        *RemoteJobsTerminalSensor.common_fields,
-        *EmrTargets.connection_fields,
-    )
+    service_name = "emr"
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str | None = None,
+        step_ids: JobNames = None,
+        remote_jobs: JobNames = None,
+        target_states: str | Collection[str] = ENDS,
+        deferrable: bool = DEFERRABLE,
+        cancel_on_kill: bool = False,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            remote_jobs=remote_jobs,
+            target_states=target_states,
+            deferrable=deferrable,
+            cancel_on_kill=cancel_on_kill,
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            botocore_config=botocore_config,
+            **kwargs,
+        )
+        self.cluster_id = cluster_id
+        self.step_ids = step_ids

@@ -18,8 +18,9 @@ from typing import ClassVar, Self, TypeVar
 from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.pacing import EVERY, Meter, NewPace, Pace, Quotas
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.ratelimit import EVERY, Meter, NewBucket, Quotas, TokenBucket
+from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -54,6 +55,16 @@ class JobService(ABC):
         self.meter = Meter()
         self.identity_refused = False
         """Whether the service did not accept the identity at the last call: opened anew, it may do."""
+
+    @classmethod
+    @abstractmethod
+    def over(cls, spec: ClientSpec, patience: Patience) -> Self:
+        """The service over the same endpoint, with the same identity, as the client that was specified."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> ClientSpec:
+        """How this service is reached, so that another process can do the same. Holds secrets."""
 
     @abstractmethod
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
@@ -125,7 +136,7 @@ class JobService(ABC):
         other.patience = patience
         return other
 
-    def paced(self, share: float, new_pace: NewPace = Pace) -> Self:
+    def paced(self, share: float, new_pace: NewBucket = TokenBucket) -> Self:
         """The same service, which keeps to a share of the quotas; copies of it keep to that share together.
 
         :param new_pace: makes a pace of a burst and calls a second.

@@ -47,19 +47,19 @@ class ClientSpec:
         return self.secrets.get("credentials")
 
 
-def as_json(line: ClientSpec) -> dict[str, Any]:
+def as_json(spec: ClientSpec) -> dict[str, Any]:
     """Plain values, for the sentinel's pipe. Holds secrets."""
-    return {**{name: getattr(line, name) for name in line.__slots__}, "secrets": frozen(line.secrets)}
+    return {**{name: getattr(spec, name) for name in spec.__slots__}, "secrets": frozen(spec.secrets)}
 
 
-def identity_of(line: ClientSpec) -> Hashable:
+def identity_of(spec: ClientSpec) -> Hashable:
     """What tells a client from others, and stays when its credentials are renewed. Holds secrets.
 
     Credentials that renew themselves count by the object, which must be kept for as long as its identity is.
     """
-    renewable = is_renewable(line.credentials)
-    plain = {name: getattr(line, name) for name in line.__slots__ if name != "secrets"}
-    secrets = id(line.credentials) if renewable else frozen(line.secrets)
+    renewable = is_renewable(spec.credentials)
+    plain = {name: getattr(spec, name) for name in spec.__slots__ if name != "secrets"}
+    secrets = id(spec.credentials) if renewable else frozen(spec.secrets)
     return json.dumps([plain, secrets], sort_keys=True)
 
 

@@ -45,11 +45,15 @@ class Recorder(Protocol):
         """Tags to put on a job, if any."""
         ...
 
-    def intend(self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...]) -> str | None:
+    def intend(
+        self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool
+    ) -> str | None:
         """A submission is about to be sent; those of its jobs that have these names carry no label.
 
         Gives the submission's token, or None if it is not the try's (clean-up code, a callback): then nothing
         more is told of it.
+
+        :param is_labelled: whether one of its jobs carries the label.
         """
         ...
 
@@ -92,10 +96,18 @@ class Submission:
     """One call of one service that starts jobs.
 
     :param operation: its name in the service's API.
+    :param joint: what stands between a job's name and the label behind it.
+    :param longest_name: bytes that the two may have together.
     """
 
     service: str
     operation: str
+    joint: str = " "
+    longest_name: int = LONGEST_NAME
+
+    def named(self, name: str, label: Label) -> str:
+        """A job's name with the label behind it, or as it was where both don't fit."""
+        return with_label(name, label, self.joint, self.longest_name)
 
 
 def with_label(name: str, label: Label, joint: str = " ", longest: int = LONGEST_NAME) -> str:
@@ -117,24 +129,26 @@ def label_in_tags(tags: Mapping[str, str]) -> Label | None:
     return Label.find(tags.get(LABEL_PARAMETER))
 
 
-MRS_SUBMISSION = Submission("mrs", "CreateExecuteJob")
-
-
 class Recorded:
     """A submission that a hook of ours makes itself, as its recorders see it."""
 
-    def __init__(self, line: Callable[[], ClientSpec], scope: str, name: str, longest: int) -> None:
-        label = next((recorder.label(MRS_SUBMISSION) for recorder in RECORDERS), None)
-        self.name = with_label(name, label, "-", longest) if label else name
+    def __init__(self, kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> None:
+        self._kind = kind
+        label = next((recorder.label(kind) for recorder in RECORDERS), None)
+        self.name = kind.named(name, label) if label else name
         """The job's name with the label behind it, or as it was where both don't fit."""
-        unlabelled = () if label and Label.find(self.name) else (name,)
-        told = [(recorder, recorder.intend(line(), scope, unlabelled)) for recorder in RECORDERS]
+        is_labelled = bool(label and Label.find(self.name))
+        unlabelled = () if is_labelled else (name,)
+        told = [
+            (recorder, recorder.intend(spec(), scope, unlabelled, is_labelled=is_labelled))
+            for recorder in RECORDERS
+        ]
         self._tokens = [(recorder, token) for recorder, token in told if token is not None]
 
     def started(self, scope: str | None, id: str) -> None:
         """The service took it; what a test double has answered is not carried outside."""
         if self._tokens and answered_inside.get():
-            log.info(ANSWERED_INSIDE, MRS_SUBMISSION.operation)
+            log.info(ANSWERED_INSIDE, self._kind.operation)
             self.closed()
             return
         tokens, self._tokens = self._tokens, []
@@ -155,17 +169,17 @@ class Recorded:
 
 
 @contextmanager
-def recorded(line: Callable[[], ClientSpec], scope: str, name: str, longest: int) -> Iterator[Recorded]:
+def recorded(kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> Iterator[Recorded]:
     """Tell the recorders of a submission that is made within; call :meth:`Recorded.started` when it is taken.
 
     One of our errors means that nothing was started, unless :meth:`Recorded.lost` was called before. Whatever
     else ends it (a time-out of the task, a signal) leaves it lost.
 
+    :param spec: gives the client that submits it.
     :param name: of the job; it is to be submitted as :attr:`Recorded.name`.
-    :param longest: characters that a name may have.
     :raises SubmissionRefused: a recorder allows no more submissions.
     """
-    submission = Recorded(line, scope, name, longest)
+    submission = Recorded(kind, spec, scope, name)
     try:
         yield submission
     except CancelProviderError:

@@ -55,7 +55,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeferredStanding:
     """How a deferred try stands.
 
     :param is_followed: a next try exists.
@@ -69,7 +69,7 @@ class Standing:
     trouble: str = ""
 
 
-LIVES, UNCLEAR = Standing(Verdict.LIVES), Standing(Verdict.UNCLEAR)
+LIVES, UNCLEAR = DeferredStanding(Verdict.LIVES), DeferredStanding(Verdict.UNCLEAR)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +100,7 @@ class DeferredTry:
         return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
 
 
-def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -> Standing:
+def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -> DeferredStanding:
     """How a try stands, from the task's state and the record that is in XCom now.
 
     The state is that of the task's latest try, which may be another; the record tells whose it is. It is
@@ -117,23 +117,23 @@ def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -
         return UNCLEAR  # this try, resumed, or a later one
     taken_over = frozenset(_all_jobs(record) if record is not None else ())
     is_followed = record is not None or state not in _OVER or state == "up_for_retry"
-    return Standing(Verdict.DEAD, is_followed, taken_over)
+    return DeferredStanding(Verdict.DEAD, is_followed, taken_over)
 
 
 def _all_jobs(record: TryRecord) -> list[RemoteJob]:
     return [job for one in (record, *record.earlier) for job in one.jobs]
 
 
-def _judged_own(deferred: DeferredTry, state: str | None) -> Standing:
+def _judged_own(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     if state == "deferred":
         return LIVES
     if state in _OVER:
-        return LIVES if deferred.has_run else Standing(Verdict.DEAD, state == "up_for_retry")
+        return LIVES if deferred.has_run else DeferredStanding(Verdict.DEAD, state == "up_for_retry")
     deferred.has_run |= state == "running"
     return UNCLEAR
 
 
-async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[DeferredTry, Standing]:
+async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[DeferredTry, DeferredStanding]:
     """How tries of one task stand; where Airflow does not answer it is unclear.
 
     Airflow is asked once for the states of all of them, and for the record of each whose state tells
@@ -142,7 +142,7 @@ async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[D
     try:
         states = await in_thread(_states, tries)
     except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the tasks
-        return dict.fromkeys(tries, Standing(Verdict.UNCLEAR, trouble=repr(error)))
+        return dict.fromkeys(tries, DeferredStanding(Verdict.UNCLEAR, trouble=repr(error)))
     return {
         deferred: await _standing(deferred, states[deferred])
         if is_first or states[deferred] in _OVER | _AT_WORK | {"deferred"}
@@ -151,20 +151,20 @@ async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[D
     }
 
 
-async def _standing(deferred: DeferredTry, state: str | None) -> Standing:
+async def _standing(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     try:
         return await in_thread(_found, deferred, state)
     except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
-        return Standing(Verdict.UNCLEAR, trouble=repr(error))
+        return DeferredStanding(Verdict.UNCLEAR, trouble=repr(error))
 
 
-def _found(deferred: DeferredTry, state: str | None) -> Standing:
+def _found(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     """How a try stands, once its record and its release are read."""
     try:
         standing = judged(deferred, state, _record(deferred))
     except InvalidInput:
         # Somebody has written over the record: only what the state says can be relied on.
-        standing = Standing(Verdict.DEAD) if state in _OVER else UNCLEAR
+        standing = DeferredStanding(Verdict.DEAD) if state in _OVER else UNCLEAR
     return _without_released(deferred, standing) if standing.verdict is Verdict.DEAD else standing
 
 
@@ -216,7 +216,7 @@ def _record(deferred: DeferredTry) -> TryRecord | None:
     return TryRecord.from_json(found) if found is not None else None
 
 
-def _without_released(deferred: DeferredTry, standing: Standing) -> Standing:
+def _without_released(deferred: DeferredTry, standing: DeferredStanding) -> DeferredStanding:
     """What a try has let go is to live on, also when its record is gone."""
     text = read_variable(release_key(deferred.ti_id))
     if text is None:
@@ -228,4 +228,4 @@ def _without_released(deferred: DeferredTry, standing: Standing) -> Standing:
     if release.all:
         return LIVES
     released = frozenset(release.jobs)
-    return Standing(standing.verdict, standing.is_followed, standing.kept | released)
+    return DeferredStanding(standing.verdict, standing.is_followed, standing.kept | released)

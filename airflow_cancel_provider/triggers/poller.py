@@ -24,7 +24,8 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.ratelimit import TokenBucket
+from airflow_cancel_provider.services.retry import Patience
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,23 +50,6 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs)
 
 
-class Pace:
-    """A token bucket: ``burst`` calls at once, then ``per_second``."""
-
-    def __init__(self, burst: int, per_second: float) -> None:
-        self._burst, self._rate = burst, per_second
-        self._tokens = float(burst)
-        self._filled_at = asyncio.get_running_loop().time()
-
-    async def take(self) -> None:
-        """Wait for a call's turn."""
-        now = asyncio.get_running_loop().time()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate) - 1
-        self._filled_at = now
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._rate)
-
-
 @dataclass(slots=True, eq=False)
 class _Wait:
     jobs: Sequence[RemoteJob]
@@ -74,13 +58,13 @@ class _Wait:
     seen: asyncio.Future[list[JobStatus]]
 
 
-class _Line:
-    """One service over one access, connection and region: its client, and its pace."""
+class _ServiceWaits:
+    """One service over one access, connection and region: its client, and its rate limit."""
 
     def __init__(self, access: Access, job: RemoteJob) -> None:
         self._access, self._job = access, job
         self._service: JobService | None = None
-        self._pace: Pace | None = None
+        self._bucket: TokenBucket | None = None
         self._opening = asyncio.Lock()
 
     async def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
@@ -94,8 +78,9 @@ class _Line:
 
     async def _look(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
         service = await self._open()
-        self._pace = self._pace or Pace(*service.look_quota)
-        await self._pace.take()
+        if self._bucket is None:
+            self._bucket = TokenBucket(*service.look_quota, clock=asyncio.get_running_loop().time)
+        await asyncio.sleep(self._bucket.spend())
         return await in_thread(service.describe, jobs)
 
     async def _open(self) -> JobService:
@@ -108,13 +93,13 @@ class _Line:
 
 
 class _Poller:
-    """The waits on one scope of one line.
+    """The waits on one scope of one service.
 
     :param on_rest: called when nobody waits any more.
     """
 
-    def __init__(self, line: _Line, on_rest: Callable[[], None]) -> None:
-        self.line = line
+    def __init__(self, service: _ServiceWaits, on_rest: Callable[[], None]) -> None:
+        self.service = service
         self._on_rest = on_rest
         self._waits: list[_Wait] = []
         self._changed = asyncio.Event()
@@ -173,7 +158,7 @@ class _Poller:
 
     async def _seen(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobStatus] | CancelProviderError:
         try:
-            return {status.job: status for status in await self.line.describe(jobs)}
+            return {status.job: status for status in await self.service.describe(jobs)}
         except CancelProviderError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours; each wait raises it where it is awaited
@@ -204,7 +189,7 @@ class Board:
     _boards: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Board]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
-        self._lines: dict[Key, _Line] = {}
+        self._services: dict[Key, _ServiceWaits] = {}
         self._pollers: dict[Key, _Poller] = {}
         self._attended: Counter[Key] = Counter()
 
@@ -222,14 +207,14 @@ class Board:
         """
         groups: dict[Key, list[RemoteJob]] = {}
         for job in jobs:
-            groups.setdefault((*_line_key(access, job), job.scope), []).append(job)
+            groups.setdefault((*_service_key(access, job), job.scope), []).append(job)
         looks = [self._poller(access, key, some[0]).look(some, delay) for key, some in groups.items()]
         return [status for statuses in await asyncio.gather(*looks) for status in statuses]
 
     @contextmanager
     def attended(self, access: Access, jobs: Sequence[RemoteJob]) -> Iterator[None]:
         """Keep the clients for these jobs, and their pace, from one look to the next."""
-        keys = {_line_key(access, job) for job in jobs}
+        keys = {_service_key(access, job) for job in jobs}
         self._attended.update(keys)
         try:
             yield
@@ -238,19 +223,19 @@ class Board:
             self._tidy()
 
     def _poller(self, access: Access, key: Key, job: RemoteJob) -> _Poller:
-        line_key = key[:-1]
-        if line_key not in self._lines:
-            self._lines[line_key] = _Line(access, job)
+        service_key = key[:-1]
+        if service_key not in self._services:
+            self._services[service_key] = _ServiceWaits(access, job)
         if key not in self._pollers:
-            self._pollers[key] = _Poller(self._lines[line_key], self._tidy)
+            self._pollers[key] = _Poller(self._services[service_key], self._tidy)
         return self._pollers[key]
 
     def _tidy(self) -> None:
         self._pollers = {key: poller for key, poller in self._pollers.items() if not poller.is_idle}
         self._attended = +self._attended
         used = {key[:-1] for key in self._pollers} | set(self._attended)
-        self._lines = {key: line for key, line in self._lines.items() if key in used}
+        self._services = {key: service for key, service in self._services.items() if key in used}
 
 
-def _line_key(access: Access, job: RemoteJob) -> Key:
+def _service_key(access: Access, job: RemoteJob) -> Key:
     return (access.key, job.service, job.conn_id, job.region)

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancelling import Cancellation, Watch, report, report_lost, take_in
+from airflow_cancel_provider.cancellation import Cancellation, Watch, report, report_lost, take_in
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     AirflowUnavailable,
@@ -23,9 +23,9 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.recorded import Claim
-from airflow_cancel_provider.services.reach import Reach
-from airflow_cancel_provider.triggers.killing import InContext, KilledTrigger, cancel_if_dead
+from airflow_cancel_provider.recorded import CancelRequest
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board, in_thread
 
@@ -99,22 +99,22 @@ class RemoteJobsTrigger(BaseTrigger):
         self._is_dealt_with = True
         # No record: a sensor's jobs were named by a person, and are mostly another try's.
         own_log = InContext(log)
-        claim = Claim(tuple(self.watch.open), self.cancel_reason, own_log)
+        request = CancelRequest(tuple(self.watch.open), self.cancel_reason, own_log)
         deferred = DeferredTry.of(self.task_instance)
-        await cancel_if_dead(KilledTrigger(deferred, [claim], own_log, self.access))
+        await cancel_if_dead(KilledTrigger(deferred, [request], own_log, self.access))
 
     async def _settle(self) -> dict[str, Any]:
         error = None
-        reach = self.access.reach()
+        pool = self.access.pool()
         with Board.here().attended(self.access, self.watch.open):
             while not self.watch.is_decided and self._is_in_time() and error is None:
                 try:
-                    await self._look(reach)
+                    await self._look(pool)
                 except CancelProviderError as final:
                     error = error_as_json(final)
         return {"watch": self.watch.as_json(), "error": error}
 
-    async def _look(self, reach: Reach) -> None:
+    async def _look(self, pool: ServicePool) -> None:
         """As :func:`cancelling.look`, together with the others who wait."""
         try:
             seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
@@ -122,11 +122,11 @@ class RemoteJobsTrigger(BaseTrigger):
         except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
         except UnknownScope:
-            seen, unknown = await in_thread(reach.described, self.watch.open)
+            seen, unknown = await in_thread(pool.described, self.watch.open)
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
         if self.watch.is_due():
-            report(await in_thread(self.watch.act, reach), log)
+            report(await in_thread(self.watch.act, pool), log)
 
     def _is_in_time(self) -> bool:
         if self.waiter_max_attempts is None:

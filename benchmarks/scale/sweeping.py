@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from airflow_cancel_provider.reaper.airflows.database import Database
-from airflow_cancel_provider.reaper.making import make_reaper
-from airflow_cancel_provider.reaper.reaping import Reaper, Rules
+from airflow_cancel_provider.reaper.backends.database import Database
+from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.reaper import Reaper, Rules
 from benchmarks.account.process import figures
 from benchmarks.scale import memory
 

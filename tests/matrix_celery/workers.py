@@ -20,7 +20,7 @@ from tests.real_airflow.world import eventually
 
 QUEUE = "default"
 CONCURRENCY = "12"
-SENTINEL = b"guard/sentinel/idle.py"
+SENTINEL = b"guard/sentinel/main.py"
 
 
 class Workers:

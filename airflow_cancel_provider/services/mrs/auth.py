@@ -15,7 +15,7 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.mrs.signature import signed_headers
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class TokenAuth(AuthBase):
 
 
 def _blames_token(response: Response) -> bool:
-    return classify(complaint(response).code, response.status_code).kind is Kind.TOKEN
+    return classify(complaint(response).code, response.status_code).kind is FaultKind.TOKEN
 
 
 @lru_cache(maxsize=64)
@@ -213,16 +213,16 @@ def _faults(user: str) -> Iterator[None]:
         yield
     except exceptions.HttpError as error:
         entry = classify("", error.http_status)
-        kind = Kind.IDENTITY if error.http_status in (400, 401, 403, 404) else entry.kind
+        kind = FaultKind.IDENTITY if error.http_status in (400, 401, 403, 404) else entry.kind
         advice = "Check user, password, domain, project and iam_endpoint of the connection."
         words = f"{what}: HTTP {error.http_status} {error.message or ''}".rstrip(". ")
         raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
     except exceptions.SSLError as error:
         raise Fault(f"{what}: {error}. Check verify of the connection.", _CALL) from None
     except exceptions.ConnectionError as error:
-        raise Fault(f"{what}: {error}.", _CALL, None, Kind.TRANSIENT) from None
+        raise Fault(f"{what}: {error}.", _CALL, None, FaultKind.TRANSIENT) from None
     except exceptions.ClientException as error:
         raise Fault(f"{what}: {error}. Check iam_endpoint of the connection.", _CALL) from None
     except _NO_TOKEN:
         words = f"{what}: the reply is not a token in JSON. Check iam_endpoint and proxies."
-        raise Fault(words, _CALL, "HTTP 200", Kind.TRANSIENT) from None
+        raise Fault(words, _CALL, "HTTP 200", FaultKind.TRANSIENT) from None

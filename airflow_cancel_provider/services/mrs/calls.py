@@ -22,7 +22,7 @@ IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 _VERSIONED = re.compile(r"/v\d[\d.]*(/[^/]*)?/*$")
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     """One call: the service's name for it, and how it is made."""
 
     operation: str
@@ -46,10 +46,10 @@ class Call(NamedTuple):
 class Api:
     """The calls about jobs in one version of the API, and the names of what they take and give."""
 
-    submit: Call
-    show: Call
-    listing: Call
-    cancel: Call
+    submit: ApiCall
+    show: ApiCall
+    listing: ApiCall
+    cancel: ApiCall
     detail: str
     items: str
     page: tuple[str, str]
@@ -62,22 +62,22 @@ _JOBS = "/v2/{project}/clusters/{cluster}/job-executions"
 _SQL = "/v2/{project}/clusters/{cluster}/sql-execution"
 
 V2 = Api(
-    submit=Call("CreateExecuteJob", "POST", _JOBS, "mrs:job:submit", mutates=True),
-    show=Call("ShowSingleJobExe", "GET", _JOBS + "/{job}", "mrs:job:get"),
-    listing=Call("ShowJobExeListNew", "GET", _JOBS, "mrs:job:list"),
-    cancel=Call("StopJob", "POST", _JOBS + "/{job}/kill", "mrs:job:stop", mutates=True),
+    submit=ApiCall("CreateExecuteJob", "POST", _JOBS, "mrs:job:submit", mutates=True),
+    show=ApiCall("ShowSingleJobExe", "GET", _JOBS + "/{job}", "mrs:job:get"),
+    listing=ApiCall("ShowJobExeListNew", "GET", _JOBS, "mrs:job:list"),
+    cancel=ApiCall("StopJob", "POST", _JOBS + "/{job}/kill", "mrs:job:stop", mutates=True),
     detail="job_detail",
     items="job_list",
     page=("limit", "offset"),
     living={"job_result": "UNDEFINED"},
 )
 V1_1 = Api(
-    submit=Call(
+    submit=ApiCall(
         "CreateAndExecuteJob", "POST", "/v1.1/{project}/jobs/submit-job", "mrs:job:submit", mutates=True
     ),
-    show=Call("ShowJobExe", "GET", "/v1.1/{project}/job-exes/{job}", "mrs:job:get"),
-    listing=Call("ListJobExes", "GET", "/v1.1/{project}/job-exes", "mrs:job:list"),
-    cancel=Call(
+    show=ApiCall("ShowJobExe", "GET", "/v1.1/{project}/job-exes/{job}", "mrs:job:get"),
+    listing=ApiCall("ListJobExes", "GET", "/v1.1/{project}/job-exes", "mrs:job:list"),
+    cancel=ApiCall(
         "CancelJobExecution",
         "GET",
         "/v1.1/{project}/job-executions/{job}/cancel",
@@ -90,10 +90,10 @@ V1_1 = Api(
 )
 APIS: dict[ApiVersion, Api] = {"v2": V2, "v1.1": V1_1}
 
-EXECUTE_SQL = Call("ExecuteSql", "POST", _SQL, "mrs:sql:execute", mutates=True)
-SHOW_SQL = Call("ShowSqlResult", "GET", _SQL + "/{job}", "mrs:sql:get")
-CANCEL_SQL = Call("CancelSql", "POST", _SQL + "/{job}/cancel", "mrs:sql:cancel", mutates=True)
-LIST_CLUSTERS = Call("ListClusters", "GET", "/v1.1/{project}/cluster_infos", "mrs:cluster:list")
+EXECUTE_SQL = ApiCall("ExecuteSql", "POST", _SQL, "mrs:sql:execute", mutates=True)
+SHOW_SQL = ApiCall("ShowSqlResult", "GET", _SQL + "/{job}", "mrs:sql:get")
+CANCEL_SQL = ApiCall("CancelSql", "POST", _SQL + "/{job}/cancel", "mrs:sql:cancel", mutates=True)
+LIST_CLUSTERS = ApiCall("ListClusters", "GET", "/v1.1/{project}/cluster_infos", "mrs:cluster:list")
 
 
 def base_url(endpoint: str, what: str = "endpoint") -> str:

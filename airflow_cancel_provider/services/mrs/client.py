@@ -21,14 +21,14 @@ from airflow_cancel_provider.services.mrs.calls import (
     EXECUTE_SQL,
     LIST_CLUSTERS,
     SHOW_SQL,
+    ApiCall,
     ApiVersion,
-    Call,
     base_url,
 )
 from airflow_cancel_provider.services.mrs.errors import Fault
-from airflow_cancel_provider.services.mrs.records import JobRecord
+from airflow_cancel_provider.services.mrs.states import JobRecord
 from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
-from airflow_cancel_provider.services.pacing import Meter
+from airflow_cancel_provider.services.ratelimit import Meter
 
 PAGE = 100
 """Items of one page of a listing: the most that both APIs give of jobs."""
@@ -200,7 +200,7 @@ class MrsClient:
     def _project(self) -> str:
         return f"project {self.project_id}"
 
-    def _status(self, call: Call, cluster_id: str, sql_id: str) -> str:
+    def _status(self, call: ApiCall, cluster_id: str, sql_id: str) -> str:
         status = _text(self._send(call, cluster_id, sql_id), "status")
         if not status:
             raise _misunderstood(call, f"{cluster_id}/{sql_id}", "a reply without a status")
@@ -208,7 +208,7 @@ class MrsClient:
 
     def _send(
         self,
-        call: Call,
+        call: ApiCall,
         cluster: str = "",
         job: str = "",
         *,
@@ -232,7 +232,7 @@ def _object(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _items(answer: Mapping[str, Any], name: str, call: Call, about: str) -> list[Mapping[str, Any]]:
+def _items(answer: Mapping[str, Any], name: str, call: ApiCall, about: str) -> list[Mapping[str, Any]]:
     items = answer.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _misunderstood(call, about, f"a reply without the list {name}")
@@ -244,5 +244,5 @@ def _text(answer: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _misunderstood(call: Call, about: str, why: str) -> Fault:
+def _misunderstood(call: ApiCall, about: str, why: str) -> Fault:
     return misunderstood(call, failed(call, about), why)

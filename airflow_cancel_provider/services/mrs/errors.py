@@ -23,7 +23,7 @@ from airflow_cancel_provider.exceptions import (
 )
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What a failure means for the caller."""
 
     GONE = "gone"
@@ -46,7 +46,7 @@ class Kind(StrEnum):
 class Entry(NamedTuple):
     """One line of the table: what a code means, and what to do about it."""
 
-    kind: Kind
+    kind: FaultKind
     advice: str = ""
 
 
@@ -61,51 +61,51 @@ _WRONG_PATH = "This host has no such API: check endpoint, region and api_version
 _BUSY = "The cluster has its fill of jobs: wait for some to end."
 
 CODES: dict[str, Entry] = {
-    "0160": Entry(Kind.OTHER, _NOT_KILLED),
-    "0175": Entry(Kind.OTHER, _NOT_KILLED),
-    "0200": Entry(Kind.OTHER, _NOT_KILLED),
-    "0162": Entry(Kind.TRANSIENT),
-    "0166": Entry(Kind.TRANSIENT),
-    "0174": Entry(Kind.TRANSIENT),
-    "0167": Entry(Kind.USE_V1, "This cluster knows only the old API: set api_version to v1.1."),
-    "0176": Entry(Kind.GONE),
-    "0201": Entry(Kind.GONE),
-    "0177": Entry(Kind.OTHER, _BUSY),
-    "0180": Entry(Kind.SUBMITTING, "The job is still being submitted: ask again."),
-    "0191": Entry(Kind.DENIED, _SYNC_USER),
-    "0192": Entry(Kind.DENIED, _SYNC_USER),
-    "0202": Entry(Kind.THROTTLED),
-    "12000001": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
-    "12000003": Entry(Kind.NO_CLUSTER, "Check the cluster id, and the project id of the connection."),
-    "12000004": Entry(Kind.TRANSIENT),
-    "12000052": Entry(Kind.DENIED),
-    "12000060": Entry(Kind.OTHER, _BUSY),
-    "12000062": Entry(Kind.OTHER, "Check that the cluster is running."),
-    "12000064": Entry(Kind.USE_V2, f"The old API can't reach jobs of a Kerberos cluster. {_ONLY_V2}"),
-    "12000085": Entry(Kind.USE_V2, f"The old API does not serve this cluster's version. {_ONLY_V2}"),
-    "130000002": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
-    "APIGW.0101": Entry(Kind.WRONG_PATH, _WRONG_PATH),
+    "0160": Entry(FaultKind.OTHER, _NOT_KILLED),
+    "0175": Entry(FaultKind.OTHER, _NOT_KILLED),
+    "0200": Entry(FaultKind.OTHER, _NOT_KILLED),
+    "0162": Entry(FaultKind.TRANSIENT),
+    "0166": Entry(FaultKind.TRANSIENT),
+    "0174": Entry(FaultKind.TRANSIENT),
+    "0167": Entry(FaultKind.USE_V1, "This cluster knows only the old API: set api_version to v1.1."),
+    "0176": Entry(FaultKind.GONE),
+    "0201": Entry(FaultKind.GONE),
+    "0177": Entry(FaultKind.OTHER, _BUSY),
+    "0180": Entry(FaultKind.SUBMITTING, "The job is still being submitted: ask again."),
+    "0191": Entry(FaultKind.DENIED, _SYNC_USER),
+    "0192": Entry(FaultKind.DENIED, _SYNC_USER),
+    "0202": Entry(FaultKind.THROTTLED),
+    "12000001": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
+    "12000003": Entry(FaultKind.NO_CLUSTER, "Check the cluster id, and the project id of the connection."),
+    "12000004": Entry(FaultKind.TRANSIENT),
+    "12000052": Entry(FaultKind.DENIED),
+    "12000060": Entry(FaultKind.OTHER, _BUSY),
+    "12000062": Entry(FaultKind.OTHER, "Check that the cluster is running."),
+    "12000064": Entry(FaultKind.USE_V2, f"The old API can't reach jobs of a Kerberos cluster. {_ONLY_V2}"),
+    "12000085": Entry(FaultKind.USE_V2, f"The old API does not serve this cluster's version. {_ONLY_V2}"),
+    "130000002": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
+    "APIGW.0101": Entry(FaultKind.WRONG_PATH, _WRONG_PATH),
     # An expired token and a wrong signature are one and the same to the gateway.
-    "APIGW.0301": Entry(Kind.TOKEN, f"{_CHECK_CREDENTIALS} A signature needs the right time, too."),
-    "APIGW.0307": Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
-    "APIGW.0303": Entry(Kind.IDENTITY, _CHECK_CREDENTIALS),
-    "APIGW.0308": Entry(Kind.THROTTLED),
+    "APIGW.0301": Entry(FaultKind.TOKEN, f"{_CHECK_CREDENTIALS} A signature needs the right time, too."),
+    "APIGW.0307": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
+    "APIGW.0303": Entry(FaultKind.IDENTITY, _CHECK_CREDENTIALS),
+    "APIGW.0308": Entry(FaultKind.THROTTLED),
 }
 STATUSES: dict[int, Entry] = {
-    401: Entry(Kind.TOKEN, _CHECK_CREDENTIALS),
-    403: Entry(Kind.DENIED),
-    408: Entry(Kind.TRANSIENT),
-    429: Entry(Kind.THROTTLED),
-    502: Entry(Kind.TRANSIENT),
-    503: Entry(Kind.TRANSIENT),
-    504: Entry(Kind.TRANSIENT),
+    401: Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
+    403: Entry(FaultKind.DENIED),
+    408: Entry(FaultKind.TRANSIENT),
+    429: Entry(FaultKind.THROTTLED),
+    502: Entry(FaultKind.TRANSIENT),
+    503: Entry(FaultKind.TRANSIENT),
+    504: Entry(FaultKind.TRANSIENT),
 }
-_PATIENT = frozenset({Kind.THROTTLED, Kind.TRANSIENT, Kind.SUBMITTING})
-_ERRORS: dict[Kind, type[ServiceError]] = {
-    Kind.DENIED: AccessDenied,
-    Kind.IDENTITY: IdentityError,
-    Kind.TOKEN: IdentityError,
-    Kind.NO_CLUSTER: UnknownScope,
+_PATIENT = frozenset({FaultKind.THROTTLED, FaultKind.TRANSIENT, FaultKind.SUBMITTING})
+_ERRORS: dict[FaultKind, type[ServiceError]] = {
+    FaultKind.DENIED: AccessDenied,
+    FaultKind.IDENTITY: IdentityError,
+    FaultKind.TOKEN: IdentityError,
+    FaultKind.NO_CLUSTER: UnknownScope,
 }
 _FAILED = "FAILED"
 """What the SQL calls say, as ``status`` and without a code, where others have an error code."""
@@ -123,7 +123,7 @@ class Fault(ServiceError):
         message: str,
         operation: str | None = None,
         code: str | None = None,
-        kind: Kind = Kind.OTHER,
+        kind: FaultKind = FaultKind.OTHER,
         *,
         may_have_acted: bool = False,
     ) -> None:
@@ -165,11 +165,11 @@ def classify(code: str, status: int) -> Entry:
     if entry is None and status == 404:
         # A 404 without a code of MRS is some other server's, or a wrong path. It never says "gone".
         mrs = bool(code) and code != "404" and not code.startswith(("APIG", "HTTP"))
-        return Entry(Kind.GONE) if mrs else Entry(Kind.WRONG_PATH, _WRONG_PATH)
+        return Entry(FaultKind.GONE) if mrs else Entry(FaultKind.WRONG_PATH, _WRONG_PATH)
     if entry is None and status == 500 and code in ("", "500"):
-        return Entry(Kind.TRANSIENT)
+        return Entry(FaultKind.TRANSIENT)
     # An unknown code with 500 is MRS's way of saying no, for good: nothing that time would mend.
-    return entry or STATUSES.get(status, Entry(Kind.OTHER))
+    return entry or STATUSES.get(status, Entry(FaultKind.OTHER))
 
 
 def complaint(response: Response) -> Complaint:

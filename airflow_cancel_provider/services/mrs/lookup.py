@@ -11,9 +11,9 @@ from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable,
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.services.base import outcome_after
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
-from airflow_cancel_provider.services.mrs.errors import Fault, Kind
-from airflow_cancel_provider.services.mrs.records import JobRecord
-from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
+from airflow_cancel_provider.services.mrs.states import JobRecord
+from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
 
@@ -25,13 +25,13 @@ SILENT = 2
 
 _CLUSTER_WIDE = frozenset(
     {
-        Kind.DENIED,
-        Kind.IDENTITY,
-        Kind.TOKEN,
-        Kind.USE_V1,
-        Kind.USE_V2,
-        Kind.WRONG_PATH,
-        Kind.NO_CLUSTER,
+        FaultKind.DENIED,
+        FaultKind.IDENTITY,
+        FaultKind.TOKEN,
+        FaultKind.USE_V1,
+        FaultKind.USE_V2,
+        FaultKind.WRONG_PATH,
+        FaultKind.NO_CLUSTER,
     }
 )
 
@@ -50,7 +50,7 @@ class Lookup:
         self.patience = patience
         self.conn_id = conn_id
 
-    def call(self, series: Persistence, request: Callable[[], T]) -> T:
+    def call(self, series: CallSeries, request: Callable[[], T]) -> T:
         """Make a call that is safe to repeat, patiently.
 
         :raises ServiceError: it failed for good, or patience ran out.
@@ -62,15 +62,13 @@ class Lookup:
 
     def named(self, fault: Fault) -> ServiceError:
         """The fault as an error for people, with the connection or the time waited."""
-        if fault.kind in (Kind.TOKEN, Kind.IDENTITY):
+        if fault.kind in (FaultKind.TOKEN, FaultKind.IDENTITY):
             return fault.named(f"(Connection {self.conn_id!r}.)")
         if fault.is_transient:
             return fault.named(f"(Tried for {self.patience.seconds:g} s.)")
         return fault.named()
 
-    def find(
-        self, series: Persistence, cluster: str, jobs: Sequence[RemoteJob]
-    ) -> dict[RemoteJob, JobRecord]:
+    def find(self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobRecord]:
         """Records of those of a cluster's jobs that MRS knows.
 
         :raises UnknownScope: MRS does not know the cluster, not even as one that has ended.
@@ -88,7 +86,7 @@ class Lookup:
                 raise
         return found
 
-    def has_ended(self, series: Persistence, cluster: str) -> bool:
+    def has_ended(self, series: CallSeries, cluster: str) -> bool:
         """Whether MRS lists a cluster whose jobs it does not know any more as one that has ended.
 
         False where that can't be found out.
@@ -100,7 +98,7 @@ class Lookup:
         return states.get(cluster, "").lower() in CLUSTER_ENDS
 
     def _listed(
-        self, series: Persistence, cluster: str, jobs: Sequence[RemoteJob]
+        self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobRecord]:
         by_id = {job.id: job for job in jobs}
         found: dict[RemoteJob, JobRecord] = {}
@@ -113,23 +111,23 @@ class Lookup:
                 break
         return found
 
-    def _shown(self, series: Persistence, job: RemoteJob) -> JobRecord | None:
+    def _shown(self, series: CallSeries, job: RemoteJob) -> JobRecord | None:
         try:
             return self.call(series, lambda: self.client.show_job(str(job.scope), job.id))
         except ServiceError as error:
-            if kind_of(error) is Kind.GONE:
+            if kind_of(error) is FaultKind.GONE:
                 return None
             raise
 
-    def pages(self, series: Persistence, cluster: str, **filters: Any) -> Iterator[list[JobRecord]]:
+    def pages(self, series: CallSeries, cluster: str, **filters: Any) -> Iterator[list[JobRecord]]:
         """All pages of a cluster's jobs, newest first; ``filters`` are those of ``MrsClient.list_jobs``."""
         return self._pages(series, lambda number: self.client.list_jobs(cluster, number, **filters))
 
-    def clusters(self, series: Persistence) -> Iterator[list[tuple[str, str]]]:
+    def clusters(self, series: CallSeries) -> Iterator[list[tuple[str, str]]]:
         """All pages of the project's clusters: id and state of each."""
         return self._pages(series, self.client.list_clusters)
 
-    def _pages(self, series: Persistence, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
+    def _pages(self, series: CallSeries, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
         before: list[T] = []
         for number in count(1):
             page = self.call(series, partial(request, number))
@@ -165,7 +163,7 @@ class Hopeless:
     def note(self, job: RemoteJob, error: ServiceError | None, outcome: CancelOutcome) -> None:
         """Take in how a request went."""
         kind = kind_of(error) if error else None
-        if kind in (Kind.THROTTLED, Kind.TRANSIENT):
+        if kind in (FaultKind.THROTTLED, FaultKind.TRANSIENT):
             self._silent += [error] if error else []
             return
         self._silent.clear()
@@ -173,9 +171,9 @@ class Hopeless:
             self._clusters[job.scope], self._outcomes[job.scope] = error, outcome
 
 
-def kind_of(error: ServiceError) -> Kind:
+def kind_of(error: ServiceError) -> FaultKind:
     """What an error of :meth:`Lookup.call` means."""
-    return error.__cause__.kind if isinstance(error.__cause__, Fault) else Kind.OTHER
+    return error.__cause__.kind if isinstance(error.__cause__, Fault) else FaultKind.OTHER
 
 
 def _is_transient(error: BaseException) -> bool:

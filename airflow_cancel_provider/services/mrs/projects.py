@@ -12,12 +12,12 @@ import requests
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
-from airflow_cancel_provider.services.mrs.calls import Call
+from airflow_cancel_provider.services.mrs.calls import ApiCall
 from airflow_cancel_provider.services.mrs.errors import Fault
 from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
-from airflow_cancel_provider.services.patience import Patience
+from airflow_cancel_provider.services.retry import Patience
 
-LIST_PROJECTS = Call("KeystoneListProjects", "GET", "/v3/projects", "iam:projects:listProjects")
+LIST_PROJECTS = ApiCall("KeystoneListProjects", "GET", "/v3/projects", "iam:projects:listProjects")
 
 
 def project_id(

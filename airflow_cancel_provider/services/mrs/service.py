@@ -31,20 +31,20 @@ from airflow_cancel_provider.services.base import (
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
-from airflow_cancel_provider.services.mrs.errors import Fault, Kind
-from airflow_cancel_provider.services.mrs.lines import line_of_client
+from airflow_cancel_provider.services.mrs.client_spec import client_of, spec_of
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.lookup import CLUSTER_ENDS, WORTH_LISTING, Hopeless, Lookup, kind_of
-from airflow_cancel_provider.services.mrs.records import JobRecord
-from airflow_cancel_provider.services.mrs.verdicts import (
+from airflow_cancel_provider.services.mrs.states import (
     SPARK_SQL,
+    JobRecord,
     ended_before,
     is_puzzling,
     not_given_up,
     not_refused,
     status_of,
 )
-from airflow_cancel_provider.services.pacing import NewPace, Pace
-from airflow_cancel_provider.services.patience import Patience, Persistence
+from airflow_cancel_provider.services.ratelimit import NewBucket, TokenBucket
+from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
 KILL_SECONDS = 60.0
@@ -80,10 +80,15 @@ class MrsJobService(JobService):
         self._asked: dict[RemoteJob, float] = {}
         """When a request was last accepted, on the monotonic clock; ``-inf`` where its answer was lost."""
 
+    @classmethod
+    def over(cls, spec: ClientSpec, patience: Patience) -> Self:
+        """The service over a client like the one that was specified."""
+        return cls(client_of(spec), conn_id=spec.conn_id, region=spec.region, patience=patience)
+
     @property
-    def line(self) -> ClientSpec:
+    def spec(self) -> ClientSpec:
         """How this client reaches MRS."""
-        return line_of_client(self.client, self.conn_id, self.region)
+        return spec_of(self.client, self.conn_id, self.region)
 
     @property
     def lookup(self) -> Lookup:
@@ -119,7 +124,7 @@ class MrsJobService(JobService):
                 continue
             results[job], failure = self._cancel_one(series, job)
             hopeless.note(job, failure, results[job].outcome)
-            if failure and kind_of(failure) is Kind.OTHER:
+            if failure and kind_of(failure) is FaultKind.OTHER:
                 unclear[job] = results[job]
         results |= self._explained(series, unclear)
         return [results[job] for job in jobs]
@@ -159,7 +164,7 @@ class MrsJobService(JobService):
             tell_ended(self.name, self.region, [(cluster_id, record.id)])
         return status_of(self.address(record.id, cluster_id), record)
 
-    def paced(self, share: float, new_pace: NewPace = Pace) -> Self:
+    def paced(self, share: float, new_pace: NewBucket = TokenBucket) -> Self:
         """As every service; the client is paced."""
         other = super().paced(share, new_pace)
         other.client = self.client.metered(other.meter)
@@ -177,7 +182,7 @@ class MrsJobService(JobService):
                 "CancelSql",
             )
 
-    def _needless(self, series: Persistence, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
+    def _needless(self, series: CallSeries, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
         """Results for jobs that need no request: those that have ended, and those that are being killed."""
         doubtful = [
             job for some in by_scope(jobs).values() for job in some if self._is_worth_a_look(job, len(some))
@@ -201,7 +206,7 @@ class MrsJobService(JobService):
         asked_at = self._asked.get(job)
         return asked_at is not None and time.monotonic() - asked_at < KILL_SECONDS
 
-    def _cancel_one(self, series: Persistence, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
+    def _cancel_one(self, series: CallSeries, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
         """The result, and what went wrong, if anything did."""
         unsure = False
 
@@ -229,10 +234,10 @@ class MrsJobService(JobService):
             result = replace(result, outcome=CancelOutcome.GONE)
         return result, failure
 
-    def _is_gone(self, series: Persistence, job: RemoteJob, failure: ServiceError) -> bool:
+    def _is_gone(self, series: CallSeries, job: RemoteJob, failure: ServiceError) -> bool:
         kind = kind_of(failure)
-        return kind is Kind.GONE or (
-            kind is Kind.NO_CLUSTER and self.lookup.has_ended(series, str(job.scope))
+        return kind is FaultKind.GONE or (
+            kind is FaultKind.NO_CLUSTER and self.lookup.has_ended(series, str(job.scope))
         )
 
     def _over(self, job: RemoteJob) -> CancelResult | None:
@@ -240,7 +245,7 @@ class MrsJobService(JobService):
         try:
             record = self.client.show_job(str(job.scope), job.id)
         except Fault as fault:
-            if fault.kind is Kind.GONE:
+            if fault.kind is FaultKind.GONE:
                 return CancelResult(job, CancelOutcome.GONE)
             if fault.is_transient:
                 raise
@@ -255,7 +260,7 @@ class MrsJobService(JobService):
         )
 
     def _explained(
-        self, series: Persistence, results: dict[RemoteJob, CancelResult]
+        self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
         """What the answers really mean: look at the jobs, and at the refused ones that live once more."""
         results = self._looked(series, results)
@@ -269,7 +274,7 @@ class MrsJobService(JobService):
         }
 
     def _looked(
-        self, series: Persistence, results: dict[RemoteJob, CancelResult]
+        self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
         try:
             found = {

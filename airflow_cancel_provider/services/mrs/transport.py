@@ -10,8 +10,8 @@ import requests
 from requests import Response
 from requests.auth import AuthBase
 
-from airflow_cancel_provider.services.mrs.calls import Call
-from airflow_cancel_provider.services.mrs.errors import Fault, Kind, classify, complaint
+from airflow_cancel_provider.services.mrs.calls import ApiCall
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -40,7 +40,9 @@ class Transport:
         self._session = session
         self._timeouts = timeouts
 
-    def send(self, call: Call, url: str, about: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def send(
+        self, call: ApiCall, url: str, about: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Make a call; an empty reply is an empty dict.
 
         :param about: what the call is about, for the words of an error.
@@ -64,28 +66,28 @@ class Transport:
         return _parsed(response, call, what)
 
 
-def failed(call: Call, about: str) -> str:
+def failed(call: ApiCall, about: str) -> str:
     """How the words of every fault begin."""
     return f"{call.operation} on {about} failed"
 
 
-def _unanswered(error: requests.RequestException, call: Call, what: str) -> Fault:
+def _unanswered(error: requests.RequestException, call: ApiCall, what: str) -> Fault:
     words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
     lost = call.mutates and not was_never_sent(error)
     if isinstance(error, requests.exceptions.SSLError):
         words = f"{words}. Check endpoint and verify of the connection."
         return Fault(words, call.operation, may_have_acted=lost)
     if isinstance(error, _LOST):
-        return Fault(f"{words}.", call.operation, None, Kind.TRANSIENT, may_have_acted=lost)
+        return Fault(f"{words}.", call.operation, None, FaultKind.TRANSIENT, may_have_acted=lost)
     return Fault(f"{words}. Check endpoint and proxies.", call.operation)
 
 
-def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
+def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
     status = response.status_code
     # Caches answer no POST; some proxies add an age to all that passes through them.
     if status == 304 or (call.mutates and call.method == "GET" and "Age" in response.headers):
         words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
-        raise Fault(words, call.operation, f"HTTP {status}", Kind.TRANSIENT)
+        raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
     if 300 <= status < 400:
         words = f"{what}: redirected (HTTP {status}), which is not followed. Check the endpoint."
         raise Fault(words, call.operation, f"HTTP {status}")
@@ -105,18 +107,18 @@ def _parsed(response: Response, call: Call, what: str) -> dict[str, Any]:
     return body
 
 
-def misunderstood(call: Call, what: str, why: str) -> Fault:
+def misunderstood(call: ApiCall, what: str, why: str) -> Fault:
     """The fault of a success that is not the reply which the reference describes: it is no answer."""
     words = f"{what}: {why}, which is no answer of MRS. Check endpoint and proxies."
-    return Fault(words, call.operation, "HTTP 200", Kind.TRANSIENT, may_have_acted=call.mutates)
+    return Fault(words, call.operation, "HTTP 200", FaultKind.TRANSIENT, may_have_acted=call.mutates)
 
 
-def _refused(response: Response, call: Call, what: str) -> Fault:
+def _refused(response: Response, call: ApiCall, what: str) -> Fault:
     said, status = complaint(response), response.status_code
     kind, advice = classify(said.code, status)
-    if kind is Kind.DENIED and not advice:
+    if kind is FaultKind.DENIED and not advice:
         advice = f"Allow {call.action} to this identity."
-    unsure = kind is Kind.TRANSIENT and call.mutates and status != 503
+    unsure = kind is FaultKind.TRANSIENT and call.mutates and status != 503
     return Fault(
         f"{what}: {said}. {advice}".rstrip(),
         call.operation,

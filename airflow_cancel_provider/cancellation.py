@@ -1,0 +1,428 @@
+"""Request, escalate, confirm: the one way in which anything here waits for jobs or cancels them.
+
+Nothing in this module sleeps on its own account or knows Airflow: an operator, a trigger or another
+process drives it, and it goes through JSON from one to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from airflow_cancel_provider.exceptions import (
+    CancelRefused,
+    JobsError,
+    NotEnded,
+    NotRunning,
+    ServiceUnavailable,
+    UnexpectedEnd,
+    UnknownScope,
+)
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.pool import ServicePool
+
+UNSEEN_SECONDS = 60.0
+"""For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
+
+
+class Log(Protocol):
+    """A logger: the standard library's, or the one Airflow gives a task."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Say what happens."""
+        ...
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Say what may become a trouble."""
+        ...
+
+    def error(self, message: str, /, *args: Any) -> Any:
+        """Say what somebody must look at."""
+        ...
+
+
+ENDS = tuple(state for state in JobState if state.is_terminal)
+
+
+class Watch:
+    """Jobs that are waited for, and what was last seen of them.
+
+    A job is settled when it is in one of ``target_states`` or has ended.
+    """
+
+    def __init__(self, jobs: Iterable[RemoteJob], target_states: Collection[JobState] = ENDS) -> None:
+        self.jobs = list(dict.fromkeys(jobs))
+        self.target_states = tuple(target_states)
+        self.statuses: dict[RemoteJob, JobStatus] = {}
+
+    @property
+    def open(self) -> list[RemoteJob]:
+        """Jobs that are not settled."""
+        return [job for job in self.jobs if not self._is_settled(job)]
+
+    @property
+    def wrong(self) -> list[JobStatus]:
+        """Jobs that ended in a state that is not a target."""
+        return [
+            s for s in self.statuses.values() if s.state.is_terminal and s.state not in self.target_states
+        ]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more looking can't change the verdict."""
+        return bool(self.wrong) or not self.open
+
+    @property
+    def states(self) -> dict[str, str]:
+        """State last seen of each job, by address; a job that was never seen is left out."""
+        return {str(job): str(status.state) for job, status in self.statuses.items()}
+
+    def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
+        """Take in what was seen; return what is new."""
+        news = []
+        for status in statuses:
+            before = self.statuses.get(status.job)
+            if before is None or (before.state, before.service_state) != (status.state, status.service_state):
+                news.append(status)
+            self.statuses[status.job] = status
+        return news
+
+    def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
+        """Take in that the service does not know the clusters or applications of some jobs.
+
+        One that it has known has been deleted since, and its jobs are gone: what is new is returned.
+
+        :raises UnknownScope: it has never known one, which may be a wrong id, connection or region.
+        """
+        known = self._known_scopes()
+        gone = {job: error for job, error in unknown.items() if _scope_of(job) in known}
+        for job, error in unknown.items():
+            if job not in gone:
+                self._mistake(job, error)
+        return self.observe(JobStatus(job, JobState.GONE, reason=str(error)) for job, error in gone.items())
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        return {_scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        raise UnknownScope(f"{job} can't be looked at: {error}", error.operation, error.code) from error
+
+    def act(self, pool: ServicePool) -> list[CancelResult]:
+        """Do what is due after a look. A watch only looks."""
+        return []
+
+    def is_due(self) -> bool:
+        """Whether :meth:`act` would send anything."""
+        return False
+
+    def verdict(self) -> dict[str, str]:
+        """States of all jobs, by address.
+
+        :raises UnexpectedEnd: some ended in a state that is not a target; carries the service's reasons.
+        :raises NotEnded: some are still on their way.
+        """
+        if self.wrong:
+            targets = ", ".join(self.target_states)
+            raise UnexpectedEnd(
+                f"Expected {targets}; ended otherwise:", [str(status) for status in self.wrong]
+            )
+        self._raise_if_open()
+        return self.states
+
+    def _raise_if_open(self) -> None:
+        if self.open:
+            raise NotEnded(
+                "Not seen to end within the attempts allowed (waiter_delay, waiter_max_attempts):",
+                [str(self.statuses.get(job, f"{job}: not seen")) for job in self.open],
+            )
+
+    def _is_settled(self, job: RemoteJob) -> bool:
+        status = self.statuses.get(job)
+        return status is not None and (status.state.is_terminal or status.state in self.target_states)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a trigger or another process."""
+        return {
+            "jobs": [str(job) for job in self.jobs],
+            "target_states": [str(state) for state in self.target_states],
+            "statuses": [status.as_json() for status in self.statuses.values()],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_json`."""
+        watch = cls(map(RemoteJob, values["jobs"]), [JobState(state) for state in values["target_states"]])
+        watch.observe(map(JobStatus.from_json, values["statuses"]))
+        return watch
+
+
+class Cancellation(Watch):
+    """A cancel of many jobs, from the request to the seen end.
+
+    A request is sent again only when the service did not answer it, or when ``escalate_after`` seconds
+    have gone by: then once, by force, for the jobs that still live and where force adds something.
+
+    :param escalate_after: seconds from the request; None never escalates.
+    :param leave_running: only pending jobs are to be cancelled; one that is seen running is let go.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[RemoteJob],
+        reason: str,
+        *,
+        escalate_after: float | None = None,
+        leave_running: bool = False,
+    ) -> None:
+        super().__init__(jobs)
+        self.reason = reason
+        self.escalate_after = escalate_after
+        self.leave_running = leave_running
+        self.requested_at: float | None = None
+        self.forced: set[RemoteJob] = set()
+        """Jobs for which the escalation is done with."""
+        self.results: dict[RemoteJob, CancelResult] = {}
+        self.unsure: set[RemoteJob] = set()
+        """Jobs with a request that was not answered, and may have been carried out."""
+        self.taken_at: dict[RemoteJob, float] = {}
+        """When the service took a job, in epoch seconds, where that is known; only in this process."""
+
+    def request(self, pool: ServicePool) -> list[CancelResult]:
+        """Ask for every job to end that was not asked for yet; what became of it, job by job."""
+        self.requested_at = self.requested_at or time.time()
+        results = pool.cancel([job for job in self.jobs if job not in self.results], self.reason)
+        self._note(results)
+        return results
+
+    def _note(self, results: Iterable[CancelResult]) -> None:
+        for result in results:
+            self.results[result.job] = result
+            if result.outcome is CancelOutcome.UNANSWERED:
+                self.unsure.add(result.job)
+
+    def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
+        """Take in what was seen; return what is new."""
+        statuses = list(statuses)
+        news = super().observe(statuses)
+        for status in statuses:
+            if self.leave_running and status.state is JobState.RUNNING:
+                self.results[status.job] = CancelResult(status.job, CancelOutcome.LEFT_RUNNING, status.reason)
+            if self._has_appeared(status):
+                self.results[status.job] = _ask_again(status.job)
+        return news
+
+    def _known_scopes(self) -> set[tuple[str | None, ...]]:
+        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
+        asked = {_scope_of(job) for job, result in self.results.items() if result.outcome in taken}
+        return asked | super()._known_scopes()
+
+    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
+        """Nothing can be cancelled there; the other jobs are seen to."""
+        self.results[job] = CancelResult(job, CancelOutcome.REFUSED, str(error), error.code)
+
+    def may_appear(self, job: RemoteJob) -> bool:
+        """Whether the service took a job so short a time ago that it may only not know it yet."""
+        status, result = self.statuses.get(job), self.results.get(job)
+        is_gone = status.state is JobState.GONE if status else result and result.outcome is CancelOutcome.GONE
+        return bool(is_gone) and time.time() - self.taken_at.get(job, 0.0) < UNSEEN_SECONDS
+
+    def _has_appeared(self, status: JobStatus) -> bool:
+        """Whether a job lives that the service did not know when its end was requested."""
+        result = self.results.get(status.job)
+        is_living = status.state in (JobState.PENDING, JobState.RUNNING)
+        return is_living and result is not None and result.outcome is CancelOutcome.GONE
+
+    def act(self, pool: ServicePool) -> list[CancelResult]:
+        """Ask again where the service did not answer; escalate when it is time."""
+        again = pool.cancel(unanswered, self.reason) if (unanswered := self._unanswered()) else []
+        self._note(again)
+        return again + (self._escalate(pool) if self._is_time_to_escalate() else [])
+
+    def is_due(self) -> bool:
+        """Whether anything is unanswered, or it is time to escalate."""
+        return bool(self._unanswered()) or self._is_time_to_escalate()
+
+    def verdict(self, *, fail_if_not_running: bool = False, ended: bool = True) -> dict[str, str]:
+        """Last seen state of every job, by address. Nothing here rests on a request having been accepted.
+
+        :param fail_if_not_running: it is an error if a job had ended before the request.
+        :param ended: every job must have been seen to end; otherwise its request must have been answered.
+        :raises CancelRefused: the service will not cancel some of them.
+        :raises NotEnded: some were not seen to end, or their request was not answered.
+        :raises NotRunning: some had ended before, if that was to be an error.
+        """
+        self._raise_if_any("The service refused to cancel:", CancelRefused, CancelOutcome.REFUSED)
+        if ended:
+            self._raise_if_open()
+        else:
+            self._raise_if_any("The service did not answer; asked for:", NotEnded, CancelOutcome.UNANSWERED)
+        if fail_if_not_running:
+            gone = (CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE)
+            message = "Not running any more when the cancel was requested:"
+            self._raise_if_any(message, NotRunning, *gone, but=self._may_be_ours)
+        return self.states
+
+    def _may_be_ours(self, job: RemoteJob) -> bool:
+        """Whether a job may have been cancelled by a request of ours whose answer was lost."""
+        status = self.statuses.get(job)
+        return job in self.unsure and status is not None and status.state is JobState.CANCELLED
+
+    def _raise_if_any(
+        self,
+        message: str,
+        error: type[JobsError],
+        *outcomes: CancelOutcome,
+        but: Callable[[RemoteJob], bool] = lambda _: False,
+    ) -> None:
+        found = (result for result in self.results.values() if result.outcome in outcomes)
+        lines = [str(result) for result in found if not but(result.job)]
+        if lines:
+            raise error(message, lines)
+
+    def _unanswered(self) -> list[RemoteJob]:
+        return [
+            job
+            for job in self.open
+            if (result := self.results.get(job))
+            and result.outcome is CancelOutcome.UNANSWERED
+            and not ((status := self.statuses.get(job)) and status.state is JobState.CANCELLING)
+        ]
+
+    def _is_time_to_escalate(self) -> bool:
+        if self.escalate_after is None or self.requested_at is None:
+            return False
+        return bool(self._unforced()) and time.time() - self.requested_at >= self.escalate_after
+
+    def _unforced(self) -> list[RemoteJob]:
+        return [job for job in self.open if job not in self.forced]
+
+    def _escalate(self, pool: ServicePool) -> list[CancelResult]:
+        due = self._unforced()
+        jobs = [job for job in due if pool.can_escalate(job)]
+        results = pool.cancel(jobs, self.reason, force=True) if jobs else []
+        # What was not answered is asked again at the next look.
+        unanswered = {result.job for result in results if result.outcome is CancelOutcome.UNANSWERED}
+        self.forced.update(set(due) - unanswered)
+        return results
+
+    def _is_settled(self, job: RemoteJob) -> bool:
+        outcome = result.outcome if (result := self.results.get(job)) else None
+        if outcome is CancelOutcome.LEFT_RUNNING:
+            return job in self.statuses  # looked at once, for its state
+        is_settled = outcome is CancelOutcome.REFUSED or super()._is_settled(job)
+        return is_settled and not self.may_appear(job)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a trigger or another process."""
+        return {
+            **super().as_json(),
+            "reason": self.reason,
+            "escalate_after": self.escalate_after,
+            "leave_running": self.leave_running,
+            "requested_at": self.requested_at,
+            "forced": sorted(map(str, self.forced)),
+            "unsure": sorted(map(str, self.unsure)),
+            "results": [result.as_json() for result in self.results.values()],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_json`."""
+        cancellation = cls(
+            map(RemoteJob, values["jobs"]),
+            values["reason"],
+            escalate_after=values["escalate_after"],
+            leave_running=values["leave_running"],
+        )
+        cancellation.observe(map(JobStatus.from_json, values["statuses"]))
+        cancellation.requested_at = values["requested_at"]
+        cancellation.forced = set(map(RemoteJob, values["forced"]))
+        cancellation.unsure = set(map(RemoteJob, values["unsure"]))
+        results = map(CancelResult.from_json, values["results"])
+        cancellation.results = {result.job: result for result in results}
+        return cancellation
+
+
+def _ask_again(job: RemoteJob) -> CancelResult:
+    return CancelResult(
+        job, CancelOutcome.UNANSWERED, "The service did not know the job at the first request."
+    )
+
+
+def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
+    return job.service, job.conn_id, job.scope
+
+
+def look(watch: Watch, pool: ServicePool, log: Log) -> None:
+    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
+
+    :raises UnknownScope: as :meth:`Watch.lose`.
+    """
+    try:
+        seen, unknown = pool.described(watch.open)
+        take_in(watch, seen, log)
+        report_lost(watch, unknown, log)
+    except ServiceUnavailable as error:
+        log.warning("%s Looking again later.", error)
+    report(watch.act(pool), log)
+
+
+def wait(
+    watch: Watch,
+    pool: ServicePool,
+    log: Log,
+    *,
+    delay: float,
+    max_attempts: int,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
+    for _ in range(max_attempts):
+        if watch.is_decided:
+            return
+        sleep(delay)
+        look(watch, pool, log)
+
+
+def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
+    """Observe, and log what is new: loudly, if it is that the service does not know a job."""
+    before = set(watch.statuses)
+    warned = {job for job, result in _results(watch).items() if result.outcome is CancelOutcome.GONE}
+    for status in watch.observe(statuses):
+        if status.state is JobState.GONE and status.job not in before | warned:
+            log.warning("%s", f"{status.job} is GONE: {unknown_to_the_service(status.job)}")
+        else:
+            log.info("%s", status)
+
+
+def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
+    """As :meth:`Watch.lose`, and log what is new."""
+    if unknown:
+        for status in watch.lose(unknown):
+            log.warning("%s", status)
+
+
+def report(results: Iterable[CancelResult], log: Log) -> None:
+    """Log what became of each request."""
+    loud = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+    for result in results:
+        if result.outcome is CancelOutcome.GONE:
+            words = unknown_to_the_service(result.job)
+            log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
+        else:
+            (log.error if result.outcome in loud else log.info)("%s", result)
+
+
+def unknown_to_the_service(job: RemoteJob) -> str:
+    """What it means, and may mean, that a job is GONE."""
+    over = f"connection {job.conn_id!r}" if job.conn_id else "the process's own credentials"
+    region = f" in region {job.region}" if job.region else ""
+    return (
+        f"the service does not know this job over {over}{region}. It may be of another account or region: "
+        "check the address."
+    )
+
+
+def _results(watch: Watch) -> Mapping[RemoteJob, CancelResult]:
+    return watch.results if isinstance(watch, Cancellation) else {}

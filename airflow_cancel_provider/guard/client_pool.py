@@ -1,0 +1,110 @@
+"""Every job over the client that submitted it, or over the connection that its address names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.client_spec import ClientSpec, as_json
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.registry import open_service
+from airflow_cancel_provider.services.retry import Patience
+
+
+class ClientPool(ServicePool):
+    """The services that some jobs need: one for each client, opened anew when its credentials were renewed.
+
+    An address alone leads nowhere here: two clients may have the same connection and region, and
+    different identities.
+
+    :param client: the client of a job.
+    """
+
+    def __init__(self, client: Callable[[RemoteJob], ClientSpec], patience: Patience) -> None:
+        super().__init__(_by_address)
+        self._client = client
+        self._patience = patience
+        self._by_client: dict[str, JobService] = {}
+
+    def service_of(self, job: RemoteJob) -> JobService:
+        """The service that a job belongs to, with the identity that submitted it.
+
+        :raises CancelProviderError: it can't be opened.
+        """
+        return self.over(self._client(job))
+
+    def over(self, client: ClientSpec) -> JobService:
+        """The service over a client.
+
+        :raises CancelProviderError: it can't be opened.
+        """
+        plain = _plain(client)
+        if plain not in self._by_client:
+            self._by_client[plain] = _opened(client, self._patience)
+        return self._by_client[plain]
+
+    def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """As :meth:`ServicePool.cancel`; a service that can't be opened does not stop the others."""
+        lost = {job: trouble for job in jobs if (trouble := self._trouble_with(job))}
+        asked = super().cancel([job for job in jobs if job not in lost], reason, force=force)
+        return [
+            *asked,
+            *(CancelResult(job, CancelOutcome.UNANSWERED, str(trouble)) for job, trouble in lost.items()),
+        ]
+
+    def can_escalate(self, job: RemoteJob) -> bool:
+        """Whether forcing would do more to this job than was done at first."""
+        return self._trouble_with(job) is None and super().can_escalate(job)
+
+    def by_service(self, jobs: Sequence[RemoteJob]) -> list[tuple[JobService, list[RemoteJob]]]:
+        """The jobs of each service that can be opened."""
+        return self._groups([job for job in jobs if self._trouble_with(job) is None])
+
+    def _trouble_with(self, job: RemoteJob) -> CancelProviderError | None:
+        try:
+            self.service_of(job)
+        except CancelProviderError as error:
+            return error
+        return None
+
+
+def client_over(service: str, conn_id: str | None, region: str | None) -> ClientSpec:
+    """How to reach a service over an Airflow connection. Asks Airflow: never from a signal handler.
+
+    :raises InvalidInput: the connection is unusable.
+    """
+    return Access().service(service, conn_id, region).spec
+
+
+def client_of(job: RemoteJob) -> ClientSpec:
+    """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`."""
+    return client_over(job.service, job.conn_id, job.region)
+
+
+def _plain(client: ClientSpec) -> str:
+    try:
+        return json.dumps(as_json(client), sort_keys=True)
+    except CancelProviderError:
+        raise
+    except Exception as error:  # whoever gives credentials out has errors of its own
+        raise InvalidInput(f"Credentials for {client.service} can't be read: {error}") from error
+
+
+def _opened(client: ClientSpec, patience: Patience) -> JobService:
+    try:
+        return open_service(client, patience)
+    except CancelProviderError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"{client.service} can't be reached as its submitter did: {error}") from error
+
+
+def _by_address(service: str, conn_id: str | None, region: str | None) -> NoReturn:
+    raise InvalidInput(
+        f"Jobs of {service} are reached over their clients, not over {conn_id!r} in {region!r}."
+    )

@@ -1,0 +1,54 @@
+"""What one try of a task has to do with the one before it and the one after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_cancel_provider.settings import Settings
+
+ENDS_FOR_GOOD = (
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTerminated",
+)
+"""What ``execute`` raises, by name, so that no retry follows."""
+
+
+class Tries:
+    """Whether the tries of a task go on with each other's jobs: with ``durable`` or ``on_retry = keep``."""
+
+    def __init__(self, ti: Any, settings: Settings) -> None:
+        self._ti = ti
+        is_durable = bool(getattr(ti.task, "durable", False)) and hasattr(ti.task, "submit_job")
+        self.go_on = is_durable or settings.on_retry == "keep"
+        """Whether each try takes over the jobs of the one before instead of starting anew."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no try came before."""
+        return bool(self._ti.try_number <= 1)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether this is the rest of a try that was deferred."""
+        return bool(getattr(getattr(self._ti, "_ti_context_from_server", None), "next_method", None))
+
+    @property
+    def is_rescheduled(self) -> bool:
+        """Whether this is the rest of a try that was rescheduled, as a sensor is in mode ``reschedule``."""
+        return bool(getattr(getattr(self._ti, "_ti_context_from_server", None), "task_reschedule_count", 0))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a next try would take over the jobs of this one."""
+        return self.go_on and bool(self._ti.try_number <= self._ti.max_tries)
+
+    @property
+    def will_follow(self) -> bool:
+        """Whether Airflow has decided that there is a next try, and it takes over."""
+        return self.is_followed and getattr(self._ti, "state", None) == "up_for_retry"
+
+    def may_follow(self, end: BaseException) -> bool:
+        """Whether a next try takes over after this end, unless Airflow decides otherwise (a retry policy)."""
+        return self.is_followed and not any(cls.__name__ in ENDS_FOR_GOOD for cls in type(end).__mro__)

@@ -1,0 +1,124 @@
+"""What the sentinel loads when it must act."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import Any, Protocol
+from uuid import UUID
+
+from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
+from airflow_cancel_provider.guard.sentinel.notes import event_of
+from airflow_cancel_provider.services.client_spec import ClientSpec
+
+log = logging.getLogger("airflow_cancel_provider.sentinel")
+
+
+class TaskChannel(Protocol):
+    """What ``main`` hands over."""
+
+    channel: int
+    notes: list[bytes]
+    ends_at: float
+
+    def hear(self) -> bytes | None:
+        """Take one message from the task."""
+        ...
+
+    def channel_is_open(self) -> bool:
+        """Whether there is one to take."""
+        ...
+
+    def listen(self, seconds: float) -> None:
+        """Pause, but not longer than the task is silent."""
+        ...
+
+    def see_to_ghost(self) -> None:
+        """Kill a task that should have ended."""
+        ...
+
+
+class NoteReader:
+    """What the task has said of its jobs; reads on while they are cancelled."""
+
+    def __init__(self, watch: TaskChannel) -> None:
+        self.hello: dict[str, Any] = {}
+        self.ledger = TryLedger()
+        self._watch = watch
+        self._clients: dict[str, ClientSpec] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Take in what the task has said since."""
+        while self._watch.channel_is_open():
+            self._watch.hear()
+        notes, self._watch.notes = self._watch.notes, []
+        for note in notes:
+            try:
+                self._take(json.loads(note))
+            except (LookupError, TypeError, ValueError) as error:
+                log.error("A note of the task can't be read: %r", error)  # noqa: TRY400  a traceback says no more
+
+    def _take(self, note: dict[str, Any]) -> None:
+        if "hello" in note:
+            self.hello = note["hello"]
+        elif "key" in note:
+            self._renew(note["key"], ClientSpec(**note["client"]))
+        else:
+            self.ledger.apply(event_of(note, self._clients))
+
+    def _renew(self, name: str, client: ClientSpec) -> None:
+        """Keep a client; one that is known already may have got new credentials."""
+        if known := self._clients.get(name):
+            known.secrets.clear()
+            known.secrets.update(client.secrets)
+        else:
+            self._clients[name] = client
+
+
+def act(watch: TaskChannel) -> None:
+    """Cancel everything the task has started and not released; say how it goes."""
+    reader = NoteReader(watch)
+    hello = reader.hello
+    os.environ.update(hello["environment"])
+    _log_to(hello["log_file"])
+    log.info("%s: its task is gone or going", hello["reason"])
+    loop = CancelLoop(
+        reader.ledger,
+        log,
+        ti_id=UUID(hello["ti_id"]),
+        reason=hello["reason"],
+        deployment=hello["deployment"],
+        patience=hello["patience"],
+        escalate_after=hello["escalate_after"],
+        refresh=reader.read,
+    )
+
+    def say(word: str) -> None:
+        with suppress(OSError):  # nobody is listening any more
+            os.write(watch.channel, word.encode())
+
+    def wait(seconds: float) -> None:
+        """Pause, but not longer than the task is silent: it may have started more."""
+        watch.listen(min(seconds, 1.0) if watch.ends_at else seconds)
+        watch.see_to_ghost()
+
+    loop.run(say, wait)
+    while watch.ends_at:
+        time.sleep(0.2)
+        watch.see_to_ghost()
+
+
+def _log_to(path: str | None) -> None:
+    try:
+        handler: logging.Handler = SharedFileHandler(LogFile(path)) if path else logging.NullHandler()
+    except OSError:
+        handler = logging.StreamHandler()  # the file of the start, wherever that is now
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

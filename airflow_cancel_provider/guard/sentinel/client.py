@@ -1,0 +1,279 @@
+"""The task's end of the line to its sentinel."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.guard.events import Event
+from airflow_cancel_provider.guard.sentinel.log_file import LogFile
+from airflow_cancel_provider.guard.sentinel.main import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
+from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
+from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
+from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.settings import Settings
+
+LONGEST_WORD = 1024
+WATCHING = "watching"
+"""The first word of a sentinel that has come to life."""
+
+MAIN = Path(__file__).with_name("main.py")
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Environment that the sentinel is started with; everybody on the host may be able to read it."""
+
+
+class SentinelError(CancelProviderError):
+    """There is no sentinel (any more): it can't be started, or has ended."""
+
+
+class Sentinel:
+    """Starts with the first submission; hears of every one; acts when the task can't.
+
+    Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
+    send without a lock.
+
+    :param log_file: where it writes what it does; None: nowhere.
+    :param log: the task's.
+    :param history: what has happened so far, as events: it may be started late.
+    :param is_armed: whether it acts when the task dies untold.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        owner: Owner,
+        log_file: str | None,
+        log: Any,
+        history: Callable[[], Iterable[Event]],
+        *,
+        is_armed: bool = True,
+    ) -> None:
+        self._settings, self._owner, self._log_file = settings, owner, log_file
+        self._history = history
+        self._is_armed = is_armed
+        self._is_awake = False
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
+        self._starting = Lock()
+        self._clients = ToldClients(lambda name, client: self._note({"key": name, "client": client}), log)
+        self._pid = os.getpid()
+        self.last_word = ""
+        """``ended`` or ``failed``, once it has said so."""
+        self._is_gone = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started, and may have ended since."""
+        return self._socket is not None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be told of more, or is not started yet."""
+        return not self._is_gone and not self.last_word
+
+    @property
+    def can_act(self) -> bool:
+        """Whether it is there, and is not done with its work."""
+        if self._socket is not None and not self.last_word:
+            self._is_gone = self._is_gone or self._peek() == b""
+        return self._socket is not None and self.is_usable
+
+    def hear(self, event: Event) -> None:
+        """Pass an event on; the first one starts the process.
+
+        :raises SentinelError: it can't be started, or has ended.
+        """
+        try:
+            if not self._start():
+                self._tell(event)
+        except SentinelError:
+            self._is_gone = True
+            raise
+
+    def check(self, seconds: float) -> None:
+        """Find out whether it has come to life; one that is only slow to start is asked again later.
+
+        :raises SentinelError: it has not, and won't.
+        """
+        if self._is_awake or self._socket is None or os.getpid() != self._pid:
+            return
+        word = self._hear(seconds)
+        if word == WATCHING:
+            self._is_awake = True
+        elif word or self._peek() == b"":
+            self._is_gone = True
+            raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
+
+    def killed(self) -> None:
+        """The task was told to end: cancel now. Safe in a signal handler."""
+        self._send(KILLED)
+
+    def cancel(self) -> None:
+        """The task is failing: cancel now."""
+        self._send(CANCEL)
+
+    def returned(self) -> None:
+        """The task's work is done; if it dies from here on, it may have succeeded."""
+        self._send(RETURNED)
+
+    def done(self) -> None:
+        """The task has succeeded, or has handed its jobs on: nothing is left to do."""
+        self._clients.stop()
+        self._send(DONE)
+        self._is_gone = True
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)  # so that it leaves no zombie
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        """Wait until the sentinel says this word, or its last one; whether it said this one or ``ended``."""
+        deadline = time.monotonic() + seconds
+        while self.can_act and (left := deadline - time.monotonic()) > 0:
+            heard = self._hear(left)
+            if heard in ("ended", "failed"):
+                self.last_word = heard
+            if heard == word:
+                return True
+        return self.last_word == "ended"
+
+    def _hear(self, seconds: float) -> str:
+        """The next word; empty if none comes in time, or none will come."""
+        if self._socket is None:
+            return ""
+        ear = select.poll()  # select() knows no descriptors above 1023
+        ear.register(self._socket, select.POLLIN)
+        word = self._peek() if ear.poll(seconds * 1000) else None
+        return self._socket.recv(LONGEST_WORD).decode() if word else ""
+
+    def _peek(self) -> bytes | None:
+        """The next word, which stays; None if there is none yet, empty if there will be none."""
+        for _ in range(2):
+            try:
+                return (
+                    self._socket.recv(LONGEST_WORD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                    if self._socket
+                    else None
+                )
+            except BlockingIOError:
+                return None
+            except OSError:
+                # It ended before it had heard everything. This is said once; then comes what it has said.
+                continue
+        return b""
+
+    def _start(self) -> bool:
+        """Start it if it was not; whether it was started, and told of everything that has happened."""
+        with self._starting:
+            if self._socket is not None:
+                return False
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
+            with theirs, _deaf_to_signals(), self._open_log() as trouble:
+                try:
+                    self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
+                        command,
+                        stdin=theirs.fileno(),
+                        stdout=subprocess.DEVNULL,
+                        stderr=trouble,
+                        start_new_session=True,
+                        env={name: os.environ[name] for name in KEPT if name in os.environ},
+                        cwd="/",
+                    )
+                except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+                    ours.close()
+                    raise SentinelError(f"{error!r}") from error
+            # Before anybody else can say a word: it can't act without these.
+            for message in self._introduction():
+                _send(ours, message)
+            self._socket = ours
+        for event in self._history():
+            self._tell(event)
+        return True
+
+    def _introduction(self) -> Iterator[bytes]:
+        paths: list[Any] = sys.path  # of texts, but for what tasks put there
+        # Whole, as the sentinel runs in another folder: "" is the task's.
+        yield PATHS + b"\0".join(os.fsencode(_whole(path)) for path in paths if isinstance(path, str))
+        hello = {
+            "ti_id": str(self._owner.ti_id),
+            "reason": self._owner.reason,
+            "deployment": self._owner.deployment,
+            "patience": self._settings.patience,
+            "escalate_after": self._settings.escalate_after,
+            "log_file": self._log_file,
+            "environment": _network_environment(),
+        }
+        yield NOTE + json.dumps({"hello": hello}).encode()
+        if not self._is_armed:
+            yield RETURNED
+
+    def _open_log(self) -> IO[bytes]:
+        try:
+            return LogFile(self._log_file).open() if self._log_file else open(os.devnull, "ab")  # noqa: PTH123
+        except OSError as error:
+            self._log.warning("What the sentinel does will be in no log: %s", error)
+            return open(os.devnull, "ab")  # noqa: PTH123
+
+    def _tell(self, event: Event) -> None:
+        for note in notes_of(event, self._clients.name):
+            self._note(note)
+
+    def _note(self, note: Note) -> None:
+        if not self._send(NOTE + json.dumps(note).encode()):
+            raise SentinelError(f"it has ended (its log: {self._log_file})")
+
+    def _send(self, message: bytes) -> bool:
+        return self._socket is not None and _send(self._socket, message)
+
+
+def _whole(path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except OSError:  # the task's folder is gone
+        return path
+
+
+def _send(channel: socket.socket, message: bytes) -> bool:
+    """Send; whether it was sent. A dead sentinel must not end the task, whatever SIGPIPE does here."""
+    try:
+        channel.send(message, socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """What is started meanwhile never hears them; what arrives here meanwhile is heard afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _supervisor() -> int:
+    """Process that runs this task, or this process where it runs the task by itself (``dags test``)."""
+    from airflow.sdk.execution_time import task_runner
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return os.getpid() if "InProcess" in type(comms).__name__ else os.getppid()
+
+
+def _network_environment() -> dict[str, str]:
+    """Proxies and certificates; a proxy's address may hold a password, so it does not go the open way."""
+    wanted = ("_PROXY", "_CA_BUNDLE")
+    return {name: value for name, value in os.environ.items() if name.upper().endswith(wanted)}

@@ -1,0 +1,169 @@
+"""What the sentinel runs while all is well: wait for the end of the task, at the cost of a bare interpreter.
+
+Run as a script with ``-S -E``, with a socket to the task as standard input and the process ids of the
+task and its supervisor as arguments. Imports nothing but built-in modules until it must act.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED = b"P", b"N", b"R", b"D", b"C", b"K"
+LARGEST = 1 << 20
+TASK_GRACE = 5.0
+"""Seconds that a task has to end when its supervisor is gone."""
+
+
+class Watchman:
+    """Keeps what the task says, and knows when to act."""
+
+    def __init__(self, channel: int, task: int, supervisor: int) -> None:
+        self.channel = channel
+        self.task = task
+        self.task_end = end_of(task)
+        self.supervisor_end = end_of(supervisor)
+        self.notes: list[bytes] = []
+        self.paths: list[str] = []
+        self.is_armed = True
+        self.ends_at = 0.0
+        self._poll = select.poll()
+        for source in (channel, self.task_end, self.supervisor_end):
+            self._poll.register(source, select.POLLIN)
+
+    def watch(self) -> bytes | None:
+        """Wait; return why to act, or None when there is nothing to do any more."""
+        while True:
+            ready = {source for source, _ in self._poll.poll(1000 if self.ends_at else None)}
+            self.see_to_ghost()
+            if self.channel in ready:
+                why = self.hear()
+                if why:
+                    return why if why != DONE else None
+            elif self.task_end in ready:
+                return KILLED if self.is_armed else None
+            elif self.supervisor_end in ready:
+                self._end_task()
+                if self.is_armed:
+                    return KILLED
+
+    def hear(self) -> bytes | None:
+        """Take one message; return its kind if it ends the watch."""
+        try:
+            message = os.read(self.channel, LARGEST)
+        except ConnectionResetError:
+            # The task died before it had heard everything. This is said once; then comes what it has said.
+            return None
+        except OSError:
+            message = b""
+        kind, body = message[:1], message[1:]
+        if kind == NOTE:
+            self.notes.append(body)
+        elif kind == PATHS:
+            self.paths = os.fsdecode(body).split("\0")
+        elif kind == RETURNED:
+            self.is_armed = False
+        elif not kind:
+            # The task closed its end, or died: its end tells which, and may be a moment late.
+            self._poll.unregister(self.channel)
+        else:
+            return kind
+        return None
+
+    def _end_task(self) -> None:
+        """A task without its supervisor can report to nobody; it must not live on as a ghost.
+
+        It is told to end, and has its grace; meanwhile its jobs are already being cancelled. Where they are
+        to live, it is not told: it would cancel them.
+        """
+        self._poll.unregister(self.supervisor_end)
+        self._signal(signal.SIGTERM if self.is_armed else signal.SIGKILL)
+        self.ends_at = time.monotonic() + TASK_GRACE
+
+    def see_to_ghost(self) -> None:
+        """Kill a task that is still there after its grace."""
+        if self.ends_at and time.monotonic() > self.ends_at:
+            self.ends_at = 0.0
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if select.select([self.task_end], [], [], 0)[0]:
+            return
+        # contextlib would be memory that an idle process can do without.
+        try:  # noqa: SIM105
+            os.kill(self.task, number)
+        except ProcessLookupError:
+            pass
+
+    def channel_is_open(self) -> bool:
+        """Whether there is something left to hear."""
+        rest = select.poll()
+        rest.register(self.channel, select.POLLIN)
+        return bool(rest.poll(0)) and self._is_registered()
+
+    def listen(self, seconds: float) -> None:
+        """Pause, but not longer than the task is silent."""
+        if self._is_registered():
+            ear = select.poll()
+            ear.register(self.channel, select.POLLIN)
+            ear.poll(seconds * 1000)
+        else:
+            # The end of a closed channel can be read for ever: it would be no pause.
+            time.sleep(seconds)
+
+    def _is_registered(self) -> bool:
+        try:
+            self._poll.modify(self.channel, select.POLLIN)
+        except OSError:
+            return False
+        return True
+
+
+def end_of(process: int) -> int:
+    """A descriptor that can be read from once a process has ended."""
+    try:
+        return os.pidfd_open(process)
+    except ProcessLookupError:
+        ended, other = os.pipe()
+        os.close(other)
+        return ended
+
+
+def say(word: str) -> None:
+    """Tell the task."""
+    try:  # noqa: SIM105
+        os.write(0, word.encode())
+    except OSError:
+        pass  # it died meanwhile: its end is seen next
+
+
+def main() -> None:
+    """Watch, and act if it comes to that. Signals to end are blocked from before the start."""
+    try:
+        watchman = Watchman(0, int(sys.argv[1]), int(sys.argv[2]))
+    except (AttributeError, OSError) as error:  # an old kernel, a container that forbids it
+        say(f"processes can't be watched here: {error!r}")
+        return
+    say("watching")
+    why = watchman.watch()
+    if why is None:
+        return
+    import site
+
+    # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.
+    # Then the task's order counts: this must be the same version of every package that the task has.
+    first = [*sys.path, *(path for path in watchman.paths if path not in sys.path)]
+    site.main()
+    sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
+    from airflow_cancel_provider.guard.sentinel.cancel import act
+
+    act(watchman)
+
+
+if __name__ == "__main__":
+    # The script's own folder must not hide modules of the same names.
+    del sys.path[0]
+    main()

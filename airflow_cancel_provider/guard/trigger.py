@@ -1,0 +1,153 @@
+"""The guard of a deferred task: a trigger around the operator's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.recorded import cancel_requests
+from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
+from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
+from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+
+log = logging.getLogger(__name__)
+
+
+class GuardTrigger(BaseTrigger):
+    """Does what the operator's own trigger does, and cancels its jobs if the task is killed meanwhile.
+
+    It holds addresses only; the triggerer reaches the services over the connections they name.
+
+    :param classpath: the operator's own trigger.
+    :param kwargs: its arguments.
+    :param record: what the try has started, as :meth:`TryRecord.as_json`. XCom, where others can write, only
+        tells whether the try is still the one that counts.
+    :param reason: words for the services.
+    :param deployment: this Airflow's name in labels.
+    """
+
+    def __init__(
+        self, classpath: str, kwargs: dict[str, Any], record: dict[str, Any], reason: str, deployment: str
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.classpath = classpath
+        self.kwargs = kwargs
+        self.record = record
+        self.reason = reason
+        self.deployment = deployment
+        self._is_dealt_with = False
+
+    @cached_property
+    def inner(self) -> BaseTrigger:
+        """The operator's own trigger.
+
+        Made when it is run: an error fails this one trigger then; in ``__init__`` it would end the triggerer.
+        """
+        module, _, name = self.classpath.rpartition(".")
+        inner: BaseTrigger = getattr(import_module(module), name)(**self.kwargs)
+        return inner
+
+    @classmethod
+    def around(cls, inner: BaseTrigger, record: TryRecord, reason: str, deployment: str) -> GuardTrigger:
+        """Guard a trigger; one that is guarded already gets the new record."""
+        if isinstance(inner, GuardTrigger):
+            return cls(inner.classpath, inner.kwargs, record.as_json(), reason, deployment)
+        classpath, kwargs = inner.serialize()
+        if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
+            kwargs = {**kwargs, "cancel_reason": None}  # one of the two is enough
+        return cls(classpath, kwargs, record.as_json(), reason, deployment)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "classpath": self.classpath,
+                "kwargs": self.kwargs,
+                "record": self.record,
+                "reason": self.reason,
+                "deployment": self.deployment,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """The events of the operator's own trigger."""
+        for shared in ("task_instance", "trigger_id", "timeout_after"):
+            if hasattr(self, shared):
+                setattr(self.inner, shared, getattr(self, shared))
+        try:
+            async for event in self.inner.run():
+                yield event
+        except asyncio.CancelledError as error:
+            if may_be_killed(error):
+                await self.on_kill()
+            raise
+        if was_cancelled():  # and the operator's own trigger has made an end of it
+            await self.on_kill()
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part.
+
+        May be called more than once.
+        """
+        if self._is_dealt_with:
+            return
+        self._is_dealt_with = True
+        try:
+            record = TryRecord.from_json(self.record)
+        except InvalidInput as error:
+            # Another version of this package has written it.
+            log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
+            return
+        own_log, deferred = InContext(log), DeferredTry.of(self.task_instance)
+        requests = cancel_requests(record, self.reason, own_log)
+        killed = KilledTrigger(
+            deferred, requests, own_log, self._access(), self.deployment, then=self._end_inner
+        )
+        await cancel_if_dead(killed)
+
+    def _access(self) -> Access:
+        """How to reach the jobs, beside their connections: a trigger of ours knows what the task said."""
+        is_ours = self.classpath.endswith(f".{RemoteJobsTrigger.__name__}")
+        return Access(**self.kwargs["access"]) if is_ours else Access()
+
+    async def _end_inner(self) -> None:
+        if HAS_ON_KILL:
+            # In a loop of its own: some triggers of the Amazon provider call their hook on the
+            # triggerer's loop, which can then wait for a lock that a thread holds while it waits for
+            # that loop.
+            await in_thread(lambda: asyncio.run(self.inner.on_kill()))
+
+    async def cleanup(self) -> None:
+        """Clean up after the operator's own trigger."""
+        await self.inner.cleanup()
+
+
+def was_cancelled() -> bool:
+    """Whether the running task was told to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def bounded(timeout: timedelta | None, ti: Any) -> timedelta | None:
+    """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
+
+    https://github.com/apache/airflow/issues/69678
+    """
+    limit: timedelta | None = ti.task.execution_timeout
+    if limit is None or ti.start_date is None:
+        return timeout
+    spent: timedelta = datetime.now(UTC) - ti.start_date
+    left = max(limit - spent, timedelta(seconds=1))
+    return left if timeout is None else min(left, timeout)

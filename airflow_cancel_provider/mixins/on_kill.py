@@ -1,0 +1,112 @@
+"""Cancel what a task started or waits for when the task itself is killed while it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Thread
+from typing import Any, ClassVar
+from uuid import UUID
+
+from airflow_cancel_provider.cancellation import report
+from airflow_cancel_provider.exceptions import CancelProviderError, Killed
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.version_compat import BaseOperator
+
+Objection = Callable[[JobStatus], str | None]
+GRACE = 4.0
+"""Seconds for the request: Airflow kills a task five seconds after it told it to end."""
+
+
+class CancelsWhenKilled(BaseOperator):
+    """A task that, once armed, cancels its jobs when it is killed, times out, or fails while deferred.
+
+    Requests go out from a thread with clients that were made before: in a signal handler nothing may ask
+    Airflow for anything (its channel's lock may be held by the code that was interrupted).
+    """
+
+    starts_jobs: ClassVar[bool] = False
+    """Whether the jobs are the task's own: then they stand in its record, which the guard writes if it is
+    there. Otherwise the record says only which try waits."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._killed = False
+        self._armed: tuple[ServicePool, list[RemoteJob], str] | None = None
+        self._objection: Objection = _none
+
+    def arm(
+        self,
+        context: Any,
+        pool: ServicePool,
+        jobs: Iterable[RemoteJob],
+        reason: str,
+        objection: Objection | None = None,
+    ) -> None:
+        """Cancel these jobs from now on if the task is killed; at once, if it was killed already.
+
+        :param objection: why a job is not to be cancelled, from how it is seen right before; for jobs that
+            come from a record, where others can write.
+        :raises Killed: it was.
+        """
+        jobs = list(jobs)
+        pool.check(jobs)  # opens every service now: a signal handler can't
+        self._armed, self._objection = (pool, jobs, reason), objection or _none
+        if self._killed:
+            self.on_kill()
+        self.keep_record(context, TryState.RUNNING)
+
+    def disarm(self) -> None:
+        """From now on leave the jobs alone."""
+        self._armed = None
+
+    def keep_record(self, context: Any, state: TryState) -> None:
+        """Write down who is responsible for the jobs: only this try may wait for them in a triggerer."""
+        if self.starts_jobs and RECORDERS:
+            return
+        ti: Any = context["ti"]
+        jobs = self._armed[1] if self.starts_jobs and self._armed else []
+        ti.xcom_push(key=RECORD_KEY, value=TryRecord(UUID(str(ti.id)), state, tuple(jobs)).as_json())
+
+    def on_kill(self) -> None:
+        """Request the end of the jobs, and end the task: Airflow 3 goes on with it otherwise.
+
+        :raises Killed: the request was sent, or could not be within four seconds.
+        """
+        self._killed = True
+        if self._armed is None:
+            return
+        pool, jobs, reason = self._armed
+        thread = Thread(target=self._request, args=(pool, jobs, reason), daemon=True)
+        thread.start()
+        thread.join(GRACE)
+        raise Killed("The task was killed; the end of its remote jobs was requested.", jobs)
+
+    def cancel_armed(self) -> None:
+        """Request the end of the jobs, in a task that fails on its own account."""
+        if self._armed is not None:
+            self._request(*self._armed)
+            self.disarm()
+
+    def _request(self, pool: ServicePool, jobs: list[RemoteJob], reason: str) -> None:
+        hurried = pool.hurried(GRACE)
+        report(hurried.cancel(self._own(hurried, jobs), reason), self.log)
+
+    def _own(self, pool: ServicePool, jobs: list[RemoteJob]) -> list[RemoteJob]:
+        if self._objection is _none:
+            return jobs
+        try:
+            objections = {status.job: self._objection(status) for status in pool.describe(jobs)}
+        except CancelProviderError as error:
+            self.log.error("May run on, as it can't be seen whose it is: %s: %s", ", ".join(jobs), error)  # noqa: TRY400
+            return []
+        for job, objection in objections.items():
+            if objection:
+                self.log.warning("%s is on record, but it is left alone: %s", job, objection)
+        return [job for job in jobs if not objections[job]]
+
+
+def _none(_: JobStatus) -> None:
+    return None

@@ -1,0 +1,183 @@
+"""Which jobs an operator or a sensor means, and how it reaches them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from math import inf, nan
+from typing import Any, ClassVar
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.registry import service_info
+from airflow_cancel_provider.version_compat import BaseOperator, conf
+
+DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
+JobNames = str | Iterable[str] | None
+"""Ids or addresses of jobs: one text, several, or a template that renders to either."""
+
+
+class Targets(BaseOperator):
+    """A task about jobs, named by the service's own ids or by their addresses.
+
+    A subclass names its service, and has the parameters that the service's row names.
+
+    :param remote_jobs: addresses of jobs (a list, one text, or a template that renders to either),
+        instead of ids.
+    """
+
+    service_name: ClassVar[str]
+    scope_param: ClassVar[str | None]
+    """Parameter with the cluster or application, or None where jobs have none."""
+    ids_param: ClassVar[str]
+    common_fields: ClassVar[tuple[str, ...]] = ()
+    """Templated parameters of all services."""
+    service_fields: ClassVar[tuple[str, ...]] = ()
+    """Templated parameters of this service, beside its scope and its ids."""
+    connection_fields: ClassVar[tuple[str, ...]] = ()
+    """Templated parameters of its connection."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "service_name" in vars(cls):
+            row = service_info(cls.service_name)
+            cls.scope_param, cls.ids_param = row.scope_param, row.ids_param
+        if hasattr(cls, "service_name"):
+            scope = (cls.scope_param,) if cls.scope_param else ()
+            own = (*scope, cls.ids_param, *cls.common_fields, *cls.connection_fields, *cls.service_fields)
+            cls.template_fields = own
+
+    def __init__(self, *, remote_jobs: JobNames = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.remote_jobs = remote_jobs
+        self.jobs: list[RemoteJob] = []
+
+    def access(self) -> Access:
+        """How to reach the service."""
+        raise NotImplementedError
+
+    def connection(self) -> tuple[str | None, str | None]:
+        """Connection and region for jobs that are named by their ids."""
+        raise NotImplementedError
+
+    def named_jobs(self, pool: ServicePool) -> list[RemoteJob]:
+        """The jobs that were named, each once, checked and reachable.
+
+        :raises InvalidInput: none or both ways were used, or a value can't name a job.
+        """
+        ids = getattr(self, self.ids_param)
+        if self.remote_jobs is not None and ids is not None:
+            raise InvalidInput(f"Give either {self.ids_param} or remote_jobs, not both.")
+        jobs = (
+            self._addressed(self.remote_jobs) if self.remote_jobs is not None else self._identified(pool, ids)
+        )
+        pool.check(jobs)
+        return list(dict.fromkeys(jobs))
+
+    def scope(self) -> str | None:
+        """The cluster or application given, for jobs that are named by their ids.
+
+        :raises InvalidInput: none was given, or more than one.
+        """
+        if self.scope_param is None:
+            return None
+        scope = getattr(self, self.scope_param)
+        if not isinstance(scope, str) or is_empty(scope):
+            raise InvalidInput(f"{self.scope_param} is {scope!r}; it must be one id. {_EMPTY_XCOM}")
+        return scope
+
+    def _addressed(self, value: Any) -> list[RemoteJob]:
+        jobs = [RemoteJob(uri) for uri in texts(value, "remote_jobs")]
+        for job in jobs:
+            if job.service != self.service_name:
+                raise InvalidInput(f"{job} is a job of {job.service}; this task is for {self.service_name}.")
+        return jobs
+
+    def _identified(self, pool: ServicePool, ids: Any) -> list[RemoteJob]:
+        wanted = texts(ids, self.ids_param)
+        scope = self.scope()
+        service = pool.service(self.service_name, *self.connection())
+        return [service.address(job_id, scope) for job_id in wanted]
+
+
+_EMPTY_XCOM = "If it comes from XCom, the task that should have pushed it may have pushed nothing."
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is what an empty XCom or template leaves behind."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null", "[]"))
+
+
+def texts(value: Any, param: str) -> list[str]:
+    """A list of texts from what people pass: one text, a list of them, or a list rendered by a template.
+
+    :raises InvalidInput: nothing is named, or something that is not a text.
+    """
+    items = _listed(value)
+    if is_empty(value) or not items:
+        raise InvalidInput(f"{param} is {value!r}: it names no job. {_EMPTY_XCOM}")
+    for item in items:
+        if not isinstance(item, str) or is_empty(item):
+            raise InvalidInput(f"{param} holds {item!r}, which names no job. {_EMPTY_XCOM}")
+    return items
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        text = value.strip()
+        return _rendered_list(text) if text.startswith(("[", "(", "{")) else [text]
+    if _is_record(value):
+        return list(value["jobs"])
+    if isinstance(value, Iterable):  # records of mapped tasks come as a list of them
+        return [job for item in value for job in (item["jobs"] if _is_record(item) else [item])]
+    return [value]
+
+
+def _is_record(value: Any) -> bool:
+    """Whether this is what a try has left in XCom ``remote_jobs``."""
+    return isinstance(value, Mapping) and isinstance(value.get("jobs"), list) and "ti_id" in value
+
+
+def _rendered_list(text: str) -> list[Any]:
+    """Read back a list, a dict by job, or a record that a template turned into text as Python prints it."""
+    try:
+        read = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return [text]
+    return _listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
+
+
+def check_literal(check: Callable[..., object], param: str, value: Any, *rest: Any) -> None:
+    """Check a parameter when the Dag is parsed, unless it is a template or comes from another task.
+
+    :raises InvalidInput: the check says so.
+    """
+    is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
+    if isinstance(value, (str, int, float)) and not is_template:
+        check(param, value, *rest)
+
+
+def one_of(param: str, value: str, choices: Iterable[str]) -> str:
+    """The value, if it is one of the choices.
+
+    :raises InvalidInput: it is not.
+    """
+    if value not in choices:
+        raise InvalidInput(f"{param} is {value!r}; it must be one of {', '.join(choices)}.")
+    return value
+
+
+def number(param: str, value: Any) -> float:
+    """A finite number above 0, also one that a template rendered to text.
+
+    :raises InvalidInput: it is not.
+    """
+    try:
+        read = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        read = nan
+    if not 0 < read < inf:
+        raise InvalidInput(f"{param} is {value!r}; it must be a number above 0.")
+    return read

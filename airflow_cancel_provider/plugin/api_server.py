@@ -1,0 +1,249 @@
+"""A deferred task that a person marks while no triggerer runs: the API server is the only one to know.
+
+The trigger of such a task is gone before a triggerer could be told to cancel. So the API server waits a
+moment for a triggerer to do it, and then requests the end of what the task has started itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import count
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation
+
+log = logging.getLogger(__name__)
+
+HEAD_START = 10.0
+"""Seconds that a triggerer has to cancel first; it mostly needs two or three."""
+CALL_SECONDS = 10.0
+"""Patience of one round of calls."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
+ESCALATE_AFTER = 60.0
+PATIENCE = 180.0
+"""Seconds: repeat what was not answered, look again for what was not seen, escalate, see the end."""
+MOST_AT_ONCE = 500
+"""Tasks whose records are read together: a transaction of the API server's database is to be short."""
+MOST_ATTEMPTS = 5
+"""Times that records are read again after the database did not give them."""
+MOST_NAMES = 20
+LINES_AT_ONCE = 4
+"""Connections over which calls are made at the same time."""
+
+
+class DueQueue:
+    """Work that is due later, done by one daemon thread, which is started when there is some.
+
+    :param do: does what is due, all of it together; what it raises is logged, and ends nothing.
+    """
+
+    def __init__(self, do: Callable[[Sequence[Any]], None], name: str) -> None:
+        self._do = do
+        self._name = name
+        self._heap: list[tuple[float, int, Any]] = []
+        self._numbers = count()
+        self._changed = Condition()
+        self._thread: Thread | None = None
+
+    def put(self, what: Any, delay: float) -> None:
+        """Have something done in so many seconds."""
+        with self._changed:
+            heappush(self._heap, (time.monotonic() + delay, next(self._numbers), what))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            due = self._due()
+            try:
+                self._do(due)
+            except Exception:
+                log.exception("What was due could not be done, and is given up: %s", due)
+
+    def _due(self) -> list[Any]:
+        with self._changed:
+            while not self._heap or self._heap[0][0] > time.monotonic():
+                self._changed.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
+            due: list[Any] = []
+            while self._heap and len(due) < MOST_AT_ONCE and self._heap[0][0] <= time.monotonic():
+                due.append(heappop(self._heap)[2])
+            return due
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A task instance that a person has marked."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    ti_id: UUID
+    attempts: int = 0
+
+    @property
+    def task(self) -> tuple[str, str, str, int]:
+        """Its names."""
+        return (self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+
+
+@dataclass(slots=True)
+class _Round:
+    """A cancel that is under way, over one connection."""
+
+    cancellation: RecordedCancellation
+    given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
+    pause: float = FIRST_PAUSE
+
+
+def cancel_when_marked(task_instance: Any) -> None:
+    """Have what a task left behind cancelled, in the background: a person waits for the answer."""
+    mark = Mark(
+        task_instance.dag_id,
+        task_instance.run_id,
+        task_instance.task_id,
+        task_instance.map_index,
+        UUID(str(task_instance.id)),
+    )
+    _queue.put(mark, HEAD_START)
+
+
+def _do(due: Sequence[Mark | _Round]) -> None:
+    from airflow_cancel_provider.services.base import side_by_side
+
+    rounds = [each for each in due if isinstance(each, _Round)]
+    marks = [each for each in due if isinstance(each, Mark)]
+    try:
+        rounds += _begun(marks)
+    except Exception:
+        log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
+    for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
+        if each.cancellation.is_done or time.monotonic() > each.given_up_at:
+            each.cancellation.close()
+        else:
+            _queue.put(each, each.pause)
+            each.pause = min(each.pause * 2, LONGEST_PAUSE)
+
+
+def _stepped(each: _Round) -> _Round:
+    each.cancellation.step()
+    return each
+
+
+def _begun(marks: Sequence[Mark]) -> list[_Round]:
+    """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
+    if not marks:
+        return []
+    from airflow_cancel_provider.hooks.access import Access
+    from airflow_cancel_provider.recorded import RecordedCancellation, by_service
+    from airflow_cancel_provider.settings import Settings
+
+    deployment, service = Settings.read().deployment, Access().service
+    return [
+        _Round(
+            RecordedCancellation(
+                service, requests, deployment, call_seconds=CALL_SECONDS, escalate_after=ESCALATE_AFTER
+            )
+        )
+        for requests in by_service(_requests(marks)).values()
+    ]
+
+
+def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
+    """What was left by the tries that were marked, if they are those that deferred last."""
+    from airflow_cancel_provider.exceptions import InvalidInput
+    from airflow_cancel_provider.record import TryRecord, TryState
+    from airflow_cancel_provider.recorded import cancel_requests
+
+    for mark, value in _recorded(marks):
+        try:
+            record = TryRecord.from_json(value)
+        except InvalidInput as error:
+            log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
+            continue
+        # A task that runs is told to end by its own process.
+        if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
+            yield from cancel_requests(
+                record, f"Cancelled by Airflow: {mark} was marked", log, task=mark.task
+            )
+
+
+def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:
+    """What XCom holds of marked tasks, run by run, in one transaction each."""
+    runs: dict[tuple[str, str], list[Mark]] = {}
+    for mark in marks:
+        runs.setdefault((mark.dag_id, mark.run_id), []).append(mark)
+    for (dag_id, run_id), some in runs.items():
+        try:
+            found = _rows(dag_id, run_id, some)
+        except Exception as error:  # noqa: BLE001  databases have errors of their own
+            _read_later(some, error)
+            continue
+        for mark in some:
+            if (mark.task_id, mark.map_index) in found:
+                yield mark, found[mark.task_id, mark.map_index]
+
+
+def _read_later(marks: Sequence[Mark], error: Exception) -> None:
+    again = [replace(mark, attempts=mark.attempts + 1) for mark in marks if mark.attempts < MOST_ATTEMPTS]
+    for mark in again:
+        _queue.put(mark, LONGEST_PAUSE)
+    log.log(
+        logging.WARNING if again else logging.ERROR,
+        "Records could not be read: %r. Remote jobs may run on%s: %s",
+        error,
+        ", and it is tried again" if again else "",
+        _names(marks),
+    )
+
+
+def _names(marks: Sequence[Mark]) -> str:
+    others = f" and {len(marks) - MOST_NAMES} others" if len(marks) > MOST_NAMES else ""
+    return ", ".join(map(str, marks[:MOST_NAMES])) + others
+
+
+def _rows(dag_id: str, run_id: str, marks: Iterable[Mark]) -> dict[tuple[str, int], Any]:
+    """Records of tasks of one run, by task id and map index."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from airflow_cancel_provider.record import RECORD_KEY
+
+    columns: Sequence[Any] = (XComModel.task_id, XComModel.map_index, XComModel.value)
+    query = select(*columns).where(
+        XComModel.key == RECORD_KEY,
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id.in_({mark.task_id for mark in marks}),
+        XComModel.map_index.in_({mark.map_index for mark in marks}),
+    )
+    with create_session() as session:
+        rows: Sequence[Any] = session.execute(query).all()
+        return {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
+
+
+_queue = DueQueue(_do, "remote-jobs-marked")
+
+
+def _begin_anew() -> None:
+    """A forked child has no thread, and its parent's marks are its parent's."""
+    global _queue  # noqa: PLW0603  one for each process
+    _queue = DueQueue(_do, "remote-jobs-marked")
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,185 @@
+"""Airflow by its own models, for processes that may use the metadata database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.reaper.backends.base import (
+    NOT_STARTED,
+    RELEASE_PREFIX,
+    Airflow,
+    Presence,
+    TryAnswer,
+    task_name,
+)
+from airflow_cancel_provider.reaper.judge import OwnerState, Standing
+from airflow_cancel_provider.release import Release
+from airflow_cancel_provider.services.base import chunks
+
+IDS_PER_QUERY = 500
+
+
+class Database(Airflow):
+    """Asks the metadata database: every try has a task-instance id of its own, also when it is history."""
+
+    def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
+        """As :func:`tries`."""
+        with session_of_airflow() as session:
+            return {ti_id: answer.owner for ti_id, answer in tries(session, ti_ids).items()}
+
+    def releases(self, most: int) -> Mapping[str, str | None]:
+        """One query."""
+        from airflow.models.variable import Variable
+
+        named = Variable.key.startswith(RELEASE_PREFIX, autoescape=True)
+        query = select(Variable).where(named).order_by(Variable.key).limit(most)
+        with session_of_airflow() as session:
+            return {found.key: _value(found) for found in session.scalars(query)}
+
+    def variable(self, key: str) -> str | None:
+        """An Airflow Variable that was set in the database."""
+        # Variable.get would say of a database that does not answer that there is no such Variable.
+        from airflow.models.variable import Variable
+
+        with session_of_airflow() as session:
+            found = session.scalar(select(Variable).where(Variable.key == key))
+            value = _value(found) if found else None
+        if found and value is None:
+            raise AirflowUnavailable(
+                f"Airflow Variable {key} can't be decrypted with this fernet_key. Nothing is cancelled."
+            )
+        return value
+
+    def set_variable(self, key: str, value: str | None) -> None:
+        """Write an Airflow Variable."""
+        from airflow.models.variable import Variable
+
+        with _translated():
+            if value is None:
+                Variable.delete(key)
+            else:
+                Variable.set(key, value)
+
+
+def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+    """What the database says of each of these tries.
+
+    One query for each 500; where some are history two more; one for the releases of those that are over.
+    """
+    found: dict[UUID, TryAnswer] = {}
+    for some in chunks(list(dict.fromkeys(ti_ids)), IDS_PER_QUERY):
+        found |= _current(session, some)
+        missing = [ti_id for ti_id in some if ti_id not in found]
+        found |= _archived(session, missing) if missing else {}
+        absent = {ti_id: TryAnswer(Presence.ABSENT) for ti_id in missing if ti_id not in found}
+        # After the states: a release is written before success is reported.
+        found |= _with_releases(session, {ti_id: found[ti_id] for ti_id in some if ti_id in found} | absent)
+    return found
+
+
+def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
+
+    query = select(TI.id, TI.state, TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number)
+    return {
+        UUID(str(ti_id)): TryAnswer(
+            Presence.CURRENT, state or NOT_STARTED, task=task_name(*names), dag_id=names[0]
+        )
+        for ti_id, state, *names in session.execute(query.where(TI.id.in_(_as_ids(ids))))
+    }
+
+
+def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
+
+    query = select(
+        TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
+    )
+    rows = list(session.execute(query.where(TIH.task_instance_id.in_(_as_ids(ids)))))
+    # Not a guess by names: a foreign key ties a row of history to its task instance, and both go together.
+    latest = _latest(session, {tuple(row[2:6]) for row in rows})
+    return {
+        UUID(str(ti_id)): TryAnswer(
+            Presence.ARCHIVED,
+            state or NOT_STARTED,
+            # It is there: a foreign key says so. In doubt the try goes on.
+            latest.get(tuple(names[:4]), NOT_STARTED),
+            task_name(*names),
+            dag_id=names[0],
+        )
+        for ti_id, state, *names in rows
+    }
+
+
+def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
+
+    key = (TI.dag_id, TI.run_id, TI.task_id, TI.map_index)
+    if not tasks:
+        return {}
+    rows = session.execute(select(*key, TI.state).where(tuple_(*key).in_(list(tasks))))
+    return {tuple(row[:4]): row[4] or NOT_STARTED for row in rows}
+
+
+def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID, TryAnswer]:
+    """The same answers, with the releases of tries that are over and have not succeeded."""
+    from airflow.models.variable import Variable
+
+    over = [
+        ti_id
+        for ti_id, answer in answers.items()
+        if answer.standing not in (Standing.ALIVE, Standing.SUCCEEDED)
+    ]
+    keys = {release_key(ti_id): ti_id for ti_id in over}
+    rows = session.scalars(select(Variable).where(Variable.key.in_(keys))) if keys else ()
+    found = {keys[row.key]: Release.parse(_value(row)) for row in rows}
+    return {ti_id: replace(answer, release=found.get(ti_id)) for ti_id, answer in answers.items()}
+
+
+def _value(variable: Any) -> str | None:
+    """A Variable's value; None if it can't be decrypted."""
+    value: str | None = variable.get_val()
+    return value
+
+
+def _as_ids(ids: Sequence[UUID]) -> list[Any]:
+    # Task instances have UUIDs as text up to Airflow 3.2, whatever the database.
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
+
+    try:
+        is_text = TI.__table__.c.id.type.python_type is str
+    except NotImplementedError:  # of Airflow 3.0's: SQLAlchemy 1.4 does not say it where databases differ
+        is_text = True
+    return [str(ti_id) for ti_id in ids] if is_text else list(ids)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        words = str(error).splitlines()[0]
+        raise AirflowUnavailable(
+            f"Airflow's database did not answer: {words}. Nothing is cancelled."
+        ) from error
+
+
+@contextmanager
+def session_of_airflow() -> Iterator[Any]:
+    """A session of Airflow's own.
+
+    :raises AirflowUnavailable: the database does not answer.
+    """
+    from airflow.utils.session import create_session
+
+    with _translated(), create_session() as session:
+        yield session

@@ -1,0 +1,113 @@
+"""From names and numbers to a reaper: the same for the command line, the Dag and a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.reaper.backends.base import Airflow
+from airflow_cancel_provider.reaper.lists import several
+from airflow_cancel_provider.reaper.places import Place, Scopes, places
+from airflow_cancel_provider.reaper.reaper import Reaper, Rules
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.settings import Settings
+
+SHARE = 0.5
+"""Share of the published API quotas that a sweep keeps to; the rest is left to everybody else."""
+PATIENCE = Patience(seconds=60)
+
+
+def make_reaper(
+    airflow: Airflow,
+    *,
+    at: Collection[str] = (),
+    scopes: Collection[str] = (),
+    except_scopes: Collection[str] = (),
+    share: float = SHARE,
+    rules: Rules | None = None,
+    stop: Event | None = None,
+) -> Reaper:
+    """A reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
+
+    :param airflow: who knows how tasks stand.
+    :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
+    :param scopes: patterns of cluster ids, queue names and application ids to look at.
+    :param except_scopes: patterns of those to leave out.
+    :param share: of the published API quotas; above 1 where the account's were raised.
+    :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
+        Airflow has no name that others can't have.
+    """
+    settings = Settings.read()
+    chosen = Scopes(
+        several("scopes", scopes) or settings.reaper_scopes,
+        several("except_scopes", except_scopes) or settings.reaper_except_scopes,
+    )
+    deployment = _deployment(settings)
+    chosen_places = places(several("at", at) or settings.reaper_places)
+    # A sweep does so, too; here before any place is sent anything. One that can't be read now may be later.
+    with suppress(AirflowUnavailable):
+        Access().check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
+    return Reaper(
+        airflow,
+        deployment,
+        chosen_places,
+        _opener(share),
+        scopes=chosen,
+        rules=rules,
+        stop=stop,
+    )
+
+
+def rest_airflow(conn_id: str) -> Airflow:
+    """An Airflow over HTTP, as a connection names it.
+
+    Its host is the API server's address, its login and password are the service account's; without a
+    login the password is a token.
+
+    :raises InvalidInput: the connection is not defined, can't be read, or has no host.
+    :raises AirflowUnavailable: Airflow did not say whether it is defined.
+    """
+    from airflow_cancel_provider.hooks.connections import get_connection
+    from airflow_cancel_provider.reaper.backends.rest import Rest
+    from airflow_cancel_provider.version_compat import AirflowNotFoundException
+
+    try:
+        connection: Any = get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise InvalidInput(f"Connection {conn_id!r} to Airflow's API server is not defined.") from None
+    url = connection.host or ""
+    if url and "://" not in url:
+        port = f":{connection.port}" if connection.port else ""
+        url = f"{connection.schema or 'https'}://{url}{port}"
+    return Rest(
+        url,
+        token=None if connection.login else connection.password,
+        login=connection.login,
+        password=connection.password,
+        verify=connection.extra_dejson.get("verify", True),
+    )
+
+
+def _deployment(settings: Settings) -> str:
+    if not settings.has_own_name:
+        raise InvalidInput(
+            "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other "
+            "Airflow on these accounts has: [api] base_url is not set, or can be another Airflow's, too, "
+            "whose jobs could then not be told from this one's."
+        )
+    return settings.deployment
+
+
+def _opener(share: float) -> Callable[[Place], JobService]:
+    access = Access()
+
+    def open_place(place: Place) -> JobService:
+        service = access.service(place.service, place.conn_id, place.region)
+        return service.with_patience(PATIENCE).paced(share)
+
+    return open_place

@@ -1,0 +1,193 @@
+"""What the AWS services and botocore say when a call fails, and what that means."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    InvalidConfigError,
+    InvalidProxiesConfigError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    SSLError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.parsers import ResponseParserError
+
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    ConnectionUnusable,
+    IdentityError,
+    ServiceError,
+    ServiceUnavailable,
+)
+from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.tls import tls_trouble
+
+# The lists botocore's own retry modes use, and Batch's 429.
+THROTTLING = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "RequestThrottled",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "EC2ThrottledException",
+    }
+)
+# Failures of the service's own, which some protocols send without an HTTP status of 500.
+FAILING = frozenset(
+    {
+        "InternalServerError",
+        "InternalServerException",
+        "InternalFailure",
+        "InternalError",
+        "ServerException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+    }
+)
+DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "OptInRequired"}
+)
+UNKNOWN_IDENTITY = frozenset(
+    {
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidAccessKeyId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "AuthFailure",
+        "InvalidToken",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "TokenRefreshRequired",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+    }
+)
+NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    NoAuthTokenError,
+    MetadataRetrievalError,
+    SSOError,
+)
+# No connection came about, so that nothing can have been carried out.
+_NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+_BROKEN_OFF = (NoConnectionError, HTTPClientError, ResponseParserError, NoAnswer)
+_LONGEST_WORDS = 500
+_PROXY_DENIED = 407
+"""HTTP status of a proxy that asks for a name and a password."""
+
+
+def error_code(error: BaseException) -> str | None:
+    """The service's error code, where the service answered with one."""
+    if not isinstance(error, ClientError):
+        return None
+    code = error.response.get("Error", {}).get("Code")
+    return code if isinstance(code, str) else None
+
+
+def error_words(error: BaseException) -> str:
+    """The service's code and message, or the client's own words where nothing came back."""
+    if isinstance(error, ClientError):
+        message = error.response.get("Error", {}).get("Message") or "no message"
+        return f"{error_code(error)}: {message}"[:_LONGEST_WORDS].rstrip(".")
+    own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
+    return f"{own}{error}"[:_LONGEST_WORDS].rstrip(".")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: throttled, a failing service, a broken connection."""
+    if isinstance(error, ClientError):
+        status = _status(error)
+        return is_transient_code(error_code(error)) or status in (408, 429) or status >= 500
+    return isinstance(error, _BROKEN_OFF) and connection_trouble(error) is None
+
+
+def is_transient_code(code: str | None) -> bool:
+    """Whether a service that says this may answer otherwise later."""
+    return code in THROTTLING or code in FAILING
+
+
+def is_unknown_identity(error: BaseException, operation: str | None) -> bool:
+    """Whether the service does not accept the identity, or there is none to show.
+
+    A call of another name than ``operation`` is one that renews credentials: whatever it was refused for.
+    """
+    if isinstance(error, ClientError):
+        own = operation is None or error.operation_name == operation
+        return error_code(error) in UNKNOWN_IDENTITY or not (own or is_transient(error))
+    # By name: this family is new, and not in every botocore that is supported.
+    login = any(parent.__name__ == "LoginError" for parent in type(error).__mro__)
+    return login or isinstance(error, NO_CREDENTIALS)
+
+
+def connection_trouble(error: BaseException) -> str | None:
+    """What of the connection's settings is wrong, so that asking again does not help; or None."""
+    if isinstance(error, (InvalidConfigError, InvalidProxiesConfigError)):
+        return "Check verify and the proxies"
+    if _wants_login_to_proxy(error):
+        return "The proxy wants a login: check the proxies"
+    if not isinstance(error, (NoConnectionError, HTTPClientError)):
+        return None
+    # A ValueError, urllib3's own included, comes of an address that is none.
+    if isinstance(error.kwargs.get("error"), ValueError):
+        return "Check the endpoint and the proxies"
+    if tls_trouble(error):
+        return "TLS: check verify (True, False, or the path of a CA bundle), client certificate and endpoint"
+    return None
+
+
+def _wants_login_to_proxy(error: BaseException) -> bool:
+    if isinstance(error, ClientError):
+        return _status(error) == _PROXY_DENIED
+    # Of a tunnel that the proxy refuses, the status stands in the words only.
+    return isinstance(error, ProxyConnectionError) and f" {_PROXY_DENIED} " in str(error.kwargs.get("error"))
+
+
+def may_have_acted(error: BaseException) -> bool:
+    """Whether a call that met this error may have been carried out all the same."""
+    if isinstance(error, ClientError):
+        return error_code(error) in FAILING or _status(error) >= 500
+    return isinstance(error, _BROKEN_OFF) and not isinstance(error, _NEVER_SENT)
+
+
+def kind_of(error: BaseException, operation: str | None) -> type[ServiceError]:
+    """Which of our errors this is.
+
+    :param operation: the call that was made; None where only credentials were asked for.
+    """
+    if connection_trouble(error):
+        return ConnectionUnusable
+    if is_transient(error):
+        return ServiceUnavailable
+    if is_unknown_identity(error, operation) or operation is None:
+        return IdentityError
+    return AccessDenied if error_code(error) in DENIED else ServiceError
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,273 @@
+"""What the AWS services share: calling a boto3 client patiently, and naming what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, Self, TypeVar
+
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    CancelProviderError,
+    ConnectionUnusable,
+    IdentityError,
+    ServiceError,
+    ServiceUnavailable,
+    UnknownScope,
+)
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about, check_body
+from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
+from airflow_cancel_provider.services.aws.client import client_of, spec_of
+from airflow_cancel_provider.services.aws.errors import (
+    connection_trouble,
+    error_code,
+    error_words,
+    is_transient,
+    is_unknown_identity,
+    kind_of,
+)
+from airflow_cancel_provider.services.base import JobService, undone, unsent
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+
+T = TypeVar("T")
+
+DENIALS = 10
+"""Requests in a row that may be denied before the rest of a cluster or application is not tried.
+More than one, because a policy may allow jobs by their tags."""
+SILENCES = 3
+"""Requests in a row that may go unanswered. More than one, because a single job may be what breaks them."""
+IDENTITY_ATTEMPTS = 3
+"""Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
+LONGEST_LISTING = 10_000
+"""Pages of a listing; one that has more goes round in circles."""
+
+
+class AwsJobService(JobService):
+    """A service reached through a boto3 client, called in boto3 what it is called here.
+
+    The client's own retries come first; ``patience`` repeats what they give up on. A call may therefore
+    have been carried out before it is answered: every call made here is safe to repeat.
+
+    :param client: a boto3 client of this service; its region is the region of all addresses.
+    """
+
+    iam_prefix: ClassVar[str]
+    iam_actions: ClassVar[dict[str, str]] = {}
+    """IAM actions that are not called like the operation they allow."""
+    answers: ClassVar[Answers]
+    """What is read of answers, by operation; a reply that has it not is none."""
+    subjects: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """By operation and parameter: where the answer names what was asked about."""
+    complete: ClassVar[Container[str]] = ()
+    """Operations whose answer names all that was asked about."""
+
+    def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
+        super().__init__(conn_id=conn_id, region=client.meta.region_name, patience=patience)
+        self.client = client
+        self._unsure: set[RemoteJob] = set()
+        """Jobs whose cancel request may have been carried out, although its answer was lost."""
+        # Once for each client, however many services it has.
+        client.meta.events.register("before-parse", check_body, unique_id=check_body.__qualname__)
+        client.meta.events.register("response-received", note_attempt, unique_id=note_attempt.__qualname__)
+
+    @classmethod
+    def over(cls, spec: ClientSpec, patience: Patience) -> Self:
+        """The service over a client like the one that was specified."""
+        return cls(client_of(spec), conn_id=spec.conn_id, patience=patience)
+
+    @property
+    def spec(self) -> ClientSpec:
+        """How this client reaches the service."""
+        return spec_of(self.client, self.conn_id)
+
+    def _call(self, series: CallSeries, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
+        return self._repeat(series, operation, about, lambda: self._request(operation, **params))
+
+    def _request(self, operation: str, **params: Any) -> dict[str, Any]:
+        """Have the client make a call, and count what it had to repeat by itself."""
+        try:
+            answer = self._answer(operation, params)
+        except (ClientError, BotoCoreError) as error:
+            note_failure(error)
+            self.meter.repeated(operation, _repeats(error.response if isinstance(error, ClientError) else {}))
+            raise
+        self.meter.repeated(operation, _repeats(answer))
+        return answer
+
+    def _answer(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The answer, if it is one of this operation, about what was asked."""
+        call = getattr(self.client, xform_name(operation))
+        try:
+            answer: dict[str, Any] = call(**params)
+        except (ClientError, BotoCoreError, CancelProviderError):
+            raise
+        except Exception as error:
+            # botocore reads a reply that is not in its model's form until it stumbles, over anything.
+            raise NoAnswer(why=f"the reply is not an answer of {operation}: {error!r}") from error
+        check(self.answers, operation, answer)
+        for name, path in self.subjects.get(operation, {}).items():
+            if name in params:
+                asked = [params[name]] if isinstance(params[name], str) else params[name]
+                check_about(operation, answer, path, asked, each=operation in self.complete)
+        return answer
+
+    def _repeat(self, series: CallSeries, operation: str, about: str, function: Callable[[], T]) -> T:
+        """Repeat a call while its errors are transient, and a few times where the identity is not accepted.
+
+        :raises ServiceError: named after ``operation``, and after the jobs or the scope that it is ``about``.
+        """
+        refusals = 0
+
+        def may_pass(error: BaseException) -> bool:
+            nonlocal refusals
+            refusals += is_unknown_identity(error, operation)
+            return is_transient(error) or 0 < refusals < IDENTITY_ATTEMPTS
+
+        try:
+            answer = series.call(function, may_pass, partial(self.meter.turn, operation))
+        except (ClientError, BotoCoreError) as error:
+            named = self._named(error, operation, about)
+            self.identity_refused = isinstance(named, IdentityError)
+            raise named from error
+        self.identity_refused = False
+        return answer
+
+    @contextmanager
+    def _asking(self, jobs: Collection[RemoteJob]) -> Iterator[Attempts]:
+        """Send a cancel request for these jobs, and note whether its answer was lost."""
+        with watched() as attempts:
+            try:
+                yield attempts
+            finally:
+                if attempts.lost:
+                    self._unsure.update(jobs)
+
+    def _settled(self, results: list[CancelResult]) -> list[CancelResult]:
+        """The same results; what was answered is not in doubt any more."""
+        self._unsure -= {result.job for result in results if result.outcome is not CancelOutcome.UNANSWERED}
+        return results
+
+    def _pages(
+        self, series: CallSeries, operation: str, about: str, /, token: tuple[str, str], **params: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Answers of a listing; ``token``: the next page's token, its field in the answer and the request."""
+        tokens: set[str] = set()
+        while len(tokens) < LONGEST_LISTING:
+            answer = self._call(series, operation, about, **params)
+            yield answer
+            following = answer.get(token[0])
+            if not following:
+                return
+            if following in tokens:
+                break
+            tokens.add(following)
+            params[token[1]] = following
+        raise ServiceUnavailable(f"{operation} on {about} failed: its pages go round in circles.", operation)
+
+    def _states(self, shape: str, over: Container[str], known: Iterable[str] = ()) -> list[str]:
+        """States of the service in which something may live, to ask for.
+
+        :param shape: their enumeration in the client's model of the service: it learns of new ones.
+        :param over: those that are an end.
+        :param known: those that come first.
+        """
+        states = dict.fromkeys([*known, *self.client.meta.service_model.shape_for(shape).enum])
+        return [state for state in states if state not in over]
+
+    def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
+        code, words = error_code(error), error_words(error)
+        kind = UnknownScope if self._is_unknown_scope(operation, error) else kind_of(error, operation)
+        return kind(
+            f"{operation} on {about} failed{self._advised(kind, words, operation, error)}", operation, code
+        )
+
+    def _advised(self, kind: type[ServiceError], words: str, operation: str, error: Exception) -> str:
+        """What went wrong, and what to do about it."""
+        conn = f"connection {self.conn_id!r}"
+        action = f"{self.iam_prefix}:{self.iam_actions.get(operation, operation)}"
+        advice = {
+            ServiceUnavailable: f", {self.patience.seconds:g} s after the last answer: {words}.",
+            ConnectionUnusable: f": {words}. {connection_trouble(error)} of {conn}.",
+            IdentityError: f": {words}. Check the credentials of {conn}.",
+            AccessDenied: f": {words}. Allow {action} to this identity.",
+            UnknownScope: f": {words}. It may be in another account or region than {conn} is for.",
+        }
+        return advice.get(kind, f": {words}.")
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        """Whether this is how the service says that it does not know a cluster, queue or application."""
+        return False
+
+
+def _repeats(answer: Any) -> int:
+    """How often the client itself sent a call again before this answer came."""
+    return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
+
+
+def is_malformed(error: ServiceError) -> bool:
+    """Whether there was a reply, and it was not an answer: the next call may well be answered."""
+    return isinstance(error.__cause__, NoAnswer)
+
+
+def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> dict[RemoteJob, JobStatus]:
+    """Statuses of the wanted jobs of one scope, reading no page more than it takes to find them all.
+
+    Jobs are found by id: an address without a region is as good as the full one.
+    """
+    missing, found = {job.id for job in wanted}, dict[str, JobStatus]()
+    for page in pages:
+        for status in page:
+            if status.job.id in missing:
+                missing.remove(status.job.id)
+                found[status.job.id] = status
+        if not missing:
+            break
+    return {job: replace(found[job.id], job=job) for job in wanted if job.id in found}
+
+
+def in_turn(
+    requests: Iterable[Sequence[RemoteJob]],
+    ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
+) -> list[CancelResult]:
+    """Send one cancel request after the other; one that is bound to fail like those before is not sent.
+
+    :param requests: the jobs of each request, all of one scope.
+    :param ask: sends a request; a :class:`ServiceError` stands for all of its jobs.
+    """
+    results: list[CancelResult] = []
+    failures: list[tuple[str | None, ServiceError]] = []
+    for jobs in requests:
+        if _is_pointless(failures, jobs[0].scope):
+            results += [unsent(job, failures[-1][1]) for job in jobs]
+            continue
+        try:
+            results += ask(jobs)
+            failures.clear()
+        except (AccessDenied, ConnectionUnusable, ServiceUnavailable, UnknownScope) as error:
+            failures.append((jobs[0].scope, error))
+            results += undone(jobs, error)
+        except ServiceError as error:
+            failures.clear()
+            results += undone(jobs, error)
+    return results
+
+
+def _is_pointless(failures: Sequence[tuple[str | None, ServiceError]], scope: str | None) -> bool:
+    if not failures:
+        return False
+    last, here = failures[-1][1], sum(there == scope for there, _ in failures)
+    if isinstance(last, (ConnectionUnusable, IdentityError)):
+        return True
+    if isinstance(last, UnknownScope):
+        return here > 0
+    if isinstance(last, AccessDenied):
+        return here >= DENIALS
+    # Of a scope whose replies are malformed the others know nothing; a silence is everybody's.
+    return (here if is_malformed(last) else len(failures)) >= SILENCES

@@ -1,0 +1,98 @@
+"""A call of AWS that starts jobs: how it is labelled and read. Plain data; imports no SDK.
+
+A label goes where it can't change what is submitted and needs no permission of its own: into a name, or into
+a parameter that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.submissions import (
+    LABEL_PARAMETER,
+    Submission,
+    label_in_tags,
+    with_label,
+)
+
+Params = Mapping[str, Any]
+JobIds = Iterator[tuple[str | None, str]]
+"""Scope (cluster, application) and id of each job that was started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsSubmission(Submission):
+    """A call that any boto3 client may make.
+
+    :param scope: where its jobs can be listed (cluster, queue, application), from the call's parameters.
+    :param label: the parameters with the label added, as new values; the caller's stay as they are.
+    :param texts: name of each job, and the text that holds its label if it carries one, from the parameters.
+    :param jobs: ids of what was started, from the parameters and the answer.
+    :param carriers: other ways to add the label, by name.
+    :param most_tags: how many tags a job of this service may have; 0: it has none.
+    :param other_tags: from the client, the parameters and a function that takes words: how many tags the job
+        gets from elsewhere (None: nobody knows); may be a promise. None: from nowhere.
+    :param largest: how many bytes a request may have; 0: any number.
+    :param place: for a call that does not tell the ids: the scope that the jobs are in, from the answer.
+    """
+
+    scope: Callable[[Params], str | None]
+    label: Callable[[Params, Label], Params]
+    texts: Callable[[Params], Iterator[tuple[str, str]]]
+    jobs: Callable[[Params, Params], JobIds]
+    place: Callable[[Params], str | None] | None = None
+    carriers: Mapping[str, Callable[[Params, Label], Params]] = field(default_factory=dict)
+    most_tags: int = 0
+    other_tags: Callable[[Any, Params, Callable[[str], None]], Any] | None = None
+    largest: int = 0
+
+    def labelled(self, params: Params, label: Label, carrier: str | None) -> Params:
+        """The parameters with the label added, in the way that is wanted or in the usual one.
+
+        Where there is no room for it they stay as they are. A label of another job, which came along as its
+        name or parameters were copied, gives way.
+        """
+        written = self.carriers.get(carrier or "", self.label)(params, label)
+        return written if self._fits(written) else params
+
+    def unlabelled(self, params: Params, label: Label | None) -> tuple[str, ...]:
+        """Names of those of the jobs that don't carry this label."""
+        return tuple(name for name, text in self.texts(params) if not label or Label.find(text) != label)
+
+    def tagged(self, params: Params, tags: Mapping[str, str], others: int = 0) -> Params:
+        """The parameters with tags added; the caller's own win, and where there is no room none is added.
+
+        :param others: how many tags the job gets from elsewhere.
+        """
+        own = params.get("tags") or {}
+        if label_in_tags(own):  # of the job that they were copied from
+            own = {key: value for key, value in own.items() if key != LABEL_PARAMETER}
+        together = {**tags, **own}
+        written = {**params, "tags": together}
+        return written if len(together) + others <= self.most_tags and self._fits(written) else params
+
+    def _fits(self, params: Params) -> bool:
+        return not self.largest or len(json.dumps(params, default=str)) <= self.largest
+
+
+def label_name(params: Params, label: Label) -> Params:
+    """The parameters with the label behind ``name``; a job without a name is named by its label."""
+    name = params.get("name")
+    if name is None:
+        return {**params, "name": str(label)}
+    return {**params, "name": with_label(name, label)} if name and isinstance(name, str) else params
+
+
+def text_of_name(params: Params) -> Iterator[tuple[str, str]]:
+    """The name of a job that its label is in."""
+    name = params.get("name") or ""
+    yield name, name
+
+
+def ids(*pairs: tuple[str, Any] | tuple[None, Any]) -> JobIds:
+    """Those that are ids: a reply may be anything, as what stands between here and the service may be."""
+    return ((scope, job) for scope, job in pairs if isinstance(job, str) and job)

@@ -1,0 +1,277 @@
+"""Jobs of AWS Batch.
+
+https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJobs.html, API_CancelJobs.html,
+API_DescribeJobs.html and API_ListJobs.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
+from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, is_malformed
+from airflow_cancel_provider.services.base import (
+    as_asked,
+    batches,
+    chunks,
+    in_order,
+    named,
+    side_by_side,
+)
+from airflow_cancel_provider.services.batch.states import (
+    ANSWERS,
+    ENDS,
+    JOB_ID,
+    NO_QUEUE,
+    QUEUE_ENDS,
+    STATES,
+    UNSAID,
+    UNSAID_WORDS,
+    Said,
+    gone,
+    needless,
+    result_of,
+    status_of,
+)
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+
+JOBS_PER_LOOKUP = 100
+LOOKUPS_AT_ONCE = 8
+"""Lookups under way at a time. Each takes longer than the 20 ms after which the quota allows the next one."""
+QUEUES_PER_PAGE = 100
+JOBS_PER_CANCEL = 50
+DEFAULT_REASON = "Cancelled on request."
+
+_QUEUE = re.compile(r"(?:arn:[^\s/]+:batch:[^\s/]+:job-queue/)?[A-Za-z0-9_-]{1,128}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+
+# How an endpoint says that it does not have an operation: plainly, or as a gateway that has no such path.
+_NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuthenticationTokenException"}
+_Answers = dict[RemoteJob, dict[str, Any]]
+
+
+class _NoBulkError(Exception):
+    """The endpoint has no TerminateJobs, or no CancelJobs."""
+
+
+class BatchJobService(AwsJobService):
+    """Jobs, array jobs and their children, multi-node jobs; a job id stands alone.
+
+    The parent of an array takes its children along. A job that depends on others shows CANCELLING until
+    these have ended.
+
+    :param pending_only: leave alone what has started; a forced cancel still takes everything.
+    """
+
+    name = "batch"
+    iam_prefix = "batch"
+    iam_actions: ClassVar[dict[str, str]] = {"TerminateJobs": "TerminateJob", "CancelJobs": "CancelJob"}
+    scope_word = None
+    scope_pattern = None
+    id_word = "job id"
+    # Fixed, and for all calls together.
+    quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
+    id_pattern = JOB_ID
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {"DescribeJobs": {"jobs": "jobs.jobId"}}
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        conn_id: str | None = None,
+        patience: Patience | None = None,
+        pending_only: bool = False,
+    ) -> None:
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self.pending_only = pending_only
+        self._single_only: set[str] = set()
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """One DescribeJobs for each 100 jobs."""
+        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
+        for some in chunks(jobs, JOBS_PER_LOOKUP):
+            seen |= self._look_twice(series, some)
+        return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One DescribeJobs for each 100 jobs, one TerminateJobs for each 50 that are to end.
+
+        Where the client or the endpoint has no TerminateJobs: one TerminateJob for each. With
+        ``pending_only``, and without ``force``, it is CancelJobs and CancelJob.
+
+        :param reason: shown as the jobs' statusReason; at most 1,024 characters.
+        """
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        gently = self.pending_only and not force
+        seen, unknown = self._look_before(jobs)
+        settled = [
+            result
+            for job, answer in seen.items()
+            if (result := needless(job, answer, gently=gently, asked=job in self._unsure))
+        ]
+        done = {result.job for result in settled}
+        operation = "CancelJob" if gently else "TerminateJob"
+        # What Batch does not know may have been submitted a moment ago, so it is sent, too.
+        to_send = [job for job in jobs if job not in done]
+        sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
+        sent = [gone(result) if result.job in unknown else result for result in sent]
+        return as_asked(jobs, self._settled(settled + sent))
+
+    def scopes(self) -> Iterator[str]:
+        """Names of the queues, also of those that take or start no more jobs."""
+        pages = self._pages(
+            self.patience.started(),
+            "DescribeJobQueues",
+            f"region {self.region}",
+            token=("nextToken", "nextToken"),
+            maxResults=QUEUES_PER_PAGE,
+        )
+        for page in pages:
+            yield from (
+                queue["jobQueueName"] for queue in page["jobQueues"] if queue.get("status") not in QUEUE_ENDS
+            )
+
+    def claims(self, scope: str) -> Iterator[JobStatus]:
+        """As every service's, with one DescribeJobs for each 100 jobs: no listing shows their labels."""
+
+        def looked(some: Sequence[JobStatus]) -> list[JobStatus]:
+            answers = self._look(self.patience.started(), [claim.job for claim in some])
+            seen = {job: status_of(job, answer) for job, answer in answers.items()}
+            return [seen.get(claim.job, claim) for claim in some]
+
+        listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
+        for claims in side_by_side(looked, listed, LOOKUPS_AT_ONCE):
+            yield from (claim for claim in claims if not claim.state.is_terminal)
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        """Jobs of a queue, by name or ARN; of an array its parent only."""
+        if not _QUEUE.fullmatch(scope):
+            raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
+        if name_prefix:
+            yield from self._alive_named(scope, name_prefix)
+            return
+        series, known = self.patience.started(), set[str]()
+        # In the order in which a job goes through them, so that one that moves on meanwhile is not missed.
+        for state in self._states("JobStatus", ENDS, STATES):
+            for claim in self._listed(series, scope, jobStatus=state):
+                if claim.job.id not in known:
+                    known.add(claim.job.id)
+                    yield claim
+
+    def _alive_named(self, queue: str, prefix: str) -> Iterator[JobStatus]:
+        if not _NAME.fullmatch(prefix):
+            raise InvalidInput(f"{prefix!r} cannot begin the name of a Batch job.")
+        filters = [{"name": "JOB_NAME", "values": [f"{prefix}*"]}]
+        found = self._listed(self.patience.started(), queue, filters=filters)
+        # The filter knows neither upper from lower case nor the living from the dead.
+        return (claim for claim in named(found, prefix) if not claim.state.is_terminal)
+
+    def _listed(self, series: CallSeries, queue: str, **wanted: Any) -> Iterator[JobStatus]:
+        token = ("nextToken", "nextToken")
+        for page in self._pages(series, "ListJobs", queue, token=token, jobQueue=queue, **wanted):
+            for job in page["jobSummaryList"]:
+                yield status_of(self.address(job["jobId"]), job)
+
+    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
+        """Batch's own answers; what it does not know is left out."""
+        ids = list(dict.fromkeys(job.id for job in jobs))
+        answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
+        by_id = {answer["jobId"]: answer for answer in answers}
+        return {job: by_id[job.id] for job in jobs if job.id in by_id}
+
+    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
+        """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""
+        seen = self._look(series, jobs)
+        missing = [job for job in jobs if job not in seen]
+        return seen | (self._look(series, missing) if missing else {})
+
+    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
+        """What Batch says of the jobs, and the jobs it says that it does not know."""
+        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started()
+        for some in chunks(jobs, JOBS_PER_LOOKUP):
+            try:
+                seen |= self._look_twice(series, some)
+                looked_for.update(some)
+            except ServiceError as error:
+                # Cancelling without having looked does no harm; not cancelling does.
+                if not is_malformed(error):
+                    break
+        return seen, looked_for - set(seen)
+
+    def _send(
+        self, series: CallSeries, operation: str, jobs: Sequence[RemoteJob], reason: str
+    ) -> list[CancelResult]:
+        def ask(some: Sequence[RemoteJob]) -> list[CancelResult]:
+            with self._asking(some):
+                if self._has_bulk(operation):
+                    return self._send_bulk(series, operation, some, reason)
+                self._call(series, operation, str(some[0]), jobId=some[0].id, reason=reason)
+                return [CancelResult(some[0], CancelOutcome.REQUESTED)]
+
+        return in_turn(self._portions(operation, jobs), ask)
+
+    def _portions(self, operation: str, jobs: Sequence[RemoteJob]) -> Iterator[Sequence[RemoteJob]]:
+        while jobs:
+            size = JOBS_PER_CANCEL if self._has_bulk(operation) else 1
+            yield jobs[:size]
+            jobs = jobs[size:]
+
+    def _has_bulk(self, operation: str) -> bool:
+        # botocore has CancelJobs and TerminateJobs from 1.43.93 on.
+        return operation not in self._single_only and hasattr(self.client, xform_name(f"{operation}s"))
+
+    def _send_bulk(
+        self, series: CallSeries, operation: str, jobs: Sequence[RemoteJob], reason: str
+    ) -> list[CancelResult]:
+        """One call, repeated for those of the jobs that Batch was too busy for."""
+        bulk = f"{operation}s"
+        said = dict.fromkeys((job.id for job in jobs), UNSAID)
+        try:
+            self._repeat(series, bulk, _all(jobs), lambda: self._ask(bulk, said, reason))
+        except _NoBulkError:
+            self._single_only.add(operation)
+            return self._send(series, operation, jobs, reason)
+        except ServiceError:
+            if all(word is UNSAID for word in said.values()):
+                raise
+        return [result_of(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
+
+    def _ask(self, bulk: str, said: dict[str, Said], reason: str) -> None:
+        """Ask for what is open, note what Batch says, and raise while it is too busy for some, or silent."""
+        ids = [job for job, word in said.items() if word is UNSAID or is_transient_code(word.get("code"))]
+        try:
+            answer = self._request(bulk, jobs=ids, reason=reason)
+        except ClientError as error:
+            if error_code(error) in _NO_BULK:
+                raise _NoBulkError(error_words(error)) from error
+            raise
+        errors = [error for error in answer.get("errors") or [] if error["job"] in ids]
+        said |= {job: {} for job in answer.get("successful") or [] if job in ids}
+        said |= {error["job"]: error for error in errors}
+        for busy in errors:
+            if is_transient_code(busy["code"]):
+                message = busy.get("message") or ""
+                raise ClientError({"Error": {"Code": busy["code"], "Message": message}}, bulk)
+        if any(said[job] is UNSAID for job in ids):
+            raise NoAnswer(why=UNSAID_WORDS.rstrip("."))
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return (
+            operation == "ListJobs"
+            and error_code(error) == "ClientException"
+            and bool(NO_QUEUE.search(error_words(error)))
+        )
+
+
+def _all(jobs: Sequence[RemoteJob]) -> str:
+    return str(jobs[0]) if len(jobs) == 1 else f"{len(jobs)} jobs from {jobs[0]} on"

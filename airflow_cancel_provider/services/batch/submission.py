@@ -1,0 +1,48 @@
+"""The call that starts Batch jobs: how it is labelled and read. Plain data; imports no SDK.
+
+The label is a parameter that no job definition refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
+from airflow_cancel_provider.services.batch.tag_room import TagRoom
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+
+LARGEST_SUBMIT_JOB = 30 * 1024
+"""Bytes of a request."""
+MOST_TAGS = 50
+
+
+def _label_parameters(params: Params, label: Label) -> Params:
+    given = params.get("parameters") or {}
+    if Label.find(given.get(LABEL_PARAMETER)):  # of the job that they were copied from
+        given = {name: value for name, value in given.items() if name != LABEL_PARAMETER}
+    return {**params, "parameters": {LABEL_PARAMETER: label.in_full, **given}}
+
+
+def _texts(params: Params) -> Iterator[tuple[str, str]]:
+    yield params["jobName"], (params.get("parameters") or {}).get(LABEL_PARAMETER, "")
+
+
+SUBMISSIONS = (
+    AwsSubmission(
+        "batch",
+        "SubmitJob",
+        scope=lambda params: params.get("jobQueue"),
+        label=_label_parameters,
+        texts=_texts,
+        jobs=lambda _, answer: ids((None, answer.get("jobId"))),
+        most_tags=MOST_TAGS,
+        other_tags=lambda client, params, say: TagRoom(client, params, say).taken(),
+        largest=LARGEST_SUBMIT_JOB,
+    ),
+)
+LOOKS = {
+    "DescribeJobs": lambda answer: (
+        (None, job.get("jobId"), job.get("status")) for job in answer.get("jobs") or []
+    )
+}

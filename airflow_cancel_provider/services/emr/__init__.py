@@ -1,0 +1,1 @@
+"""Steps of Amazon EMR clusters."""

@@ -1,0 +1,275 @@
+"""Steps of Amazon EMR clusters.
+
+https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html and API_ListSteps.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.errors import error_words
+from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.base import (
+    as_asked,
+    chunks,
+    in_order,
+    labelled_by_name,
+    named,
+    outcome_after,
+    outcome_of,
+    submitted,
+)
+from airflow_cancel_provider.services.emr.states import (
+    ANSWERS,
+    CLUSTER_ENDS,
+    CLUSTER_ID,
+    ENDS,
+    NO_CLUSTER,
+    STATES,
+    STEP_ID,
+    UNSAID,
+    is_unclear,
+    result_of,
+    said_of,
+    status_of,
+)
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
+
+CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
+CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
+
+STEPS_PER_CANCEL = 256
+STEPS_PER_LOOKUP = 10
+STEPS_PER_PAGE = 50
+WORTH_LISTING = 50
+"""From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
+
+_NO_STEP = re.compile(r"step id .* is not valid", re.I)
+_INVALID = frozenset({"InvalidRequestException", "ValidationException"})
+_OVER = frozenset({CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE})
+_RELEASES = "EMR cancels RUNNING steps from release 5.28.0 on, PENDING ones from 4.8.0 on except 5.0.0"
+
+
+class EmrStepService(AwsJobService):
+    """Steps, by cluster.
+
+    :param cancellation_option: what the first request sends to the step's process; a forced one always
+        sends ``TERMINATE_PROCESS``.
+    :raises InvalidInput: ``cancellation_option`` is neither.
+    """
+
+    name = "emr"
+    iam_prefix = "elasticmapreduce"
+    scope_word = "cluster_id"
+    scope_pattern = CLUSTER_ID
+    id_word = "step id"
+    id_pattern = STEP_ID
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {
+        "ListSteps": {"StepIds": "Steps.Id"},
+        "DescribeCluster": {"ClusterId": "Cluster.Id"},
+    }
+    # EMR refuses to list a step that it does not know.
+    complete = ("ListSteps", "DescribeCluster")
+    quotas: ClassVar[Quotas] = {
+        "CancelSteps": (10, 0.5),
+        "ListSteps": (10, 0.5),
+        "ListClusters": (20, 0.5),
+        "DescribeCluster": (10, 1.0),
+        EVERY: (25, 5.0),
+    }
+    look_operation = "ListSteps"
+    first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        conn_id: str | None = None,
+        patience: Patience | None = None,
+        cancellation_option: CancellationOption = first_option,
+    ) -> None:
+        if cancellation_option not in CANCELLATION_OPTIONS:
+            options = ", ".join(CANCELLATION_OPTIONS)
+            raise InvalidInput(f"cancellation_option {cancellation_option!r} is not one of {options}.")
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self.cancellation_option = cancellation_option
+
+    @property
+    def can_escalate(self) -> bool:
+        """Whether the first request only interrupts."""
+        return self.cancellation_option == "SEND_INTERRUPT"
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """One ListSteps for each 10 steps of a cluster; for many, its live ones by 50 first."""
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        found: dict[RemoteJob, JobStatus] = {}
+        for cluster, steps in by_scope(jobs).items():
+            found |= self._find(series, str(cluster), steps)
+        return in_order(jobs, found)
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``.
+
+        Looking first would take a request for each 50 steps, and as scarce ones. What has ended, or is
+        ending, EMR says in its answer.
+        """
+        option = "TERMINATE_PROCESS" if force else self.cancellation_option
+        series = self.patience.started()
+        jobs = list(dict.fromkeys(jobs))
+        requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
+        results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
+        return as_asked(jobs, self._settled(results))
+
+    def scopes(self) -> Iterator[str]:
+        """Clusters that have not ended and are not ending."""
+        pages = self._pages(
+            self.patience.started(),
+            "ListClusters",
+            f"region {self.region}",
+            token=("Marker", "Marker"),
+            ClusterStates=self._states("ClusterState", CLUSTER_ENDS),
+        )
+        for page in pages:
+            yield from (cluster["Id"] for cluster in page["Clusters"])
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        self._check(self.scope_word, self.scope_pattern, scope)
+        for page in self._listed(self.patience.started(), scope, **self._live):
+            yield from named(page, name_prefix)
+
+    @property
+    def _live(self) -> dict[str, list[str]]:
+        """The filter for steps that have not ended."""
+        return {"StepStates": self._states("StepState", ENDS, STATES)}
+
+    def _cancel_some(self, series: CallSeries, steps: Sequence[RemoteJob], option: str) -> list[CancelResult]:
+        cluster = str(steps[0].scope)
+        said: dict[str, dict[str, str]] = {}
+        try:
+            with self._asking(steps):
+                self._repeat(
+                    series, "CancelSteps", cluster, lambda: self._ask(cluster, _ids(steps), said, option)
+                )
+        except ServiceError as error:
+            if error.code in _INVALID and not isinstance(error, UnknownScope):
+                return self._cancel_valid(series, steps, option, str(error))
+            if not said:
+                raise
+        results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
+        unclear = {step: result.detail or "" for step, result in results.items() if is_unclear(result)}
+        results |= {result.job: result for result in self._explain(series, cluster, unclear)}
+        return list(results.values())
+
+    def _ask(self, cluster: str, ids: Sequence[str], said: dict[str, dict[str, str]], option: str) -> None:
+        """Ask for what is open, note what EMR says, and raise while it leaves some out."""
+        missing = [step for step in ids if step not in said]
+        answer = self._request(
+            "CancelSteps", ClusterId=cluster, StepIds=missing, StepCancellationOption=option
+        )
+        said |= {step: info for step, info in said_of(answer).items() if step in missing}
+        if any(step not in said for step in ids):
+            raise NoAnswer(why=UNSAID.rstrip("."))
+
+    def _cancel_valid(
+        self, series: CallSeries, steps: Sequence[RemoteJob], option: str, words: str
+    ) -> list[CancelResult]:
+        """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
+        results = self._explain(series, str(steps[0].scope), dict.fromkeys(steps, words))
+        over = [result for result in results if result.outcome in _OVER]
+        alive = [result.job for result in results if result.outcome not in _OVER]
+        if not over or not alive:
+            return results
+        return over + self._cancel_some(series, alive, option)
+
+    def _explain(self, series: CallSeries, cluster: str, said: dict[RemoteJob, str]) -> list[CancelResult]:
+        """What a refusal really means: look at the steps, and at the cluster's release where they live."""
+        if not said:
+            return []
+        try:
+            found = self._find(series, cluster, list(said))
+            statuses = in_order(said, found)
+        except ServiceError as error:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return [CancelResult(step, outcome_after(error), words) for step, words in said.items()]
+        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
+        release = self._release(series, cluster) if None in outcomes.values() else ""
+        return [
+            CancelResult(status.job, outcome, status.reason)
+            if outcome
+            else CancelResult(status.job, CancelOutcome.REFUSED, f"{said[status.job]} {release}".strip())
+            for status, outcome in outcomes.items()
+        ]
+
+    def _release(self, series: CallSeries, cluster: str) -> str:
+        try:
+            answer = self._call(series, "DescribeCluster", cluster, ClusterId=cluster)
+        except ServiceError:
+            return f"({_RELEASES}.)"
+        return f"({cluster} runs {answer['Cluster'].get('ReleaseLabel') or 'no release'}; {_RELEASES}.)"
+
+    def _find(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        found: dict[RemoteJob, JobStatus] = {}
+        if len(steps) > WORTH_LISTING:
+            found = pick(steps, self._listed(series, cluster, **self._live))
+            missing = [step for step in steps if step not in found]
+            # Newest first: the rest has mostly just ended, and is near the top.
+            recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
+            found |= pick(missing, recent) if missing else {}
+        missing = [step for step in steps if step not in found]
+        for some in chunks(missing, STEPS_PER_LOOKUP):
+            found |= self._look_up(series, cluster, some)
+        return found
+
+    def _look_up(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        """ListSteps by id. EMR refuses the whole call for one unknown id: halve until it is found."""
+        try:
+            return pick(steps, self._listed(series, cluster, StepIds=_ids(steps)))
+        except ServiceError as error:
+            if isinstance(error, UnknownScope) or not _NO_STEP.search(str(error)):
+                raise
+        if len(steps) == 1:
+            return {}
+        middle = len(steps) // 2
+        return self._look_up(series, cluster, steps[:middle]) | self._look_up(series, cluster, steps[middle:])
+
+    def _listed(self, series: CallSeries, cluster: str, **filters: Any) -> Iterator[list[JobStatus]]:
+        pages = self._pages(
+            series, "ListSteps", cluster, token=("Marker", "Marker"), ClusterId=cluster, **filters
+        )
+        return ([self._claim(cluster, step) for step in page["Steps"]] for page in pages)
+
+    def _claim(self, cluster: str, step: dict[str, Any]) -> JobStatus:
+        timeline = step["Status"].get("Timeline", {})
+        status = status_of(self.address(step["Id"], cluster), step)
+        claim = submitted(labelled_by_name(status), timeline.get("CreationDateTime"))
+        properties = step.get("Config", {}).get("Properties", {})
+        return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return bool(NO_CLUSTER.search(error_words(error)))
+
+
+def _ids(steps: Iterable[RemoteJob]) -> list[str]:
+    """Each id once: a step may be named with its region and without."""
+    return list(dict.fromkeys(step.id for step in steps))

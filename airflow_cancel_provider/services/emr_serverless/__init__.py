@@ -1,0 +1,1 @@
+"""Job runs of Amazon EMR Serverless applications."""

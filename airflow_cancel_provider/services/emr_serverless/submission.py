@@ -1,0 +1,33 @@
+"""The call that starts job runs: how it is labelled and read. Plain data; imports no SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_cancel_provider.services.aws.submission import AwsSubmission, ids, label_name, text_of_name
+
+MOST_TAGS = 200
+
+
+def _seen(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str | None, Any, Any]]:
+    return (
+        (run.get("applicationId"), run.get("jobRunId") or run.get("id"), run.get("state")) for run in runs
+    )
+
+
+SUBMISSIONS = (
+    AwsSubmission(
+        "emr-serverless",
+        "StartJobRun",
+        scope=lambda params: params.get("applicationId"),
+        label=label_name,
+        texts=text_of_name,
+        jobs=lambda params, answer: ids((params["applicationId"], answer.get("jobRunId"))),
+        most_tags=MOST_TAGS,
+    ),
+)
+LOOKS = {
+    "GetJobRun": lambda answer: _seen([answer.get("jobRun") or {}]),
+    "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
+}

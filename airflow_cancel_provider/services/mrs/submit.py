@@ -1,0 +1,204 @@
+"""Submitting a job exactly once, to a service that has no token against doing it twice.
+
+OTC API reference, "Adding and Executing a Job" (mrs_02_0085; V1.1: mrs_02_0040).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.services.mrs.client import MrsClient
+from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
+from airflow_cancel_provider.services.mrs.lookup import Lookup
+from airflow_cancel_provider.services.mrs.states import JobRecord, fingerprint
+from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME
+
+JOB_TYPES = (
+    "MapReduce",
+    "SparkSubmit",
+    "SparkPython",
+    "HiveScript",
+    "HiveSql",
+    "DistCp",
+    "SparkScript",
+    "SparkSql",
+    "Flink",
+)
+_OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
+_OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
+_NAME = re.compile(rf"[0-9A-Za-z_-]{{1,{LONGEST_JOB_NAME}}}", re.ASCII)
+
+LOOKS = 4
+"""How often a job whose submission was not answered is looked for."""
+PAUSE = 3.0
+"""Seconds between two looks."""
+CLOCKS_APART = 120.0
+"""Seconds that MRS's clock may differ from this machine's."""
+_SUBMITTED: set[str] = set()
+"""Jobs that this process has submitted: all of a task's jobs may have the same name."""
+
+
+def submit(
+    lookup: Lookup,
+    cluster_id: str,
+    job_type: str,
+    job_name: str,
+    arguments: Sequence[str] = (),
+    properties: Mapping[str, str] | None = None,
+    lost: Callable[[], None] = lambda: None,
+) -> str:
+    """Submit a job and give its execution id.
+
+    It is sent again only where it can't have been carried out (throttled, no connection). Where the answer is
+    lost, the job is looked for by its name.
+
+    :param job_name: 1 to 64 letters, digits, underscores and hyphens. MRS does not ask for it to be unique;
+        that it is makes a lost answer harmless.
+    :param lost: called before an error leaves after which nobody knows whether the job was submitted.
+    :raises InvalidInput: a parameter is unusable.
+    :raises ServiceUnavailable: it was not submitted, or nobody knows; the words say which.
+    :raises ServiceError: MRS refused it.
+    """
+    body = request_body(lookup.client, cluster_id, job_type, job_name, arguments, properties or {})
+    began, series = time.time(), lookup.patience.started()
+
+    def send() -> Mapping[str, Any] | Fault:
+        try:
+            return lookup.client.submit_job(cluster_id, body)
+        except Fault as fault:
+            # Only what is certain not to have been done may be done again.
+            if not fault.may_have_acted:
+                raise
+            return fault
+
+    answer = lookup.call(series, send)
+    if not isinstance(answer, Fault) and not _job_and_state(answer)[0] and not _has_failed(answer):
+        words = f"Submitting {job_name} to {cluster_id} was answered with HTTP 200, and without a job."
+        answer = Fault(words, "CreateExecuteJob", None, FaultKind.TRANSIENT, may_have_acted=True)
+    if isinstance(answer, Fault):
+        try:
+            job = _sought(lookup, cluster_id, body, began, answer)
+        except ServiceUnavailable:
+            lost()
+            raise
+    else:
+        job = _accepted(answer, cluster_id, job_name)
+    _SUBMITTED.add(job)
+    return job
+
+
+def request_body(
+    client: MrsClient,
+    cluster_id: str,
+    job_type: str,
+    job_name: str,
+    arguments: Sequence[str],
+    properties: Mapping[str, str],
+) -> dict[str, Any]:
+    """Body of the submission in the client's version of the API.
+
+    :raises InvalidInput: the name or the type is not one of MRS, or not one of V1.1.
+    """
+    if not _NAME.fullmatch(job_name):
+        raise InvalidInput(f"job_name {job_name!r} is not a name of MRS; expected {_NAME.pattern}.")
+    if job_type not in JOB_TYPES:
+        raise InvalidInput(f"job_type {job_type!r} is not one of {', '.join(JOB_TYPES)}.")
+    if isinstance(arguments, str):
+        raise InvalidInput("arguments is one text; expected a list of texts.")
+    if client.api_version == "v1.1":
+        return _old_body(cluster_id, job_type, job_name, list(arguments), properties)
+    return {
+        "job_name": job_name,
+        "job_type": job_type,
+        "arguments": list(arguments),
+        "properties": dict(properties),
+    }
+
+
+def _old_body(
+    cluster_id: str, job_type: str, job_name: str, arguments: list[str], properties: Mapping[str, str]
+) -> dict[str, Any]:
+    number = (_OLD_JAR_TYPES | _OLD_SCRIPT_TYPES).get(job_type)
+    if number is None or properties or not arguments:
+        raise InvalidInput(
+            f"V1.1 takes {', '.join([*_OLD_JAR_TYPES, *_OLD_SCRIPT_TYPES])}, with the path of the program"
+            f" as first argument and without properties; got {job_type} with {len(arguments)} arguments and"
+            f" {len(properties)} properties."
+        )
+    program = "jar_path" if job_type in _OLD_JAR_TYPES else "hive_script_path"
+    return {
+        "cluster_id": cluster_id,
+        "job_name": job_name,
+        "job_type": number,
+        program: arguments[0],
+        "arguments": " ".join(arguments[1:]),
+    }
+
+
+def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
+    job, state = _job_and_state(answer)
+    if not job or _has_failed(answer):
+        raise ServiceError(
+            f"Submitting {job_name} to {cluster_id} failed: MRS says {state or 'nothing'}, with HTTP 200."
+            " Look at the cluster's state and at the program's path.",
+            "CreateExecuteJob",
+            state or None,
+        )
+    return job
+
+
+def _job_and_state(answer: Mapping[str, Any]) -> tuple[str, str]:
+    # V1.1 answers both: there job_id is the engine's, and id the one to ask for.
+    return str(answer.get("id") or answer.get("job_id") or ""), str(answer.get("state") or "").upper()
+
+
+def _has_failed(answer: Mapping[str, Any]) -> bool:
+    return _job_and_state(answer)[1].endswith("FAILED")
+
+
+def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:
+    job_name, since = str(body["job_name"]), int((began - CLOCKS_APART) * 1000)
+    found: list[JobRecord] = []
+    for look in range(LOOKS):
+        if look:
+            time.sleep(PAUSE)
+        found = _alike(_by_name(lookup, cluster_id, job_name, since, lost), body)
+        if len(found) == 1:
+            return found[0].id
+        if found:
+            break
+    seen = (
+        f"jobs {', '.join(record.id for record in found)} have this name" if found else "no job has this name"
+    )
+    raise ServiceUnavailable(
+        f"{lost.message} It may or may not have been submitted as {job_name} ({seen}); it was not sent again."
+        " Look at the cluster's jobs.",
+        lost.operation,
+        lost.code,
+    ) from lost
+
+
+def _alike(records: Sequence[JobRecord], body: Mapping[str, Any]) -> list[JobRecord]:
+    """Those that were started with the same arguments, as far as MRS tells: others may bear the name, too."""
+    mine = fingerprint(body["arguments"])
+    return [record for record in records if record.arguments in (None, mine)]
+
+
+def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: Fault) -> list[JobRecord]:
+    try:
+        pages = list(lookup.pages(lookup.patience.started(), cluster_id, job_name=job_name, since=since))
+    except ServiceError as error:
+        raise ServiceUnavailable(
+            f"{lost.message} It may or may not have been submitted as {job_name}, and looking for it failed"
+            f" too: {error}",
+            lost.operation,
+            lost.code,
+        ) from error
+    # MRS finds names that contain this one.
+    named = [record for page in pages for record in page if record.name == job_name]
+    others = [record for record in named if record.id not in _SUBMITTED]
+    return [record for record in others if record.submitted is None or record.submitted >= since]

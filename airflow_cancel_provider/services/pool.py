@@ -1,0 +1,153 @@
+"""Jobs of many connections and regions, reached as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
+from airflow_cancel_provider.services.base import JobService, undone
+from airflow_cancel_provider.services.retry import Patience
+
+ServiceKey = tuple[str, str | None, str | None]
+"""Service, connection and region."""
+
+
+class Opener(Protocol):
+    """Open a service over a connection in a region."""
+
+    def __call__(self, service: str, conn_id: str | None, region: str | None, /) -> JobService:
+        """Open one."""
+        ...
+
+
+class ServicePool:
+    """Every service that some jobs need, each opened once, and anew where its identity is not accepted.
+
+    :param open: called once for each (service, connection, region); again when credentials are to be renewed.
+    """
+
+    def __init__(self, open: Opener) -> None:
+        self._open = open
+        self._services: dict[ServiceKey, JobService] = {}
+        self._may_open_anew = True
+
+    def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
+        """The service at that connection and region; opened at the first call."""
+        key = (name, conn_id, region)
+        if key not in self._services:
+            service = self._services[key] = self._open(*key)
+            # Also under the region that the connection turned out to have.
+            self._services.setdefault((name, service.conn_id, service.region), service)
+        return self._services[key]
+
+    def service_of(self, job: RemoteJob) -> JobService:
+        """The service that a job belongs to."""
+        return self.service(job.service, job.conn_id, job.region)
+
+    def check(self, jobs: Iterable[RemoteJob]) -> None:
+        """Open what the jobs need and check their ids, before anything is sent.
+
+        :raises InvalidInput: a connection is unusable or an id malformed.
+        """
+        for job in jobs:
+            self.service_of(job).check(job)
+
+    def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
+        """As :meth:`JobService.describe`, for jobs of any service."""
+        found, unknown = self.described(jobs)
+        for error in unknown.values():
+            raise error
+        return found
+
+    def described(self, jobs: Sequence[RemoteJob]) -> tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]:
+        """States of jobs, and the errors for those in clusters or applications that are unknown there."""
+        found: dict[RemoteJob, JobStatus] = {}
+        unknown: dict[RemoteJob, UnknownScope] = {}
+        for service, some in self._groups(jobs):
+            try:
+                _describe(service, some, found, unknown)
+            except IdentityError:
+                if not self._let_go(service):
+                    raise
+                _describe(self.service_of(some[0]), some, found, unknown)
+        return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
+
+    def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """As :meth:`JobService.cancel`, for jobs of any service."""
+        results: dict[RemoteJob, CancelResult] = {}
+        for service, some in self._groups(jobs):
+            results |= {result.job: result for result in _cancel(service, some, reason, force=force)}
+            again = [job for job in some if results[job].outcome is CancelOutcome.UNANSWERED]
+            if again and service.identity_refused and (renewed := self._renewed(service, again[0])):
+                results |= {result.job: result for result in _cancel(renewed, again, reason, force=force)}
+        return [results[job] for job in dict.fromkeys(jobs)]
+
+    def _renewed(self, service: JobService, job: RemoteJob) -> JobService | None:
+        """A service opened anew; None where that can't be, so that what was answered so far is not lost."""
+        try:
+            return self.service_of(job) if self._let_go(service) else None
+        except CancelProviderError:
+            return None
+
+    def _let_go(self, service: JobService) -> bool:
+        """Have a service opened anew at its next use, with whatever credentials there are then."""
+        kept = {key: other for key, other in self._services.items() if other is not service}
+        is_ours = self._may_open_anew and len(kept) < len(self._services)
+        if is_ours:
+            self._services = kept
+        return is_ours
+
+    def can_escalate(self, job: RemoteJob) -> bool:
+        """Whether forcing would do more to this job than was done at first."""
+        return self.service_of(job).can_escalate
+
+    def hurried(self, seconds: float) -> ServicePool:
+        """The same services with so little patience, for a process that is about to be killed."""
+        hurried = ServicePool(self._open)
+        # There is no time for it, and not every thread may ask Airflow for a connection.
+        hurried._may_open_anew = False
+        hurried._services = {
+            key: service.with_patience(Patience(seconds=seconds, longest_pause=seconds / 4))
+            for key, service in self._services.items()
+        }
+        return hurried
+
+    def _groups(self, jobs: Sequence[RemoteJob]) -> list[tuple[JobService, list[RemoteJob]]]:
+        groups: dict[int, tuple[JobService, list[RemoteJob]]] = {}
+        for job in jobs:
+            service = self.service_of(job)
+            groups.setdefault(id(service), (service, []))[1].append(job)
+        return list(groups.values())
+
+
+def _describe(
+    service: JobService,
+    jobs: Sequence[RemoteJob],
+    found: dict[RemoteJob, JobStatus],
+    unknown: dict[RemoteJob, UnknownScope],
+) -> None:
+    """Look at jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        found.update({status.job: status for status in service.describe(jobs)})
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            unknown.update(dict.fromkeys(jobs, error))
+            return
+        for some in scopes.values():
+            _describe(service, some, found, unknown)
+
+
+def _cancel(
+    service: JobService, jobs: Sequence[RemoteJob], reason: str, *, force: bool
+) -> list[CancelResult]:
+    """Request the end of jobs together; one cluster after the other where one of them is unknown."""
+    try:
+        return service.cancel(jobs, reason, force=force)
+    except UnknownScope as error:
+        scopes = by_scope(jobs)
+        if len(scopes) == 1:
+            return undone(jobs, error)
+        return [result for some in scopes.values() for result in _cancel(service, some, reason, force=force)]

@@ -1,0 +1,176 @@
+"""The services: one row each, and the only place in which they are listed.
+
+A service is a row here, a folder ``services/<package>`` (``service``, ``states``, ``submission``) and a
+module named ``<package>`` in ``hooks``, ``operators`` and ``sensors``. Imports no SDK and no Airflow: classes
+go by their paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, cast
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.batch import submission as batch
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.emr import submission as emr
+from airflow_cancel_provider.services.emr_serverless import submission as emr_serverless
+from airflow_cancel_provider.services.mrs import submission as mrs
+from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.services.submissions import Submission
+
+_ROOT = "airflow_cancel_provider"
+Look = Callable[[Mapping[str, Any]], Iterator[tuple[str | None, Any, Any]]]
+"""From a reply to scope (where the reply tells it), id and state of each job that it shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceInfo:
+    """What differs between services, as data.
+
+    :param name: scheme of the addresses; for a service of AWS also what botocore calls it.
+    :param title: what people call it; unique.
+    :param package: name of its folder in ``services`` and of its module in ``hooks``, ``operators`` and
+        ``sensors``.
+    :param service: path of its :class:`JobService`.
+    :param hook: path of its hook.
+    :param family: what stands for it and its like in a place to look at, as ``aws``; None: only its name.
+    :param scope_param: parameter with the cluster or application in operators and sensors; None: jobs have
+        none.
+    :param ids_param: parameter with the ids of jobs.
+    :param submissions: the calls that start jobs.
+    :param looks: by operation: how its reply shows jobs with their states.
+    :param carriers: where a label can go, by the words of the setting ``<package>_label``, the default first;
+        empty: there is one way.
+    :param carrier_help: what that setting says of itself.
+    :param console_path: path of a job's page in the AWS console, from ``region``, ``scope`` and ``id``; None:
+        the page's address can't be told.
+    :param docs_url: the service's documentation.
+    :param tags: of the integration, for Airflow.
+    :param connection_type: path of a function that gives an Airflow connection type of our own.
+    """
+
+    name: str
+    title: str
+    package: str
+    service: str
+    hook: str
+    family: str | None = "aws"
+    scope_param: str | None
+    ids_param: str
+    submissions: tuple[Submission, ...]
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    carriers: tuple[str, ...] = ()
+    carrier_help: str = ""
+    console_path: str | None = None
+    docs_url: str
+    tags: tuple[str, ...] = ("aws",)
+    connection_type: str | None = None
+
+    @property
+    def hook_class(self) -> Any:
+        """Its hook class."""
+        return load(self.hook)
+
+    @property
+    def service_class(self) -> type[JobService]:
+        """Its service class."""
+        return cast("type[JobService]", load(self.service))
+
+    @property
+    def ends(self) -> frozenset[str]:
+        """The service's own states of jobs that have ended."""
+        found: frozenset[str] = load(f"{_ROOT}.services.{self.package}.states.ENDS")
+        return found
+
+
+SERVICES: dict[str, ServiceInfo] = {
+    row.name: row
+    for row in (
+        ServiceInfo(
+            name="emr",
+            title="Amazon EMR",
+            package="emr",
+            service=f"{_ROOT}.services.emr.service.EmrStepService",
+            hook=f"{_ROOT}.hooks.emr.EmrStepsHook",
+            scope_param="cluster_id",
+            ids_param="step_ids",
+            submissions=emr.SUBMISSIONS,
+            looks=emr.LOOKS,
+            carriers=("name", "properties"),
+            carrier_help="Where the label goes on an EMR step: behind its name, or (properties), for those "
+            "who look steps up by name, into the property airflow.owner, a Java system property of the step.",
+            # A step has no page of its own: its cluster's lists it.
+            console_path="/emr/home?region={region}#/clusterDetails/{scope}",
+            docs_url="https://docs.aws.amazon.com/emr/",
+        ),
+        ServiceInfo(
+            name="batch",
+            title="AWS Batch",
+            package="batch",
+            service=f"{_ROOT}.services.batch.service.BatchJobService",
+            hook=f"{_ROOT}.hooks.batch.BatchJobsHook",
+            scope_param=None,
+            ids_param="job_ids",
+            submissions=batch.SUBMISSIONS,
+            looks=batch.LOOKS,
+            console_path="/batch/home?region={region}#jobs/detail/{id}",
+            docs_url="https://docs.aws.amazon.com/batch/",
+        ),
+        ServiceInfo(
+            name="emr-serverless",
+            title="Amazon EMR Serverless",
+            package="emr_serverless",
+            service=f"{_ROOT}.services.emr_serverless.service.EmrServerlessJobRunService",
+            hook=f"{_ROOT}.hooks.emr_serverless.EmrServerlessJobRunsHook",
+            scope_param="application_id",
+            ids_param="job_run_ids",
+            submissions=emr_serverless.SUBMISSIONS,
+            looks=emr_serverless.LOOKS,
+            console_path="/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
+            docs_url="https://docs.aws.amazon.com/emr-serverless/",
+        ),
+        ServiceInfo(
+            name="mrs",
+            title="Huawei Cloud / OTC MRS",
+            package="mrs",
+            service=f"{_ROOT}.services.mrs.service.MrsJobService",
+            hook=f"{_ROOT}.hooks.mrs.MrsHook",
+            family=None,
+            scope_param="cluster_id",
+            ids_param="job_execution_ids",
+            submissions=mrs.SUBMISSIONS,
+            docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
+            tags=("service",),
+            connection_type=f"{_ROOT}.hooks.mrs_connection.connection_type",
+        ),
+    )
+}
+
+
+def service_info(name: str) -> ServiceInfo:
+    """The row of a service.
+
+    :raises InvalidInput: there is no such service.
+    """
+    try:
+        return SERVICES[name]
+    except KeyError:
+        raise InvalidInput(f"There is no service {name!r}; there are {', '.join(SERVICES)}.") from None
+
+
+def open_service(spec: ClientSpec, patience: Patience) -> JobService:
+    """A service over the same endpoint, with the same identity, as a client that submitted.
+
+    :raises InvalidInput: there is no such service.
+    """
+    return service_info(spec.service).service_class.over(spec, patience)
+
+
+def load(path: str) -> Any:
+    """What a path of a module and a name leads to."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,0 +1,174 @@
+"""Cancel what a deferred task left behind when it was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service
+from airflow_cancel_provider.triggers.ownership import (
+    DeferredStanding,
+    DeferredTry,
+    Verdict,
+    ask,
+    undisturbed,
+)
+from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.recheck import Rechecks
+
+TOGETHER = 0.2
+"""Seconds in which kills are gathered: hundreds of tasks may be marked with one click."""
+CALL_SECONDS = 8.0
+"""Patience of one round of calls: Airflow gives ``on_kill`` 30 seconds."""
+ESCALATE_AFTER = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0
+PATIENCE = 900.0
+"""Seconds for the rest: repeat what was not answered, escalate, see the end."""
+
+
+async def nothing_more() -> None:
+    """Whoever has no part of his own in a kill."""
+
+
+@dataclass(frozen=True, eq=False)
+class KilledTrigger:
+    """A trigger that was told to end, and what is to be done if its task is dead.
+
+    :param requests: the jobs.
+    :param access: how to reach their services.
+    :param deployment: this Airflow's name in labels.
+    :param then: what else is to be done if the task is dead.
+    """
+
+    deferred: DeferredTry
+    requests: Sequence[CancelRequest]
+    log: Log
+    access: Access
+    deployment: str = ""
+    then: Callable[[], Awaitable[None]] = nothing_more
+
+    async def settle(self, standing: DeferredStanding) -> None:
+        """Do what is right for a try that stands so, now that it is clear."""
+        if standing.verdict is not Verdict.DEAD:
+            words = "%s is not for its trigger to end, as far as Airflow tells; its jobs are left alone: %s"
+            self.log.info(words, self.deferred, self.jobs)
+            return
+        requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in self.requests]
+        await Cancels.here().request(requests, self.access, self.deployment)
+        try:
+            await self.then()
+        except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
+            self.log.error("on_kill of the operator's own trigger failed: %r", error)  # noqa: TRY400
+
+    @property
+    def jobs(self) -> str:
+        """Their addresses."""
+        jobs = [str(job) for request in self.requests for job in request.jobs]
+        intents = [intent for request in self.requests for intent in request.intents]
+        return ", ".join([*jobs, *(f"those of {each.service} in {each.scope}" for each in intents)])
+
+
+class InContext:
+    """A log that is written in a context: a triggerer keeps apart by it what its triggers say."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._context = copy_context()
+
+    def info(self, message: str, /, *args: Any) -> None:
+        """Say what happens."""
+        self._context.copy().run(self._log.info, message, *args)
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Say what may become a trouble."""
+        self._context.copy().run(self._log.warning, message, *args)
+
+    def error(self, message: str, /, *args: Any) -> None:
+        """Say what somebody must look at."""
+        self._context.copy().run(self._log.error, message, *args)
+
+
+async def cancel_if_dead(killed: KilledTrigger) -> None:
+    """Cancel the jobs of a trigger that was told to end if the try of its task is over.
+
+    Returns when the end of the jobs was requested, or when it is clear that they are to be left alone; where
+    neither is clear yet, Airflow is asked again in the background. May be cancelled again and again while it
+    works. What goes wrong is logged, not raised: Airflow would take it for the trigger's own error, and
+    fail a task by it that lives on elsewhere.
+    """
+    await undisturbed(_cancel_if_dead(killed))
+
+
+async def _cancel_if_dead(killed: KilledTrigger) -> None:
+    deferred = killed.deferred
+    standing = (await ask([deferred], is_first=True))[deferred]
+    if standing.trouble:
+        killed.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
+    if standing.verdict is Verdict.UNCLEAR:
+        Rechecks.here().add(deferred, killed.settle, killed.jobs, killed.log)
+    else:
+        await killed.settle(standing)
+
+
+class Cancels:
+    """What a triggerer still has to cancel: kills that come together go out together."""
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cancels]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._gathered: dict[
+            tuple[str | None, ...], list[tuple[list[CancelRequest], asyncio.Future[None]]]
+        ] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The event loop itself keeps no task alive."""
+
+    @classmethod
+    def here(cls) -> Cancels:
+        """Those of the running loop."""
+        return cls._all.setdefault(asyncio.get_running_loop(), cls())
+
+    async def request(self, requests: Sequence[CancelRequest], access: Access, deployment: str) -> None:
+        """Have the end of jobs requested, and seen to in the background; returns after the first request."""
+        loop = asyncio.get_running_loop()
+        sent: list[asyncio.Future[None]] = []
+        for service, parts in by_service(requests).items():
+            key = (access.key, deployment, *service)
+            if key not in self._gathered:
+                self._gathered[key] = []
+                # In an empty context: it is for many triggers, and what it says is not of the first of them.
+                task = loop.create_task(self._go_out(key, access, deployment), context=Context())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            sent.append(loop.create_future())
+            self._gathered[key].append((parts, sent[-1]))
+        await asyncio.gather(*sent)
+
+    async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
+        await asyncio.sleep(TOGETHER)
+        gathered = self._gathered.pop(key)
+        cancellation = RecordedCancellation(
+            access.service,
+            [request for requests, _ in gathered for request in requests],
+            deployment,
+            call_seconds=CALL_SECONDS,
+            escalate_after=ESCALATE_AFTER,
+        )
+        given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        try:
+            await in_thread(cancellation.step)
+        finally:
+            for _, requested in gathered:
+                if not requested.done():
+                    requested.set_result(None)
+        while not cancellation.is_done and time.monotonic() < given_up_at:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+            await in_thread(cancellation.step)
+        cancellation.close()
