@@ -42,3 +42,7 @@ def test_no_operator_and_no_sensor_loads_an_sdk() -> None:
 def test_the_list_of_commands_loads_nothing() -> None:
     ours = ("airflow_cancel_provider.cli.commands", "airflow_cancel_provider.services.base")
     load(["airflow_cancel_provider.cli", "airflow_cancel_provider.reaper.dag"], (*DEAR, *ours, "requests"))
+
+
+def test_a_sentinel_that_must_act_loads_no_airflow_and_a_sdk_only_with_its_first_client() -> None:
+    load(["airflow_cancel_provider.guard.sentinel.cancel"], ("airflow", *DEAR, "requests"))

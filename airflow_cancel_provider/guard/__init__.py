@@ -5,6 +5,18 @@ Installing the package is enough. For Dags, there are :func:`guard`, :func:`trac
 
 from __future__ import annotations
 
-from airflow_cancel_provider.guard.api import guard, release, track
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.guard.api import guard, release, track
 
 __all__ = ["guard", "release", "track"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what Dags use when they ask for it: the sentinel imports this package, and no Airflow."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from airflow_cancel_provider.guard import api
+
+    return getattr(api, name)

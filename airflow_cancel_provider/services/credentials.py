@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from copy import copy
 from inspect import iscoroutinefunction
 from typing import Any
@@ -47,13 +46,17 @@ def _keys_of_async(credentials: Any) -> Any:
     if not credentials.refresh_needed() or _is_in_a_loop():
         return credentials._frozen_credentials  # noqa: SLF001  outside of a loop there is no public way
     own = copy(credentials)
+    import asyncio
+
     own._refresh_lock = asyncio.Lock()  # noqa: SLF001
     return asyncio.run(own.get_frozen_credentials())
 
 
 def _is_in_a_loop() -> bool:
+    from asyncio import get_running_loop
+
     try:
-        asyncio.get_running_loop()
+        get_running_loop()
     except RuntimeError:
         return False
     return True

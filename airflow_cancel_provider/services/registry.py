@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.batch import submission as batch
-from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.emr import submission as emr
 from airflow_cancel_provider.services.emr_serverless import submission as emr_serverless
 from airflow_cancel_provider.services.mrs import submission as mrs
-from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import Submission
+
+if TYPE_CHECKING:
+    # Every Airflow command reads the rows.
+    from airflow_cancel_provider.services.base import JobService
+    from airflow_cancel_provider.services.client_spec import ClientSpec
+    from airflow_cancel_provider.services.retry import Patience
 
 _ROOT = "airflow_cancel_provider"
 Look = Callable[[Mapping[str, Any]], Iterator[tuple[str | None, Any, Any]]]
