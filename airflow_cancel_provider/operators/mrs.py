@@ -27,7 +27,7 @@ class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
 
     Other parameters: :class:`CancelRemoteJobsOperator` and :class:`MrsConnection`. MRS has no place for
     ``reason``, and can't stop Spark SQL jobs: those are refused, by name. OTC MRS API reference,
-    "Terminating a Job" (mrs_02_0088); with the connection's ``api_version`` v1.1, "Canceling a Job Execution Object"
+    "Terminating a Job" (mrs_02_0088); with ``api_version`` v1.1, "Canceling a Job Execution Object"
     (mrs_02_0052).
 
     :param cluster_id: id of the cluster.

@@ -22,7 +22,7 @@ _RESULTS = {
     "FAILED": JobState.FAILED,
     "KILLED": JobState.CANCELLED,
 }
-_STATES = {
+STATES = {
     "NEW": JobState.PENDING,
     "NEW_SAVING": JobState.PENDING,
     "SUBMITTED": JobState.PENDING,
@@ -33,6 +33,7 @@ _STATES = {
     "FAILED": JobState.FAILED,
     "KILLED": JobState.CANCELLED,
 }
+ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
 _OLD_STATES = {
     "-1": ("Terminated", JobState.CANCELLED),
     "1": ("Starting", JobState.PENDING),
@@ -79,7 +80,7 @@ class JobRecord:
         return cls(
             id=_word(fields, "job_id"),
             # A state that MRS adds some day is a live one until it is known to be an end.
-            state=_RESULTS.get(result) or _STATES.get(state, JobState.RUNNING),
+            state=_RESULTS.get(result) or STATES.get(state, JobState.RUNNING),
             service_state=state,
             result=result if result in _RESULTS else None,
             name=_word(fields, "job_name") or None,
