@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(300)  # each begins a Python that imports Airfl
 ROOT = Path(__file__).parents[1]
 BROKEN = (
     "airflow_cancel_provider.version_compat",
-    "airflow_cancel_provider.services.submissions",
+    "airflow_cancel_provider.services.aws.client",
     "airflow_cancel_provider.guard",
     "airflow_cancel_provider.settings",
     "airflow_cancel_provider.guard.task",

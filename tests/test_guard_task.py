@@ -592,7 +592,7 @@ class TestCost:
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
             recorder: Any = RECORDERS[0]
             for number in range(count):
-                token = recorder.intend(client, "queue", ())
+                token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
                 recorder.ended("batch", "us-east-1", [(None, f"{number:036}")])
 
@@ -628,7 +628,7 @@ class TestCost:
             recorder: Any = RECORDERS[0]
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
             for number in range(100):
-                token = recorder.intend(client, "queue", ())
+                token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
                 recorder.ended("batch", None, [(None, f"{number:036}")])
             if how == "kill":

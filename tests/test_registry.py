@@ -99,7 +99,7 @@ def test_airflow_is_told_of_it(row: ServiceInfo) -> None:
     for folder in ("hooks", "operators", "sensors"):
         entries = {each["integration-name"]: each["python-modules"] for each in info[folder]}
         assert entries[row.title] == [f"airflow_cancel_provider.{folder}.{row.package}"]
-        assert import_module(entries[row.title][0])
+        import_module(entries[row.title][0])
     assert row.title in {each["integration-name"] for each in info["integrations"]}
 
 
