@@ -18,17 +18,17 @@ import pytest
 from airflow_cancel_provider import cli
 from airflow_cancel_provider.cli import commands
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
-from airflow_cancel_provider.reaper.judge import Standing
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.reaper_fixtures import SERVICES, Ground, ground
 from tests.task_fixtures import connections, know_no_cluster
 
 __all__ = ["connections", "ground"]
 
-S = Standing
+S = TryPhase
 ROOT = Path(__file__).parents[1]
 NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]

@@ -12,16 +12,16 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.owner import release_key, task_name
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
     RELEASE_PREFIX,
     Airflow,
+    OwnerState,
     Presence,
     TryAnswer,
-    task_name,
+    TryPhase,
 )
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import chunks
 
@@ -135,9 +135,7 @@ def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID
     from airflow.models.variable import Variable
 
     over = [
-        ti_id
-        for ti_id, answer in answers.items()
-        if answer.standing not in (Standing.ALIVE, Standing.SUCCEEDED)
+        ti_id for ti_id, answer in answers.items() if answer.phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
     ]
     keys = {release_key(ti_id): ti_id for ti_id in over}
     rows = session.scalars(select(Variable).where(Variable.key.in_(keys))) if keys else ()

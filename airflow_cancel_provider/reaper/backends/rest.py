@@ -15,8 +15,7 @@ from uuid import UUID
 import requests
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, TryAnswer
-from airflow_cancel_provider.reaper.judge import OwnerState
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
 from airflow_cancel_provider.services.base import chunks
 
 OWNERS = "remote-jobs/v1/owners"
