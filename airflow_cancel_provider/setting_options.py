@@ -9,6 +9,12 @@ from typing import Any
 
 from airflow_cancel_provider.services.registry import SERVICES
 
+_TAGGED = ", ".join(
+    row.title
+    for row in SERVICES.values()
+    if any(getattr(submission, "most_tags", 0) for submission in row.submissions)
+)
+
 
 def _option(kind: str, default: str, description: str) -> dict[str, Any]:
     return {
@@ -38,11 +44,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tags": _option(
         "boolean",
         "False",
-        "Also tag jobs of Batch and EMR Serverless with their owner; needs the TagResource permission, "
-        "and goes without where it is missing.",
+        f"Also tag jobs with their owner ({_TAGGED}); needs the TagResource permission, and is left out "
+        "where it is missing.",
     ),
     "raise_on_sigterm": _option(
-        "boolean", "True", "End a task that has started jobs when it gets SIGTERM; Airflow 3 goes on with it."
+        "boolean", "True", "End a task that has started jobs when it gets SIGTERM; Airflow 3 does not."
     ),
     "fail_closed": _option("boolean", "False", "Fail a task that can't be guarded, instead of running it."),
     "sentinel": _option("boolean", "True", "Start a small process beside a task that submits jobs."),
