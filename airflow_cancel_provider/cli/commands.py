@@ -117,10 +117,9 @@ def _cycle(options: argparse.Namespace) -> float:
 
 
 def _confirm_seconds(options: argparse.Namespace) -> float:
-    if options.confirm_seconds is not None:
-        return float(options.confirm_seconds)
     # A loop that waits for jobs to end finds the next orphan later.
-    return 0.0 if options.loop else Rules.confirm_seconds
+    usual = 0.0 if options.loop else Rules.confirm_seconds
+    return usual if options.confirm_seconds is None else float(options.confirm_seconds)
 
 
 @contextmanager

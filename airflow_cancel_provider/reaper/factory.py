@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from threading import Event
 from typing import Any
@@ -45,7 +45,7 @@ def make_reaper(
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
         Airflow has no name that others can't have.
     """
-    settings = Settings.read()
+    settings, access = Settings.read(), Access()
     chosen = Scopes(
         as_list("scopes", scopes) or settings.reaper_scopes,
         as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
@@ -55,9 +55,15 @@ def make_reaper(
     chosen_places = places(as_list("at", at) or settings.reaper_places)
     # A sweep does so, too; here it comes before any request. What can't be read now may be readable later.
     with suppress(AirflowUnavailable):
-        Access().check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
-    opener = _opener(share)
-    return Reaper(airflow, settings.deployment, chosen_places, opener, scopes=chosen, rules=rules, stop=stop)
+        access.check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
+
+    def open_place(place: Place) -> JobService:
+        service = access.service(place.service, place.conn_id, place.region)
+        return service.with_patience(PATIENCE).paced(share)
+
+    return Reaper(
+        airflow, settings.deployment, chosen_places, open_place, scopes=chosen, rules=rules, stop=stop
+    )
 
 
 def rest_airflow(conn_id: str) -> Airflow:
@@ -88,13 +94,3 @@ def rest_airflow(conn_id: str) -> Airflow:
         password=connection.password,
         verify=connection.extra_dejson.get("verify", True),
     )
-
-
-def _opener(share: float) -> Callable[[Place], JobService]:
-    access = Access()
-
-    def open_place(place: Place) -> JobService:
-        service = access.service(place.service, place.conn_id, place.region)
-        return service.with_patience(PATIENCE).paced(share)
-
-    return open_place
