@@ -52,7 +52,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "fail_closed": _option("boolean", "False", "Fail a task that can't be guarded, instead of running it."),
     "sentinel": _option("boolean", "True", "Start a small process beside a task that submits jobs."),
-    "patience": _option("float", "900", "Seconds for which cancelling is tried when a task is gone."),
+    "patience": _option("float", "900", "Seconds for which cancelling is tried after a task has ended."),
     "confirm_seconds": _option(
         "float", "30", "Seconds for which a failing task waits to see its jobs end before it reports."
     ),

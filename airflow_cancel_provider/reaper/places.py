@@ -35,7 +35,7 @@ class Place:
 
     @classmethod
     def at(cls, service: JobService) -> Place:
-        """Where a service is, with the region that its connection turned out to have."""
+        """Where a service is, with the region of its connection."""
         return cls(service.name, service.conn_id, service.region)
 
     @classmethod

@@ -55,7 +55,7 @@ class Services:
 
     @property
     def places(self) -> set[Place]:
-        """Where this reaper looks, with the regions that its connections turned out to have."""
+        """Where this reaper looks, with the regions of its connections."""
         return set(map(Place.at, self._services.values()))
 
     def retire(self) -> None:

@@ -13,7 +13,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.release import Release
 
 NOT_STARTED = "not started"
-"""Our word for the state of a task instance that has none."""
+"""Used for the state of a task instance that has none."""
 RELEASE_PREFIX = release_key("")
 """What the key of every release begins with; the try's uuid follows."""
 
@@ -69,7 +69,7 @@ class OwnerState:
 
 
 class Airflow(ABC):
-    """An Airflow, as a reaper sees it.
+    """What a reaper needs of an Airflow.
 
     Every method raises :class:`~airflow_cancel_provider.exceptions.AirflowUnavailable` when Airflow does
     not answer: then nothing is cancelled.
@@ -101,16 +101,16 @@ class Presence(StrEnum):
     """Another try of the task instance has taken its place."""
     ABSENT = "absent"
     NOT_PERMITTED = "not permitted"
-    """Who asks may not know."""
+    """The account that asks may not read the Dag."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAnswer:
-    """What Airflow's database says of a try, in Airflow's own words.
+    """A try in Airflow's database, in Airflow's own words.
 
     :param later: state of the try that took its place.
     :param task: ``dag / run / task`` for people.
-    :param dag_id: whose permissions decide who may know; not part of an answer over HTTP.
+    :param dag_id: whose permissions decide who may read this; not part of an answer over HTTP.
     """
 
     presence: Presence
