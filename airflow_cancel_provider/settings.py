@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.setting_options import OPTIONS
+from airflow_cancel_provider.setting_options import OPTIONS, Options
 from airflow_cancel_provider.version_compat import conf
 
 SECTION = "cancel_provider"
@@ -27,44 +27,21 @@ SHARED_LABELS = frozenset({"localhost", "svc", "lvh", "localtest", "nip", "sslip
 """Labels in names that mean another host on each network: of Kubernetes, and of DNS names for loopback."""
 
 
-def _default(name: str) -> Any:
-    option = OPTIONS[name]
-    kinds: dict[str, Callable[[str], Any]] = {"boolean": "True".__eq__, "float": float, "string": str}
-    return kinds[option["type"]](option["default"])
-
-
 def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the guard and the reaper do; each field is an option of ``setting_options`` but these.
+class Settings(Options):
+    """What the guard and the reaper do: the options, and what follows from them.
 
     :param carriers: by service: where its label goes, if there is a choice.
     :param has_own_name: whether ``deployment``, this Airflow's name in labels, comes from something that no
         other Airflow has.
     """
 
-    enabled: bool = _default("enabled")
-    dags: tuple[str, ...] = _parts(_default("dags"))
-    except_dags: tuple[str, ...] = _parts(_default("except_dags"))
-    operators: tuple[str, ...] = _parts(_default("operators"))
-    except_operators: tuple[str, ...] = _parts(_default("except_operators"))
     deployment: str = "00000000"
-    labels: bool = _default("labels")
     carriers: Mapping[str, str] = field(default_factory=dict)
-    tags: bool = _default("tags")
-    raise_on_sigterm: bool = _default("raise_on_sigterm")
-    fail_closed: bool = _default("fail_closed")
-    sentinel: bool = _default("sentinel")
-    patience: float = _default("patience")
-    confirm_seconds: float = _default("confirm_seconds")
-    escalate_after: float = _default("escalate_after")
-    on_retry: str = _default("on_retry")
-    reaper_places: tuple[str, ...] = _parts(_default("reaper_places"))
-    reaper_scopes: tuple[str, ...] = _parts(_default("reaper_scopes"))
-    reaper_except_scopes: tuple[str, ...] = _parts(_default("reaper_except_scopes"))
     has_own_name: bool = False
 
     @classmethod
@@ -73,7 +50,7 @@ class Settings:
 
         :raises InvalidInput: the value of one is not among those that it may have.
         """
-        values = {each.name: _value(each.name, each.default) for each in fields(cls) if each.name in OPTIONS}
+        values = {each.name: _value(each.name, each.default) for each in fields(Options)}
         name, url = values["deployment"].strip(), str(conf.get("api", "base_url", fallback=""))
         values |= {
             "on_retry": _choice("on_retry", ON_RETRY),
