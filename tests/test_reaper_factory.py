@@ -106,3 +106,5 @@ class TestMakeReaper:
     def test_numbers_that_are_none(self, name: str, number: float) -> None:
         with pytest.raises(InvalidInput, match=name):
             Rules(**{name: number})
+        with pytest.raises(InvalidInput, match=name):
+            reaper_dag(airflow_conn_id="airflow_api", **{name: number})
