@@ -74,8 +74,7 @@ class Owner:
     @property
     def task(self) -> str:
         """The try in words: ``dag / run / task[3] try 2``."""
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped} try {self.try_number}"
+        return task_name(self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number)
 
     @property
     def reason(self) -> str:
@@ -141,6 +140,13 @@ _LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-r(?![0-9A-Za-z-]))?(?![0-
 def deployment_of(text: str) -> str:
     """Eight characters that stand for a deployment's name or address in its labels."""
     return sha256(text.encode()).hexdigest()[:8]
+
+
+def task_name(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None = None) -> str:
+    """A try for people: ``dag / run / task[3] try 2``."""
+    mapped = f"[{map_index}]" if map_index >= 0 else ""
+    tried = f" try {try_number}" if try_number else ""
+    return f"{dag_id} / {run_id} / {task_id}{mapped}{tried}"
 
 
 def release_key(ti_id: UUID | str) -> str:

@@ -5,64 +5,86 @@ The only place of the defaults. Imports no Airflow, which reads this to know its
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from airflow_cancel_provider.services.registry import SERVICES
 
+_TAGGED = ", ".join(
+    row.title
+    for row in SERVICES.values()
+    if any(getattr(submission, "most_tags", 0) for submission in row.submissions)
+)
 
-def _option(kind: str, default: str, description: str) -> dict[str, Any]:
+
+def _option(description: str, *, default: Any) -> Any:
+    return field(default=default, metadata={"description": description})
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options and their types; a tuple is written with commas between its parts."""
+
+    enabled: bool = _option("Guard tasks: cancel what they started unless they succeed.", default=True)
+    dags: tuple[str, ...] = _option("Ids of Dags to guard, as patterns separated by commas.", default=("*",))
+    except_dags: tuple[str, ...] = _option(
+        "Ids of Dags not to guard, as patterns separated by commas.", default=()
+    )
+    operators: tuple[str, ...] = _option(
+        "Operator classes to guard, short or full names, as patterns.", default=("*",)
+    )
+    except_operators: tuple[str, ...] = _option("Operator classes not to guard, as patterns.", default=())
+    deployment: str = _option(
+        "Name of this Airflow in labels on jobs. By default made from [api] base_url.", default=""
+    )
+    labels: bool = _option("Write the owner on each job as it is submitted.", default=True)
+    tags: bool = _option(
+        f"Also tag jobs with their owner ({_TAGGED}); needs the TagResource permission, and is left out "
+        "where it is missing.",
+        default=False,
+    )
+    raise_on_sigterm: bool = _option(
+        "End a task that has started jobs when it gets SIGTERM; Airflow 3 does not.", default=True
+    )
+    fail_closed: bool = _option("Fail a task that can't be guarded, instead of running it.", default=False)
+    sentinel: bool = _option("Start a small process beside a task that submits jobs.", default=True)
+    patience: float = _option("Seconds for which cancelling is tried after a task has ended.", default=900.0)
+    confirm_seconds: float = _option(
+        "Seconds for which a failing task waits to see its jobs end before it reports.", default=30.0
+    )
+    escalate_after: float = _option("Seconds after which a job that won't end is forced to.", default=60.0)
+    on_retry: str = _option(
+        "What becomes of the jobs of a failed try that will be retried: cancel, or keep them for the next "
+        "one (they are cancelled when the last one fails).",
+        default="cancel",
+    )
+    reaper_places: tuple[str, ...] = _option(
+        "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas.", default=()
+    )
+    reaper_scopes: tuple[str, ...] = _option(
+        "Clusters, queues and applications that a reaper looks at, as patterns.", default=("*",)
+    )
+    reaper_except_scopes: tuple[str, ...] = _option("Those that it leaves out, as patterns.", default=())
+
+
+def _described(default: Any, description: str) -> dict[str, Any]:
+    kind = {bool: "boolean", float: "float"}.get(type(default), "string")
+    text = f"{default:g}" if kind == "float" else str(default)
     return {
         "description": description,
         "version_added": "0.1.0",
         "type": kind,
         "example": None,
-        "default": default,
+        "default": ",".join(default) if isinstance(default, tuple) else text,
     }
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "enabled": _option("boolean", "True", "Guard tasks: cancel what they started unless they succeed."),
-    "dags": _option("string", "*", "Ids of Dags to guard, as patterns separated by commas."),
-    "except_dags": _option("string", "", "Ids of Dags not to guard, as patterns separated by commas."),
-    "operators": _option("string", "*", "Operator classes to guard, short or full names, as patterns."),
-    "except_operators": _option("string", "", "Operator classes not to guard, as patterns."),
-    "deployment": _option(
-        "string", "", "Name of this Airflow in labels on jobs. By default made from [api] base_url."
-    ),
-    "labels": _option("boolean", "True", "Write the owner on each job as it is submitted."),
+    **{each.name: _described(each.default, each.metadata["description"]) for each in fields(Options)},
     **{
-        f"{row.package}_label": _option("string", row.carriers[0], row.carrier_help)
+        f"{row.package}_label": _described(row.carriers[0], row.carrier_help)
         for row in SERVICES.values()
         if row.carriers
     },
-    "tags": _option(
-        "boolean",
-        "False",
-        "Also tag jobs of Batch and EMR Serverless with their owner; needs the TagResource permission, "
-        "and goes without where it is missing.",
-    ),
-    "raise_on_sigterm": _option(
-        "boolean", "True", "End a task that has started jobs when it gets SIGTERM; Airflow 3 goes on with it."
-    ),
-    "fail_closed": _option("boolean", "False", "Fail a task that can't be guarded, instead of running it."),
-    "sentinel": _option("boolean", "True", "Start a small process beside a task that submits jobs."),
-    "patience": _option("float", "900", "Seconds for which cancelling is tried when a task is gone."),
-    "confirm_seconds": _option(
-        "float", "30", "Seconds for which a failing task waits to see its jobs end before it reports."
-    ),
-    "escalate_after": _option("float", "60", "Seconds after which a job that won't end is forced to."),
-    "on_retry": _option(
-        "string",
-        "cancel",
-        "What becomes of the jobs of a failed try that will be retried: cancel, or keep them for the next "
-        "one (they are cancelled when the last one fails).",
-    ),
-    "reaper_places": _option(
-        "string", "", "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas."
-    ),
-    "reaper_scopes": _option(
-        "string", "*", "Clusters, queues and applications that a reaper looks at, as patterns."
-    ),
-    "reaper_except_scopes": _option("string", "", "Those that it leaves out, as patterns."),
 }
 """Option name to what Airflow's provider info says of it."""

@@ -13,20 +13,22 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.reaper import cancels as ending
-from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.reaper.places import Place, Scopes
-from airflow_cancel_provider.reaper.reaper import Reaper, Rules
+from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.report import Orphan, Report
+from airflow_cancel_provider.reaper.rules import Rules
 from airflow_cancel_provider.release import Release
+from airflow_cancel_provider.services import registry
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
+from tests.memory_service import ROW, Memory, MemoryHook
 from tests.service_fixtures import HASTY, BatchBench, Bench
 from tests.task_fixtures import ALL
 
@@ -112,18 +114,18 @@ class Ground:
     def start(
         self,
         service: str,
-        standing: Standing | None,
+        phase: TryPhase | None,
         *,
-        later: Standing | None = None,
+        later: TryPhase | None = None,
         name: str = "running",
         deployment: str = DEPLOYMENT,
         reconnects: bool = False,
         scope: str | None = None,
     ) -> RemoteJob:
-        """Submit a job of a try; ``standing`` None: Airflow leaves the try out of its answer."""
+        """Submit a job of a try; ``phase`` None: Airflow leaves the try out of its answer."""
         label = Label(deployment, uuid4(), reconnects)
-        if standing is not None:
-            self.airflow.tries[label.ti_id] = OwnerState(standing, later, "dag / run / task")
+        if phase is not None:
+            self.airflow.tries[label.ti_id] = OwnerState(phase, later, "dag / run / task")
         job = self._submit(service, name, label, scope)
         self.owners[job] = label.ti_id
         return job
@@ -149,9 +151,9 @@ class Ground:
         self.airflow.variables[key] = json.dumps(value)
         return key
 
-    def owner(self, job: RemoteJob, standing: Standing) -> None:
+    def owner(self, job: RemoteJob, phase: TryPhase) -> None:
         """Let a job's try stand otherwise from now on."""
-        self.airflow.tries[self.owners[job]] = OwnerState(standing)
+        self.airflow.tries[self.owners[job]] = OwnerState(phase)
 
     def reaper(
         self,
@@ -207,3 +209,24 @@ def fates(report: Report) -> dict[RemoteJob, str]:
 def orphan(report: Report, job: RemoteJob) -> Orphan:
     """What a report says of a job."""
     return next(orphan for orphan in report.orphans if orphan.found.job == job)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A service that a test has every answer of in its hand, among the real ones."""
+    monkeypatch.setitem(registry.SERVICES, "memory", ROW)
+    monkeypatch.setattr(MemoryHook, "memory", Memory())
+    return MemoryHook.memory
+
+
+def memory_reaper(ground: Ground, **rules: object) -> Reaper:
+    return ground.reaper(places=[Place("memory")], **{"confirm_seconds": 0, **rules})
+
+
+def remembered(ground: Ground, memory: Memory, id: str, phase: TryPhase = TryPhase.FAILED) -> RemoteJob:
+    """A running job in memory whose try stands so."""
+    job, label = memory.job(id), Label(DEPLOYMENT, uuid4())
+    ground.owners[job] = label.ti_id
+    ground.airflow.tries[label.ti_id] = OwnerState(phase)
+    memory.claims.append(JobStatus(job, JobState.RUNNING, label=label))
+    return job

@@ -30,7 +30,7 @@ REAPER = """
 import json, sys
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.factory import make_reaper
-from airflow_cancel_provider.reaper.reaper import Rules
+from airflow_cancel_provider.reaper.rules import Rules
 reaper = make_reaper(Database(), at=sys.argv[1:], rules=Rules(grace=0.1, is_dry=True), share=100)
 print(json.dumps(reaper.sweep().as_json()))
 """

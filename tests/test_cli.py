@@ -18,17 +18,18 @@ import pytest
 from airflow_cancel_provider import cli
 from airflow_cancel_provider.cli import commands
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
-from airflow_cancel_provider.reaper.judge import Standing
+from airflow_cancel_provider.services import registry
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.reaper_fixtures import SERVICES, Ground, ground
 from tests.task_fixtures import connections, know_no_cluster
 
 __all__ = ["connections", "ground"]
 
-S = Standing
+S = TryPhase
 ROOT = Path(__file__).parents[1]
 NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
@@ -339,8 +340,29 @@ class TestDescribe:
         assert done.code == 1
         assert "Allow batch:DescribeJobs" in done.err.splitlines()[-1]
 
-    def test_bad_input_is_2(self, line: Line) -> None:
-        assert line("describe", "nonsense").code == 2
+    @pytest.mark.parametrize(
+        "arguments, words",
+        [
+            (["describe", "nonsense"], "'nonsense' is not the address of a remote job"),
+            (["describe", "gcp://a/b"], "There is no service 'gcp'; there are emr, "),
+            (["describe", "emr://aws_default@us-east-1"], "not the address of a remote job"),
+            (["describe", "emr://aws_default@us-east-1/s-1"], "None is not a cluster_id of emr"),
+            (["cancel", "batch://aws_default@us-east-1/%ff"], "its escapes are not UTF-8"),
+            (["cancel", "batch://aws_default@us-east-1/a/b"], "Jobs of batch are not part of anything"),
+            (["cancel", "Batch://aws_default/a"], "not the address of a remote job"),
+            (["reap", "--at", "emr://a@b@c"], "not a place to look for jobs"),
+            (["reap", "--at", "aws//a"], "not a place to look for jobs"),
+            (["dead-letters", "--retry", "emr:/a"], "not the address of a remote job"),
+        ],
+    )
+    def test_bad_input_is_2(self, line: Line, arguments: list[str], words: str) -> None:
+        """One sentence, before Airflow or a service is asked anything."""
+        line.ground.airflow.is_down = True
+        sent = len(line.ground.cloud.journal)
+        done = line(*arguments)
+        assert done.code == 2
+        assert words in done.err.splitlines()[-1]
+        assert len(line.ground.cloud.journal) == sent
 
 
 class TestDeadLetters:
@@ -365,10 +387,10 @@ class TestDeadLetters:
     def test_listed(self, lettered: Line) -> None:
         done = lettered("dead-letters")
         assert done.code == 1
-        assert done.out.splitlines() == [
-            f"{self.JOB}: denied (since 2026-11-20T00:00:00+00:00; dag / run / task)",
-            f"{self.OTHER}: None (since None; task unknown)",
-        ]
+        first, second = done.out.splitlines()
+        assert first.startswith(f"{self.JOB}: denied (since 2026-11-20 00:00:00 UTC, ")
+        assert first.endswith(" ago; dag / run / task)")
+        assert second == f"{self.OTHER}: None (since an unknown time; task unknown)"
         assert lettered.ground.airflow.writes == []
 
     def test_acknowledged(self, lettered: Line) -> None:
@@ -419,6 +441,28 @@ def test_help_in_a_process() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for command in cli.COMMANDS:
         assert command.name in done.stdout
+
+
+@pytest.mark.parametrize("command", ["reap", "cancel", "describe", "dead-letters"])
+def test_help_names_the_services_of_the_registry(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "Exit code 0" in told
+    assert (f"with a service of aws, {', '.join(registry.SERVICES)};" in told) is (command == "reap")
+
+
+def test_an_unknown_service_is_2_and_one_sentence_in_a_process(there: dict[str, str]) -> None:
+    done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "describe", "gcp://a/b", **there)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"There is no service 'gcp'; there are {', '.join(registry.SERVICES)}."
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_wrong_arguments_in_a_process() -> None:

@@ -44,5 +44,10 @@ def test_the_list_of_commands_loads_nothing() -> None:
     load(["airflow_cancel_provider.cli", "airflow_cancel_provider.reaper.dag"], (*DEAR, *ours, "requests"))
 
 
+def test_pendulum_is_imported_only_when_a_report_is_written() -> None:
+    modules = [f"airflow_cancel_provider.{name}" for name in ("get_provider_info", "reaper.report")]
+    load(modules, ("pendulum",))
+
+
 def test_a_sentinel_that_must_act_loads_no_airflow_and_a_sdk_only_with_its_first_client() -> None:
     load(["airflow_cancel_provider.guard.sentinel.cancel"], ("airflow", *DEAR, "requests"))

@@ -9,9 +9,8 @@ import pytest
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.backends.base import Airflow
+from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.reaper.reaper import Reaper
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, exact, tables
 from tests.reaper_fixtures import Ground, fates, ground
@@ -19,7 +18,7 @@ from tests.task_fixtures import connections
 
 __all__ = ["api_server", "connections", "empty_database", "exact", "ground", "tables"]
 
-S = Standing
+S = TryPhase
 TI, LATER = uuid4(), uuid4()
 
 
@@ -29,8 +28,8 @@ def said(airflow: Airflow, ti_id: UUID = TI) -> OwnerState:
 
 def test_what_a_state_means(tables: Tables, exact: Airflow) -> None:
     tries = {
-        uuid4(): (state, standing)
-        for state, standing in [
+        uuid4(): (state, phase)
+        for state, phase in [
             (None, S.ALIVE),
             ("running", S.ALIVE),
             ("up_for_retry", S.RETRYING),
@@ -42,8 +41,8 @@ def test_what_a_state_means(tables: Tables, exact: Airflow) -> None:
     for index, (ti_id, (state, _)) in enumerate(tries.items()):
         tables.current(ti_id, state, map_index=index)
     owners = exact.owners([*tries, TI])
-    assert {ti_id: owner.standing for ti_id, owner in owners.items()} == {
-        **{ti_id: standing for ti_id, (_, standing) in tries.items()},
+    assert {ti_id: owner.phase for ti_id, owner in owners.items()} == {
+        **{ti_id: phase for ti_id, (_, phase) in tries.items()},
         TI: S.DELETED,
     }
     first = next(iter(tries))
@@ -56,7 +55,7 @@ def test_tries_that_were_replaced(tables: Tables, exact: Airflow) -> None:
     tables.history(cleared, "success")
     tables.history(TI, "failed", try_number=2)
     tables.current(LATER, "up_for_retry", try_number=3)
-    assert said(exact, cleared).standing is S.SUCCEEDED
+    assert said(exact, cleared).phase is S.SUCCEEDED
     assert said(exact) == OwnerState(S.FAILED, S.RETRYING, "dag / run / task try 2", "failed")
 
 
@@ -66,7 +65,7 @@ def test_a_run_that_was_deleted_and_triggered_again_with_its_id(tables: Tables, 
     tables.delete_run()
     for state in ("running", "success", "failed"):
         tables.current(LATER, state)
-        assert said(exact).standing is S.DELETED
+        assert said(exact).phase is S.DELETED
         assert said(exact, LATER).state == state
         tables.delete_run()
 

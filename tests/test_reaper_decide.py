@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner, release_key
+from airflow_cancel_provider.owner import Label, Owner, release_key, task_name
 from airflow_cancel_provider.reaper.backends.base import (
     RELEASE_PREFIX,
+    OwnerState,
     Presence,
     TryAnswer,
-    standing,
-    task_name,
+    TryPhase,
+    phase_of,
 )
-from airflow_cancel_provider.reaper.judge import Action, Case, DecisionKind, OwnerState, Standing, decide
+from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
 from airflow_cancel_provider.release import Release
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
@@ -33,13 +34,13 @@ TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=30)
 LONG_AGO = NOW - timedelta(hours=1)
-S = Standing
+S = TryPhase
 GOING_ON = (S.ALIVE, S.RETRYING, S.SUCCEEDED)
 
 
 def case(
-    owner: Standing | None,
-    later: Standing | None = None,
+    owner: TryPhase | None,
+    later: TryPhase | None = None,
     *,
     state: JobState = JobState.RUNNING,
     deployment: str | None = OURS,
@@ -57,61 +58,61 @@ ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release
 BROKEN = Release.parse("no release")
 
 TABLE = [
-    (case(S.FAILED, state=JobState.CANCELLED), Action.KEEP, DecisionKind.ENDED),
-    (case(S.FAILED, state=JobState.GONE), Action.KEEP, DecisionKind.ENDED),
-    (case(None, deployment=None), Action.KEEP, DecisionKind.UNLABELLED),
-    (case(S.FAILED, deployment=None), Action.KEEP, DecisionKind.UNLABELLED),
-    (case(S.FAILED, deployment=THEIRS), Action.KEEP, DecisionKind.FOREIGN),
-    (case(None), Action.WAIT, DecisionKind.UNANSWERED),
-    (case(S.UNKNOWN), Action.KEEP, DecisionKind.UNKNOWN),
+    (case(S.FAILED, state=JobState.CANCELLED), DecisionKind.ENDED),
+    (case(S.FAILED, state=JobState.GONE), DecisionKind.ENDED),
+    (case(None, deployment=None), DecisionKind.UNLABELLED),
+    (case(S.FAILED, deployment=None), DecisionKind.UNLABELLED),
+    (case(S.FAILED, deployment=THEIRS), DecisionKind.FOREIGN),
+    (case(None), DecisionKind.UNANSWERED),
+    (case(S.UNKNOWN), DecisionKind.UNKNOWN),
     # Fire and forget; then the run was deleted, or the task removed.
-    (case(S.DELETED, release=ALL), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.REMOVED, release=ALL), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.DELETED, release=THIS), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.FAILED, release=THIS), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.RETRYING, release=THIS), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.DELETED, release=BROKEN), Action.KEEP, DecisionKind.RELEASED),
-    (case(S.ALIVE, release=ANOTHER), Action.KEEP, DecisionKind.ALIVE),
-    (case(S.ALIVE), Action.KEEP, DecisionKind.ALIVE),
-    (case(S.SUCCEEDED), Action.KEEP, DecisionKind.SUCCEEDED),
-    (case(S.SUCCEEDED, S.FAILED), Action.KEEP, DecisionKind.SUCCEEDED),
-    (case(S.RETRYING, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
-    (case(S.FAILED, S.ALIVE, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
-    (case(S.FAILED, S.SUCCEEDED, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
-    (case(S.FAILED, S.REMOVED, reconnects=True), Action.KEEP, DecisionKind.RECONNECTING),
+    (case(S.DELETED, release=ALL), DecisionKind.RELEASED),
+    (case(S.REMOVED, release=ALL), DecisionKind.RELEASED),
+    (case(S.DELETED, release=THIS), DecisionKind.RELEASED),
+    (case(S.FAILED, release=THIS), DecisionKind.RELEASED),
+    (case(S.RETRYING, release=THIS), DecisionKind.RELEASED),
+    (case(S.DELETED, release=BROKEN), DecisionKind.RELEASED),
+    (case(S.ALIVE, release=ANOTHER), DecisionKind.ALIVE),
+    (case(S.ALIVE), DecisionKind.ALIVE),
+    (case(S.SUCCEEDED), DecisionKind.SUCCEEDED),
+    (case(S.SUCCEEDED, S.FAILED), DecisionKind.SUCCEEDED),
+    (case(S.RETRYING, reconnects=True), DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.ALIVE, reconnects=True), DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.SUCCEEDED, reconnects=True), DecisionKind.RECONNECTING),
+    (case(S.FAILED, S.REMOVED, reconnects=True), DecisionKind.RECONNECTING),
     # `airflow db clean` has removed an earlier try; a later one may go on with its job.
-    (case(S.DELETED, reconnects=True), Action.KEEP, DecisionKind.UNKNOWN),
-    (case(S.FAILED, letter="denied"), Action.KEEP, DecisionKind.DEAD_LETTER),
-    (case(S.FAILED, since=None), Action.WAIT, DecisionKind.SUSPECT),
-    (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), Action.WAIT, DecisionKind.SUSPECT),
-    (case(S.FAILED, since=NOW + timedelta(hours=1)), Action.WAIT, DecisionKind.SUSPECT),
-    (case(S.FAILED, since=NOW - GRACE), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, release=ANOTHER), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, state=JobState.PENDING), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, state=JobState.CANCELLING), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, S.FAILED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.REMOVED, reconnects=True), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, S.ALIVE), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, S.SUCCEEDED), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.DELETED), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.DELETED, release=ANOTHER), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.REMOVED), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.FAILED, S.REMOVED), Action.CANCEL, DecisionKind.ORPHAN),
-    (case(S.RETRYING), Action.CANCEL, DecisionKind.ORPHAN),
+    (case(S.DELETED, reconnects=True), DecisionKind.UNKNOWN),
+    (case(S.FAILED, letter="denied"), DecisionKind.DEAD_LETTER),
+    (case(S.FAILED, since=None), DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW + timedelta(hours=1)), DecisionKind.SUSPECT),
+    (case(S.FAILED, since=NOW - GRACE), DecisionKind.ORPHAN),
+    (case(S.FAILED), DecisionKind.ORPHAN),
+    (case(S.FAILED, release=ANOTHER), DecisionKind.ORPHAN),
+    (case(S.FAILED, state=JobState.PENDING), DecisionKind.ORPHAN),
+    (case(S.FAILED, state=JobState.CANCELLING), DecisionKind.ORPHAN),
+    (case(S.FAILED, S.FAILED, reconnects=True), DecisionKind.ORPHAN),
+    (case(S.FAILED, reconnects=True), DecisionKind.ORPHAN),
+    (case(S.REMOVED, reconnects=True), DecisionKind.ORPHAN),
+    (case(S.FAILED, S.ALIVE), DecisionKind.ORPHAN),
+    (case(S.FAILED, S.SUCCEEDED), DecisionKind.ORPHAN),
+    (case(S.DELETED), DecisionKind.ORPHAN),
+    (case(S.DELETED, release=ANOTHER), DecisionKind.ORPHAN),
+    (case(S.REMOVED), DecisionKind.ORPHAN),
+    (case(S.FAILED, S.REMOVED), DecisionKind.ORPHAN),
+    (case(S.RETRYING), DecisionKind.ORPHAN),
 ]
 
 
-@pytest.mark.parametrize("given_case, action, kind", TABLE)
-def test_table(given_case: Case, action: Action, kind: DecisionKind) -> None:
+@pytest.mark.parametrize("given_case, kind", TABLE)
+def test_table(given_case: Case, kind: DecisionKind) -> None:
     decision = decide(given_case, OURS, NOW, GRACE)
-    assert (decision.action, decision.kind) == (action, kind)
+    assert decision.kind is kind
     assert decision.because
 
 
 def test_table_has_every_kind() -> None:
-    assert {kind for _, _, kind in TABLE} == set(DecisionKind)
+    assert {kind for _, kind in TABLE} == set(DecisionKind)
 
 
 def test_the_reason_names_the_task_and_its_state() -> None:
@@ -141,11 +142,11 @@ def test_the_reason_names_the_task_and_its_state() -> None:
         ("removed", S.REMOVED),
     ],
 )
-def test_what_a_state_means(state: str | None, expected: Standing) -> None:
-    assert standing(state) is expected
-    assert TryAnswer(Presence.CURRENT, state).standing is expected
+def test_what_a_state_means(state: str | None, expected: TryPhase) -> None:
+    assert phase_of(state) is expected
+    assert TryAnswer(Presence.CURRENT, state).phase is expected
     is_kept = expected in (S.SUCCEEDED, S.REMOVED)
-    assert TryAnswer(Presence.ARCHIVED, state).standing is (expected if is_kept else S.FAILED)
+    assert TryAnswer(Presence.ARCHIVED, state).phase is (expected if is_kept else S.FAILED)
 
 
 def test_a_try_for_people() -> None:
@@ -202,7 +203,7 @@ class TestAnswer:
     )
     def test_there_and_back(self, answer: TryAnswer) -> None:
         assert TryAnswer.from_json(json.loads(json.dumps(answer.as_json()))) == answer
-        assert answer.owner.standing is answer.standing
+        assert answer.owner.phase is answer.phase
 
     def test_whose_dag_it_is_does_not_travel(self) -> None:
         assert "dag_id" not in TryAnswer(Presence.CURRENT, "running", dag_id="secret").as_json()
@@ -239,9 +240,9 @@ def has_a_right(of: Case, grace: timedelta) -> bool:
         return True
     return any(
         [
-            owner.standing in (S.UNKNOWN, S.ALIVE, S.SUCCEEDED),
+            owner.phase in (S.UNKNOWN, S.ALIVE, S.SUCCEEDED),
             owner.release in (ALL, THIS, BROKEN),
-            label.reconnects and owner.standing in (S.RETRYING, S.DELETED),
+            label.reconnects and owner.phase in (S.RETRYING, S.DELETED),
             label.reconnects and owner.later in (*GOING_ON, S.REMOVED),
             of.letter is not None,
             of.claim.state.is_terminal,
@@ -252,7 +253,7 @@ def has_a_right(of: Case, grace: timedelta) -> bool:
 
 @given(cases, graces)
 def test_who_has_a_right_lives_and_nobody_else(of: Case, grace: timedelta) -> None:
-    assert (decide(of, OURS, NOW, grace).action is Action.CANCEL) is not has_a_right(of, grace)
+    assert (decide(of, OURS, NOW, grace).kind is DecisionKind.ORPHAN) is not has_a_right(of, grace)
 
 
 dead = st.builds(
@@ -310,15 +311,16 @@ def _claim(of: Case, **changes: Any) -> Case:
 @pytest.mark.parametrize("right", RIGHTS)
 @given(orphans, graces)
 def test_one_right_is_enough(right: str, of: Case, grace: timedelta) -> None:
-    assert decide(RIGHTS[right](of), OURS, NOW, grace).action is not Action.CANCEL
+    assert decide(RIGHTS[right](of), OURS, NOW, grace).kind is not DecisionKind.ORPHAN
 
 
 @given(cases, graces)
-def test_every_decision_has_its_action(of: Case, grace: timedelta) -> None:
-    decision = decide(of, OURS, NOW, grace)
-    expected = {
-        DecisionKind.ORPHAN: Action.CANCEL,
-        DecisionKind.SUSPECT: Action.WAIT,
-        DecisionKind.UNANSWERED: Action.WAIT,
-    }
-    assert decision.action is expected.get(decision.kind, Action.KEEP)
+def test_only_a_job_of_ours_whose_owner_is_known_is_suspected(of: Case, grace: timedelta) -> None:
+    decision, label = decide(of, OURS, NOW, grace), of.claim.label
+    is_ours = label is not None and label.deployment == OURS and not of.claim.state.is_terminal
+    if decision.kind in (DecisionKind.SUSPECT, DecisionKind.ORPHAN):
+        assert is_ours
+        assert of.owner is not None
+    elif decision.kind is DecisionKind.UNANSWERED:
+        assert is_ours
+        assert of.owner is None

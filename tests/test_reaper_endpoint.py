@@ -16,16 +16,16 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import endpoint
 from airflow_cancel_provider.reaper.backends import rest
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.rest import Rest
-from airflow_cancel_provider.reaper.judge import DecisionKind, OwnerState, Standing
-from airflow_cancel_provider.reaper.listing import NOT_PERMITTED
+from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections
 
 __all__ = ["api_server", "connections", "empty_database", "ground", "tables"]
 
-S = Standing
+S = TryPhase
 TI, LATER, OTHER = uuid4(), uuid4(), uuid4()
 JOB = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000001")
 
@@ -95,7 +95,7 @@ class TestAnswers:
         assert (whole.status_code, len(whole.json()["owners"])) == (200, 1000)
         assert api_server.ask(question(*known), token).status_code == 413
         owners = api_server.airflow().owners(known)
-        assert {owner.standing for owner in owners.values()} == {S.SUCCEEDED}
+        assert {owner.phase for owner in owners.values()} == {S.SUCCEEDED}
         assert len(owners) == 1001
 
     def test_none_at_all(self, api_server: ApiServer) -> None:
@@ -152,9 +152,9 @@ class TestWhoIsLetIn:
         tables.current(TI, "running")
         password = api_server.passwords["reaper"]
         airflow = Rest(api_server.url, login="reaper", password=password)
-        assert airflow.owners([TI])[TI].standing is S.ALIVE
+        assert airflow.owners([TI])[TI].phase is S.ALIVE
         airflow._token = api_server.token("reaper", expiration_time_in_seconds=-3600)
-        assert airflow.owners([TI])[TI].standing is S.ALIVE
+        assert airflow.owners([TI])[TI].phase is S.ALIVE
 
     def test_who_may_read_some_dags(self, tables: Tables, api_server: ApiServer) -> None:
         """Of the tries of other Dags, and of those without a row, nothing is told."""

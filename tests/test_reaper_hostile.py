@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.reaper.judge import Standing
+from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.services.retry import Patience
@@ -22,7 +22,7 @@ __all__ = ["connections", "ground"]
 
 AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
 HONEST = Place("batch", "aws_default")
-STANDINGS = (Standing.FAILED, Standing.DELETED, Standing.SUCCEEDED, Standing.ALIVE)
+PHASES = (TryPhase.FAILED, TryPhase.DELETED, TryPhase.SUCCEEDED, TryPhase.ALIVE)
 """Of the tries that have started the jobs of a place; the first two leave orphans."""
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8),
@@ -48,8 +48,8 @@ def sweep(
     ground: Ground, place: Place, operation: str, **fault: Any
 ) -> tuple[list[RemoteJob], RemoteJob, Report]:
     """Jobs of a place, an orphan of another, and a sweep over both; the first two of the jobs are orphans."""
-    jobs = [ground.start(place.service, standing) for standing in STANDINGS]
-    other = ground.start(HONEST.service, Standing.FAILED) if place != HONEST else jobs[0]
+    jobs = [ground.start(place.service, phase) for phase in PHASES]
+    other = ground.start(HONEST.service, TryPhase.FAILED) if place != HONEST else jobs[0]
     ground.cloud.faults.add(place.service, operation, "hostile_reply", **fault)
     rules = {"confirm_seconds": 0.1, "grace": 0.0}
     report = ground.reaper(places=dict.fromkeys([place, HONEST]), patience=AT_ONCE, **rules).sweep()

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.reaper.judge import Action, Decision, DecisionKind, OwnerState, Standing
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, Found
 from airflow_cancel_provider.reaper.metrics import send
-from airflow_cancel_provider.reaper.report import Found, Orphan, Report
+from airflow_cancel_provider.reaper.report import Orphan, Report, letter_in_words
 
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 SUBMITTED = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-OWNER = OwnerState(Standing.FAILED, task="dag / run / task try 1", state="failed")
-DECISIONS = {DecisionKind.ORPHAN: Action.CANCEL, DecisionKind.SUSPECT: Action.WAIT}
+OWNER = OwnerState(TryPhase.FAILED, task="dag / run / task try 1", state="failed")
 
 
 def found(id: str, kind: DecisionKind = DecisionKind.ORPHAN, deployment: str = "0a1b2c3d") -> Found:
     job = RemoteJob.of("emr", id, scope="j-1", conn_id="aws_default", region="us-east-1")
     status = JobStatus(job, JobState.RUNNING, name="load it")
     claim = replace(status, label=Label(deployment, TI), submitted_at=SUBMITTED)
-    return Found(claim, OWNER, Decision(DECISIONS.get(kind, Action.KEEP), kind, str(OWNER)), SUBMITTED)
+    return Found(claim, OWNER, Decision(kind, str(OWNER)), SUBMITTED)
 
 
 def orphan(id: str, outcome: CancelOutcome | None, state: JobState | None = None) -> Orphan:
@@ -47,7 +47,7 @@ ORPHANS = {
 
 @pytest.fixture
 def report() -> Report:
-    report = Report("0a1b2c3d", started=SUBMITTED, seconds=1.25)
+    report = Report("0a1b2c3d", started=SUBMITTED + timedelta(hours=2, minutes=10), seconds=1.25)
     for step, kind in (
         ("s-1", DecisionKind.SUSPECT),
         ("s-2", DecisionKind.SUSPECT),
@@ -57,7 +57,9 @@ def report() -> Report:
     report.count("emr://aws_default", "j-2", found("s-8", DecisionKind.FOREIGN, "99999999"))
     report.scopes["emr://aws_default/j-3"] += Counter()
     report.orphans = list(ORPHANS.values())
-    report.letters = {"emr://aws_default@us-east-1/j-1/s-3": {"why": "denied"}}
+    report.letters = {
+        "emr://aws_default@us-east-1/j-1/s-3": {"why": "denied", "since": "2026-11-18T14:40:00+02:00"}
+    }
     report.troubles = ["batch://aws_default: ListJobs failed."]
     report.calls = Counter(ListSteps=3, CancelSteps=1)
     return report
@@ -86,12 +88,15 @@ def test_for_people(report: Report) -> None:
         "  of another Airflow, 99999999: 1",
     ]
     assert lines[4] == (
-        "  ORPHAN emr://aws_default@us-east-1/j-1/s-1 'load it', submitted 2026-11-20 12:30:00 UTC: "
-        "dag / run / task try 1 is failed: ended [words]"
+        "  ORPHAN emr://aws_default@us-east-1/j-1/s-1 'load it', "
+        "submitted 2026-11-20 12:30:00 UTC, 2 hours ago: dag / run / task try 1 is failed: ended [words]"
     )
     assert lines[-4].endswith("is failed: found")
     assert lines[-3].endswith("is failed: braked")
-    assert lines[-2] == "  DEAD LETTER emr://aws_default@us-east-1/j-1/s-3: denied"
+    assert lines[-2] == (
+        "  DEAD LETTER emr://aws_default@us-east-1/j-1/s-3: denied "
+        "(since 2026-11-18 12:40:00 UTC, 2 days ago; task unknown)"
+    )
     assert lines[-1] == "  TROUBLE batch://aws_default: ListJobs failed."
 
 
@@ -162,3 +167,22 @@ def test_metrics(report: Report) -> None:
         "remote_jobs.calls": 4,
         "remote_jobs.sweep_seconds": 1.25,
     }
+
+
+@pytest.mark.parametrize(
+    "since, words",
+    [
+        ("2026-11-20T12:29:00+00:00", "since 2026-11-20 12:29:00 UTC, 1 minute ago;"),
+        ("2026-11-20T14:00:00+05:30", "since 2026-11-20 08:30:00 UTC, 4 hours ago;"),
+        ("2026-11-20T12:29:00", "since 2026-11-20 12:29:00 UTC, 1 minute ago;"),
+        ("2026-11-21T12:30:00Z", "since 2026-11-21 12:30:00 UTC, 1 day ahead;"),
+        *((since, "since an unknown time;") for since in ("then", "", None, 7)),
+    ],
+)
+def test_the_age_of_a_dead_letter(since: object, words: str) -> None:
+    assert words in letter_in_words("batch://a/1", {"since": since}, SUBMITTED)
+
+
+def test_a_dead_letter_without_anything_in_it() -> None:
+    expected = "batch://a/1: None (since an unknown time; task unknown)"
+    assert letter_in_words("batch://a/1", {}, SUBMITTED) == expected

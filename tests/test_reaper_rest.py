@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.rest import Rest
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.reaper.places import Place
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground"]
 
-S = Standing
+S = TryPhase
 TI, LATER = UUID("01a1fc30-c79c-760c-ae33-eb19a73c7607"), UUID("01a1fc30-c79c-760c-ae33-eb19a73c7608")
 OWNERS = "POST /remote-jobs/v1/owners"
 VARIABLE = "/api/v2/variables/any"
@@ -180,7 +180,7 @@ class TestNoAnswer:
 
     def test_a_state_to_come_is_alive(self, api: Api) -> None:
         api.owners(owners={str(TI): told("current", "a state to come")})
-        assert said(api).standing is S.ALIVE
+        assert said(api).phase is S.ALIVE
 
     @pytest.mark.parametrize(
         "answer, words",
@@ -231,7 +231,7 @@ class TestCalls:
             200,
             {"version": 1, "owners": {str(TI): told("current", "success")}},
         )
-        assert Rest(f"{api.url}/data/airflow/").owners([TI])[TI].standing is S.SUCCEEDED
+        assert Rest(f"{api.url}/data/airflow/").owners([TI])[TI].phase is S.SUCCEEDED
 
     def test_variables(self, api: Api) -> None:
         airflow = Rest(api.url)
@@ -283,9 +283,9 @@ class TestLogin:
         running = (200, {"version": 1, "owners": {str(TI): told("current", "running")}})
         api.answers[OWNERS] = lambda token: running if token == good else refusal
         airflow = Rest(api.url, login="reaper", password="secret")
-        assert airflow.owners([TI])[TI].standing is S.ALIVE
+        assert airflow.owners([TI])[TI].phase is S.ALIVE
         good = "second"
-        assert airflow.owners([TI])[TI].standing is S.ALIVE
+        assert airflow.owners([TI])[TI].phase is S.ALIVE
 
     @pytest.mark.parametrize(
         "answer",
@@ -306,7 +306,7 @@ class TestLogin:
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         alive = (200, {"version": 1, "owners": {str(TI): told("current", "running")}})
         api.answers[OWNERS] = lambda token: alive if token == "good" else (401, "")
-        assert said(api, token="good").standing is S.ALIVE
+        assert said(api, token="good").phase is S.ALIVE
 
 
 json_values = st.recursive(
@@ -345,8 +345,8 @@ def test_whatever_is_answered(api: Api, status: int, body: Any) -> None:
     assert status in (200, 201)
     assert isinstance(body, dict)
     presence = body["owners"][str(TI)]["presence"]
-    assert (owner.standing is S.DELETED) is (presence == "absent")
-    assert (owner.standing is S.UNKNOWN) is (presence == "not permitted")
+    assert (owner.phase is S.DELETED) is (presence == "absent")
+    assert (owner.phase is S.UNKNOWN) is (presence == "not permitted")
 
 
 def test_orphans_by_what_the_server_says(ground: Ground, api: Api) -> None:

@@ -1,4 +1,7 @@
-"""``airflow remote-jobs``; before Airflow 3.2, ``python -m airflow_cancel_provider.cli``."""
+"""Cancel remote jobs, and find those whose task is over.
+
+``airflow remote-jobs``; before Airflow 3.2, ``airflow-remote-jobs``.
+"""
 
 from __future__ import annotations
 
@@ -11,98 +14,104 @@ from typing import Any
 from airflow.cli import cli_config
 from airflow.cli.cli_config import ActionCommand, GroupCommand
 
-Arg: Any = cli_config.Arg  # which has no types
+from airflow_cancel_provider.reaper.rules import SHARE, Rules
+from airflow_cancel_provider.services.registry import SERVICES
+
+_new: Any = cli_config.Arg  # which has no types
 GROUP = "remote-jobs"
-_PLACE = Arg(
-    ("--at",),
-    help="a place to look at: aws://connection@region, or emr, batch, emr-serverless, mrs instead of aws; "
-    "may be repeated; default: reaper_places of section cancel_provider",
-    action="append",
-    default=[],
-    metavar="PLACE",
-)
-_SCOPE = Arg(
-    ("--scope",),
-    help="a pattern of cluster ids, queue names and application ids to look at; may be repeated",
-    action="append",
-    default=[],
-    metavar="PATTERN",
-)
-_EXCEPT_SCOPE = Arg(
-    ("--except-scope",),
-    help="a pattern of those to leave out; may be repeated",
-    action="append",
-    default=[],
-    metavar="PATTERN",
-)
-_AIRFLOW = Arg(
-    ("--airflow-conn-id",),
+_FAMILIES = [row.family for row in SERVICES.values() if row.family]
+_SERVICES = ", ".join(dict.fromkeys([*_FAMILIES, *SERVICES]))
+
+
+def _arg(*flags: str, help: str, **options: Any) -> Any:  # as argparse calls it
+    return _new(flags, help=help, **options)
+
+
+def _list(flag: str, help: str, metavar: str) -> Any:
+    return _arg(flag, help=f"{help}; may be repeated", action="append", default=[], metavar=metavar)
+
+
+def _flag(*flags: str, help: str) -> Any:
+    return _arg(*flags, help=help, action="store_true")
+
+
+def _seconds(flag: str, help: str, default: float | None) -> Any:
+    return _arg(flag, help=help, type=float, default=default)
+
+
+_JOBS = _arg("jobs", help="addresses, as emr://aws_default@us-east-1/j-2AXX/s-3BYY", nargs="+", metavar="JOB")
+_JSON = _flag("--json", help="write JSON to standard output, one object a sweep")
+_AIRFLOW = _arg(
+    "--airflow-conn-id",
     help="ask Airflow's API server, with the service account of this connection, instead of its database",
     metavar="CONN_ID",
 )
-_LOOP = Arg(("--loop",), help="sweep again and again, until SIGTERM or SIGINT", action="store_true")
-_INTERVAL = Arg(
-    ("--interval",),
-    help="seconds within which an orphan is found and asked to end, both looks included: more than --grace",
-    type=float,
-    default=300.0,
+_REAP = (
+    _list(
+        "--at",
+        f"a place to look at, as service://connection@region, with a service of {_SERVICES}; "
+        "default: reaper_places of section cancel_provider",
+        "PLACE",
+    ),
+    _list("--scope", "a pattern of cluster ids, queue names and application ids to look at", "PATTERN"),
+    _list("--except-scope", "a pattern of those to leave out", "PATTERN"),
+    _AIRFLOW,
+    _flag("--loop", help="sweep again and again, until SIGTERM or SIGINT"),
+    _seconds(
+        "--interval",
+        "seconds within which an orphan is found and its cancel requested, both looks included: more than "
+        "--grace",
+        300.0,
+    ),
+    _flag("-n", "--dry-run", help="list what would be cancelled; cancel nothing"),
+    _JSON,
+    _seconds("--grace", "seconds between the two looks that have to agree", Rules.grace),
+    _seconds(
+        "--confirm-seconds",
+        f"how long to wait for cancelled jobs to end; default: {Rules.confirm_seconds:g}, and 0 in a loop, "
+        "whose next sweep looks at them",
+        None,
+    ),
+    _seconds(
+        "--escalate-after", "seconds after which a job that won't end is forced to", Rules.escalate_after
+    ),
+    _arg(
+        "--brake",
+        help="most orphans that one sweep may cancel; if there are more, none of them is cancelled",
+        type=int,
+        default=Rules.brake,
+    ),
+    _arg(
+        "--share",
+        help="share of the published API quotas to keep to; above 1 where the account's were raised",
+        type=float,
+        default=SHARE,
+    ),
 )
-_DRY = Arg(("-n", "--dry-run"), help="say what would be cancelled; cancel nothing", action="store_true")
-_JSON = Arg(("--json",), help="one JSON object a sweep on standard output", action="store_true")
-_GRACE = Arg(("--grace",), help="seconds between the two looks that have to agree", type=float, default=30.0)
-_CONFIRM = Arg(
-    ("--confirm-seconds",),
-    help="how long to wait to see jobs end; default: 120, and 0 in a loop, whose next sweep sees it",
-    type=float,
+_CANCEL = (
+    _JOBS,
+    _flag("--force", help="use the strongest cancel that the service has, at once"),
+    _seconds("--wait", "seconds to wait for the jobs to end; 0: only request the cancel", 120.0),
+    _flag("--ignore-missing", help="jobs that their service does not know are no failure"),
+    _JSON,
 )
-_ESCALATE = Arg(
-    ("--escalate-after",),
-    help="seconds after which a job that won't end is forced to",
-    type=float,
-    default=60.0,
-)
-_BRAKE = Arg(
-    ("--brake",),
-    help="most orphans that one sweep may cancel; where there are more, none of them is cancelled",
-    type=int,
-    default=100,
-)
-_SHARE = Arg(
-    ("--share",),
-    help="share of the published API quotas to keep to; above 1 where the account's were raised",
-    type=float,
-    default=0.5,
-)
-_JOBS = Arg(
-    ("jobs",), help="addresses, as emr://aws_default@us-east-1/j-2AXX/s-3BYY", nargs="+", metavar="JOB"
-)
-_FORCE = Arg(("--force",), help="the hardest way the service has, at once", action="store_true")
-_MISSING = Arg(
-    ("--ignore-missing",), help="jobs that their service does not know are no failure", action="store_true"
-)
-_WAIT = Arg(
-    ("--wait",), help="seconds to wait to see them end; 0: only request it", type=float, default=120.0
-)
-_ACKNOWLEDGE = Arg(
-    ("--acknowledge",), help="list these no more, and leave them alone", nargs="+", default=[], metavar="JOB"
-)
-_RETRY = Arg(
-    ("--retry",),
-    help="have the next sweep try these again; 'all': all of them",
-    nargs="+",
-    default=[],
-    metavar="JOB",
+_CHOSEN: dict[str, Any] = {"nargs": "+", "default": [], "metavar": "JOB"}
+_DEAD_LETTERS = (
+    _arg("--acknowledge", help="don't list these any more, and don't cancel them", **_CHOSEN),
+    _arg("--retry", help="have the next sweep cancel these again; 'all': all of them", **_CHOSEN),
+    _AIRFLOW,
+    _JSON,
 )
 
 
 def _run(name: str) -> Any:
-    """A command that is loaded when it is called: Airflow reads the list of commands each time it starts."""
+    """A command that is imported when it is called: each ``airflow`` command reads the list of commands."""
 
     def run(options: argparse.Namespace) -> None:
         try:
             commands = import_module("airflow_cancel_provider.cli.commands")
         except ImportError as error:
-            sys.exit(f"{GROUP} {name} can't start, as the installation is not whole: {error}")
+            sys.exit(f"{GROUP} {name} can't start, because a package is missing or too old: {error}")
         sys.exit(getattr(commands, name)(options))
 
     return run
@@ -111,19 +120,16 @@ def _run(name: str) -> Any:
 COMMANDS = (
     ActionCommand(
         name="reap",
-        help="Cancel living jobs whose task is over",
+        help="Cancel running jobs whose task is over",
         func=_run("reap"),
-        args=(
-            *(_PLACE, _SCOPE, _EXCEPT_SCOPE, _AIRFLOW, _LOOP, _INTERVAL, _DRY, _JSON),
-            *(_GRACE, _CONFIRM, _ESCALATE, _BRAKE, _SHARE),
-        ),
+        args=_REAP,
         epilog="Exit code 0: all well; 1: something could not be looked at or cancelled; 2: wrong input.",
     ),
     ActionCommand(
         name="cancel",
-        help="Cancel jobs, and see them end",
+        help="Cancel jobs, and wait for them to end",
         func=_run("cancel"),
-        args=(_JOBS, _FORCE, _WAIT, _MISSING, _JSON),
+        args=_CANCEL,
         epilog="Exit code 0: all have ended; 1: some could not be cancelled or are unknown to their service; "
         "2: wrong input, nothing was sent.",
     ),
@@ -138,7 +144,8 @@ COMMANDS = (
         name="dead-letters",
         help="List the jobs that a reaper could not cancel",
         func=_run("dead_letters"),
-        args=(_ACKNOWLEDGE, _RETRY, _AIRFLOW, _JSON),
+        args=_DEAD_LETTERS,
+        epilog="Exit code 0: there are none; 1: there are some; 2: wrong input.",
     ),
 )
 
@@ -147,14 +154,14 @@ def get_cli_commands() -> list[GroupCommand]:
     """What Airflow 3.2 and later add to ``airflow``."""
     return [
         GroupCommand(
-            name=GROUP, help="Cancel remote jobs, and reap those that were left", subcommands=COMMANDS
+            name=GROUP, help="Cancel remote jobs, and find those whose task is over", subcommands=COMMANDS
         )
     ]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The same commands, without ``airflow``."""
-    parser = argparse.ArgumentParser(prog=f"airflow-{GROUP}", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"airflow-{GROUP}", description=(__doc__ or "").partition("\n")[0])
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         subparser = subparsers.add_parser(command.name, help=command.help, epilog=command.epilog)

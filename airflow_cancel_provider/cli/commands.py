@@ -1,4 +1,4 @@
-"""What the command line does."""
+"""The commands of ``airflow remote-jobs``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from threading import Event
 
 from airflow_cancel_provider.cancellation import Cancellation, look, unknown_to_the_service, wait
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, UnknownScope
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters, unacknowledged
 from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
 from airflow_cancel_provider.reaper.metrics import gauge_of_process, send
-from airflow_cancel_provider.reaper.reaper import Rules
+from airflow_cancel_provider.reaper.report import letter_in_words
+from airflow_cancel_provider.reaper.rules import Rules, number_from_0
 from airflow_cancel_provider.services.pool import ServicePool
 
 log = logging.getLogger("airflow_cancel_provider")
@@ -37,7 +39,7 @@ LOOK_SECONDS = 2.0
 
 
 def _answering(command: Command) -> Callable[[argparse.Namespace], int]:
-    """Errors of ours are one sentence on standard error, not a traceback."""
+    """Write errors of this package as one sentence to standard error, without a traceback."""
 
     @wraps(command)
     def answering(options: argparse.Namespace) -> int:
@@ -45,19 +47,16 @@ def _answering(command: Command) -> Callable[[argparse.Namespace], int]:
         try:
             with _answers() as answer:
                 return command(options, answer)
-        except InvalidInput as error:
-            _complain(error)
-            return WRONG_INPUT
         except CancelProviderError as error:
-            _complain(error)
-            return TROUBLED
+            _complain([error])
+            return WRONG_INPUT if isinstance(error, InvalidInput) else TROUBLED
 
     return answering
 
 
 @contextmanager
 def _answers() -> Iterator[Answer]:
-    """Standard output for answers alone: what Airflow logs there goes to standard error meanwhile."""
+    """Keep standard output for answers: what Airflow logs there goes to standard error meanwhile."""
     sys.stdout.flush()
     with os.fdopen(os.dup(OUT), "w", encoding="utf-8") as output:
 
@@ -65,7 +64,7 @@ def _answers() -> Iterator[Answer]:
             output.write(f"{words}\n")
             output.flush()
 
-        # Airflow's loggers hold on to the stream that they were made with: only its file can be changed.
+        # Airflow's loggers keep the stream that they were made with: only its file can be changed.
         os.dup2(ERR, OUT)
         try:
             yield answer
@@ -107,8 +106,8 @@ def reap(options: argparse.Namespace, answer: Answer) -> int:
 
 
 def _cycle(options: argparse.Namespace) -> float:
-    """Seconds from sweep to sweep: what one has just missed the next one finds, and cancels a grace later."""
-    interval = _number("--interval", options.interval)
+    """Seconds between sweeps: a job that one just missed is found by the next, and cancelled after grace."""
+    interval = number_from_0("--interval", options.interval)
     if interval <= options.grace:
         raise InvalidInput(
             f"--interval is {interval:g}; both looks have to fit in, so it must be more than --grace, "
@@ -118,15 +117,14 @@ def _cycle(options: argparse.Namespace) -> float:
 
 
 def _confirm_seconds(options: argparse.Namespace) -> float:
-    if options.confirm_seconds is not None:
-        return float(options.confirm_seconds)
     # A loop that waits for jobs to end finds the next orphan later.
-    return 0.0 if options.loop else Rules.confirm_seconds
+    usual = 0.0 if options.loop else Rules.confirm_seconds
+    return usual if options.confirm_seconds is None else float(options.confirm_seconds)
 
 
 @contextmanager
 def _stopped_by_signals(stop: Event) -> Iterator[None]:
-    """Have a sweep end early, and in order, on SIGTERM and SIGINT."""
+    """Have a sweep end early, and properly, on SIGTERM and SIGINT."""
     before = {
         number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -138,10 +136,10 @@ def _stopped_by_signals(stop: Event) -> Iterator[None]:
 
 
 def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
-    """Sweep every ``cycle`` seconds until told to stop; a sweep that fails is no reason to.
+    """Sweep every ``cycle`` seconds until stopped, also when a sweep fails.
 
-    :raises InvalidInput: the first sweep found that it can't begin. Later somebody has changed something in
-        Airflow, a connection or the dead letters, and may mend it.
+    :raises InvalidInput: the first sweep found that it can't begin. Later it is somebody's change in Airflow,
+        of a connection or the dead letters, which can be repaired.
     """
     is_first = True
     while not stop.is_set():
@@ -151,9 +149,9 @@ def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
         except CancelProviderError as error:
             if is_first and isinstance(error, InvalidInput):
                 raise
-            log.error("%s", error)  # noqa: TRY400  the words say it all
+            log.error("%s", error)  # noqa: TRY400  the error is a full sentence
         except Exception:
-            log.exception("A sweep failed; the next one comes all the same")
+            log.exception("A sweep failed (see traceback); the next one starts as planned")
         is_first = False
         stop.wait(max(0.0, cycle - (time.monotonic() - begun)))
     return WELL
@@ -161,28 +159,26 @@ def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
 
 @_answering
 def cancel(options: argparse.Namespace, answer: Answer) -> int:
-    """Cancel jobs by their addresses, and say what became of each of them, whatever it is."""
-    patience = _number("--wait", options.wait)
-    jobs, pool = _reached(options.jobs)
+    """Cancel jobs by their addresses, and write what became of each of them."""
+    seconds = number_from_0("--wait", options.wait)
+    jobs, pool = _checked(options.jobs)
     cancellation = Cancellation(jobs, "Cancelled from the command line")
-    troubles = list(map(str, _cancelled(cancellation, pool, patience, is_forced=options.force)))
+    troubles = list(map(str, _cancelled(cancellation, pool, seconds, is_forced=options.force)))
     states = {job: _state(cancellation, job) for job in jobs}
     answer(
         json.dumps(states) if options.json else "\n".join(f"{job}: {state}" for job, state in states.items())
     )
     if not options.ignore_missing:
-        troubles += _missing([job for job, state in states.items() if state == JobState.GONE])
-    for trouble in troubles:
-        _complain(trouble)
-    return TROUBLED if troubles else WELL
+        troubles += _missing(job for job, state in states.items() if state == JobState.GONE)
+    return _complain(troubles)
 
 
-def _reached(uris: list[str]) -> tuple[list[RemoteJob], ServicePool]:
-    """The jobs of these addresses, each once, and a way to them.
+def _checked(addresses: list[str]) -> tuple[list[RemoteJob], ServicePool]:
+    """The jobs of these addresses, each once, and a pool of their services.
 
     :raises InvalidInput: an address or a connection is unusable. No service was sent anything.
     """
-    jobs, access = list(dict.fromkeys(map(RemoteJob, uris))), Access()
+    jobs, access = list(dict.fromkeys(map(RemoteJob, addresses))), Access()
     access.check_connections((job.service, job.conn_id, job.region) for job in jobs)
     pool = access.pool()
     pool.check(jobs)
@@ -190,9 +186,9 @@ def _reached(uris: list[str]) -> tuple[list[RemoteJob], ServicePool]:
 
 
 def _cancelled(
-    cancellation: Cancellation, pool: ServicePool, patience: float, *, is_forced: bool
+    cancellation: Cancellation, pool: ServicePool, seconds: float, *, is_forced: bool
 ) -> list[CancelProviderError]:
-    """Request the end of all jobs, and wait for it; what is not as it should be."""
+    """Request the cancel of all jobs, and wait for them to end; what went wrong."""
     try:
         if is_forced:
             results = pool.cancel(cancellation.jobs, cancellation.reason, force=True)
@@ -200,9 +196,9 @@ def _cancelled(
         else:
             cancellation.request(pool)
         look(cancellation, pool, log)
-        attempts = math.ceil(patience / LOOK_SECONDS)
+        attempts = math.ceil(seconds / LOOK_SECONDS)
         wait(cancellation, pool, log, delay=LOOK_SECONDS, max_attempts=attempts)
-        cancellation.verdict(ended=patience > 0)
+        cancellation.verdict(ended=seconds > 0)
     except CancelProviderError as error:
         return [error]
     return []
@@ -215,66 +211,54 @@ def _state(cancellation: Cancellation, job: RemoteJob) -> str:
     return str(cancellation.results[job].outcome) if job in cancellation.results else "UNKNOWN"
 
 
-def _missing(jobs: Sequence[RemoteJob]) -> list[str]:
+def _missing(jobs: Iterable[RemoteJob]) -> list[str]:
     return [f"{job} is GONE: {unknown_to_the_service(job)}" for job in jobs]
 
 
 @_answering
 def describe(options: argparse.Namespace, answer: Answer) -> int:
     """Show jobs as they are."""
-    jobs, pool = _reached(options.jobs)
+    jobs, pool = _checked(options.jobs)
     statuses, unknown = pool.described(jobs)
-    known: dict[RemoteJob, JobStatus] = {status.job: status for status in statuses}
+    known = {status.job: status for status in statuses}
     if options.json:
-        answer(json.dumps([_described(job, known, unknown) for job in jobs]))
+        rows = {job: {"job": str(job), "state": "UNKNOWN", "reason": str(unknown[job])} for job in unknown}
+        answer(json.dumps([known[job].as_json() if job in known else rows[job] for job in jobs]))
     else:
         answer("\n".join(str(known.get(job) or f"{job} is UNKNOWN: {unknown[job]}") for job in jobs))
     troubles = [*dict.fromkeys(map(str, unknown.values()))]
-    troubles += _missing([status.job for status in statuses if status.state is JobState.GONE])
-    for trouble in troubles:
-        _complain(trouble)
-    return TROUBLED if troubles else WELL
-
-
-def _described(
-    job: RemoteJob, known: Mapping[RemoteJob, JobStatus], unknown: Mapping[RemoteJob, UnknownScope]
-) -> Mapping[str, object]:
-    if job in known:
-        return known[job].as_json()
-    return {"job": str(job), "state": "UNKNOWN", "reason": str(unknown[job])}
+    return _complain(troubles + _missing(job for job in known if known[job].state is JobState.GONE))
 
 
 @_answering
 def dead_letters(options: argparse.Namespace, answer: Answer) -> int:
-    """List them, after having changed what is to be changed."""
+    """List the dead letters, after changing those that are to be changed."""
+    is_all = options.retry == ["all"]
+    acknowledged, retried = (
+        [str(RemoteJob(job)) for job in jobs]
+        for jobs in (options.acknowledge, [] if is_all else options.retry)
+    )
     letters = DeadLetters(_airflow(options))
     known = letters.read()
-    acknowledged = [str(RemoteJob(job)) for job in options.acknowledge]
-    retried = list(known) if options.retry == ["all"] else [str(RemoteJob(job)) for job in options.retry]
+    retried = list(known) if is_all else retried
     if unknown := [job for job in acknowledged + retried if job not in known]:
         raise InvalidInput(f"There is no dead letter for {', '.join(unknown)}.")
     if acknowledged:
         known = letters.acknowledge(acknowledged)
     if retried:
         known = letters.drop(retried)
-    left = unacknowledged(known)
-    lines = [
-        f"{job}: {letter.get('why')} (since {letter.get('since')}; {letter.get('task') or 'task unknown'})"
-        for job, letter in left.items()
-    ]
+    left, now = unacknowledged(known), datetime.now(UTC)
+    lines = [letter_in_words(job, letter, now) for job, letter in left.items()]
     answer(json.dumps(known) if options.json else "\n".join(lines or ["No dead letters."]))
     return TROUBLED if left else WELL
-
-
-def _number(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise InvalidInput(f"{name} is {value!r}; expected a number from 0 on.")
-    return value
 
 
 def _airflow(options: argparse.Namespace) -> Airflow:
     return rest_airflow(options.airflow_conn_id) if options.airflow_conn_id else Database()
 
 
-def _complain(words: object) -> None:
-    sys.stderr.write(f"{words}\n")
+def _complain(troubles: Iterable[object]) -> int:
+    """Write troubles to standard error; the exit code that they make."""
+    words = [f"{trouble}\n" for trouble in troubles]
+    sys.stderr.write("".join(words))
+    return TROUBLED if words else WELL

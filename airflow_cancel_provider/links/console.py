@@ -9,7 +9,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.version_compat import BaseOperatorLink
 
-# By partition, as botocore names them. The isolated ones have no console that can be named here.
+# By partition, as botocore names them; those of the isolated ones are not published.
 _DOMAINS = {
     "aws": "aws.amazon.com",
     "aws-cn": "amazonaws.cn",
@@ -17,7 +17,7 @@ _DOMAINS = {
     "aws-eusc": "amazonaws-eusc.eu",
 }
 LINKED = 3
-"""Jobs of a task that have a link each."""
+"""Most jobs of a task that have a link."""
 
 
 class RemoteJobLink(BaseOperatorLink):
@@ -31,19 +31,19 @@ class RemoteJobLink(BaseOperatorLink):
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """The text on the button."""
         return "Remote job" if self.number == 1 else f"Remote job {self.number}"
 
     @property
     def xcom_key(self) -> str:
-        """Where Airflow keeps the result."""
+        """XCom key under which Airflow stores the address."""
         own = f"_link_{type(self).__name__}"
         return own if self.number == 1 else f"{own}_{self.number}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The console's address, or nothing where the task named no such job yet.
+        """The console's address; empty where the task has no such job yet.
 
-        Called in the task's own process when the task ends; Airflow keeps the result.
+        Airflow calls it in the task process when the task ends, and stores the result.
         """
         jobs: list[RemoteJob] = getattr(operator, "jobs", [])
         return console_url(jobs[self.number - 1]) if len(jobs) >= self.number else ""
@@ -56,12 +56,12 @@ class RemoteJobLink(BaseOperatorLink):
 
 
 def remote_job_links() -> tuple[RemoteJobLink, ...]:
-    """A link for each of a task's first jobs."""
+    """A link for each of the first jobs of a task."""
     return tuple(RemoteJobLink(number) for number in range(1, LINKED + 1))
 
 
 def console_url(job: RemoteJob) -> str:
-    """Where a person can see a job, or nothing for a service or a region without such an address.
+    """The job's page in the console; empty for a service or region without one.
 
     MRS has none: the address of its console depends on the cloud and the account.
     """
@@ -76,7 +76,7 @@ def console_url(job: RemoteJob) -> str:
 
 def _partition(region: str) -> str:
     """The partition of a region, as botocore knows it."""
-    # Only once a task has named its jobs, so that reading a Dag file does not take botocore.
+    # Imported only when a task has jobs: parsing a Dag must not import botocore.
     from botocore.exceptions import UnknownRegionError
     from botocore.session import Session
 

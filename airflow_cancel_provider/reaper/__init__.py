@@ -1,1 +1,1 @@
-"""The sweep that finds what every other layer has missed: living jobs whose task is over."""
+"""Find and cancel running jobs whose task is over, which everything else has missed."""

@@ -1,20 +1,19 @@
-"""What a reaper has asked to end, from the request to the seen end."""
+"""The cancels of a reaper, from the request until the jobs are seen to have ended."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
 from airflow_cancel_provider.cancellation import Cancellation, look
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
-from airflow_cancel_provider.reaper.places import PLACES_AT_ONCE, Place, by_place
+from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Orphan
-from airflow_cancel_provider.reaper.services import in_words
+from airflow_cancel_provider.reaper.services import PLACES_AT_ONCE, at_each_place, in_words
 from airflow_cancel_provider.services.base import side_by_side
 from airflow_cancel_provider.services.pool import ServicePool
 
@@ -24,28 +23,35 @@ REASON = "Cancelled by Airflow: the task that started this job is over (reaper)"
 LOOK_SECONDS = 2.0
 
 
-@dataclass
-class Ending:
+@dataclass(eq=False)
+class PlaceCancel:
     """The cancel of some orphans of one place."""
 
     place: Place
     cancellation: Cancellation
     orphans: dict[RemoteJob, Orphan]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether some of them have not been seen to end."""
-        return bool(self.cancellation.open)
-
     def update(self) -> None:
-        """Let each orphan know what became of it."""
+        """Write what became of each orphan into it."""
         for job, orphan in self.orphans.items():
             orphan.result = self.cancellation.results.get(job)
             orphan.status = self.cancellation.statuses.get(job)
 
+    def forget(self) -> bool:
+        """Forget what has ended, and what was not answered: the next sweep decides on that anew.
 
-class Endings:
-    """All that were begun and are not seen to be over.
+        Whether some are left.
+        """
+        left = set(self.cancellation.open)
+        self.orphans = {
+            job: orphan for job, orphan in self.orphans.items() if job in left and orphan.is_taken
+        }
+        self.cancellation.jobs = list(self.orphans)
+        return bool(self.orphans)
+
+
+class Cancels:
+    """All cancels that were requested, and whose jobs have not been seen to end.
 
     :param escalate_after: seconds after which a job that won't end is forced to.
     :param stop: nothing more is sent once it is set.
@@ -53,101 +59,84 @@ class Endings:
 
     def __init__(self, escalate_after: float, stop: Event) -> None:
         self._escalate_after, self._stop = escalate_after, stop
-        self._endings: list[Ending] = []
-        self.blind: set[Place] = set()
-        """Places in which what is ending could not be looked at in the last run."""
+        self._cancels: list[PlaceCancel] = []
+        self.troubled: set[Place] = set()
+        """Places in which something was not answered in the last run."""
 
     @property
     def jobs(self) -> set[RemoteJob]:
         """Jobs that have been asked to end and have not been seen to."""
-        return {job for ending in self._endings for job in ending.cancellation.open}
+        return {job for cancel in self._cancels for job in cancel.cancellation.open}
 
     def run(
-        self, orphans: Iterable[Orphan], pool: ServicePool, seconds: float, troubles: list[str]
+        self, orphans: list[Orphan], pool: ServicePool, seconds: float, troubles: list[str]
     ) -> list[Orphan]:
-        """Ask these to end and wait to see it; look once, and act, on those of earlier runs.
+        """Cancel these and wait for them to end; look once, and escalate, at those of earlier runs.
 
         :param seconds: longest wait.
-        :param troubles: gets a sentence for each place that does not let itself be looked at.
+        :param troubles: gets a sentence for what was not answered.
         :return: these, and before them the earlier ones that had not been seen to end.
         """
-        orphans = list(orphans)
-        self.blind = set()
-        new = self._begun(orphans, pool)
-        self._endings += new
+        self.troubled = set()
+        earlier = [orphan for cancel in self._cancels for orphan in cancel.orphans.values()]
+        new = self._requested(orphans, pool)
+        self._cancels += new
         self._watch(new, pool, seconds, troubles)
-        for ending in self._endings:
-            ending.update()
-        earlier = [ending for ending in self._endings if ending not in new]
-        seen = [orphan for ending in earlier for orphan in ending.orphans.values()] + orphans
-        self._forget()
-        if silent := sum(orphan.fate == CancelOutcome.UNANSWERED.lower() for orphan in seen):
+        for cancel in self._cancels:
+            cancel.update()
+        self._cancels = [cancel for cancel in self._cancels if cancel.forget()]
+        unanswered = [orphan for orphan in earlier + orphans if orphan.is_unanswered]
+        self.troubled |= {Place.of(orphan.job) for orphan in unanswered}
+        if unanswered:
             troubles.append(
-                f"{silent} jobs: no answer to the request to cancel them; the next sweep asks again."
+                f"{len(unanswered)} jobs: no answer to the request to cancel them; the next sweep asks again."
             )
-        return seen
+        return earlier + orphans
 
-    def _begun(self, orphans: Iterable[Orphan], pool: ServicePool) -> list[Ending]:
-        """A cancel for each place: one that does not answer holds up no other."""
-        by_job = {orphan.found.job: orphan for orphan in orphans}
+    def _requested(self, orphans: Iterable[Orphan], pool: ServicePool) -> list[PlaceCancel]:
+        """A cancel for each place: one that does not answer delays no other."""
+        by_job = {orphan.job: orphan for orphan in orphans}
 
-        def begin(group: tuple[Place, list[RemoteJob]]) -> Ending | None:
-            place, jobs = group
+        def request(place: Place, jobs: list[RemoteJob]) -> PlaceCancel | None:
             if self._stop.is_set():
                 return None
             cancellation = Cancellation(jobs, REASON, escalate_after=self._escalate_after)
-            for result in _requested(cancellation, pool):
+            for result in _results(cancellation, pool):
                 log.warning("%s (%s)", result, by_job[result.job].found.decision.because)
-            return Ending(place, cancellation, {job: by_job[job] for job in jobs})
+            return PlaceCancel(place, cancellation, {job: by_job[job] for job in jobs})
 
-        groups = by_place(by_job)
-        for jobs in groups.values():
-            # Here, and not in a thread, for it may ask Airflow; what goes wrong goes wrong there again.
-            with suppress(Exception):
-                pool.service_of(jobs[0])
-        return [ending for ending in side_by_side(begin, groups.items(), PLACES_AT_ONCE) if ending]
+        return [cancel for cancel in at_each_place(request, by_job, pool) if cancel]
 
-    def _watch(self, new: list[Ending], pool: ServicePool, seconds: float, troubles: list[str]) -> None:
+    def _watch(self, new: list[PlaceCancel], pool: ServicePool, seconds: float, troubles: list[str]) -> None:
         deadline = time.monotonic() + seconds
-        looked_at = list(self._endings)
+        looked_at = list(self._cancels)
         while not self._stop.is_set():
             answers = side_by_side(partial(self._look, pool, troubles), looked_at, PLACES_AT_ONCE)
-            blind = [ending for ending, is_seen in zip(looked_at, answers, strict=True) if not is_seen]
-            # Only for new ones is waited: a job that never ends does not slow down every sweep.
-            looked_at = [ending for ending in new if ending.is_open and ending not in blind]
-            new = looked_at
+            seen = [cancel for cancel, is_seen in zip(looked_at, answers, strict=True) if is_seen]
+            # Only new ones are waited for: a job that never ends must not slow down every sweep.
+            looked_at = [cancel for cancel in seen if cancel in new and cancel.cancellation.open]
             if not looked_at or time.monotonic() >= deadline:
                 return
             self._stop.wait(LOOK_SECONDS)
 
-    def _look(self, pool: ServicePool, troubles: list[str], ending: Ending) -> bool:
+    def _look(self, pool: ServicePool, troubles: list[str], cancel: PlaceCancel) -> bool:
         """Whether looking is possible."""
-        if self._stop.is_set() or not ending.is_open:
+        if self._stop.is_set() or not cancel.cancellation.open:
             return True
         try:
-            look(ending.cancellation, pool, log)
-        except Exception as error:  # noqa: BLE001  told; nothing that a service says ends a sweep
-            troubles.append(f"{ending.place}: what was cancelled can't be looked at: {in_words(error)}")
-            self.blind.add(ending.place)
+            look(cancel.cancellation, pool, log)
+        except Exception as error:  # noqa: BLE001  reported; no error of a service ends a sweep
+            troubles.append(f"{cancel.place}: what was cancelled can't be looked at: {in_words(error)}")
+            self.troubled.add(cancel.place)
             return False
         return True
 
-    def _forget(self) -> None:
-        """Forget what has ended, and what was not answered: the next sweep decides on that anew."""
-        for ending in self._endings:
-            living = set(ending.cancellation.open)
-            ending.orphans = {
-                job: orphan for job, orphan in ending.orphans.items() if job in living and orphan.is_taken
-            }
-            ending.cancellation.jobs = list(ending.orphans)
-        self._endings = [ending for ending in self._endings if ending.orphans]
 
-
-def _requested(cancellation: Cancellation, pool: ServicePool) -> list[CancelResult]:
-    """Ask all to end; a job that is left without an answer is asked again in the next sweep."""
+def _results(cancellation: Cancellation, pool: ServicePool) -> list[CancelResult]:
+    """Request the cancel of all; a job without an answer is asked again in the next sweep."""
     try:
         return cancellation.request(pool)
-    except Exception as error:  # noqa: BLE001  told of each job; nothing that a service says ends a sweep
+    except Exception as error:  # noqa: BLE001  reported for each job; no error of a service ends a sweep
         words = in_words(error)
         results = [CancelResult(job, CancelOutcome.UNANSWERED, words) for job in cancellation.jobs]
         cancellation.results.update({result.job: result for result in results})

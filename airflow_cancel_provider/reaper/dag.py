@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, AssetAlias, Param, task
+from airflow.sdk import DAG, Asset, AssetAlias, Param, task
 
-from airflow_cancel_provider.reaper.lists import several
+from airflow_cancel_provider.reaper.rules import SHARE, Rules, as_list
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.reaper.report import Report
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 ORPHANS = "remote_jobs_orphans"
 """Name of the asset that gets an event whenever a sweep finds orphans."""
 PATTERNS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-"""Schema of a param: a text alone, whose letters would be taken for patterns, starts no run."""
-SPELLED_OUT = 100
-"""Most orphans and scopes that the XCom spells out."""
+"""Schema of a param: one text, whose characters would be taken for patterns, starts no Dag run."""
+LISTED = 100
+"""Most orphans and scopes that the XCom lists."""
 
 
 def reaper_dag(
@@ -30,11 +31,11 @@ def reaper_dag(
     schedule: Any = timedelta(minutes=5),
     scopes: Collection[str] = (),
     except_scopes: Collection[str] = (),
-    share: float = 0.5,
-    grace: float = 30.0,
-    confirm_seconds: float = 120.0,
-    escalate_after: float = 60.0,
-    brake: int = 100,
+    share: float = SHARE,
+    grace: float = Rules.grace,
+    confirm_seconds: float = Rules.confirm_seconds,
+    escalate_after: float = Rules.escalate_after,
+    brake: int = Rules.brake,
     dry_run: bool = False,
     on_orphans: Callable[[Mapping[str, Any]], None] | None = None,
     **dag_options: Any,
@@ -48,27 +49,22 @@ def reaper_dag(
     :param airflow_conn_id: connection with the API server as host and a service account's login.
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``; by default
         ``[cancel_provider] reaper_places``.
-    :param schedule: the Dag's; with ``grace`` it bounds how long an orphan lives.
+    :param schedule: of the Dag; with ``grace`` it bounds how long an orphan runs.
     :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
     :param dry_run: cancel nothing; like ``scopes`` and ``except_scopes`` it is a param of the Dag, so that a
-        person can start one run otherwise.
+        person can change it for one Dag run.
     :param on_orphans: called with the XCom's value when a sweep finds orphans.
     :param dag_options: further arguments of ``DAG``.
-    :raises InvalidInput: a list is a text.
+    :raises InvalidInput: a list is a text, or a number is negative or infinite.
     """
-    sweep = {"at": several("at", at), "share": share}
-    rules = {
-        "grace": grace,
-        "confirm_seconds": confirm_seconds,
-        "escalate_after": escalate_after,
-        "brake": brake,
-    }
-    # What a person may want otherwise for one run.
+    sweep = {"at": as_list("at", at), "share": share}
+    rules = Rules(grace, confirm_seconds, escalate_after, brake)
+    # What a person may change for one Dag run.
     params = {
         "dry_run": Param(dry_run, type="boolean"),
-        "scopes": Param(several("scopes", scopes), **PATTERNS),
-        "except_scopes": Param(several("except_scopes", except_scopes), **PATTERNS),
+        "scopes": Param(as_list("scopes", scopes), **PATTERNS),
+        "except_scopes": Param(as_list("except_scopes", except_scopes), **PATTERNS),
     }
     usual = {"catchup": False, "max_active_runs": 1, "tags": ["remote jobs"]}
     options = {**usual, **dag_options, "params": params | (dag_options.get("params") or {})}
@@ -78,40 +74,32 @@ def reaper_dag(
         def reap(*, ti: Any = None, params: Any = None, outlet_events: Any = None) -> None:
             """Sweep once."""
             chosen = {name: list(params[name]) for name in ("scopes", "except_scopes")}
-            report = _sweep(airflow_conn_id, sweep | chosen, rules | {"is_dry": params["dry_run"]})
-            value = report.as_json(most=SPELLED_OUT)
+            report = _sweep(airflow_conn_id, sweep | chosen, replace(rules, is_dry=params["dry_run"]))
+            value = report.as_json(most=LISTED)
             ti.xcom_push(key="return_value", value=value)
             if report.orphans:
-                _tell(outlet_events, value, on_orphans)
+                outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=_extra(value))
+                if on_orphans is not None:
+                    on_orphans(value)
 
         @task(retries=0)
         def check(*, ti: Any = None) -> None:
-            """Fail where a person should look; apart, because a task that fails has no asset events."""
+            """Fail where a person should look; a task of its own, as one that fails sends no asset events."""
             _fail_if_troubled(ti.xcom_pull(task_ids="reap"))
 
         reap() >> check()
     return dag
 
 
-def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: dict[str, Any]) -> Report:
+def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: Rules) -> Report:
     from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
     from airflow_cancel_provider.reaper.metrics import gauge_of_task, send
-    from airflow_cancel_provider.reaper.reaper import Rules, log
+    from airflow_cancel_provider.reaper.reaper import log
 
-    report = make_reaper(rest_airflow(airflow_conn_id), rules=Rules(**rules), **sweep).sweep()
+    report = make_reaper(rest_airflow(airflow_conn_id), rules=rules, **sweep).sweep()
     log.info("%s", report)
     send(report, gauge_of_task())
     return report
-
-
-def _tell(
-    outlet_events: Any, value: Mapping[str, Any], on_orphans: Callable[[Mapping[str, Any]], None] | None
-) -> None:
-    from airflow.sdk import Asset
-
-    outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=_extra(value))
-    if on_orphans is not None:
-        on_orphans(value)
 
 
 def _extra(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +107,7 @@ def _extra(value: Mapping[str, Any]) -> dict[str, Any]:
 
     if not __version__.startswith("3.0."):
         return dict(value)
-    # Airflow 3.0 puts extras into a set, and fails the task over what can't be hashed.
+    # Airflow 3.0 puts extras into a set, and fails the task if one can't be hashed.
     return {
         name: json.dumps(each) if isinstance(each, (dict, list)) else each for name, each in value.items()
     }

@@ -14,15 +14,15 @@ from airflow_cancel_provider.reaper.report import Orphan
 
 VARIABLE = "remote_jobs_dead_letters"
 MOST = 1000
-"""Letters that are kept; a Variable is no database."""
+"""Dead letters that are kept: Airflow reads a Variable as a whole."""
 
 Letters = dict[str, dict[str, Any]]
 
 
 class DeadLetters:
-    """The letters of an Airflow, in one of its Variables.
+    """The dead letters of an Airflow, in one of its Variables.
 
-    A job with a letter is not asked to end again. An acknowledged one is not shown any more, either.
+    A job with a dead letter is not asked to end again. An acknowledged one is not listed any more, either.
     """
 
     def __init__(self, airflow: Airflow) -> None:
@@ -31,14 +31,14 @@ class DeadLetters:
     def read(self) -> Letters:
         """All of them, by address.
 
-        :raises InvalidInput: somebody has written something else there.
+        :raises InvalidInput: the Variable holds something else.
         """
         try:
             found = json.loads(self._airflow.variable(VARIABLE) or "{}")
             return {str(RemoteJob(job)): dict(letter) for job, letter in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise InvalidInput(
-                f"Airflow Variable {VARIABLE} can't be read ({error}): mend it or delete it. "
+                f"Airflow Variable {VARIABLE} can't be read ({error}): repair it or delete it. "
                 "Nothing is cancelled."
             ) from None
 
@@ -46,21 +46,19 @@ class DeadLetters:
         """Add what the service refused to cancel; all letters afterwards."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = {
-            str(orphan.found.job): {
+            str(orphan.job): {
                 "why": orphan.result.detail or "refused",
                 "code": orphan.result.code,
-                "task": orphan.found.owner.task if orphan.found.owner else "",
+                "task": orphan.found.task,
                 "since": now,
             }
             for orphan in orphans
             if orphan.result and orphan.result.outcome is CancelOutcome.REFUSED and not orphan.is_over
         }
-        return (
-            self._change(lambda letters: dict(list((letters | new).items())[-MOST:])) if new else self.read()
-        )
+        return self._change(lambda letters: dict(list((letters | new).items())[-MOST:]) if new else letters)
 
     def acknowledge(self, jobs: Collection[str]) -> Letters:
-        """Show these no more, and leave them alone."""
+        """Don't list these any more, and don't cancel them."""
         return self._change(
             lambda letters: {
                 job: {**letter, "acknowledged": True} if job in jobs else letter
@@ -81,5 +79,5 @@ class DeadLetters:
 
 
 def unacknowledged(letters: Letters) -> Letters:
-    """Those that a person has yet to look at."""
+    """Those that a person has not looked at yet."""
     return {job: letter for job, letter in letters.items() if not letter.get("acknowledged")}

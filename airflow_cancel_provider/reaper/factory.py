@@ -1,8 +1,8 @@
-"""From names and numbers to a reaper: the same for the command line, the Dag and a program."""
+"""Make a reaper from names and numbers: for the command line, the Dag and a program alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from threading import Event
 from typing import Any
@@ -10,16 +10,19 @@ from typing import Any
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.backends.base import Airflow
-from airflow_cancel_provider.reaper.lists import several
 from airflow_cancel_provider.reaper.places import Place, Scopes, places
-from airflow_cancel_provider.reaper.reaper import Reaper, Rules
+from airflow_cancel_provider.reaper.reaper import Reaper
+from airflow_cancel_provider.reaper.rules import SHARE, Rules, as_list
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.settings import Settings
 
-SHARE = 0.5
-"""Share of the published API quotas that a sweep keeps to; the rest is left to everybody else."""
 PATIENCE = Patience(seconds=60)
+NO_NAME = (
+    "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other Airflow "
+    "on these accounts has: [api] base_url is not set, or can be another Airflow's, too, whose jobs could "
+    "then not be told from this one's."
+)
 
 
 def make_reaper(
@@ -34,7 +37,7 @@ def make_reaper(
 ) -> Reaper:
     """A reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
 
-    :param airflow: who knows how tasks stand.
+    :param airflow: who knows the states of tries.
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
     :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
@@ -42,24 +45,24 @@ def make_reaper(
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
         Airflow has no name that others can't have.
     """
-    settings = Settings.read()
+    settings, access = Settings.read(), Access()
     chosen = Scopes(
-        several("scopes", scopes) or settings.reaper_scopes,
-        several("except_scopes", except_scopes) or settings.reaper_except_scopes,
+        as_list("scopes", scopes) or settings.reaper_scopes,
+        as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
     )
-    deployment = _deployment(settings)
-    chosen_places = places(several("at", at) or settings.reaper_places)
-    # A sweep does so, too; here before any place is sent anything. One that can't be read now may be later.
+    if not settings.has_own_name:
+        raise InvalidInput(NO_NAME)
+    chosen_places = places(as_list("at", at) or settings.reaper_places)
+    # A sweep does so, too; here it comes before any request. What can't be read now may be readable later.
     with suppress(AirflowUnavailable):
-        Access().check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
+        access.check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
+
+    def open_place(place: Place) -> JobService:
+        service = access.service(place.service, place.conn_id, place.region)
+        return service.with_patience(PATIENCE).paced(share)
+
     return Reaper(
-        airflow,
-        deployment,
-        chosen_places,
-        _opener(share),
-        scopes=chosen,
-        rules=rules,
-        stop=stop,
+        airflow, settings.deployment, chosen_places, open_place, scopes=chosen, rules=rules, stop=stop
     )
 
 
@@ -91,23 +94,3 @@ def rest_airflow(conn_id: str) -> Airflow:
         password=connection.password,
         verify=connection.extra_dejson.get("verify", True),
     )
-
-
-def _deployment(settings: Settings) -> str:
-    if not settings.has_own_name:
-        raise InvalidInput(
-            "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other "
-            "Airflow on these accounts has: [api] base_url is not set, or can be another Airflow's, too, "
-            "whose jobs could then not be told from this one's."
-        )
-    return settings.deployment
-
-
-def _opener(share: float) -> Callable[[Place], JobService]:
-    access = Access()
-
-    def open_place(place: Place) -> JobService:
-        service = access.service(place.service, place.conn_id, place.region)
-        return service.with_patience(PATIENCE).paced(share)
-
-    return open_place

@@ -1,62 +1,27 @@
-"""Whether a living job is an orphan. Pure: everything it rests on is in its arguments."""
+"""Which living jobs are orphans: the decision, which is pure, and the class that asks Airflow for owners."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
-from airflow_cancel_provider.jobs import JobStatus
-from airflow_cancel_provider.release import Release
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
 
-
-class Standing(StrEnum):
-    """How a try of a task stands, as Airflow tells it."""
-
-    ALIVE = "ALIVE"
-    """Running, or on its way: scheduled, queued, deferred, waiting for its next poke."""
-    RETRYING = "RETRYING"
-    """Failed, and to be tried again."""
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    """Ended in any other way: failed, skipped."""
-    REMOVED = "REMOVED"
-    """Its run has no such task, or no such map index, any more."""
-    DELETED = "DELETED"
-    """Airflow has no row of it: its run was deleted, or ``airflow db clean`` has removed it."""
-    UNKNOWN = "UNKNOWN"
-    """The reaper's account at Airflow may not read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerState:
-    """A try, and the try that took its place, if one did.
-
-    ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
-    ``release``: what the try has released; a try that succeeds releases whatever may live on.
-    """
-
-    standing: Standing
-    later: Standing | None = None
-    task: str = ""
-    state: str = ""
-    release: Release | None = None
-
-    def __str__(self) -> str:
-        words = f"{self.task or 'its task'} is {self.state or self.standing.lower()}"
-        return words + (f", replaced by a try that is {self.later.lower()}" if self.later else "")
-
-
-class Action(StrEnum):
-    """What is done with a job."""
-
-    KEEP = "keep"
-    WAIT = "wait"
-    CANCEL = "cancel"
+NOT_PERMITTED = (
+    "The reaper's account at Airflow may not read the tasks of some jobs, which are therefore kept: let it "
+    "read the task instances of all Dags."
+)
+NOT_TOLD = "Airflow did not tell the state of the tasks of some jobs, which are therefore kept."
 
 
 class DecisionKind(StrEnum):
-    """Why, in one word; what sweeps are counted by."""
+    """Why a job is kept or cancelled, in one word; sweeps count by it. Only an ORPHAN is cancelled."""
 
     ENDED = "ended"
     UNLABELLED = "unlabelled"
@@ -69,14 +34,14 @@ class DecisionKind(StrEnum):
     RELEASED = "released"
     DEAD_LETTER = "dead letter"
     SUSPECT = "suspect"
+    """To be looked at a second time."""
     ORPHAN = "orphan"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done with a job, and why."""
+    """What a job is, and why."""
 
-    action: Action
     kind: DecisionKind
     because: str
 
@@ -98,76 +63,152 @@ class Case:
 
 
 def decide(case: Case, deployment: str, now: datetime, grace: timedelta) -> Decision:
-    """What is done with a job; whatever is in doubt is kept.
+    """What a job is; in doubt it is kept.
 
     :param deployment: this Airflow's name in labels.
     :param grace: time between the first look that finds an orphan and the one that may cancel it.
     """
-    return (
-        _not_ours(case, deployment)
-        or _owner_has_a_right(case)
-        or _job_has_a_right(case)
-        or _in_time(case, now, grace)
-    )
+    return _kept_unasked(case, deployment) or _kept_for_its_try(case) or _orphan(case, now, grace)
 
 
-def _not_ours(case: Case, deployment: str) -> Decision | None:
-    claim, owner = case.claim, case.owner
-    if claim.state.is_terminal:
-        return _keep(DecisionKind.ENDED, "it has ended")
-    if claim.label is None:
-        return _keep(DecisionKind.UNLABELLED, "it carries no label")
-    if claim.label.deployment != deployment:
-        return _keep(DecisionKind.FOREIGN, f"it belongs to another Airflow, {claim.label.deployment}")
-    if owner is None:
-        return Decision(Action.WAIT, DecisionKind.UNANSWERED, "Airflow did not say how its task stands")
-    if owner.standing is Standing.UNKNOWN:
-        return _keep(DecisionKind.UNKNOWN, "the reaper's account at Airflow may not read its task")
+def _kept_unasked(case: Case, deployment: str) -> Decision | None:
+    """Why a job is kept about whose try Airflow says nothing."""
+    label = case.claim.label
+    if case.claim.state.is_terminal:
+        return Decision(DecisionKind.ENDED, "it has ended")
+    if label is None:
+        return Decision(DecisionKind.UNLABELLED, "it carries no label")
+    if label.deployment != deployment:
+        return Decision(DecisionKind.FOREIGN, f"it belongs to another Airflow, {label.deployment}")
+    if case.owner is None:
+        return Decision(DecisionKind.UNANSWERED, "Airflow did not tell the state of its task")
     return None
 
 
-def _owner_has_a_right(case: Case) -> Decision | None:
+def _kept_for_its_try(case: Case) -> Decision | None:
     owner = case.owner
-    if owner is None or owner.standing is Standing.ALIVE:
-        return _keep(DecisionKind.ALIVE, str(owner))
-    if owner.standing is Standing.SUCCEEDED:
-        return _keep(DecisionKind.SUCCEEDED, f"{owner}: it is meant to live on")
+    if owner is None or owner.phase is TryPhase.ALIVE:
+        return Decision(DecisionKind.ALIVE, str(owner))
+    if owner.phase is TryPhase.UNKNOWN:
+        return Decision(DecisionKind.UNKNOWN, "the reaper's account at Airflow may not read its task")
+    if owner.phase is TryPhase.SUCCEEDED:
+        return Decision(DecisionKind.SUCCEEDED, f"{owner}: the job is meant to go on")
     if owner.release is not None and owner.release.covers(case.claim.job):
-        return _keep(DecisionKind.RELEASED, f"{owner}, and {owner.release}")
+        return Decision(DecisionKind.RELEASED, f"{owner}, and {owner.release}")
     if case.claim.label is not None and case.claim.label.reconnects:
-        return _next_try_has_a_right(owner)
+        return _kept_for_the_next_try(owner)
     return None
 
 
-def _next_try_has_a_right(owner: OwnerState) -> Decision | None:
-    if _will_be_taken_over(owner):
-        return _keep(DecisionKind.RECONNECTING, f"{owner}, and the next try takes the job over")
-    if owner.standing is Standing.DELETED:
+def _kept_for_the_next_try(owner: OwnerState) -> Decision | None:
+    going_on = (TryPhase.ALIVE, TryPhase.RETRYING, TryPhase.SUCCEEDED, TryPhase.REMOVED)
+    if owner.phase is TryPhase.RETRYING or owner.later in going_on:
+        return Decision(DecisionKind.RECONNECTING, f"{owner}, and the next try takes the job over")
+    if owner.phase is TryPhase.DELETED:
         # `airflow db clean` removes a task's earlier tries, and leaves the one that goes on with their jobs.
-        return _keep(DecisionKind.UNKNOWN, f"{owner}, and a later try may have taken the job over")
+        return Decision(DecisionKind.UNKNOWN, f"{owner}, and a later try may have taken the job over")
     return None
 
 
-def _job_has_a_right(case: Case) -> Decision | None:
-    if case.letter is not None:
-        return _keep(DecisionKind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
-    return None
-
-
-def _will_be_taken_over(owner: OwnerState) -> bool:
-    going_on = (Standing.ALIVE, Standing.RETRYING, Standing.SUCCEEDED, Standing.REMOVED)
-    return owner.standing is Standing.RETRYING or owner.later in going_on
-
-
-def _in_time(case: Case, now: datetime, grace: timedelta) -> Decision:
+def _orphan(case: Case, now: datetime, grace: timedelta) -> Decision:
     since = case.suspected_since
+    if case.letter is not None:
+        return Decision(DecisionKind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
     if since is None:
-        return Decision(Action.WAIT, DecisionKind.SUSPECT, f"{case.owner}; a second look has to agree")
+        return Decision(DecisionKind.SUSPECT, f"{case.owner}; a second look has to agree")
     if now - since < grace:
         seconds = (now - since).total_seconds()
-        return Decision(Action.WAIT, DecisionKind.SUSPECT, f"{case.owner}; first seen {seconds:.0f} s ago")
-    return Decision(Action.CANCEL, DecisionKind.ORPHAN, str(case.owner))
+        return Decision(DecisionKind.SUSPECT, f"{case.owner}; first seen {seconds:.0f} s ago")
+    return Decision(DecisionKind.ORPHAN, str(case.owner))
 
 
-def _keep(kind: DecisionKind, because: str) -> Decision:
-    return Decision(Action.KEEP, kind, because)
+@dataclass
+class Found:
+    """One job that was looked at, and what was decided."""
+
+    claim: JobStatus
+    owner: OwnerState | None
+    decision: Decision
+    suspected_since: datetime
+
+    @property
+    def job(self) -> RemoteJob:
+        """Its address."""
+        return self.claim.job
+
+    @property
+    def task(self) -> str:
+        """The try that started it, for people; empty where Airflow did not name it."""
+        return self.owner.task if self.owner else ""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Asks Airflow for the owners of jobs, and decides.
+
+    :param deployment: this Airflow's name in labels.
+    :param grace: time between the look that finds an orphan and the one that may cancel it.
+    :param letters: dead letters.
+    :param troubles: gets a sentence where Airflow does not answer.
+    """
+
+    airflow: Airflow
+    deployment: str
+    grace: timedelta
+    letters: Mapping[str, Mapping[str, Any]]
+    troubles: list[str] = field(default_factory=list)
+
+    def decide(
+        self, claims: Sequence[JobStatus], since: Mapping[RemoteJob, datetime] | None = None
+    ) -> list[Found]:
+        """Decide on jobs as they are now.
+
+        :param since: when an earlier look found some of them to be suspects; none of the others is an orphan.
+        """
+        now, since = datetime.now(UTC), since or {}
+        owners = self._owners(claims)
+        found = []
+        for claim in claims:
+            owner = owners.get(claim.label.ti_id) if claim.label else None
+            letter = self.letters.get(str(claim.job))
+            why = str(letter.get("why")) if letter else None
+            case = Case(claim, owner, since.get(claim.job), why)
+            decision = decide(case, self.deployment, now, self.grace)
+            found.append(Found(claim, owner, decision, since.get(claim.job, now)))
+        return found
+
+    def decide_again(self, suspects: Collection[Found], statuses: Collection[JobStatus]) -> list[Found]:
+        """Decide once more on suspects, those of which the state now is among the statuses."""
+        before = {found.job: found for found in suspects}
+        claims = [_completed(status, before[status.job].claim) for status in statuses]
+        # A job that has another label now is a suspect for the first time.
+        since = {
+            claim.job: before[claim.job].suspected_since
+            for claim in claims
+            if claim.label == before[claim.job].claim.label
+        }
+        return self.decide(claims, since)
+
+    def _owners(self, claims: Sequence[JobStatus]) -> Mapping[UUID, OwnerState]:
+        labels = [claim.label for claim in claims if claim.label]
+        ours = list(dict.fromkeys(label.ti_id for label in labels if label.deployment == self.deployment))
+        try:
+            owners = self.airflow.owners(ours) if ours else {}
+        except AirflowUnavailable as error:
+            self.troubles.append(str(error))
+            return {}
+        if any(owner.phase is TryPhase.UNKNOWN for owner in owners.values()):
+            self.troubles.append(NOT_PERMITTED)
+        if any(ti_id not in owners for ti_id in ours):
+            self.troubles.append(NOT_TOLD)
+        return owners
+
+
+def _completed(status: JobStatus, before: JobStatus) -> JobStatus:
+    """A status, with what only the listing shows."""
+    return replace(
+        status,
+        label=status.label or before.label,
+        name=status.name or before.name,
+        submitted_at=status.submitted_at or before.submitted_at,
+    )

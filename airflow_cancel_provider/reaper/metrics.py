@@ -22,7 +22,7 @@ def gauge_of_task() -> Gauge:
     try:
         from airflow.sdk.observability import stats
     except ImportError:  # before Airflow 3.2
-        return _older()
+        from airflow import stats  # type: ignore[no-redef]
     return _gauge(stats)
 
 
@@ -31,8 +31,10 @@ def gauge_of_process() -> Gauge:
     try:
         from airflow.observability import stats
         from airflow.observability.metrics import stats_utils
-    except ImportError:  # before Airflow 3.2
-        return _older()
+    except ImportError:  # before Airflow 3.2: they set themselves up
+        from airflow import stats  # type: ignore[no-redef]
+
+        return _gauge(stats)
     from airflow.configuration import conf
 
     make: Any = stats_utils.get_stats_factory
@@ -48,12 +50,4 @@ def gauge_of_process() -> Gauge:
 def _gauge(stats: Any) -> Gauge:
     # A function of the module from Airflow 3.3 on, of its class before.
     gauge: Gauge = getattr(stats, "gauge", None) or stats.Stats.gauge
-    return gauge
-
-
-def _older() -> Gauge:
-    # It sets itself up.
-    from airflow.stats import Stats
-
-    gauge: Gauge = Stats.gauge
     return gauge

@@ -12,8 +12,6 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.registry import SERVICES, service_info
 
-PLACES_AT_ONCE = 8
-"""Places that are asked at a time: each has quotas of its own, and a silent one holds up no other."""
 _PLACE = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/\s]*)(?:@(?P<region>[^@/\s]+))?/?", re.ASCII
 )
@@ -37,7 +35,7 @@ class Place:
 
     @classmethod
     def at(cls, service: JobService) -> Place:
-        """Where a service is, with the region that its connection turned out to have."""
+        """Where a service is, with the region of its connection."""
         return cls(service.name, service.conn_id, service.region)
 
     @classmethod
@@ -52,9 +50,8 @@ class Place:
                 f"{text!r} is not a place to look for jobs; expected service://connection@region."
             )
         named = found["service"]
-        services = [row.name for row in SERVICES.values() if row.family == named] or [
-            service_info(named).name
-        ]
+        services = [row.name for row in SERVICES.values() if row.family == named]
+        services = services or [service_info(named).name]
         return [cls(service, found["conn"] or None, found["region"]) for service in services]
 
 

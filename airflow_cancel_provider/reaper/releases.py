@@ -12,8 +12,7 @@ from uuid import UUID
 
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow
-from airflow_cancel_provider.reaper.judge import Standing
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, TryPhase
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.release import MOST_JOBS, Release
 
@@ -86,7 +85,7 @@ class ReleaseCleanup:
         over = [
             ti_id
             for ti_id in done
-            if ti_id in owners and owners[ti_id].standing not in (Standing.ALIVE, Standing.UNKNOWN)
+            if ti_id in owners and owners[ti_id].phase not in (TryPhase.ALIVE, TryPhase.UNKNOWN)
         ]
         for ti_id in over:
             self.airflow.set_variable(release_key(ti_id), None)

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, OwnerState
+from airflow_cancel_provider.reaper.judge import DecisionKind, Found
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
-
-
-@dataclass
-class Found:
-    """One job that was looked at, and what was decided."""
-
-    claim: JobStatus
-    owner: OwnerState | None
-    decision: Decision
-    suspected_since: datetime
-
-    @property
-    def job(self) -> RemoteJob:
-        """Its address."""
-        return self.claim.job
 
 
 @dataclass
@@ -35,9 +21,14 @@ class Orphan:
 
     found: Found
     is_braked: bool = False
-    """Whether it is left alone because there are too many."""
+    """Whether it is not cancelled because there are too many."""
     result: CancelResult | None = None
     status: JobStatus | None = None
+
+    @property
+    def job(self) -> RemoteJob:
+        """Its address."""
+        return self.found.job
 
     @property
     def is_over(self) -> bool:
@@ -47,8 +38,13 @@ class Orphan:
 
     @property
     def is_taken(self) -> bool:
-        """Whether the service has taken a request to cancel it."""
+        """Whether the service has accepted a request to cancel it."""
         return self.result is not None and self.result.outcome in TAKEN
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the service did not answer the request to cancel it."""
+        return self.fate == CancelOutcome.UNANSWERED.lower()
 
     @property
     def fate(self) -> str:
@@ -63,9 +59,9 @@ class Orphan:
         """Plain values."""
         claim = self.found.claim
         return {
-            "job": str(self.found.job),
+            "job": str(self.job),
             "name": claim.name,
-            "task": self.found.owner.task if self.found.owner else "",
+            "task": self.found.task,
             "because": self.found.decision.because,
             "submitted_at": claim.submitted_at.isoformat() if claim.submitted_at else None,
             "state": str((self.status or claim).state),
@@ -73,13 +69,23 @@ class Orphan:
             "detail": self.result.detail if self.result else None,
         }
 
+    def in_words(self, now: datetime, *, is_dry: bool) -> str:
+        """A line for people, with its age."""
+        claim = self.found.claim
+        name = f" {claim.name!r}" if claim.name else ""
+        submitted = f", submitted {_time_and_age(claim.submitted_at, now)}" if claim.submitted_at else ""
+        fate = "would be cancelled" if is_dry and not self.is_braked else self.fate
+        detail = f" [{self.result.detail}]" if self.result and self.result.detail else ""
+        return f"{self.job}{name}{submitted}: {self.found.decision.because}: {fate}{detail}"
+
 
 @dataclass
 class Report:
     """One sweep.
 
     ``scopes`` counts by cluster, queue or application the jobs of each kind; ``foreign`` those of other
-    Airflows by their labels; ``troubles`` is what could not be looked at or done, a sentence each.
+    Airflows by their labels; ``letters`` are the dead letters; ``troubles`` is what could not be looked at or
+    done, a sentence each.
     """
 
     deployment: str
@@ -117,34 +123,30 @@ class Report:
     @property
     def gauges(self) -> dict[str, float]:
         """What is sent as metrics, by name."""
-        fates = self.fates
-        return {
-            "living": float(self.kinds.total()),
-            "orphans": float(len(self.orphans)),
-            "cancelled": float(sum(orphan.is_taken for orphan in self.orphans)),
-            "confirmed": float(fates["ended"]),
-            "braked": float(fates["braked"]),
-            "refused": float(fates["refused"]),
-            "unanswered": float(fates["unanswered"]),
-            "unknown": float(self.kinds[DecisionKind.UNKNOWN]),
-            "dead_letters": float(len(self.letters)),
-            "troubles": float(len(self.troubles)),
-            "calls": float(self.calls.total()),
+        fates, kinds = self.fates, self.kinds
+        counts = {
+            "living": kinds.total(),
+            "orphans": len(self.orphans),
+            "cancelled": sum(orphan.is_taken for orphan in self.orphans),
+            "confirmed": fates["ended"],
+            **{fate: fates[fate] for fate in ("braked", "refused", "unanswered")},
+            "unknown": kinds[DecisionKind.UNKNOWN],
+            "dead_letters": len(self.letters),
+            "troubles": len(self.troubles),
+            "calls": self.calls.total(),
             "sweep_seconds": self.seconds,
         }
+        return {name: float(count) for name, count in counts.items()}
 
     def as_json(self, *, most: int | None = None) -> dict[str, Any]:
-        """Plain values; at most so many orphans, scopes and letters are spelled out."""
+        """Plain values; at most so many orphans, scopes, dead letters and troubles are listed."""
         return {
             "started": self.started.isoformat(),
             "seconds": round(self.seconds, 3),
             "deployment": self.deployment,
             "dry_run": self.is_dry,
-            "jobs": {str(kind): number for kind, number in sorted(self.kinds.items())},
-            "scopes": {
-                scope: {str(kind): number for kind, number in sorted(kinds.items())}
-                for scope, kinds in list(self.scopes.items())[:most]
-            },
+            "jobs": _by_name(self.kinds),
+            "scopes": {scope: _by_name(kinds) for scope, kinds in list(self.scopes.items())[:most]},
             "foreign": dict(self.foreign),
             "fates": dict(self.fates),
             "orphans": [orphan.as_json() for orphan in self.orphans[:most]],
@@ -154,28 +156,44 @@ class Report:
         }
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> list[str]:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items())) or "no jobs"
         dry = "Dry run: nothing is cancelled. " if self.is_dry else ""
         cost = f"{len(self.scopes)} scopes, {self.calls.total()} calls, {self.seconds:.1f} s"
-        lines = [f"{dry}Deployment {self.deployment}: {kinds}; {cost}."]
+        lines = [f"{dry}Deployment {self.deployment}: {_counted(self.kinds) or 'no jobs'}; {cost}."]
         lines += [f"  {scope}: {_counted(kinds)}" for scope, kinds in sorted(self.scopes.items()) if kinds]
         lines += [f"  of another Airflow, {name}: {number}" for name, number in sorted(self.foreign.items())]
-        lines += [self._line(orphan) for orphan in self.orphans]
-        lines += [f"  DEAD LETTER {job}: {letter.get('why')}" for job, letter in self.letters.items()]
-        return lines + [f"  TROUBLE {trouble}" for trouble in self.troubles]
+        lines += [f"  ORPHAN {each.in_words(self.started, is_dry=self.is_dry)}" for each in self.orphans]
+        lines += [
+            f"  DEAD LETTER {letter_in_words(job, letter, self.started)}"
+            for job, letter in self.letters.items()
+        ]
+        return "\n".join(lines + [f"  TROUBLE {trouble}" for trouble in self.troubles])
 
-    def _line(self, orphan: Orphan) -> str:
-        fate = "would be cancelled" if self.is_dry and not orphan.is_braked else orphan.fate
-        detail = f" [{orphan.result.detail}]" if orphan.result and orphan.result.detail else ""
-        since = orphan.found.claim.submitted_at
-        submitted = f", submitted {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-        name = orphan.found.claim.name
-        named = f" {name!r}" if name else ""
-        because = orphan.found.decision.because
-        return f"  ORPHAN {orphan.found.job}{named}{submitted}: {because}: {fate}{detail}"
+
+def letter_in_words(job: str, letter: Mapping[str, Any], now: datetime) -> str:
+    """A dead letter for people, with its age; a person may have changed what is in it."""
+    try:
+        since = _time_and_age(datetime.fromisoformat(letter["since"]), now)
+    except (KeyError, TypeError, ValueError):
+        since = "an unknown time"
+    return f"{job}: {letter.get('why')} (since {since}; {letter.get('task') or 'task unknown'})"
+
+
+def _time_and_age(moment: datetime, now: datetime) -> str:
+    """A time in UTC and how long ago it was: ``2026-11-20 12:30:00 UTC, 2 hours ago``.
+
+    :param moment: with a zone, or in UTC.
+    """
+    # Only who writes a report needs it.
+    import pendulum
+
+    moment = pendulum.instance(moment).in_timezone("UTC")
+    age = moment.diff_for_humans(pendulum.instance(now), absolute=True, locale="en")
+    direction = "ago" if moment <= now else "ahead"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age} {direction}"
+
+
+def _by_name(kinds: Counter[DecisionKind]) -> dict[str, int]:
+    return {str(kind): number for kind, number in sorted(kinds.items())}
 
 
 def _counted(kinds: Counter[DecisionKind]) -> str:

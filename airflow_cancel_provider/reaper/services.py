@@ -1,11 +1,12 @@
-"""The services of the places where a reaper looks, each open from one sweep to the next while it answers."""
+"""The services of the places where a reaper looks; each stays open between sweeps while it answers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
+from typing import TypeVar
 
 from airflow_cancel_provider.exceptions import (
     CancelProviderError,
@@ -14,9 +15,13 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.reaper.places import PLACES_AT_ONCE, Place, by_place
+from airflow_cancel_provider.reaper.places import Place, by_place
 from airflow_cancel_provider.services.base import JobService, side_by_side
 from airflow_cancel_provider.services.pool import ServicePool
+
+T = TypeVar("T")
+PLACES_AT_ONCE = 8
+"""Places that are asked at a time: each has quotas of its own, and one that is silent delays no other."""
 
 
 class Services:
@@ -44,17 +49,17 @@ class Services:
                     self._services[place] = self._open_place(place)
                 except InvalidInput:
                     raise
-                except Exception as error:  # noqa: BLE001  told; the other places are seen to
+                except Exception as error:  # noqa: BLE001  reported; the other places are looked at
                     troubles.append(f"{place}: {in_words(error)}")
         return dict(self._services)
 
     @property
     def places(self) -> set[Place]:
-        """Where this reaper looks, by the regions that its connections turned out to have."""
-        return {Place.at(service) for service in self._services.values()}
+        """Where this reaper looks, with the regions of its connections."""
+        return set(map(Place.at, self._services.values()))
 
     def retire(self) -> None:
-        """Let go of what did not answer: the next sweep opens it anew, maybe with renewed credentials."""
+        """Close what did not answer: the next sweep opens it anew, maybe with renewed credentials."""
         for place, service in list(self._services.items()):
             if self.troubled.intersection((place, Place.at(service))):
                 self._retired += Counter(self._services.pop(place).traffic)
@@ -68,14 +73,13 @@ class Services:
         return sum(traffic, Counter(self._retired))
 
     def pool(self) -> ServicePool:
-        """A way to jobs, by the services that are open."""
+        """A pool of the services that are open."""
+        by_place = {Place.at(service): service for service in self._services.values()}
 
         def opened(service: str, conn_id: str | None, region: str | None) -> JobService:
-            return by_key.get((service, conn_id, region)) or self._open_place(Place(service, conn_id, region))
+            place = Place(service, conn_id, region)
+            return by_place.get(place) or self._open_place(place)
 
-        by_key = {
-            (service.name, service.conn_id, service.region): service for service in self._services.values()
-        }
         return ServicePool(opened)
 
     def look(
@@ -86,43 +90,44 @@ class Services:
         :param troubles: gets a sentence for each place with such jobs.
         :param unknown_is_gone: jobs of a cluster that the service does not know (any more) are GONE.
         """
-        pool, groups = self.pool(), by_place(jobs)
+        pool = self.pool()
 
-        def looked_at(group: tuple[Place, list[RemoteJob]]) -> list[JobStatus]:
-            place, some = group
+        def looked_at(place: Place, some: list[RemoteJob]) -> list[JobStatus]:
             statuses: list[JobStatus] = []
             for jobs_of_one in by_scope(some).values():
                 try:
-                    statuses += _described(pool, jobs_of_one, unknown_is_gone=unknown_is_gone)
+                    statuses += pool.describe(jobs_of_one)
                 except UnknownScope as error:
-                    troubles.append(f"{place}: {error}")
-                except Exception as error:  # noqa: BLE001  told; nothing that a service says ends a sweep
+                    if unknown_is_gone:
+                        gone = str(error)
+                        statuses += [JobStatus(job, JobState.GONE, reason=gone) for job in jobs_of_one]
+                    else:
+                        troubles.append(f"{place}: {error}")
+                except Exception as error:  # noqa: BLE001  reported; no error of a service ends a sweep
                     self.troubled.add(place)
                     is_silent = isinstance(error, ServiceUnavailable)
-                    # Another silence would cost its patience once more.
                     left = len(some) - len(statuses) if is_silent else len(jobs_of_one)
-                    words = f"{left} jobs could not be looked at again: {in_words(error)}"
-                    troubles.append(f"{place}: {words}")
+                    troubles.append(f"{place}: {left} jobs could not be looked at again: {in_words(error)}")
                     if is_silent:
+                        # The next scope would cost the service's whole patience once more.
                         break
             return statuses
 
-        for some in groups.values():
-            # Here, and not in a thread, for it may ask Airflow; what goes wrong goes wrong there again.
-            with suppress(Exception):
-                pool.service_of(some[0])
-        return list(chain.from_iterable(side_by_side(looked_at, groups.items(), PLACES_AT_ONCE)))
+        return list(chain.from_iterable(at_each_place(looked_at, jobs, pool)))
 
 
-def _described(pool: ServicePool, jobs: list[RemoteJob], *, unknown_is_gone: bool) -> list[JobStatus]:
-    try:
-        return pool.describe(jobs)
-    except UnknownScope as error:
-        if not unknown_is_gone:
-            raise
-        return [JobStatus(job, JobState.GONE, reason=str(error)) for job in jobs]
+def at_each_place(
+    function: Callable[[Place, list[RemoteJob]], T], jobs: Iterable[RemoteJob], pool: ServicePool
+) -> Iterator[T]:
+    """Call a function with each place and its jobs, several places at a time, each in a thread."""
+    groups = by_place(jobs)
+    for some in groups.values():
+        # Not in a thread, because opening may ask Airflow. An error comes again in the thread.
+        with suppress(Exception):
+            pool.service_of(some[0])
+    return side_by_side(lambda group: function(*group), groups.items(), PLACES_AT_ONCE)
 
 
 def in_words(error: Exception) -> str:
-    """An error for people: those of this package say all in their own words."""
+    """An error for people: those of this package are sentences."""
     return str(error) if isinstance(error, CancelProviderError) else repr(error)

@@ -16,7 +16,8 @@ from typing import Any
 
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.factory import make_reaper
-from airflow_cancel_provider.reaper.reaper import Reaper, Rules
+from airflow_cancel_provider.reaper.reaper import Reaper
+from airflow_cancel_provider.reaper.rules import Rules
 from benchmarks.account.process import figures
 from benchmarks.scale import memory
 
@@ -66,9 +67,9 @@ def _observe(reaper: Reaper, url: str) -> dict[str, dict[str, Any]]:
 
     for whose, method, name in (
         (reaper, "_look", "look"),
-        (reaper, "_agreed", "second look"),
-        (reaper._endings, "run", "cancel"),
-        (reaper._endings, "_watch", "confirm"),
+        (reaper, "_look_again", "second look"),
+        (reaper._cancels, "run", "cancel"),
+        (reaper._cancels, "_watch", "confirm"),
     ):
         setattr(whose, method, observed(name, getattr(whose, method)))
     return phases

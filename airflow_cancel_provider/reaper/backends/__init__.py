@@ -1,1 +1,1 @@
-"""Ways to ask an Airflow how the tries that started jobs stand."""
+"""Ways to ask an Airflow for the states of the tries that started jobs."""

@@ -1,4 +1,4 @@
-"""What a reaper asks of Airflow: how the tries with some uuids stand."""
+"""What a reaper asks Airflow: the states of the tries with some uuids."""
 
 from __future__ import annotations
 
@@ -9,22 +9,67 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
+from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.release import Release
 
-RETRYING = frozenset({"up_for_retry"})
-SUCCEEDED = frozenset({"success"})
-FAILED = frozenset({"failed", "skipped", "upstream_failed"})
-REMOVED = frozenset({"removed"})
-"""Set over whatever was there, also over success, when a Dag changes or a task is expanded anew."""
 NOT_STARTED = "not started"
-"""Our word for the state of a task instance that has none."""
-RELEASE_PREFIX = "remote_jobs_released_"
+"""Used for the state of a task instance that has none."""
+RELEASE_PREFIX = release_key("")
 """What the key of every release begins with; the try's uuid follows."""
 
 
+class TryPhase(StrEnum):
+    """What Airflow's state of a try means for its jobs."""
+
+    ALIVE = "ALIVE"
+    """Running, or going to: scheduled, queued, deferred, waiting for its next poke."""
+    RETRYING = "RETRYING"
+    """Failed, and to be tried again."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    """Ended in any other way: failed, skipped."""
+    REMOVED = "REMOVED"
+    """Its Dag run has no such task, or no such map index, any more: set over any state, also over success."""
+    DELETED = "DELETED"
+    """Airflow has no row of it: its Dag run was deleted, or ``airflow db clean`` has removed it."""
+    UNKNOWN = "UNKNOWN"
+    """The reaper's account at Airflow may not read it."""
+
+
+_STATES = {
+    "up_for_retry": TryPhase.RETRYING,
+    "success": TryPhase.SUCCEEDED,
+    "removed": TryPhase.REMOVED,
+    **dict.fromkeys(("failed", "skipped", "upstream_failed"), TryPhase.FAILED),
+}
+
+
+def phase_of(state: str | None) -> TryPhase:
+    """What a task instance's state means for its jobs; a state that Airflow adds some day means ALIVE."""
+    return _STATES.get(state or "", TryPhase.ALIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerState:
+    """The state of a try, and of the try that took its place, if one did.
+
+    ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
+    ``release``: what the try has released; a try that succeeds releases all of its jobs.
+    """
+
+    phase: TryPhase
+    later: TryPhase | None = None
+    task: str = ""
+    state: str = ""
+    release: Release | None = None
+
+    def __str__(self) -> str:
+        words = f"{self.task or 'its task'} is {self.state or self.phase.lower()}"
+        return words + (f", replaced by a try that is {self.later.lower()}" if self.later else "")
+
+
 class Airflow(ABC):
-    """An Airflow, as a reaper sees it.
+    """What a reaper needs of an Airflow.
 
     Every method raises :class:`~airflow_cancel_provider.exceptions.AirflowUnavailable` when Airflow does
     not answer: then nothing is cancelled.
@@ -32,7 +77,7 @@ class Airflow(ABC):
 
     @abstractmethod
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
-        """How each of these tries stands; every one of them is in the answer."""
+        """State of each of these tries; every one of them is in the answer."""
 
     @abstractmethod
     def releases(self, most: int) -> Mapping[str, str | None]:
@@ -56,16 +101,16 @@ class Presence(StrEnum):
     """Another try of the task instance has taken its place."""
     ABSENT = "absent"
     NOT_PERMITTED = "not permitted"
-    """Who asks may not know."""
+    """The account that asks may not read the Dag."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAnswer:
-    """What Airflow's database says of a try, in Airflow's own words.
+    """A try in Airflow's database, in Airflow's own words.
 
     :param later: state of the try that took its place.
     :param task: ``dag / run / task`` for people.
-    :param dag_id: whose permissions decide who may know; not part of an answer over HTTP.
+    :param dag_id: whose permissions decide who may read this; not part of an answer over HTTP.
     """
 
     presence: Presence
@@ -110,39 +155,20 @@ class TryAnswer:
         )
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> TryPhase:
         """What it means for the try's jobs."""
         if self.presence is Presence.NOT_PERMITTED:
-            return Standing.UNKNOWN
+            return TryPhase.UNKNOWN
         if self.presence is Presence.ABSENT:
-            return Standing.DELETED
-        own = standing(self.state)
-        if self.presence is Presence.CURRENT or own in (Standing.SUCCEEDED, Standing.REMOVED):
+            return TryPhase.DELETED
+        own = phase_of(self.state)
+        if self.presence is Presence.CURRENT or own in (TryPhase.SUCCEEDED, TryPhase.REMOVED):
             return own
-        # Whatever it was when another took its place, it is over.
-        return Standing.FAILED
+        # Whatever its state was when another try took its place, it is over.
+        return TryPhase.FAILED
 
     @property
     def owner(self) -> OwnerState:
         """The same in the reaper's words."""
-        later = standing(self.later) if self.later is not None else None
-        state = str(self.presence) if self.state is None else self.state
-        return OwnerState(self.standing, later, self.task, state, self.release)
-
-
-def standing(state: str | None) -> Standing:
-    """What a task instance's state means for its jobs; a state that Airflow adds some day means ALIVE."""
-    if state in RETRYING:
-        return Standing.RETRYING
-    if state in SUCCEEDED:
-        return Standing.SUCCEEDED
-    if state in REMOVED:
-        return Standing.REMOVED
-    return Standing.FAILED if state in FAILED else Standing.ALIVE
-
-
-def task_name(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None = None) -> str:
-    """A try for people: ``dag / run / task[3] try 2``."""
-    mapped = f"[{map_index}]" if map_index >= 0 else ""
-    tried = f" try {try_number}" if try_number else ""
-    return f"{dag_id} / {run_id} / {task_id}{mapped}{tried}"
+        later = phase_of(self.later) if self.later is not None else None
+        return OwnerState(self.phase, later, self.task, self.state or str(self.presence), self.release)

@@ -1,4 +1,4 @@
-"""Airflow by its own models, for processes that may use the metadata database."""
+"""Airflow by its own models, for processes with access to the metadata database."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.owner import release_key, task_name
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
     RELEASE_PREFIX,
     Airflow,
+    OwnerState,
     Presence,
     TryAnswer,
-    task_name,
+    TryPhase,
 )
-from airflow_cancel_provider.reaper.judge import OwnerState, Standing
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import chunks
 
@@ -47,7 +47,7 @@ class Database(Airflow):
 
     def variable(self, key: str) -> str | None:
         """An Airflow Variable that was set in the database."""
-        # Variable.get would say of a database that does not answer that there is no such Variable.
+        # Variable.get takes a database that does not answer for a missing Variable.
         from airflow.models.variable import Variable
 
         with session_of_airflow() as session:
@@ -71,7 +71,7 @@ class Database(Airflow):
 
 
 def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
-    """What the database says of each of these tries.
+    """Read these tries from the database.
 
     One query for each 500; where some are history two more; one for the releases of those that are over.
     """
@@ -105,13 +105,13 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
         TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
     )
     rows = list(session.execute(query.where(TIH.task_instance_id.in_(_as_ids(ids)))))
-    # Not a guess by names: a foreign key ties a row of history to its task instance, and both go together.
+    # No guess by names: a foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[2:6]) for row in rows})
     return {
         UUID(str(ti_id)): TryAnswer(
             Presence.ARCHIVED,
             state or NOT_STARTED,
-            # It is there: a foreign key says so. In doubt the try goes on.
+            # The foreign key ensures that it is there; in doubt the try is alive.
             latest.get(tuple(names[:4]), NOT_STARTED),
             task_name(*names),
             dag_id=names[0],
@@ -131,13 +131,11 @@ def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any,
 
 
 def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID, TryAnswer]:
-    """The same answers, with the releases of tries that are over and have not succeeded."""
+    """These answers, with the releases of tries that are over and have not succeeded."""
     from airflow.models.variable import Variable
 
     over = [
-        ti_id
-        for ti_id, answer in answers.items()
-        if answer.standing not in (Standing.ALIVE, Standing.SUCCEEDED)
+        ti_id for ti_id, answer in answers.items() if answer.phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
     ]
     keys = {release_key(ti_id): ti_id for ti_id in over}
     rows = session.scalars(select(Variable).where(Variable.key.in_(keys))) if keys else ()
@@ -152,12 +150,12 @@ def _value(variable: Any) -> str | None:
 
 
 def _as_ids(ids: Sequence[UUID]) -> list[Any]:
-    # Task instances have UUIDs as text up to Airflow 3.2, whatever the database.
+    # Up to Airflow 3.2 the ids of task instances are text, in every database.
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
     try:
         is_text = TI.__table__.c.id.type.python_type is str
-    except NotImplementedError:  # of Airflow 3.0's: SQLAlchemy 1.4 does not say it where databases differ
+    except NotImplementedError:  # Airflow 3.0: SQLAlchemy 1.4 does not know it where databases differ
         is_text = True
     return [str(ti_id) for ti_id in ids] if is_text else list(ids)
 

@@ -15,21 +15,20 @@ from uuid import UUID
 import requests
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, TryAnswer
-from airflow_cancel_provider.reaper.judge import OwnerState
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
 from airflow_cancel_provider.services.base import chunks
 
 OWNERS = "remote-jobs/v1/owners"
-"""Path of the endpoint, and the version of its answers that is understood here."""
+"""Path of the endpoint, with the version of its answers."""
 VERSION = 1
 IDS_PER_CALL = 1000
 TIMEOUT = (5, 60)
 NOT_LET_IN = (401, 403)
-"""What is said to a token that has expired, and to one that an API server's new secret has made void."""
+"""Statuses for a token that has expired, or that is invalid since the API server has a new secret."""
 NO_SUCH_PATH = (404, 405)
-"""What an API server without our endpoint says: its pages are at every path, for GET only."""
+"""Statuses of an API server without our endpoint: it serves its pages at every path, for GET only."""
 MISSING = "was not found"
-"""Airflow's own words for what it does not have; a proxy, or a wrong address, says 404 of everything."""
+"""Airflow's own words for what it does not have; a proxy, or a wrong address, sends 404 for everything."""
 PAGE = 100
 
 
@@ -59,7 +58,7 @@ class Rest(Airflow):
         self._token = token
         self._session = requests.Session()
         self._session.verify = verify
-        # Not a header of the session: a login in ~/.netrc would take its place.
+        # Not a header of the session: a login in ~/.netrc would replace it.
         self._session.auth = self._with_token
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
@@ -71,7 +70,7 @@ class Rest(Airflow):
                 values = _values(self._send("POST", OWNERS, json=body))
                 if values["version"] != VERSION:
                     raise ValueError(f"version {values['version']!r}, expected {VERSION}")
-                # Every one, by its own name: what is left out is no answer.
+                # Every one by its own id: one that is left out makes the answer invalid.
                 found |= {ti_id: TryAnswer.from_json(values["owners"][str(ti_id)]).owner for ti_id in some}
         return found
 
@@ -114,14 +113,14 @@ class Rest(Airflow):
             answer = self._send("PATCH", path, json=body)
             if _is_missing(answer):
                 answer = self._send("POST", "api/v2/variables", json=body)
-            # A login page says 200 as well.
+            # A login page has status 200 as well.
             if _values(answer)["key"] != key:
                 raise ValueError("another Variable was written")
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One request, with a new login where the old one is void.
+        """One request, repeated after a new login where the token is not accepted.
 
-        A redirect is not followed: it makes a GET of a POST, and may lead to another Airflow.
+        A redirect is not followed: it turns POST into GET, and may lead to another Airflow.
         """
         url = f"{self.url}/{path}"
         options |= {"timeout": TIMEOUT, "allow_redirects": False}
@@ -145,7 +144,7 @@ class Rest(Airflow):
 
     @contextmanager
     def _understood(self, path: str) -> Iterator[None]:
-        """What is no answer of Airflow's is no answer."""
+        """Raise AirflowUnavailable for everything that is not an answer of Airflow."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -160,9 +159,9 @@ def _path_of(key: str) -> str:
 
 
 def _values(answer: requests.Response) -> dict[str, Any]:
-    """What an answer says.
+    """The JSON object in an answer.
 
-    :raises OSError, TypeError, ValueError: it is an error, a redirect, or no object in JSON.
+    :raises OSError, TypeError, ValueError: it is an error, a redirect, or not a JSON object.
     """
     _check(answer, requests.codes.ok, requests.codes.created)
     values = answer.json()
@@ -183,7 +182,7 @@ def _text(value: Any) -> str | None:
 
 
 def _is_missing(answer: requests.Response) -> bool:
-    """Whether Airflow itself says that it does not have what was asked for."""
+    """Whether Airflow itself answers that it does not have this."""
     if answer.status_code != requests.codes.not_found:
         return False
     try:
@@ -196,9 +195,9 @@ def _words(error: Exception, path: str) -> str:
     response = getattr(error, "response", None)
     if response is None:
         name = type(error).__name__
-        # Of our own words about an answer nothing is secret; a library's may hold all of it.
+        # The words of a library's error may hold secrets of the answer: only its type is shown.
         is_network = isinstance(error, OSError) and not isinstance(error, ValueError)
-        return name if is_network else f"what came is not the answer that was expected ({name})"
+        return name if is_network else f"the reply is not the answer that was expected ({name})"
     status = f"HTTP {response.status_code}"
     if response.status_code in NOT_LET_IN:
         return f"{status} (check the account of its connection, and what it may read)"

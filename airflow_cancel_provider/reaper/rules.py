@@ -1,0 +1,57 @@
+"""What a person may set on a reaper; the only place of the defaults. Imports no Airflow and no SDK."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import astuple, dataclass, fields
+
+from airflow_cancel_provider.exceptions import InvalidInput
+
+SHARE = 0.5
+"""Share of the published API quotas that a sweep keeps to; the rest is left to everybody else."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a reaper decides and cancels.
+
+    :param grace: seconds between the look that finds an orphan and the one that may cancel it.
+    :param confirm_seconds: how long a sweep waits to see the jobs end that it has cancelled; later sweeps
+        look at the rest, but don't wait for it.
+    :param escalate_after: seconds after which a job that won't end is forced to.
+    :param brake: most orphans that one sweep may cancel. More look as if the wrong Airflow was asked, or one
+        on a copied database: none of them is cancelled.
+    :param is_dry: look and decide, cancel nothing, write nothing.
+    :raises InvalidInput: a number is negative or infinite.
+    """
+
+    grace: float = 30.0
+    confirm_seconds: float = 120.0
+    escalate_after: float = 60.0
+    brake: int = 100
+    is_dry: bool = False
+
+    def __post_init__(self) -> None:
+        for field, value in zip(fields(self), astuple(self), strict=True):
+            number_from_0(field.name, value)
+
+
+def number_from_0(name: str, value: float) -> float:
+    """The same number.
+
+    :raises InvalidInput: it is negative or infinite.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidInput(f"{name} is {value!r}; expected a number from 0 on.")
+    return value
+
+
+def as_list(name: str, texts: Collection[str]) -> list[str]:
+    """A list of patterns or places.
+
+    :raises InvalidInput: it is one text, whose characters would be taken for patterns: ``*`` matches all.
+    """
+    if isinstance(texts, str):
+        raise InvalidInput(f"{name} is {texts!r}; expected a list, as [{texts!r}].")
+    return list(texts)

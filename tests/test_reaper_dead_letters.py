@@ -1,0 +1,107 @@
+"""Jobs that could not be cancelled."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_cancel_provider.jobs import CancelOutcome
+from airflow_cancel_provider.reaper.backends.base import TryPhase
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE, DeadLetters
+from airflow_cancel_provider.reaper.judge import DecisionKind
+from tests.memory_service import Memory
+from tests.reaper_fixtures import SERVICES, Ground, fates, ground, memory, memory_reaper, remembered
+from tests.task_fixtures import connections
+
+__all__ = ["connections", "ground", "memory"]
+
+S = TryPhase
+each_service = pytest.mark.parametrize("service", SERVICES)
+
+
+class TestDeadLetters:
+    @each_service
+    def test_what_is_refused_is_not_asked_again(self, ground: Ground, service: str) -> None:
+        job = ground.start(service, S.FAILED)
+        for operation in ground.benches[service].cancel_operations:
+            ground.cloud.faults.add(service, operation, "denied")
+        reaper = ground.reaper()
+        report = reaper.sweep()
+        assert fates(report) == {job: "refused"}
+        letter = json.loads(ground.airflow.letters)[str(job)]
+        assert letter["task"] == "dag / run / task"
+        assert letter["why"]
+        assert report.letters == {str(job): letter}
+        assert not report.is_clean
+        sent = ground.cancels()
+        assert sent >= 1
+        for later in (reaper.sweep(), ground.reaper().sweep()):
+            assert (later.orphans, list(later.letters), later.is_clean) == ([], [str(job)], False)
+        assert ground.cancels() == sent
+
+    def test_acknowledged_and_retried(self, ground: Ground) -> None:
+        job = ground.start("batch", S.FAILED)
+        for operation in ground.benches["batch"].cancel_operations:
+            ground.cloud.faults.add("batch", operation, "denied")
+        ground.reaper().sweep()
+        ground.cloud.faults.clear()
+        sent, letters = ground.cancels(), DeadLetters(ground.airflow)
+        letters.acknowledge([str(job)])
+        report = ground.reaper().sweep()
+        assert (report.letters, report.is_clean, report.kinds) == ({}, True, {DecisionKind.DEAD_LETTER: 1})
+        assert ground.cancels() == sent
+        assert ground.lives(job)
+        letters.drop([str(job)])
+        assert VARIABLE not in ground.airflow.variables
+        assert fates(ground.reaper().sweep()) == {job: "ended"}
+
+    def test_the_letter_of_an_ended_job_is_dropped(self, ground: Ground) -> None:
+        job, other = ground.start("emr", S.FAILED), ground.start("emr", S.FAILED)
+        letter = {"why": "denied", "since": "then", "task": "", "code": None}
+        ground.airflow.variables[VARIABLE] = json.dumps({str(job): letter, str(other): letter})
+        ground.benches["emr"].finish(job)
+        report = ground.reaper().sweep()
+        assert list(report.letters) == list(json.loads(ground.airflow.letters)) == [str(other)]
+
+    @pytest.mark.parametrize("place", ["batch://gone", "batch://aws_default@eu-west-1", "batch://"])
+    def test_a_letter_of_a_place_where_this_reaper_does_not_look(self, ground: Ground, place: str) -> None:
+        """A job that is GONE there may only be unknown to this reaper's identity."""
+        elsewhere = f"{place}/00000000-0000-0000-0000-000000000000"
+        letters = json.dumps({elsewhere: {"why": "denied"}})
+        ground.airflow.variables[VARIABLE] = letters
+        job = ground.start("batch", S.FAILED)
+        report = ground.reaper().sweep()
+        assert fates(report) == {job: "ended"}
+        assert ground.airflow.letters == letters
+        assert (list(report.letters), report.troubles) == ([elsewhere], [])
+
+    def test_a_letter_of_a_job_that_is_gone_here(self, ground: Ground) -> None:
+        """It was listed here when the letter was written; but what a person wants left alone stays so."""
+        jobs = [f"batch://aws_default@us-east-1/00000000-0000-0000-0000-00000000000{n}" for n in (1, 2)]
+        letters = {jobs[0]: {"why": "denied"}, jobs[1]: {"why": "denied", "acknowledged": True}}
+        ground.airflow.variables[VARIABLE] = json.dumps(letters)
+        assert ground.reaper().sweep().is_clean
+        assert list(json.loads(ground.airflow.letters)) == jobs[1:]
+
+    def test_a_refusal_that_comes_late_gets_its_letter(self, ground: Ground, memory: Memory) -> None:
+        job = remembered(ground, memory, "a")
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        reaper = memory_reaper(ground)
+        assert fates(reaper.sweep()) == {job: "unanswered"}
+        memory.outcomes["a"] = CancelOutcome.REFUSED
+        report = reaper.sweep()
+        assert fates(report) == {job: "refused"}
+        assert list(report.letters) == [str(job)]
+        memory.sent.clear()
+        assert reaper.sweep().orphans == []
+        assert memory.sent == []
+
+    def test_only_the_newest_are_kept(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
+        monkeypatch.setattr("airflow_cancel_provider.reaper.dead_letters.MOST", 2)
+        jobs = [ground.start("batch", S.FAILED) for _ in range(3)]
+        for operation in ground.benches["batch"].cancel_operations:
+            ground.cloud.faults.add("batch", operation, "denied")
+        report = ground.reaper().sweep()
+        assert set(fates(report)) == set(jobs)
+        assert len(json.loads(ground.airflow.letters)) == 2

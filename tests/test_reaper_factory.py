@@ -1,0 +1,110 @@
+"""A reaper from names and numbers, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.reaper.dag import reaper_dag
+from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.rules import Rules
+from tests.reaper_fixtures import Ground, ground
+from tests.task_fixtures import connections
+
+__all__ = ["connections", "ground"]
+
+
+class TestMakeReaper:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("", "/", "airflow.example.com", "http://", "http://[::1"),
+            *("http://localhost:8080", "http://LOCALHOST", "http://localhost.", "http://airflow.localhost"),
+            *(
+                "http://127.0.0.1:8080",
+                "http://127.1",
+                "http://0.0.0.0",
+                "http://10.0.0.7",
+                "http://2130706433",
+            ),
+            *("http://0x7f.0.0.0x1", "http://52.95.110.1", "https://[::1]:8080", "https://[2001:db8::1]"),
+            *("http://[fe80::1%25eth0]", "http://[::ffff:10.0.0.7]", "http://airflow@10.0.0.7"),
+            *("http://airflow-api-server:8080", "http://airflow", "http://airflow:8080/base"),
+            *("http://airflow-api-server.airflow", "http://airflow.prod:8080"),
+            "http://airflow-api-server.airflow.svc",
+            "http://airflow-api-server.airflow.svc:8080/",
+            "http://airflow-api-server.airflow.svc.cluster.local",
+            "http://airflow-api-server.airflow.svc.cluster.local.:8080",
+            "http://Airflow-Api-Server.Airflow.SVC.Cluster.Local",
+            "http://airflow-api-server.airflow.svc.k8s.example.com",
+            *("http://a.b.local", "http://a.b.internal", "http://a.b.lan", "http://a.b.localdomain"),
+            *("http://host.docker.internal:8080", "http://ip-10-0-0-7.eu-west-1.compute.internal"),
+            *("http://a.b.home.arpa", "http://a.b.corp", "http://a.b.test", "http://a.b.example"),
+            *("http://airflow.127.0.0.1.nip.io", "http://a.lvh.me", "http://localhost.localdomain.com"),
+            *("http://a..example.com", "http://.example.com"),
+        ],
+    )
+    def test_a_name_that_others_may_have(
+        self, monkeypatch: pytest.MonkeyPatch, ground: Ground, url: str
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", url)
+        with pytest.raises(InvalidInput, match=r"Set \[cancel_provider\] deployment"):
+            make_reaper(ground.airflow, at=["aws://aws_default"])
+        for name in (" ", "production"):
+            monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
+            if name.strip():
+                assert make_reaper(ground.airflow, at=["aws://aws_default"]).deployment == deployment_of(name)
+            else:
+                with pytest.raises(InvalidInput, match="deployment"):
+                    make_reaper(ground.airflow, at=["aws://aws_default"])
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("https://airflow.example.com", "http://airflow.example.com:8080/base", "https://a.b.co.uk."),
+            *(
+                "https://airflow.localexample.com",
+                "https://internal.example.org",
+                "https://x.xn--p1ai.xn--p1ai",
+            ),
+        ],
+    )
+    def test_a_name_that_no_other_has(
+        self, monkeypatch: pytest.MonkeyPatch, ground: Ground, url: str
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", url)
+        assert make_reaper(ground.airflow, at=["aws://aws_default"]).deployment == deployment_of(url)
+
+    @pytest.mark.parametrize("name", ["at", "scopes", "except_scopes"])
+    def test_a_text_is_no_list_of_patterns(
+        self, monkeypatch: pytest.MonkeyPatch, ground: Ground, name: str
+    ) -> None:
+        """Of the letters of "etl-*" the last is a pattern of everything."""
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
+        given: dict[str, object] = {"at": ["aws://aws_default"], name: "etl-*"}
+        with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
+            make_reaper(ground.airflow, **given)
+        with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
+            reaper_dag(airflow_conn_id="airflow_api", **given)
+
+    @pytest.mark.parametrize("params", [{"except_scopes": "prod-1"}, {"scopes": [1]}, {"dry_run": "no"}])
+    def test_a_run_of_the_dag_that_says_something_else(self, params: dict[str, object]) -> None:
+        dag = reaper_dag(airflow_conn_id="airflow_api", at=["aws://aws_default"], scopes=["etl-*"])
+        assert dag.params.validate() == {"dry_run": False, "scopes": ["etl-*"], "except_scopes": []}
+        with pytest.raises(ParamValidationError, match="is not of type"):
+            dag.params.update(params)
+
+    def test_no_place(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
+        with pytest.raises(InvalidInput, match="reaper_places"):
+            make_reaper(ground.airflow)
+
+    @pytest.mark.parametrize("name", ["grace", "confirm_seconds", "escalate_after", "brake"])
+    @pytest.mark.parametrize("number", [-1, float("nan"), float("inf")])
+    def test_numbers_that_are_none(self, name: str, number: float) -> None:
+        with pytest.raises(InvalidInput, match=name):
+            Rules(**{name: number})
+        with pytest.raises(InvalidInput, match=name):
+            reaper_dag(airflow_conn_id="airflow_api", **{name: number})

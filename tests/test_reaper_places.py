@@ -1,0 +1,30 @@
+"""Where a reaper looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.reaper.places import Place, by_place, places
+
+
+class TestPlaces:
+    def test_what_they_are_called(self) -> None:
+        assert places(["aws://a@eu-west-1", "mrs://m", "batch://"]) == [
+            Place("emr", "a", "eu-west-1"),
+            Place("batch", "a", "eu-west-1"),
+            Place("emr-serverless", "a", "eu-west-1"),
+            Place("mrs", "m"),
+            Place("batch"),
+        ]
+        assert list(map(str, places(["emr://a@eu-west-1", "batch://"]))) == ["emr://a@eu-west-1", "batch://"]
+
+    @pytest.mark.parametrize("text", ["aws", "gcp://a", "aws://a@b@c", "", "aws://a b", "AWS://a"])
+    def test_what_is_none(self, text: str) -> None:
+        with pytest.raises(InvalidInput):
+            places([text])
+
+    def test_jobs_by_place(self) -> None:
+        jobs = [RemoteJob(f"batch://{name}") for name in ("a/1", "b@r/2", "a/3")]
+        assert by_place(jobs) == {Place("batch", "a"): jobs[::2], Place("batch", "b", "r"): [jobs[1]]}
