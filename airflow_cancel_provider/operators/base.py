@@ -9,7 +9,15 @@ from airflow_cancel_provider.cancellation import Cancellation, look, report, wai
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
-from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets, check_literal, is_empty, number
+from airflow_cancel_provider.mixins.targets import (
+    DEFERRABLE,
+    Targets,
+    check_literal,
+    is_empty,
+    is_literal,
+    number,
+    whole_number,
+)
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
@@ -61,8 +69,6 @@ class CancelRemoteJobsOperator(Targets):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_literal(number, "waiter_delay", waiter_delay)
-        check_literal(number, "waiter_max_attempts", waiter_max_attempts)
         self.all_live = all_live
         self.name_prefix = name_prefix
         self._is_prefixed = name_prefix not in (None, "")
@@ -76,7 +82,7 @@ class CancelRemoteJobsOperator(Targets):
     def execute(self, context: Context) -> dict[str, str]:
         """Cancel, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
-        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
         pool = self.access().pool()
         self.jobs = self._find(pool)
         if not self.jobs:
@@ -107,16 +113,36 @@ class CancelRemoteJobsOperator(Targets):
             raise InvalidInput(f"all_live is not available for {self.service_name}.")
         return scope
 
-    def _find(self, pool: ServicePool) -> list[RemoteJob]:
+    def check_literals(self) -> None:
+        """Check what is known when the Dag is parsed.
+
+        :raises InvalidInput: a parameter, or two of them together, can't be right.
+        """
+        check_literal(number, "waiter_delay", self.waiter_delay)
+        check_literal(whole_number, "waiter_max_attempts", self.waiter_max_attempts)
+        super().check_literals()
+        place = [getattr(self, name) for name in (self.scope_param, *self.service_fields) if name]
+        if self.all_live and is_literal(place):
+            self.live_scope()
+        if self._is_given("name_prefix"):
+            self._prefix()
+
+    def _ways(self) -> list[Any]:
+        return [*super()._ways(), self.name_prefix]
+
+    def _check_one_way(self) -> None:
         if not self.all_live:
             if self.name_prefix is not None:
                 raise InvalidInput(
                     "name_prefix is for all_live=True; named jobs are cancelled whatever their name."
                 )
-            return self.named_jobs(pool)
-        if self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
+            super()._check_one_way()
+        elif self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
             raise InvalidInput(f"Give either all_live or {self.ids_param} or remote_jobs, not two of them.")
-        return self._live_jobs(pool)
+
+    def _find(self, pool: ServicePool) -> list[RemoteJob]:
+        self._check_one_way()
+        return self._live_jobs(pool) if self.all_live else self.named_jobs(pool)
 
     def _live_jobs(self, pool: ServicePool) -> list[RemoteJob]:
         scope, prefix = self.live_scope(), self._prefix()

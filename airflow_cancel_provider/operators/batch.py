@@ -66,6 +66,7 @@ class CancelBatchJobOperator(AwsConnection, CancelRemoteJobsOperator):
         self.job_ids = job_ids
         self.pending_only = pending_only
         self.job_queue = job_queue
+        self.check_literals()
 
     @property
     def leave_running(self) -> bool:

@@ -14,9 +14,17 @@ from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.mixins.connection import MrsConnection
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
-from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, number
+from airflow_cancel_provider.mixins.targets import (
+    DEFERRABLE,
+    JobNames,
+    check_literal,
+    number,
+    one_of,
+    whole_number,
+)
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import Context
@@ -72,6 +80,7 @@ class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
         )
         self.cluster_id = cluster_id
         self.job_execution_ids = job_execution_ids
+        self.check_literals()
 
 
 class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
@@ -137,11 +146,16 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.jobs: list[RemoteJob] = []
+        check_literal(one_of, "job_type", job_type, JOB_TYPES)
+        check_literal(check_job_name, "job_name", job_name)
+        check_literal(check_arguments, "arguments", arguments)
+        check_literal(number, "waiter_delay", waiter_delay)
+        check_literal(whole_number, "waiter_max_attempts", waiter_max_attempts)
 
     def execute(self, context: Context) -> str:
         """Submit, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
-        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
         job, pool = self._submit()
         watch = Watch([job], [JobState.SUCCEEDED])
         try:

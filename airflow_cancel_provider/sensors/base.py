@@ -168,6 +168,15 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
                 self.arm(context, pool, self.jobs, self._reason(context))
         return self._pool, self._watch
 
+    def check_literals(self) -> None:
+        """Check what is known when the Dag is parsed.
+
+        :raises InvalidInput: a parameter, or two of them together, can't be right.
+        """
+        super().check_literals()
+        if self._is_given("target_states"):
+            self._targets()
+
     def _targets(self) -> list[JobState]:
         states = [self.target_states] if isinstance(self.target_states, str) else list(self.target_states)
         try:
