@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
     Targets,
@@ -20,11 +20,10 @@ from airflow_cancel_provider.mixins.targets import (
 )
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import Context
 
 
-class CancelRemoteJobsOperator(Targets):
+class CancelRemoteJobsOperator(DefersWait, Targets):
     """Cancel jobs, and succeed only when each was seen to have ended.
 
     A job that had ended already is a success, and so, with a warning, is one that the service does not know.
@@ -88,15 +87,7 @@ class CancelRemoteJobsOperator(Targets):
         if not self.jobs:
             self.log.info("No job lives there; nothing to cancel.")
             return {}
-        return self._cancel(pool, self._reason(context))
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
-        """Take over from the trigger."""
-        cancellation = Cancellation.from_json(event["watch"])
-        self.jobs = cancellation.jobs
-        if event["error"]:
-            raise_from_json(event["error"])
-        return self._finish(cancellation)
+        return self._cancel(context, pool)
 
     @property
     def leave_running(self) -> bool:
@@ -164,41 +155,25 @@ class CancelRemoteJobsOperator(Targets):
             )
         return prefix or ""
 
-    def _cancel(self, pool: ServicePool, reason: str) -> dict[str, str]:
+    def _cancel(self, context: Context, pool: ServicePool) -> dict[str, str]:
         cancellation = Cancellation(
-            self.jobs, reason, escalate_after=self.escalate_after, leave_running=self.leave_running
+            self.jobs,
+            self._reason(context),
+            escalate_after=self.escalate_after,
+            leave_running=self.leave_running,
         )
         report(cancellation.request(pool), self.log)
         look(cancellation, pool, self.log)
         if self.wait_for_completion and cancellation.open:
-            self._wait(cancellation, pool)
-        return self._finish(cancellation)
+            delay, most = self.waiter_delay, self.waiter_max_attempts
+            if self.deferrable:
+                self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
+            wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
+        return self.finish(context, cancellation)
 
-    def _wait(self, cancellation: Cancellation, pool: ServicePool) -> None:
-        if self.deferrable:
-            self.defer(
-                trigger=RemoteJobsTrigger(
-                    watch=cancellation.as_json(),
-                    access=self.access().as_json(),
-                    waiter_delay=self.waiter_delay,
-                    waiter_max_attempts=self.waiter_max_attempts,
-                    started_at=time.time(),
-                ),
-                method_name=self.execute_complete.__name__,
-                timeout=self.execution_timeout,
-            )
-        wait(
-            cancellation,
-            pool,
-            self.log,
-            delay=self.waiter_delay,
-            max_attempts=self.waiter_max_attempts,
-        )
-
-    def _finish(self, cancellation: Cancellation) -> dict[str, str]:
-        states = cancellation.verdict(
-            fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion
-        )
+    def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
+        """States of the jobs, by address."""
+        states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
         self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
         return states
 
