@@ -8,7 +8,6 @@ from math import inf, nan
 from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.registry import service_info
@@ -53,10 +52,6 @@ class Targets(BaseOperator):
         super().__init__(**kwargs)
         self.remote_jobs = remote_jobs
         self.jobs: list[RemoteJob] = []
-
-    def access(self) -> Access:
-        """How to reach the service."""
-        raise NotImplementedError
 
     def connection(self) -> tuple[str | None, str | None]:
         """Connection and region for jobs that are named by their ids."""
