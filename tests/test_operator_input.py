@@ -198,7 +198,9 @@ class TestWhenTheDagIsParsed:
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_literals_of_a_cancel_operator(self, service: str) -> None:
-        place = {KINDS[service].scope: "c-1"} if KINDS[service].scope else {"job_queue": "queue"}
+        place: dict[Any, Any] = (
+            {KINDS[service].scope: "c-1"} if KINDS[service].scope else {"job_queue": "queue"}
+        )
         wrong: list[tuple[dict[str, Any], str]] = [
             ({**IDS[service], "all_live": True}, "not two of them"),
             ({**IDS[service], "name_prefix": "nightly"}, "name_prefix is for all_live=True"),

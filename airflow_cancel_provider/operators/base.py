@@ -85,13 +85,13 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         pool = self.access().pool()
         self.jobs = self._find(pool)
         if not self.jobs:
-            self.log.info("No job lives there; nothing to cancel.")
+            self.log.info("No job is running there; nothing to cancel.")
             return {}
         return self._cancel(context, pool)
 
     @property
     def leave_running(self) -> bool:
-        """Whether jobs that are seen running are let go."""
+        """Whether jobs that are seen running are left running."""
         return False
 
     def live_scope(self) -> str:

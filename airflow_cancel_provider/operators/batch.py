@@ -70,7 +70,7 @@ class CancelBatchJobOperator(AwsConnection, CancelRemoteJobsOperator):
 
     @property
     def leave_running(self) -> bool:
-        """Whether jobs that are seen running are let go."""
+        """Whether jobs that are seen running are left running."""
         return self.pending_only
 
     def live_scope(self) -> str:

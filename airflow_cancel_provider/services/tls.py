@@ -22,7 +22,7 @@ _UNUSABLE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADir
 _DEPTH = 20
 
 
-def verification(value: bool | str | None) -> bool | str | None:  # noqa: FBT001  it is the value that is asked about
+def verification(value: object) -> bool | str | None:
     """What a ``verify`` setting means, also where a template or a connection made text of it.
 
     :return: True, False, the path of a CA bundle, or None for the default.

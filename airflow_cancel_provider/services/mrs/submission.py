@@ -24,7 +24,7 @@ _NAME = re.compile(rf"[0-9A-Za-z_-]{{1,{LONGEST_JOB_NAME}}}", re.ASCII)
 SUBMISSIONS = (Submission("mrs", "CreateExecuteJob", joint="-", longest_name=LONGEST_JOB_NAME),)
 
 
-def check_job_name(param: str, name: str) -> None:
+def check_job_name(param: str, name: object) -> None:
     """Check a job's name.
 
     :raises InvalidInput: MRS would not take it.
