@@ -201,11 +201,11 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         try:
             record = TryRecord.from_json(found)
         except InvalidInput as error:
-            self.log.warning("The job may run on, as XCom %s can't be read: %s", RECORD_KEY, error)
+            self.log.warning("The job may still be running: XCom %s can't be read: %s", RECORD_KEY, error)
             return None
         if str(record.ti_id) == str(ti.id):
             return record
-        self.log.warning("The job may run on, as XCom %s is another try's.", RECORD_KEY)
+        self.log.warning("The job may still be running: XCom %s was written by another try.", RECORD_KEY)
         return None
 
     def _submit(self) -> tuple[RemoteJob, ServicePool]:

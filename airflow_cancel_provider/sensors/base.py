@@ -37,7 +37,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
     :param deferrable: wait in the triggerer, looking every ``poke_interval`` seconds.
     :param cancel_on_kill: cancel the jobs when the sensor is killed or times out. Without it a killed
-        sensor leaves them alone. In ``reschedule`` mode nobody is there to cancel between two pokes.
+        sensor leaves them alone. In ``reschedule`` mode no process is there to cancel between pokes.
     :return: state of each job by its address.
     :raises UnexpectedEnd: a job ended in a state that is not a target.
     :raises InvalidInput: a parameter is unusable; nothing was sent.

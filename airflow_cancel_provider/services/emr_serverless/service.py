@@ -278,7 +278,7 @@ class EmrServerlessJobRunService(AwsJobService):
     def _status(self, run: dict[str, Any]) -> JobStatus:
         return JobStatus(
             self.address(run.get("jobRunId") or run["id"], run["applicationId"]),
-            # A state that the service adds some day is a live one until it is known to be an end.
+            # A state that is not in the table counts as running: it may be a new one.
             STATES.get(run["state"], JobState.RUNNING),
             service_state=run["state"],
             reason=run.get("stateDetails") or None,
