@@ -159,13 +159,8 @@ class JobStatus:
 
     def as_json(self) -> dict[str, str | None]:
         """Plain values, for a trigger event or a report."""
-        return {
-            "job": str(self.job),
-            "state": str(self.state),
-            "service_state": self.service_state,
-            "reason": self.reason,
-            "name": self.name,
-        }
+        values = {name: getattr(self, name) for name in ("job", "state", "service_state", "reason", "name")}
+        return {name: value if value is None else str(value) for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, str | None]) -> JobStatus:
@@ -218,12 +213,8 @@ class CancelResult:
 
     def as_json(self) -> dict[str, str | None]:
         """Plain values, for a trigger event or a report."""
-        return {
-            "job": str(self.job),
-            "outcome": str(self.outcome),
-            "detail": self.detail,
-            "code": self.code,
-        }
+        values = {name: getattr(self, name) for name in ("job", "outcome", "detail", "code")}
+        return {name: value if value is None else str(value) for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, str | None]) -> CancelResult:

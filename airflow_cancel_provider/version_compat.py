@@ -58,19 +58,11 @@ __all__ = [
     "mask_secret",
 ]
 
-_SDK = ("airflow.sdk",)
 # airflow.sdk.exceptions of 3.0 and 3.1 has only the exceptions of the channel.
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
 _MODULES = {
-    **dict.fromkeys((name for name in __all__ if name.startswith(("Airflow", "Task"))), _EXCEPTIONS),
+    **{name: _EXCEPTIONS if name.startswith(("Airflow", "Task")) else ("airflow.sdk",) for name in __all__},
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),  # in the SDK from 3.1
-    "BaseNotifier": _SDK,
-    "BaseOperator": _SDK,
-    "BaseOperatorLink": _SDK,
-    "BaseSensorOperator": _SDK,
-    "Context": _SDK,
-    "PokeReturnValue": _SDK,
-    "Variable": _SDK,
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),  # in the SDK from 3.2
     "mask_secret": ("airflow.sdk.log",),
 }

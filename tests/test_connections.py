@@ -380,6 +380,24 @@ class TestInATask:
                 use()
         assert list(cloud.journal) == []
 
+    @pytest.mark.parametrize("conn_id", ["aws_default", CONN])
+    def test_an_error_that_the_channel_raises(
+        self, supervised: Callable[[Any], Comms], monkeypatch: pytest.MonkeyPatch, conn_id: str
+    ) -> None:
+        """As Airflow's own channel does where the API server answers with an error."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        def raising(_: Any) -> None:
+            raise AirflowRuntimeError(self.error("API_SERVER_ERROR"))
+
+        monkeypatch.setattr(supervised(None), "send", raising)
+        for use in (
+            lambda: BatchJobsHook(conn_id, region_name=REGION).service,
+            lambda: operator("batch", job_ids=[IDS["batch"]], aws_conn_id=conn_id).execute(context()),
+        ):
+            with pytest.raises(AirflowUnavailable, match="could not be looked up"):
+                use()
+
     @pytest.mark.parametrize("conn_id", ["aws_default", "mrs_default"])
     def test_extra_that_is_not_json(self, supervised: Callable[[Any], Comms], conn_id: str) -> None:
         from airflow.sdk.execution_time.comms import ConnectionResult

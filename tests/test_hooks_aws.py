@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -13,18 +14,26 @@ from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
+from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.services.registry import SERVICES, ServiceInfo
 from tests.cloud.server import LocalCloud
+from tests.mrs_fixtures import define
 from tests.service_fixtures import BENCHES, BatchBench, Bench, EmrBench, EmrServerlessBench, outcomes
-from tests.task_fixtures import SECRET, connect_aws, connections
+from tests.task_fixtures import MRS_KEYS, SECRET, connect_aws, connections
 
 __all__ = ["connections"]
 pytestmark = pytest.mark.usefixtures("connections")
 
 AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [BatchJobsHook, EmrServerlessJobRunsHook, EmrStepsHook]
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
+KINDS_OPTIONS: dict[str, dict[str, Any]] = {
+    "emr": {"cancellation_option": "TERMINATE_PROCESS"},
+    "batch": {"pending_only": True},
+    "emr-serverless": {"shutdown_grace_period": 15},
+    "mrs": {"api_version": "v1.1"},
+}
 DONE = [CancelOutcome.REQUESTED]
 
 
@@ -103,6 +112,54 @@ def test_config_goes_to_the_client() -> None:
 @pytest.mark.parametrize("verify", [False, "/some/ca.pem"])
 def test_verify_goes_to_the_client(verify: bool | str) -> None:
     assert opened(verify=verify)._endpoint.http_session._verify == verify
+
+
+@pytest.mark.parametrize(
+    "text, meant",
+    [
+        ("false", False),
+        ("False", False),
+        (" true ", True),
+        ("none", None),
+        ("", None),
+        ("/ca.pem", "/ca.pem"),
+    ],
+)
+def test_verify_that_a_connection_holds_as_text(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, text: str, meant: bool | str | None
+) -> None:
+    usual = opened()._endpoint.http_session._verify
+    connect_aws(monkeypatch, cloud, verify=text)
+    assert opened()._endpoint.http_session._verify == (usual if meant is None else meant)
+
+
+@pytest.mark.parametrize("value", [7, ["/ca.pem"], " "])
+def test_verify_that_is_neither_a_flag_nor_a_path(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    connect_aws(monkeypatch, cloud, verify=value)
+    with pytest.raises(
+        InvalidInput, match=r"^Connection 'aws_default' can't be used: verify is .* CA bundle"
+    ):
+        opened()
+    define(monkeypatch, cloud, **{**MRS_KEYS, "verify": value})
+    with pytest.raises(InvalidInput, match=r"^Connection 'mrs_default': verify is .* CA bundle"):
+        MrsHook().check_connection()
+
+
+@pytest.mark.parametrize("row", SERVICES.values(), ids=lambda row: str(row.name))
+def test_a_hook_lists_its_parameters(row: ServiceInfo) -> None:
+    """Options of the service included; a misspelt one is refused, and every public method is typed."""
+    made = row.hook_class(**KINDS_OPTIONS.get(row.name, {}))
+    assert made.service.name == row.name
+    with pytest.raises(TypeError, match="no_such"):
+        row.hook_class(no_such=1)
+    for kind in (each for each in row.hook_class.__mro__ if each.__module__.startswith("airflow_cancel")):
+        for name, method in inspect.getmembers(kind, inspect.isfunction):
+            if not name.startswith("_") and method.__qualname__.startswith(kind.__name__):
+                parameters = list(inspect.signature(method).parameters.values())[1:]
+                assert all(each.annotation is not each.empty for each in parameters), name
+                assert not any(each.kind is each.VAR_KEYWORD for each in parameters), name
 
 
 def test_a_configuration_that_botocore_does_not_know(

@@ -77,7 +77,7 @@ def test_a_task_that_comes_back_ends_its_own_job_whatever_others_wrote_on_its_re
     asked = {job["id"] for job in cloud.mrs.jobs() if job["cancel_requested_at"]}
     assert asked == {own.id}
     said = capsys.readouterr().out
-    assert f"{foreign} is on record, but it is left alone: its label names another Airflow" in said
+    assert f"{foreign} is in the record, but it is not cancelled: its label names another Airflow" in said
     # From then on its own process is responsible, not the trigger.
     assert ctx["ti"].pushed["remote_jobs"]["state"] == "running"
 

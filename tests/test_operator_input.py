@@ -7,10 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_cancel_provider.exceptions import IdentityError, InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.record import TryRecord
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
@@ -30,6 +32,12 @@ IDS: dict[str, dict[str, Any]] = {
     "batch": BATCH_IDS,
     "emr-serverless": RUN_IDS,
     "mrs": MRS_IDS,
+}
+URIS = {
+    "emr": "emr://aws_default@us-east-1/j-1AB/s-1AB",
+    "batch": f"batch://aws_default@us-east-1/{BATCH_ID}",
+    "emr-serverless": "emr-serverless://aws_default@us-east-1/00f1/00f2",
+    "mrs": "mrs://mrs_default/c-1/e-1",
 }
 NOTHING: tuple[Any, ...] = (
     None,
@@ -150,10 +158,106 @@ def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("states", ["DONE", [], ["SUCCEEDED", "DONE"], "None"], ids=repr)
 @pytest.mark.usefixtures("connections")
 def test_target_states_that_are_none(cloud: LocalCloud, states: Any) -> None:
+    """In a literal the Dag's parsing fails, in a template the task."""
     with pytest.raises(InvalidInput, match="states are PENDING, RUNNING") as caught:
-        sensor("batch", **BATCH_IDS, target_states=states).poke(context())
+        sensor("batch", **BATCH_IDS, target_states=states)
     assert "\n" not in str(caught.value)
+    task = sensor("batch", **BATCH_IDS, target_states="{{ states }}")
+    task.render_template_fields({**context(), "states": states})
+    with pytest.raises(InvalidInput, match="states are PENDING, RUNNING"):
+        task.poke(context())
     assert cloud.journal.count() == 0
+
+
+SUBMIT = {"task_id": "submit", "cluster_id": "c", "job_type": "Flink", "job_name": "mine"}
+OTHER = {name: next(uri for other, uri in URIS.items() if other != name) for name in SERVICES}
+
+
+class TestWhenTheDagIsParsed:
+    """A literal that can't be right fails in the constructor; templates and XComArgs are left to the task."""
+
+    @pytest.mark.parametrize("make", [operator, sensor])
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_literals_that_name_no_job(self, service: str, make: Any) -> None:
+        ids = KINDS[service].ids
+        both = {**IDS[service], "remote_jobs": URIS[service]}
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"remote_jobs": "job-1"}, "is not the address of a remote job"),
+            ({"remote_jobs": [URIS[service], "job-1"]}, "is not the address of a remote job"),
+            ({"remote_jobs": OTHER[service]}, f"this task is for {service}"),
+            ({"remote_jobs": []}, "names no job"),
+            (both, "not both"),
+            ({**IDS[service], ids: []}, f"{ids} is .*names no job"),
+            ({**IDS[service], ids: [7]}, f"{ids} holds 7"),
+        ]
+        if scope := KINDS[service].scope:
+            wrong.append(({**IDS[service], scope: ["j-1", "j-2"]}, f"{scope} is .* must be one id"))
+        for options, words in wrong:
+            with pytest.raises(InvalidInput, match=words):
+                make(service, **options)
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_literals_of_a_cancel_operator(self, service: str) -> None:
+        place: dict[Any, Any] = (
+            {KINDS[service].scope: "c-1"} if KINDS[service].scope else {"job_queue": "queue"}
+        )
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({**IDS[service], "all_live": True}, "not two of them"),
+            ({**IDS[service], "name_prefix": "nightly"}, "name_prefix is for all_live=True"),
+            ({**place, "all_live": True, "name_prefix": " "}, "name_prefix is ' '"),
+            ({"all_live": True}, "needs the queue" if service == "batch" else "must be one id"),
+            ({**IDS[service], "waiter_delay": -1}, "waiter_delay is -1; it must be a number above 0"),
+            ({**IDS[service], "waiter_max_attempts": 0.5}, "0.5; it must be a whole number above 0"),
+        ]
+        for options, words in wrong:
+            with pytest.raises(InvalidInput, match=words):
+                operator(service, **options)
+
+    @pytest.mark.parametrize(
+        "options, words",
+        [
+            ({"job_type": "Spark"}, "job_type is 'Spark'; it must be one of MapReduce, "),
+            ({"job_name": "a job"}, "job_name 'a job' is not a name of MRS"),
+            ({"job_name": "n" * 65}, "is not a name of MRS"),
+            ({"arguments": "s3a://jar"}, "arguments is one text"),
+            ({"waiter_delay": 0}, "waiter_delay is 0"),
+            ({"waiter_delay": "soon"}, "waiter_delay is 'soon'"),
+            ({"waiter_max_attempts": 1.5}, "whole number"),
+            ({"waiter_max_attempts": False}, "waiter_max_attempts is False"),
+        ],
+        ids=str,
+    )
+    def test_literals_of_an_mrs_submission(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(InvalidInput, match=words):
+            MrsSubmitJobOperator(**{**SUBMIT, **options})
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_templates_and_other_tasks_results_are_left_to_the_task(self, service: str) -> None:
+        kind = KINDS[service]
+        with DAG("nightly", schedule=None):
+            pushed = EmptyOperator(task_id="push").output
+            for value in ("{{ x }}", "{% if x %}{% endif %}", "{# x #}", pushed, [pushed], ["{{ x }}"]):
+                named = {kind.ids: value, "remote_jobs": value}
+                operator(service, task_id=f"a{id(value)}", **named, name_prefix=value, waiter_delay=value)
+                sensor(service, task_id=f"b{id(value)}", **named, target_states=value)
+                MrsSubmitJobOperator(
+                    **{**dict.fromkeys(SUBMIT, value), "task_id": f"c{id(value)}"},
+                    arguments=value,
+                    waiter_delay=value,
+                    waiter_max_attempts=value,
+                )
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_mapped_task_is_checked_when_it_is_unmapped(self, service: str) -> None:
+        kind = KINDS[service]
+        scope = {kind.scope: IDS[service][kind.scope]} if kind.scope else {}
+        with DAG("nightly", schedule=None):
+            stop = kind.cancel.partial(task_id="stop", **scope).expand(**{kind.ids: ["x", "y"]})
+            see = kind.sensor.partial(task_id="see").expand(remote_jobs=[URIS[service]])
+        assert getattr(stop.unmap({kind.ids: "x"}), kind.ids) == "x"
+        assert see.unmap({"remote_jobs": URIS[service]}).remote_jobs == URIS[service]
+        with pytest.raises(InvalidInput, match="names no job"):
+            stop.unmap({kind.ids: []})
 
 
 def test_wrong_credentials_are_named_and_reach_no_job(bench: Bench) -> None:

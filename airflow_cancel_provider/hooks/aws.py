@@ -34,19 +34,19 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
     :param region_name: AWS region; None leaves it to the connection.
     :param verify: TLS verification: True, False, or the path of a CA bundle.
     :param config: arguments of ``botocore.config.Config``, or one.
-    :param options: the service's own options.
+    :param options: the service's own options; the hook of a service lists them as parameters.
     """
 
     service_class: ClassVar[type[AwsJobService]]
 
     def __init__(
         self,
-        aws_conn_id: str | None = AwsBaseHook.default_conn_name,
+        aws_conn_id: str | None = connections.AWS_DEFAULT,
         region_name: str | None = None,
         *,
         verify: bool | str | None = None,
         config: Any = None,
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             aws_conn_id=aws_conn_id,
@@ -55,7 +55,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             verify=verification(verify),
             config=config,
         )
-        self.options = options
+        self.options = options or {}
         self._is_named = False
         self._wrapper: AwsConnectionWrapper | None = None
 
@@ -72,18 +72,17 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         if self._wrapper is None:
             connection = self._connection()
             try:
-                self._wrapper = AwsConnectionWrapper(
+                wrapper = AwsConnectionWrapper(
                     conn=connection,
                     region_name=self._region_name,
                     botocore_config=self._config,
                     verify=self._verify,
                 )
-            except (
-                AttributeError,
-                TypeError,
-                ValueError,
-            ) as error:  # fields of extra that are of another kind
+                # A connection's form makes text of it.
+                wrapper.verify = None if wrapper.verify == "" else verification(wrapper.verify)
+            except (AttributeError, TypeError, ValueError) as error:  # fields of extra of another kind
                 raise self._unusable(error) from None
+            self._wrapper = wrapper
         return self._wrapper
 
     @classmethod

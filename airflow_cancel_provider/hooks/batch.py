@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
 from airflow_cancel_provider.services.batch.service import BatchJobService
 
@@ -16,6 +18,18 @@ class BatchJobsHook(AwsJobsHook[BatchJobService]):
     """
 
     service_class = BatchJobService
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = AWS_DEFAULT,
+        region_name: str | None = None,
+        *,
+        verify: bool | str | None = None,
+        config: Any = None,
+        pending_only: bool = False,
+    ) -> None:
+        options = {"pending_only": pending_only}
+        super().__init__(aws_conn_id, region_name, verify=verify, config=config, options=options)
 
     def terminate_jobs(self, job_ids: Sequence[str], reason: str) -> list[CancelResult]:
         """Request the end of jobs in any state (any number; 50 a call where botocore has TerminateJobs).

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
-from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr.service import CancellationOption, EmrStepService
 
 
 class EmrStepsHook(AwsJobsHook[EmrStepService]):
@@ -16,6 +18,18 @@ class EmrStepsHook(AwsJobsHook[EmrStepService]):
     """
 
     service_class = EmrStepService
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = AWS_DEFAULT,
+        region_name: str | None = None,
+        *,
+        verify: bool | str | None = None,
+        config: Any = None,
+        cancellation_option: CancellationOption = "SEND_INTERRUPT",
+    ) -> None:
+        options = {"cancellation_option": cancellation_option}
+        super().__init__(aws_conn_id, region_name, verify=verify, config=config, options=options)
 
     def cancel_steps(
         self, cluster_id: str, step_ids: Sequence[str], *, force: bool = False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
+from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
 from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
 
@@ -16,6 +18,18 @@ class EmrServerlessJobRunsHook(AwsJobsHook[EmrServerlessJobRunService]):
     """
 
     service_class = EmrServerlessJobRunService
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = AWS_DEFAULT,
+        region_name: str | None = None,
+        *,
+        verify: bool | str | None = None,
+        config: Any = None,
+        shutdown_grace_period: int | None = None,
+    ) -> None:
+        options = {"shutdown_grace_period": shutdown_grace_period}
+        super().__init__(aws_conn_id, region_name, verify=verify, config=config, options=options)
 
     def cancel_job_runs(self, application_id: str, job_run_ids: Sequence[str]) -> list[CancelResult]:
         """Request the end of job runs (one call a run; the service's quota is one a second).

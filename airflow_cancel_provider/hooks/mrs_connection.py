@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.mrs.calls import API_VERSIONS, ApiVersion, base_url
 from airflow_cancel_provider.services.mrs.regions import endpoints
+from airflow_cancel_provider.services.tls import verification
 
 CONN_TYPE = "huaweicloud_mrs"
 HOOK_NAME = "Huawei Cloud / OTC MRS"
@@ -183,12 +184,10 @@ class _Reader:
 
     def verify(self, *, given: bool | str | None) -> bool | str:
         value = self._extra.get("verify") if given is None else given
-        if value is None or value == "":
-            return True
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-        if not Path(str(value)).exists():
+        try:
+            meant = None if value == "" else verification(value)
+        except InvalidInput as error:
+            raise self.wrong(str(error).rstrip(".")) from None
+        if isinstance(meant, str) and not Path(meant).exists():
             raise self.wrong(f"verify {value!r} is neither true nor false nor the path of a CA bundle")
-        return str(value)
+        return True if meant is None else meant

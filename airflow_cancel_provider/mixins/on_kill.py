@@ -100,11 +100,12 @@ class CancelsWhenKilled(BaseOperator):
         try:
             objections = {status.job: self._objection(status) for status in pool.describe(jobs)}
         except CancelProviderError as error:
-            self.log.error("May run on, as it can't be seen whose it is: %s: %s", ", ".join(jobs), error)  # noqa: TRY400
+            what = "Not cancelled, because the owner can't be read; may still be running: %s: %s"
+            self.log.error(what, ", ".join(jobs), error)  # noqa: TRY400
             return []
         for job, objection in objections.items():
             if objection:
-                self.log.warning("%s is on record, but it is left alone: %s", job, objection)
+                self.log.warning("%s is in the record, but it is not cancelled: %s", job, objection)
         return [job for job in jobs if not objections[job]]
 
 

@@ -8,7 +8,6 @@ from math import inf, nan
 from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.registry import service_info
@@ -54,10 +53,6 @@ class Targets(BaseOperator):
         self.remote_jobs = remote_jobs
         self.jobs: list[RemoteJob] = []
 
-    def access(self) -> Access:
-        """How to reach the service."""
-        raise NotImplementedError
-
     def connection(self) -> tuple[str | None, str | None]:
         """Connection and region for jobs that are named by their ids."""
         raise NotImplementedError
@@ -67,14 +62,35 @@ class Targets(BaseOperator):
 
         :raises InvalidInput: none or both ways were used, or a value can't name a job.
         """
-        ids = getattr(self, self.ids_param)
-        if self.remote_jobs is not None and ids is not None:
-            raise InvalidInput(f"Give either {self.ids_param} or remote_jobs, not both.")
-        jobs = (
-            self._addressed(self.remote_jobs) if self.remote_jobs is not None else self._identified(pool, ids)
-        )
+        self._check_one_way()
+        jobs = self._addressed() if self.remote_jobs is not None else self._identified(pool)
         pool.check(jobs)
         return list(dict.fromkeys(jobs))
+
+    def check_literals(self) -> None:
+        """Check what is known when the Dag is parsed; called when the constructor has set all parameters.
+
+        :raises InvalidInput: a parameter, or two of them together, can't be right.
+        """
+        if is_literal(self._ways()):
+            self._check_one_way()
+        if self._is_given("remote_jobs"):
+            self._addressed()
+        check_literal(texts, self.ids_param, getattr(self, self.ids_param))
+        if self._is_given(self.scope_param):
+            self.scope()
+
+    def _is_given(self, param: str | None) -> bool:
+        value = getattr(self, param) if param else None
+        return value is not None and is_literal(value)
+
+    def _ways(self) -> list[Any]:
+        """The parameters that say which jobs are meant, of which some exclude others."""
+        return [self.remote_jobs, getattr(self, self.ids_param)]
+
+    def _check_one_way(self) -> None:
+        if self.remote_jobs is not None and getattr(self, self.ids_param) is not None:
+            raise InvalidInput(f"Give either {self.ids_param} or remote_jobs, not both.")
 
     def scope(self) -> str | None:
         """The cluster or application given, for jobs that are named by their ids.
@@ -88,15 +104,15 @@ class Targets(BaseOperator):
             raise InvalidInput(f"{self.scope_param} is {scope!r}; it must be one id. {_EMPTY_XCOM}")
         return scope
 
-    def _addressed(self, value: Any) -> list[RemoteJob]:
-        jobs = [RemoteJob(uri) for uri in texts(value, "remote_jobs")]
+    def _addressed(self) -> list[RemoteJob]:
+        jobs = [RemoteJob(uri) for uri in texts("remote_jobs", self.remote_jobs)]
         for job in jobs:
             if job.service != self.service_name:
                 raise InvalidInput(f"{job} is a job of {job.service}; this task is for {self.service_name}.")
         return jobs
 
-    def _identified(self, pool: ServicePool, ids: Any) -> list[RemoteJob]:
-        wanted = texts(ids, self.ids_param)
+    def _identified(self, pool: ServicePool) -> list[RemoteJob]:
+        wanted = texts(self.ids_param, getattr(self, self.ids_param))
         scope = self.scope()
         service = pool.service(self.service_name, *self.connection())
         return [service.address(job_id, scope) for job_id in wanted]
@@ -110,7 +126,7 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in ("", "None", "null", "[]"))
 
 
-def texts(value: Any, param: str) -> list[str]:
+def texts(param: str, value: Any) -> list[str]:
     """A list of texts from what people pass: one text, a list of them, or a list rendered by a template.
 
     :raises InvalidInput: nothing is named, or something that is not a text.
@@ -149,13 +165,21 @@ def _rendered_list(text: str) -> list[Any]:
     return _listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
 
 
-def check_literal(check: Callable[..., object], param: str, value: Any, *rest: Any) -> None:
-    """Check a parameter when the Dag is parsed, unless it is a template or comes from another task.
+def is_literal(value: Any) -> bool:
+    """Whether a value is known when the Dag is parsed: no template, and nothing from another task."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(is_literal, value))
+    return value is None or isinstance(value, (int, float))
 
-    :raises InvalidInput: the check says so.
+
+def check_literal(check: Callable[..., object], param: str, value: Any, *rest: Any) -> None:
+    """Check a parameter when the Dag is parsed, if it is given and known by then.
+
+    :raises InvalidInput: the check fails.
     """
-    is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
-    if isinstance(value, (str, int, float)) and not is_template:
+    if value is not None and is_literal(value):
         check(param, value, *rest)
 
 
@@ -181,3 +205,13 @@ def number(param: str, value: Any) -> float:
     if not 0 < read < inf:
         raise InvalidInput(f"{param} is {value!r}; it must be a number above 0.")
     return read
+
+
+def whole_number(param: str, value: Any) -> int:
+    """A whole number above 0, also one that a template rendered to text.
+
+    :raises InvalidInput: it is not.
+    """
+    if not (read := number(param, value)).is_integer():
+        raise InvalidInput(f"{param} is {value!r}; it must be a whole number above 0.")
+    return int(read)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
-from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets, check_literal, is_empty, number
+from airflow_cancel_provider.mixins.deferral import DefersWait
+from airflow_cancel_provider.mixins.targets import (
+    DEFERRABLE,
+    Targets,
+    check_literal,
+    is_empty,
+    is_literal,
+    number,
+    whole_number,
+)
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import Context
 
 
-class CancelRemoteJobsOperator(Targets):
+class CancelRemoteJobsOperator(DefersWait, Targets):
     """Cancel jobs, and succeed only when each was seen to have ended.
 
     A job that had ended already is a success, and so, with a warning, is one that the service does not know.
@@ -61,8 +68,6 @@ class CancelRemoteJobsOperator(Targets):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_literal(number, "waiter_delay", waiter_delay)
-        check_literal(number, "waiter_max_attempts", waiter_max_attempts)
         self.all_live = all_live
         self.name_prefix = name_prefix
         self._is_prefixed = name_prefix not in (None, "")
@@ -76,25 +81,17 @@ class CancelRemoteJobsOperator(Targets):
     def execute(self, context: Context) -> dict[str, str]:
         """Cancel, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
-        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
         pool = self.access().pool()
         self.jobs = self._find(pool)
         if not self.jobs:
-            self.log.info("No job lives there; nothing to cancel.")
+            self.log.info("No job is running there; nothing to cancel.")
             return {}
-        return self._cancel(pool, self._reason(context))
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
-        """Take over from the trigger."""
-        cancellation = Cancellation.from_json(event["watch"])
-        self.jobs = cancellation.jobs
-        if event["error"]:
-            raise_from_json(event["error"])
-        return self._finish(cancellation)
+        return self._cancel(context, pool)
 
     @property
     def leave_running(self) -> bool:
-        """Whether jobs that are seen running are let go."""
+        """Whether jobs that are seen running are left running."""
         return False
 
     def live_scope(self) -> str:
@@ -107,16 +104,36 @@ class CancelRemoteJobsOperator(Targets):
             raise InvalidInput(f"all_live is not available for {self.service_name}.")
         return scope
 
-    def _find(self, pool: ServicePool) -> list[RemoteJob]:
+    def check_literals(self) -> None:
+        """Check what is known when the Dag is parsed.
+
+        :raises InvalidInput: a parameter, or two of them together, can't be right.
+        """
+        check_literal(number, "waiter_delay", self.waiter_delay)
+        check_literal(whole_number, "waiter_max_attempts", self.waiter_max_attempts)
+        super().check_literals()
+        place = [getattr(self, name) for name in (self.scope_param, *self.service_fields) if name]
+        if self.all_live and is_literal(place):
+            self.live_scope()
+        if self._is_given("name_prefix"):
+            self._prefix()
+
+    def _ways(self) -> list[Any]:
+        return [*super()._ways(), self.name_prefix]
+
+    def _check_one_way(self) -> None:
         if not self.all_live:
             if self.name_prefix is not None:
                 raise InvalidInput(
                     "name_prefix is for all_live=True; named jobs are cancelled whatever their name."
                 )
-            return self.named_jobs(pool)
-        if self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
+            super()._check_one_way()
+        elif self.remote_jobs is not None or getattr(self, self.ids_param) is not None:
             raise InvalidInput(f"Give either all_live or {self.ids_param} or remote_jobs, not two of them.")
-        return self._live_jobs(pool)
+
+    def _find(self, pool: ServicePool) -> list[RemoteJob]:
+        self._check_one_way()
+        return self._live_jobs(pool) if self.all_live else self.named_jobs(pool)
 
     def _live_jobs(self, pool: ServicePool) -> list[RemoteJob]:
         scope, prefix = self.live_scope(), self._prefix()
@@ -138,41 +155,25 @@ class CancelRemoteJobsOperator(Targets):
             )
         return prefix or ""
 
-    def _cancel(self, pool: ServicePool, reason: str) -> dict[str, str]:
+    def _cancel(self, context: Context, pool: ServicePool) -> dict[str, str]:
         cancellation = Cancellation(
-            self.jobs, reason, escalate_after=self.escalate_after, leave_running=self.leave_running
+            self.jobs,
+            self._reason(context),
+            escalate_after=self.escalate_after,
+            leave_running=self.leave_running,
         )
         report(cancellation.request(pool), self.log)
         look(cancellation, pool, self.log)
         if self.wait_for_completion and cancellation.open:
-            self._wait(cancellation, pool)
-        return self._finish(cancellation)
+            delay, most = self.waiter_delay, self.waiter_max_attempts
+            if self.deferrable:
+                self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
+            wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
+        return self.finish(context, cancellation)
 
-    def _wait(self, cancellation: Cancellation, pool: ServicePool) -> None:
-        if self.deferrable:
-            self.defer(
-                trigger=RemoteJobsTrigger(
-                    watch=cancellation.as_json(),
-                    access=self.access().as_json(),
-                    waiter_delay=self.waiter_delay,
-                    waiter_max_attempts=self.waiter_max_attempts,
-                    started_at=time.time(),
-                ),
-                method_name=self.execute_complete.__name__,
-                timeout=self.execution_timeout,
-            )
-        wait(
-            cancellation,
-            pool,
-            self.log,
-            delay=self.waiter_delay,
-            max_attempts=self.waiter_max_attempts,
-        )
-
-    def _finish(self, cancellation: Cancellation) -> dict[str, str]:
-        states = cancellation.verdict(
-            fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion
-        )
+    def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
+        """States of the jobs, by address."""
+        states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
         self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
         return states
 

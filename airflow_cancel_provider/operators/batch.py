@@ -66,10 +66,11 @@ class CancelBatchJobOperator(AwsConnection, CancelRemoteJobsOperator):
         self.job_ids = job_ids
         self.pending_only = pending_only
         self.job_queue = job_queue
+        self.check_literals()
 
     @property
     def leave_running(self) -> bool:
-        """Whether jobs that are seen running are let go."""
+        """Whether jobs that are seen running are left running."""
         return self.pending_only
 
     def live_scope(self) -> str:

@@ -72,6 +72,7 @@ class CancelStepsOperator(AwsConnection, CancelRemoteJobsOperator):
         self.escalate_after = escalate_after
         check_literal(one_of, "cancellation_option", cancellation_option, CANCELLATION_OPTIONS)
         check_literal(number, "escalate_after", escalate_after)
+        self.check_literals()
 
     def service_options(self) -> dict[str, Any]:
         """Options of :class:`EmrStepService`, checked."""

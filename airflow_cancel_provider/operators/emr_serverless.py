@@ -67,6 +67,7 @@ class CancelJobRunOperator(AwsConnection, CancelRemoteJobsOperator):
         self.job_run_ids = job_run_ids
         self.shutdown_grace_period = shutdown_grace_period
         check_literal(_grace_period, "shutdown_grace_period", shutdown_grace_period)
+        self.check_literals()
 
     def service_options(self) -> dict[str, Any]:
         """Options of :class:`EmrServerlessJobRunService`, checked."""

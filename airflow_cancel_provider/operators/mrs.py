@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,12 +12,20 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.mixins.connection import MrsConnection
+from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
-from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, number
+from airflow_cancel_provider.mixins.targets import (
+    DEFERRABLE,
+    JobNames,
+    check_literal,
+    number,
+    one_of,
+    whole_number,
+)
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import Context
 
 
@@ -72,9 +79,10 @@ class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
         )
         self.cluster_id = cluster_id
         self.job_execution_ids = job_execution_ids
+        self.check_literals()
 
 
-class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
+class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
     """Start a job in an MRS cluster and wait for its success; cancel it if the task does not succeed.
 
     The job's address is in XCom ``remote_jobs``, the record of the try, before any waiting. OTC MRS API
@@ -137,11 +145,16 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.jobs: list[RemoteJob] = []
+        check_literal(one_of, "job_type", job_type, JOB_TYPES)
+        check_literal(check_job_name, "job_name", job_name)
+        check_literal(check_arguments, "arguments", arguments)
+        check_literal(number, "waiter_delay", waiter_delay)
+        check_literal(whole_number, "waiter_max_attempts", waiter_max_attempts)
 
     def execute(self, context: Context) -> str:
         """Submit, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
-        self.waiter_max_attempts = int(number("waiter_max_attempts", self.waiter_max_attempts))
+        self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
         job, pool = self._submit()
         watch = Watch([job], [JobState.SUCCEEDED])
         try:
@@ -152,18 +165,11 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
             look(watch, pool, self.log)
             if not watch.is_decided:
                 self._wait(context, watch, pool)
-            return self._finish(context, watch)
+            return self.finish(context, watch)
         except Exception:
             if watch.open:
                 self.cancel_armed()
             raise
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
-        """Take over from the trigger."""
-        watch = Watch.from_json(event["watch"])
-        if event["error"]:
-            raise_from_json(event["error"])
-        return self._finish(context, watch)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger; whatever else happened to it, the job must not outlive the task."""
@@ -195,11 +201,11 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         try:
             record = TryRecord.from_json(found)
         except InvalidInput as error:
-            self.log.warning("The job may run on, as XCom %s can't be read: %s", RECORD_KEY, error)
+            self.log.warning("The job may still be running: XCom %s can't be read: %s", RECORD_KEY, error)
             return None
         if str(record.ti_id) == str(ti.id):
             return record
-        self.log.warning("The job may run on, as XCom %s is another try's.", RECORD_KEY)
+        self.log.warning("The job may still be running: XCom %s was written by another try.", RECORD_KEY)
         return None
 
     def _submit(self) -> tuple[RemoteJob, ServicePool]:
@@ -224,23 +230,14 @@ class MrsSubmitJobOperator(MrsConnection, CancelsWhenKilled):
         self.log.info("Started %s", job)
 
     def _wait(self, context: Context, watch: Watch, pool: ServicePool) -> None:
+        delay, most = self.waiter_delay, self.waiter_max_attempts
         if self.deferrable:
             self.keep_record(context, TryState.DEFERRED)
-            self.defer(
-                trigger=RemoteJobsTrigger(
-                    watch=watch.as_json(),
-                    access=self.access().as_json(),
-                    waiter_delay=self.waiter_delay,
-                    waiter_max_attempts=self.waiter_max_attempts,
-                    started_at=time.time(),
-                    cancel_reason="",
-                ),
-                method_name=self.execute_complete.__name__,
-                timeout=self.execution_timeout,
-            )
-        wait(watch, pool, self.log, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts)
+            self.defer_wait(watch, delay, most, timeout=self.execution_timeout, cancel_reason="")
+        wait(watch, pool, self.log, delay=delay, max_attempts=most)
 
-    def _finish(self, context: Context, watch: Watch) -> str:
+    def finish(self, context: Context, watch: Watch) -> str:
+        """The job's address."""
         watch.verdict()
         self._let_go(context)
         return str(watch.jobs[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,11 +11,11 @@ from airflow_cancel_provider.cancellation import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json
 from airflow_cancel_provider.version_compat import (
     AirflowException,
     AirflowSensorTimeout,
@@ -29,7 +28,7 @@ from airflow_cancel_provider.version_compat import (
 )
 
 
-class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
+class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSensorOperator):
     """Wait until every job has ended, with as few calls as the service allows.
 
     By default any end is a success: the sensor says *that* the jobs ended, and returns how.
@@ -38,7 +37,7 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
     :param deferrable: wait in the triggerer, looking every ``poke_interval`` seconds.
     :param cancel_on_kill: cancel the jobs when the sensor is killed or times out. Without it a killed
-        sensor leaves them alone. In ``reschedule`` mode nobody is there to cancel between two pokes.
+        sensor leaves them alone. In ``reschedule`` mode no process is there to cancel between pokes.
     :return: state of each job by its address.
     :raises UnexpectedEnd: a job ended in a state that is not a target.
     :raises InvalidInput: a parameter is unusable; nothing was sent.
@@ -82,18 +81,13 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         if not watch.is_decided:
             if self.cancel_on_kill:
                 self.keep_record(context, TryState.DEFERRED)
-            self.defer(
-                trigger=RemoteJobsTrigger(
-                    watch=watch.as_json(),
-                    access=self.access().as_json(),
-                    waiter_delay=self.poke_interval,
-                    waiter_max_attempts=None,
-                    started_at=time.time(),
-                    cancel_reason=self._reason(context) if self.cancel_on_kill else None,
-                ),
-                method_name=self.execute_complete.__name__,
-                timeout=timedelta(seconds=self.timeout),
-            )
+            reason = self._reason(context) if self.cancel_on_kill else None
+            timeout = timedelta(seconds=self.timeout)
+            self.defer_wait(watch, self.poke_interval, None, timeout=timeout, cancel_reason=reason)
+        return self.finish(context, watch)
+
+    def finish(self, context: Context, watch: Watch) -> dict[str, str]:
+        """States of the jobs, by address."""
         return watch.verdict()
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -103,14 +97,6 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
         if not watch.is_decided:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=watch.verdict())
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
-        """Take over from the trigger."""
-        watch = Watch.from_json(event["watch"])
-        self.jobs = watch.jobs
-        if event["error"]:
-            raise_from_json(event["error"])
-        return watch.verdict()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take over from the trigger, or fail because it timed out."""
@@ -167,6 +153,15 @@ class RemoteJobsTerminalSensor(CancelsWhenKilled, Targets, BaseSensorOperator):
             if self.cancel_on_kill:
                 self.arm(context, pool, self.jobs, self._reason(context))
         return self._pool, self._watch
+
+    def check_literals(self) -> None:
+        """Check what is known when the Dag is parsed.
+
+        :raises InvalidInput: a parameter, or two of them together, can't be right.
+        """
+        super().check_literals()
+        if self._is_given("target_states"):
+            self._targets()
 
     def _targets(self) -> list[JobState]:
         states = [self.target_states] if isinstance(self.target_states, str) else list(self.target_states)

@@ -48,3 +48,4 @@ class BatchJobTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):
             **kwargs,
         )
         self.job_ids = job_ids
+        self.check_literals()

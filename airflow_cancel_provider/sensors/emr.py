@@ -51,3 +51,4 @@ class EmrStepTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):
         )
         self.cluster_id = cluster_id
         self.step_ids = step_ids
+        self.check_literals()

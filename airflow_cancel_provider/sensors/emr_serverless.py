@@ -51,3 +51,4 @@ class EmrServerlessJobRunTerminalSensor(AwsConnection, RemoteJobsTerminalSensor)
         )
         self.application_id = application_id
         self.job_run_ids = job_run_ids
+        self.check_literals()

@@ -49,3 +49,4 @@ class MrsJobExecutionTerminalSensor(MrsConnection, RemoteJobsTerminalSensor):
         )
         self.cluster_id = cluster_id
         self.job_execution_ids = job_execution_ids
+        self.check_literals()

@@ -224,8 +224,8 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def side_by_side(function: Callable[[T], U], items: Iterable[T], most: int) -> Iterator[U]:
     """Results in the order of the items, so many being worked on at a time, each in a thread.
 
-    Reads no further than that; an error is raised where its result would be. Who stops reading does not
-    wait for what is under way, and nor does the end of the process.
+    Reads no further than that; an error is raised where its result would be. If the caller stops
+    iterating, or the process ends, calls that are under way are abandoned.
     """
     under_way: deque[Future[U]] = deque()
     for item in items:

@@ -22,17 +22,18 @@ _UNUSABLE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADir
 _DEPTH = 20
 
 
-def verification(value: bool | str | None) -> bool | str | None:  # noqa: FBT001  it is the value that is asked about
+def verification(value: object) -> bool | str | None:
     """What a ``verify`` setting means, also where a template or a connection made text of it.
 
     :return: True, False, the path of a CA bundle, or None for the default.
-    :raises InvalidInput: the text is empty.
+    :raises InvalidInput: the text is empty, or it is no text.
     """
-    if not isinstance(value, str):
+    if value is None or isinstance(value, bool):
         return value
-    text = value.strip()
+    text = value.strip() if isinstance(value, str) else ""
     if not text:
-        raise InvalidInput("verify is empty; set True, False, or the path of a CA bundle.")
+        what = "empty" if isinstance(value, str) else repr(value)
+        raise InvalidInput(f"verify is {what}; set True, False, or the path of a CA bundle.")
     return _WORDS.get(text.lower(), text)
 
 

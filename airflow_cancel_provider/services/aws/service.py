@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar, Self, TypeVar
 
 from botocore import xform_name
@@ -20,7 +21,7 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
     UnknownScope,
 )
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about, check_body
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
 from airflow_cancel_provider.services.aws.client import client_of, spec_of
@@ -32,7 +33,7 @@ from airflow_cancel_provider.services.aws.errors import (
     is_unknown_identity,
     kind_of,
 )
-from airflow_cancel_provider.services.base import JobService, undone, unsent
+from airflow_cancel_provider.services.base import JobService, in_order, undone, unsent
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
@@ -86,6 +87,18 @@ class AwsJobService(JobService):
     def spec(self) -> ClientSpec:
         """How this client reaches the service."""
         return spec_of(self.client, self.conn_id)
+
+    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
+        """State of each job, cluster by cluster or application by application."""
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        found: dict[RemoteJob, JobStatus] = {}
+        for scope, some in by_scope(jobs).items():
+            found |= self._find(series, str(scope), some)
+        return in_order(jobs, found)
+
+    def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        """Statuses of those of a scope's jobs that the service knows; :meth:`describe` asks for them."""
+        raise NotImplementedError
 
     def _call(self, series: CallSeries, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
         return self._repeat(series, operation, about, lambda: self._request(operation, **params))
@@ -230,6 +243,21 @@ def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> d
         if not missing:
             break
     return {job: replace(found[job.id], job=job) for job in wanted if job.id in found}
+
+
+def pick_listed(
+    wanted: Sequence[RemoteJob],
+    live: Iterable[list[JobStatus]],
+    recent: Iterable[list[JobStatus]],
+    page_size: int,
+) -> dict[RemoteJob, JobStatus]:
+    """As :func:`pick`, for many jobs: those that are live, then those that ended lately.
+
+    :param recent: pages of all jobs, newest first: most jobs that are not live ended a moment ago.
+    """
+    found = pick(wanted, live)
+    missing = [job for job in wanted if job not in found]
+    return found | (pick(missing, islice(recent, len(missing) // page_size + 2)) if missing else {})
 
 
 def in_turn(

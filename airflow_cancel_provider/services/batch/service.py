@@ -173,7 +173,7 @@ class BatchJobService(AwsJobService):
             raise InvalidInput(f"{prefix!r} cannot begin the name of a Batch job.")
         filters = [{"name": "JOB_NAME", "values": [f"{prefix}*"]}]
         found = self._listed(self.patience.started(), queue, filters=filters)
-        # The filter knows neither upper from lower case nor the living from the dead.
+        # The filter ignores case, and also finds jobs that have ended.
         return (claim for claim in named(found, prefix) if not claim.state.is_terminal)
 
     def _listed(self, series: CallSeries, queue: str, **wanted: Any) -> Iterator[JobStatus]:

@@ -67,7 +67,7 @@ UNSAID: Said = {"message": UNSAID_WORDS}
 
 def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
     """A job's status from a listing or DescribeJobs."""
-    # A state that Batch adds some day is a live one until it is known to be an end.
+    # A state that is not in the table counts as running: it may be a new one.
     state = STATES.get(answer["status"], JobState.RUNNING)
     if answer.get("isCancelled") or answer.get("isTerminated"):
         stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
@@ -22,7 +21,7 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.errors import error_words
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick, pick_listed
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,
@@ -115,14 +114,6 @@ class EmrStepService(AwsJobService):
     def can_escalate(self) -> bool:
         """Whether the first request only interrupts."""
         return self.cancellation_option == "SEND_INTERRUPT"
-
-    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
-        """One ListSteps for each 10 steps of a cluster; for many, its live ones by 50 first."""
-        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
-        found: dict[RemoteJob, JobStatus] = {}
-        for cluster, steps in by_scope(jobs).items():
-            found |= self._find(series, str(cluster), steps)
-        return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``.
@@ -227,13 +218,11 @@ class EmrStepService(AwsJobService):
     def _find(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
+        """One ListSteps for each 10 steps; for many, the cluster's live ones by 50 first."""
         found: dict[RemoteJob, JobStatus] = {}
         if len(steps) > WORTH_LISTING:
-            found = pick(steps, self._listed(series, cluster, **self._live))
-            missing = [step for step in steps if step not in found]
-            # Newest first: the rest has mostly just ended, and is near the top.
-            recent = islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2)
-            found |= pick(missing, recent) if missing else {}
+            live, recent = self._listed(series, cluster, **self._live), self._listed(series, cluster)
+            found = pick_listed(steps, live, recent, STEPS_PER_PAGE)
         missing = [step for step in steps if step not in found]
         for some in chunks(missing, STEPS_PER_LOOKUP):
             found |= self._look_up(series, cluster, some)

@@ -61,7 +61,7 @@ def status_of(job: RemoteJob, step: dict[str, Any]) -> JobStatus:
     )
     return JobStatus(
         job,
-        # A state that EMR adds some day is a live one until it is known to be an end.
+        # A state that is not in the table counts as running: it may be a new one.
         STATES.get(status["State"], JobState.RUNNING),
         service_state=status["State"],
         reason=reason or None,

@@ -27,10 +27,15 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.services.aws.errors import error_code
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, is_malformed, pick
+from airflow_cancel_provider.services.aws.service import (
+    AwsJobService,
+    in_turn,
+    is_malformed,
+    pick,
+    pick_listed,
+)
 from airflow_cancel_provider.services.base import (
     as_asked,
-    in_order,
     labelled_by_name,
     named,
     outcome_after,
@@ -100,14 +105,6 @@ class EmrServerlessJobRunService(AwsJobService):
         self.shutdown_grace_period = shutdown_grace_period
         self._known: set[str] = set()
         """Applications that the service knows."""
-
-    def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
-        """One GetJobRun for each run of a small group; for many, an application's live runs by 50 first."""
-        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
-        found: dict[RemoteJob, JobStatus] = {}
-        for application, runs in by_scope(jobs).items():
-            found |= self._find(series, str(application), runs)
-        return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One CancelJobRun for each run that lives, about one a second, after a look, which is cheaper.
@@ -214,10 +211,12 @@ class EmrServerlessJobRunService(AwsJobService):
     def _find(
         self, series: CallSeries, application: str, runs: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
+        """One GetJobRun for each run of a small group; for many, the application's live runs by 50 first."""
         found: dict[RemoteJob, JobStatus] = {}
         if len(runs) > WORTH_LISTING:
+            live, recent = (self._listed(series, application, **some) for some in (self._live, {}))
             try:
-                found = self._find_listed(series, application, runs)
+                found = pick_listed(runs, islice(live, len(runs) // WORTH_LISTING), recent, RUNS_PER_PAGE)
             except ServiceError as error:
                 if error.code != _INVALID:
                     raise
@@ -225,16 +224,6 @@ class EmrServerlessJobRunService(AwsJobService):
             if run not in found and (seen := self._get(series, run)):
                 found |= pick([run], [[self._claim(seen)]])
         return found
-
-    def _find_listed(
-        self, series: CallSeries, application: str, runs: Sequence[RemoteJob]
-    ) -> dict[RemoteJob, JobStatus]:
-        live = self._listed(series, application, **self._live)
-        found = pick(runs, islice(live, len(runs) // WORTH_LISTING))
-        missing = [run for run in runs if run not in found]
-        # Newest first: the rest has mostly just ended, and is near the top.
-        recent = self._listed(series, application)
-        return found | pick(missing, islice(recent, len(missing) // RUNS_PER_PAGE + 2 if missing else 0))
 
     def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:
         try:
@@ -289,7 +278,7 @@ class EmrServerlessJobRunService(AwsJobService):
     def _status(self, run: dict[str, Any]) -> JobStatus:
         return JobStatus(
             self.address(run.get("jobRunId") or run["id"], run["applicationId"]),
-            # A state that the service adds some day is a live one until it is known to be an end.
+            # A state that is not in the table counts as running: it may be a new one.
             STATES.get(run["state"], JobState.RUNNING),
             service_state=run["state"],
             reason=run.get("stateDetails") or None,

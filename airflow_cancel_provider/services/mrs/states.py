@@ -79,7 +79,7 @@ class JobRecord:
         state, result = _word(fields, "job_state").upper(), _word(fields, "job_result").upper()
         return cls(
             id=_word(fields, "job_id"),
-            # A state that MRS adds some day is a live one until it is known to be an end.
+            # A state that is not in the table counts as running: it may be a new one.
             state=_RESULTS.get(result) or STATES.get(state, JobState.RUNNING),
             service_state=state,
             result=result if result in _RESULTS else None,

@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.submissions import Submission
 
 LONGEST_JOB_NAME = 64
+JOB_TYPES = (
+    "MapReduce",
+    "SparkSubmit",
+    "SparkPython",
+    "HiveScript",
+    "HiveSql",
+    "DistCp",
+    "SparkScript",
+    "SparkSql",
+    "Flink",
+)
+_NAME = re.compile(rf"[0-9A-Za-z_-]{{1,{LONGEST_JOB_NAME}}}", re.ASCII)
 SUBMISSIONS = (Submission("mrs", "CreateExecuteJob", joint="-", longest_name=LONGEST_JOB_NAME),)
+
+
+def check_job_name(param: str, name: object) -> None:
+    """Check a job's name.
+
+    :raises InvalidInput: MRS would not take it.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput(f"{param} {name!r} is not a name of MRS; expected {_NAME.pattern}.")
+
+
+def check_arguments(param: str, arguments: Sequence[str]) -> None:
+    """Check a program's arguments.
+
+    :raises InvalidInput: they are one text, whose characters would be taken for arguments.
+    """
+    if isinstance(arguments, str):
+        raise InvalidInput(f"{param} is one text; expected a list of texts.")

@@ -5,7 +5,6 @@ OTC API reference, "Adding and Executing a Job" (mrs_02_0085; V1.1: mrs_02_0040)
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,22 +14,10 @@ from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.lookup import Lookup
 from airflow_cancel_provider.services.mrs.states import JobRecord, fingerprint
-from airflow_cancel_provider.services.mrs.submission import LONGEST_JOB_NAME
+from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
 
-JOB_TYPES = (
-    "MapReduce",
-    "SparkSubmit",
-    "SparkPython",
-    "HiveScript",
-    "HiveSql",
-    "DistCp",
-    "SparkScript",
-    "SparkSql",
-    "Flink",
-)
 _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
 _OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
-_NAME = re.compile(rf"[0-9A-Za-z_-]{{1,{LONGEST_JOB_NAME}}}", re.ASCII)
 
 LOOKS = 4
 """How often a job whose submission was not answered is looked for."""
@@ -103,12 +90,10 @@ def request_body(
 
     :raises InvalidInput: the name or the type is not one of MRS, or not one of V1.1.
     """
-    if not _NAME.fullmatch(job_name):
-        raise InvalidInput(f"job_name {job_name!r} is not a name of MRS; expected {_NAME.pattern}.")
+    check_job_name("job_name", job_name)
     if job_type not in JOB_TYPES:
         raise InvalidInput(f"job_type {job_type!r} is not one of {', '.join(JOB_TYPES)}.")
-    if isinstance(arguments, str):
-        raise InvalidInput("arguments is one text; expected a list of texts.")
+    check_arguments("arguments", arguments)
     if client.api_version == "v1.1":
         return _old_body(cluster_id, job_type, job_name, list(arguments), properties)
     return {
