@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from uuid import uuid4
+
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.reaper.dag import reaper_dag
-from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
 from airflow_cancel_provider.reaper.rules import Rules
 from tests.reaper_fixtures import Ground, ground
 from tests.task_fixtures import connections
@@ -108,3 +111,33 @@ class TestMakeReaper:
             Rules(**{name: number})
         with pytest.raises(InvalidInput, match=name):
             reaper_dag(airflow_conn_id="airflow_api", **{name: number})
+
+
+class TestApiServersConnection:
+    """What the connection of Airflow's API server says of TLS."""
+
+    def define(self, monkeypatch: pytest.MonkeyPatch, **extra: object) -> None:
+        values = {
+            "conn_type": "http",
+            "host": "https://127.0.0.1:1",
+            "password": "token",
+            "extra": json.dumps(extra),
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(values))
+
+    @pytest.mark.parametrize(
+        ("verify", "expected"), [("false", False), (" True ", True), (None, True), (False, False)]
+    )
+    def test_verify_as_text(self, monkeypatch: pytest.MonkeyPatch, verify: object, expected: object) -> None:
+        self.define(monkeypatch, verify=verify)
+        assert rest_airflow("airflow_api")._session.verify is expected
+
+    def test_verify_that_is_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.define(monkeypatch, verify="")
+        with pytest.raises(InvalidInput, match="verify is empty"):
+            rest_airflow("airflow_api")
+
+    def test_a_bundle_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.define(monkeypatch, verify="/no/such/ca.pem")
+        with pytest.raises(AirflowUnavailable, match=r"/no/such/ca\.pem"):
+            rest_airflow("airflow_api").owners([uuid4()])

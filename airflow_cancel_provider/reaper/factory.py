@@ -15,6 +15,7 @@ from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.rules import SHARE, Rules, as_list
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.settings import Settings
 
 PATIENCE = Patience(seconds=60)
@@ -87,10 +88,11 @@ def rest_airflow(conn_id: str) -> Airflow:
     if url and "://" not in url:
         port = f":{connection.port}" if connection.port else ""
         url = f"{connection.schema or 'https'}://{url}{port}"
+    verify = verification(connection.extra_dejson.get("verify"))
     return Rest(
         url,
         token=None if connection.login else connection.password,
         login=connection.login,
         password=connection.password,
-        verify=connection.extra_dejson.get("verify", True),
+        verify=True if verify is None else verify,
     )

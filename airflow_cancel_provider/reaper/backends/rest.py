@@ -17,6 +17,7 @@ import requests
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
 from airflow_cancel_provider.services.base import chunks
+from airflow_cancel_provider.services.tls import tls_trouble
 
 OWNERS = "remote-jobs/v1/owners"
 """Path of the endpoint, with the version of its answers."""
@@ -197,7 +198,9 @@ def _words(error: Exception, path: str) -> str:
         name = type(error).__name__
         # The words of a library's error may hold secrets of the answer: only its type is shown.
         is_network = isinstance(error, OSError) and not isinstance(error, ValueError)
-        return name if is_network else f"the reply is not the answer that was expected ({name})"
+        if is_network:
+            return tls_trouble(error) or name
+        return f"the reply is not the answer that was expected ({name})"
     status = f"HTTP {response.status_code}"
     if response.status_code in NOT_LET_IN:
         return f"{status} (check the account of its connection, and what it may read)"
