@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.dag import reaper_dag
 from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
 from airflow_cancel_provider.reaper.rules import Rules
@@ -130,7 +131,9 @@ class TestApiServersConnection:
     )
     def test_verify_as_text(self, monkeypatch: pytest.MonkeyPatch, verify: object, expected: object) -> None:
         self.define(monkeypatch, verify=verify)
-        assert rest_airflow("airflow_api")._session.verify is expected
+        airflow = rest_airflow("airflow_api")
+        assert isinstance(airflow, Rest)
+        assert airflow._options["verify"] is expected
 
     def test_verify_that_is_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.define(monkeypatch, verify="")
@@ -138,6 +141,7 @@ class TestApiServersConnection:
             rest_airflow("airflow_api")
 
     def test_a_bundle_that_is_not_there_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/hosts")  # the connection's own bundle comes first
         self.define(monkeypatch, verify="/no/such/ca.pem")
         with pytest.raises(AirflowUnavailable, match=r"/no/such/ca\.pem"):
             rest_airflow("airflow_api").owners([uuid4()])

@@ -58,7 +58,8 @@ class Rest(Airflow):
         self._login = {"username": login, "password": password} if login else None
         self._token = token
         self._session = requests.Session()
-        self._session.verify = verify
+        # Given with each request: of a session, REQUESTS_CA_BUNDLE would take precedence.
+        self._options = {"timeout": TIMEOUT, "allow_redirects": False, "verify": verify}
         # Not a header of the session: a login in ~/.netrc would replace it.
         self._session.auth = self._with_token
 
@@ -124,7 +125,7 @@ class Rest(Airflow):
         A redirect is not followed: it turns POST into GET, and may lead to another Airflow.
         """
         url = f"{self.url}/{path}"
-        options |= {"timeout": TIMEOUT, "allow_redirects": False}
+        options |= self._options
         answer = self._session.request(method, url, **options)
         if answer.status_code in NOT_LET_IN and self._login:
             self._log_in()
@@ -133,9 +134,7 @@ class Rest(Airflow):
 
     def _log_in(self) -> None:
         self._token = None
-        answer = self._session.post(
-            f"{self.url}/auth/token", json=self._login, timeout=TIMEOUT, allow_redirects=False
-        )
+        answer = self._session.post(f"{self.url}/auth/token", json=self._login, **self._options)
         self._token = str(_values(answer)["access_token"])
 
     def _with_token(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
