@@ -127,7 +127,7 @@ class TestApiServersConnection:
         monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(values))
 
     @pytest.mark.parametrize(
-        ("verify", "expected"), [("false", False), (" True ", True), (None, True), (False, False)]
+        "verify, expected", [("false", False), (" True ", True), (None, True), (False, False)]
     )
     def test_verify_as_text(self, monkeypatch: pytest.MonkeyPatch, verify: object, expected: object) -> None:
         self.define(monkeypatch, verify=verify)

@@ -59,7 +59,7 @@ class Rest(Airflow):
         self._token = token
         self._session = requests.Session()
         # Given with each request: of a session, REQUESTS_CA_BUNDLE would take precedence.
-        self._options = {"timeout": TIMEOUT, "allow_redirects": False, "verify": verify}
+        self._options: dict[str, Any] = {"timeout": TIMEOUT, "allow_redirects": False, "verify": verify}
         # Not a header of the session: a login in ~/.netrc would replace it.
         self._session.auth = self._with_token
 
