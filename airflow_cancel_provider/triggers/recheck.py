@@ -100,7 +100,7 @@ class Rechecks:
         tasks: dict[tuple[str, str], list[_Wait]] = {}
         for wait in self._waits:
             if wait.due <= at:
-                tasks.setdefault((wait.deferred.dag_id, wait.deferred.task_id), []).append(wait)
+                tasks.setdefault((wait.deferred.task.dag_id, wait.deferred.task.task_id), []).append(wait)
         return list(tasks.values())
 
     async def _ask_about(self, some: Sequence[_Wait]) -> None:
