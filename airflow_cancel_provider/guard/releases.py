@@ -15,7 +15,7 @@ from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStor
 from airflow_cancel_provider.hooks.variables import read_variable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
-from airflow_cancel_provider.release import MOST_JOBS, Release
+from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
 
@@ -97,7 +97,12 @@ class Releases:
         if ti_id not in self._before:
             self._before[ti_id] = read_release(ti_id)
         before = self._before[ti_id] or Release(all=False)
-        self._set(ti_id, Release(is_all or before.all, tuple(dict.fromkeys([*before.jobs, *jobs]))))
+        named = tuple(dict.fromkeys([*before.jobs, *jobs]))
+        unnamed = [
+            i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
+        ]
+        more = dict.fromkeys([*before.more, *map(place_of, [*named[MOST_JOBS:], *unnamed])])
+        self._set(ti_id, Release(is_all or before.all, named, more=tuple(more)))
 
     def _restore(self, ti_id: UUID) -> None:
         from airflow_cancel_provider.version_compat import Variable
@@ -113,6 +118,7 @@ class Releases:
         value = {
             "all": release.all,
             "jobs": [str(job) for job in release.jobs][:MOST_JOBS],
+            "more": [str(place) for place in release.more],
             "at": datetime.now(UTC).isoformat(),
             "task": self._owner.task,
         }

@@ -232,6 +232,7 @@ class Reaper:
             return statuses
 
         try:
-            self.releases.clean(self.services.places, describe)
+            is_whole = not report.troubles and self.scopes == Scopes()
+            self.releases.clean(self.services.places, describe, self.services.places if is_whole else ())
         except AirflowUnavailable as error:
             report.troubles.append(f"Releases of jobs that have ended could not be removed: {error}")
