@@ -399,7 +399,7 @@ class TestSuccess:
         ti = Try(work=submit)
         ti.run(CANCEL)
         assert ti.state == "running"
-        assert "may live on" in caplog.text
+        assert "The release of 1 remote jobs" in caplog.text
         assert "no Variables for you" in caplog.text
 
     def test_jobs_of_earlier_tries_are_released_in_their_own_tries_names(
@@ -426,6 +426,7 @@ class TestSuccess:
         release = variables[release_key(ti.id)]
         assert release["all"]
         assert release["jobs"] == ([] if fault else [f"emr://@us-east-1/{job['scope']}/{job['id']}"])
+        assert release.get("more") == (["emr://@us-east-1/%2A"] if fault else None)
 
     def test_steps_of_a_cluster_that_were_seen_to_end_need_no_variable(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -603,7 +604,7 @@ class TestCost:
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
             recorder: Any = RECORDERS[0]
             for number in range(count):
-                token = recorder.intend(client, "queue", ())
+                token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
                 recorder.ended("batch", "us-east-1", [(None, f"{number:036}")])
 
@@ -639,7 +640,7 @@ class TestCost:
             recorder: Any = RECORDERS[0]
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
             for number in range(100):
-                token = recorder.intend(client, "queue", ())
+                token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
                 recorder.ended("batch", None, [(None, f"{number:036}")])
             if how == "kill":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import Log
@@ -115,13 +116,14 @@ class Releases:
     def _set(self, ti_id: UUID, release: Release) -> None:
         from airflow_cancel_provider.version_compat import Variable
 
-        value = {
+        value: dict[str, Any] = {
             "all": release.all,
             "jobs": [str(job) for job in release.jobs][:MOST_JOBS],
-            "more": [str(place) for place in release.more],
             "at": datetime.now(UTC).isoformat(),
             "task": self._owner.task,
         }
+        if release.more:
+            value["more"] = [str(place) for place in release.more]
         words = "Remote jobs that their task has let go; the reaper removes this when they have ended"
         Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
 
