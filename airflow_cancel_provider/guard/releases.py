@@ -102,8 +102,8 @@ class Releases:
         unnamed = [
             i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
         ]
-        more = dict.fromkeys([*before.more, *map(place_of, [*named[MOST_JOBS:], *unnamed])])
-        self._set(ti_id, Release(is_all or before.all, named, more=tuple(more)))
+        more = [*before.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, unnamed)]
+        self._set(ti_id, Release(is_all or before.all, named, more=tuple(dict.fromkeys(more))))
 
     def _restore(self, ti_id: UUID) -> None:
         from airflow_cancel_provider.version_compat import Variable

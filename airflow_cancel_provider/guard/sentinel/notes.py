@@ -20,8 +20,8 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
-MOST_JOBS = 500
-"""Jobs in one note: a message has a largest size."""
+JOBS_PER_NOTE = 500
+"""A message has a largest size."""
 
 Note = dict[str, Any]
 
@@ -106,5 +106,5 @@ def _jobs(note: Mapping[str, Any]) -> tuple[RemoteJob, ...]:
 
 
 def _texts(jobs: Sequence[RemoteJob]) -> Iterator[list[str]]:
-    for start in range(0, len(jobs), MOST_JOBS):
-        yield [str(job) for job in jobs[start : start + MOST_JOBS]]
+    for start in range(0, len(jobs), JOBS_PER_NOTE):
+        yield [str(job) for job in jobs[start : start + JOBS_PER_NOTE]]
