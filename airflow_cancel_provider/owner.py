@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaskKey:
+    """A task instance, whichever its try; ``map_index`` is -1 for a task that is not mapped."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @classmethod
+    def of(cls, ti: Any) -> TaskKey:
+        """The task instance of a context, a trigger or the database."""
+        map_index = getattr(ti, "map_index", None)
+        return cls(ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else int(map_index))
+
+    def __str__(self) -> str:
+        """In words: ``dag / run / task[3]``."""
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+
+    def with_try(self, number: int) -> str:
+        """One of its tries in words: ``dag / run / task[3] try 2``; 0 stands for none."""
+        return f"{self} try {number}" if number else str(self)
+
+    @property
+    def digest(self) -> str:
+        """Seven letters or digits that stand for it in labels."""
+        names = "\0".join((self.dag_id, self.run_id, self.task_id, str(self.map_index)))
+        return _base36(int(sha256(names.encode()).hexdigest(), 16), 7)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,15 +87,20 @@ class Owner:
     @classmethod
     def from_context(cls, context: Mapping[str, Any], deployment: str) -> Owner:
         """The task instance that a task's context belongs to."""
-        ti = context["ti"]
+        ti, key = context["ti"], TaskKey.of(context["ti"])
         return cls(
-            deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number, UUID(str(ti.id))
+            deployment, key.dag_id, key.run_id, key.task_id, key.map_index, ti.try_number, UUID(str(ti.id))
         )
 
     @property
     def label(self) -> Label:
         """What is written on its jobs."""
-        return Label(self.deployment, self.ti_id, owner=self)
+        return Label(self.deployment, self.ti_id, owner=self, task=self.key.digest)
+
+    @property
+    def key(self) -> TaskKey:
+        """The task instance, whichever its try."""
+        return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -74,7 +110,7 @@ class Owner:
     @property
     def task(self) -> str:
         """The try in words: ``dag / run / task[3] try 2``."""
-        return task_name(self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number)
+        return self.key.with_try(self.try_number)
 
     @property
     def reason(self) -> str:
@@ -86,20 +122,23 @@ class Owner:
 class Label:
     """The owner in at most 46 characters that every service's job names take.
 
-    ``af-<deployment>-<task-instance uuid>``, and ``-r`` behind it for ``reconnects``; ``deployment`` is 8
-    lower-case letters or digits.
+    ``af-<deployment>-<try><task>``, and ``-r`` behind it for ``reconnects``. In lower-case letters and
+    digits: 8 for the deployment, 25 for the try's id in base 36, 7 for its task (:attr:`TaskKey.digest`).
 
     :param reconnects: the task's next try will reconnect to the job instead of starting another.
     :param owner: the whole owner, where it is known; it travels only where there is room (:attr:`in_full`).
+    :param task: digest of the task instance, whichever its try.
     """
 
     deployment: str
     ti_id: UUID
     reconnects: bool = field(default=False, compare=False)
     owner: Owner | None = field(default=None, compare=False, repr=False)
+    task: str = field(default="0000000", compare=False)
 
     def __str__(self) -> str:
-        return f"af-{self.deployment}-{self.ti_id.hex}" + ("-r" if self.reconnects else "")
+        end = "-r" if self.reconnects else ""
+        return f"af-{self.deployment}-{_base36(self.ti_id.int, 25)}{self.task}{end}"
 
     @property
     def in_full(self) -> str:
@@ -113,16 +152,19 @@ class Label:
 
         Of several the last: who takes an earlier job's name, label and all, has its own put behind it.
         """
-        labels = [cls._read(text or "", found) for found in _LABEL.finditer(text or "")]
+        read = (cls._read(text or "", found) for found in _LABEL.finditer(text or ""))
+        labels = [label for label in read if label is not None]
         in_full = (label for label in labels if label.owner)
         return next(in_full, labels[-1] if labels else None)
 
     @classmethod
-    def _read(cls, text: str, found: re.Match[str]) -> Label:
+    def _read(cls, text: str, found: re.Match[str]) -> Label | None:
+        number = int(found[2], 36)
+        if number >= 1 << 128:
+            return None
+        label = cls(found[1], UUID(int=number), found[4] is not None, task=found[3])
         owner = _owner_behind(text[found.end() :].strip())
-        ti_id = UUID(found[2])
-        is_its_own = owner is not None and (owner.deployment, owner.ti_id) == (found[1], ti_id)
-        return cls(found[1], ti_id, found[3] is not None, owner if is_its_own else None)
+        return replace(label, owner=owner) if owner is not None and owner.label == label else label
 
 
 def _owner_behind(text: str) -> Owner | None:
@@ -134,19 +176,23 @@ def _owner_behind(text: str) -> Owner | None:
 
 LONGEST_LABEL = 2048
 _NO_TAG = re.compile(r"[^A-Za-z0-9 /_.:=+@-]")
-_LABEL = re.compile(r"af-([0-9a-z]{8})-([0-9a-f]{32})(-r(?![0-9A-Za-z-]))?(?![0-9a-f])", re.ASCII)
+_LABEL = re.compile(
+    r"af-([0-9a-z]{8})-([0-9a-z]{25})([0-9a-z]{7})(-r(?![0-9A-Za-z-]))?(?![0-9a-z])", re.ASCII
+)
+
+
+def _base36(number: int, length: int) -> str:
+    """The last so many digits of a number."""
+    digits = ""
+    for _ in range(length):
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits
 
 
 def deployment_of(text: str) -> str:
     """Eight characters that stand for a deployment's name or address in its labels."""
     return sha256(text.encode()).hexdigest()[:8]
-
-
-def task_name(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None = None) -> str:
-    """A try for people: ``dag / run / task[3] try 2``."""
-    mapped = f"[{map_index}]" if map_index >= 0 else ""
-    tried = f" try {try_number}" if try_number else ""
-    return f"{dag_id} / {run_id} / {task_id}{mapped}{tried}"
 
 
 def release_key(ti_id: UUID | str) -> str:

@@ -126,17 +126,21 @@ class TryRecord:
         kept = tuple(job for job in self.jobs if job in jobs)
         return replace(self, jobs=kept, intents=())
 
-    def foreign(self, status: JobStatus, deployment: str) -> str | None:
+    def foreign(self, status: JobStatus, deployment: str, task: str | None = None) -> str | None:
         """Why a job that is on record is not this try's, in words; None where nothing speaks against it.
 
         :param status: the job as the service shows it, with its label and the time of its submission.
         :param deployment: this Airflow's name in labels.
+        :param task: given for what an earlier try has left: digest of the task instance. Whether the try is
+            one of this task's is known from the label on the job alone.
         """
         label, at = status.label, status.submitted_at
         if label is not None and label.deployment != deployment:
             return f"its label names another Airflow ({label.deployment})"
         if label is not None and label.ti_id != self.ti_id:
             return f"its label names another try ({label.ti_id})"
+        if task is not None and (label is None or label.task != task):
+            return "its label does not show it to be of an earlier try of this task"
         earliest = self.not_before.get(status.job)
         if label is None and earliest is not None and (at is None or at.timestamp() < earliest):
             return "it was started before this try asked for it, by somebody with the same idempotency token"
@@ -165,6 +169,12 @@ class TryRecord:
                 say(f"Jobs of {intent.service} that are on record are not looked for: {why}.")
         earlier = tuple(record.without_foreign_intents(deployment, say) for record in self.earlier)
         return replace(self, intents=tuple(kept), earlier=earlier)
+
+    def without(self, ti_id: UUID) -> TryRecord:
+        """The record without what one of the tries has started."""
+        earlier = tuple(record for record in self.earlier if record.ti_id != ti_id)
+        own = replace(self, jobs=(), intents=()) if self.ti_id == ti_id else self
+        return replace(own, earlier=earlier)
 
 
 def _listed(value: Any) -> list[Any]:

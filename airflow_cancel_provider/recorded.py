@@ -27,13 +27,11 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
 from airflow_cancel_provider.services.pool import Opener, ServiceKey, ServicePool
 from airflow_cancel_provider.services.retry import Patience
-
-Task = tuple[str, str, str, int]
-"""Dag, run, task and map index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class CancelRequest:
     :param record: of the try that has started the jobs; None for jobs that a person has named, whoever
         started them.
     :param spares_reconnecting: a next try exists: what that one reconnects to is left alone.
-    :param task: the label must show a job to be of this task.
+    :param task: of what an earlier try has left: digest of the task instance that labels must show.
     """
 
     jobs: tuple[RemoteJob, ...]
@@ -55,7 +53,7 @@ class CancelRequest:
     intents: tuple[StoredIntent, ...] = ()
     released: frozenset[RemoteJob] = frozenset()
     spares_reconnecting: bool = False
-    task: Task | None = None
+    task: str | None = None
 
     def by_service(self) -> dict[ServiceKey, CancelRequest]:
         """Its parts, by the service that they need."""
@@ -80,21 +78,15 @@ class CancelRequest:
         label = status.label
         if self.spares_reconnecting and label is not None and label.reconnects:
             return "the next try reconnects to it"
-        foreign = self.record.foreign(status, deployment) if self.record else None
-        if foreign is not None or self.task is None:
-            return foreign
-        owner = label.owner if label is not None else None
-        is_same = owner and (owner.dag_id, owner.run_id, owner.task_id, owner.map_index) == self.task
-        return None if is_same else "its label does not show it to be of an earlier try of this task"
+        return self.record.foreign(status, deployment, self.task) if self.record else None
 
 
 def cancel_requests(
-    record: TryRecord, reason: str, log: Log, *, task: Task | None = None, released: Iterable[RemoteJob] = ()
+    record: TryRecord, reason: str, log: Log, task: TaskKey, *, released: Iterable[RemoteJob] = ()
 ) -> list[CancelRequest]:
     """What a record leaves to be cancelled; nothing where the work of its try is done.
 
-    :param task: whose record it is, if it was read where others can write: what it took over from earlier
-        tries is cancelled only if the label shows it to be of this task.
+    :param task: whose record it is.
     :param released: jobs that are to live on, whatever connection they are named with.
     """
     if record.state is TryState.RETURNED:
@@ -102,11 +94,11 @@ def cancel_requests(
     released = frozenset(released)
     kept = {job.identity for job in released}
 
-    def request(one: TryRecord, of_task: Task | None) -> CancelRequest:
+    def request(one: TryRecord, digest: str | None) -> CancelRequest:
         jobs = tuple(job for job in one.jobs if job.identity not in kept)
-        return CancelRequest(jobs, reason, log, one, one.intents, released, task=of_task)
+        return CancelRequest(jobs, reason, log, one, one.intents, released, task=digest)
 
-    requests = [request(record, None), *(request(earlier, task) for earlier in record.earlier)]
+    requests = [request(record, None), *(request(earlier, task.digest) for earlier in record.earlier)]
     return [each for each in requests if each.jobs or each.intents]
 
 

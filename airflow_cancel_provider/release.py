@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import StoredIntent
 
 MOST_JOBS = 1000
 """Addresses that a release spells out; with so many there may be more."""
@@ -20,6 +21,7 @@ class Release:
     """Jobs that a try has released.
 
     :param all: every job of the try is meant, also those that are not spelled out.
+    :param more: where jobs are that are not spelled out: addresses with ``*`` in place of the id.
     :param at: when it was written (UTC), where that can be read.
     :param is_readable: whether this is what a guard writes. What is not is taken for a release of everything:
         in doubt a job is kept.
@@ -29,6 +31,7 @@ class Release:
     jobs: tuple[RemoteJob, ...] = ()
     at: datetime | None = None
     is_readable: bool = True
+    more: tuple[RemoteJob, ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> Release:
@@ -50,7 +53,12 @@ class Release:
         is_all = values.get("all")
         if not isinstance(is_all, bool) or not is_whole:
             return cls(all=True, jobs=jobs, is_readable=False)
-        return cls(is_all, jobs, _time(values.get("at")))
+        return cls(is_all, jobs, _time(values.get("at")), more=_addresses(values.get("more"))[0])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it tells of every place where its jobs may be."""
+        return self.is_readable and bool(self.more or 0 < len(self.jobs) < MOST_JOBS)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -68,6 +76,11 @@ class Release:
         if not self.is_readable:
             return "its release can't be read"
         return "it has released all that lives on" if self.all else "it has released the job"
+
+
+def place_of(what: RemoteJob | StoredIntent) -> RemoteJob:
+    """An address that stands for all jobs over a connection."""
+    return RemoteJob.of(what.service, "*", conn_id=what.conn_id, region=what.region)
 
 
 def _addresses(values: Any) -> tuple[tuple[RemoteJob, ...], bool]:

@@ -87,6 +87,17 @@ def that_a_job_was_released_is_on_record_when_its_run_is_deleted(world: World) -
 
 
 @stories()
+def what_a_thread_has_released_outlives_a_sigkill_and_the_retry(world: World) -> None:
+    _, jobs = ran(world, "guarded_release_in_thread", state="success")
+    place = jobs[0]["scope"]
+    by_age = sorted(jobs, key=lambda job: float(job["created_at"]))
+    eventually(lambda: any(job["cancelled"] for job in jobs_in(world, "batch", place)), "one is cancelled")
+    time.sleep(3)
+    asked = {job["id"] for job in jobs_in(world, "batch", place) if job["cancel_requested_at"]}
+    assert asked == {by_age[0]["id"]}
+
+
+@stories()
 def a_task_that_is_cleared_after_its_success_leaves_its_first_job_alone(world: World) -> None:
     run, (first,) = ran(world, "guarded_success", state="success")
     place = first["scope"]

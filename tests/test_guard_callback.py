@@ -13,7 +13,7 @@ import pytest
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.notifications import cancel
 from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
-from airflow_cancel_provider.owner import Label, deployment_of
+from airflow_cancel_provider.owner import Label, Owner, deployment_of
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
@@ -74,6 +74,46 @@ class TestTask:
             started(bench, airflow, task(map_index=neighbour), "failed")
         CancelRemoteJobs().notify({"ti": ti, **RUN})
         assert asked(bench) == ids(own)
+
+    @pytest.mark.parametrize("map_index", [-1, 2])
+    @pytest.mark.parametrize("how", ["label", "durable", "keep"])
+    def test_what_the_next_try_goes_on_with_lives_while_there_may_be_one(
+        self,
+        bench: BatchBench,
+        airflow: FakeAirflow,
+        monkeypatch: pytest.MonkeyPatch,
+        how: str,
+        map_index: int,
+    ) -> None:
+        """As on_retry_callback; the first time it is called for a lost worker the task counts as running."""
+        ti: Any = task(map_index=map_index)
+        ti.max_tries = 1
+        owner = Owner.from_context({"ti": ti}, deployment_of(DEPLOYMENT))
+        label = replace(owner.label, reconnects=how == "label")
+        (job,) = bench.submit("job", parameters={"airflow_owner": str(label)} if how == "label" else {})
+        if how == "keep":
+            monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "keep")
+        ti.task = SimpleNamespace(durable=how == "durable", submit_job=None)
+        for state in ("running", "up_for_retry", None):
+            airflow.put(ti, state, TryRecord(ti.id, jobs=(job,)))
+            CancelRemoteJobs().notify({"ti": ti, **RUN})
+            assert asked(bench) == set()
+        airflow.put(ti, "failed", TryRecord(ti.id, jobs=(job,)))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(job)
+
+    @pytest.mark.parametrize("reconnects", [False, True])
+    def test_after_the_last_try_nothing_lives(
+        self, bench: BatchBench, airflow: FakeAirflow, reconnects: bool
+    ) -> None:
+        ti: Any = task()
+        ti.max_tries = 0
+        ti.task = SimpleNamespace(durable=reconnects, submit_job=None)
+        label = Label(deployment_of(DEPLOYMENT), ti.id, reconnects)
+        (job,) = bench.submit("job", parameters={"airflow_owner": str(label)})
+        airflow.put(ti, "running", TryRecord(ti.id, jobs=(job,)))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(job)
 
     def test_called_twice_it_asks_once(self, bench: BatchBench, airflow: FakeAirflow) -> None:
         bench.local.configure({"cancel": 100})

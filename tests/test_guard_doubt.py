@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Timer
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from airflow_cancel_provider.settings import Settings
@@ -198,9 +199,9 @@ class TestForgedRecord:
         assert f"names another try ({other}); its jobs are left alone: {job}" in caplog.text
 
     def test_what_earlier_tries_left_is_cancelled_if_its_label_is_theirs(self, cloud: LocalCloud) -> None:
-        earlier = uuid4()
-        theirs, ours = labelled(Label("elsewher", earlier)), labelled(Label(CANCEL.deployment, earlier))
-        store = Store({RECORD_KEY: TryRecord(earlier, jobs=(theirs, ours)).as_json()})
+        owner = Owner.from_context({"ti": Try()}, CANCEL.deployment)
+        theirs, ours = labelled(replace(owner.label, deployment="elsewher")), labelled(owner.label)
+        store = Store({RECORD_KEY: TryRecord(owner.ti_id, jobs=(theirs, ours)).as_json()})
         Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
         assert cancelled(cloud) == [False, True]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
@@ -19,6 +19,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
@@ -27,6 +28,7 @@ from airflow_cancel_provider.version_compat import AirflowSkipException, Airflow
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
 from tests.test_guard_task import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.test_guard_task import submit as submit_as
 
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
 RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
@@ -61,9 +63,9 @@ def submit_and(end: BaseException | type[BaseException]) -> Callable[[], None]:
     return work
 
 
-def on_record(*jobs: str) -> Store:
+def on_record(*jobs: str, ti_id: UUID | None = None) -> Store:
     """What an earlier try has left."""
-    return Store({RECORD_KEY: TryRecord(uuid4(), jobs=tuple(map(RemoteJob, jobs))).as_json()})
+    return Store({RECORD_KEY: TryRecord(ti_id or uuid4(), jobs=tuple(map(RemoteJob, jobs))).as_json()})
 
 
 def guarded(ti: Try, settings: Settings = CANCEL) -> TaskGuard:
@@ -102,8 +104,10 @@ class TestBefore:
     def test_what_cant_be_reached_keeps_neither_the_rest_nor_this_try_from_it(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
-        job = submit()
-        ti = Try(work=submit_and(ValueError), store=on_record(f"batch://gone/{job.id}", job))
+        owner = Owner.from_context({"ti": Try()}, CANCEL.deployment)
+        job = RemoteJob(f"batch://@us-east-1/{submit_as('earlier', str(owner.label))}")
+        store = on_record(f"batch://gone/{job.id}", job, ti_id=owner.ti_id)
+        ti = Try(work=submit_and(ValueError), store=store)
         ti.try_number = 2
         ti.run(CANCEL)
         assert f"batch://gone/{job.id}" in caplog.text

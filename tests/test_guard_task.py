@@ -17,10 +17,11 @@ import boto3
 import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
+from airflow_cancel_provider.guard import releases
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import Label, release_key
+from airflow_cancel_provider.owner import Label, Owner, release_key
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
@@ -91,10 +92,15 @@ class Try(TaskInstance):
     def get_template_context(self) -> dict[str, Any]:
         return {"task_state_store": self.store}
 
-    def run(self, settings: Settings) -> TaskGuard:
-        """Run as Airflow does, with its word on a failure."""
+    def guarded(self, settings: Settings) -> TaskGuard:
+        """Put the guard on it."""
         guard = TaskGuard(self, settings)
         guard.install()
+        return guard
+
+    def run(self, settings: Settings) -> TaskGuard:
+        """Run as Airflow does, with its word on a failure."""
+        guard = self.guarded(settings)
         try:
             self.task.execute()
         except Exception as error:  # noqa: BLE001  whatever it was to be
@@ -116,8 +122,12 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         assert serialize_json
         kept[key] = json.loads(json.dumps(value))
 
+    def read(key: str) -> str | None:
+        return json.dumps(kept[key]) if key in kept else None
+
     monkeypatch.setattr(Variable, "set", put)
     monkeypatch.setattr(Variable, "delete", kept.pop)
+    monkeypatch.setattr(releases, "read_variable", read)
     return kept
 
 
@@ -134,9 +144,11 @@ def _guarded(
     detach()
 
 
-def submit(name: str = "job") -> str:
+def submit(name: str = "job", label: str | None = None) -> str:
     batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
-    return str(batch.submit_job(jobName=name, jobQueue="queue", jobDefinition="definition")["jobId"])
+    job = {"jobName": name, "jobQueue": "queue", "jobDefinition": "definition"}
+    parameters = {LABEL_PARAMETER: label} if label else {}
+    return str(batch.submit_job(**job, parameters=parameters)["jobId"])
 
 
 def submit_and_fail() -> None:
@@ -387,7 +399,7 @@ class TestSuccess:
         ti = Try(work=submit)
         ti.run(CANCEL)
         assert ti.state == "running"
-        assert "may live on" in caplog.text
+        assert "The release of 1 remote jobs" in caplog.text
         assert "no Variables for you" in caplog.text
 
     def test_jobs_of_earlier_tries_are_released_in_their_own_tries_names(
@@ -414,6 +426,7 @@ class TestSuccess:
         release = variables[release_key(ti.id)]
         assert release["all"]
         assert release["jobs"] == ([] if fault else [f"emr://@us-east-1/{job['scope']}/{job['id']}"])
+        assert release.get("more") == (["emr://@us-east-1/%2A"] if fault else None)
 
     def test_steps_of_a_cluster_that_were_seen_to_end_need_no_variable(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -471,17 +484,16 @@ class TestForged:
         assert cancelled(cloud) == [False]
         assert "another try's" in caplog.text
 
-    def test_a_resumed_try_has_taken_over_what_the_state_store_says(
-        self, cloud: LocalCloud, others: tuple[Label, RemoteJob]
-    ) -> None:
+    def test_a_resumed_try_has_taken_over_what_the_state_store_says(self, cloud: LocalCloud) -> None:
+        owner = Owner.from_context({"ti": Try()}, CANCEL.deployment)
+        job = submit("earlier", str(owner.label))
         ti = resumed(work=fail, max_tries=0)
-        earlier = TryRecord(others[0].ti_id, TryState.DEFERRED, (others[1],))
-        ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, earlier=(earlier,)).as_json()
+        earlier = TryRecord(owner.ti_id, TryState.DEFERRED, (RemoteJob(f"batch://@us-east-1/{job}"),))
+        record = TryRecord(ti.id, TryState.DEFERRED, earlier=(earlier,)).as_json()
+        ti.pushed[RECORD_KEY] = record
         ti.run(CANCEL)
         assert cancelled(cloud) == [False]
-        ti.store[RECORD_KEY] = ti.pushed[RECORD_KEY] = TryRecord(
-            ti.id, TryState.DEFERRED, earlier=(earlier,)
-        ).as_json()
+        ti.store[RECORD_KEY] = ti.pushed[RECORD_KEY] = record
         ti.run(KEEP)
         assert cancelled(cloud) == [True]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner, release_key, task_name
+from airflow_cancel_provider.owner import Label, Owner, TaskKey, release_key
 from airflow_cancel_provider.reaper.backends.base import (
     RELEASE_PREFIX,
     OwnerState,
@@ -150,8 +150,8 @@ def test_what_a_state_means(state: str | None, expected: TryPhase) -> None:
 
 
 def test_a_try_for_people() -> None:
-    assert task_name("d", "r", "t", 3, 2) == "d / r / t[3] try 2"
-    assert task_name("d", "r", "t", -1) == "d / r / t"
+    assert TaskKey("d", "r", "t", 3).with_try(2) == "d / r / t[3] try 2"
+    assert TaskKey("d", "r", "t", -1).with_try(0) == "d / r / t"
 
 
 class TestRelease:

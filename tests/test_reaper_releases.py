@@ -10,6 +10,8 @@ from airflow_cancel_provider.exceptions import AccessDenied, AirflowUnavailable,
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.reaper.places import Scopes
+from airflow_cancel_provider.release import MOST_JOBS, place_of
 from tests.memory_service import Memory, MemoryService
 from tests.reaper_fixtures import DEPLOYMENT, SERVICES, Ground, fates, ground, memory, memory_reaper
 from tests.task_fixtures import connections
@@ -67,6 +69,34 @@ class TestReleases:
         kept = ground.release(ended, ended, **more)
         ground.benches["batch"].finish(ended)
         assert kept in self.swept(ground)
+
+    @pytest.mark.parametrize("count", [0, MOST_JOBS])
+    @each_service
+    def test_one_that_does_not_spell_out_every_job_goes_when_none_of_its_try_lives_there(
+        self, ground: Ground, service: str, count: int
+    ) -> None:
+        alive = ground.start(service, S.SUCCEEDED)
+        jobs = [str(alive)] * count
+        kept = ground.release(alive, is_all=True, jobs=jobs, more=[str(place_of(alive))])
+        assert self.swept(ground) == {kept}
+        ground.benches[service].finish(alive)
+        assert self.swept(ground) == set()
+
+    @pytest.mark.parametrize("why", ["elsewhere", "scopes", "trouble", "unknown"])
+    def test_one_that_does_not_spell_out_every_job_stays_where_the_sweep_did_not_see_all(
+        self, ground: Ground, why: str
+    ) -> None:
+        job = ground.start("batch", S.SUCCEEDED)
+        place = str(place_of(job)) if why != "elsewhere" else "batch://other@us-east-1/*"
+        kept = ground.release(job, is_all=True, jobs=[], more=[place] if why != "unknown" else [])
+        ground.benches["batch"].finish(job)
+        reaper = ground.reaper()
+        if why == "scopes":
+            reaper.scopes = Scopes(deny=["none"])
+        if why == "trouble":
+            ground.cloud.faults.add("emr", "ListClusters", "denied")
+        reaper.sweep()
+        assert set(ground.airflow.variables) == {kept}
 
     @pytest.mark.parametrize("phase", [S.ALIVE, S.UNKNOWN, None])
     def test_of_a_try_that_may_still_write_to_it(self, ground: Ground, phase: TryPhase | None) -> None:

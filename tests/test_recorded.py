@@ -17,7 +17,7 @@ from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.owner import Label, Owner, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.recorded import RecordedCancellation, by_service, cancel_requests
 from airflow_cancel_provider.services.registry import SERVICES
@@ -34,6 +34,7 @@ from tests.test_ownership import DEPLOYMENT, Endless, killed
 __all__ = ["airflow", "bench", "connections"]
 
 LOG = logging.getLogger("task")
+TASK = TaskKey("nightly", "manual__2026", "stop", 2)
 TI = uuid4()
 OURS = Label(DEPLOYMENT, TI)
 ANOTHER_TRY = Label(DEPLOYMENT, uuid4())
@@ -55,7 +56,7 @@ def cancellation(
     jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
 ) -> RecordedCancellation:
     record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
-    requests = cancel_requests(record, "why", LOG, released=released)
+    requests = cancel_requests(record, "why", LOG, TASK, released=released)
     return RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
 
 
@@ -85,8 +86,8 @@ class TestLabels:
 
     def test_of_two_records_that_name_a_job_one_is_right(self, bench: Bench) -> None:
         job = submitted(bench, OURS)
-        (forged,) = cancel_requests(TryRecord(uuid4(), jobs=(job,)), "forged", LOG)
-        (right,) = cancel_requests(TryRecord(TI, jobs=(job,)), "right", LOG)
+        (forged,) = cancel_requests(TryRecord(uuid4(), jobs=(job,)), "forged", LOG, TASK)
+        (right,) = cancel_requests(TryRecord(TI, jobs=(job,)), "right", LOG, TASK)
         RecordedCancellation(Access().service, [forged], DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == set()
         RecordedCancellation(Access().service, [forged, right], DEPLOYMENT, call_seconds=2).step()
@@ -95,15 +96,15 @@ class TestLabels:
     def test_a_job_older_than_the_request_that_got_it_as_an_answer_is_anothers(self, bench: Bench) -> None:
         older, own = (submitted(bench, None, None) for _ in range(2))
         record = TryRecord(TI, jobs=(older, own), not_before={older: time.time() + 3600, own: 1.0})
-        for line, requests in by_service(cancel_requests(record, "why", LOG)).items():
+        for line, requests in by_service(cancel_requests(record, "why", LOG, TASK)).items():
             assert line == (bench.name, older.conn_id, older.region)
             RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id}
 
     def test_what_a_returned_try_has_left_is_nobodys(self) -> None:
         job = RemoteJob("batch://@us-east-1/1")
-        assert cancel_requests(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG) == []
-        assert len(cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG)) == 1
+        assert cancel_requests(TryRecord(TI, TryState.RETURNED, (job,)), "why", LOG, TASK) == []
+        assert len(cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG, TASK)) == 1
 
     def test_jobs_that_end_are_not_asked_again(self, bench: Bench) -> None:
         if bench.name == "mrs":
@@ -143,19 +144,13 @@ class TestEarlierTries:
         )
         return TryRecord(TI, TryState.DEFERRED, (jobs[0],), earlier=taken), jobs[0], jobs[1], jobs[2]
 
-    def test_a_record_that_nobody_else_can_write_is_relied_on(self, bench: Bench) -> None:
-        record, *jobs = self.record(bench)
-        requests = cancel_requests(record, "why", LOG)
-        RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
-        assert asked(bench) == {job.id for job in jobs}
-
-    def test_in_xcom_only_what_the_label_shows_to_be_the_tasks(
+    def test_only_what_the_label_shows_to_be_the_tasks(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
     ) -> None:
         record, own, earlier, anothers = self.record(bench)
-        requests = cancel_requests(record, "why", LOG, task=("nightly", "manual__2026", "stop", 2))
+        requests = cancel_requests(record, "why", LOG, TASK)
         RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
-        assert asked(bench) == {own.id} | ({earlier.id} if bench.name == "batch" else set())
+        assert asked(bench) == {own.id, earlier.id}
         words = "its label does not show it to be of an earlier try of this task"
         assert f"{anothers} is on record, but it is left alone: {words}" in caplog.text
 
@@ -282,7 +277,9 @@ class TestUnseen:
 def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
     records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(100)]
     requests = [
-        request for n, record in enumerate(records) for request in cancel_requests(record, f"task {n}", LOG)
+        request
+        for n, record in enumerate(records)
+        for request in cancel_requests(record, f"task {n}", LOG, TASK)
     ]
     work = RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
     work.step()

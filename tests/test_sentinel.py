@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Timer
 from typing import Any
+from uuid import UUID
 
 import boto3
 import pytest
@@ -25,6 +26,7 @@ from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, Watchman
 from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
 from airflow_cancel_provider.settings import Settings
@@ -276,9 +278,9 @@ def test_a_failing_task_hears_that_its_job_has_ended(
 def test_a_job_whose_answer_was_lost_is_found_by_its_label(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task]
 ) -> None:
-    label = f"af-abcd1234-{'0' * 31}7"
+    label, other = (str(Label("abcd1234", UUID(int=number))) for number in (7, 8))
     ours = submit(batch, parameters={"airflow_owner": label})
-    foreign = submit(batch, parameters={"airflow_owner": label[:-1] + "8"})
+    foreign = submit(batch, parameters={"airflow_owner": other})
     unlabelled = submit(batch)
     run("intend=1", LABEL=label).kill()
     until(lambda: is_cancelled(cloud, ours))

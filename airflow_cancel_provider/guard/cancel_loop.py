@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from traceback import format_exc
-from uuid import UUID
 
 from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
@@ -20,6 +19,7 @@ from airflow_cancel_provider.guard.client_pool import ClientPool
 from airflow_cancel_provider.guard.events import JobsEnded, StartedJob, TryLedger
 from airflow_cancel_provider.guard.label_search import LabelSearch
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
@@ -38,8 +38,7 @@ class CancelLoop:
     A job that this process saw the try start is cancelled at once. A job that is only on record, or that was
     answered to an idempotency token, is looked at first, and left alone where it is another's.
 
-    :param ti_id: the try's.
-    :param deployment: this Airflow's name in labels.
+    :param own: the try's label. What an earlier try has left is cancelled if its label shows the same task.
     :param patience: seconds until it gives up, loudly.
     :param escalate_after: seconds after which a job that won't end is forced to.
     :param refresh: called before each round; brings the ledger up to date.
@@ -50,9 +49,8 @@ class CancelLoop:
         ledger: TryLedger,
         log: Log,
         *,
-        ti_id: UUID,
+        own: Label,
         reason: str,
-        deployment: str,
         patience: float,
         escalate_after: float,
         refresh: Callable[[], None] = lambda: None,
@@ -62,7 +60,7 @@ class CancelLoop:
         self.patience = patience
         self.started_at = time.monotonic()
         self.cancellation = Cancellation([], reason, escalate_after=escalate_after)
-        self._ti_id, self._deployment, self._refresh = ti_id, deployment, refresh
+        self._own, self._refresh = own, refresh
         self._pool = ClientPool(self._client, Patience(seconds=CALL_SECONDS, longest_pause=2))
         self._search = LabelSearch(ledger, self._pool.over, log)
         self._known: dict[RemoteJob, StartedJob] = {}
@@ -134,14 +132,15 @@ class CancelLoop:
 
     def _take_stock(self) -> None:
         self._refresh()
-        self._known = {job: known for job, known in self.ledger.started.items() if known.client is not None}
         self._search.update()
+        # A job that was released meanwhile is in it no more.
+        found = {job: known for job, known in self._search.found.items() if not self.ledger.is_released(job)}
+        started = self.ledger.started
+        self._known = found | {job: known for job, known in started.items() if known.client is not None}
         self._look_at_unclear()
         ours = [job for job, known in self._known.items() if known.is_certain or self._is_ours.get(job)]
-        # A job that was released meanwhile is in it no more.
-        found = [job for job in self._search.found if not self.ledger.is_released(job)]
         self.cancellation.taken_at = {job: self._known[job].at for job in ours}
-        self.cancellation.jobs = list(dict.fromkeys([*ours, *found]))
+        self.cancellation.jobs = ours
 
     def _look_at_unclear(self) -> None:
         for status in self._seen(
@@ -157,8 +156,9 @@ class CancelLoop:
             self._missed(job, known)
             return
         not_before = {job: known.not_before} if known.not_before else {}
-        record = TryRecord(known.ti_id or self._ti_id, not_before=not_before)
-        why = record.foreign(status, self._deployment)
+        ti_id = known.ti_id or self._own.ti_id
+        task = self._own.task if ti_id != self._own.ti_id else None
+        why = TryRecord(ti_id, not_before=not_before).foreign(status, self._own.deployment, task)
         if why is not None:
             self.log.warning("%s is left alone, as it is not this try's: %s", job, why)
         self._is_ours[job] = why is None
@@ -193,10 +193,9 @@ class CancelLoop:
 
     def _client(self, job: RemoteJob) -> ClientSpec:
         known = self._known.get(job)
-        client = known.client if known else self._search.found.get(job)
-        if client is None:
+        if known is None or known.client is None:
             raise InvalidInput(f"{job} can't be reached: how it was submitted is not known.")
-        return client
+        return known.client
 
     def _close(self) -> str:
         left = [*self.cancellation.open, *self._unclear]

@@ -191,9 +191,8 @@ class CancelThread:
         CancelLoop(
             self._ledger,
             self._log,
-            ti_id=self._owner.ti_id,
+            own=self._owner.label,
             reason=self._owner.reason,
-            deployment=self._owner.deployment,
             patience=self._settings.patience if patience is None else patience,
             escalate_after=self._settings.escalate_after,
         ).run(self._say)

@@ -19,7 +19,7 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 
 @dataclass(frozen=True, slots=True)
 class SubmissionIntended:
-    """A submission is about to be sent. ``at`` is epoch seconds."""
+    """A submission is about to be sent; the parts are those of :class:`Intent`, ``at`` is epoch seconds."""
 
     token: str
     client: ClientSpec
@@ -27,6 +27,7 @@ class SubmissionIntended:
     label: Label | None
     unlabelled: tuple[str, ...] = ()
     at: float = 0.0
+    ti_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ class TryLedger:
         with self._lock:
             intents, jobs, released = self.intents, dict(self._jobs), self.released
         for intent in intents:
-            yield from _history_of(intent)
+            yield from history_of(intent)
         for job, known in jobs.items():
             if known.client is not None:
                 yield JobsStarted("", (job,), known.client, known.at, known.not_before, known.ti_id)
@@ -285,7 +286,7 @@ class TryLedger:
         stored = StoredIntent(
             client.service, client.conn_id, client.region, event.scope, event.label, event.at
         )
-        self._intents[event.token] = Intent(event.token, stored, client, event.unlabelled)
+        self._intents[event.token] = Intent(event.token, stored, client, event.unlabelled, ti_id=event.ti_id)
 
     def _lost(self, event: AttemptLost) -> None:
         if intent := self._intents.get(event.token):
@@ -346,12 +347,13 @@ class TryLedger:
         self._by_id.setdefault((job.service, job.id), {})[job] = None
 
 
-def _history_of(intent: Intent) -> Iterator[Event]:
+def history_of(intent: Intent) -> Iterator[Event]:
+    """Events that lead to what is known of a submission; none where its client is not known."""
     if intent.client is None:
         return
     stored = intent.stored
     yield SubmissionIntended(
-        intent.token, intent.client, stored.scope, stored.label, intent.unlabelled, stored.at
+        intent.token, intent.client, stored.scope, stored.label, intent.unlabelled, stored.at, intent.ti_id
     )
     if intent.is_lost:
         yield AttemptLost(intent.token, stored.at)

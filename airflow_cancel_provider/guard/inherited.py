@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.client_pool import client_of, client_over
 from airflow_cancel_provider.guard.events import (
-    AttemptLost,
     Event,
+    JobsReleased,
     JobsStarted,
     RecordInherited,
-    SubmissionIntended,
     TryLedger,
+    history_of,
 )
+from airflow_cancel_provider.guard.releases import read_release
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
 
@@ -42,11 +48,30 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
             except Exception as error:  # noqa: BLE001  as above
                 log.error("%s can't be looked for, and what it started may run on: %s", intent, error)  # noqa: TRY400
             else:
-                events.append(
-                    SubmissionIntended(intent.token, client, stored.scope, stored.label, at=stored.at)
-                )
-                events.append(AttemptLost(intent.token, stored.at))
+                events += history_of(replace(intent, client=client))
     return events
+
+
+def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
+    """Events that tell of what is on record, without what earlier tries have released.
+
+    Where a release can't be read, what that try has left is left alone. Asks Airflow: see :func:`reached`.
+    """
+    released: list[RemoteJob] = []
+    for one in (record, *record.earlier):
+        if one.ti_id == owner.ti_id or not (one.jobs or one.intents):
+            continue
+        try:
+            release = read_release(one.ti_id)
+        except CancelProviderError as error:
+            log.warning("Jobs of try %s are left alone: %s %s", one.ti_id, error, ", ".join(one.jobs))
+            release = Release(all=True)
+        if release is not None and release.all:
+            record = record.without(one.ti_id)
+        released += release.jobs if release is not None else ()
+    yield RecordInherited(record.without_foreign_intents(owner.deployment, log.warning))
+    if released:
+        yield JobsReleased(tuple(released))
 
 
 def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> None:
@@ -55,7 +80,8 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
     What can't be reached is only reported: it must not keep this try from being guarded.
     """
     ledger = TryLedger()
-    ledger.apply(RecordInherited(record.without_foreign_intents(settings.deployment, log.warning)))
+    for event in inherited(record, owner, log):
+        ledger.apply(event)
     for event in reached(ledger, log):
         ledger.apply(event)
     if not any(known.client for known in ledger.started.values()) and not ledger.intents:
@@ -64,9 +90,8 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
     loop = CancelLoop(
         ledger,
         log,
-        ti_id=record.ti_id,
+        own=owner.label,
         reason=owner.reason,
-        deployment=settings.deployment,
         patience=settings.confirm_seconds,
         escalate_after=settings.escalate_after,
     )

@@ -9,7 +9,7 @@ from itertools import islice
 
 from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.guard.events import Intent, TryLedger
+from airflow_cancel_provider.guard.events import Intent, StartedJob, TryLedger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -38,8 +38,8 @@ class LabelSearch:
     def __init__(self, ledger: TryLedger, open_service: Callable[[ClientSpec], JobService], log: Log) -> None:
         self._ledger, self._open, self._log = ledger, open_service, log
         self._progress: dict[str, _Progress] = {}
-        self.found: dict[RemoteJob, ClientSpec] = {}
-        """Jobs that were found, and how to reach them."""
+        self.found: dict[RemoteJob, StartedJob] = {}
+        """Jobs that were found, and how to reach them; the label on record may have been made up."""
 
     def update(self) -> None:
         """Search once for each submission whose search is not over."""
@@ -83,7 +83,7 @@ class LabelSearch:
         try:
             for job in labelled(intent, self._open(intent.client)):
                 if job.identity not in others:
-                    self.found[job] = intent.client
+                    self.found[job] = StartedJob(intent.client, ti_id=intent.ti_id)
                     progress.found_at = progress.found_at or now
             progress.searched_at = now
         except CancelProviderError as error:

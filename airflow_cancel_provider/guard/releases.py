@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
+from airflow_cancel_provider.hooks.variables import read_variable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
-from airflow_cancel_provider.release import MOST_JOBS
+from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
 
 LOOK_SECONDS = 5.0
 """For how long a resumed task that has succeeded looks whether its jobs have ended."""
-"""Addresses that are spelled out."""
+_BY_HAND = '{"all": true, "jobs": []}'
 
 
 class Releases:
-    """Writes the Variable of a try, and those of earlier tries whose jobs it took over."""
+    """Writes the Variable of a try, and those of earlier tries whose jobs it took over.
+
+    What a Variable says already stays: it is read before it is written for the first time.
+    """
 
     def __init__(self, owner: Owner, ledger: TryLedger, store: RecordStore, log: Log) -> None:
         self._owner, self._ledger, self._store, self._log = owner, ledger, store, log
-        self._all = False
+        self._before: dict[UUID, Release | None] = {}
+        """What the Variables said before this process wrote to them."""
+        self._withdrawable: set[UUID] = set()
+        """Tries whose Variables tell of jobs that may live on because the task has succeeded."""
         self._written = 0
         """How many of the try's releases are in its Variable."""
-        self._others: set[UUID] = set()
 
     def hear(self, event: Event) -> None:
         """Take an event of the ledger."""
@@ -43,56 +51,81 @@ class Releases:
         """Write the releases that were not written yet."""
         released = self._ledger.released
         if len(released) > self._written and self._store.may_write():
-            self._write(self._owner.ti_id, released, is_all=self._all)
+            own = self._owner.ti_id
+            self._write(own, released, is_all=own in self._withdrawable)
             self._written = len(released)
 
-    def succeeded(self, found: Sequence[RemoteJob] = ()) -> None:
+    def succeeded(self, found: Mapping[RemoteJob, UUID | None] | None = None) -> None:
         """Before success is reported: everything that is not known to have ended may live on.
 
-        :param found: jobs that carry the try's label, beside those that it knows.
+        :param found: jobs that carry the label of a try beside those that are known; None: this one's.
         """
         if not self._store.may_write():
             return
         self._look_at_inherited()
-        started = self._ledger.started
-        own = [job for job, known in started.items() if known.ti_id in (None, self._owner.ti_id)]
-        living = [*own, *found]
+        own = self._owner.ti_id
+        living: dict[UUID, list[RemoteJob]] = {}
+        known_of = {job: known.ti_id for job, known in self._ledger.started.items()}
+        for job, ti_id in (known_of | dict(found or {})).items():
+            living.setdefault(ti_id or own, []).append(job)
         # What a submission has led to and is not known by its address may live on, too.
-        if living or any(intent.stored.label for intent in self._ledger.intents):
-            self._all = self._write(self._owner.ti_id, [*living, *self._ledger.released], is_all=True)
-        else:
+        unnamed = {intent.ti_id or own for intent in self._ledger.intents if intent.stored.label}
+        for ti_id in living.keys() | unnamed:
+            jobs = [*living.get(ti_id, ()), *(self._ledger.released if ti_id == own else ())]
+            is_all = ti_id == own or ti_id in unnamed
+            if self._write(ti_id, jobs, is_all=is_all):
+                self._withdrawable.add(ti_id)
+        if own not in living.keys() | unnamed:
             self.flush()
-        others: dict[UUID, list[RemoteJob]] = {}
-        for job, known in started.items():
-            if known.ti_id and job not in own:
-                others.setdefault(known.ti_id, []).append(job)
-        for ti_id, jobs in others.items():
-            self._write(ti_id, jobs, is_all=False)
-        self._others = set(others)
 
     def withdraw(self) -> None:
         """The task fails after all: only what was released by its own word lives on."""
-        if not self._all and not self._others:
-            self.flush()
-            return
-        keys = {*self._others, *([self._owner.ti_id] if self._all else [])}
-        self._all, self._others, self._written = False, set(), 0
-        for ti_id in keys:
-            self._store.report_failure("The withdrawal of a release", lambda: _delete(ti_id))  # noqa: B023
+        for ti_id in self._withdrawable:
+            self._store.report_failure("The withdrawal of a release", lambda: self._restore(ti_id))  # noqa: B023
+        if self._withdrawable:
+            self._withdrawable, self._written = set(), 0
         self.flush()
 
     def _write(self, ti_id: UUID, jobs: Sequence[RemoteJob], *, is_all: bool) -> bool:
-        value = {
-            "all": is_all,
-            "jobs": [str(job) for job in dict.fromkeys(jobs)][:MOST_JOBS],
+        what = f"The release of {len(jobs)} remote jobs (Variable {release_key(ti_id)})"
+        otherwise = (
+            " Without it the reaper may cancel them once the Dag run is deleted. Do not delete the Dag run "
+            f"before they have ended, or set the Variable to {_BY_HAND}. The jobs: {', '.join(jobs)}"
+        )
+        return self._store.report_failure(what, lambda: self._add(ti_id, jobs, is_all), otherwise)
+
+    def _add(self, ti_id: UUID, jobs: Sequence[RemoteJob], is_all: bool) -> None:  # noqa: FBT001  of _write
+        if ti_id not in self._before:
+            self._before[ti_id] = read_release(ti_id)
+        before = self._before[ti_id] or Release(all=False)
+        named = tuple(dict.fromkeys([*before.jobs, *jobs]))
+        unnamed = [
+            i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
+        ]
+        more = [*before.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, unnamed)]
+        self._set(ti_id, Release(is_all or before.all, named, more=tuple(dict.fromkeys(more))))
+
+    def _restore(self, ti_id: UUID) -> None:
+        from airflow_cancel_provider.version_compat import Variable
+
+        if before := self._before[ti_id]:
+            self._set(ti_id, before)
+        else:
+            Variable.delete(release_key(ti_id))
+
+    def _set(self, ti_id: UUID, release: Release) -> None:
+        from airflow_cancel_provider.version_compat import Variable
+
+        value: dict[str, Any] = {
+            "all": release.all,
+            "jobs": [str(job) for job in release.jobs][:MOST_JOBS],
             "at": datetime.now(UTC).isoformat(),
             "task": self._owner.task,
         }
-        what = (
-            f"That {len(jobs)} remote jobs may live on (Variable {release_key(ti_id)}; without it the reaper "
-        )
-        what += "may cancel them when the Dag run is deleted)"
-        return self._store.report_failure(what, lambda: _set(ti_id, value))
+        if release.more:
+            value["more"] = [str(place) for place in release.more]
+        words = "Remote jobs that their task has let go; the reaper removes this when they have ended"
+        Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
 
     def _look_at_inherited(self) -> None:
         """One look at jobs from before this process; what does not answer in time counts as living."""
@@ -124,14 +157,14 @@ class Releases:
                 self._log.info("Whether %s have ended is not known: %s", ", ".join(jobs), error)
 
 
-def _set(ti_id: UUID, value: dict[str, object]) -> None:
-    from airflow_cancel_provider.version_compat import Variable
+def read_release(ti_id: UUID) -> Release | None:
+    """What a try has released; None where nothing is on record.
 
-    words = "Remote jobs that their task has let go; the reaper removes this when they have ended"
-    Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
-
-
-def _delete(ti_id: UUID) -> None:
-    from airflow_cancel_provider.version_compat import Variable
-
-    Variable.delete(release_key(ti_id))
+    :raises AirflowUnavailable: Airflow did not say.
+    :raises InvalidInput: it is nothing that a guard has written, and may mean any job.
+    """
+    text = read_variable(release_key(ti_id))
+    release = Release.parse(text) if text is not None else None
+    if release is not None and not release.is_readable:
+        raise InvalidInput(f"Variable {release_key(ti_id)} is not a release as the guard writes it.")
+    return release

@@ -20,7 +20,8 @@ class Tries:
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self._ti = ti
-        is_durable = bool(getattr(ti.task, "durable", False)) and hasattr(ti.task, "submit_job")
+        task = getattr(ti, "task", None)
+        is_durable = bool(getattr(task, "durable", False)) and hasattr(task, "submit_job")
         self.go_on = is_durable or settings.on_retry == "keep"
         """Whether each try takes over the jobs of the one before instead of starting anew."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,14 +33,14 @@ GROWTH = 16
 class RecordStore:
     """Keeps a try's record where triggers, callbacks, other tasks and the next try can read it.
 
-    Written at once where the channel to Airflow may be used: on the task's own main thread, outside an event
-    loop. What is left is written by :meth:`flush`. A record that can't be written is reported, and is
-    no error.
+    Written at once where the channel to Airflow may be used (:meth:`may_write`). What is left is written
+    by :meth:`flush`. A record that can't be written is reported, and is no error.
     """
 
     def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger) -> None:
         self._ti, self._log, self._owner, self._ledger = ti, log, owner, ledger
         self._pid = os.getpid()
+        self._lock = threading.RLock()
         self._changes = 0
         self._size = 0
         self._written: dict[str, Any] | None = None
@@ -60,6 +61,10 @@ class RecordStore:
         self.state = state or self.state
         if not self.may_write():
             return
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
         record = self._ledger.record(self._owner.ti_id, self.state)
         stored = record.as_json()
         is_needed = self._written is not None or not self._ledger.is_empty
@@ -109,8 +114,12 @@ class RecordStore:
             return None
 
     def may_write(self) -> bool:
-        """Whether the channel to Airflow may be used here."""
-        if os.getpid() != self._pid or threading.current_thread() is not threading.main_thread():
+        """Whether the channel to Airflow may be used here: not in an event loop, nor in a forked child.
+
+        Before Airflow 3.2 the channel has no lock: there only the main thread may use it.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        if os.getpid() != self._pid or not (is_main or _channel_takes_threads()):
             return False
         try:
             asyncio.get_running_loop()
@@ -118,12 +127,16 @@ class RecordStore:
             return True
         return False
 
-    def report_failure(self, what: str, write: Callable[[], None]) -> bool:
-        """Write; whether that was possible. A task must not fail for a second copy."""
+    def report_failure(self, what: str, write: Callable[[], None], otherwise: str = "") -> bool:
+        """Write; whether that was possible. A task must not fail for a second copy.
+
+        :param otherwise: what to do where it was not possible.
+        """
         try:
-            write()
+            with self._lock:
+                write()
         except Exception as error:  # noqa: BLE001  whatever it is, it is said
-            self._log.warning("%s could not be written: %s", what, error)
+            self._log.warning("%s could not be written: %s%s", what, error, otherwise)
             return False
         return True
 
@@ -172,3 +185,8 @@ class RecordStore:
 
     def _state_store(self) -> Any:
         return self._ti.get_template_context().get("task_state_store")
+
+
+def _channel_takes_threads() -> bool:
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")

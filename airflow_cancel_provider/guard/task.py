@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from airflow_cancel_provider.cancellation import UNSEEN_SECONDS
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import JobsStarted, RecordInherited, TryLedger
-from airflow_cancel_provider.guard.inherited import end_earlier, reached
+from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
+from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
 from airflow_cancel_provider.guard.label_search import labelled
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
@@ -185,19 +186,19 @@ class TaskGuard:
             self.store.close()
         self.canceller.returned()
 
-    def _duplicates(self) -> list[RemoteJob]:
+    def _duplicates(self) -> dict[RemoteJob, UUID | None]:
         """Living jobs of submissions that may have been carried out twice; they are left alone, and named."""
         known = {job.identity for job in [*self.ledger.jobs, *self.ledger.released]}
-        found: list[RemoteJob] = []
+        found: dict[RemoteJob, UUID | None] = {}
         for intent in self.ledger.intents:
             if intent.client is None or not intent.is_lost:
                 continue
             try:
                 service = open_service(intent.client, Patience(seconds=LOOK_SECONDS / 2))
-                found += [job for job in labelled(intent, service) if job.identity not in known]
+                found |= {job: intent.ti_id for job in labelled(intent, service) if job.identity not in known}
             except Exception as error:  # noqa: BLE001  the task has succeeded; it is only a look
                 self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
-        if found := list(dict.fromkeys(found)):
+        if found:
             self.log.warning(
                 "Jobs that carry this task's label are running, and no submission was answered with them. "
                 "Probably they were started twice, as the answer to a submission was lost. As the task has "
@@ -274,7 +275,8 @@ class TaskGuard:
                 continue
             # What a service lists lags behind what it has taken: nothing found is no end at first.
             if found or time.time() - intent.stored.at > UNSEEN_SECONDS:
-                self.recorder.tell(JobsStarted(intent.token, found, intent.client, intent.stored.at))
+                at, ti_id = intent.stored.at, intent.ti_id
+                self.recorder.tell(JobsStarted(intent.token, found, intent.client, at, ti_id=ti_id))
 
     def _see_to_the_past(self) -> None:
         """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
@@ -290,7 +292,9 @@ class TaskGuard:
             return
         if self.tries.is_rescheduled:
             self._inherit(left)
-        elif self.tries.go_on:
+            return
+        left = left.without(self.owner.ti_id)  # it has not started yet
+        if self.tries.go_on:
             self._inherit(left)
             if not self.tries.is_followed:
                 # The last try: if it dies, they end with it.
@@ -301,8 +305,8 @@ class TaskGuard:
 
     def _inherit(self, record: TryRecord | None) -> None:
         if record is not None:
-            own = record.without_foreign_intents(self.settings.deployment, self.log.warning)
-            self.ledger.apply(RecordInherited(own))
+            for event in inherited(record, self.owner, self.log):
+                self.ledger.apply(event)
 
     @property
     def _has_succeeded(self) -> bool:

@@ -111,7 +111,7 @@ class GuardTrigger(BaseTrigger):
             log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
         own_log, deferred = InContext(log), DeferredTry.of(self.task_instance)
-        requests = cancel_requests(record, self.reason, own_log)
+        requests = cancel_requests(record, self.reason, own_log, deferred.task)
         killed = KilledTrigger(
             deferred, requests, own_log, self._access(), self.deployment, then=self._end_inner
         )

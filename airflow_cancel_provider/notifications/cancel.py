@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service, cancel_requests
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.triggers.ownership import recorded
 from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
@@ -37,7 +40,8 @@ class CancelRemoteJobs(BaseNotifier):
     For ``on_failure_callback`` and ``on_retry_callback`` of a task, of a Dag, and for a deadline. It reads
     the record that the guard, or an operator of this package, leaves in XCom ``remote_jobs``, and acts for
     the try that the callback is about: Airflow may call it twice, and so late that the next try is at work.
-    A job that its label shows to be another's is left alone, with a warning.
+    A job that its label shows to be another's is left alone, with a warning. So is one that the next try goes
+    on with (``durable=True``, ``on_retry = keep``), while there may be one.
 
     :param whole_run: all tasks of the run that are over and did not succeed, not only the one that the
         callback is about. A deadline, which is about none, always means the run.
@@ -60,12 +64,17 @@ class CancelRemoteJobs(BaseNotifier):
         is_about_run = self.whole_run or ti is None
         records = self._of_run(context) if is_about_run else self._of_task(ti)
         reason = self.reason or _reason(context)
+        is_followed = not is_about_run and _is_followed(ti)
         requests = [
-            request
+            replace(request, spares_reconnecting=is_followed)
             for task, record in records
-            for request in cancel_requests(record, reason, self.log, task=task.names)
+            for request in cancel_requests(record, reason, self.log, task)
         ]
-        if requests:
+        if requests and is_followed and Tries(ti, Settings.read()).go_on:
+            self.log.info(
+                "The remote jobs of %s are left alone: its next try goes on with them.", TaskKey.of(ti)
+            )
+        elif requests:
             self._cancel(requests)
         else:
             self.log.info("No remote jobs are on record.")
@@ -96,9 +105,8 @@ class CancelRemoteJobs(BaseNotifier):
             if not cancellation.is_requested:
                 cancellation.close()
 
-    def _of_task(self, ti: Any) -> Iterator[tuple[_Task, TryRecord]]:
-        map_index = getattr(ti, "map_index", None)
-        task = _Task(ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else map_index)
+    def _of_task(self, ti: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
+        task = TaskKey.of(ti)
         record = self._read(task)
         if record is None:
             return
@@ -107,7 +115,7 @@ class CancelRemoteJobs(BaseNotifier):
         else:
             self.log.warning("What is on record of %s is another try's, and is left alone.", task)
 
-    def _of_run(self, context: Any) -> Iterator[tuple[_Task, TryRecord]]:
+    def _of_run(self, context: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         """Records of tasks that are over. That is asked once more after their records were read.
 
         So none is of a try that is at work now.
@@ -119,10 +127,10 @@ class CancelRemoteJobs(BaseNotifier):
             if task in still:
                 yield task, record
 
-    def _read(self, task: _Task) -> TryRecord | None:
+    def _read(self, task: TaskKey) -> TryRecord | None:
         """What is on record of a task; what can't be read keeps no other job from being cancelled."""
         try:
-            found = _xcom(task)
+            found = recorded(task)
             return TryRecord.from_json(found) if found is not None else None
         except InvalidInput as error:
             self.log.warning("XCom %s of %s is passed over: %s", RECORD_KEY, task, error)
@@ -131,48 +139,28 @@ class CancelRemoteJobs(BaseNotifier):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-
-    @property
-    def names(self) -> tuple[str, str, str, int]:
-        """Dag, run, task and map index."""
-        return (self.dag_id, self.run_id, self.task_id, self.map_index)
-
-    def __str__(self) -> str:
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+def _is_followed(ti: Any) -> bool:
+    """Whether there may be a next try: Airflow may call this for a lost worker before it has decided."""
+    if ti.try_number > getattr(ti, "max_tries", ti.try_number):
+        return False
+    task = TaskKey.of(ti)
+    states = _states(task.dag_id, task.run_id, task_ids=[task.task_id], map_index=task.map_index)
+    return not {str(state) for state in states.values()} & _OVER
 
 
-def _xcom(task: _Task) -> Any:
-    from airflow.sdk.execution_time.xcom import XCom
-
-    return XCom.get_one(
-        key=RECORD_KEY,
-        dag_id=task.dag_id,
-        run_id=task.run_id,
-        task_id=task.task_id,
-        map_index=task.map_index,
-    )
-
-
-def _over(dag_id: str, run_id: str) -> Iterator[_Task]:
+def _over(dag_id: str, run_id: str) -> Iterator[TaskKey]:
     """What may be a task that is over: a mapped one's state comes under "task_id_index"."""
     for name, state in _states(dag_id, run_id).items():
         if str(state) in _OVER:
-            yield _Task(dag_id, run_id, name, -1)
+            yield TaskKey(dag_id, run_id, name, -1)
             task_id, _, index = name.rpartition("_")
             if task_id and index.isdecimal():
-                yield _Task(dag_id, run_id, task_id, int(index))
+                yield TaskKey(dag_id, run_id, task_id, int(index))
 
 
-def _still_over(tasks: Iterable[_Task]) -> set[_Task]:
+def _still_over(tasks: Iterable[TaskKey]) -> set[TaskKey]:
     """Those that are over now; asked so that no mapped task can be taken for another of such a name."""
-    groups: dict[tuple[str, str, str | None], list[_Task]] = {}
+    groups: dict[tuple[str, str, str | None], list[TaskKey]] = {}
     for task in tasks:
         mapped = task.task_id if task.map_index >= 0 else None
         groups.setdefault((task.dag_id, task.run_id, mapped), []).append(task)

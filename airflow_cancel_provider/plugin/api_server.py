@@ -17,6 +17,8 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from airflow_cancel_provider.owner import TaskKey
+
 if TYPE_CHECKING:
     from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation
 
@@ -82,23 +84,14 @@ class DueQueue:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A task instance that a person has marked."""
+    """A try that a person has marked."""
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
+    task: TaskKey
     ti_id: UUID
     attempts: int = 0
 
-    @property
-    def task(self) -> tuple[str, str, str, int]:
-        """Its names."""
-        return (self.dag_id, self.run_id, self.task_id, self.map_index)
-
     def __str__(self) -> str:
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+        return str(self.task)
 
 
 @dataclass(slots=True)
@@ -112,14 +105,7 @@ class _Round:
 
 def cancel_when_marked(task_instance: Any) -> None:
     """Have what a task left behind cancelled, in the background: a person waits for the answer."""
-    mark = Mark(
-        task_instance.dag_id,
-        task_instance.run_id,
-        task_instance.task_id,
-        task_instance.map_index,
-        UUID(str(task_instance.id)),
-    )
-    _queue.put(mark, HEAD_START)
+    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id))), HEAD_START)
 
 
 def _do(due: Sequence[Mark | _Round]) -> None:
@@ -177,16 +163,14 @@ def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
             continue
         # A task that runs is told to end by its own process.
         if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
-            yield from cancel_requests(
-                record, f"Cancelled by Airflow: {mark} was marked", log, task=mark.task
-            )
+            yield from cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task)
 
 
 def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:
     """What XCom holds of marked tasks, run by run, in one transaction each."""
     runs: dict[tuple[str, str], list[Mark]] = {}
     for mark in marks:
-        runs.setdefault((mark.dag_id, mark.run_id), []).append(mark)
+        runs.setdefault((mark.task.dag_id, mark.task.run_id), []).append(mark)
     for (dag_id, run_id), some in runs.items():
         try:
             found = _rows(dag_id, run_id, some)
@@ -194,8 +178,8 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:
             _read_later(some, error)
             continue
         for mark in some:
-            if (mark.task_id, mark.map_index) in found:
-                yield mark, found[mark.task_id, mark.map_index]
+            if (key := (mark.task.task_id, mark.task.map_index)) in found:
+                yield mark, found[key]
 
 
 def _read_later(marks: Sequence[Mark], error: Exception) -> None:
@@ -229,8 +213,8 @@ def _rows(dag_id: str, run_id: str, marks: Iterable[Mark]) -> dict[tuple[str, in
         XComModel.key == RECORD_KEY,
         XComModel.dag_id == dag_id,
         XComModel.run_id == run_id,
-        XComModel.task_id.in_({mark.task_id for mark in marks}),
-        XComModel.map_index.in_({mark.map_index for mark in marks}),
+        XComModel.task_id.in_({mark.task.task_id for mark in marks}),
+        XComModel.map_index.in_({mark.task.map_index for mark in marks}),
     )
     with create_session() as session:
         rows: Sequence[Any] = session.execute(query).all()

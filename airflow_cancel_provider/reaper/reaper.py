@@ -183,7 +183,9 @@ class Reaper:
         if self.stop.is_set():
             return
         try:
-            self.releases.clean(self.services.places, self._released)
+            is_whole = not report.troubles and self.scopes == Scopes()
+            seen = self.services.places if is_whole else ()
+            self.releases.clean(self.services.places, self._released, seen)
         except AirflowUnavailable as error:
             report.troubles.append(f"Releases of jobs that have ended could not be removed: {error}")
 

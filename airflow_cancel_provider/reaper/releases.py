@@ -14,7 +14,7 @@ from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, TryPhase
 from airflow_cancel_provider.reaper.places import Place
-from airflow_cancel_provider.release import MOST_JOBS, Release
+from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,7 @@ class ReleaseCleanup:
         settled = (now or datetime.now(UTC)) - SETTLED
         for key, text in self.airflow.releases(MOST_READ).items():
             release = Release.parse(text)
-            # One that spells out nothing, or is full, may mean jobs that nobody can name.
-            is_whole = release.is_readable and 0 < len(release.jobs) < MOST_JOBS
-            if is_whole and release.at is not None and release.at < settled:
+            if release.is_whole and release.at is not None and release.at < settled:
                 with suppress(ValueError):
                     self._add(UUID(key.removeprefix(RELEASE_PREFIX)), release)
 
@@ -67,14 +65,18 @@ class ReleaseCleanup:
             if claim.label is not None and claim.label.ti_id in self.known:
                 self._living.add(claim.label.ti_id)
 
-    def clean(self, places: Collection[Place], describe: Describe) -> int:
+    def clean(
+        self, places: Collection[Place], describe: Describe, listed: Collection[Place] | None = None
+    ) -> int:
         """Remove those whose jobs were all seen to have ended; how many.
 
         :param places: where this reaper looks: what is unknown elsewhere may only be unknown to it.
+        :param listed: of these, where this sweep saw every labelled job that lives; None: everywhere. What is
+            released there without its address has ended if none was seen of its try.
         :param describe: jobs as they are; what can't be looked at is left out.
         :raises AirflowUnavailable: Airflow does not answer.
         """
-        chosen = self._chosen(places)
+        chosen = self._chosen(places, places if listed is None else listed)
         if not chosen:
             return 0
         jobs = list(dict.fromkeys(job for release in chosen.values() for job in release.jobs))
@@ -92,12 +94,14 @@ class ReleaseCleanup:
             log.info("All jobs of %s have ended: their release is removed.", owners[ti_id].task or ti_id)
         return len(over)
 
-    def _chosen(self, places: Collection[Place]) -> dict[UUID, Release]:
+    def _chosen(self, places: Collection[Place], listed: Collection[Place]) -> dict[UUID, Release]:
         """Some of those that no living job was seen of: the oldest, and, for their turn, some others."""
         unused = [
             (ti_id, release)
             for ti_id, release in self.known.items()
-            if ti_id not in self._living and all(Place.of(job) in places for job in release.jobs)
+            if ti_id not in self._living
+            and all(Place.of(job) in places for job in release.jobs)
+            and all(Place.of(job) in listed for job in release.more)
         ]
         half = MOST_LOOKED_AT // 2
         oldest, rest = unused[:half], unused[half:]

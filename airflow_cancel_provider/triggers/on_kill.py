@@ -7,8 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.hooks.access import Access
@@ -20,7 +19,7 @@ from airflow_cancel_provider.triggers.ownership import (
     ask,
     undisturbed,
 )
-from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.poller import PerLoop, in_thread
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
 TOGETHER = 0.2
@@ -117,10 +116,8 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
         await killed.settle(standing)
 
 
-class Cancels:
+class Cancels(PerLoop):
     """What a triggerer still has to cancel: kills that come together go out together."""
-
-    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cancels]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
         self._gathered: dict[
@@ -128,11 +125,6 @@ class Cancels:
         ] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
-
-    @classmethod
-    def here(cls) -> Cancels:
-        """Those of the running loop."""
-        return cls._all.setdefault(asyncio.get_running_loop(), cls())
 
     async def request(self, requests: Sequence[CancelRequest], access: Access, deployment: str) -> None:
         """Have the end of jobs requested, and seen to in the background; returns after the first request."""

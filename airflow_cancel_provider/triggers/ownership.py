@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.hooks.variables import read_variable
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.poller import in_thread
@@ -81,10 +81,7 @@ class DeferredTry:
     :param had_no_record: nothing was on record while no try ran: that there is nothing later tells nothing.
     """
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
+    task: TaskKey
     ti_id: UUID
     has_run: bool = field(default=False, kw_only=True)
     had_no_record: bool = field(default=False, kw_only=True)
@@ -92,12 +89,10 @@ class DeferredTry:
     @classmethod
     def of(cls, ti: Any) -> DeferredTry:
         """The try of a trigger's task instance."""
-        map_index = -1 if ti.map_index is None else int(ti.map_index)
-        return cls(ti.dag_id, ti.run_id, ti.task_id, map_index, UUID(str(ti.id)))
+        return cls(TaskKey.of(ti), UUID(str(ti.id)))
 
     def __str__(self) -> str:
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
+        return str(self.task)
 
 
 def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -> DeferredStanding:
@@ -186,33 +181,38 @@ async def undisturbed(work: Awaitable[T]) -> T:
 def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    one = tries[0]
+    one = tries[0].task
     states = RuntimeTaskInstance.get_task_states(
         dag_id=one.dag_id,
         task_ids=[one.task_id],
-        run_ids=list(dict.fromkeys(deferred.run_id for deferred in tries)),
+        run_ids=list(dict.fromkeys(deferred.task.run_id for deferred in tries)),
         map_index=one.map_index if len(tries) == 1 else None,
     )
-    return {deferred: _state_in(states, deferred) for deferred in tries}
+    return {deferred: _state_in(states, deferred.task) for deferred in tries}
 
 
-def _state_in(states: dict[str, Any], deferred: DeferredTry) -> str | None:
+def _state_in(states: dict[str, Any], task: TaskKey) -> str | None:
     # A mapped task's state comes under "task_id_index".
-    name = deferred.task_id if deferred.map_index < 0 else f"{deferred.task_id}_{deferred.map_index}"
-    state = states.get(deferred.run_id, {}).get(name, "removed")
+    name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
+    state = states.get(task.run_id, {}).get(name, "removed")
     return str(state) if state else None
 
 
-def _record(deferred: DeferredTry) -> TryRecord | None:
+def recorded(task: TaskKey) -> Any:
+    """XCom ``remote_jobs`` of a task instance, in which anybody may have written anything; None: nothing."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    found = XCom.get_one(
+    return XCom.get_one(
         key=RECORD_KEY,
-        dag_id=deferred.dag_id,
-        task_id=deferred.task_id,
-        run_id=deferred.run_id,
-        map_index=deferred.map_index,
+        dag_id=task.dag_id,
+        task_id=task.task_id,
+        run_id=task.run_id,
+        map_index=task.map_index,
     )
+
+
+def _record(deferred: DeferredTry) -> TryRecord | None:
+    found = recorded(deferred.task)
     return TryRecord.from_json(found) if found is not None else None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
@@ -183,21 +183,28 @@ def _tell(wait: _Wait, seen: dict[RemoteJob, JobStatus] | CancelProviderError) -
         wait.seen.set_result([seen[job] for job in wait.jobs])
 
 
-class Board:
-    """The polls of one event loop. A client lives for as long as somebody attends to its jobs."""
+class PerLoop:
+    """What there is one of in each event loop."""
 
-    _boards: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Board]] = WeakKeyDictionary()
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[type, Any]]] = WeakKeyDictionary()
+
+    @classmethod
+    def here(cls) -> Self:
+        """That of the running loop."""
+        made = cls._all.setdefault(asyncio.get_running_loop(), {})
+        if cls not in made:
+            made[cls] = cls()
+        found: Self = made[cls]
+        return found
+
+
+class Board(PerLoop):
+    """The polls of one event loop. A client lives for as long as somebody attends to its jobs."""
 
     def __init__(self) -> None:
         self._services: dict[Key, _ServiceWaits] = {}
         self._pollers: dict[Key, _Poller] = {}
         self._attended: Counter[Key] = Counter()
-
-    @classmethod
-    def here(cls) -> Board:
-        """The board of the running loop."""
-        loop = asyncio.get_running_loop()
-        return cls._boards.setdefault(loop, cls())
 
     async def look(self, access: Access, jobs: Sequence[RemoteJob], delay: float) -> list[JobStatus]:
         """State of jobs, at the next shared poll in about ``delay`` seconds.

@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from typing import ClassVar
-from weakref import WeakKeyDictionary
 
 from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.triggers.ownership import DeferredStanding, DeferredTry, Verdict, ask
+from airflow_cancel_provider.triggers.poller import PerLoop
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 GROWTH = 1.5
@@ -35,14 +34,12 @@ class _Wait:
     pause: float = FIRST_PAUSE
 
 
-class Rechecks:
+class Rechecks(PerLoop):
     """The tries of one event loop about which Airflow has to be asked again.
 
     One task asks for all of them, one request at a time: a triggerer has one channel to Airflow, and its
     triggers need it, too. A restart of the triggerer forgets them; the reaper does not.
     """
-
-    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Rechecks]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
         self._waits: list[_Wait] = []
@@ -50,11 +47,6 @@ class Rechecks:
         self._asking: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
-
-    @classmethod
-    def here(cls) -> Rechecks:
-        """Those of the running loop."""
-        return cls._all.setdefault(asyncio.get_running_loop(), cls())
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -100,7 +92,7 @@ class Rechecks:
         tasks: dict[tuple[str, str], list[_Wait]] = {}
         for wait in self._waits:
             if wait.due <= at:
-                tasks.setdefault((wait.deferred.dag_id, wait.deferred.task_id), []).append(wait)
+                tasks.setdefault((wait.deferred.task.dag_id, wait.deferred.task.task_id), []).append(wait)
         return list(tasks.values())
 
     async def _ask_about(self, some: Sequence[_Wait]) -> None:

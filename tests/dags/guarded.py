@@ -97,6 +97,25 @@ with DAG("guarded_release", schedule=None, params=PARAMS):
 
     released()
 
+with DAG("guarded_release_in_thread", schedule=None, params=PARAMS):
+
+    @task(retries=1, retry_delay=1)
+    def killed_after_release(params: dict[str, Any], ti: Any = None) -> None:
+        import os
+        import signal
+        import threading
+
+        if ti.try_number > 1:
+            return
+        submit(params["scope"])
+        address = f"batch://@us-east-1/{submit(params['scope'])}"
+        thread = threading.Thread(target=release, args=(address,))
+        thread.start()
+        thread.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_after_release()
+
 with DAG("guarded_not", schedule=None, params=PARAMS):
 
     @task

@@ -8,12 +8,12 @@ import os
 import time
 from contextlib import suppress
 from typing import Any, Protocol
-from uuid import UUID
 
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
@@ -66,7 +66,7 @@ class NoteReader:
 
     def _take(self, note: dict[str, Any]) -> None:
         if "hello" in note:
-            self.hello = note["hello"]
+            self.hello = {**note["hello"], "label": Label.find(note["hello"]["label"])}
         elif "key" in note:
             self._renew(note["key"], ClientSpec(**note["client"]))
         else:
@@ -91,9 +91,8 @@ def act(watch: TaskChannel) -> None:
     loop = CancelLoop(
         reader.ledger,
         log,
-        ti_id=UUID(hello["ti_id"]),
+        own=hello["label"],
         reason=hello["reason"],
-        deployment=hello["deployment"],
         patience=hello["patience"],
         escalate_after=hello["escalate_after"],
         refresh=reader.read,

@@ -208,9 +208,8 @@ class Sentinel:
         # Whole, as the sentinel runs in another folder: "" is the task's.
         yield PATHS + b"\0".join(os.fsencode(_whole(path)) for path in paths if isinstance(path, str))
         hello = {
-            "ti_id": str(self._owner.ti_id),
+            "label": str(self._owner.label),
             "reason": self._owner.reason,
-            "deployment": self._owner.deployment,
             "patience": self._settings.patience,
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,

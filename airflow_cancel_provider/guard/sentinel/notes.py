@@ -20,8 +20,8 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
-MOST_JOBS = 500
-"""Jobs in one note: a message has a largest size."""
+JOBS_PER_NOTE = 500
+"""A message has a largest size."""
 
 Note = dict[str, Any]
 
@@ -31,7 +31,7 @@ def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
     match event:
         case SubmissionIntended():
             label = str(event.label) if event.label else None
-            rest = {"scope": event.scope, "label": label, "at": event.at}
+            rest = {"scope": event.scope, "label": label, "at": event.at, "ti_id": _text(event.ti_id)}
             yield {"event": "intended", "token": event.token, "client": name(event.client), **rest}
         case JobsStarted():
             common = {
@@ -40,7 +40,7 @@ def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
                 "client": name(event.client),
                 "at": event.at,
                 "not_before": event.not_before,
-                "ti_id": str(event.ti_id) if event.ti_id else None,
+                "ti_id": _text(event.ti_id),
             }
             yield from ({**common, "jobs": jobs} for jobs in _texts(event.jobs))
         case AttemptLost():
@@ -66,14 +66,20 @@ def event_of(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Even
 def _intended(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
     label = Label.find(note["label"])
     return SubmissionIntended(
-        note["token"], clients[note["client"]], note["scope"], label, at=float(note["at"])
+        note["token"],
+        clients[note["client"]],
+        note["scope"],
+        label,
+        at=float(note["at"]),
+        ti_id=_uuid(note["ti_id"]),
     )
 
 
 def _started(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
-    ti_id = UUID(note["ti_id"]) if note["ti_id"] else None
     at, not_before = float(note["at"]), float(note["not_before"])
-    return JobsStarted(note["token"], _jobs(note), clients[note["client"]], at, not_before, ti_id)
+    return JobsStarted(
+        note["token"], _jobs(note), clients[note["client"]], at, not_before, _uuid(note["ti_id"])
+    )
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, ClientSpec]], Event]] = {
@@ -87,10 +93,18 @@ _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, ClientSpec]], Even
 }
 
 
+def _text(ti_id: UUID | None) -> str | None:
+    return str(ti_id) if ti_id else None
+
+
+def _uuid(text: str | None) -> UUID | None:
+    return UUID(text) if text else None
+
+
 def _jobs(note: Mapping[str, Any]) -> tuple[RemoteJob, ...]:
     return tuple(map(RemoteJob, note["jobs"]))
 
 
 def _texts(jobs: Sequence[RemoteJob]) -> Iterator[list[str]]:
-    for start in range(0, len(jobs), MOST_JOBS):
-        yield [str(job) for job in jobs[start : start + MOST_JOBS]]
+    for start in range(0, len(jobs), JOBS_PER_NOTE):
+        yield [str(job) for job in jobs[start : start + JOBS_PER_NOTE]]

@@ -12,7 +12,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.owner import release_key, task_name
+from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
     RELEASE_PREFIX,
@@ -92,10 +92,14 @@ def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     query = select(TI.id, TI.state, TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number)
     return {
         UUID(str(ti_id)): TryAnswer(
-            Presence.CURRENT, state or NOT_STARTED, task=task_name(*names), dag_id=names[0]
+            Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0]
         )
         for ti_id, state, *names in session.execute(query.where(TI.id.in_(_as_ids(ids))))
     }
+
+
+def _in_words(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> str:
+    return TaskKey(dag_id, run_id, task_id, map_index).with_try(try_number)
 
 
 def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
@@ -113,7 +117,7 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
             state or NOT_STARTED,
             # The foreign key ensures that it is there; in doubt the try is alive.
             latest.get(tuple(names[:4]), NOT_STARTED),
-            task_name(*names),
+            _in_words(*names),
             dag_id=names[0],
         )
         for ti_id, state, *names in rows

@@ -1,0 +1,355 @@
+"""What earlier tries of a task have left: whose it is, what is said of it, and who may cancel it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.guard import releases
+from airflow_cancel_provider.guard.api import release
+from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
+from airflow_cancel_provider.guard.inherited import reached
+from airflow_cancel_provider.guard.sentinel.notes import event_of, notes_of
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import Label, Owner, release_key
+from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.recorded import RecordedCancellation, cancel_requests
+from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.version_compat import Variable
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import BatchBench, Bench
+from tests.task_fixtures import bench, connections
+from tests.test_guard_task import (
+    CANCEL,
+    KEEP,
+    Store,
+    Try,
+    _guarded,
+    cancelled,
+    fail,
+    resumed,
+    submit,
+    submit_and_fail,
+    variables,
+)
+
+__all__ = ["_guarded", "bench", "connections", "variables"]
+
+LOG = logging.getLogger("task")
+THIS = Owner(CANCEL.deployment, "nightly", "manual__2026", "stop", -1, 1, UUID(int=0))
+OTHERS = [
+    pytest.param({"dag_id": "other"}, id="another Dag"),
+    pytest.param({"run_id": "other"}, id="another run"),
+    pytest.param({"task_id": "other"}, id="another task of the same run"),
+    pytest.param({"map_index": 3}, id="another map index"),
+]
+KINDS = pytest.mark.parametrize("what", ["job", "intent"])
+
+
+def earlier(**changes: Any) -> Owner:
+    return replace(THIS, ti_id=uuid4(), **changes)
+
+
+def submitted(bench: Bench, owner: Owner, scope: str | None) -> RemoteJob:
+    """A job with the label of a try, as the service carries it."""
+    if isinstance(bench, BatchBench):
+        return bench.submit("job", parameters={"airflow_owner": str(owner.label)})[0]
+    return bench.submit(f"job-{owner.label}", scope=scope)[0]
+
+
+def recorded(
+    bench: Bench, owner: Owner, what: str, label: Label | None = None
+) -> tuple[TryRecord, RemoteJob]:
+    """What a try has left, by its address or as a submission that was not answered."""
+    scope = bench.new_scope()
+    job = submitted(bench, owner, scope)
+    if what == "job":
+        return TryRecord(owner.ti_id, jobs=(job,)), job
+    where = scope if scope is not None else "queue"
+    stored = StoredIntent(bench.name, job.conn_id, job.region, where, label or owner.label, 1.0)
+    return TryRecord(owner.ti_id, intents=(stored,)), job
+
+
+def unavailable(key: str) -> str:
+    raise AirflowUnavailable(f"Airflow did not say what Variable {key} holds.")
+
+
+def asked(bench: Bench) -> set[str]:
+    return {job_id for job_id, job in bench.truth().items() if job["cancel_requested_at"]}
+
+
+class TestNextTry:
+    """The next try cancels what it finds in the task state store, where a person can write, too."""
+
+    @KINDS
+    @pytest.mark.parametrize("map_index", [-1, 3])
+    def test_the_job_of_an_earlier_try_is_cancelled_before_the_next_one_starts(
+        self, bench: Bench, what: str, map_index: int
+    ) -> None:
+        record, job = recorded(bench, earlier(map_index=map_index), what)
+        seen: list[set[str]] = []
+        store = Store({RECORD_KEY: record.as_json()})
+        Try(work=lambda: seen.append(asked(bench)), store=store, try_number=2, map_index=map_index).run(
+            CANCEL
+        )
+        assert seen == [{job.id}]
+
+    @KINDS
+    @pytest.mark.parametrize("other", OTHERS)
+    def test_the_job_of_another_task_is_left_alone_though_a_record_names_its_try(
+        self, bench: Bench, what: str, other: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        record, job = recorded(bench, earlier(**other), what)
+        Try(store=Store({RECORD_KEY: record.as_json()}), try_number=2).run(replace(CANCEL, confirm_seconds=3))
+        assert asked(bench) == set()
+        assert f"{job} is left alone" in caplog.text
+
+    def test_a_label_on_record_that_was_made_up_finds_nothing_of_anothers(self, bench: Bench) -> None:
+        theirs = earlier(task_id="other")
+        label = replace(theirs.label, task=THIS.key.digest)
+        record, _ = recorded(bench, theirs, "intent", label)
+        Try(store=Store({RECORD_KEY: record.as_json()}), try_number=2).run(replace(CANCEL, confirm_seconds=3))
+        assert asked(bench) == set()
+
+    def test_a_task_that_was_cleared_has_the_job_of_its_last_try_cancelled(self, bench: Bench) -> None:
+        record, job = recorded(bench, earlier(try_number=4), "job")
+        store = Store({RECORD_KEY: record.as_json()})
+        Try(store=store, try_number=5, max_tries=5).run(CANCEL)
+        assert asked(bench) == {job.id}
+
+    def test_a_job_without_a_label_is_left_alone_and_named(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (job,) = bench.submit("job")
+        store = Store({RECORD_KEY: TryRecord(uuid4(), jobs=(job,)).as_json()})
+        Try(store=store, try_number=2).run(replace(CANCEL, confirm_seconds=3))
+        assert asked(bench) == set()
+        assert f"{job} is left alone" in caplog.text
+        assert "its label does not show it to be of an earlier try of this task" in caplog.text
+
+    def test_a_record_that_names_the_try_that_starts_now_leads_to_nothing(self, bench: Bench) -> None:
+        ti = Try(try_number=2)
+        (job,) = bench.submit("job")
+        ti.store[RECORD_KEY] = TryRecord(
+            ti.id, jobs=(job,), earlier=(TryRecord(ti.id, jobs=(job,)),)
+        ).as_json()
+        ti.run(replace(CANCEL, confirm_seconds=3))
+        assert asked(bench) == set()
+
+    def test_the_last_try_that_goes_on_with_jobs_cancels_those_of_its_own_task_alone(
+        self, bench: Bench
+    ) -> None:
+        ours, own = recorded(bench, earlier(), "job")
+        theirs, _ = recorded(bench, earlier(task_id="other"), "job")
+        record = replace(ours, earlier=(theirs,)).as_json()
+        Try(work=fail, store=Store({RECORD_KEY: record}), try_number=2).run(replace(KEEP, confirm_seconds=5))
+        assert asked(bench) == {own.id}
+
+
+class TestRecordedRequests:
+    """The same rule for who reads a record elsewhere: triggers, callbacks, the API server."""
+
+    def step(self, record: TryRecord) -> None:
+        requests = cancel_requests(record, "why", LOG, THIS.key)
+        RecordedCancellation(Access().service, requests, CANCEL.deployment, call_seconds=2).step()
+
+    @KINDS
+    def test_what_was_taken_over_from_an_earlier_try_of_the_task(self, bench: Bench, what: str) -> None:
+        record, job = recorded(bench, earlier(), what)
+        self.step(TryRecord(uuid4(), TryState.DEFERRED, earlier=(record,)))
+        assert asked(bench) == {job.id}
+
+    @KINDS
+    @pytest.mark.parametrize("other", OTHERS)
+    def test_not_what_another_task_has_started(self, bench: Bench, what: str, other: dict[str, Any]) -> None:
+        record, _ = recorded(bench, earlier(**other), what)
+        self.step(TryRecord(uuid4(), TryState.DEFERRED, earlier=(record,)))
+        assert asked(bench) == set()
+
+
+class TestWhose:
+    """A submission of an earlier try stays that try's."""
+
+    def test_through_reaching_it_the_sentinel_and_the_record(self, bench: Bench) -> None:
+        owner, own = earlier(), uuid4()
+        record, _ = recorded(bench, owner, "intent")
+        ledger, sentinel = TryLedger(), TryLedger()
+        ledger.apply(RecordInherited(TryRecord(own, earlier=(record,))))
+        for event in reached(ledger, LOG):
+            ledger.apply(event)
+        clients: dict[str, Any] = {}
+        for event in ledger.history():
+            notes = list(notes_of(event, lambda client: clients.setdefault("one", client) and "one"))
+            for note in notes:
+                sentinel.apply(event_of(note, clients))
+        for each in (ledger, sentinel):
+            (taken,) = each.record(own, TryState.RUNNING).earlier
+            assert taken.ti_id == owner.ti_id
+            assert taken.intents == record.intents
+            assert each.record(own, TryState.RUNNING).intents == ()
+
+    def test_the_last_try_finds_its_job_by_its_label(self, bench: Bench) -> None:
+        record, job = recorded(bench, earlier(), "intent")
+        Try(work=fail, store=Store({RECORD_KEY: record.as_json()}), try_number=2).run(KEEP)
+        assert asked(bench) == {job.id}
+
+
+class TestReleases:
+    """What a try has released stays released, whoever writes to its Variable after it."""
+
+    def release(self, *jobs: str, is_all: bool = False) -> dict[str, Any]:
+        return {"all": is_all, "jobs": list(jobs), "at": "2026-01-01T00:00:00+00:00", "task": "first"}
+
+    @pytest.mark.parametrize("is_all", [False, True])
+    def test_a_success_adds_to_what_an_earlier_try_has_released(
+        self, variables: dict[str, Any], is_all: bool
+    ) -> None:
+        store = Store()
+        first = Try(work=submit_and_fail, store=store)
+        first.run(KEEP)
+        key, own = release_key(first.id), "batch://@us-east-1/by-its-own-word"
+        variables[key] = self.release(own, is_all=is_all)
+        Try(store=store, try_number=2).run(KEEP)
+        assert variables[key]["all"] is is_all
+        jobs = {str(job) for job in TryRecord.from_json(first.pushed[RECORD_KEY]).jobs}
+        assert set(variables[key]["jobs"]) == {own} | (set() if is_all else jobs)
+
+    def test_a_failure_after_all_leaves_what_an_earlier_try_has_released(
+        self, variables: dict[str, Any]
+    ) -> None:
+        store = Store()
+        first = Try(work=submit_and_fail, store=store)
+        first.run(KEEP)
+        key = release_key(first.id)
+        variables[key] = self.release("batch://@us-east-1/by-its-own-word")
+        last = Try(store=store, try_number=2)
+        guard = last.guarded(KEEP)
+        last.task.execute()
+        assert len(variables[key]["jobs"]) == 2
+        last.state = "failed"
+        guard.failed()
+        assert variables[key]["jobs"] == ["batch://@us-east-1/by-its-own-word"]
+
+    def test_a_resumed_try_adds_to_what_it_has_released_before_it_was_deferred(
+        self, variables: dict[str, Any]
+    ) -> None:
+        ti = resumed(work=lambda: release("batch://@us-east-1/second"))
+        variables[release_key(ti.id)] = self.release("batch://@us-east-1/first")
+        ti.run(CANCEL)
+        assert variables[release_key(ti.id)]["jobs"] == [
+            "batch://@us-east-1/first",
+            "batch://@us-east-1/second",
+        ]
+
+    @pytest.mark.parametrize("settings", [KEEP, CANCEL], ids=["keep", "cancel"])
+    @pytest.mark.parametrize("found", ["unavailable", "text"])
+    def test_what_an_earlier_try_left_is_left_alone_where_its_release_cant_be_read(
+        self,
+        cloud: LocalCloud,
+        variables: dict[str, Any],
+        found: str,
+        settings: Settings,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: Any,
+    ) -> None:
+        store = Store()
+        first = Try(work=submit_and_fail, store=store)
+        first.run(KEEP)
+        if found == "unavailable":
+            monkeypatch.setattr(releases, "read_variable", unavailable)
+        else:
+            variables[release_key(first.id)] = "what no guard writes"
+        Try(work=fail, store=store, try_number=2).run(settings)
+        assert cancelled(cloud) == [False]
+        assert f"Jobs of try {first.id} are left alone: " in caplog.text
+
+    @pytest.mark.parametrize("found", ["unavailable", "text"])
+    def test_one_that_cant_be_read_is_said_and_not_written_over(
+        self, variables: dict[str, Any], found: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        store = Store()
+        first = Try(work=submit_and_fail, store=store)
+        first.run(KEEP)
+        key = release_key(first.id)
+        before = "what no guard writes" if found == "text" else self.release()
+
+        def work() -> None:
+            variables[key] = before
+            if found == "unavailable":
+                monkeypatch.setattr(releases, "read_variable", unavailable)
+
+        Try(work=work, store=store, try_number=2).run(KEEP)
+        assert variables == {key: before}
+        assert f"The release of 1 remote jobs (Variable {key}) could not be written: " in caplog.text
+
+    def test_one_that_cant_be_written_is_a_warning_that_says_what_to_do(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError("no Variables for you")
+
+        monkeypatch.setattr(Variable, "set", refuse)
+        ti = Try(work=submit)
+        ti.run(CANCEL)
+        (said,) = [each for each in caplog.records if "no Variables for you" in each.getMessage()]
+        assert said.levelname == "WARNING"
+        assert f"Variable {release_key(ti.id)}" in said.getMessage()
+        assert "Do not delete the Dag run before they have ended, or set the Variable" in said.getMessage()
+
+    def test_a_submission_of_an_earlier_try_that_was_not_answered_is_released_in_its_name(
+        self, bench: Bench, variables: dict[str, Any]
+    ) -> None:
+        owner = earlier()
+        record, _ = recorded(bench, owner, "intent")
+        ti = Try(store=Store({RECORD_KEY: record.as_json()}), try_number=2, max_tries=2)
+        ti.run(KEEP)
+        assert variables[release_key(owner.ti_id)]["all"]
+        assert release_key(ti.id) not in variables
+
+
+class TestReleasedInAThread:
+    """``release()`` from a thread of the task, which is killed by SIGKILL right after."""
+
+    def in_thread(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    @pytest.mark.parametrize("is_safe", [True, False])
+    def test_it_is_on_record_at_once_where_the_channel_to_airflow_takes_threads(
+        self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_safe: bool
+    ) -> None:
+        comms = SimpleNamespace(**({"_thread_lock": threading.Lock()} if is_safe else {}))
+        task_runner = sys.modules["airflow.sdk.execution_time.task_runner"]
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+        seen: list[tuple[Any, ...]] = []
+
+        def work() -> None:
+            job = f"batch://@us-east-1/{submit()}"
+            self.in_thread(lambda: release(job))
+            seen.append((dict(variables), ti.store[RECORD_KEY]["jobs"], job))
+
+        ti = Try(work=work)
+        ti.run(CANCEL)
+        ((kept, jobs, job),) = seen
+        assert [each["jobs"] for each in kept.values()] == ([[job]] if is_safe else [])
+        assert jobs == ([] if is_safe else [job])
+
+    def test_the_next_try_leaves_it_alone_by_its_release_where_the_record_still_names_it(
+        self, bench: Bench, variables: dict[str, Any]
+    ) -> None:
+        owner = earlier()
+        record, job = recorded(bench, owner, "job")
+        variables[release_key(owner.ti_id)] = {"all": False, "jobs": [str(job)], "at": "", "task": ""}
+        Try(store=Store({RECORD_KEY: record.as_json()}), try_number=2).run(CANCEL)
+        assert asked(bench) == set()
