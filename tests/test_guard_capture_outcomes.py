@@ -72,7 +72,12 @@ def run(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], A
     return lambda: start(made, app)
 
 
-UNTOKENED = [batch, steps, cluster]
+def glue(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
+    job, made = cloud.glue.create_job("etl"), client(cloud, "glue", retries, endpoint_url=gateway.url)
+    return lambda: made.start_job_run(JobName=job)
+
+
+UNTOKENED = [batch, steps, cluster, glue]
 
 
 @pytest.mark.parametrize("lost", [RESET, FAILURE, UNAVAILABLE], ids=["reset", "500", "503"])
