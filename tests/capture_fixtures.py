@@ -44,7 +44,7 @@ class Notes:
         self.asked: list[Submission] = []
         self.wanted_label: Label | None = LABEL
         self.wanted_tags: dict[str, str] = {}
-        self.emr_label = "name"
+        self.carriers: dict[str, str] = {}
         self.refuses = False
         self.breaks = False
         self.is_cleaning_up = False
@@ -75,7 +75,7 @@ class Notes:
         return self.wanted_tags
 
     def carrier(self, service: str) -> str | None:
-        return self.emr_label if service == "emr" else None
+        return self.carriers.get(service)
 
     def intend(
         self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool

@@ -39,6 +39,7 @@ PLACES = (
     Place("batch", "aws_default"),
     Place("emr-serverless", "aws_default"),
     Place("mrs", "mrs_default"),
+    Place("glue", "aws_default"),
 )
 SERVICES = [place.service for place in PLACES]
 LISTINGS = {
@@ -46,6 +47,7 @@ LISTINGS = {
     "batch": "ListJobs",
     "emr-serverless": "ListJobRuns",
     "mrs": "ShowJobExeListNew",
+    "glue": "GetJobRuns",
 }
 CANCELS = {kind.name: kind.cancel_operations for kind in ALL}
 

@@ -15,10 +15,13 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.batch.service import BatchJobService
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
+from airflow_cancel_provider.services.glue.service import GlueJobRunService
+from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 
@@ -202,7 +205,33 @@ class EmrServerlessBench(Bench):
         return [job for _ in range(2) for job in self.running(500)]
 
 
-BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench)
+class GlueBench(Bench):
+    name = "glue"
+    service_class = GlueJobRunService
+    cancel_operations = ("BatchStopJobRun",)
+    iam_action = "glue:BatchStopJobRun"
+    success, cancelled = "SUCCEEDED", "STOPPED"
+
+    def new_scope(self) -> str:
+        return self.cloud.glue.create_job(f"etl/{uuid.uuid4().hex[:8]} ü")
+
+    def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
+        scope = scope or self.new_scope()
+        # Runs have no names; the local cloud knows their timings by an argument.
+        arguments = {"--name": name} | ({LABEL_ARGUMENT: name} if Label.find(name) else {})
+        params = {"JobName": scope, "Arguments": arguments, **more}
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+        return [self.address(answer["JobRunId"], scope) for answer in answers]
+
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        return self.address(f"jr_{uuid.uuid4().hex * 2}", scope or self.new_scope())
+
+    def thousand(self) -> list[RemoteJob]:
+        return [job for _ in range(4) for job in self.running(250)]
+
+
+BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, GlueBench)
 
 
 def outcomes(results: list[CancelResult]) -> list[CancelOutcome]:

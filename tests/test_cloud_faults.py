@@ -33,6 +33,10 @@ FAULT_CODES = [
     ("emr-serverless", "ListApplications", "server_error", "InternalServerException", 500),
     ("emr-serverless", "ListApplications", "denied", "AccessDeniedException", 403),
     ("emr-serverless", "ListApplications", "expired_token", "ExpiredTokenException", 403),
+    ("glue", "ListJobs", "throttle", "ThrottlingException", 400),
+    ("glue", "ListJobs", "server_error", "InternalServiceException", 500),
+    ("glue", "ListJobs", "denied", "AccessDeniedException", 400),
+    ("glue", "ListJobs", "expired_token", "ExpiredTokenException", 400),
 ]
 CALLS: dict[str, Callable[[Any], Any]] = {
     "ListClusters": lambda c: c.list_clusters(),
@@ -41,6 +45,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "DescribeStep": lambda c: c.describe_step(ClusterId="j-X", StepId="s-X"),
     "DescribeJobs": lambda c: c.describe_jobs(jobs=["x"]),
     "ListApplications": lambda c: c.list_applications(),
+    "ListJobs": lambda c: c.list_jobs(),
 }
 
 

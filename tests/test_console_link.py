@@ -40,8 +40,10 @@ def test_a_region_without_a_console_that_is_known_has_no_link(region: str | None
 
 def test_each_job_has_a_page_of_its_own_where_the_console_has_one() -> None:
     run = RemoteJob.of("emr-serverless", "00f2", scope="00f1", region="us-east-1")
+    glue = RemoteJob.of("glue", "jr_1", scope="etl/1 ü", region="us-east-1")
     step = RemoteJob.of("emr", "s-3BYY", scope="j-2AXX", region="us-east-1")
     base = "https://us-east-1.console.aws.amazon.com/emr/home?region=us-east-1"
+    assert console_url(glue).endswith(".com/gluestudio/home?region=us-east-1#/job/etl%2F1%20%C3%BC/run/jr_1")
     assert console_url(run) == f"{base}#/serverless/applications/00f1/job-runs/00f2"
     assert console_url(step) == f"{base}#/clusterDetails/j-2AXX"
     assert console_url(batch_job("us-east-1", f"{UUID}:7")).endswith(f"#jobs/detail/{UUID}:7")

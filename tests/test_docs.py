@@ -19,6 +19,7 @@ from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.batch.service import BatchJobService
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
+from airflow_cancel_provider.services.glue.service import GlueJobRunService
 from airflow_cancel_provider.services.mrs.calls import LIST_CLUSTERS, V1_1, V2
 from airflow_cancel_provider.setting_options import OPTIONS
 
@@ -88,7 +89,9 @@ def test_every_command_is_described() -> None:
     assert [command.name for command in COMMANDS if f"remote-jobs {command.name}" not in texts] == []
 
 
-@pytest.mark.parametrize("service", [EmrStepService, BatchJobService, EmrServerlessJobRunService])
+@pytest.mark.parametrize(
+    "service", [EmrStepService, BatchJobService, EmrServerlessJobRunService, GlueJobRunService]
+)
 def test_every_call_to_aws_is_in_the_policies(service: type[AwsJobService]) -> None:
     page = (ROOT / "docs" / "services" / f"{service.name}.rst").read_text()
     calls = set(CALLED.findall(inspect.getsource(inspect.getmodule(service)))) | set(

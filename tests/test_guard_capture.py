@@ -49,7 +49,7 @@ def test_emr_steps_are_labelled_in_their_names(cloud: LocalCloud, notes: Notes) 
 
 
 def test_emr_steps_are_labelled_in_a_property_where_that_is_wanted(cloud: LocalCloud, notes: Notes) -> None:
-    notes.emr_label = "properties"
+    notes.carriers["emr"] = "properties"
     own = [{"Key": "airflow.owner", "Value": "mine"}]
     taken = {**STEP, "HadoopJarStep": {**STEP["HadoopJarStep"], "Properties": own}}
     given = [dict(STEP), {**STEP, "Name": "x" * 256}, taken]
@@ -283,7 +283,7 @@ def owners(texts: Sequence[str]) -> list[Label | None]:
 def test_a_step_that_is_submitted_again_gets_the_label_of_who_does(
     cloud: LocalCloud, notes: Notes, carrier: str
 ) -> None:
-    notes.emr_label = carrier
+    notes.carriers["emr"] = carrier
     property_ = {"Key": "airflow.owner", "Value": str(STALE)}
     copied = {"Jar": "command-runner.jar", "Args": [], "Properties": [property_]}
     steps = [{"Name": f"step {STALE}", "HadoopJarStep": copied}, {**STEP, "Name": str(STALE)}]
@@ -344,7 +344,7 @@ def test_no_label_makes_a_request_too_large(
 
 
 def test_no_property_makes_a_step_too_long(cloud: LocalCloud, notes: Notes) -> None:
-    notes.emr_label = "properties"
+    notes.carriers["emr"] = "properties"
     jar = {"Jar": "command-runner.jar", "Args": ["x" * 10_200]}
     step = {"Name": "step", "HadoopJarStep": jar}
     client(cloud, "emr").add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=[step])

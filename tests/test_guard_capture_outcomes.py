@@ -35,8 +35,8 @@ from tests.cloud.server import LocalCloud
 from tests.gateway import RESET, Answer, Gateway, certificate
 
 FAILURE = (500, b'{"message": "an error of ours"}')
-FAILURE_400 = (400, b'{"__type": "InternalServerError", "message": "an error of ours"}')
-"""As EMR says it."""
+OWN_FAILURES = ("InternalServerError", "InternalServiceException", "OperationTimeoutException")
+"""Codes that come with HTTP 400; the first from EMR."""
 UNAVAILABLE = (503, b"<html>no backend</html>")
 THROTTLED = (429, b'{"__type": "TooManyRequestsException", "message": "Rate exceeded"}')
 DENIED = (403, b'{"__type": "AccessDeniedException", "message": "not authorized"}')
@@ -72,7 +72,12 @@ def run(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], A
     return lambda: start(made, app)
 
 
-UNTOKENED = [batch, steps, cluster]
+def glue(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
+    job, made = cloud.glue.create_job("etl"), client(cloud, "glue", retries, endpoint_url=gateway.url)
+    return lambda: made.start_job_run(JobName=job)
+
+
+UNTOKENED = [batch, steps, cluster, glue]
 
 
 @pytest.mark.parametrize("lost", [RESET, FAILURE, UNAVAILABLE], ids=["reset", "500", "503"])
@@ -88,13 +93,14 @@ def test_an_attempt_without_an_outcome_stays_open_beside_the_success_of_the_next
     assert notes.is_open
 
 
+@pytest.mark.parametrize("code", OWN_FAILURES)
 @pytest.mark.parametrize("service", UNTOKENED)
 def test_a_failure_of_the_service_is_no_refusal_whatever_its_status(
-    cloud: LocalCloud, notes: Notes, gateway: Gateway, service: Any
+    cloud: LocalCloud, notes: Notes, gateway: Gateway, service: Any, code: str
 ) -> None:
-    call = service(gateway, cloud, retries=1)
-    gateway.answers = [FAILURE_400]
-    with pytest.raises(ClientError, match="InternalServerError"):
+    call = service(gateway, cloud, retries=0)
+    gateway.answers = [(400, json.dumps({"__type": code, "message": "an error of ours"}).encode())]
+    with pytest.raises(ClientError, match=code):
         call()
     assert notes.words == ["lost"]
     assert notes.is_open

@@ -14,6 +14,7 @@ from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
+from airflow_cancel_provider.hooks.glue import GlueJobRunsHook
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -26,7 +27,12 @@ from tests.task_fixtures import MRS_KEYS, SECRET, connect_aws, connections
 __all__ = ["connections"]
 pytestmark = pytest.mark.usefixtures("connections")
 
-AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [BatchJobsHook, EmrServerlessJobRunsHook, EmrStepsHook]
+AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
+    BatchJobsHook,
+    EmrServerlessJobRunsHook,
+    EmrStepsHook,
+    GlueJobRunsHook,
+]
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
 KINDS_OPTIONS: dict[str, dict[str, Any]] = {
     "emr": {"cancellation_option": "TERMINATE_PROCESS"},
@@ -271,13 +277,13 @@ class TestRenewal:
 
 class TestAccess:
     def test_it_reaches_every_service_that_is_registered(self) -> None:
-        for name in ("emr", "batch", "emr-serverless"):
+        for name in ("emr", "batch", "emr-serverless", "glue"):
             assert Access().service(name, "aws_default", None).name == name
-        assert set(SERVICES) == {"emr", "batch", "emr-serverless", "mrs"}
+        assert set(SERVICES) == {"emr", "batch", "emr-serverless", "mrs", "glue"}
 
     def test_a_service_that_is_not_there(self) -> None:
-        with pytest.raises(InvalidInput, match="There is no service 'glue'; there are emr, batch"):
-            Access().service("glue", None, None)
+        with pytest.raises(InvalidInput, match="There is no service 'athena'; there are emr, batch"):
+            Access().service("athena", None, None)
 
     def test_options_go_to_the_service(self) -> None:
         access = Access(options={"cancellation_option": "TERMINATE_PROCESS"})

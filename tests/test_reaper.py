@@ -52,7 +52,7 @@ class TestSweep:
         assert fates(report) == dict.fromkeys(jobs + replaced, "ended")
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
-        assert report.kinds == {DecisionKind.SUSPECT: 16}
+        assert report.kinds == {DecisionKind.SUSPECT: 4 * len(SERVICES)}
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
@@ -80,17 +80,17 @@ class TestSweep:
         assert ground.lives(*living)
         assert fates(report) == dict.fromkeys(orphans, "ended")
         assert report.kinds == {
-            DecisionKind.FOREIGN: 4,
-            DecisionKind.UNLABELLED: 4,
-            DecisionKind.ALIVE: 4,
-            DecisionKind.SUCCEEDED: 4,
-            DecisionKind.UNKNOWN: 8,
-            DecisionKind.RECONNECTING: 8,
-            DecisionKind.RELEASED: 8,
-            DecisionKind.SUSPECT: 4,
+            DecisionKind.FOREIGN: len(SERVICES),
+            DecisionKind.UNLABELLED: len(SERVICES),
+            DecisionKind.ALIVE: len(SERVICES),
+            DecisionKind.SUCCEEDED: len(SERVICES),
+            DecisionKind.UNKNOWN: 2 * len(SERVICES),
+            DecisionKind.RECONNECTING: 2 * len(SERVICES),
+            DecisionKind.RELEASED: 2 * len(SERVICES),
+            DecisionKind.SUSPECT: len(SERVICES),
         }
-        assert report.foreign == {FOREIGN: 4}
-        assert report.gauges["living"] == 44
+        assert report.foreign == {FOREIGN: len(SERVICES)}
+        assert report.gauges["living"] == 11 * len(SERVICES)
 
     def test_a_try_that_airflow_leaves_out_of_its_answer(self, ground: Ground) -> None:
         left_out, orphan = ground.start("batch", None), ground.start("batch", S.FAILED)
@@ -146,7 +146,7 @@ class TestAirflow:
         report = ground.reaper().sweep()
         assert ground.lives(*jobs)
         assert report.troubles == ["Airflow is down. Nothing is cancelled."]
-        assert report.kinds == {DecisionKind.UNANSWERED: 4}
+        assert report.kinds == {DecisionKind.UNANSWERED: len(SERVICES)}
         assert not report.is_clean
 
     def test_down_from_the_start(self, ground: Ground) -> None:

@@ -32,7 +32,7 @@ class TestEnding:
         sent = ground.cancels()
         again = reaper.sweep()
         assert fates(again) == dict.fromkeys(jobs, "requested")
-        assert ground.airflow.looks == 9, "no second look at what is ending"
+        assert ground.airflow.looks == 2 * len(SERVICES) + 1, "no second look at what is ending"
         ground.cloud.clock.advance(2000)
         assert fates(reaper.sweep()) == dict.fromkeys(jobs, "ended")
         assert reaper.sweep().orphans == []
@@ -51,7 +51,7 @@ class TestEnding:
         jobs = {service: ground.start(service, S.FAILED) for service in SERVICES}
 
         def deny(look: int) -> None:
-            if look == 5:
+            if look == len(SERVICES) + 1:
                 ground.cloud.faults.add("emr-serverless", "GetJobRun", "denied")
                 ground.cloud.faults.add("emr-serverless", "ListJobRuns", "denied")
 

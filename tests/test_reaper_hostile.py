@@ -40,6 +40,7 @@ def operations(place: Place) -> tuple[str, ...]:
         "emr": ("ListClusters", "ListSteps", "DescribeStep", "CancelSteps"),
         "batch": ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJob", "TerminateJobs"),
         "emr-serverless": ("ListApplications", "ListJobRuns", "GetJobRun", "CancelJobRun", "GetApplication"),
+        "glue": ("ListJobs", "GetJobRuns", "GetJobRun", "BatchStopJobRun"),
         "mrs": ("ListClusters", "ShowJobExeListNew", "ShowSingleJobExe", "StopJob"),
     }[place.service]
 

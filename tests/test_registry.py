@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 import airflow_cancel_provider
+from airflow_cancel_provider.cli import COMMANDS
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.get_provider_info import get_provider_info
 from airflow_cancel_provider.hooks.access import Access
@@ -135,6 +136,11 @@ def test_no_other_module_names_a_service() -> None:
         and names.search(path.read_text(encoding="utf-8"))
     ]
     assert not found
+
+
+def test_the_command_line_names_each_service() -> None:
+    (at,) = [arg for command in COMMANDS for arg in command.args if "--at" in arg.flags][:1]
+    assert ", ".join(SERVICES) in at.kwargs["help"]
 
 
 @rows

@@ -27,11 +27,13 @@ LOOKS = {
     "emr": ["ListSteps"],
     "batch": ["DescribeJobs"],
     "emr-serverless": ["GetJobRun", "ListJobRuns", "GetApplication"],
+    "glue": ["GetJobRun", "GetJobRuns"],
 }
 LISTINGS = {
     "emr": ["ListSteps", "ListClusters"],
     "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
     "emr-serverless": ["ListJobRuns", "ListApplications", "GetApplication"],
+    "glue": ["GetJobRuns", "ListJobs"],
 }
 
 
@@ -177,6 +179,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "emr": ("ListSteps", "Steps", "Marker"),
     "batch": ("ListJobs", "jobSummaryList", "nextToken"),
     "emr-serverless": ("ListJobRuns", "jobRuns", "nextToken"),
+    "glue": ("GetJobRuns", "JobRuns", "NextToken"),
 }
 
 
@@ -198,6 +201,8 @@ NAMES = [
     "jobs", "jobId", "status", "successful", "errors", "job", "code", "Steps", "Id", "Status", "State",
     "CancelStepsInfoList", "StepId", "jobRun", "jobRuns", "jobRunId", "applicationId", "id", "state",
     "jobSummaryList", "nextToken", "Marker", "createdAt", "name", "tags", "parameters", "__type", "message",
+    "JobRun", "JobRuns", "JobRunState", "JobRunId", "JobNames", "NextToken", "SuccessfulSubmissions",
+    "Errors", "ErrorDetail", "ErrorCode", "ErrorMessage", "StartedOn", "Arguments",
 ]  # fmt: skip
 members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
 nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
@@ -264,6 +269,7 @@ def test_an_old_job_is_no_stranger(bench: Bench) -> None:
         "emr-serverless": {
             "jobRun": {"applicationId": job.scope, "jobRunId": job.id, "state": "RUNNING"},
         },
+        "glue": {"JobRun": {"Id": job.id, "JobRunState": "RUNNING"}},
     }
     garble(bench, LOOKS[bench.name][:1], body=json.dumps(sparse[bench.name]))
     (status,) = bench.service(HASTY).describe([job])

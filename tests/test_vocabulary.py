@@ -119,6 +119,9 @@ class TestAddress:
                 "emr", "s-3BYY", "j-2AXX", "aws_default", "us-east-1"
             ),
             "batch://@us-east-1/5b1f:12": Parts("batch", "5b1f:12", None, None, "us-east-1"),
+            "glue://aws@eu-west-1/etl%2F%C3%BC%20%25/jr_1": Parts(
+                "glue", "jr_1", "etl/ü %", "aws", "eu-west-1"
+            ),
             "emr-serverless://aws@eu-west-1/00f1/00f2": Parts(
                 "emr-serverless", "00f2", "00f1", "aws", "eu-west-1"
             ),

@@ -16,6 +16,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.batch import submission as batch
 from airflow_cancel_provider.services.emr import submission as emr
 from airflow_cancel_provider.services.emr_serverless import submission as emr_serverless
+from airflow_cancel_provider.services.glue import submission as glue
 from airflow_cancel_provider.services.mrs import submission as mrs
 from airflow_cancel_provider.services.submissions import Submission
 
@@ -149,6 +150,22 @@ SERVICES: dict[str, ServiceInfo] = {
             docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
             tags=("service",),
             connection_type=f"{_ROOT}.hooks.mrs_connection.connection_type",
+        ),
+        ServiceInfo(
+            name="glue",
+            title="AWS Glue",
+            package="glue",
+            service=f"{_ROOT}.services.glue.service.GlueJobRunService",
+            hook=f"{_ROOT}.hooks.glue.GlueJobRunsHook",
+            scope_param="job_name",
+            ids_param="job_run_ids",
+            submissions=glue.SUBMISSIONS,
+            looks=glue.LOOKS,
+            carriers=("none", "arguments"),
+            carrier_help="Where the label goes on a Glue job run: nowhere, or (arguments) into the argument "
+            "--airflow_owner, which reaches the job's script: one that refuses what it does not know fails.",
+            console_path="/gluestudio/home?region={region}#/job/{scope}/run/{id}",
+            docs_url="https://docs.aws.amazon.com/glue/",
         ),
     )
 }

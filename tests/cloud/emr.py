@@ -11,26 +11,26 @@ from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request, Response
 
-from tests.cloud.aws import AwsError, AwsService, Caller, Place, json_response
+from tests.cloud.aws import AwsError, Caller, Place
 from tests.cloud.emr_cluster import STEP_STATES, Cluster, Step
 from tests.cloud.emr_validation import MAX_STEPS, check_steps, invalid, not_valid
+from tests.cloud.json_rpc import JsonRpcService
 from tests.cloud.lifecycle import Clock, Settings, Timings
 from tests.cloud.moto_backing import Moto
 from tests.cloud.service import ErrorKind, Subject
 
 PAGE = 50
-CONTENT_TYPE = "application/x-amz-json-1.1"
-TARGET = "ElasticMapReduce."
 OLDEST = ("AddJobFlowSteps", "CancelSteps", "RunJobFlow", "TerminateJobFlows")
 # Of a cluster that is asked for without any; moto's own default has no name.
 APPLICATIONS = [{"Name": "Hadoop"}]
 
 
-class EmrService(AwsService):
+class EmrService(JsonRpcService):
     """Steps with live states, asynchronous cancels and the limits of the service."""
 
     name = "emr"
     signing_name = "elasticmapreduce"
+    target = "ElasticMapReduce."
     errors: ClassVar[dict[ErrorKind, tuple[str, int]]] = {
         "throttle": ("ThrottlingException", 400),
         "server_error": ("InternalServerException", 500),
@@ -52,22 +52,12 @@ class EmrService(AwsService):
         }
 
     # Wire.
-    def find_operation(self, request: Request) -> str | None:
-        return request.headers.get("X-Amz-Target", "").removeprefix(TARGET) or None
-
-    def render(self, error: AwsError) -> Response:
-        body = {"__type": error.code, "message": error.message}
-        return json_response(body, error.status, CONTENT_TYPE)
-
     def error(self, kind: ErrorKind, operation: str) -> Response:
         """Render an injected fault; the oldest operations name the service's own failures in another way."""
         if kind == "server_error" and operation in OLDEST:
             words = "An error occurred while processing the request, and the request was not completed."
             return self.render(AwsError("InternalServerError", words, 400))
         return super().error(kind, operation)
-
-    def render_result(self, result: Any) -> Response:
-        return json_response(result, content_type=CONTENT_TYPE)
 
     def read_subject(self, params: dict[str, Any]) -> Subject:
         scope = params.get("ClusterId") or params.get("JobFlowId") or ",".join(params.get("JobFlowIds", []))
@@ -91,7 +81,7 @@ class EmrService(AwsService):
             "Applications": APPLICATIONS,
             "Instances": {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1},
         }
-        reply = self.moto.call(self.signing_name, region, TARGET + "RunJobFlow", body)
+        reply = self.moto.call(self.signing_name, region, self.target + "RunJobFlow", body)
         return str(reply["JobFlowId"])
 
     def find_cluster(self, caller: Caller, cluster_id: str) -> Cluster | None:

@@ -27,6 +27,10 @@ NONSENSE: dict[str, Any] = {
     "Steps": {"0": {"Id": 7}},
     "jobRun": [{"state": {"state": {}}}],
     "jobRuns": {"0": None},
+    "JobRun": [{"JobRunState": {"JobRunState": {}}}],
+    "JobRuns": {"0": None},
+    "SuccessfulSubmissions": [[{"JobRunId": ["x"]}], None, 7],
+    "Errors": {"JobRunId": "x"},
     "job_detail": [[{"job_state": {"job_result": [1.5]}}]],
     "job_list": {"0": [None]},
     "job_execution": [[], {"job_state": {"job_state": True}}],
@@ -41,7 +45,9 @@ EXAMPLES: dict[str, Any] = {
     "AddJobFlowSteps": {"StepIds": ["s-X"]},
     "CancelSteps": {"CancelStepsInfoList": [{"StepId": "s-X", "Status": "SUBMITTED"}]},
     "RunJobFlow": {"JobFlowId": "j-X", "ClusterArn": "arn:aws:elasticmapreduce:us-east-1:1:cluster/j-X"},
-    "StartJobRun": {"applicationId": "x", "jobRunId": "x", "arn": "arn:aws:emr-serverless:us-east-1:1:/x"},
+    "StartJobRun": {"applicationId": "x", "jobRunId": "x", "arn": "arn:aws:emr-serverless:us-east-1:1:/x"}
+    | {"JobRunId": "x"},  # of Glue
+    "BatchStopJobRun": {"SuccessfulSubmissions": [{"JobName": "x", "JobRunId": "x"}], "Errors": []},
     "CancelJobRun": {"applicationId": "x", "jobRunId": "x"},
     "CreateExecuteJob": {"job_submit_result": {"job_id": "x", "state": "COMPLETE"}},
     "ExecuteSql": {"sql_id": "x"},

@@ -11,6 +11,7 @@ from moto.batch.models import batch_backends
 from moto.core.base_backend import BackendDict
 from moto.emr.models import emr_backends
 from moto.emrserverless.models import emrserverless_backends
+from moto.glue.models import glue_backends
 from moto.iam.models import get_account_id_from
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sts.models import sts_backends
@@ -89,6 +90,11 @@ class Moto:
     def application(account: str, region: str, application_id: str) -> Any:
         """moto's EMR Serverless application, None when there is none of that id."""
         return emrserverless_backends[account][region].applications.get(application_id)
+
+    @staticmethod
+    def glue_job(account: str, region: str, name: str) -> Any:
+        """moto's Glue job, None when there is none of that name."""
+        return glue_backends[account][region].jobs.get(name)
 
     @staticmethod
     def reset() -> None:

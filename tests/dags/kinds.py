@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 from airflow_cancel_provider.operators.batch import CancelBatchJobOperator
 from airflow_cancel_provider.operators.emr import CancelStepsOperator
 from airflow_cancel_provider.operators.emr_serverless import CancelJobRunOperator
+from airflow_cancel_provider.operators.glue import CancelGlueJobRunOperator
 from airflow_cancel_provider.operators.mrs import CancelJobExecutionOperator
 from airflow_cancel_provider.sensors.batch import BatchJobTerminalSensor
 from airflow_cancel_provider.sensors.emr import EmrStepTerminalSensor
 from airflow_cancel_provider.sensors.emr_serverless import EmrServerlessJobRunTerminalSensor
+from airflow_cancel_provider.sensors.glue import GlueJobRunTerminalSensor
 from airflow_cancel_provider.sensors.mrs import MrsJobExecutionTerminalSensor
 
 
@@ -35,6 +37,7 @@ KINDS = {
         CancelJobRunOperator, EmrServerlessJobRunTerminalSensor, "job_run_ids", "application_id"
     ),
     "mrs": Kind(CancelJobExecutionOperator, MrsJobExecutionTerminalSensor, "job_execution_ids", "cluster_id"),
+    "glue": Kind(CancelGlueJobRunOperator, GlueJobRunTerminalSensor, "job_run_ids", "job_name"),
 }
 PARAMS: dict[str, Any] = {"scope": "", "ids": [], "attempts": 60}
 SYNC_OR_DEFERRABLE = {"sync": {"deferrable": False}, "deferrable": {"deferrable": True}}

@@ -91,7 +91,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         cloud.start()
         print(f"Local cloud: {cloud.url}", flush=True)
         # Cancels that take some seconds, as real ones do.
-        cloud.configure({name: {"cancel": 3.0} for name in ("emr", "batch", "emr-serverless", "mrs")})
+        cloud.configure({name: {"cancel": 3.0} for name in ("emr", "batch", "emr-serverless", "mrs", "glue")})
         places = create_places(cloud.url)
         kept = connections(cloud.url)
         airflow = AirflowSystem(folder, _dags(folder), settings(), connections=kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import requests
@@ -57,6 +58,7 @@ def create_places(url: str) -> dict[str, str]:
         "job_queue": register(url, "queues", "demo-queue"),
         "job_definition": register(url, "definitions", "demo-job"),
         "mrs_cluster": CLUSTER,
+        "glue_job": create_glue_job(url),
     }
 
 
@@ -83,6 +85,16 @@ def create_application(url: str, name: str = "demo") -> str:
         name=name, releaseLabel="emr-7.9.0", type="SPARK"
     )
     return str(reply["applicationId"])
+
+
+def create_glue_job(url: str) -> str:
+    """A Glue job of a new name."""
+    reply = aws_client(url, "glue").create_job(
+        Name=f"demo-{uuid4().hex[:8]}",
+        Role="demo",
+        Command={"Name": "glueetl", "ScriptLocation": "s3://bucket/job.py"},
+    )
+    return str(reply["Name"])
 
 
 def aws_client(url: str, service: str, region: str = REGION) -> Any:

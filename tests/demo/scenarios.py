@@ -54,6 +54,9 @@ SCENARIOS = (
         {"cluster_id": "{mrs_cluster}"},
     ),
     Scenario(
+        "glue", "example_cancel_glue_job_runs", ("start_run",), "cancel_run", {"job_name": "{glue_job}"}
+    ),
+    Scenario(
         "batch",
         "example_cancel_as_teardown",
         ("start_job",),

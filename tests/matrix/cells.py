@@ -13,7 +13,7 @@ from tests.matrix import faults, setting
 from tests.matrix.reaper import with_reaper
 from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 
-AWS = ("emr", "batch", "emr-serverless")
+AWS = ("emr", "batch", "emr-serverless", "glue")
 TASKS = {"sync": SERVICES, "plain": SERVICES}
 SYNC = {"sync": SERVICES}
 DEFERRED = {"deferred": SERVICES}
@@ -44,7 +44,13 @@ RUNNING = (
     Scenario("run timed out", faults.run_timed_out, TASKS, shape="run_timeout", within=45),
     Scenario("execution_timeout", faults.timed_out, TASKS, shape="timeout"),
     Scenario("poll denied", faults.polls_denied, TASKS),
-    Scenario("attempts used up", faults.attempts_used_up, TASKS, shape="attempts"),
+    # GlueJobOperator has no limit of attempts where it waits itself.
+    Scenario(
+        "attempts used up",
+        faults.attempts_used_up,
+        {**TASKS, "sync": tuple(name for name in SERVICES if name != "glue")},
+        shape="attempts",
+    ),
     Scenario("killed in each of 3 tries", faults.killed_in_each_try, TASKS, shape="retries", kind="signal"),
     Scenario("SIGKILL, service down 40 s", faults.while_down(faults.signalled(SIGKILL)), TASKS, within=60),
     Scenario("marked failed, service down 40 s", faults.while_down(faults.marked("failed")), SYNC, within=60),
@@ -67,11 +73,12 @@ WAITING = (
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out,
-        {"deferred": ("emr", "emr-serverless")},
+        {"deferred": ("emr", "emr-serverless", "glue")},
         shape="timeout",
         may_go_on=True,
     ),
-    Scenario("poll denied in the trigger", faults.polls_denied, DEFERRED),
+    # Who cancels looks first, and may not for 25 seconds.
+    Scenario("poll denied in the trigger", faults.polls_denied, DEFERRED, within=40),
     Scenario("attempts used up in the trigger", faults.attempts_used_up, DEFERRED, shape="attempts"),
     Scenario(
         "deferred, marked failed, service down 40 s",

@@ -22,12 +22,14 @@ CANCELS = {
     "batch": ("TerminateJob", "CancelJob", "TerminateJobs", "CancelJobs"),
     "emr-serverless": ("CancelJobRun",),
     "mrs": ("StopJob",),
+    "glue": ("BatchStopJobRun",),
 }
 POLLS = {
     "emr": ("DescribeStep", "ListSteps"),
     "batch": ("DescribeJobs",),
     "emr-serverless": ("GetJobRun",),
     "mrs": ("ShowSingleJobExe", "ShowJobExeListNew"),
+    "glue": ("GetJobRun",),
 }
 DOWN_SECONDS = 40.0
 

@@ -26,13 +26,16 @@ GUARD = "from airflow_cancel_provider.plugin import RemoteJobsPlugin\n"
 # be imported by hundreds of tasks on a small machine.
 PRELOAD = """import airflow.providers.amazon.aws.operators.batch
 import airflow.providers.amazon.aws.operators.emr
+import airflow.providers.amazon.aws.operators.glue
 import airflow.providers.amazon.aws.sensors.batch
 import airflow.providers.amazon.aws.sensors.emr
+import airflow.providers.amazon.aws.sensors.glue
 import boto3
 import requests
 """
 SUBMITS = {"emr": "AddJobFlowSteps", "batch": "SubmitJob", "emr-serverless": "StartJobRun"} | {
-    "mrs": "CreateExecuteJob"
+    "mrs": "CreateExecuteJob",
+    "glue": "StartJobRun",
 }
 HELD_SECONDS = 5.0
 
@@ -123,6 +126,8 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
+        # Without it nothing finds a run whose submission was not answered, nor one whose host is gone.
+        "AIRFLOW__CANCEL_PROVIDER__GLUE_LABEL": "arguments",
         # Longer than the longest outage here; no sentinel is to outlive the matrix for long.
         "AIRFLOW__CANCEL_PROVIDER__PATIENCE": "180",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",

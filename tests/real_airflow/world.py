@@ -17,9 +17,11 @@ from tests.demo.places import REGION, aws_client, create_application, create_clu
 from tests.real_airflow.statsd import Statsd
 from tests.real_airflow.system import AirflowSystem
 
-CLIENTS = ("emr", "batch", "emr-serverless")
+CLIENTS = ("emr", "batch", "emr-serverless", "glue")
 STEP = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
-SUCCEEDED = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"}
+SUCCEEDED = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"} | {
+    "glue": "SUCCEEDED"
+}
 """How each service calls a good end."""
 DEPLOYMENT = "stories"
 """The name of this Airflow in labels."""
@@ -41,6 +43,7 @@ class World:
             "batch": self._start_batch_job,
             "emr-serverless": self._start_job_run,
             "mrs": cloud.mrs.add_job,
+            "glue": self._start_glue_run,
         }
 
     def close(self) -> None:
@@ -59,6 +62,8 @@ class World:
             self.cloud.batch.set_queue(name)
         elif service == "mrs":
             self.cloud.mrs.register_cluster(name)
+        elif service == "glue":
+            self.cloud.glue.create_job(name)
         local: Any = self.cloud.services[service]
         local.configure({"overrides": {name: {"submitted": 0, "pending": 0, "starting": 0, **timings}}})
         return name
@@ -126,6 +131,9 @@ class World:
             jobDriver={"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}},
         )
         return str(reply["jobRunId"])
+
+    def _start_glue_run(self, job: str) -> str:
+        return str(self._clients["glue"].start_job_run(JobName=job)["JobRunId"])
 
 
 @dataclass(frozen=True)

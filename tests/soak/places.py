@@ -74,5 +74,9 @@ class Places:
     def _start_mrs(self, cluster: str, label: str) -> None:
         self._ground.cloud.mrs.add_job(cluster, f"job {label}".strip())
 
+    def _start_glue(self, job: str, label: str) -> None:
+        arguments = {"--airflow_owner": label} if label else {}
+        self._client("glue").start_job_run(JobName=job, Arguments=arguments)
+
     def _client(self, service: str) -> Any:
         return self._ground._clients[service]

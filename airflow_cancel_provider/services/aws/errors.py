@@ -49,13 +49,15 @@ THROTTLING = frozenset(
         "EC2ThrottledException",
     }
 )
-# Failures of the service's own, which some protocols send without an HTTP status of 500.
+# Failures of the service's own, which some services send with HTTP 400, or for one job inside HTTP 200.
 FAILING = frozenset(
     {
         "InternalServerError",
         "InternalServerException",
+        "InternalServiceException",
         "InternalFailure",
         "InternalError",
+        "OperationTimeoutException",
         "ServerException",
         "ServiceUnavailable",
         "ServiceUnavailableException",

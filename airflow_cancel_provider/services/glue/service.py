@@ -1,0 +1,195 @@
+"""Job runs of AWS Glue.
+
+https://docs.aws.amazon.com/glue/latest/webapi/API_BatchStopJobRun.html, API_GetJobRun.html,
+API_GetJobRuns.html and API_ListJobs.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
+from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob, by_scope
+from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.errors import error_code
+from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.base import (
+    as_asked,
+    chunks,
+    in_order,
+    outcome_after,
+    outcome_of,
+    undone,
+)
+from airflow_cancel_provider.services.glue.states import (
+    ANSWERS,
+    JOB_NAME,
+    RUN_ID,
+    UNSAID,
+    Said,
+    is_long_over,
+    is_open,
+    is_unclear,
+    result_of,
+    said_of,
+    status_of,
+)
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+
+RUNS_PER_STOP = 25
+RUNS_PER_PAGE = 200
+JOBS_PER_PAGE = 1000
+WORTH_LISTING = 10
+"""Above so many runs a job's newest runs are listed: a page shows 200."""
+
+_UNKNOWN = "EntityNotFoundException"
+
+
+class GlueJobRunService(AwsJobService):
+    """Job runs, by the name of their job."""
+
+    name = "glue"
+    iam_prefix = "glue"
+    scope_word = "job_name"
+    scope_pattern = JOB_NAME
+    id_word = "job run id"
+    id_pattern = RUN_ID
+    # AWS publishes none. These are well below what is known to be throttled: 15 StartJobRun at once.
+    quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
+
+    def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self._known: set[str] = set()
+        """Jobs that Glue knows."""
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One BatchStopJobRun for each 25 runs of a job. Glue has no place for ``reason``.
+
+        Looking first would take a request for each run. What Glue refuses is looked at: it may have ended.
+        """
+        series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
+        requests = [some for runs in by_scope(jobs).values() for some in chunks(runs, RUNS_PER_STOP)]
+        results = in_turn(requests, lambda runs: self._stop(series, runs))
+        unclear = {result.job: result for result in results if is_unclear(result)}
+        return as_asked(jobs, self._settled([*results, *self._explained(series, unclear)]))
+
+    def scopes(self) -> Iterator[str]:
+        """Names of the jobs. Which of them have runs, Glue does not tell."""
+        pages = self._pages(
+            self.patience.started(),
+            "ListJobs",
+            f"region {self.region}",
+            token=("NextToken", "NextToken"),
+            MaxResults=JOBS_PER_PAGE,
+        )
+        for page in pages:
+            yield from page["JobNames"]
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        """Runs that live. Glue lists all, the newest first; the pages end where no older one can live."""
+        self._check(self.scope_word, self.scope_pattern, scope)
+        if name_prefix:
+            raise InvalidInput(f"name_prefix is {name_prefix!r}; runs of a Glue job have no names.")
+        now = datetime.now(UTC)
+        for runs in self._listed(self.patience.started(), scope):
+            statuses = (self._status(scope, run) for run in runs)
+            yield from (status for status in statuses if not status.state.is_terminal)
+            if runs and all(is_long_over(run, now) for run in runs):
+                return
+
+    def _stop(self, series: CallSeries, runs: Sequence[RemoteJob]) -> list[CancelResult]:
+        """One call, repeated for those of the runs that Glue was too busy for."""
+        job, ids = str(runs[0].scope), list(dict.fromkeys(run.id for run in runs))
+        said: dict[str, Said] = {}
+        try:
+            with self._asking(runs):
+                self._repeat(series, "BatchStopJobRun", job, lambda: self._ask(job, ids, said))
+        except ServiceError:
+            if not said:
+                raise
+        return [result_of(run, said.get(run.id)) for run in runs]
+
+    def _ask(self, job: str, ids: Sequence[str], said: dict[str, Said]) -> None:
+        """Ask for what is open, note what Glue says, and raise while something stays open."""
+        asked = [run for run in ids if is_open(said.get(run))]
+        answer = self._request("BatchStopJobRun", JobName=job, JobRunIds=asked)
+        said |= {run: words for run, words in said_of(answer).items() if run in asked}
+        if busy := [said[run] for run in asked if run in said and is_open(said[run])]:
+            code, message = busy[0]["ErrorCode"], busy[0].get("ErrorMessage", "")
+            raise ClientError({"Error": {"Code": code, "Message": message}}, "BatchStopJobRun")
+        if any(run not in said for run in asked):
+            raise NoAnswer(why=UNSAID.rstrip("."))
+
+    def _explained(
+        self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]
+    ) -> Iterator[CancelResult]:
+        """What refusals mean: look at the runs."""
+        for job, runs in by_scope(unclear).items():
+            try:
+                statuses = in_order(runs, self._find(series, str(job), runs))
+            except UnknownScope as error:
+                yield from undone(runs, error)
+                continue
+            except ServiceError as error:
+                # The refusal's own words have to do. Where looking is not possible now, it is asked again.
+                yield from (replace(unclear[run], outcome=outcome_after(error)) for run in runs)
+                continue
+            for status in statuses:
+                said = unclear[status.job]
+                if outcome := outcome_of(status, asked=status.job in self._unsure):
+                    yield replace(said, outcome=outcome, detail=status.reason or said.detail)
+
+    def _find(self, series: CallSeries, job: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        found: dict[RemoteJob, JobStatus] = {}
+        if len(runs) > WORTH_LISTING:
+            pages = islice(self._listed(series, job), len(runs) // RUNS_PER_PAGE + 2)
+            found = pick(runs, ([self._status(job, run) for run in page] for page in pages))
+        for run in runs:
+            if run not in found and (seen := self._get(series, run)):
+                found[run] = seen
+        return found
+
+    def _get(self, series: CallSeries, run: RemoteJob) -> JobStatus | None:
+        try:
+            answer = self._call(series, "GetJobRun", str(run), JobName=run.scope, RunId=run.id)
+        except ServiceError as error:
+            if error.code != _UNKNOWN:
+                raise
+            self._check_known(series, str(run.scope))
+            return None
+        return status_of(run, answer["JobRun"])
+
+    def _check_known(self, series: CallSeries, job: str) -> None:
+        """Make sure that Glue only does not know a run, and knows its job: there is one code for both.
+
+        :raises UnknownScope: Glue does not know the job.
+        """
+        if job not in self._known:
+            self._call(series, "GetJobRuns", job, JobName=job, MaxResults=1)
+            self._known.add(job)
+
+    def _listed(self, series: CallSeries, job: str) -> Iterator[list[dict[str, Any]]]:
+        pages = self._pages(
+            series,
+            "GetJobRuns",
+            job,
+            token=("NextToken", "NextToken"),
+            JobName=job,
+            MaxResults=RUNS_PER_PAGE,
+        )
+        return (page["JobRuns"] for page in pages)
+
+    def _status(self, job: str, run: dict[str, Any]) -> JobStatus:
+        return status_of(self.address(run["Id"], job), run)
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return operation == "GetJobRuns" and error_code(error) == _UNKNOWN

@@ -1,0 +1,51 @@
+"""The call that starts job runs: how it is labelled and read. Plain data; imports no SDK.
+
+A run has neither a name nor tags. Its arguments are all that could carry a label, and they reach the script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+
+LABEL_ARGUMENT = f"--{LABEL_PARAMETER}"
+
+
+def _label_arguments(params: Params, label: Label) -> Params:
+    """The label alone as one argument more: Glue takes the job's own for all that are not given."""
+    given = params.get("Arguments") or {}
+    is_own = LABEL_ARGUMENT in given and Label.find(given[LABEL_ARGUMENT]) is None
+    # A retry of an earlier run takes that run's arguments only where none are given.
+    if is_own or params.get("JobRunId"):
+        return params
+    return {**params, "Arguments": {**given, LABEL_ARGUMENT: str(label)}}
+
+
+def _texts(params: Params) -> Iterator[tuple[str, str]]:
+    arguments = {} if params.get("JobRunId") else params.get("Arguments") or {}
+    yield params.get("JobName", ""), arguments.get(LABEL_ARGUMENT, "")
+
+
+def _seen(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str | None, Any, Any]]:
+    return ((run.get("JobName"), run.get("Id"), run.get("JobRunState")) for run in runs)
+
+
+SUBMISSIONS = (
+    AwsSubmission(
+        "glue",
+        "StartJobRun",
+        scope=lambda params: params.get("JobName"),
+        label=lambda params, _: params,
+        texts=_texts,
+        jobs=lambda params, answer: ids((params["JobName"], answer.get("JobRunId"))),
+        carriers={"arguments": _label_arguments},
+    ),
+)
+LOOKS = {
+    "GetJobRun": lambda answer: _seen([answer.get("JobRun") or {}]),
+    "GetJobRuns": lambda answer: _seen(answer.get("JobRuns") or []),
+}
