@@ -20,6 +20,9 @@ def _option(kind: str, default: str, description: str) -> dict[str, Any]:
     }
 
 
+_TAGGED = ", ".join(
+    row.title for row in SERVICES.values() if any(getattr(each, "most_tags", 0) for each in row.submissions)
+)
 OPTIONS: dict[str, dict[str, Any]] = {
     "enabled": _option("boolean", "True", "Guard tasks: cancel what they started unless they succeed."),
     "dags": _option("string", "*", "Ids of Dags to guard, as patterns separated by commas."),
@@ -38,8 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tags": _option(
         "boolean",
         "False",
-        "Also tag jobs of Batch and EMR Serverless with their owner; needs the TagResource permission, "
-        "and goes without where it is missing.",
+        f"Also tag jobs of {_TAGGED} with their owner; needs the TagResource permission, and goes without "
+        "where it is missing.",
     ),
     "raise_on_sigterm": _option(
         "boolean", "True", "End a task that has started jobs when it gets SIGTERM; Airflow 3 goes on with it."

@@ -11,11 +11,13 @@ from typing import Any
 from airflow.cli import cli_config
 from airflow.cli.cli_config import ActionCommand, GroupCommand
 
+from airflow_cancel_provider.services.registry import SERVICES
+
 Arg: Any = cli_config.Arg  # which has no types
 GROUP = "remote-jobs"
 _PLACE = Arg(
     ("--at",),
-    help="a place to look at: aws://connection@region, or emr, batch, emr-serverless, mrs instead of aws; "
+    help=f"a place to look at: aws://connection@region, or {', '.join(SERVICES)} instead of aws; "
     "may be repeated; default: reaper_places of section cancel_provider",
     action="append",
     default=[],
