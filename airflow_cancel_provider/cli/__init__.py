@@ -170,7 +170,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command."""
     options = get_parser().parse_args(arguments)
     options.func(options)
-
-
-if __name__ == "__main__":
-    main()
