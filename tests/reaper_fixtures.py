@@ -36,6 +36,7 @@ PLACES = (
     Place("emr", "aws_default"),
     Place("batch", "aws_default"),
     Place("emr-serverless", "aws_default"),
+    Place("emr-containers", "aws_default"),
     Place("mrs", "mrs_default"),
 )
 SERVICES = [place.service for place in PLACES]
@@ -43,6 +44,7 @@ LISTINGS = {
     "emr": "ListSteps",
     "batch": "ListJobs",
     "emr-serverless": "ListJobRuns",
+    "emr-containers": "ListJobRuns",
     "mrs": "ShowJobExeListNew",
 }
 CANCELS = {kind.name: kind.cancel_operations for kind in ALL}

@@ -30,6 +30,8 @@ FAULT_CODES = [
     ("batch", "DescribeJobs", "denied", "AccessDeniedException", 403),
     ("batch", "DescribeJobs", "expired_token", "ExpiredTokenException", 403),
     ("emr-serverless", "ListApplications", "throttle", "ThrottlingException", 429),
+    ("emr-containers", "ListVirtualClusters", "throttle", "RequestThrottledException", 400),
+    ("emr-containers", "ListVirtualClusters", "denied", "AccessDeniedException", 403),
     ("emr-serverless", "ListApplications", "server_error", "InternalServerException", 500),
     ("emr-serverless", "ListApplications", "denied", "AccessDeniedException", 403),
     ("emr-serverless", "ListApplications", "expired_token", "ExpiredTokenException", 403),
@@ -41,6 +43,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "DescribeStep": lambda c: c.describe_step(ClusterId="j-X", StepId="s-X"),
     "DescribeJobs": lambda c: c.describe_jobs(jobs=["x"]),
     "ListApplications": lambda c: c.list_applications(),
+    "ListVirtualClusters": lambda c: c.list_virtual_clusters(),
 }
 
 

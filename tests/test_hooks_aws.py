@@ -12,6 +12,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
+from airflow_cancel_provider.hooks.emr_containers import EmrContainersJobRunsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -23,7 +24,13 @@ from tests.task_fixtures import SECRET, connect_aws, connections
 __all__ = ["connections"]
 pytestmark = pytest.mark.usefixtures("connections")
 
-AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [BatchJobsHook, EmrServerlessJobRunsHook, EmrStepsHook]
+AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
+    BatchJobsHook,
+    EmrContainersJobRunsHook,
+    EmrServerlessJobRunsHook,
+    EmrStepsHook,
+]
+AWS = ("emr", "batch", "emr-serverless", "emr-containers")
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
 DONE = [CancelOutcome.REQUESTED]
 
@@ -212,9 +219,9 @@ class TestRenewal:
 
 class TestAccess:
     def test_it_reaches_every_service_that_is_registered(self) -> None:
-        for name in ("emr", "batch", "emr-serverless"):
+        for name in AWS:
             assert Access().service(name, "aws_default", None).name == name
-        assert set(SERVICES) == {"emr", "batch", "emr-serverless", "mrs"}
+        assert set(SERVICES) == {*AWS, "mrs"}
 
     def test_a_service_that_is_not_there(self) -> None:
         with pytest.raises(InvalidInput, match="There is no service 'glue'; there are emr, batch"):

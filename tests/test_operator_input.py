@@ -24,11 +24,13 @@ EMR_IDS = {"cluster_id": "j-1AB", "step_ids": ["s-1AB"]}
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
 BATCH_IDS = {"job_ids": [BATCH_ID]}
 RUN_IDS = {"application_id": "00f1", "job_run_ids": ["00f2"]}
+CONTAINER_IDS = {"virtual_cluster_id": "0f1", "job_run_ids": ["0f2"]}
 MRS_IDS = {"cluster_id": "c-1", "job_execution_ids": ["e-1"]}
 IDS: dict[str, dict[str, Any]] = {
     "emr": EMR_IDS,
     "batch": BATCH_IDS,
     "emr-serverless": RUN_IDS,
+    "emr-containers": CONTAINER_IDS,
     "mrs": MRS_IDS,
 }
 NOTHING: tuple[Any, ...] = (
@@ -85,6 +87,12 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("emr", {**EMR_IDS, "step_ids": ["s-1AB", "step-2"]}, "'step-2' is not a step id"),
     ("batch", {"job_ids": "job-1"}, "'job-1' is not a job id"),
     ("emr-serverless", {**RUN_IDS, "job_run_ids": "A B"}, "'A B' is not a job run id"),
+    ("emr-containers", {**CONTAINER_IDS, "job_run_ids": "A B"}, "'A B' is not a job run id"),
+    (
+        "emr-containers",
+        {**CONTAINER_IDS, "virtual_cluster_id": "my-cluster"},
+        "'my-cluster' is not a virtual_cluster_id",
+    ),
     ("mrs", {**MRS_IDS, "job_execution_ids": "a/b"}, "'a/b' is not a job"),
     ("emr", {"remote_jobs": ["emr:/x"]}, "'emr:/x' is not the address of a remote job"),
     ("emr", {"remote_jobs": f"batch://aws_default@us-east-1/{BATCH_ID}"}, "this task is for emr"),

@@ -205,6 +205,7 @@ def test_a_right_to_look_that_is_withdrawn_is_the_same_error(bench: Bench, defer
     jobs = bench.submit("endless", 1)
     task = operator(bench.name, **targets(jobs), deferrable=deferrable)
     looking = {"emr": "ListSteps", "batch": "DescribeJobs", "emr-serverless": "GetJobRun"}
+    looking |= {"emr-containers": "DescribeJobRun"}
     operation = looking.get(bench.name, "ShowSingleJobExe")
     # MRS looks before it asks for the end, too.
     bench.cloud.faults.add(bench.name, operation, "denied", after=2)

@@ -18,7 +18,9 @@ from tests.service_fixtures import BENCHES, HASTY, PATIENT, BatchBench, Bench, E
 
 __all__ = ["open_service"]
 
-LISTINGS = {"emr": "ListClusters", "batch": "DescribeJobQueues", "emr-serverless": "ListApplications"}
+LISTINGS = {"emr": "ListClusters", "batch": "DescribeJobQueues", "emr-serverless": "ListApplications"} | {
+    "emr-containers": "ListVirtualClusters"
+}
 
 
 @pytest.fixture(params=BENCHES, ids=lambda kind: str(kind.name))
@@ -253,6 +255,7 @@ class TestPaced:
                 "emr": (10, 0.5),
                 "batch": (50, 50.0),
                 "emr-serverless": (25, 1.0),
+                "emr-containers": (25, 1.0),
             }[bench.name]
         )
 

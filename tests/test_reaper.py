@@ -85,7 +85,7 @@ class TestSweep:
         assert fates(report) == dict.fromkeys(jobs + replaced, "ended")
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
-        assert report.kinds == {DecisionKind.SUSPECT: 16}
+        assert report.kinds == {DecisionKind.SUSPECT: 4 * len(SERVICES)}
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
@@ -112,18 +112,19 @@ class TestSweep:
         report = ground.reaper().sweep()
         assert ground.lives(*living)
         assert fates(report) == dict.fromkeys(orphans, "ended")
+        count = len(SERVICES)
         assert report.kinds == {
-            DecisionKind.FOREIGN: 4,
-            DecisionKind.UNLABELLED: 4,
-            DecisionKind.ALIVE: 4,
-            DecisionKind.SUCCEEDED: 4,
-            DecisionKind.UNKNOWN: 8,
-            DecisionKind.RECONNECTING: 8,
-            DecisionKind.RELEASED: 8,
-            DecisionKind.SUSPECT: 4,
+            DecisionKind.FOREIGN: count,
+            DecisionKind.UNLABELLED: count,
+            DecisionKind.ALIVE: count,
+            DecisionKind.SUCCEEDED: count,
+            DecisionKind.UNKNOWN: 2 * count,
+            DecisionKind.RECONNECTING: 2 * count,
+            DecisionKind.RELEASED: 2 * count,
+            DecisionKind.SUSPECT: count,
         }
-        assert report.foreign == {FOREIGN: 4}
-        assert report.gauges["living"] == 44
+        assert report.foreign == {FOREIGN: count}
+        assert report.gauges["living"] == 11 * count
 
     def test_a_try_that_airflow_leaves_out_of_its_answer(self, ground: Ground) -> None:
         left_out, orphan = ground.start("batch", None), ground.start("batch", S.FAILED)
@@ -179,7 +180,7 @@ class TestAirflow:
         report = ground.reaper().sweep()
         assert ground.lives(*jobs)
         assert report.troubles == ["Airflow is down. Nothing is cancelled."]
-        assert report.kinds == {DecisionKind.UNANSWERED: 4}
+        assert report.kinds == {DecisionKind.UNANSWERED: len(SERVICES)}
         assert not report.is_clean
 
     def test_down_from_the_start(self, ground: Ground) -> None:
@@ -609,7 +610,7 @@ class TestEnding:
         sent = ground.cancels()
         again = reaper.sweep()
         assert fates(again) == dict.fromkeys(jobs, "requested")
-        assert ground.airflow.looks == 9, "no second look at what is ending"
+        assert ground.airflow.looks == 2 * len(SERVICES) + 1, "no second look at what is ending"
         ground.cloud.clock.advance(2000)
         assert fates(reaper.sweep()) == dict.fromkeys(jobs, "ended")
         assert reaper.sweep().orphans == []
@@ -628,7 +629,7 @@ class TestEnding:
         jobs = {service: ground.start(service, S.FAILED) for service in SERVICES}
 
         def deny(look: int) -> None:
-            if look == 5:
+            if look == len(SERVICES) + 1:
                 ground.cloud.faults.add("emr-serverless", "GetJobRun", "denied")
                 ground.cloud.faults.add("emr-serverless", "ListJobRuns", "denied")
 
@@ -888,6 +889,7 @@ class TestPlaces:
             Place("emr", "a", "eu-west-1"),
             Place("batch", "a", "eu-west-1"),
             Place("emr-serverless", "a", "eu-west-1"),
+            Place("emr-containers", "a", "eu-west-1"),
             Place("mrs", "m"),
             Place("batch"),
         ]

@@ -40,6 +40,10 @@ def operations(place: Place) -> tuple[str, ...]:
         "emr": ("ListClusters", "ListSteps", "DescribeStep", "CancelSteps"),
         "batch": ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJob", "TerminateJobs"),
         "emr-serverless": ("ListApplications", "ListJobRuns", "GetJobRun", "CancelJobRun", "GetApplication"),
+        "emr-containers": (
+            *("ListVirtualClusters", "ListJobRuns", "DescribeJobRun", "CancelJobRun"),
+            "DescribeVirtualCluster",
+        ),
         "mrs": ("ListClusters", "ShowJobExeListNew", "ShowSingleJobExe", "StopJob"),
     }[place.service]
 

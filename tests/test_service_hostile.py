@@ -27,11 +27,13 @@ LOOKS = {
     "emr": ["ListSteps"],
     "batch": ["DescribeJobs"],
     "emr-serverless": ["GetJobRun", "ListJobRuns", "GetApplication"],
+    "emr-containers": ["DescribeJobRun", "ListJobRuns", "DescribeVirtualCluster"],
 }
 LISTINGS = {
     "emr": ["ListSteps", "ListClusters"],
     "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
     "emr-serverless": ["ListJobRuns", "ListApplications", "GetApplication"],
+    "emr-containers": ["ListJobRuns", "ListVirtualClusters", "DescribeVirtualCluster"],
 }
 
 
@@ -177,6 +179,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "emr": ("ListSteps", "Steps", "Marker"),
     "batch": ("ListJobs", "jobSummaryList", "nextToken"),
     "emr-serverless": ("ListJobRuns", "jobRuns", "nextToken"),
+    "emr-containers": ("ListJobRuns", "jobRuns", "nextToken"),
 }
 
 
@@ -197,7 +200,8 @@ json_values = st.recursive(
 NAMES = [
     "jobs", "jobId", "status", "successful", "errors", "job", "code", "Steps", "Id", "Status", "State",
     "CancelStepsInfoList", "StepId", "jobRun", "jobRuns", "jobRunId", "applicationId", "id", "state",
-    "jobSummaryList", "nextToken", "Marker", "createdAt", "name", "tags", "parameters", "__type", "message",
+    "virtualClusterId", "jobSummaryList", "nextToken", "Marker", "createdAt", "name", "tags", "parameters",
+    "__type", "message",
 ]  # fmt: skip
 members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
 nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
@@ -263,6 +267,9 @@ def test_an_old_job_is_no_stranger(bench: Bench) -> None:
         "emr": {"Steps": [{"Id": job.id, "Status": {"State": "RUNNING"}}]},
         "emr-serverless": {
             "jobRun": {"applicationId": job.scope, "jobRunId": job.id, "state": "RUNNING"},
+        },
+        "emr-containers": {
+            "jobRun": {"virtualClusterId": job.scope, "id": job.id, "state": "RUNNING"},
         },
     }
     garble(bench, LOOKS[bench.name][:1], body=json.dumps(sparse[bench.name]))

@@ -101,7 +101,7 @@ def test_living_lists_what_has_not_ended(bench: Bench) -> None:
 
 def test_addresses_of_other_services_and_malformed_ids_are_refused(bench: Bench) -> None:
     service = bench.service()
-    job = bench.unknown("jx") if bench.name == "emr-serverless" else bench.unknown("j-X")
+    job = bench.unknown("jx") if "CancelJobRun" in bench.cancel_operations else bench.unknown("j-X")
     assert service.check(job) == job
     for bad in (
         RemoteJob.of("mrs", job.id, scope=job.scope),
@@ -118,6 +118,11 @@ REQUESTS = {
     "emr": ({"CancelSteps": 4}, {"ListSteps": 4 * 5}, {"ListSteps": 4 * 6}),
     "batch": ({"DescribeJobs": 10, **TERMINATE}, {"DescribeJobs": 10}, {"DescribeJobs": 10}),
     "emr-serverless": (
+        {"CancelJobRun": 1000, "ListJobRuns": 20},
+        {"ListJobRuns": 20},
+        {"ListJobRuns": 2 + 20},
+    ),
+    "emr-containers": (
         {"CancelJobRun": 1000, "ListJobRuns": 20},
         {"ListJobRuns": 20},
         {"ListJobRuns": 2 + 20},
@@ -273,7 +278,7 @@ def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
     assert outcomes(results[:60]) == [CancelOutcome.ALREADY_ENDED] * 60
     assert set(outcomes(results[60:])) <= ACCEPTED
     # EMR takes one request for them all, and looking would take three of the same quota.
-    assert bench.count() <= {"emr": 1, "batch": 2, "emr-serverless": 6}[bench.name]
+    assert bench.count() <= {"emr": 1, "batch": 2}.get(bench.name, 6)
     assert bench.cancels_sent == {"emr": 1}.get(bench.name, 0)
 
 
@@ -327,7 +332,7 @@ class TestLostReplies:
         assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.ALREADY_ENDED]
 
 
-UNKNOWN_SCOPES = {"emr": "j-NEVERWAS", "emr-serverless": "00neverwas"}
+UNKNOWN_SCOPES = {"emr": "j-NEVERWAS", "emr-serverless": "00neverwas", "emr-containers": "0neverwas"}
 
 
 @pytest.mark.parametrize("count", [1, 60])
@@ -355,7 +360,7 @@ class TestUnknownScopes:
             bench.service().describe(strangers)
 
     def test_cancel_without_a_look_refuses_too(self, bench: Bench, strangers: list[RemoteJob]) -> None:
-        for operation in ("ListSteps", "GetJobRun", "ListJobRuns"):
+        for operation in ("ListSteps", "GetJobRun", "DescribeJobRun", "ListJobRuns"):
             bench.cloud.faults.add(bench.name, operation, "denied")
         assert set(outcomes(bench.service().cancel(strangers, REASON))) == {CancelOutcome.REFUSED}
 
@@ -388,7 +393,8 @@ def test_who_may_not_ask_for_an_application_takes_the_services_words(cloud: Loca
 
 def test_looking_needs_no_permission_to_cancel(bench: Bench) -> None:
     jobs = bench.running(3)
-    for operation in ("ListSteps", "DescribeJobs", "GetJobRun", "ListJobRuns", "DescribeCluster"):
+    looks = ("ListSteps", "DescribeJobs", "GetJobRun", "DescribeJobRun", "ListJobRuns", "DescribeCluster")
+    for operation in looks:
         bench.cloud.faults.add(bench.name, operation, "denied")
     assert outcomes(bench.service().cancel(jobs, REASON)) == [CancelOutcome.REQUESTED] * 3
     bench.let_end()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.matrix.scenario import MODES, SERVICES
 from tests.matrix.thirty import MANY, choose
 from tests.soak.disturbances import FAULTS, Trouble
 from tests.soak.judge import Fate, Verdict, judge
@@ -141,7 +142,7 @@ def test_half_an_hour_has_hundreds_of_tasks_and_everything_happens() -> None:
 def test_the_thirty_are_different_and_of_all_services_and_modes() -> None:
     cells = choose()
     assert len({cell.name for cell in cells}) == len(cells) == MANY
-    assert len({(cell.service, cell.mode) for cell in cells}) == 12
+    assert len({(cell.service, cell.mode) for cell in cells}) == len(SERVICES) * len(MODES)
 
 
 def test_logs_tell_who_asked() -> None:

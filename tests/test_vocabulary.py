@@ -119,6 +119,9 @@ class TestAddress:
                 "emr", "s-3BYY", "j-2AXX", "aws_default", "us-east-1"
             ),
             "batch://@us-east-1/5b1f:12": Parts("batch", "5b1f:12", None, None, "us-east-1"),
+            "emr-containers://aws@eu-west-1/0f1/0f2": Parts(
+                "emr-containers", "0f2", "0f1", "aws", "eu-west-1"
+            ),
             "emr-serverless://aws@eu-west-1/00f1/00f2": Parts(
                 "emr-serverless", "00f2", "00f1", "aws", "eu-west-1"
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import requests
@@ -54,6 +55,7 @@ def create_places(url: str) -> dict[str, str]:
     return {
         "emr_cluster": create_cluster(url),
         "application": create_application(url),
+        "virtual_cluster": create_virtual_cluster(url),
         "job_queue": register(url, "queues", "demo-queue"),
         "job_definition": register(url, "definitions", "demo-job"),
         "mrs_cluster": CLUSTER,
@@ -83,6 +85,14 @@ def create_application(url: str, name: str = "demo") -> str:
         name=name, releaseLabel="emr-7.9.0", type="SPARK"
     )
     return str(reply["applicationId"])
+
+
+def create_virtual_cluster(url: str) -> str:
+    """A virtual cluster of EMR on EKS, in a namespace of its own."""
+    name = f"spark-{uuid4().hex[:8]}"
+    container = {"id": "eks", "type": "EKS", "info": {"eksInfo": {"namespace": name}}}
+    client = aws_client(url, "emr-containers")
+    return str(client.create_virtual_cluster(name=name, containerProvider=container)["id"])
 
 
 def aws_client(url: str, service: str, region: str = REGION) -> Any:

@@ -13,7 +13,9 @@ from tests.matrix import faults, setting
 from tests.matrix.reaper import with_reaper
 from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 
-AWS = ("emr", "batch", "emr-serverless")
+AWS = ("emr", "batch", "emr-serverless", "emr-containers")
+DENIED_MATTERS = tuple(service for service in SERVICES if service != "emr-containers")
+"""Services whose operators fail when they may not look at their job; ``EmrContainerOperator`` goes on."""
 TASKS = {"sync": SERVICES, "plain": SERVICES}
 SYNC = {"sync": SERVICES}
 DEFERRED = {"deferred": SERVICES}
@@ -43,7 +45,13 @@ RUNNING = (
     Scenario("run marked failed and deleted", faults.run_deleted, SYNC, kind="mark"),
     Scenario("run timed out", faults.run_timed_out, TASKS, shape="run_timeout", within=45),
     Scenario("execution_timeout", faults.timed_out, TASKS, shape="timeout"),
-    Scenario("poll denied", faults.polls_denied, TASKS),
+    Scenario("poll denied", faults.polls_denied, {"sync": DENIED_MATTERS, "plain": SERVICES}),
+    Scenario(
+        "poll denied, which the operator ignores",
+        faults.polls_denied,
+        {"sync": ("emr-containers",)},
+        may_go_on=True,
+    ),
     Scenario("attempts used up", faults.attempts_used_up, TASKS, shape="attempts"),
     Scenario("killed in each of 3 tries", faults.killed_in_each_try, TASKS, shape="retries", kind="signal"),
     Scenario("SIGKILL, service down 40 s", faults.while_down(faults.signalled(SIGKILL)), TASKS, within=60),
@@ -67,7 +75,7 @@ WAITING = (
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out,
-        {"deferred": ("emr", "emr-serverless")},
+        {"deferred": ("emr", "emr-serverless", "emr-containers")},
         shape="timeout",
         may_go_on=True,
     ),

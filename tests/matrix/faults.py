@@ -21,12 +21,14 @@ CANCELS = {
     "emr": ("CancelSteps",),
     "batch": ("TerminateJob", "CancelJob", "TerminateJobs", "CancelJobs"),
     "emr-serverless": ("CancelJobRun",),
+    "emr-containers": ("CancelJobRun",),
     "mrs": ("StopJob",),
 }
 POLLS = {
     "emr": ("DescribeStep", "ListSteps"),
     "batch": ("DescribeJobs",),
     "emr-serverless": ("GetJobRun",),
+    "emr-containers": ("DescribeJobRun",),
     "mrs": ("ShowSingleJobExe", "ShowJobExeListNew"),
 }
 DOWN_SECONDS = 40.0

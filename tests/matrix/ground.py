@@ -31,8 +31,12 @@ import airflow.providers.amazon.aws.sensors.emr
 import boto3
 import requests
 """
-SUBMITS = {"emr": "AddJobFlowSteps", "batch": "SubmitJob", "emr-serverless": "StartJobRun"} | {
-    "mrs": "CreateExecuteJob"
+SUBMITS = {
+    "emr": "AddJobFlowSteps",
+    "batch": "SubmitJob",
+    "emr-serverless": "StartJobRun",
+    "emr-containers": "StartJobRun",
+    "mrs": "CreateExecuteJob",
 }
 HELD_SECONDS = 5.0
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[Victim], None]
 
-SERVICES = ("emr", "batch", "emr-serverless", "mrs")
+SERVICES = ("emr", "batch", "emr-serverless", "emr-containers", "mrs")
 MODES = ("sync", "plain", "deferred")
 
 
