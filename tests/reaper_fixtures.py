@@ -38,6 +38,7 @@ PLACES = (
     Place("emr", "aws_default"),
     Place("batch", "aws_default"),
     Place("emr-serverless", "aws_default"),
+    Place("emr-containers", "aws_default"),
     Place("mrs", "mrs_default"),
     Place("glue", "aws_default"),
 )
@@ -46,6 +47,7 @@ LISTINGS = {
     "emr": "ListSteps",
     "batch": "ListJobs",
     "emr-serverless": "ListJobRuns",
+    "emr-containers": "ListJobRuns",
     "mrs": "ShowJobExeListNew",
     "glue": "GetJobRuns",
 }

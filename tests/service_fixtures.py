@@ -19,6 +19,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.batch.service import BatchJobService
 from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
 from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
 from airflow_cancel_provider.services.glue.service import GlueJobRunService
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
@@ -231,7 +232,39 @@ class GlueBench(Bench):
         return [job for _ in range(4) for job in self.running(250)]
 
 
-BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, GlueBench)
+class EmrContainersBench(Bench):
+    name = "emr-containers"
+    one_by_one = True
+    service_class = EmrContainersJobRunService
+    cancel_operations = ("CancelJobRun",)
+    iam_action = "emr-containers:CancelJobRun"
+    success, cancelled = "COMPLETED", "CANCELLED"
+
+    def new_scope(self) -> str:
+        return create_virtual_cluster(self.client)
+
+    def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
+        scope = scope or self.new_scope()
+        params = {"virtualClusterId": scope, "executionRoleArn": ROLE, "name": name, **more}
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+        return [self.address(answer["id"], scope) for answer in answers]
+
+    def unknown(self, scope: str | None = None) -> RemoteJob:
+        return self.address(uuid.uuid4().hex[:19], scope or self.new_scope())
+
+    def thousand(self) -> list[RemoteJob]:
+        return [job for _ in range(2) for job in self.running(500)]
+
+
+BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, EmrContainersBench, GlueBench)
+
+
+def create_virtual_cluster(client: Any) -> str:
+    """A virtual cluster of EMR on EKS, in a namespace of its own."""
+    namespace = f"spark-{uuid.uuid4().hex[:8]}"
+    container = {"id": "eks", "type": "EKS", "info": {"eksInfo": {"namespace": namespace}}}
+    return str(client.create_virtual_cluster(name=namespace, containerProvider=container)["id"])
 
 
 def outcomes(results: list[CancelResult]) -> list[CancelOutcome]:

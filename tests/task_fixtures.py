@@ -23,7 +23,7 @@ from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define
-from tests.service_fixtures import REGION, BatchBench, Bench, EmrBench, EmrServerlessBench, GlueBench
+from tests.service_fixtures import BENCHES, REGION, Bench
 
 # Where it was before Airflow 3.2, and where it is since.
 SERDE: Any = import_module(
@@ -74,7 +74,7 @@ class MrsBench(Bench):
         raise NotImplementedError
 
 
-ALL: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, MrsBench, GlueBench)
+ALL: tuple[type[Bench], ...] = (*BENCHES, MrsBench)
 
 
 @pytest.fixture

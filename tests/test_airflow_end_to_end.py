@@ -11,12 +11,13 @@ from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Jobs, Run, World
 
 pytest_plugins = ["tests.real_airflow.fixtures"]
-SERVICES = ("emr", "batch", "emr-serverless", "mrs")
+SERVICES = ("emr", "batch", "emr-serverless", "emr-containers", "mrs")
 MODES = ("sync", "deferrable")
 CANCELS = {
     "emr": ("CancelSteps", "elasticmapreduce:CancelSteps"),
     "batch": ("TerminateJobs", "batch:TerminateJob"),
     "emr-serverless": ("CancelJobRun", "emr-serverless:CancelJobRun"),
+    "emr-containers": ("CancelJobRun", "emr-containers:CancelJobRun"),
     "mrs": ("StopJob", "mrs:cluster:stopJob"),
 }
 # Triggers must not fire right after the deferral: Airflow 3.3 fails a task that is queued again before the

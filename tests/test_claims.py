@@ -15,8 +15,18 @@ from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
-from tests.cloud import batch, batch_listing, emr, emr_cluster, emr_serverless, emr_serverless_runs, glue
+from tests.cloud import (
+    batch,
+    batch_listing,
+    emr,
+    emr_cluster,
+    emr_containers,
+    emr_serverless,
+    emr_serverless_runs,
+    glue,
+)
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
 from tests.service_fixtures import (
@@ -24,6 +34,7 @@ from tests.service_fixtures import (
     BatchBench,
     Bench,
     EmrBench,
+    EmrContainersBench,
     EmrServerlessBench,
 )
 
@@ -37,6 +48,7 @@ LISTINGS = {
     "batch": ("DescribeJobQueues", "batch:DescribeJobQueues"),
     "emr-serverless": ("ListApplications", "emr-serverless:ListApplications"),
     "glue": ("ListJobs", "glue:ListJobs"),
+    "emr-containers": ("ListVirtualClusters", "emr-containers:ListVirtualClusters"),
 }
 
 
@@ -116,6 +128,18 @@ class TestScopes:
         assert sorted(serverless.service().scopes()) == sorted([created, started, *more])
         assert sent(cloud) == {"ListApplications": 2}
 
+    def test_virtual_clusters(self, cloud: LocalCloud) -> None:
+        for containers in opened(EmrContainersBench, cloud):
+            clusters = [containers.new_scope() for _ in range(60)]
+            containers.client.delete_virtual_cluster(id=clusters[0])
+            states = ("TERMINATED", "RUNNING", "TERMINATING", "ARRESTED")
+            for cluster, state in zip(clusters, states, strict=False):
+                cloud.emr_containers.cluster(cluster).state = state
+            cloud.journal.clear()
+            # Where a virtual cluster is being deleted, or its namespace was taken away, runs may still live.
+            assert list(containers.service().scopes()) == clusters[1:]
+            assert sent(cloud) == {"ListVirtualClusters": 2}
+
     @pytest.mark.parametrize("version", ["v2", "v1.1"])
     def test_mrs_clusters(self, cloud: LocalCloud, open_service: Opener, version: str) -> None:
         alive = {cloud.mrs.register_cluster(f"cluster-{number:03}") for number in range(150)} | {CLUSTER}
@@ -168,9 +192,10 @@ class TestClaims:
         scope = bench.new_scope() if bench else CLUSTER
 
         def one(label: Label | None) -> RemoteJob:
-            name = f"run {label}" if label else "run"
+            joint = service_info(service.name).submissions[0].joint
+            name = f"run{joint}{label}" if label else "run"
             if bench is None:
-                return submitted(cloud, name=name.replace(" ", "-"))[0]
+                return submitted(cloud, name=name)[0]
             jobs: list[RemoteJob] = (
                 bench.submit("run", **(written(label) if label else {}))
                 if service.name == "batch"
@@ -191,7 +216,7 @@ class TestClaims:
             wanted[submit(label).id] = label
             cloud.clock.advance(100)
         over = submit(LABEL)
-        ends = {"emr": "COMPLETED", "emr-serverless": "SUCCESS"}
+        ends = {kind.name: kind.success for kind in BENCHES}
         local: Any = cloud.services[service.name]
         local.finish(over.id, ends.get(service.name, "SUCCEEDED"))
         scope = over.scope or "queue"
@@ -319,6 +344,7 @@ class TestStatesToCome:
             "RUN_STATES",
         ),
         "glue": ("JobRunState", [glue], glue, "FINAL_STATES"),
+        "emr-containers": ("JobRunState", [emr_containers], emr_containers, "RUN_STATES"),
     }
     """The enumeration in botocore's model; in the local cloud, whose words change, and who checks states."""
 

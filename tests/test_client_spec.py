@@ -25,6 +25,7 @@ from tests.capture_fixtures import STEP, Notes, application, client, recorder, s
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway, certificate
 from tests.guard_fixtures import until
+from tests.service_fixtures import ROLE, create_virtual_cluster
 
 ELSEWHERE = """
 import json, sys
@@ -64,11 +65,11 @@ def stack() -> Iterator[ExitStack]:
 
 
 def cancelled(cloud: LocalCloud) -> list[bool]:
-    services = (cloud.batch, cloud.emr, cloud.emr_serverless)
+    services = (cloud.batch, cloud.emr, cloud.emr_serverless, cloud.emr_containers)
     return [bool(job["cancelled"]) for service in services for job in service.jobs()]
 
 
-@pytest.mark.parametrize("service", ["batch", "emr", "emr-serverless"])
+@pytest.mark.parametrize("service", ["batch", "emr", "emr-serverless", "emr-containers"])
 def test_an_endpoint_with_a_path(cloud: LocalCloud, notes: Notes, stack: ExitStack, service: str) -> None:
     gateway = stack.enter_context(Gateway(cloud.url, f"/gateway/{service}"))
     made = client(cloud, service, endpoint_url=gateway.url)
@@ -77,6 +78,9 @@ def test_an_endpoint_with_a_path(cloud: LocalCloud, notes: Notes, stack: ExitSta
     elif service == "emr":
         scope = cloud.emr.create_cluster()
         (job,) = made.add_job_flow_steps(JobFlowId=scope, Steps=[STEP])["StepIds"]
+    elif service == "emr-containers":
+        scope = create_virtual_cluster(client(cloud, service))
+        job = made.start_job_run(virtualClusterId=scope, executionRoleArn=ROLE)["id"]
     else:
         scope = application(client(cloud, service))
         job = start(made, scope)["jobRunId"]

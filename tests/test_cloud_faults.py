@@ -30,6 +30,8 @@ FAULT_CODES = [
     ("batch", "DescribeJobs", "denied", "AccessDeniedException", 403),
     ("batch", "DescribeJobs", "expired_token", "ExpiredTokenException", 403),
     ("emr-serverless", "ListApplications", "throttle", "ThrottlingException", 429),
+    ("emr-containers", "ListVirtualClusters", "throttle", "RequestThrottledException", 400),
+    ("emr-containers", "ListVirtualClusters", "denied", "AccessDeniedException", 403),
     ("emr-serverless", "ListApplications", "server_error", "InternalServerException", 500),
     ("emr-serverless", "ListApplications", "denied", "AccessDeniedException", 403),
     ("emr-serverless", "ListApplications", "expired_token", "ExpiredTokenException", 403),
@@ -46,6 +48,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "DescribeJobs": lambda c: c.describe_jobs(jobs=["x"]),
     "ListApplications": lambda c: c.list_applications(),
     "ListJobs": lambda c: c.list_jobs(),
+    "ListVirtualClusters": lambda c: c.list_virtual_clusters(),
 }
 
 

@@ -28,12 +28,13 @@ __all__ = ["connections"]
 CONN = "team_aws"
 EMPTY: dict[str, Any] = dict.fromkeys(("host", "schema", "login", "password", "port"))
 TYPES = {"aws_default": "aws", "mrs_default": "huaweicloud_mrs"}
-AWS_SERVICES = ("batch", "emr", "emr-serverless", "glue")
+AWS_SERVICES = ("batch", "emr", "emr-serverless", "emr-containers", "glue")
 IDS = {
     "batch": "00000000-0000-0000-0000-000000000000",
     "emr": "j-2AXX/s-3BYY",
     "emr-serverless": "00f1abcdefghij/00f1abcdefghik",
     "glue": "etl%20nightly/jr_0123",
+    "emr-containers": "0f1abcdefghij/0f1abcdefghik",
     "mrs": "11111111-0000-0000-0000-000000000000/22222222-0000-0000-0000-000000000000",
 }
 

@@ -45,6 +45,8 @@ def test_each_job_has_a_page_of_its_own_where_the_console_has_one() -> None:
     base = "https://us-east-1.console.aws.amazon.com/emr/home?region=us-east-1"
     assert console_url(glue).endswith(".com/gluestudio/home?region=us-east-1#/job/etl%2F1%20%C3%BC/run/jr_1")
     assert console_url(run) == f"{base}#/serverless/applications/00f1/job-runs/00f2"
+    container = RemoteJob.of("emr-containers", "0f2", scope="0f1", region="us-east-1")
+    assert console_url(container) == f"{base}#/eks/clusters/0f1"
     assert console_url(step) == f"{base}#/clusterDetails/j-2AXX"
     assert console_url(batch_job("us-east-1", f"{UUID}:7")).endswith(f"#jobs/detail/{UUID}:7")
     assert console_url(batch_job("us-east-1", f"{UUID}#1")).endswith(f"#jobs/detail/{UUID}%231")

@@ -104,6 +104,14 @@ class Fixed(EmrServerlessStartJobOperator):
         super().__init__(client_request_token="0f7c3a52-6f0c-4a5e-9a3e-0a1b2c3d4e5f", **kwargs)
 
 
+class Late(EmrServerlessStartJobOperator):
+    """One that makes the token up as it submits, as ``EmrContainerOperator`` does, and does not keep it."""
+
+    def __init__(self, *, client_request_token: str | None = None, **kwargs: Any) -> None:
+        super().__init__(client_request_token=client_request_token, **kwargs)
+        self.client_request_token = client_request_token or ""
+
+
 @pytest.mark.parametrize(
     "made,is_labelled",
     [
@@ -113,15 +121,20 @@ class Fixed(EmrServerlessStartJobOperator):
         (lambda: operator(client_request_token=str(uuid4())), False),
         (lambda: operator(Fixed), False),
         (lambda: operator(default_args={"client_request_token": str(uuid4())}), False),
+        (lambda: operator(Late), True),
+        (lambda: operator(Late, client_request_token=str(uuid4())), False),
     ],
-    ids=["none", "empty", "fixed", "a uuid", "of a subclass", "default_args"],
+    ids=[
+        *("none", "empty", "fixed", "a uuid", "of a subclass", "default_args"),
+        *("as it submits", "a uuid, as it submits"),
+    ],
 )
 def test_a_token_that_the_operator_makes_up_is_no_ones_else(
     cloud: LocalCloud, notes: Notes, runs: Any, made: Any, is_labelled: bool
 ) -> None:
     app, task = application(runs), made()
     with executing(task):
-        start(runs, app, clientToken=task.client_request_token, name="etl")
+        start(runs, app, clientToken=task.client_request_token or str(uuid4()), name="etl")
     (run,) = cloud.emr_serverless.jobs()
     assert run["name"] == (f"etl {LABEL}" if is_labelled else "etl")
     assert bool(notes.not_before[0]) is not is_labelled

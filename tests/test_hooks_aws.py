@@ -13,6 +13,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
+from airflow_cancel_provider.hooks.emr_containers import EmrContainersJobRunsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
 from airflow_cancel_provider.hooks.glue import GlueJobRunsHook
 from airflow_cancel_provider.hooks.mrs import MrsHook
@@ -29,10 +30,12 @@ pytestmark = pytest.mark.usefixtures("connections")
 
 AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
     BatchJobsHook,
+    EmrContainersJobRunsHook,
     EmrServerlessJobRunsHook,
     EmrStepsHook,
     GlueJobRunsHook,
 ]
+AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
 KINDS_OPTIONS: dict[str, dict[str, Any]] = {
     "emr": {"cancellation_option": "TERMINATE_PROCESS"},
@@ -277,9 +280,9 @@ class TestRenewal:
 
 class TestAccess:
     def test_it_reaches_every_service_that_is_registered(self) -> None:
-        for name in ("emr", "batch", "emr-serverless", "glue"):
+        for name in AWS:
             assert Access().service(name, "aws_default", None).name == name
-        assert set(SERVICES) == {"emr", "batch", "emr-serverless", "mrs", "glue"}
+        assert set(SERVICES) == {*AWS, "mrs"}
 
     def test_a_service_that_is_not_there(self) -> None:
         with pytest.raises(InvalidInput, match="There is no service 'athena'; there are emr, batch"):

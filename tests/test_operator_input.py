@@ -26,12 +26,14 @@ EMR_IDS = {"cluster_id": "j-1AB", "step_ids": ["s-1AB"]}
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
 BATCH_IDS = {"job_ids": [BATCH_ID]}
 RUN_IDS = {"application_id": "00f1", "job_run_ids": ["00f2"]}
+CONTAINER_IDS = {"virtual_cluster_id": "0f1", "job_run_ids": ["0f2"]}
 MRS_IDS = {"cluster_id": "c-1", "job_execution_ids": ["e-1"]}
 GLUE_IDS = {"job_name": "nightly/etl ü", "job_run_ids": ["jr_0123"]}
 IDS: dict[str, dict[str, Any]] = {
     "emr": EMR_IDS,
     "batch": BATCH_IDS,
     "emr-serverless": RUN_IDS,
+    "emr-containers": CONTAINER_IDS,
     "mrs": MRS_IDS,
     "glue": GLUE_IDS,
 }
@@ -40,6 +42,8 @@ URIS = {
     "batch": f"batch://aws_default@us-east-1/{BATCH_ID}",
     "emr-serverless": "emr-serverless://aws_default@us-east-1/00f1/00f2",
     "mrs": "mrs://mrs_default/c-1/e-1",
+    "glue": "glue://@us-east-1/etl/jr_1",
+    "emr-containers": "emr-containers://@us-east-1/0f1/0f2",
 }
 NOTHING: tuple[Any, ...] = (
     None,
@@ -99,6 +103,12 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("emr-serverless", {**RUN_IDS, "job_run_ids": "A B"}, "'A B' is not a job run id"),
     ("glue", {**GLUE_IDS, "job_run_ids": "jr_A B"}, "'jr_A B' is not a job run id"),
     ("glue", {**GLUE_IDS, "job_name": "a\x01b"}, "is not a job_name"),
+    ("emr-containers", {**CONTAINER_IDS, "job_run_ids": "A B"}, "'A B' is not a job run id"),
+    (
+        "emr-containers",
+        {**CONTAINER_IDS, "virtual_cluster_id": "my-cluster"},
+        "'my-cluster' is not a virtual_cluster_id",
+    ),
     ("mrs", {**MRS_IDS, "job_execution_ids": "a/b"}, "'a/b' is not a job"),
     ("emr", {"remote_jobs": ["emr:/x"]}, "'emr:/x' is not the address of a remote job"),
     ("emr", {"remote_jobs": f"batch://aws_default@us-east-1/{BATCH_ID}"}, "this task is for emr"),

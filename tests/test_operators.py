@@ -208,12 +208,8 @@ def test_the_same_refusal_in_both_modes(bench: Bench) -> None:
 def test_a_right_to_look_that_is_withdrawn_is_the_same_error(bench: Bench, deferrable: bool) -> None:
     jobs = bench.submit("endless", 1)
     task = operator(bench.name, **targets(jobs), deferrable=deferrable)
-    looking = {
-        "emr": "ListSteps",
-        "batch": "DescribeJobs",
-        "emr-serverless": "GetJobRun",
-        "glue": "GetJobRun",
-    }
+    looking = {"emr": "ListSteps", "batch": "DescribeJobs", "emr-serverless": "GetJobRun"}
+    looking |= {"emr-containers": "DescribeJobRun", "glue": "GetJobRun"}
     operation = looking.get(bench.name, "ShowSingleJobExe")
     # MRS looks before it asks for the end, too.
     bench.cloud.faults.add(bench.name, operation, "denied", after=2)

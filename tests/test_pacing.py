@@ -19,7 +19,8 @@ from tests.service_fixtures import BENCHES, HASTY, PATIENT, BatchBench, Bench, E
 __all__ = ["open_service"]
 
 LISTINGS = {"emr": "ListClusters", "batch": "DescribeJobQueues", "emr-serverless": "ListApplications"} | {
-    "glue": "ListJobs"
+    "glue": "ListJobs",
+    "emr-containers": "ListVirtualClusters",
 }
 
 
@@ -256,6 +257,7 @@ class TestPaced:
                 "batch": (50, 50.0),
                 "emr-serverless": (25, 1.0),
                 "glue": (10, 5.0),
+                "emr-containers": (25, 1.0),
             }[bench.name]
         )
 

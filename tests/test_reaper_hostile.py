@@ -41,6 +41,10 @@ def operations(place: Place) -> tuple[str, ...]:
         "batch": ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJob", "TerminateJobs"),
         "emr-serverless": ("ListApplications", "ListJobRuns", "GetJobRun", "CancelJobRun", "GetApplication"),
         "glue": ("ListJobs", "GetJobRuns", "GetJobRun", "BatchStopJobRun"),
+        "emr-containers": (
+            *("ListVirtualClusters", "ListJobRuns", "DescribeJobRun", "CancelJobRun"),
+            "DescribeVirtualCluster",
+        ),
         "mrs": ("ListClusters", "ShowJobExeListNew", "ShowSingleJobExe", "StopJob"),
     }[place.service]
 

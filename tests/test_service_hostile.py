@@ -28,12 +28,14 @@ LOOKS = {
     "batch": ["DescribeJobs"],
     "emr-serverless": ["GetJobRun", "ListJobRuns", "GetApplication"],
     "glue": ["GetJobRun", "GetJobRuns"],
+    "emr-containers": ["DescribeJobRun", "ListJobRuns", "DescribeVirtualCluster"],
 }
 LISTINGS = {
     "emr": ["ListSteps", "ListClusters"],
     "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
     "emr-serverless": ["ListJobRuns", "ListApplications", "GetApplication"],
     "glue": ["GetJobRuns", "ListJobs"],
+    "emr-containers": ["ListJobRuns", "ListVirtualClusters", "DescribeVirtualCluster"],
 }
 
 
@@ -180,6 +182,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "batch": ("ListJobs", "jobSummaryList", "nextToken"),
     "emr-serverless": ("ListJobRuns", "jobRuns", "nextToken"),
     "glue": ("GetJobRuns", "JobRuns", "NextToken"),
+    "emr-containers": ("ListJobRuns", "jobRuns", "nextToken"),
 }
 
 
@@ -203,6 +206,7 @@ NAMES = [
     "jobSummaryList", "nextToken", "Marker", "createdAt", "name", "tags", "parameters", "__type", "message",
     "JobRun", "JobRuns", "JobRunState", "JobRunId", "JobNames", "NextToken", "SuccessfulSubmissions",
     "Errors", "ErrorDetail", "ErrorCode", "ErrorMessage", "StartedOn", "Arguments",
+    "virtualClusterId",
 ]  # fmt: skip
 members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
 nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
@@ -270,6 +274,9 @@ def test_an_old_job_is_no_stranger(bench: Bench) -> None:
             "jobRun": {"applicationId": job.scope, "jobRunId": job.id, "state": "RUNNING"},
         },
         "glue": {"JobRun": {"Id": job.id, "JobRunState": "RUNNING"}},
+        "emr-containers": {
+            "jobRun": {"virtualClusterId": job.scope, "id": job.id, "state": "RUNNING"},
+        },
     }
     garble(bench, LOOKS[bench.name][:1], body=json.dumps(sparse[bench.name]))
     (status,) = bench.service(HASTY).describe([job])

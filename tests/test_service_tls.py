@@ -36,6 +36,7 @@ __all__ = ["connections"]
 JOBS = {
     "batch": [f"batch://@us-east-1/5b1f0000-0000-0000-0000-00000000000{number}" for number in range(5)],
     "emr": [f"emr://@us-east-1/j-{number}/s-1" for number in range(5)],
+    "emr-containers": [f"emr-containers://@us-east-1/0a{number}/0b" for number in range(5)],
     "emr-serverless": [f"emr-serverless://@us-east-1/00a{number}/00b" for number in range(5)],
     "glue": [f"glue://@us-east-1/etl%20{number}/jr_1" for number in range(5)],
 }

@@ -102,7 +102,7 @@ def test_living_lists_what_has_not_ended(bench: Bench) -> None:
 
 def test_addresses_of_other_services_and_malformed_ids_are_refused(bench: Bench) -> None:
     service = bench.service()
-    job = bench.unknown("jx") if bench.name == "emr-serverless" else bench.unknown("j-X")
+    job = bench.unknown("jx") if "CancelJobRun" in bench.cancel_operations else bench.unknown("j-X")
     assert service.check(job) == job
     for bad in (
         RemoteJob.of("mrs", job.id, scope=job.scope),
@@ -124,6 +124,11 @@ REQUESTS = {
         {"ListJobRuns": 2 + 20},
     ),
     "glue": ({"BatchStopJobRun": 4 * 10}, {"GetJobRuns": 4 * 2}, {"GetJobRuns": 4 * 2}),
+    "emr-containers": (
+        {"CancelJobRun": 1000, "ListJobRuns": 20},
+        {"ListJobRuns": 20},
+        {"ListJobRuns": 2 + 20},
+    ),
 }
 
 
@@ -276,7 +281,7 @@ def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
     assert set(outcomes(results[60:])) <= ACCEPTED
     # EMR takes one request for them all, and looking would take three of the same quota; of Glue's five
     # requests the refused runs are looked at, on one page.
-    assert bench.count() <= {"emr": 1, "batch": 2, "emr-serverless": 6, "glue": 6}[bench.name]
+    assert bench.count() <= {"emr": 1, "batch": 2}.get(bench.name, 6)
     assert bench.cancels_sent == {"emr": 1, "glue": 5}.get(bench.name, 0)
 
 
@@ -330,7 +335,12 @@ class TestLostReplies:
         assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.ALREADY_ENDED]
 
 
-UNKNOWN_SCOPES = {"emr": "j-NEVERWAS", "emr-serverless": "00neverwas", "glue": "never was"}
+UNKNOWN_SCOPES = {
+    "emr": "j-NEVERWAS",
+    "emr-serverless": "00neverwas",
+    "emr-containers": "0neverwas",
+    "glue": "never was",
+}
 
 
 @pytest.mark.parametrize("count", [1, 60])
@@ -358,7 +368,7 @@ class TestUnknownScopes:
             bench.service().describe(strangers)
 
     def test_cancel_without_a_look_refuses_too(self, bench: Bench, strangers: list[RemoteJob]) -> None:
-        for operation in ("ListSteps", "GetJobRun", "ListJobRuns", "GetJobRuns"):
+        for operation in ("ListSteps", "GetJobRun", "DescribeJobRun", "ListJobRuns", "GetJobRuns"):
             bench.cloud.faults.add(bench.name, operation, "denied")
         assert set(outcomes(bench.service().cancel(strangers, REASON))) == {CancelOutcome.REFUSED}
 
@@ -391,9 +401,8 @@ def test_who_may_not_ask_for_an_application_takes_the_services_words(cloud: Loca
 
 def test_looking_needs_no_permission_to_cancel(bench: Bench) -> None:
     jobs = bench.running(3)
-    for operation in (
-        *("ListSteps", "DescribeJobs", "GetJobRun", "ListJobRuns", "DescribeCluster", "GetJobRuns"),
-    ):
+    looks = ("ListSteps", "DescribeJobs", "GetJobRun", "DescribeJobRun", "ListJobRuns", "DescribeCluster")
+    for operation in (*looks, "GetJobRuns"):
         bench.cloud.faults.add(bench.name, operation, "denied")
     assert outcomes(bench.service().cancel(jobs, REASON)) == [CancelOutcome.REQUESTED] * 3
     bench.let_end()

@@ -122,6 +122,9 @@ class TestAddress:
             "glue://aws@eu-west-1/etl%2F%C3%BC%20%25/jr_1": Parts(
                 "glue", "jr_1", "etl/ü %", "aws", "eu-west-1"
             ),
+            "emr-containers://aws@eu-west-1/0f1/0f2": Parts(
+                "emr-containers", "0f2", "0f1", "aws", "eu-west-1"
+            ),
             "emr-serverless://aws@eu-west-1/00f1/00f2": Parts(
                 "emr-serverless", "00f2", "00f1", "aws", "eu-west-1"
             ),

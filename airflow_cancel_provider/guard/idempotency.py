@@ -10,6 +10,7 @@ _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0
 _KEPT = 1000
 _made_up: dict[str, None] = {}
 _PARAMETER = "client_request_token"
+_MISSING = object()
 
 
 def is_random(token: Any) -> bool:
@@ -32,14 +33,15 @@ def is_made_up(token: Any) -> bool:
 def is_made_by_operator(token: Any) -> bool:
     """Whether the running task's operator made up this token, because its author gave none.
 
-    Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``.
+    Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``,
+    or, where the attribute stays empty, ``self.client_request_token or str(uuid4())`` as they submit.
     Such a token belongs to one try. One that the author gave may be the same in other tries and tasks.
     """
     task = _running_task()
     given = getattr(task, "_BaseOperator__init_kwargs", None)
     return (
         is_random(token)
-        and getattr(task, _PARAMETER, None) == token
+        and getattr(task, _PARAMETER, _MISSING) in (token, None, "")
         and isinstance(given, dict)
         and given.get(_PARAMETER) in (None, "")
     )

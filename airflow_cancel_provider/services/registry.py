@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.batch import submission as batch
 from airflow_cancel_provider.services.emr import submission as emr
+from airflow_cancel_provider.services.emr_containers import submission as emr_containers
 from airflow_cancel_provider.services.emr_serverless import submission as emr_serverless
 from airflow_cancel_provider.services.glue import submission as glue
 from airflow_cancel_provider.services.mrs import submission as mrs
@@ -136,6 +137,20 @@ SERVICES: dict[str, ServiceInfo] = {
             looks=emr_serverless.LOOKS,
             console_path="/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
             docs_url="https://docs.aws.amazon.com/emr-serverless/",
+        ),
+        ServiceInfo(
+            name="emr-containers",
+            title="Amazon EMR on EKS",
+            package="emr_containers",
+            service=f"{_ROOT}.services.emr_containers.service.EmrContainersJobRunService",
+            hook=f"{_ROOT}.hooks.emr_containers.EmrContainersJobRunsHook",
+            scope_param="virtual_cluster_id",
+            ids_param="job_run_ids",
+            submissions=emr_containers.SUBMISSIONS,
+            looks=emr_containers.LOOKS,
+            # A run has no page of its own: its virtual cluster's lists it.
+            console_path="/emr/home?region={region}#/eks/clusters/{scope}",
+            docs_url="https://docs.aws.amazon.com/emr-on-eks/",
         ),
         ServiceInfo(
             name="mrs",

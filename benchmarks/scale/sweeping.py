@@ -18,6 +18,7 @@ from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.rules import Rules
+from benchmarks.account.population import SERVICES
 from benchmarks.account.process import figures
 from benchmarks.scale import memory
 
@@ -29,7 +30,9 @@ def main() -> None:
     """Sweep, and print."""
     url, grace = sys.argv[1], float(sys.argv[2])
     rules = Rules(grace=grace, confirm_seconds=600, brake=10_000)
-    reaper = make_reaper(Database(), at=["aws://aws_default@us-east-1"], share=SHARE, rules=rules)
+    reaper = make_reaper(
+        Database(), at=[f"{name}://aws_default@us-east-1" for name in SERVICES], share=SHARE, rules=rules
+    )
     # What every process has once, however few jobs there are: clients, models, a connection to Airflow.
     reaper.services.open([])
     reaper.letters.read()

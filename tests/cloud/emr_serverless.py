@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import re
 import string
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from tests.cloud.aws import AwsError, Caller, Place, random_id
+from tests.cloud.aws import AwsError, Caller, random_id
 from tests.cloud.emr_serverless_runs import FINAL_STATES, RUN_STATES, WORDS, Run
-from tests.cloud.lifecycle import Clock, Life, Settings, Timings
+from tests.cloud.job_runs import JobRunsService, invalid, timestamp, whole
+from tests.cloud.lifecycle import Clock, Life
 from tests.cloud.moto_backing import Moto
-from tests.cloud.rest import RestService, answer_about_tags, page
-from tests.cloud.service import ErrorKind, Subject
+from tests.cloud.rest import answer_about_tags, page
+from tests.cloud.service import Subject
 
 PAGE = 50
 TAG_TEXT = re.compile(r"[A-Za-z0-9 /_.:=+@-]*")
@@ -26,50 +26,20 @@ CLIENT_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ROLE = re.compile(r"arn:aws[a-zA-Z0-9-]*:iam::\d{12}:role/.+")
 
 
-def invalid(message: str) -> AwsError:
-    """ValidationException."""
-    return AwsError("ValidationException", message)
-
-
 def missing(kind: str, identifier: str) -> AwsError:
     """ResourceNotFoundException."""
     return AwsError("ResourceNotFoundException", f"{kind} {identifier} does not exist", 404)
 
 
-def timestamp(text: str) -> float:
-    """Epoch seconds of a timestamp in a query string."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError as error:
-        raise invalid(f"'{text}' is not a timestamp") from error
-
-
-def whole(request: Request, name: str, default: int) -> int:
-    """A whole number of the query string."""
-    text = request.args.get(name, str(default))
-    if not text.isdigit():
-        raise invalid(f"{name} '{text}' is not valid")
-    return int(text)
-
-
-class EmrServerlessService(RestService):
+class EmrServerlessService(JobRunsService[Run]):
     """Runs with live states; a cancel passes through CANCELLING."""
 
     name = "emr-serverless"
     signing_name = "emr-serverless"
-    errors: ClassVar[dict[ErrorKind, tuple[str, int]]] = {
-        "throttle": ("ThrottlingException", 429),
-        "server_error": ("InternalServerException", 500),
-        "denied": ("AccessDeniedException", 403),
-        "expired_token": ("ExpiredTokenException", 403),
-        "bad_key": ("UnrecognizedClientException", 403),
-    }
+    final_states = FINAL_STATES
 
     def __init__(self, clock: Clock, moto: Moto) -> None:
-        timings = Timings(submitted=0.05, pending=0.2, starting=0.1, run=3600, cancel=0.5)
-        super().__init__(clock, moto, Settings(timings))
-        self.runs: dict[tuple[Place, str], dict[str, Run]] = {}
-        self.tokens: dict[tuple[Place, str, str], Run] = {}
+        super().__init__(clock, moto)
         self.handlers = {
             "CreateApplication": self.create_application,
             "StopApplication": self.stop_application,
@@ -133,20 +103,14 @@ class EmrServerlessService(RestService):
 
     # Runs.
     def start_job_run(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
-        """Start a run. The same client token with the same request gives the same run."""
+        """Start a run."""
         params.pop("operation")
-        runs, place = self._runs(caller, params), self.place(caller)
+        self._runs(caller, params)
         self._check_start(params)
-        token = (place, params["applicationId"], params["clientToken"])
-        run = self.tokens.get(token)
-        if run is None:
-            run = self.tokens[token] = self._make(caller, params)
-            runs[run.id] = run
-        elif run.request != params:
-            raise AwsError("ConflictException", "the client token was used with another request", 409)
+        run = self.started(caller, params["applicationId"], params)
         return {"applicationId": run.application_id, "jobRunId": run.id, "arn": run.arn}
 
-    def _make(self, caller: Caller, params: dict[str, Any]) -> Run:
+    def make(self, caller: Caller, params: dict[str, Any]) -> Run:
         place, application_id = self.place(caller), params["applicationId"]
         application = self.moto.application(*place, application_id)
         if application.state == "TERMINATED":
@@ -203,11 +167,7 @@ class EmrServerlessService(RestService):
         if text is not None and not (text.isdigit() and (text == "0" or 15 <= int(text) <= 1800)):
             raise invalid("shutdownGracePeriodInSeconds must be 0 or between 15 and 1800.")
         run, now = self._run(caller, params), self.clock()
-        if run.life.timings.refuse:
-            raise AwsError(run.life.timings.refuse, f"not authorized to cancel JobRun {run.id}", 403)
-        if run.life.ended(now):
-            state = run.life.state(now)
-            raise invalid(f"JobRun {run.id} is not in a cancellable state. Its state is {state}.")
+        self.check_cancel(run)
         run.cancel(int(text) if text else None, now)
         return {"applicationId": run.application_id, "jobRunId": run.id}
 
@@ -215,42 +175,7 @@ class EmrServerlessService(RestService):
         """Read and change the tags of a run."""
         arn = request.path.removeprefix("/tags/")
         place = self.place(caller)
-        run = next((run for run in self._all() if run.arn == arn and run.place == place), None)
+        run = next((run for run in self.all_runs() if run.arn == arn and run.place == place), None)
         if run is None:
             raise missing("Resource", arn)
         return answer_about_tags(run.request.setdefault("tags", {}), params, request)
-
-    # Ground truth.
-    def _all(self) -> list[Run]:
-        return [run for runs in self.runs.values() for run in runs.values()]
-
-    def jobs(self) -> list[dict[str, Any]]:
-        with self.lock:
-            return [self._truth(run) for run in self._all()]
-
-    def _truth(self, run: Run) -> dict[str, Any]:
-        names = {"service": self.name, "scope": run.application_id, "id": run.id, "name": run.name}
-        names |= {"region": run.place.region, "account": run.place.account}
-        return {**names, **run.life.truth(self.clock()), "labels": {"tags": run.request.get("tags") or {}}}
-
-    def finish(self, job_id: str, state: str, reason: str = "") -> None:
-        """End a run now."""
-        if state not in FINAL_STATES:
-            raise ValueError(f"not a final state of a run: {state}")
-        with self.lock:
-            run = next((run for run in self._all() if run.id == job_id), None)
-            if run is None:
-                raise KeyError(job_id)
-            run.life.finish(self.clock(), state, reason)
-
-    def refresh_timings(self) -> None:
-        now = self.clock()
-        for run in self._all():
-            if not run.life.ended(now):
-                run.life.timings = self.settings.timings(run.application_id, run.name, run.id)
-
-    def reset(self) -> None:
-        with self.lock:
-            self.runs.clear()
-            self.tokens.clear()
-            self.settings.reset()

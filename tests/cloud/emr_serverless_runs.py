@@ -54,6 +54,10 @@ class Run:
     life: Life
 
     @property
+    def scope(self) -> str:
+        return self.application_id
+
+    @property
     def name(self) -> str:
         return str(self.request.get("name") or "")
 

@@ -31,6 +31,8 @@ NONSENSE: dict[str, Any] = {
     "JobRuns": {"0": None},
     "SuccessfulSubmissions": [[{"JobRunId": ["x"]}], None, 7],
     "Errors": {"JobRunId": "x"},
+    "virtualCluster": [{"id": {"id": []}}],
+    "virtualClusters": {"0": 7},
     "job_detail": [[{"job_state": {"job_result": [1.5]}}]],
     "job_list": {"0": [None]},
     "job_execution": [[], {"job_state": {"job_state": True}}],
@@ -45,10 +47,18 @@ EXAMPLES: dict[str, Any] = {
     "AddJobFlowSteps": {"StepIds": ["s-X"]},
     "CancelSteps": {"CancelStepsInfoList": [{"StepId": "s-X", "Status": "SUBMITTED"}]},
     "RunJobFlow": {"JobFlowId": "j-X", "ClusterArn": "arn:aws:elasticmapreduce:us-east-1:1:cluster/j-X"},
-    "StartJobRun": {"applicationId": "x", "jobRunId": "x", "arn": "arn:aws:emr-serverless:us-east-1:1:/x"}
-    | {"JobRunId": "x"},  # of Glue
+    # Of EMR Serverless, EMR on EKS and Glue.
+    "StartJobRun": {
+        "applicationId": "x",
+        "jobRunId": "x",
+        "arn": "arn:aws:emr-serverless:us-east-1:1:/x",
+        "virtualClusterId": "x",
+        "id": "x",
+        "name": "x",
+        "JobRunId": "x",  # of Glue
+    },
+    "CancelJobRun": {"applicationId": "x", "jobRunId": "x", "virtualClusterId": "x", "id": "x"},
     "BatchStopJobRun": {"SuccessfulSubmissions": [{"JobName": "x", "JobRunId": "x"}], "Errors": []},
-    "CancelJobRun": {"applicationId": "x", "jobRunId": "x"},
     "CreateExecuteJob": {"job_submit_result": {"job_id": "x", "state": "COMPLETE"}},
     "ExecuteSql": {"sql_id": "x"},
     "CancelSql": {"status": "SUCCEED"},

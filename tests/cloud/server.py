@@ -20,6 +20,7 @@ from tests.cloud.aws import Caller, json_response
 from tests.cloud.batch import BatchService
 from tests.cloud.control import PREFIX, Control
 from tests.cloud.emr import EmrService
+from tests.cloud.emr_containers import EmrContainersService
 from tests.cloud.emr_serverless import EmrServerlessService
 from tests.cloud.faults import Fault, Faults
 from tests.cloud.glue import GlueService
@@ -68,7 +69,7 @@ def huawei_service(clock: Clock) -> CloudService | None:
 
 
 class LocalCloud:
-    """EMR, Batch, EMR Serverless, Glue, MRS and the rest of moto at one address.
+    """EMR, Batch, EMR Serverless, EMR on EKS, Glue, MRS and the rest of moto at one address.
 
     A context manager: ``with LocalCloud() as cloud: boto3.client("emr", endpoint_url=cloud.url, ...)``.
     """
@@ -83,9 +84,10 @@ class LocalCloud:
         self.emr = EmrService(self.clock, self.moto)
         self.batch = BatchService(self.clock, self.moto)
         self.emr_serverless = EmrServerlessService(self.clock, self.moto)
+        self.emr_containers = EmrContainersService(self.clock, self.moto)
         self.glue = GlueService(self.clock, self.moto)
         self.mrs: Any = huawei_service(self.clock)
-        ours: list[CloudService] = [self.emr, self.batch, self.emr_serverless, self.glue]
+        ours: list[CloudService] = [self.emr, self.batch, self.emr_serverless, self.emr_containers, self.glue]
         self.services: dict[str, CloudService] = {service.name: service for service in ours}
         if self.mrs is not None:
             self.services[self.mrs.name] = self.mrs

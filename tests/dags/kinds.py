@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from airflow_cancel_provider.operators.batch import CancelBatchJobOperator
 from airflow_cancel_provider.operators.emr import CancelStepsOperator
+from airflow_cancel_provider.operators.emr_containers import CancelEmrContainerJobRunOperator
 from airflow_cancel_provider.operators.emr_serverless import CancelJobRunOperator
 from airflow_cancel_provider.operators.glue import CancelGlueJobRunOperator
 from airflow_cancel_provider.operators.mrs import CancelJobExecutionOperator
 from airflow_cancel_provider.sensors.batch import BatchJobTerminalSensor
 from airflow_cancel_provider.sensors.emr import EmrStepTerminalSensor
+from airflow_cancel_provider.sensors.emr_containers import EmrContainersJobRunTerminalSensor
 from airflow_cancel_provider.sensors.emr_serverless import EmrServerlessJobRunTerminalSensor
 from airflow_cancel_provider.sensors.glue import GlueJobRunTerminalSensor
 from airflow_cancel_provider.sensors.mrs import MrsJobExecutionTerminalSensor
@@ -35,6 +37,12 @@ KINDS = {
     "batch": Kind(CancelBatchJobOperator, BatchJobTerminalSensor, "job_ids", None),
     "emr-serverless": Kind(
         CancelJobRunOperator, EmrServerlessJobRunTerminalSensor, "job_run_ids", "application_id"
+    ),
+    "emr-containers": Kind(
+        CancelEmrContainerJobRunOperator,
+        EmrContainersJobRunTerminalSensor,
+        "job_run_ids",
+        "virtual_cluster_id",
     ),
     "mrs": Kind(CancelJobExecutionOperator, MrsJobExecutionTerminalSensor, "job_execution_ids", "cluster_id"),
     "glue": Kind(CancelGlueJobRunOperator, GlueJobRunTerminalSensor, "job_run_ids", "job_name"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from airflow_cancel_provider.services.registry import SERVICES
 from tests.demo.places import connections, create_places
 from tests.real_airflow.processes import Processes, free_port
 from tests.real_airflow.rest import AirflowRest
@@ -91,7 +92,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         cloud.start()
         print(f"Local cloud: {cloud.url}", flush=True)
         # Cancels that take some seconds, as real ones do.
-        cloud.configure({name: {"cancel": 3.0} for name in ("emr", "batch", "emr-serverless", "mrs", "glue")})
+        cloud.configure({name: {"cancel": 3.0} for name in SERVICES})
         places = create_places(cloud.url)
         kept = connections(cloud.url)
         airflow = AirflowSystem(folder, _dags(folder), settings(), connections=kept)

@@ -55,6 +55,7 @@ def create_places(url: str) -> dict[str, str]:
     return {
         "emr_cluster": create_cluster(url),
         "application": create_application(url),
+        "virtual_cluster": create_virtual_cluster(url),
         "job_queue": register(url, "queues", "demo-queue"),
         "job_definition": register(url, "definitions", "demo-job"),
         "mrs_cluster": CLUSTER,
@@ -95,6 +96,14 @@ def create_glue_job(url: str) -> str:
         Command={"Name": "glueetl", "ScriptLocation": "s3://bucket/job.py"},
     )
     return str(reply["Name"])
+
+
+def create_virtual_cluster(url: str) -> str:
+    """A virtual cluster of EMR on EKS, in a namespace of its own."""
+    name = f"spark-{uuid4().hex[:8]}"
+    container = {"id": "eks", "type": "EKS", "info": {"eksInfo": {"namespace": name}}}
+    client = aws_client(url, "emr-containers")
+    return str(client.create_virtual_cluster(name=name, containerProvider=container)["id"])
 
 
 def aws_client(url: str, service: str, region: str = REGION) -> Any:

@@ -47,6 +47,13 @@ SCENARIOS = (
         {"application_id": "{application}"},
     ),
     Scenario(
+        "emr-containers",
+        "example_cancel_emr_containers_job_runs",
+        ("start_run",),
+        "cancel_run",
+        {"virtual_cluster_id": "{virtual_cluster}"},
+    ),
+    Scenario(
         "mrs",
         "example_cancel_mrs_job_executions",
         ("start_job", "start_by_hook"),

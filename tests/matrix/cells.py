@@ -13,7 +13,9 @@ from tests.matrix import faults, setting
 from tests.matrix.reaper import with_reaper
 from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 
-AWS = ("emr", "batch", "emr-serverless", "glue")
+AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
+DENIED_MATTERS = tuple(service for service in SERVICES if service != "emr-containers")
+"""Services whose operators fail when they may not look at their job; ``EmrContainerOperator`` goes on."""
 TASKS = {"sync": SERVICES, "plain": SERVICES}
 SYNC = {"sync": SERVICES}
 DEFERRED = {"deferred": SERVICES}
@@ -43,7 +45,13 @@ RUNNING = (
     Scenario("run marked failed and deleted", faults.run_deleted, SYNC, kind="mark"),
     Scenario("run timed out", faults.run_timed_out, TASKS, shape="run_timeout", within=45),
     Scenario("execution_timeout", faults.timed_out, TASKS, shape="timeout"),
-    Scenario("poll denied", faults.polls_denied, TASKS),
+    Scenario("poll denied", faults.polls_denied, {"sync": DENIED_MATTERS, "plain": SERVICES}),
+    Scenario(
+        "poll denied, which the operator ignores",
+        faults.polls_denied,
+        {"sync": ("emr-containers",)},
+        may_go_on=True,
+    ),
     # GlueJobOperator has no limit of attempts where it waits itself.
     Scenario(
         "attempts used up",
@@ -73,7 +81,7 @@ WAITING = (
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out,
-        {"deferred": ("emr", "emr-serverless", "glue")},
+        {"deferred": ("emr", "emr-serverless", "emr-containers", "glue")},
         shape="timeout",
         may_go_on=True,
     ),

@@ -21,6 +21,7 @@ CANCELS = {
     "emr": ("CancelSteps",),
     "batch": ("TerminateJob", "CancelJob", "TerminateJobs", "CancelJobs"),
     "emr-serverless": ("CancelJobRun",),
+    "emr-containers": ("CancelJobRun",),
     "mrs": ("StopJob",),
     "glue": ("BatchStopJobRun",),
 }
@@ -28,6 +29,7 @@ POLLS = {
     "emr": ("DescribeStep", "ListSteps"),
     "batch": ("DescribeJobs",),
     "emr-serverless": ("GetJobRun",),
+    "emr-containers": ("DescribeJobRun",),
     "mrs": ("ShowSingleJobExe", "ShowJobExeListNew"),
     "glue": ("GetJobRun",),
 }

@@ -33,7 +33,11 @@ import airflow.providers.amazon.aws.sensors.glue
 import boto3
 import requests
 """
-SUBMITS = {"emr": "AddJobFlowSteps", "batch": "SubmitJob", "emr-serverless": "StartJobRun"} | {
+SUBMITS = {
+    "emr": "AddJobFlowSteps",
+    "batch": "SubmitJob",
+    "emr-serverless": "StartJobRun",
+    "emr-containers": "StartJobRun",
     "mrs": "CreateExecuteJob",
     "glue": "StartJobRun",
 }

@@ -9,7 +9,10 @@ from typing import Any
 from tests.matrix.cells import SCENARIOS
 from tests.matrix.scenario import MODES, SERVICES, Cell, Expected, Result, Scenario, Verdict
 
-SHORT = {"emr": "emr", "batch": "batch", "emr-serverless": "emr-s", "mrs": "mrs", "glue": "glue"}
+SHORT = {"emr": "emr", "batch": "batch", "emr-serverless": "emr-s", "emr-containers": "eks"} | {
+    "mrs": "mrs",
+    "glue": "glue",
+}
 COLUMNS = [(mode, service) for mode in MODES for service in SERVICES]
 KINDS = {
     "signal": "SIGTERM or SIGKILL to cancel request",

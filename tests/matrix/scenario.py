@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[Victim], None]
 
-SERVICES = ("emr", "batch", "emr-serverless", "mrs", "glue")
+SERVICES = ("emr", "batch", "emr-serverless", "emr-containers", "mrs", "glue")
 MODES = ("sync", "plain", "deferred")
 
 

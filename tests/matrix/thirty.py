@@ -44,12 +44,14 @@ def _patient(scenario: Scenario) -> Scenario:
 
 def _one_of_each(scenarios: list[Scenario], taken: list[Cell]) -> Iterator[Cell]:
     """A new cell of each, whose service and mode were chosen least so far."""
+    pairs = Counter((c.service, c.mode) for c in taken)
     services, modes = Counter(c.service for c in taken), Counter(c.mode for c in taken)
     for scenario in scenarios:
         left = [cell for cell in scenario.cells() if cell not in taken]
         if not left:
             continue
-        cell = min(left, key=lambda cell: (services[cell.service], modes[cell.mode]))
+        cell = min(left, key=lambda c: (pairs[c.service, c.mode], services[c.service], modes[c.mode]))
+        pairs[cell.service, cell.mode] += 1
         services[cell.service] += 1
         modes[cell.mode] += 1
         yield cell

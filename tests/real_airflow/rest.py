@@ -80,8 +80,10 @@ class AirflowRest:
                 return known
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Start a run; return its id."""
+        """Start a run, once Airflow has read the Dag; return the run's id."""
         body = {"logical_date": None, "conf": conf or {}}
+        if dag_id not in self._known_dags():
+            self.wait_for_dags(dag_id)
         run: str = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return run
 

@@ -13,14 +13,19 @@ from uuid import uuid4
 
 from airflow_cancel_provider.jobs import RemoteJob
 from tests.cloud import LocalCloud
-from tests.demo.places import REGION, aws_client, create_application, create_cluster
+from tests.demo.places import REGION, aws_client, create_application, create_cluster, create_virtual_cluster
 from tests.real_airflow.statsd import Statsd
 from tests.real_airflow.system import AirflowSystem
 
-CLIENTS = ("emr", "batch", "emr-serverless", "glue")
+CLIENTS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 STEP = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
-SUCCEEDED = {"emr": "COMPLETED", "batch": "SUCCEEDED", "emr-serverless": "SUCCESS", "mrs": "FINISHED"} | {
-    "glue": "SUCCEEDED"
+SUCCEEDED = {
+    "emr": "COMPLETED",
+    "batch": "SUCCEEDED",
+    "emr-serverless": "SUCCESS",
+    "emr-containers": "COMPLETED",
+    "mrs": "FINISHED",
+    "glue": "SUCCEEDED",
 }
 """How each service calls a good end."""
 DEPLOYMENT = "stories"
@@ -42,6 +47,7 @@ class World:
             "emr": self._start_step,
             "batch": self._start_batch_job,
             "emr-serverless": self._start_job_run,
+            "emr-containers": self._start_container_run,
             "mrs": cloud.mrs.add_job,
             "glue": self._start_glue_run,
         }
@@ -58,6 +64,8 @@ class World:
             name = create_cluster(self.cloud.url, name, concurrency=10)
         elif service == "emr-serverless":
             name = create_application(self.cloud.url, name)
+        elif service == "emr-containers":
+            name = create_virtual_cluster(self.cloud.url)
         elif service == "batch":
             self.cloud.batch.set_queue(name)
         elif service == "mrs":
@@ -134,6 +142,10 @@ class World:
 
     def _start_glue_run(self, job: str) -> str:
         return str(self._clients["glue"].start_job_run(JobName=job)["JobRunId"])
+
+    def _start_container_run(self, cluster: str) -> str:
+        reply = self._clients["emr-containers"].start_job_run(virtualClusterId=cluster, executionRoleArn=ROLE)
+        return str(reply["id"])
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ class Places:
             jobDriver={"sparkSubmit": {"entryPoint": "s3://bucket/job.py"}},
         )
 
+    def _start_emr_containers(self, cluster: str, label: str) -> None:
+        self._client("emr-containers").start_job_run(
+            virtualClusterId=cluster, executionRoleArn=ROLE, name=f"run-{label}".strip("-")
+        )
+
     def _start_mrs(self, cluster: str, label: str) -> None:
         self._ground.cloud.mrs.add_job(cluster, f"job {label}".strip())
 

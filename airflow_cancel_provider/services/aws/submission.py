@@ -14,6 +14,7 @@ from typing import Any
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.submissions import (
     LABEL_PARAMETER,
+    LONGEST_NAME,
     Submission,
     label_in_tags,
     with_label,
@@ -79,12 +80,18 @@ class AwsSubmission(Submission):
         return not self.largest or len(json.dumps(params, default=str)) <= self.largest
 
 
-def label_name(params: Params, label: Label) -> Params:
-    """The parameters with the label behind ``name``; a job without a name is named by its label."""
+def label_name(params: Params, label: Label, joint: str = " ", longest: int = LONGEST_NAME) -> Params:
+    """The parameters with the label behind ``name``; a job without a name is named by its label.
+
+    :param joint: what stands between the two.
+    :param longest: bytes that the two may have together.
+    """
     name = params.get("name")
     if name is None:
         return {**params, "name": str(label)}
-    return {**params, "name": with_label(name, label)} if name and isinstance(name, str) else params
+    if not name or not isinstance(name, str):
+        return params
+    return {**params, "name": with_label(name, label, joint, longest)}
 
 
 def text_of_name(params: Params) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,259 @@
+"""Job runs: what the services whose jobs are the runs of an application share.
+
+One request cancels one run, one looks at one run, and a listing shows an application's runs, newest first.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+from airflow_cancel_provider.exceptions import AccessDenied, IdentityError, ServiceError, UnknownScope
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.services.aws.errors import error_code
+from airflow_cancel_provider.services.aws.service import (
+    AwsJobService,
+    in_turn,
+    is_malformed,
+    pick,
+    pick_listed,
+)
+from airflow_cancel_provider.services.base import (
+    as_asked,
+    named,
+    outcome_after,
+    outcome_of,
+    undone,
+)
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+
+RUNS_PER_PAGE = 50
+
+_CANCEL, _LIST = "CancelJobRun", "ListJobRuns"
+_UNKNOWN = "ResourceNotFoundException"
+_INVALID = "ValidationException"
+
+
+class JobRunService(AwsJobService):
+    """Job runs, by what they are part of: an application, or a virtual cluster."""
+
+    scope_title: ClassVar[str]
+    """What the service's errors call the scope, as a pattern."""
+    scope_param: ClassVar[str]
+    """Parameter with the scope in calls about runs."""
+    run_param: ClassVar[str]
+    """Parameter with a run's id."""
+    look: ClassVar[str]
+    """Operation that shows one run."""
+    scope_look: ClassVar[tuple[str, str]]
+    """Operation that shows a scope, and its parameter."""
+    scope_listing: ClassVar[tuple[str, str]]
+    """Operation that lists the scopes, and the list in its answer."""
+    scope_states: ClassVar[tuple[str, Container[str]]]
+    """Enumeration of a scope's states in the client's model, and those in which no run lives."""
+    page_size: ClassVar[Mapping[str, int]] = {}
+    """Parameter that sets the size of pages; empty: the service decides."""
+    worth_listing: ClassVar[int]
+    """Above so many runs a scope is listed: how many looks at one run cost as much as a page."""
+    states: ClassVar[Mapping[str, JobState]]
+    """The service's states of runs in the common words."""
+    look_operation = _LIST
+
+    def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
+        super().__init__(client, conn_id=conn_id, patience=patience)
+        self._known: set[str] = set()
+        """Scopes that the service knows."""
+
+    def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
+        """One CancelJobRun for each run that lives, after a look.
+
+        The service has no place for ``reason``, and a second request changes nothing for a run that is
+        ending.
+        """
+        series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
+        results, options = self._needless(jobs), self._cancel_options(force=force)
+        requests = [[run] for runs in by_scope(jobs).values() for run in runs if run not in results]
+
+        def ask(runs: Sequence[RemoteJob]) -> list[CancelResult]:
+            return [self._cancel_one(series, runs[0], options)]
+
+        return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
+
+    def scopes(self) -> Iterator[str]:
+        """Those in which a run may live."""
+        (operation, items), (shape, idle) = self.scope_listing, self.scope_states
+        pages = self._pages(
+            self.patience.started(),
+            operation,
+            f"region {self.region}",
+            token=("nextToken", "nextToken"),
+            states=self._states(shape, idle),
+            **self.page_size,
+        )
+        for page in pages:
+            found = [scope["id"] for scope in page[items]]
+            self._known.update(found)
+            yield from found
+
+    def _cancel_options(self, *, force: bool) -> dict[str, Any]:
+        """Parameters of a cancel request beside the run."""
+        return {}
+
+    def _refusal_help(self, options: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+        """What else may be why a run that lives is not cancelled."""
+        return ""
+
+    @abstractmethod
+    def _claim(self, run: dict[str, Any]) -> JobStatus:
+        """A run as a reply shows it, with label and time of submission."""
+
+    def _status(self, scope: str, id: str, run: Mapping[str, Any], reason: str | None) -> JobStatus:
+        return JobStatus(
+            self.address(id, scope),
+            # A state that the service adds some day is a live one until it is known to be an end.
+            self.states.get(run["state"], JobState.RUNNING),
+            service_state=run["state"],
+            reason=reason or None,
+            name=run.get("name"),
+        )
+
+    def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
+        self._check(self.scope_word, self.scope_pattern, scope)
+        series = self.patience.started()
+        try:
+            for page in self._listed(series, scope, **self._live):
+                yield from named(page, name_prefix)
+        except ServiceError as error:
+            if error.code == _INVALID:
+                self._check_known(series, scope)
+            raise
+        self._check_known(series, scope)
+
+    @property
+    def _live(self) -> dict[str, list[str]]:
+        """The filter for runs that have not ended."""
+        ends = {state for state, common in self.states.items() if common.is_terminal}
+        return {"states": self._states("JobRunState", ends, self.states)}
+
+    def _needless(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, CancelResult]:
+        """Results for runs that need no request: ended, ending, or of an unknown scope."""
+        results: dict[RemoteJob, CancelResult] = {}
+        series = self.patience.brief.started()
+        for scope, runs in by_scope(jobs).items():
+            try:
+                found = self._find(series, str(scope), runs)
+            except UnknownScope as error:
+                results |= {result.job: result for result in undone(runs, error)}
+            except ServiceError as error:
+                # Cancelling without having looked does no harm; not cancelling does.
+                if not is_malformed(error):
+                    break
+            else:
+                outcomes = {run: outcome_of(s, asked=run in self._unsure) for run, s in found.items()}
+                over = {run: outcome for run, outcome in outcomes.items() if outcome}
+                results |= {
+                    run: CancelResult(run, outcome, found[run].reason) for run, outcome in over.items()
+                }
+        return results
+
+    def _cancel_one(self, series: CallSeries, run: RemoteJob, options: Mapping[str, Any]) -> CancelResult:
+        try:
+            with self._asking([run]):
+                self._call(series, _CANCEL, str(run), **self._about(run), **options)
+        except ServiceError as error:
+            if error.code == _UNKNOWN:
+                self._check_known(series, str(run.scope), str(error))
+                return CancelResult(run, CancelOutcome.GONE, str(error), error.code)
+            if error.code == _INVALID:
+                return self._explain(series, run, error, options)
+            raise
+        return CancelResult(run, CancelOutcome.REQUESTED)
+
+    def _explain(
+        self, series: CallSeries, run: RemoteJob, error: ServiceError, options: Mapping[str, Any]
+    ) -> CancelResult:
+        """What a refusal means: mostly that the run has ended, which the service calls invalid."""
+        words = str(error)
+        try:
+            seen = self._get(series, run)
+        except UnknownScope:
+            raise
+        except ServiceError as failure:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return CancelResult(run, outcome_after(failure), words, error.code)
+        status = self._claim(seen) if seen else JobStatus(run, JobState.GONE)
+        if outcome := outcome_of(status, asked=run in self._unsure):
+            return CancelResult(run, outcome, status.reason or words, error.code)
+        return CancelResult(
+            run, CancelOutcome.REFUSED, words + self._refusal_help(options, seen or {}), error.code
+        )
+
+    def _find(self, series: CallSeries, scope: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        """One call for each run of a small group; for many, a scope's live runs page by page first."""
+        found: dict[RemoteJob, JobStatus] = {}
+        if len(runs) > self.worth_listing:
+            live, recent = (self._listed(series, scope, **some) for some in (self._live, {}))
+            try:
+                found = pick_listed(
+                    runs, islice(live, len(runs) // self.worth_listing), recent, RUNS_PER_PAGE
+                )
+            except ServiceError as error:
+                if error.code != _INVALID:
+                    raise
+        for run in runs:
+            if run not in found and (seen := self._get(series, run)):
+                found |= pick([run], [[self._claim(seen)]])
+        return found
+
+    def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:
+        try:
+            answer = self._call(series, self.look, str(run), **self._about(run))
+        except ServiceError as error:
+            if error.code == _UNKNOWN:
+                self._check_known(series, str(run.scope), str(error))
+                return None
+            raise
+        self._known.add(str(run.scope))
+        seen: dict[str, Any] = answer["jobRun"]
+        return seen
+
+    def _listed(self, series: CallSeries, scope: str, **filters: Any) -> Iterator[list[JobStatus]]:
+        asked = {self.scope_param: scope, **self.page_size, **filters}
+        for page in self._pages(series, _LIST, scope, token=("nextToken", "nextToken"), **asked):
+            if page["jobRuns"]:
+                self._known.add(scope)
+            yield [self._claim(run) for run in page["jobRuns"]]
+
+    def _check_known(self, series: CallSeries, scope: str, said: str = "") -> None:
+        """Make sure that it is only a run that the service does not know, and not its scope.
+
+        :param said: what the service says of the run, which has to do where the identity may not ask.
+        :raises UnknownScope: the service does not know the scope.
+        """
+        if scope in self._known:
+            return
+        operation, param = self.scope_look
+        try:
+            self._call(series, operation, scope, **{param: scope})
+        except IdentityError:
+            raise
+        except AccessDenied:
+            if re.search(rf"\b{self.scope_title}\b\W+{scope}\b", said.partition(_UNKNOWN)[2], re.I):
+                raise UnknownScope(said, operation, _UNKNOWN) from None
+        self._known.add(scope)
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        return operation in (_LIST, self.scope_look[0]) and error_code(error) == _UNKNOWN
+
+    def _about(self, run: RemoteJob) -> dict[str, Any]:
+        return {self.scope_param: run.scope, self.run_param: run.id}

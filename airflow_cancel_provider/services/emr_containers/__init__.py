@@ -1,0 +1,1 @@
+"""Job runs of Amazon EMR on EKS."""

@@ -1,0 +1,52 @@
+"""Job runs of the virtual clusters of Amazon EMR on EKS.
+
+https://docs.aws.amazon.com/emr-on-eks/latest/APIReference/API_CancelJobRun.html, API_DescribeJobRun.html
+and API_ListJobRuns.html.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from airflow_cancel_provider.jobs import JobStatus
+from airflow_cancel_provider.services.aws.job_runs import JobRunService
+from airflow_cancel_provider.services.base import submitted
+from airflow_cancel_provider.services.emr_containers.states import ANSWERS, IDLE, RESOURCE_ID, STATES
+from airflow_cancel_provider.services.emr_containers.submission import label_of
+from airflow_cancel_provider.services.ratelimit import Quotas
+
+
+class EmrContainersJobRunService(JobRunService):
+    """Job runs, by virtual cluster.
+
+    One request ends a run with all attempts of its driver that its retry policy allows.
+    """
+
+    name = "emr-containers"
+    iam_prefix = "emr-containers"
+    scope_word = "virtual_cluster_id"
+    scope_pattern = RESOURCE_ID
+    id_word = "job run id"
+    id_pattern = RESOURCE_ID
+    quotas: ClassVar[Quotas] = dict.fromkeys(ANSWERS, (25, 1.0))
+    answers = ANSWERS
+    subjects: ClassVar[dict[str, dict[str, str]]] = {
+        "CancelJobRun": {"id": "id", "virtualClusterId": "virtualClusterId"},
+        "DescribeJobRun": {"id": "jobRun.id", "virtualClusterId": "jobRun.virtualClusterId"},
+        "ListJobRuns": {"virtualClusterId": "jobRuns.virtualClusterId"},
+        "DescribeVirtualCluster": {"id": "virtualCluster.id"},
+    }
+    states = STATES
+    scope_title = "virtual ?cluster"
+    scope_param, run_param = "virtualClusterId", "id"
+    look = "DescribeJobRun"
+    scope_look = ("DescribeVirtualCluster", "id")
+    scope_listing = ("ListVirtualClusters", "virtualClusters")
+    scope_states = ("VirtualClusterState", IDLE)
+    worth_listing = 4
+
+    def _claim(self, run: dict[str, Any]) -> JobStatus:
+        why = ": ".join(filter(None, (run.get("failureReason"), run.get("stateDetails"))))
+        status = self._status(run["virtualClusterId"], run["id"], run, why)
+        return submitted(replace(status, label=label_of(run)), run.get("createdAt"))
