@@ -5,7 +5,7 @@ What it shows:
 - ``EmrContainerOperator`` of the Amazon provider starts the run and does not wait for it.
 - ``CancelEmrContainerJobRunOperator`` only requests the end here (``wait_for_completion=False``), so it
   is done at once.
-- ``EmrContainersJobRunTerminalSensor`` waits for the end, in the triggerer. It takes the run by the address
+- ``EmrContainerJobRunTerminalSensor`` waits for the end, in the triggerer. It takes the run by the address
   which the cancel operator returned, so it needs neither virtual cluster nor connection.
 
 What it needs: the connection ``aws_default``, a virtual cluster, and a role for its runs.
@@ -17,7 +17,7 @@ from airflow.providers.amazon.aws.operators.emr import EmrContainerOperator
 from airflow.sdk import DAG, Param
 
 from airflow_cancel_provider.operators.emr_containers import CancelEmrContainerJobRunOperator
-from airflow_cancel_provider.sensors.emr_containers import EmrContainersJobRunTerminalSensor
+from airflow_cancel_provider.sensors.emr_containers import EmrContainerJobRunTerminalSensor
 
 VIRTUAL_CLUSTER = "{{ params.virtual_cluster_id }}"
 ROLE = "arn:aws:iam::123456789012:role/my-emr-on-eks-role"
@@ -49,7 +49,7 @@ with DAG(
         job_run_ids=start_run.output,
         wait_for_completion=False,
     )
-    run_ended = EmrContainersJobRunTerminalSensor(
+    run_ended = EmrContainerJobRunTerminalSensor(
         task_id="run_ended",
         remote_jobs=cancel_run.output,
         poke_interval=5,

@@ -13,7 +13,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.emr import EmrStepsHook
-from airflow_cancel_provider.hooks.emr_containers import EmrContainersJobRunsHook
+from airflow_cancel_provider.hooks.emr_containers import EmrContainerJobRunsHook
 from airflow_cancel_provider.hooks.emr_serverless import EmrServerlessJobRunsHook
 from airflow_cancel_provider.hooks.glue import GlueJobRunsHook
 from airflow_cancel_provider.hooks.mrs import MrsHook
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 
 AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
     BatchJobsHook,
-    EmrContainersJobRunsHook,
+    EmrContainerJobRunsHook,
     EmrServerlessJobRunsHook,
     EmrStepsHook,
     GlueJobRunsHook,

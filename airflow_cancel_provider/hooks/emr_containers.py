@@ -9,7 +9,7 @@ from airflow_cancel_provider.jobs import CancelResult, JobStatus
 from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
 
 
-class EmrContainersJobRunsHook(AwsJobsHook[EmrContainersJobRunService]):
+class EmrContainerJobRunsHook(AwsJobsHook[EmrContainersJobRunService]):
     """Job runs over an ``aws`` connection. Parameters: :class:`AwsJobsHook`."""
 
     service_class = EmrContainersJobRunService

@@ -11,7 +11,7 @@ from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames
 from airflow_cancel_provider.sensors.base import RemoteJobsTerminalSensor
 
 
-class EmrContainersJobRunTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):
+class EmrContainerJobRunTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):
     """Wait until job runs of an EMR on EKS virtual cluster have ended.
 
     Other parameters: :class:`RemoteJobsTerminalSensor` and :class:`AwsConnection`.

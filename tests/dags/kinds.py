@@ -12,7 +12,7 @@ from airflow_cancel_provider.operators.glue import CancelGlueJobRunOperator
 from airflow_cancel_provider.operators.mrs import CancelJobExecutionOperator
 from airflow_cancel_provider.sensors.batch import BatchJobTerminalSensor
 from airflow_cancel_provider.sensors.emr import EmrStepTerminalSensor
-from airflow_cancel_provider.sensors.emr_containers import EmrContainersJobRunTerminalSensor
+from airflow_cancel_provider.sensors.emr_containers import EmrContainerJobRunTerminalSensor
 from airflow_cancel_provider.sensors.emr_serverless import EmrServerlessJobRunTerminalSensor
 from airflow_cancel_provider.sensors.glue import GlueJobRunTerminalSensor
 from airflow_cancel_provider.sensors.mrs import MrsJobExecutionTerminalSensor
@@ -40,7 +40,7 @@ KINDS = {
     ),
     "emr-containers": Kind(
         CancelEmrContainerJobRunOperator,
-        EmrContainersJobRunTerminalSensor,
+        EmrContainerJobRunTerminalSensor,
         "job_run_ids",
         "virtual_cluster_id",
     ),
