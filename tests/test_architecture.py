@@ -1,4 +1,4 @@
-"""The house: which room stands on which, and what none of them holds."""
+"""Which package imports which, and what none of them holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "airflow_cancel_provider"
 MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
-# A room imports rooms of a lower rank and itself; rooms of one rank are neighbours and do not meet.
+# A package imports packages of a lower rank and itself, none of its own rank.
 RANKS = {
     "vocabulary": 0,
     "version_compat": 0,
@@ -39,7 +39,7 @@ RANKS = {
     "get_provider_info": 8,
 }
 VOCABULARY = {"__init__", "jobs", "owner", "record", "release", "exceptions"}
-# Never, anywhere in the room.
+# What is imported nowhere in the package.
 CLOSED_TO = {
     "vocabulary": {"airflow", "boto3", "botocore", "keystoneauth1", "pendulum", "requests", "tenacity"},
     "get_provider_info": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
@@ -56,7 +56,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     inside = module.split(".")[1:]
     return "vocabulary" if not inside or inside[0] in VOCABULARY else inside[0]
 
@@ -94,17 +94,17 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
 
 @every_module
 def test_imports_run_downwards(path: Path) -> None:
-    room = room_of(name_of(path))
-    assert room in RANKS, f"{room} is a new room: give it a rank in this file"
+    package = package_of(name_of(path))
+    assert package in RANKS, f"{package} is a new package: give it a rank in this file"
     upwards = [
-        dotted for dotted in ours(path) if room_of(dotted) != room and RANKS[room_of(dotted)] >= RANKS[room]
+        dotted for dotted in ours(path) if package_of(dotted) != package and RANKS[package_of(dotted)] >= RANKS[package]
     ]
     assert not upwards
 
 
 @every_module
-def test_rooms_stay_closed_to_what_is_not_theirs(path: Path) -> None:
-    closed_to = CLOSED_TO.get(room_of(name_of(path)), set())
+def test_packages_import_only_what_is_theirs(path: Path) -> None:
+    closed_to = CLOSED_TO.get(package_of(name_of(path)), set())
     assert not {dotted.partition(".")[0] for dotted in imports(parsed(path))} & closed_to
 
 

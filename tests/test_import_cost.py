@@ -10,9 +10,9 @@ import airflow_cancel_provider
 
 ROOT = Path(airflow_cancel_provider.__file__).parent
 MODULES = [
-    f"airflow_cancel_provider.{room}.{path.stem}"
-    for room in ("operators", "sensors")
-    for path in sorted((ROOT / room).glob("[!_]*.py"))
+    f"airflow_cancel_provider.{folder}.{path.stem}"
+    for folder in ("operators", "sensors")
+    for path in sorted((ROOT / folder).glob("[!_]*.py"))
 ]
 DEAR = ("boto3", "botocore", "airflow.providers.amazon.aws.hooks", "keystoneauth1", "moto")
 SCRIPT = """
