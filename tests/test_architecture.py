@@ -97,7 +97,9 @@ def test_imports_run_downwards(path: Path) -> None:
     package = package_of(name_of(path))
     assert package in RANKS, f"{package} is a new package: give it a rank in this file"
     upwards = [
-        dotted for dotted in ours(path) if package_of(dotted) != package and RANKS[package_of(dotted)] >= RANKS[package]
+        dotted
+        for dotted in ours(path)
+        if package_of(dotted) != package and RANKS[package_of(dotted)] >= RANKS[package]
     ]
     assert not upwards
 
@@ -127,7 +129,7 @@ def test_module_says_what_it_is_for(path: Path) -> None:
 
 
 @every_module
-def test_there_is_no_lumber_room(path: Path) -> None:
+def test_there_is_no_module_of_leftovers(path: Path) -> None:
     assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & {
         "utils",
         "util",
