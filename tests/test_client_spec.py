@@ -65,11 +65,11 @@ def stack() -> Iterator[ExitStack]:
 
 
 def cancelled(cloud: LocalCloud) -> list[bool]:
-    services = (cloud.batch, cloud.emr, cloud.emr_serverless, cloud.emr_containers)
+    services = (cloud.batch, cloud.emr, cloud.emr_serverless, cloud.emr_containers, cloud.glue)
     return [bool(job["cancelled"]) for service in services for job in service.jobs()]
 
 
-@pytest.mark.parametrize("service", ["batch", "emr", "emr-serverless", "emr-containers"])
+@pytest.mark.parametrize("service", ["batch", "emr", "emr-serverless", "emr-containers", "glue"])
 def test_an_endpoint_with_a_path(cloud: LocalCloud, notes: Notes, stack: ExitStack, service: str) -> None:
     gateway = stack.enter_context(Gateway(cloud.url, f"/gateway/{service}"))
     made = client(cloud, service, endpoint_url=gateway.url)
@@ -81,6 +81,9 @@ def test_an_endpoint_with_a_path(cloud: LocalCloud, notes: Notes, stack: ExitSta
     elif service == "emr-containers":
         scope = create_virtual_cluster(client(cloud, service))
         job = made.start_job_run(virtualClusterId=scope, executionRoleArn=ROLE)["id"]
+    elif service == "glue":
+        scope = cloud.glue.create_job("etl")
+        job = made.start_job_run(JobName=scope)["JobRunId"]
     else:
         scope = application(client(cloud, service))
         job = start(made, scope)["jobRunId"]

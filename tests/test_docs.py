@@ -16,14 +16,11 @@ from airflow_cancel_provider.cli import COMMANDS
 from airflow_cancel_provider.get_provider_info import get_provider_info
 from airflow_cancel_provider.hooks.mrs_connection import FIELDS
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.batch.service import BatchJobService
-from airflow_cancel_provider.services.emr.service import EmrStepService
-from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
-from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
 from airflow_cancel_provider.services.mrs.calls import LIST_CLUSTERS, V1_1, V2
+from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.setting_options import OPTIONS
 
-AWS_SERVICES = [EmrStepService, BatchJobService, EmrServerlessJobRunService, EmrContainersJobRunService]
+AWS_SERVICES = [row.service_class for row in SERVICES.values() if row.family == "aws"]
 ROOT = Path(__file__).parents[1]
 GUARD = (ROOT / "docs" / "guard.rst").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.rst"))]

@@ -15,6 +15,7 @@ class TestPlaces:
             Place("emr", "a", "eu-west-1"),
             Place("batch", "a", "eu-west-1"),
             Place("emr-serverless", "a", "eu-west-1"),
+            Place("emr-containers", "a", "eu-west-1"),
             Place("glue", "a", "eu-west-1"),
             Place("mrs", "m"),
             Place("batch"),

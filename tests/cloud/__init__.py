@@ -1,4 +1,4 @@
-"""A local cloud for tests: EMR, AWS Batch, EMR Serverless, EMR on EKS and Huawei MRS on loopback."""
+"""A local cloud for tests: EMR, AWS Batch, EMR Serverless, EMR on EKS, Glue and Huawei MRS on loopback."""
 
 from __future__ import annotations
 
