@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 3
@@ -44,8 +44,12 @@ format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: lint ## lint, then the tests: side by side, then those that need an Airflow to themselves
-	$(BIN)/python -m pytest -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST) || $(call alone,not airflow)
-	$(BIN)/python -m pytest -m airflow $(PYTEST) || $(call alone,airflow)
+	$(BIN)/python -m pytest -m 'not airflow and not slow' --numprocesses $(WORKERS) $(PYTEST) || \
+		$(call alone,not airflow and not slow)
+	$(BIN)/python -m pytest -m 'airflow and not slow' $(PYTEST) || $(call alone,airflow and not slow)
+
+slow: $(READY) ## The tests that `make test` leaves out: over the other services, and a sweep of thousands
+	$(BIN)/python -m pytest -m slow --ignore tests/clients --numprocesses $(WORKERS) $(PYTEST) || $(call alone,slow)
 
 # On a busy machine a test may wait in vain for what others delay: what failed has to pass by itself.
 alone = $(BIN)/python -m pytest -m '$(1)' --last-failed --last-failed-no-failures none $(PYTEST)

@@ -31,6 +31,16 @@ os.environ.update(
 )
 
 
+RARE = ("emr-serverless", "emr-containers", "glue")
+"""Services over which a test marked ``wide`` is left to `make slow`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("wide") and any(name in item.name for name in RARE):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 

@@ -121,7 +121,7 @@ def test_a_command_that_cant_start_says_so_in_one_line() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 1
-    assert "not whole: broken for the test" in done.stderr
+    assert "missing or too old: broken for the test" in done.stderr
     assert "Traceback" not in done.stderr
 
 

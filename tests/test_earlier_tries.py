@@ -44,6 +44,7 @@ from tests.test_guard_task import (
 )
 
 __all__ = ["_guarded", "bench", "connections", "variables"]
+pytestmark = pytest.mark.wide
 
 LOG = logging.getLogger("task")
 THIS = Owner(CANCEL.deployment, "nightly", "manual__2026", "stop", -1, 1, UUID(int=0))

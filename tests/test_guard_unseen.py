@@ -17,7 +17,9 @@ from tests.guard_fixtures import OWNER, canceller, tracked
 from tests.service_fixtures import Bench
 from tests.task_fixtures import bench, connections  # noqa: F401
 
-UNSEEN = 20.0
+pytestmark = pytest.mark.wide
+
+UNSEEN = 8.0
 """Seconds."""
 
 

@@ -146,7 +146,7 @@ MODELLED = st.recursive(
 TERMINAL = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(reply=st.dictionaries(NAMES, MODELLED, max_size=5), version=st.sampled_from(["v2", "v1.1"]))
 def test_no_reply_ends_a_job_that_it_does_not_name(server: str, reply: dict[str, Any], version: str) -> None:
     Replies.body, Replies.status = json.dumps(reply).encode(), 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.places import Place
@@ -10,6 +12,7 @@ from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memor
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]
+pytestmark = pytest.mark.wide
 
 S = TryPhase
 

@@ -15,6 +15,7 @@ from tests.reaper_fixtures import SERVICES, Ground, fates, ground, memory, memor
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]
+pytestmark = pytest.mark.wide
 
 S = TryPhase
 each_service = pytest.mark.parametrize("service", SERVICES)

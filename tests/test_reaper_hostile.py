@@ -19,6 +19,7 @@ from tests.reaper_fixtures import PLACES, Ground, fates, ground
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground"]
+pytestmark = pytest.mark.wide
 
 AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
 HONEST = Place("batch", "aws_default")

@@ -32,6 +32,7 @@ from tests.reaper_fixtures import (
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]
+pytestmark = pytest.mark.wide
 
 S = TryPhase
 each_service = pytest.mark.parametrize("service", SERVICES)

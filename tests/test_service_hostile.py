@@ -19,6 +19,8 @@ from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, HASTY, BatchBench, Bench, EmrBench, needs_bulk, outcomes
 from tests.test_service_batch import OldClient
 
+pytestmark = pytest.mark.wide
+
 AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
 LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
 WELL_FORMED = ("shorter_lists", "other_ids")

@@ -185,7 +185,7 @@ class GlueService(JsonRpcService):
         taken, errors = [], []
         for run_id in ids:
             about, run = {"JobName": job, "JobRunId": run_id}, runs.get(run_id)
-            if run is None:
+            if run is None or not run.life.is_seen(now):
                 words = f"Job run {run_id} not found."
                 error = {"ErrorCode": "EntityNotFoundException", "ErrorMessage": words}
             else:
