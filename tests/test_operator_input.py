@@ -268,7 +268,9 @@ class TestWhenTheDagIsParsed:
         own = {"variable_start_string": "<<", "variable_end_string": ">>"}
         with DAG("nightly", schedule=None, jinja_environment_kwargs=own):
             value = "<< params.x >>"
-            operator(service, task_id="stop", remote_jobs=value, waiter_delay=value, waiter_max_attempts=value)
+            operator(
+                service, task_id="stop", remote_jobs=value, waiter_delay=value, waiter_max_attempts=value
+            )
             sensor(service, task_id="see", remote_jobs=[value], target_states=value)
             kind = KINDS[service].cancel
             options = {"escalate_after", "cancellation_option", "shutdown_grace_period"}
