@@ -108,7 +108,7 @@ class TestNextTry:
     def test_a_run_that_glue_job_operator_reconnects_to_is_left_alone(
         self, bench: Bench, finds: bool
     ) -> None:
-        """Before ``durable`` it did with ``resume_glue_job_on_retry``; the first releases never found the run."""
+        """With ``resume_glue_job_on_retry``, before ``durable``; its first releases never find the run."""
         record, job = recorded(bench, earlier(), "job")
         seen: list[set[str]] = []
         ti = Try(

@@ -278,9 +278,9 @@ class TestWhenTheDagIsParsed:
             kind(task_id="options", remote_jobs=URIS[service], **given)
             submit = {**dict.fromkeys(SUBMIT, value), "task_id": "submit", "waiter_delay": value}
             MrsSubmitJobOperator(**submit, arguments=value)
-        with DAG("other", schedule=None, jinja_environment_kwargs={"trim_blocks": True}):
-            with pytest.raises(InvalidInput, match="is not the address"):
-                operator(service, remote_jobs="<< params.x >>")
+        usual = DAG("other", schedule=None, jinja_environment_kwargs={"trim_blocks": True})
+        with pytest.raises(InvalidInput, match="is not the address"):
+            operator(service, dag=usual, remote_jobs="<< params.x >>")
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_a_mapped_task_is_checked_when_it_is_unmapped(self, service: str) -> None:
