@@ -105,6 +105,22 @@ class TestNextTry:
         )
         assert seen == [{job.id}]
 
+    @pytest.mark.parametrize("finds", [True, False])
+    def test_a_run_that_glue_job_operator_reconnects_to_is_left_alone(
+        self, bench: Bench, finds: bool
+    ) -> None:
+        """With ``resume_glue_job_on_retry``, before ``durable``; its first releases never find the run."""
+        record, job = recorded(bench, earlier(), "job")
+        seen: list[set[str]] = []
+        ti = Try(
+            work=lambda: seen.append(asked(bench)), store=Store({RECORD_KEY: record.as_json()}), try_number=2
+        )
+        ti.task.resume_glue_job_on_retry = True  # type: ignore[attr-defined]
+        if finds:
+            ti.task.TASK_UUID_ARG = "--airflow_task_uuid"  # type: ignore[attr-defined]
+        ti.run(CANCEL)
+        assert seen == [set() if finds else {job.id}]
+
     @KINDS
     @pytest.mark.parametrize("other", OTHERS)
     def test_the_job_of_another_task_is_left_alone_though_a_record_names_its_try(

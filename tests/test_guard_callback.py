@@ -76,7 +76,7 @@ class TestTask:
         assert asked(bench) == ids(own)
 
     @pytest.mark.parametrize("map_index", [-1, 2])
-    @pytest.mark.parametrize("how", ["label", "durable", "keep"])
+    @pytest.mark.parametrize("how", ["label", "durable", "resume", "keep"])
     def test_what_the_next_try_goes_on_with_lives_while_there_may_be_one(
         self,
         bench: BatchBench,
@@ -94,6 +94,8 @@ class TestTask:
         if how == "keep":
             monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "keep")
         ti.task = SimpleNamespace(durable=how == "durable", submit_job=None)
+        if how == "resume":
+            ti.task = SimpleNamespace(resume_glue_job_on_retry=True, TASK_UUID_ARG="--airflow_task_uuid")
         for state in ("running", "up_for_retry", None):
             airflow.put(ti, state, TryRecord(ti.id, jobs=(job,)))
             CancelRemoteJobs().notify({"ti": ti, **RUN})

@@ -146,6 +146,37 @@ def test_the_operator_makes_up_a_token_as_it_submits(
     assert (LABEL in {Label.find(shown["name"]), Label.find(shown["clientToken"])}) is not bool(token)
 
 
+class Own(EmrContainerOperator):
+    """An operator whose author submits with a token of their own, which looks like a random one."""
+
+    def execute(self, context: Any) -> str | None:
+        token = "0f7c3a52-6f0c-4a5e-9a3e-0a1b2c3d4e5f"
+        return self.hook.submit_job(self.name, ROLE, "emr-7.9.0-latest", {}, None, token)
+
+
+@pytest.mark.parametrize("name", ["etl", LONG])
+def test_a_token_that_an_authors_own_execute_gives_leads_to_the_same_run_in_each_try(
+    cloud: LocalCloud, notes: Notes, monkeypatch: pytest.MonkeyPatch, cluster: str, name: str
+) -> None:
+    connect_aws(monkeypatch, cloud)
+    operator = Own(
+        task_id="operator",
+        name=name,
+        virtual_cluster_id=cluster,
+        execution_role_arn=ROLE,
+        release_label="emr-7.9.0-latest",
+        job_driver={},
+        region_name="us-east-1",
+    )
+    with executing(operator):
+        first = operator.execute({})
+        notes.wanted_label = OTHER_TRY
+        assert operator.execute({}) == first
+    (run,) = cloud.emr_containers.jobs()
+    assert run["name"] == name
+    assert notes.unlabelled == [(name,), (name,)]
+
+
 @pytest.mark.parametrize("name", ["etl", LONG])
 def test_a_request_whose_reply_was_lost_is_the_same_run_when_it_is_repeated(
     cloud: LocalCloud, notes: Notes, cluster: str, name: str

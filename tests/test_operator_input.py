@@ -264,6 +264,25 @@ class TestWhenTheDagIsParsed:
                 )
 
     @pytest.mark.parametrize("service", SERVICES)
+    def test_templates_in_the_dags_own_delimiters_are_left_to_the_task(self, service: str) -> None:
+        own = {"variable_start_string": "<<", "variable_end_string": ">>"}
+        with DAG("nightly", schedule=None, jinja_environment_kwargs=own):
+            value = "<< params.x >>"
+            operator(
+                service, task_id="stop", remote_jobs=value, waiter_delay=value, waiter_max_attempts=value
+            )
+            sensor(service, task_id="see", remote_jobs=[value], target_states=value)
+            kind = KINDS[service].cancel
+            options = {"escalate_after", "cancellation_option", "shutdown_grace_period"}
+            given = dict.fromkeys(options & set(kind.template_fields), value)
+            kind(task_id="options", remote_jobs=URIS[service], **given)
+            submit = {**dict.fromkeys(SUBMIT, value), "task_id": "submit", "waiter_delay": value}
+            MrsSubmitJobOperator(**submit, arguments=value)
+        usual = DAG("other", schedule=None, jinja_environment_kwargs={"trim_blocks": True})
+        with pytest.raises(InvalidInput, match="is not the address"):
+            operator(service, dag=usual, remote_jobs="<< params.x >>")
+
+    @pytest.mark.parametrize("service", SERVICES)
     def test_a_mapped_task_is_checked_when_it_is_unmapped(self, service: str) -> None:
         kind = KINDS[service]
         scope = {kind.scope: IDS[service][kind.scope]} if kind.scope else {}
@@ -359,6 +378,27 @@ def test_every_template_field_is_a_parameter(service: str, which: str) -> None:
     task = make(task_id="task", **fields)
     task.render_template_fields(context())
     assert {getattr(task, field) for field in make.template_fields} == {"2"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("which", ["cancel", "sensor"])
+def test_a_subclass_keeps_template_fields_of_its_own(service: str, which: str) -> None:
+    base: Any = getattr(KINDS[service], which)
+
+    class Own(base):  # type: ignore[misc]
+        template_fields = (*base.template_fields, "ticket")
+
+        def __init__(self, *, ticket: str, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.ticket = ticket
+
+    class Again(Own):
+        pass
+
+    assert Own.template_fields == Again.template_fields == (*base.template_fields, "ticket")
+    task = Again(task_id="own", ticket="{{ number }}", **IDS[service])
+    task.render_template_fields({"number": "T-1"})
+    assert task.ticket == "T-1"
 
 
 def test_mapped(bench: Bench) -> None:

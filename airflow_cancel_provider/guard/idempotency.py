@@ -35,16 +35,23 @@ def is_made_by_operator(token: Any) -> bool:
 
     Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``,
     or, where the attribute stays empty, ``self.client_request_token or str(uuid4())`` as they submit.
-    Such a token belongs to one try. One that the author gave may be the same in other tries and tasks.
+    Such a token belongs to one try. One that the author gave may be the same in other tries and tasks, also
+    one that an ``execute`` of the author's own gives as it submits.
     """
     task = _running_task()
     given = getattr(task, "_BaseOperator__init_kwargs", None)
+    kept = getattr(task, _PARAMETER, _MISSING)
     return (
         is_random(token)
-        and getattr(task, _PARAMETER, _MISSING) in (token, None, "")
+        and (kept == token or (kept in (None, "") and _submits_as_the_provider_does(task)))
         and isinstance(given, dict)
         and given.get(_PARAMETER) in (None, "")
     )
+
+
+def _submits_as_the_provider_does(task: Any) -> bool:
+    execute = getattr(type(task), "execute", None)
+    return str(getattr(execute, "__module__", "")).startswith("airflow.providers.amazon.")
 
 
 def _running_task() -> Any:

@@ -20,9 +20,7 @@ class Tries:
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self._ti = ti
-        task = getattr(ti, "task", None)
-        is_durable = bool(getattr(task, "durable", False)) and hasattr(task, "submit_job")
-        self.go_on = is_durable or settings.on_retry == "keep"
+        self.go_on = _reconnects(getattr(ti, "task", None)) or settings.on_retry == "keep"
         """Whether each try takes over the jobs of the one before instead of starting anew."""
 
     @property
@@ -53,3 +51,12 @@ class Tries:
     def may_follow(self, end: BaseException) -> bool:
         """Whether a next try takes over after this end, unless Airflow decides otherwise (a retry policy)."""
         return self.is_followed and not any(cls.__name__ in ENDS_FOR_GOOD for cls in type(end).__mro__)
+
+
+def _reconnects(task: Any) -> bool:
+    """Whether an operator's next try goes on with the job of the one before."""
+    if getattr(task, "durable", False) and hasattr(task, "submit_job"):
+        return True
+    # GlueJobOperator before it had ``durable`` (Amazon provider 9.39). Its first releases look in XCom alone,
+    # which Airflow clears before each try.
+    return bool(getattr(task, "resume_glue_job_on_retry", False)) and hasattr(task, "TASK_UUID_ARG")

@@ -43,10 +43,10 @@ class Targets(BaseOperator):
         if "service_name" in vars(cls):
             row = service_info(cls.service_name)
             cls.scope_param, cls.ids_param = row.scope_param, row.ids_param
-        if hasattr(cls, "service_name"):
             scope = (cls.scope_param,) if cls.scope_param else ()
             own = (*scope, cls.ids_param, *cls.common_fields, *cls.connection_fields, *cls.service_fields)
-            cls.template_fields = own
+            if "template_fields" not in vars(cls):
+                cls.template_fields = own
 
     def __init__(self, *, remote_jobs: JobNames = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,17 +72,17 @@ class Targets(BaseOperator):
 
         :raises InvalidInput: a parameter, or two of them together, can't be right.
         """
-        if is_literal(self._ways()):
+        if is_literal(self, self._ways()):
             self._check_one_way()
         if self._is_given("remote_jobs"):
             self._addressed()
-        check_literal(texts, self.ids_param, getattr(self, self.ids_param))
+        check_literal(self, texts, self.ids_param)
         if self._is_given(self.scope_param):
             self.scope()
 
     def _is_given(self, param: str | None) -> bool:
         value = getattr(self, param) if param else None
-        return value is not None and is_literal(value)
+        return value is not None and is_literal(self, value)
 
     def _ways(self) -> list[Any]:
         """The parameters that say which jobs are meant, of which some exclude others."""
@@ -165,21 +165,28 @@ def _rendered_list(text: str) -> list[Any]:
     return _listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
 
 
-def is_literal(value: Any) -> bool:
+def is_literal(task: BaseOperator, value: Any) -> bool:
     """Whether a value is known when the Dag is parsed: no template, and nothing from another task."""
     if isinstance(value, str):
-        return not any(mark in value for mark in ("{{", "{%", "{#"))
+        return not _has_own_marks(task) and not any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(is_literal, value))
+        return all(is_literal(task, item) for item in value)
     return value is None or isinstance(value, (int, float))
 
 
-def check_literal(check: Callable[..., object], param: str, value: Any, *rest: Any) -> None:
-    """Check a parameter when the Dag is parsed, if it is given and known by then.
+def _has_own_marks(task: BaseOperator) -> bool:
+    """Whether the task's Dag has its own marks of templates: then any text may be one."""
+    environment = getattr(task.get_dag(), "jinja_environment_kwargs", None) or {}
+    return any(name.endswith(("_string", "_prefix")) for name in environment)
+
+
+def check_literal(task: BaseOperator, check: Callable[..., object], param: str, *rest: Any) -> None:
+    """Check a parameter of a task when the Dag is parsed, if it is given and known by then.
 
     :raises InvalidInput: the check fails.
     """
-    if value is not None and is_literal(value):
+    value = getattr(task, param)
+    if value is not None and is_literal(task, value):
         check(param, value, *rest)
 
 

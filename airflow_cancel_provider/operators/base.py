@@ -109,11 +109,11 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
 
         :raises InvalidInput: a parameter, or two of them together, can't be right.
         """
-        check_literal(number, "waiter_delay", self.waiter_delay)
-        check_literal(whole_number, "waiter_max_attempts", self.waiter_max_attempts)
+        check_literal(self, number, "waiter_delay")
+        check_literal(self, whole_number, "waiter_max_attempts")
         super().check_literals()
         place = [getattr(self, name) for name in (self.scope_param, *self.service_fields) if name]
-        if self.all_live and is_literal(place):
+        if self.all_live and is_literal(self, place):
             self.live_scope()
         if self._is_given("name_prefix"):
             self._prefix()

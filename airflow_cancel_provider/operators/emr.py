@@ -70,8 +70,8 @@ class CancelStepsOperator(AwsConnection, CancelRemoteJobsOperator):
         self.step_ids = step_ids
         self.cancellation_option = cancellation_option
         self.escalate_after = escalate_after
-        check_literal(one_of, "cancellation_option", cancellation_option, CANCELLATION_OPTIONS)
-        check_literal(number, "escalate_after", escalate_after)
+        check_literal(self, one_of, "cancellation_option", CANCELLATION_OPTIONS)
+        check_literal(self, number, "escalate_after")
         self.check_literals()
 
     def service_options(self) -> dict[str, Any]:

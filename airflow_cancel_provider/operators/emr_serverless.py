@@ -66,7 +66,7 @@ class CancelJobRunOperator(AwsConnection, CancelRemoteJobsOperator):
         self.application_id = application_id
         self.job_run_ids = job_run_ids
         self.shutdown_grace_period = shutdown_grace_period
-        check_literal(_grace_period, "shutdown_grace_period", shutdown_grace_period)
+        check_literal(self, _grace_period, "shutdown_grace_period")
         self.check_literals()
 
     def service_options(self) -> dict[str, Any]:

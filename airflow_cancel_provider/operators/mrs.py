@@ -145,11 +145,11 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.jobs: list[RemoteJob] = []
-        check_literal(one_of, "job_type", job_type, JOB_TYPES)
-        check_literal(check_job_name, "job_name", job_name)
-        check_literal(check_arguments, "arguments", arguments)
-        check_literal(number, "waiter_delay", waiter_delay)
-        check_literal(whole_number, "waiter_max_attempts", waiter_max_attempts)
+        check_literal(self, one_of, "job_type", JOB_TYPES)
+        check_literal(self, check_job_name, "job_name")
+        check_literal(self, check_arguments, "arguments")
+        check_literal(self, number, "waiter_delay")
+        check_literal(self, whole_number, "waiter_max_attempts")
 
     def execute(self, context: Context) -> str:
         """Submit, and wait or defer."""
