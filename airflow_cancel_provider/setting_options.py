@@ -79,9 +79,6 @@ def _described(default: Any, description: str) -> dict[str, Any]:
     }
 
 
-_TAGGED = ", ".join(
-    row.title for row in SERVICES.values() if any(getattr(each, "most_tags", 0) for each in row.submissions)
-)
 OPTIONS: dict[str, dict[str, Any]] = {
     **{each.name: _described(each.default, each.metadata["description"]) for each in fields(Options)},
     **{
