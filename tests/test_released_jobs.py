@@ -38,7 +38,7 @@ def releases_of(ledger: TryLedger) -> tuple[Releases, Try]:
 
 
 class TestInAnEventLoop:
-    """There the channel to Airflow can't be used: what is released is on record from the end of the task on."""
+    """There the channel to Airflow can't be used: what is released is written when the task ends."""
 
     @pytest.mark.parametrize("is_started_before", [True, False])
     def test_the_only_job_outlives_the_success_the_run_and_a_clear(
