@@ -29,6 +29,7 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
 from airflow_cancel_provider.services.pool import Opener, ServiceKey, ServicePool
 from airflow_cancel_provider.services.retry import Patience
@@ -72,6 +73,15 @@ class CancelRequest:
         identities = {job.identity for job in kept}
         jobs = tuple(job for job in self.jobs if job.identity not in identities)
         return replace(self, jobs=jobs, released=self.released | kept, spares_reconnecting=is_followed)
+
+    def heeding(self, release: Release | None) -> CancelRequest:
+        """The request without what its try has released; a search by label would find that, too."""
+        if release is None or self.record is None:
+            return self
+        if release.all:
+            self.log.warning("Jobs of try %s are left alone: %s", self.record.ti_id, release)
+            return replace(self, jobs=(), intents=())
+        return self.without(frozenset(release.jobs), is_followed=self.spares_reconnecting)
 
     def objection(self, status: JobStatus, deployment: str) -> str | None:
         """Why a job is to be left alone, in words; None where nothing speaks against its cancel."""

@@ -13,7 +13,7 @@ import pytest
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.notifications import cancel
 from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
-from airflow_cancel_provider.owner import Label, Owner, deployment_of
+from airflow_cancel_provider.owner import Label, Owner, deployment_of, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
@@ -277,3 +277,32 @@ def test_what_is_not_known_over_its_connection_is_not_settled(
     )
     assert f"{unknown} was not cancelled and may run on" in said
     assert bench.count("DescribeJobs") > 1
+
+
+class TestReleased:
+    """What the try has released carries its label, too, and may still be on record."""
+
+    @pytest.mark.parametrize("is_on_record", [True, False])
+    @pytest.mark.parametrize("whole_run", [True, False])
+    def test_it_lives_though_the_try_is_searched_by_its_label(
+        self, bench: BatchBench, airflow: FakeAirflow, whole_run: bool, is_on_record: bool
+    ) -> None:
+        ti = task()
+        let_go, other = labelled(bench, ti), labelled(bench, ti)
+        label = Label(deployment_of(DEPLOYMENT), ti.id)
+        lost = StoredIntent("batch", let_go.conn_id, let_go.region, "queue", label, 1.0)
+        jobs = (let_go,) if is_on_record else ()
+        airflow.put(ti, "failed", TryRecord(ti.id, jobs=jobs, intents=(lost,)))
+        airflow.variables[release_key(ti.id)] = {"all": False, "jobs": [str(let_go)]}
+        CancelRemoteJobs(whole_run=whole_run).notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(other)
+
+    @pytest.mark.parametrize("release", [{"all": True, "jobs": []}, "what no guard writes"])
+    def test_all_live_where_all_may_be_meant(
+        self, bench: BatchBench, airflow: FakeAirflow, release: Any
+    ) -> None:
+        kept = started(bench, airflow, ti := task(), "failed")
+        other = started(bench, airflow, task("other"), "failed")
+        airflow.variables[release_key(ti.id)] = release
+        CancelRemoteJobs(whole_run=True).notify({"ti": ti, **RUN})
+        assert asked(bench) == ids(other), kept

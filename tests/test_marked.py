@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
 from airflow_cancel_provider.exceptions import ServiceUnavailable
-from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.owner import Label, deployment_of
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label, TaskKey, deployment_of, release_key
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin import listener
-from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
 from tests.guard_fixtures import until
@@ -35,12 +35,15 @@ class XComs:
 
     def __init__(self, folder: Any) -> None:
         from airflow.models import import_all_models
+        from airflow.models.variable import Variable
         from airflow.models.xcom import XComModel
 
         import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
         self.engine = create_engine(f"sqlite:///{folder / 'airflow.db'}")
         self._table: Any = XComModel.__table__
         self._table.create(self.engine)
+        self._variables: Any = Variable.__table__
+        self._variables.create(self.engine)
         self._runs: dict[tuple[str, str], int] = {}
 
     def put(self, *rows: tuple[TaskInstance, Any]) -> None:
@@ -59,6 +62,11 @@ class XComs:
         ]
         with self.engine.begin() as connection:
             connection.execute(self._table.insert(), values)
+
+    def release(self, ti_id: UUID, value: str) -> None:
+        with self.engine.begin() as connection:
+            row = {"key": release_key(ti_id), "val": value, "is_encrypted": False}
+            connection.execute(self._variables.insert(), [row])
 
 
 @pytest.fixture
@@ -160,6 +168,45 @@ def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
     assert memory.sent == [("a", False)]
     assert f"{other_try} is on record, but it is left alone: its label names another try" in caplog.text
     assert "XCom remote_jobs of nightly / manual__2026 / broken is passed over" in caplog.text
+
+
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_what_the_try_has_released_lives_though_it_is_searched_by_its_label(
+    xcoms: XComs, memory: Memory, is_earlier: bool
+) -> None:
+    ti, first = TaskInstance(), uuid4()
+    ti_id = first if is_earlier else ti.id
+    label = Label(deployment_of("production"), ti_id, task=TaskKey.of(ti).digest)
+    memory.claims = [JobStatus(job, JobState.RUNNING, label=label) for job in memory.jobs("released", "own")]
+    memory.labels = {"released": label, "own": label}
+    lost = (StoredIntent("memory", None, None, "place", label, 1.0),)
+    record = deferred(ti)
+    record = (
+        replace(record, earlier=(TryRecord(first, intents=lost),))
+        if is_earlier
+        else replace(record, intents=lost)
+    )
+    xcoms.put((ti, record))
+    xcoms.release(ti_id, '{"all": false, "jobs": ["memory:///place/released"]}')
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
+    assert memory.sent == [("own", False)]
+
+
+@pytest.mark.parametrize("value", ['{"all": true, "jobs": []}', "what no guard writes"])
+def test_all_of_a_try_live_where_its_release_may_mean_all(
+    xcoms: XComs, memory: Memory, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ti, other = TaskInstance(), TaskInstance(task_id="other")
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (other, deferred(other, memory.job("b"))))
+    xcoms.release(ti.id, value)
+    marked.cancel_when_marked(ti)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
+    assert memory.sent == [("b", False)]
+    assert f"Jobs of try {ti.id} are left alone: " in caplog.text
 
 
 def test_what_was_not_answered_or_not_known_is_asked_again(

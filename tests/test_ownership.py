@@ -14,9 +14,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label, TaskKey
+from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers import recheck as waiting
@@ -518,6 +518,22 @@ class TestNextTry:
         airflow.variables[f"remote_jobs_released_{uuid4()}"] = {**release, "all": True}
         story(lambda: killed(guarding(ti, jobs), ti))
         assert memory.sent == ([] if all_of_them else [("b", False)])
+
+    def test_what_an_earlier_try_has_released_lives_though_it_is_searched_by_its_label(
+        self, airflow: FakeAirflow, memory: Memory
+    ) -> None:
+        ti, first = TaskInstance(), uuid4()
+        label = Label(DEPLOYMENT, first, task=TaskKey.of(ti).digest)
+        released, own = memory.jobs("released", "own")
+        memory.claims = [JobStatus(job, JobState.RUNNING, label=label) for job in (released, own)]
+        memory.labels = {"released": label, "own": label}
+        earlier = TryRecord(first, intents=(StoredIntent("memory", None, None, "place", label, 1.0),))
+        record = TryRecord(ti.id, TryState.DEFERRED, earlier=(earlier,))
+        airflow.put(ti, "failed", record)
+        airflow.variables[f"remote_jobs_released_{first}"] = {"all": False, "jobs": [str(released)]}
+        trigger = GuardTrigger.around(Endless(), record, "why", DEPLOYMENT)
+        story(lambda: killed(trigger, ti))
+        assert memory.sent == [("own", False)]
 
 
 def test_ids_are_compared_as_what_they_are(airflow: FakeAirflow) -> None:

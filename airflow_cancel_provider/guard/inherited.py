@@ -53,21 +53,25 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
 
 
 def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
-    """Events that tell of what is on record, without what earlier tries have released.
+    """Events that tell of what is on record, without what its tries have released.
 
-    Where a release can't be read, what that try has left is left alone. Asks Airflow: see :func:`reached`.
+    Where a release can't be read, what that try has left is left alone. What this try has released before it
+    was deferred is not among its jobs; it matters where jobs are looked for by the label.
+    Asks Airflow: see :func:`reached`.
     """
     released: list[RemoteJob] = []
     for one in (record, *record.earlier):
-        if one.ti_id == owner.ti_id or not (one.jobs or one.intents):
+        is_own = one.ti_id == owner.ti_id
+        if not one.intents and (is_own or not one.jobs):
             continue
         try:
             release = read_release(one.ti_id)
         except CancelProviderError as error:
-            log.warning("Jobs of try %s are left alone: %s %s", one.ti_id, error, ", ".join(one.jobs))
+            left = "those of submissions that were not answered" if is_own else ", ".join(one.jobs)
+            log.warning("Jobs of try %s are left alone: %s %s", one.ti_id, error, left)
             release = Release(all=True)
         if release is not None and release.all:
-            record = record.without(one.ti_id)
+            record = replace(record, intents=()) if is_own else record.without(one.ti_id)
         released += release.jobs if release is not None else ()
     yield RecordInherited(record.without_foreign_intents(owner.deployment, log.warning))
     if released:

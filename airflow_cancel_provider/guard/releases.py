@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any
 from uuid import UUID
 
@@ -37,23 +37,35 @@ class Releases:
         """What the Variables said before this process wrote to them."""
         self._withdrawable: set[UUID] = set()
         """Tries whose Variables tell of jobs that may live on because the task has succeeded."""
+        self._released: dict[tuple[str, str | None, str], RemoteJob] = {}
+        """What this process has released; the ledger knows those of earlier tries, too."""
         self._written = 0
-        """How many of the try's releases are in its Variable."""
+        """How many of them it was tried to write into the try's Variable."""
+        self._has_failed = False
+        """Whether the last of these attempts has failed."""
+        self._lock = RLock()
+        """The last write holds all: two threads may release at once."""
 
     def hear(self, event: Event) -> None:
         """Take an event of the ledger."""
-        if isinstance(event, JobsReleased) and self._store.may_write():
-            new = len(self._ledger.released) - self._written
+        if not isinstance(event, JobsReleased):
+            return
+        self._released |= {job.identity: job for job in event.jobs}
+        if self._store.may_write():
+            new = len(self._released) - self._written
             if self._written <= WRITTEN_EACH or new * GROWTH >= self._written:
                 self.flush()
 
     def flush(self) -> None:
         """Write the releases that were not written yet."""
-        released = self._ledger.released
-        if len(released) > self._written and self._store.may_write():
-            own = self._owner.ti_id
-            self._write(own, released, is_all=own in self._withdrawable)
-            self._written = len(released)
+        if not self._store.may_write():
+            return
+        with self._lock:
+            released = [*self._released.values()]
+            if len(released) > self._written or self._has_failed:
+                own = self._owner.ti_id
+                self._has_failed = not self._write(own, released, is_all=own in self._withdrawable)
+                self._written = len(released)
 
     def succeeded(self, found: Mapping[RemoteJob, UUID | None] | None = None) -> None:
         """Before success is reported: everything that is not known to have ended may live on.
@@ -70,11 +82,12 @@ class Releases:
             living.setdefault(ti_id or own, []).append(job)
         # What a submission has led to and is not known by its address may live on, too.
         unnamed = {intent.ti_id or own for intent in self._ledger.intents if intent.stored.label}
-        for ti_id in living.keys() | unnamed:
-            jobs = [*living.get(ti_id, ()), *(self._ledger.released if ti_id == own else ())]
-            is_all = ti_id == own or ti_id in unnamed
-            if self._write(ti_id, jobs, is_all=is_all):
-                self._withdrawable.add(ti_id)
+        with self._lock:
+            for ti_id in living.keys() | unnamed:
+                jobs = [*living.get(ti_id, ()), *(self._released.values() if ti_id == own else ())]
+                is_all = ti_id == own or ti_id in unnamed
+                if self._write(ti_id, jobs, is_all=is_all):
+                    self._withdrawable.add(ti_id)
         if own not in living.keys() | unnamed:
             self.flush()
 
@@ -103,7 +116,9 @@ class Releases:
             i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
         ]
         more = [*before.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, unnamed)]
-        self._set(ti_id, Release(is_all or before.all, named, more=tuple(dict.fromkeys(more))))
+        # What is not spelled out could not be told from what was not released: in doubt it lives on.
+        covers_all = is_all or before.all or len(named) > MOST_JOBS
+        self._set(ti_id, Release(covers_all, named, more=tuple(dict.fromkeys(more))))
 
     def _restore(self, ti_id: UUID) -> None:
         from airflow_cancel_provider.version_compat import Variable

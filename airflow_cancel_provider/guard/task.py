@@ -180,7 +180,8 @@ class TaskGuard:
 
     def _settle(self) -> None:
         """The work is done: what lives may live on. Said before success is reported."""
-        if not self.ledger.is_empty:
+        # What was released in an event loop, where nothing can be written, is in the ledger no more.
+        if not self.ledger.is_empty or self.ledger.released:
             self._find_placed("They may live on, as the task has succeeded.")
             self.releases.succeeded(self._duplicates())
             self.store.close()

@@ -16,7 +16,7 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service, cancel_requests
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.triggers.ownership import recorded
+from airflow_cancel_provider.triggers.ownership import recorded, without_released
 from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
 
 PATIENCE = 30.0
@@ -57,7 +57,7 @@ class CancelRemoteJobs(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Request the end of every job, and log what became of each request."""
-        if not all(map(is_answered, ("GetXCom", "GetTaskStates"))):
+        if not all(map(is_answered, ("GetXCom", "GetTaskStates", "GetVariable"))):
             self.log.error(_NO_ANSWERS)
             return
         ti = context.get("ti")
@@ -66,7 +66,7 @@ class CancelRemoteJobs(BaseNotifier):
         reason = self.reason or _reason(context)
         is_followed = not is_about_run and _is_followed(ti)
         requests = [
-            replace(request, spares_reconnecting=is_followed)
+            replace(without_released(request), spares_reconnecting=is_followed)
             for task, record in records
             for request in cancel_requests(record, reason, self.log, task)
         ]

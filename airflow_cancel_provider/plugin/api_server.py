@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
@@ -20,7 +20,9 @@ from uuid import UUID
 from airflow_cancel_provider.owner import TaskKey
 
 if TYPE_CHECKING:
+    from airflow_cancel_provider.record import TryRecord
     from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation
+    from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
 
@@ -150,36 +152,48 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
 
 
 def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
-    """What was left by the tries that were marked, if they are those that deferred last."""
-    from airflow_cancel_provider.exceptions import InvalidInput
-    from airflow_cancel_provider.record import TryRecord, TryState
+    """What was left by the tries that were marked, and they have not released."""
     from airflow_cancel_provider.recorded import cancel_requests
 
-    for mark, value in _recorded(marks):
-        try:
-            record = TryRecord.from_json(value)
-        except InvalidInput as error:
-            log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
-            continue
-        # A task that runs is told to end by its own process.
-        if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
-            yield from cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task)
+    for mark, record, releases in _recorded(marks):
+        for request in cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task):
+            yield request.heeding(releases.get(request.record.ti_id) if request.record else None)
 
 
-def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, Any]]:
-    """What XCom holds of marked tasks, run by run, in one transaction each."""
+def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[UUID, Release]]]:
+    """Records of marked tasks, and the releases of their tries; run by run."""
     runs: dict[tuple[str, str], list[Mark]] = {}
     for mark in marks:
         runs.setdefault((mark.task.dag_id, mark.task.run_id), []).append(mark)
     for (dag_id, run_id), some in runs.items():
         try:
-            found = _rows(dag_id, run_id, some)
+            found = dict(_own_records(some, _rows(dag_id, run_id, some)))
+            releases = _releases(found.values())
         except Exception as error:  # noqa: BLE001  databases have errors of their own
             _read_later(some, error)
             continue
-        for mark in some:
-            if (key := (mark.task.task_id, mark.task.map_index)) in found:
-                yield mark, found[key]
+        for mark, record in found.items():
+            yield mark, record, releases
+
+
+def _own_records(
+    marks: Iterable[Mark], rows: Mapping[tuple[str, int], Any]
+) -> Iterator[tuple[Mark, TryRecord]]:
+    """Records of tries that were marked, if they are those that deferred last."""
+    from airflow_cancel_provider.exceptions import InvalidInput
+    from airflow_cancel_provider.record import TryRecord, TryState
+
+    for mark in marks:
+        if (key := (mark.task.task_id, mark.task.map_index)) not in rows:
+            continue
+        try:
+            record = TryRecord.from_json(rows[key])
+        except InvalidInput as error:
+            log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
+            continue
+        # A task that runs is told to end by its own process.
+        if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
+            yield mark, record
 
 
 def _read_later(marks: Sequence[Mark], error: Exception) -> None:
@@ -219,6 +233,17 @@ def _rows(dag_id: str, run_id: str, marks: Iterable[Mark]) -> dict[tuple[str, in
     with create_session() as session:
         rows: Sequence[Any] = session.execute(query).all()
         return {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
+
+
+def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:
+    """What the tries on these records have released."""
+    from airflow_cancel_provider.reaper.backends.database import releases_of, session_of_airflow
+
+    ti_ids = {one.ti_id for record in records for one in (record, *record.earlier)}
+    if not ti_ids:
+        return {}
+    with session_of_airflow() as session:
+        return releases_of(session, ti_ids)
 
 
 _queue = DueQueue(_do, "remote-jobs-marked")

@@ -18,6 +18,7 @@ from airflow_cancel_provider.triggers.ownership import (
     Verdict,
     ask,
     undisturbed,
+    without_released,
 )
 from airflow_cancel_provider.triggers.poller import PerLoop, in_thread
 from airflow_cancel_provider.triggers.recheck import Rechecks
@@ -59,7 +60,14 @@ class KilledTrigger:
             words = "%s is not for its trigger to end, as far as Airflow tells; its jobs are left alone: %s"
             self.log.info(words, self.deferred, self.jobs)
             return
-        requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in self.requests]
+        # What the deferred try itself has released is among what is kept.
+        heeded = [
+            await in_thread(without_released, each)
+            if each.record and each.record.ti_id != self.deferred.ti_id
+            else each
+            for each in self.requests
+        ]
+        requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in heeded]
         await Cancels.here().request(requests, self.access, self.deployment)
         try:
             await self.then()

@@ -21,6 +21,7 @@ from airflow_cancel_provider.hooks.variables import read_variable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.recorded import CancelRequest
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.poller import in_thread
 
@@ -218,14 +219,28 @@ def _record(deferred: DeferredTry) -> TryRecord | None:
 
 def _without_released(deferred: DeferredTry, standing: DeferredStanding) -> DeferredStanding:
     """What a try has let go is to live on, also when its record is gone."""
-    text = read_variable(release_key(deferred.ti_id))
-    if text is None:
+    release = _released(deferred.ti_id)
+    if release is None:
         return standing
-    release = Release.parse(text)
     if not release.is_readable:
         # A right to let jobs live on that can't be read; in doubt they do.
         raise AirflowUnavailable(f"The release of {deferred} can't be read.")
     if release.all:
         return LIVES
-    released = frozenset(release.jobs)
-    return DeferredStanding(standing.verdict, standing.is_followed, standing.kept | released)
+    kept = standing.kept.union(release.jobs)
+    return DeferredStanding(standing.verdict, standing.is_followed, kept)
+
+
+def without_released(request: CancelRequest) -> CancelRequest:
+    """A request without what its try has released; nothing of it is left where Airflow does not say that."""
+    try:
+        release = _released(request.record.ti_id) if request.record else None
+    except AirflowUnavailable as error:
+        request.log.warning("%s", error)
+        release = Release(all=True, is_readable=False)
+    return request.heeding(release)
+
+
+def _released(ti_id: UUID) -> Release | None:
+    text = read_variable(release_key(ti_id))
+    return None if text is None else Release.parse(text)

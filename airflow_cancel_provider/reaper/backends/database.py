@@ -136,15 +136,23 @@ def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any,
 
 def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID, TryAnswer]:
     """These answers, with the releases of tries that are over and have not succeeded."""
-    from airflow.models.variable import Variable
-
     over = [
         ti_id for ti_id, answer in answers.items() if answer.phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
     ]
-    keys = {release_key(ti_id): ti_id for ti_id in over}
-    rows = session.scalars(select(Variable).where(Variable.key.in_(keys))) if keys else ()
-    found = {keys[row.key]: Release.parse(_value(row)) for row in rows}
+    found = releases_of(session, over)
     return {ti_id: replace(answer, release=found.get(ti_id)) for ti_id, answer in answers.items()}
+
+
+def releases_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, Release]:
+    """What these tries have released, as far as something is on record. One query for each 500."""
+    from airflow.models.variable import Variable
+
+    keys = {release_key(ti_id): ti_id for ti_id in ti_ids}
+    found: dict[UUID, Release] = {}
+    for some in chunks(list(keys), IDS_PER_QUERY):
+        rows = session.scalars(select(Variable).where(Variable.key.in_(some)))
+        found |= {keys[row.key]: Release.parse(_value(row)) for row in rows}
+    return found
 
 
 def _value(variable: Any) -> str | None:
