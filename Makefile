@@ -123,8 +123,9 @@ WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
 # One venv for each file in tests/floors: 3.0.6 with the lower bounds of pyproject.toml, others with what
 # they came with, which is older than what they accept. What depends on that is tested in them.
 FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
-FLOOR_TESTS := $(patsubst %,tests/test_%.py,packaging broken_install guard_callback guard_ends sensors \
-	operators mrs_hook cli airflow_provider guard_smoke)
+FLOOR_TESTS := $(patsubst %,tests/%.py,unit/test_packaging airflow/test_broken_install unit/notifications/test_cancel \
+	unit/guard/test_ends unit/sensors/test_base unit/operators/test_base unit/hooks/test_mrs unit/cli/test_commands \
+	airflow/test_provider airflow/test_guard_smoke)
 
 # make does not know the two rules' stems apart by itself: the longer pattern wins.
 .versions/floor-%/.ready: tests/floors/airflow-%.txt pyproject.toml

@@ -21,7 +21,7 @@ from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.setting_options import OPTIONS
 
 AWS_SERVICES = [row.service_class for row in SERVICES.values() if row.family == "aws"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GUARD = (ROOT / "docs" / "guard.rst").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.rst"))]
 CALLED = re.compile(r'_(?:call|pages)\(\s*(?:series|self\.patience\.started\(\)),\s*"(\w+)"')

@@ -18,7 +18,7 @@ from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connections, event_of, moved, through_serde
-from tests.test_operators import unheard
+from tests.unit.operators.test_base import unheard
 
 __all__ = ["connections"]
 

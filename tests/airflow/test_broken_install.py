@@ -12,7 +12,7 @@ import pytest
 from tests.real_airflow.system import AirflowSystem
 
 pytestmark = pytest.mark.timeout(300)  # each begins a Python that imports Airflow
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BROKEN = (
     "airflow_cancel_provider.version_compat",
     "airflow_cancel_provider.services.aws.client",

@@ -18,7 +18,7 @@ from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
 from tests.service_fixtures import create_virtual_cluster
 from tests.task_fixtures import connect_aws
-from tests.test_guard_idempotency import executing
+from tests.unit.guard.test_idempotency import executing
 
 OTHER_TRY = Label("abcd1234", UUID(int=8))
 LONG = "daily-sales-aggregation"

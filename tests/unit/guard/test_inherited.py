@@ -29,7 +29,7 @@ from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BatchBench, Bench
 from tests.task_fixtures import bench, connections
-from tests.test_guard_task import (
+from tests.unit.guard.test_task import (
     CANCEL,
     KEEP,
     Store,

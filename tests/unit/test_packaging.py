@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from airflow_cancel_provider import __version__, version_compat
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_cancel_provider"
 FLOOR = ROOT / "tests/floors/airflow-3.0.6.txt"
 PINS = [ROOT / "constraints.txt", *sorted((ROOT / "tests/floors").glob("*.txt"))]

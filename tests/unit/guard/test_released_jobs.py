@@ -22,7 +22,17 @@ from airflow_cancel_provider.release import MOST_JOBS, Release
 from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import connections
-from tests.test_guard_task import CANCEL, Store, Try, _guarded, cancelled, fail, resumed, submit, variables
+from tests.unit.guard.test_task import (
+    CANCEL,
+    Store,
+    Try,
+    _guarded,
+    cancelled,
+    fail,
+    resumed,
+    submit,
+    variables,
+)
 
 __all__ = ["_guarded", "connections", "variables"]
 

@@ -30,7 +30,7 @@ from tests.task_fixtures import connections, know_no_cluster
 __all__ = ["connections", "ground"]
 
 S = TryPhase
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
 TYPO = "emr://aws_default@us-east-1/j-TYPO/s-3BYY"

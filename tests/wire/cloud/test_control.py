@@ -70,7 +70,7 @@ def test_mistakes(cloud: LocalCloud, method: str, path: str, body: Any, status: 
 def test_as_a_program(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     command = [sys.executable, "-m", "tests.cloud", "--port", "0", "--ready-file", str(ready)]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(
         command, cwd=root, env=dict(os.environ), stdout=subprocess.PIPE, text=True
     ) as process:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_cancel_provider"
 MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 

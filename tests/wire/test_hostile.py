@@ -17,7 +17,7 @@ from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.hostile import SHAPES
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, HASTY, BatchBench, Bench, EmrBench, needs_bulk, outcomes
-from tests.test_service_batch import OldClient
+from tests.unit.services.batch.test_service import OldClient
 
 pytestmark = pytest.mark.wide
 
