@@ -295,8 +295,15 @@ class TestStoredRecord:
     @pytest.mark.parametrize("number", [10**400, "then", None, []])
     @pytest.mark.parametrize("where", ["at", "not_before"])
     def test_a_number_that_is_none_is_no_record(self, where: str, number: object) -> None:
-        intent = {"service": "batch", "conn_id": None, "region": None, "scope": None, "label": None, "at": 1}
-        values = {"ti_id": str(uuid4()), "state": "running", "jobs": [], "intents": [intent]}
+        intent: dict[str, Any] = {
+            "service": "batch",
+            "conn_id": None,
+            "region": None,
+            "scope": None,
+            "label": None,
+            "at": 1,
+        }
+        values: dict[str, Any] = {"ti_id": str(uuid4()), "state": "running", "jobs": [], "intents": [intent]}
         if where == "at":
             intent["at"] = number
         else:
