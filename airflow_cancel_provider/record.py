@@ -118,7 +118,7 @@ class TryRecord:
                 {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
             )
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
 
     def of(self, jobs: Collection[RemoteJob]) -> TryRecord:

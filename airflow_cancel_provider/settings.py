@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,12 +79,22 @@ class Settings(Options):
 
 def _value(name: str, default: Any) -> Any:
     """The value that is set, in the type of the default."""
-    if isinstance(default, bool):
-        return conf.getboolean(SECTION, name, fallback=default)
-    if isinstance(default, float):
-        return conf.getfloat(SECTION, name, fallback=default)
+    if isinstance(default, (bool, float)):
+        return _number(name, default)
     text = str(conf.get(SECTION, name, fallback=OPTIONS[name]["default"]))
     return _parts(text) if isinstance(default, tuple) else text
+
+
+def _number(name: str, default: float) -> float:
+    """True or false, or a number of seconds."""
+    is_flag = isinstance(default, bool)
+    try:
+        value: float = (conf.getboolean if is_flag else conf.getfloat)(SECTION, name, fallback=default)
+    except Exception as error:  # Airflow has several for a value of another type
+        raise InvalidInput(f"[{SECTION}] {name} can't be read: {error}") from error
+    if not (isfinite(value) and value >= 0):
+        raise InvalidInput(f"[{SECTION}] {name} is {value!r}; expected a number of seconds from 0 on.")
+    return value
 
 
 def _choice(name: str, words: tuple[str, ...]) -> str:

@@ -42,6 +42,8 @@ class CancelLoop:
     :param patience: seconds until it gives up, loudly.
     :param escalate_after: seconds after which a job that won't end is forced to.
     :param refresh: called before each round; brings the ledger up to date.
+    :param unknown_seconds: for how long it is looked again for jobs that are only on record, and that the
+        service does not know; None: as long as for the others.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class CancelLoop:
         patience: float,
         escalate_after: float,
         refresh: Callable[[], None] = lambda: None,
+        unknown_seconds: float | None = None,
     ) -> None:
         self.ledger = ledger
         self.log = log
         self.patience = patience
+        self._unknown_seconds = patience if unknown_seconds is None else unknown_seconds
         self.started_at = time.monotonic()
         self.cancellation = Cancellation([], reason, escalate_after=escalate_after)
         self._own, self._refresh = own, refresh
@@ -101,7 +105,11 @@ class CancelLoop:
     @property
     def is_given_up(self) -> bool:
         """Whether patience has run out."""
-        return time.monotonic() - self.started_at > self.patience
+        return self._seconds > self.patience
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started_at
 
     @property
     def _unclear(self) -> list[RemoteJob]:
@@ -128,7 +136,10 @@ class CancelLoop:
     def _is_over(self) -> bool:
         if self.is_given_up:
             return True
-        return not self.cancellation.open and not self._unclear and self._search.is_over
+        unclear = set(self._unclear)
+        if self._seconds > self._unknown_seconds:
+            unclear -= self._unseen
+        return not self.cancellation.open and not unclear and self._search.is_over
 
     def _take_stock(self) -> None:
         self._refresh()
@@ -204,7 +215,7 @@ class CancelLoop:
             self.ledger.apply(JobsEnded(tuple(self.cancellation.jobs)))
             refused = [r for r in self.cancellation.results.values() if r.outcome is CancelOutcome.REFUSED]
             return "failed" if refused else "ended"
-        self.log.error("Gave up after %s s; these jobs may still be running:", self.patience)
+        self.log.error("Gave up after %.0f s; these jobs may still be running:", self._seconds)
         for job in left:
             self.log.error("%s", self._last_seen(job))
         return "failed"

@@ -25,6 +25,10 @@ from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
+UNKNOWN_SECONDS = 3.0
+"""For how long a try that begins looks for a job of an earlier one that the service does not know: it may
+have forgotten it, as AWS Batch does after a week."""
+
 
 def reached(ledger: TryLedger, log: Any) -> list[Event]:
     """Events that tell how inherited jobs are reached: over the connections in their addresses.
@@ -98,5 +102,6 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
         reason=owner.reason,
         patience=settings.confirm_seconds,
         escalate_after=settings.escalate_after,
+        unknown_seconds=UNKNOWN_SECONDS,
     )
     loop.run(lambda _: None, time.sleep)

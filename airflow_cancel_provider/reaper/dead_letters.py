@@ -36,7 +36,7 @@ class DeadLetters:
         try:
             found = json.loads(self._airflow.variable(VARIABLE) or "{}")
             return {str(RemoteJob(job)): dict(letter) for job, letter in found.items()}
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, RecursionError, TypeError, ValueError) as error:
             raise InvalidInput(
                 f"Airflow Variable {VARIABLE} can't be read ({error}): repair it or delete it. "
                 "Nothing is cancelled."

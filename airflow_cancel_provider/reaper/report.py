@@ -173,7 +173,7 @@ def letter_in_words(job: str, letter: Mapping[str, Any], now: datetime) -> str:
     """A dead letter for people, with its age; a person may have changed what is in it."""
     try:
         since = _time_and_age(datetime.fromisoformat(letter["since"]), now)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         since = "an unknown time"
     return f"{job}: {letter.get('why')} (since {since}; {letter.get('task') or 'task unknown'})"
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,8 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.settings import Settings
 
 # What tears addresses apart: delimiters, escapes and half escapes, line ends, invisible and reversing marks.
 HOSTILE = (
@@ -284,6 +287,68 @@ class TestOwner:
         broken = str(owner).replace(f"{field}=", f"{field}={quote(text)}x")
         with pytest.raises(InvalidInput):
             Owner.parse(broken)
+
+
+class TestStoredRecord:
+    """What anybody may have written."""
+
+    @pytest.mark.parametrize("number", [10**400, "then", None, []])
+    @pytest.mark.parametrize("where", ["at", "not_before"])
+    def test_a_number_that_is_none_is_no_record(self, where: str, number: object) -> None:
+        intent: dict[str, Any] = {
+            "service": "batch",
+            "conn_id": None,
+            "region": None,
+            "scope": None,
+            "label": None,
+            "at": 1,
+        }
+        values: dict[str, Any] = {"ti_id": str(uuid4()), "state": "running", "jobs": [], "intents": [intent]}
+        if where == "at":
+            intent["at"] = number
+        else:
+            values["not_before"] = {"batch://@r/a": number}
+        with pytest.raises(InvalidInput, match="not the record of a try"):
+            TryRecord.from_json(values)
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        "name, text",
+        [
+            *(("PATIENCE", text) for text in ("", "30s", "-1", "nan", "inf", "-inf")),
+            *(("CONFIRM_SECONDS", text) for text in ("nan", "inf")),
+            *(("SENTINEL", text) for text in ("", "yes", "2")),
+            *(("ON_RETRY", text) for text in ("", "KEEP")),
+            ("EMR_LABEL", "PROPERTIES"),
+        ],
+    )
+    def test_a_value_that_is_none_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__CANCEL_PROVIDER__{name}", text)
+        with pytest.raises(InvalidInput, match=rf"\[cancel_provider\] {name.lower()} "):
+            Settings.read()
+
+    @pytest.mark.parametrize(
+        "name, text, value",
+        [
+            ("PATIENCE", " 30 ", 30.0),
+            ("PATIENCE", "0", 0.0),
+            ("PATIENCE", "1e3", 1000.0),
+            ("SENTINEL", "0", False),
+            ("SENTINEL", " True ", True),
+            ("ON_RETRY", " keep ", "keep"),
+            ("DAGS", "", ()),
+        ],
+    )
+    def test_a_value_in_an_unusual_form(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__CANCEL_PROVIDER__{name}", text)
+        read = getattr(Settings.read(), name.lower())
+        assert read == value
+        assert type(read) is type(value)
 
 
 ERRORS = [

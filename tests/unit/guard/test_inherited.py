@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -370,3 +371,17 @@ class TestReleasedInAThread:
         variables[release_key(owner.ti_id)] = {"all": False, "jobs": [str(job)], "at": "", "task": ""}
         Try(store=Store({RECORD_KEY: record.as_json()}), try_number=2).run(CANCEL)
         assert asked(bench) == set()
+
+
+def test_a_job_that_the_service_has_forgotten_delays_a_try_that_was_cleared_by_seconds_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, living = recorded(bench, earlier(), "job")
+    forgotten = bench.unknown(living.scope)
+    store = Store({RECORD_KEY: replace(record, jobs=(forgotten, living)).as_json()})
+    began = time.monotonic()
+    Try(store=store, try_number=2).run(CANCEL)
+    assert time.monotonic() - began < CANCEL.confirm_seconds * 0.75
+    assert asked(bench) == {living.id}
+    assert f"{forgotten}: the service does not know this job over connection" in caplog.text
+    assert "these jobs may still be running:" in caplog.text

@@ -176,7 +176,7 @@ def test_metrics(report: Report) -> None:
         ("2026-11-20T14:00:00+05:30", "since 2026-11-20 08:30:00 UTC, 4 hours ago;"),
         ("2026-11-20T12:29:00", "since 2026-11-20 12:29:00 UTC, 1 minute ago;"),
         ("2026-11-21T12:30:00Z", "since 2026-11-21 12:30:00 UTC, 1 day ahead;"),
-        *((since, "since an unknown time;") for since in ("then", "", None, 7)),
+        *((since, "since an unknown time;") for since in ("then", "", None, 7, "9999-12-31T23:59:59-12:00")),
     ],
 )
 def test_the_age_of_a_dead_letter(since: object, words: str) -> None:
