@@ -25,7 +25,7 @@ from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
-UNKNOWN_SECONDS = 3.0
+UNKNOWN_SECONDS = 10.0
 """For how long a try that begins looks for a job of an earlier one that the service does not know: it may
 have forgotten it, as AWS Batch does after a week."""
 
