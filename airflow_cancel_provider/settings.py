@@ -80,9 +80,14 @@ class Settings(Options):
 def _value(name: str, default: Any) -> Any:
     """The value that is set, in the type of the default."""
     if isinstance(default, (bool, float)):
-        return _number(name, default)
-    text = str(conf.get(SECTION, name, fallback=OPTIONS[name]["default"]))
+        return _number(name, default) if _text(name) else default
+    text = _text(name) or OPTIONS[name]["default"]
     return _parts(text) if isinstance(default, tuple) else text
+
+
+def _text(name: str) -> str:
+    """What is set; nothing where it is blank, as an empty environment variable is."""
+    return str(conf.get(SECTION, name, fallback="")).strip()
 
 
 def _number(name: str, default: float) -> float:
@@ -99,7 +104,7 @@ def _number(name: str, default: float) -> float:
 
 def _choice(name: str, words: tuple[str, ...]) -> str:
     """One of some words."""
-    word = str(conf.get(SECTION, name, fallback=OPTIONS[name]["default"])).strip()
+    word = _text(name) or OPTIONS[name]["default"]
     if word not in words:
         raise InvalidInput(f"[{SECTION}] {name} is {word!r}; expected {' or '.join(words)}.")
     return word

@@ -316,10 +316,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         "name, text",
         [
-            *(("PATIENCE", text) for text in ("", "30s", "-1", "nan", "inf", "-inf")),
+            *(("PATIENCE", text) for text in ("30s", "-1", "nan", "inf", "-inf")),
             *(("CONFIRM_SECONDS", text) for text in ("nan", "inf")),
-            *(("SENTINEL", text) for text in ("", "yes", "2")),
-            *(("ON_RETRY", text) for text in ("", "KEEP")),
+            *(("SENTINEL", text) for text in ("yes", "2")),
+            *(("ON_RETRY", text) for text in ("KEEP", "kepp")),
             ("EMR_LABEL", "PROPERTIES"),
         ],
     )
@@ -339,7 +339,13 @@ class TestSettings:
             ("SENTINEL", "0", False),
             ("SENTINEL", " True ", True),
             ("ON_RETRY", " keep ", "keep"),
-            ("DAGS", "", ()),
+            # Blank is not set, as an empty environment variable in a compose file.
+            ("DAGS", "", ("*",)),
+            ("DAGS", " , ", ()),
+            ("PATIENCE", " ", 900.0),
+            ("SENTINEL", "", True),
+            ("ON_RETRY", "", "cancel"),
+            ("EXCEPT_DAGS", "", ()),
         ],
     )
     def test_a_value_in_an_unusual_form(
