@@ -6,7 +6,7 @@ SHELL := bash
 .PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
-WORKERS ?= 4
+WORKERS ?= 5
 # KEEP=1 leaves the demo's Airflow up.
 KEEP ?= 0
 # More arguments for pytest: make test PYTEST="-k emr -x".
