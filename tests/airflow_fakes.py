@@ -11,8 +11,8 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
 
+from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
-from airflow_cancel_provider.triggers import ownership
 
 Key = tuple[str, str, str, int]
 """Dag, run, task and map index."""
@@ -38,7 +38,7 @@ class FakeAirflow:
         self.before_states: Callable[[int], None] = lambda _: None
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
         monkeypatch.setattr(XCom, "get_one", self._xcom)
-        monkeypatch.setattr(ownership, "read_variable", self._variable)
+        monkeypatch.setattr(airflow_variables, "read_variable", self._variable)
 
     def put(self, ti: Any, state: str | None, record: TryRecord | dict[str, Any] | None = None) -> None:
         """A task instance stands so from now on."""

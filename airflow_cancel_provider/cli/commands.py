@@ -150,7 +150,7 @@ def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
             if is_first and isinstance(error, InvalidInput):
                 raise
             log.error("%s", error)  # noqa: TRY400  the error is a full sentence
-        except Exception:
+        except Exception:  # a loop goes on whatever one sweep met
             log.exception("A sweep failed (see traceback); the next one starts as planned")
         is_first = False
         stop.wait(max(0.0, cycle - (time.monotonic() - begun)))

@@ -214,8 +214,9 @@ def _shielded(what: str) -> Iterator[None]:
         yield
     except SubmissionRefused:
         raise
-    except Exception as error:
-        # Whatever happens here, sessions come to life and submissions go out; the task says what is missed.
+    except (
+        Exception
+    ) as error:  # whatever it is, the user's own call must go on; the task's log says what is missed
         log.exception("Not guarded: %s", what)
         _say_unguarded(f"{what}: {error!r}")
 

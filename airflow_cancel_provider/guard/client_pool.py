@@ -100,7 +100,7 @@ def _opened(client: ClientSpec, patience: Patience) -> JobService:
         return open_service(client, patience)
     except CancelProviderError:
         raise
-    except Exception as error:
+    except Exception as error:  # botocore has many for a configuration that it does not take
         raise InvalidInput(f"{client.service} can't be reached as its submitter did: {error}") from error
 
 

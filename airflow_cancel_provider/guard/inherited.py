@@ -18,7 +18,7 @@ from airflow_cancel_provider.guard.events import (
     TryLedger,
     history_of,
 )
-from airflow_cancel_provider.guard.releases import read_release
+from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord

@@ -9,11 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import Log
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
-from airflow_cancel_provider.hooks.variables import read_variable
+from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
@@ -170,16 +169,3 @@ class Releases:
                 seen.extend(service.describe(jobs))
             except Exception as error:  # noqa: BLE001  it is only a look
                 self._log.info("Whether %s have ended is not known: %s", ", ".join(jobs), error)
-
-
-def read_release(ti_id: UUID) -> Release | None:
-    """What a try has released; None where nothing is on record.
-
-    :raises AirflowUnavailable: Airflow did not say.
-    :raises InvalidInput: it is nothing that a guard has written, and may mean any job.
-    """
-    text = read_variable(release_key(ti_id))
-    release = Release.parse(text) if text is not None else None
-    if release is not None and not release.is_readable:
-        raise InvalidInput(f"Variable {release_key(ti_id)} is not a release as the guard writes it.")
-    return release

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from uuid import UUID
 
-from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.release import Release
 
 
 def read_variable(key: str) -> str | None:
@@ -28,3 +31,20 @@ def read_variable(key: str) -> str | None:
     if answer.error is ErrorType.VARIABLE_NOT_FOUND:
         return None
     raise AirflowUnavailable(f"Airflow did not say what Variable {key} holds: {answer.error.name}.")
+
+
+def read_release(ti_id: UUID) -> Release | None:
+    """What a try has released; None where nothing is on record. Asks as :func:`read_variable`.
+
+    :raises AirflowUnavailable: Airflow did not say.
+    :raises InvalidInput: it is nothing that a guard has written, and may mean any job.
+    """
+    key = release_key(ti_id)
+    text = read_variable(key)
+    release = Release.parse(text) if text is not None else None
+    if release is not None and not release.is_readable:
+        raise InvalidInput(
+            f"Variable {key} is not a release as the guard writes it: repair it, or delete it if none of the "
+            "try's jobs is to live on."
+        )
+    return release

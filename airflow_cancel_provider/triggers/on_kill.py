@@ -68,7 +68,7 @@ class KilledTrigger:
             for each in self.requests
         ]
         requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in heeded]
-        await Cancels.here().request(requests, self.access, self.deployment)
+        await GatheredCancels.here().request(requests, self.access, self.deployment)
         try:
             await self.then()
         except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
@@ -124,7 +124,7 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
         await killed.settle(standing)
 
 
-class Cancels(PerLoop):
+class GatheredCancels(PerLoop):
     """What a triggerer still has to cancel: kills that come together go out together."""
 
     def __init__(self) -> None:

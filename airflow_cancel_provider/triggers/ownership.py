@@ -17,9 +17,9 @@ from uuid import UUID
 from airflow.triggers.base import BaseTrigger
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.hooks.variables import read_variable
+from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import TaskKey, release_key
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.recorded import CancelRequest
 from airflow_cancel_provider.release import Release
@@ -219,12 +219,13 @@ def _record(deferred: DeferredTry) -> TryRecord | None:
 
 def _without_released(deferred: DeferredTry, standing: DeferredStanding) -> DeferredStanding:
     """What a try has let go is to live on, also when its record is gone."""
-    release = _released(deferred.ti_id)
+    # A right to let jobs live on that can't be read is no reason to end them.
+    try:
+        release = read_release(deferred.ti_id)
+    except InvalidInput as error:
+        raise AirflowUnavailable(f"The release of {deferred} can't be read: {error}") from error
     if release is None:
         return standing
-    if not release.is_readable:
-        # A right to let jobs live on that can't be read; in doubt they do.
-        raise AirflowUnavailable(f"The release of {deferred} can't be read.")
     if release.all:
         return LIVES
     kept = standing.kept.union(release.jobs)
@@ -234,13 +235,8 @@ def _without_released(deferred: DeferredTry, standing: DeferredStanding) -> Defe
 def without_released(request: CancelRequest) -> CancelRequest:
     """A request without what its try has released; nothing of it is left where Airflow does not say that."""
     try:
-        release = _released(request.record.ti_id) if request.record else None
-    except AirflowUnavailable as error:
+        release = read_release(request.record.ti_id) if request.record else None
+    except (AirflowUnavailable, InvalidInput) as error:
         request.log.warning("%s", error)
         release = Release(all=True, is_readable=False)
     return request.heeding(release)
-
-
-def _released(ti_id: UUID) -> Release | None:
-    text = read_variable(release_key(ti_id))
-    return None if text is None else Release.parse(text)

@@ -24,7 +24,7 @@ from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.services.submissions import RECORDERS
 from tests.cloud.server import LocalCloud
-from tests.unit.guard.test_task import CANCEL, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
 
 BY_VALUE = ("dill", "cloudpickle")
 

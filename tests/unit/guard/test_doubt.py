@@ -22,7 +22,7 @@ from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
-from tests.unit.guard.test_task import (  # noqa: F401  two of them are fixtures
+from tests.try_fixtures import (  # noqa: F401  two of them are fixtures
     CANCEL,
     Store,
     Try,

@@ -27,8 +27,8 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
-from tests.unit.guard.test_task import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
-from tests.unit.guard.test_task import submit as submit_as
+from tests.try_fixtures import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.try_fixtures import submit as submit_as
 
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
 RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)

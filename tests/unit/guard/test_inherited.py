@@ -15,11 +15,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.guard import releases
 from airflow_cancel_provider.guard.api import release
 from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
 from airflow_cancel_provider.guard.inherited import reached
 from airflow_cancel_provider.guard.sentinel.notes import event_of, notes_of
+from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, release_key
@@ -30,7 +30,7 @@ from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BatchBench, Bench
 from tests.task_fixtures import bench, connections
-from tests.unit.guard.test_task import (
+from tests.try_fixtures import (
     CANCEL,
     KEEP,
     Store,
@@ -284,7 +284,7 @@ class TestReleases:
         first = Try(work=submit_and_fail, store=store)
         first.run(KEEP)
         if found == "unavailable":
-            monkeypatch.setattr(releases, "read_variable", unavailable)
+            monkeypatch.setattr(airflow_variables, "read_variable", unavailable)
         else:
             variables[release_key(first.id)] = "what no guard writes"
         Try(work=fail, store=store, try_number=2).run(settings)
@@ -304,7 +304,7 @@ class TestReleases:
         def work() -> None:
             variables[key] = before
             if found == "unavailable":
-                monkeypatch.setattr(releases, "read_variable", unavailable)
+                monkeypatch.setattr(airflow_variables, "read_variable", unavailable)
 
         Try(work=work, store=store, try_number=2).run(KEEP)
         assert variables == {key: before}

@@ -21,7 +21,7 @@ from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORD
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
-from tests.unit.guard.test_task import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.try_fixtures import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
 
 
 def client(attempts: int = 1) -> Any:

@@ -22,7 +22,7 @@ from airflow_cancel_provider.release import MOST_JOBS, Release
 from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import connections
-from tests.unit.guard.test_task import (
+from tests.try_fixtures import (
     CANCEL,
     Store,
     Try,

@@ -15,8 +15,8 @@ from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from tests.cloud.server import LocalCloud
+from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables
 from tests.unit.guard.test_ends import RESUMED, Never, ended, submit
-from tests.unit.guard.test_task import CANCEL, Try, _guarded, cancelled, variables
 
 __all__ = ["_guarded", "variables"]
 

@@ -33,7 +33,7 @@ from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER
 from tests.task_fixtures import connect_aws
-from tests.unit.guard.test_task import Try, variables  # noqa: F401  a fixture
+from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
 
 ROOT = Path(__file__).parents[4]
 SECRET = "not-to-be-seen-anywhere"
