@@ -49,7 +49,10 @@ test: lint ## lint, then the tests: side by side, then those that need an Airflo
 	$(BIN)/python -m pytest -m 'airflow and not slow' $(PYTEST) || $(call alone,airflow and not slow)
 
 slow: $(READY) ## The tests that `make test` leaves out: over the other services, and a sweep of thousands
-	$(BIN)/python -m pytest -m slow --ignore tests/clients --numprocesses $(WORKERS) $(PYTEST) || $(call alone,slow)
+	$(BIN)/python -m pytest -m 'slow and not airflow' --numprocesses $(WORKERS) $(PYTEST) || \
+		$(call alone,slow and not airflow)
+	$(BIN)/python -m pytest -m 'slow and airflow' --ignore tests/clients $(PYTEST) || \
+		$(call alone,slow and airflow) --ignore tests/clients
 
 # On a busy machine a test may wait in vain for what others delay: what failed has to pass by itself.
 alone = $(BIN)/python -m pytest -m '$(1)' --last-failed --last-failed-no-failures none $(PYTEST)

@@ -145,6 +145,7 @@ def connection_and_region_of_default_args_are_used(world: World) -> None:
 
 
 @pytest.mark.airflow
+@pytest.mark.wide
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_on_airflow(told: Told, story: Story) -> None:
