@@ -26,9 +26,10 @@ from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws
 
-KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20)
-CANCEL = Settings(sentinel=False, confirm_seconds=20)
-UNLABELLED = Settings(labels=False, sentinel=False)
+# Patience: what a test leaves alive is not looked at for long while other tests count requests.
+KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30)
+CANCEL = Settings(sentinel=False, confirm_seconds=20, patience=30)
+UNLABELLED = Settings(labels=False, sentinel=False, patience=30)
 
 
 @dataclass
