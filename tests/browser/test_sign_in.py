@@ -11,7 +11,7 @@ from tests.browser.conftest import Visit
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_user_signs_in_and_sees_dags(visit: Visit, scheme: str) -> None:
     someone = visit("viewer", scheme=scheme, size=PHONE)
-    someone.open("dags/submit_sync").get_by_text("submit_sync").first.wait_for()
+    someone.open("dags/submit_sync").get_by_text("submit_sync").locator("visible=true").first.wait_for()
     assert someone.page.locator("html").get_attribute("class") == scheme
 
 
