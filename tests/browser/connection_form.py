@@ -53,8 +53,11 @@ class ConnectionForm:
         self.dialog.get_by_role("button", name="Extra Fields JSON").click()
         editor = self.dialog.locator(".monaco-editor").first
         editor.click()
+        # Pasted: the editor would add brackets and indents to what is typed.
+        self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page.evaluate("text => navigator.clipboard.writeText(text)", text)
         self.page.keyboard.press("Control+A")
-        self.page.keyboard.insert_text(text)
+        self.page.keyboard.press("Control+V")
         self.dialog.get_by_text("Connection ID").first.click()  # the form reads it when the editor is left
         return self
 
