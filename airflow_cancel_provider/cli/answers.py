@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
+
+import structlog
 
 OUT, ERR = 1, 2
+_QUIET = frozenset({"debug", "info"})
 
 
 @contextmanager
@@ -28,6 +32,27 @@ def standard_output() -> Iterator[TextIO]:
         sys.stdout.flush()
         os.dup2(output.fileno(), OUT)
         _close(output)
+
+
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """Log nothing below warnings meanwhile: by the standard library's loggers, and by Airflow's own."""
+    # The list that all of Airflow's loggers share.
+    processors = structlog.get_config()["processors"]
+    processors.insert(0, _without_chatter)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        processors.remove(_without_chatter)
+
+
+def _without_chatter(_: Any, method: str, event: Any) -> Any:
+    if method in _QUIET:
+        raise structlog.DropEvent
+    return event
 
 
 def _close(output: TextIO) -> None:

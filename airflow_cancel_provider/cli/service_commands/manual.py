@@ -28,7 +28,7 @@ _INPUT_OPTIONS = (
     ),
     (
         "--generate-cli-skeleton [input|output]",
-        "Send nothing; print a skeleton of the input, or (output) check the input and print one of the reply.",
+        "Send nothing; print a skeleton of the input, or (output) check it and print one of the reply.",
     ),
 )
 _PAGING_OPTIONS = (

@@ -6,7 +6,6 @@ that goes wrong.
 
 from __future__ import annotations
 
-import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from botocore.paginate import Paginator
 from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
-from airflow_cancel_provider.cli.answers import standard_output
+from airflow_cancel_provider.cli.answers import standard_output, warnings_only
 from airflow_cancel_provider.cli.service_commands.clients import Connecting, client_of
 from airflow_cancel_provider.cli.service_commands.manual import of_operation, of_service
 from airflow_cancel_provider.cli.service_commands.model import Operation, service_model
@@ -43,10 +42,9 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
 
     :raises SystemExit: wrong use, which argparse ends with 2.
     """
-    # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
-    logging.disable(logging.INFO)
     try:
-        with standard_output() as out:
+        # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
+        with warnings_only(), standard_output() as out:
             out.write(_answer(info, program, arguments))
     except BrokenPipeError:  # nobody reads any more
         return WELL
@@ -59,8 +57,6 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
         sys.stderr.write(f"\n{_words(error)}\n")
     else:
         return WELL
-    finally:
-        logging.disable(logging.NOTSET)
     return FAILED
 
 
