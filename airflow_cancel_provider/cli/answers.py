@@ -15,6 +15,14 @@ OUT, ERR = 1, 2
 _QUIET = frozenset({"debug", "info"})
 
 
+def terminal_width() -> int:
+    """Columns of the terminal that standard output goes to; 80 where it is none."""
+    try:
+        return os.get_terminal_size(OUT).columns
+    except OSError:
+        return 80
+
+
 @contextmanager
 def standard_output() -> Iterator[TextIO]:
     """Standard output as a stream for answers: what Airflow logs there goes to standard error meanwhile.

@@ -35,12 +35,24 @@ JSON = {
 """Inputs of the operations that cancel."""
 
 
+_SKELETON = "the AWS CLI refuses its own skeleton"
+DIFFERENCES = {
+    **{
+        (command, "skeleton of the reply"): _SKELETON
+        for command in ("describe-job-run", "list-job-runs", "get-job-run", "get-job-runs", "describe-jobs")
+    },
+    ("list-jobs", "skeleton of the reply"): "its botocore is older than ours",
+    ("list-jobs", "number as a word"): "ours names the option",
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """One command line, and what goes wrong in the service.
 
     :param arguments: with ``{scope}``, ``{id}`` and ``{unknown}``, an id that the service does not know.
     :param fault: kind of the fault that each call meets.
+    :param differs: where both differ, and why.
     """
 
     service: str
@@ -48,6 +60,7 @@ class Case:
     title: str
     arguments: tuple[str, ...]
     fault: str = ""
+    differs: str = ""
 
     @property
     def cancels(self) -> bool:
@@ -81,7 +94,9 @@ class _Of:
         return JSON.get((self.service, self.command), "")
 
     def case(self, title: str, *arguments: str, fault: str = "") -> Case:
-        return Case(self.service, self.command, title, arguments, fault)
+        return Case(
+            self.service, self.command, title, arguments, fault, DIFFERENCES.get((self.command, title), "")
+        )
 
     def shown(self) -> Iterator[Case]:
         yield self.case("right", *self.right)
@@ -98,7 +113,7 @@ class _Of:
         yield self.case("value that begins with -", self.right[0], "-x", *self.right[2:])
         yield self.case("unknown option", *self.right, "--no-such-option", "x")
         yield self.case("input as JSON", "--cli-input-json", self.input)
-        yield self.case("options over JSON", *self.right, "--cli-input-json", '{"%s": "x"}' % self.first)
+        yield self.case("options over JSON", *self.right, "--cli-input-json", f'{{"{self.first}": "x"}}')
         yield self.case("JSON without a parameter", "--cli-input-json", "{}")
         yield self.case("JSON with another parameter", *self.right, "--cli-input-json", '{"Other": 1}')
         yield self.case("JSON with another type", "--cli-input-json", self.input.replace('"{id}"', "7"))

@@ -79,18 +79,16 @@ def test_both_end_alike(
     finally:
         bench.close()
     same = [
-        f"{str(case):<66} {theirs.code}",
+        f"{case!s:<66} {theirs.code}",
         "same" if theirs.out == ours.out else "DIFFER",
         "same" if theirs.err == ours.err else "DIFFER",
         " ".join(dict.fromkeys(theirs.calls)) or "-",
     ]
-    rows.append(f"{same[0]:<77} {same[1]:<7} {same[2]:<7} {same[3]}")
-    assert ours == theirs
+    rows.append(f"{same[0]:<77} {same[1]:<7} {same[2]:<7} {same[3]}  {case.differs}".rstrip())
+    assert (ours == theirs) is not bool(case.differs), (ours, theirs)
 
 
-def _ended(
-    case: Case, bench: Bench, config: Path, capfd: pytest.CaptureFixture[str]
-) -> tuple[Ended, Ended]:
+def _ended(case: Case, bench: Bench, config: Path, capfd: pytest.CaptureFixture[str]) -> tuple[Ended, Ended]:
     scope = bench.new_scope()
     jobs = bench.running(2, scope)
     unknown = bench.unknown(scope).id
@@ -107,6 +105,8 @@ def _ended(
         code, out, err = run(arguments, bench, config, capfd)
         calls = tuple(entry.operation for entry in bench.cloud.journal.entries())
         names = {place: value for place, value in names.items() if value}
+        if case.title == "skeleton":  # has any of the values that a parameter may have
+            out = re.sub(r'"[A-Z_]+"(?!:)', '"CHOICE"', out)
         ended.append(Ended(code, _common(out, names), _common(err, names), calls))
     return ended[0], ended[1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from html import unescape
@@ -37,9 +36,13 @@ _PAGING_OPTIONS = (
 )
 
 
-def of_service(program: str, model: Any, operations: Mapping[str, Operation]) -> str:
+_WIDEST = 100
+
+
+def of_service(program: str, model: Any, operations: Mapping[str, Operation], columns: int) -> str:
     """Help on a service: its operations."""
     return _page(
+        columns,
         ("NAME", [program]),
         ("DESCRIPTION", _paragraphs(model.documentation)),
         ("AVAILABLE COMMANDS", [f"  {name}" for name in operations]),
@@ -47,7 +50,7 @@ def of_service(program: str, model: Any, operations: Mapping[str, Operation]) ->
     )
 
 
-def of_operation(program: str, operation: Operation) -> str:
+def of_operation(program: str, operation: Operation, columns: int) -> str:
     """Help on an operation: what it does, and its options."""
     written = [_written(each) for each in operation.parameters]
     described = [
@@ -61,6 +64,7 @@ def of_operation(program: str, operation: Operation) -> str:
         for each, option in zip(operation.parameters, written, strict=True)
     ]
     return _page(
+        columns,
         ("NAME", [f"{program} {operation.command}"]),
         ("DESCRIPTION", _paragraphs(operation.model.documentation)),
         ("SYNOPSIS", [" ".join([operation.command, *needed, "[<global options>]"])]),
@@ -99,8 +103,8 @@ def _options(options: Iterable[tuple[str, str]]) -> list[str]:
     return [line for option, words in options for line in (option, f"  {words}")]
 
 
-def _page(*sections: tuple[str, list[str]]) -> str:
-    width = min(shutil.get_terminal_size().columns, 100)
+def _page(columns: int, *sections: tuple[str, list[str]]) -> str:
+    width = min(columns, _WIDEST)
     lines: list[str] = []
     for title, paragraphs in sections:
         lines.append(title)

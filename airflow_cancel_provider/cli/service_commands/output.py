@@ -35,13 +35,15 @@ def searcher(query: str | None) -> Callable[[Any], Any]:
     return search
 
 
-def written(reply: Any, output: str, title: str) -> str:
+def written(reply: Any, output: str, title: str = "", columns: int = 80) -> str:
     """A reply as text, with its last newline; empty where there is nothing to say.
 
     :param output: one of :data:`OUTPUTS`.
     :param title: of a table.
+    :param columns: of the terminal, for a table.
     """
-    return OUTPUTS[output](_plain(reply), title)
+    plain = _plain(reply)
+    return table(title, plain, columns) if output == "table" else _WRITERS[output](plain)
 
 
 def _plain(value: Any) -> Any:
@@ -55,12 +57,12 @@ def _plain(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def _json(reply: Any, _: str) -> str:
+def _json(reply: Any) -> str:
     # A reply without a body is no output.
     return "" if reply == {} else json.dumps(reply, indent=4, ensure_ascii=False) + "\n"
 
 
-def _yaml(reply: Any, _: str) -> str:
+def _yaml(reply: Any) -> str:
     import yaml
 
     if reply == {}:
@@ -69,7 +71,7 @@ def _yaml(reply: Any, _: str) -> str:
     return text.removesuffix("...\n")
 
 
-def _text(reply: Any, _: str) -> str:
+def _text(reply: Any) -> str:
     return "".join(f"{line}\n" for line in _text_lines(reply))
 
 
@@ -112,9 +114,5 @@ def _is_scalar(value: Any) -> bool:
     return not isinstance(value, (dict, list))
 
 
-OUTPUTS: dict[str, Callable[[Any, str], str]] = {
-    "json": _json,
-    "yaml": _yaml,
-    "text": _text,
-    "table": lambda reply, title: table(title, reply),
-}
+_WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "yaml": _yaml, "text": _text}
+OUTPUTS = (*_WRITERS, "table")

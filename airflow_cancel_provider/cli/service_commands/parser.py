@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -43,8 +44,8 @@ class ServiceParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Write the usage and the error, and end with 2."""
-        self.print_usage()
-        self.exit(WRONG_USAGE, f"\n{self.prog}: error: {message}\n")
+        self.print_usage(sys.stderr)
+        self.exit(WRONG_USAGE, f"{self.prog}: error: {message}\n")
 
 
 def usage(program: str) -> str:

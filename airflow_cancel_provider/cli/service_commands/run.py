@@ -16,7 +16,7 @@ from botocore.paginate import Paginator
 from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
-from airflow_cancel_provider.cli.answers import standard_output, warnings_only
+from airflow_cancel_provider.cli.answers import standard_output, terminal_width, warnings_only
 from airflow_cancel_provider.cli.service_commands.clients import Connecting, client_of
 from airflow_cancel_provider.cli.service_commands.manual import of_operation, of_service
 from airflow_cancel_provider.cli.service_commands.model import Operation, service_model
@@ -42,10 +42,11 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
 
     :raises SystemExit: wrong use, which argparse ends with 2.
     """
+    columns = terminal_width()
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
         with warnings_only(), standard_output() as out:
-            out.write(_answer(info, program, arguments))
+            out.write(_answer(info, program, arguments, columns))
     except BrokenPipeError:  # nobody reads any more
         return WELL
     except KeyboardInterrupt:
@@ -66,31 +67,31 @@ def _words(error: Exception) -> str:
     return str(error) if is_known else f"{type(error).__name__}: {error}"
 
 
-def _answer(info: ServiceInfo, program: str, arguments: list[str]) -> str:
+def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
     """What a command writes to standard output."""
     model, operations = service_model(info)
     if arguments and arguments[0] in _HELP:
-        return of_service(program, model, operations)
+        return of_service(program, model, operations, columns)
     chosen, rest = global_parser(program, operations).parse_known_args(arguments)
     search = searcher(chosen.query)
     connecting = _connecting(chosen)
     if chosen.operation in _HELP:
-        return of_service(program, model, operations)
+        return of_service(program, model, operations, columns)
     operation = operations[chosen.operation]
     if rest == ["help"] or _HELP.intersection(rest) - {"help"}:
-        return of_operation(program, operation)
+        return of_operation(program, operation, columns)
     parser = operation_parser(program, operation.parameters, operation.paginator, rest)
     options = parse(parser, rest)
     parameters = _parameters(operation, options)
     if options.generate_cli_skeleton == "input":
-        return written(ArgumentGenerator().generate_skeleton(operation.model.input_shape), "json", "")
+        return written(ArgumentGenerator().generate_skeleton(operation.model.input_shape), "json")
     paging = _paging(operation, options, parameters, is_wanted=chosen.paginate)
     validate_parameters(parameters, operation.model.input_shape)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
         reply = _called(operation, client_of(info, connecting), parameters, paging)
-    return written(search(reply), chosen.output, operation.model.name)
+    return written(search(reply), chosen.output, operation.model.name, columns)
 
 
 def _connecting(chosen: Namespace) -> Connecting:

@@ -1,4 +1,4 @@
-"""Replies as tables, as ``--output table`` of the AWS CLI draws them on a wide terminal."""
+"""Replies as tables, as ``--output table`` of the AWS CLI draws them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ class _Section:
         around = 2 + 2 * self.depth
         return max(_width(self.title) + around, sum(self.widths) + around)
 
+    @property
+    def upright(self) -> _Section:
+        """The same, where it is a single row with headers, as rows of header and value."""
+        if len(self.rows) != 1 or not self.headers:
+            return self
+        pairs = [list(pair) for pair in zip(self.headers, self.rows[0], strict=True)]
+        return _Section(self.title, self.depth, rows=pairs)
+
     def drawn(self, width: int) -> Iterator[str]:
         """Lines, as wide as the table."""
         edge = "|" * self.depth
@@ -52,12 +60,18 @@ class _Section:
         yield border
 
 
-def table(title: str, reply: Any) -> str:
-    """The reply as a table; empty where there is nothing in it."""
+def table(title: str, reply: Any, columns: int) -> str:
+    """The reply as a table; empty where there is nothing in it.
+
+    :param columns: of the terminal. In a table that is wider, a single row becomes a column.
+    """
     sections = list(_sections(title, reply, 0))
     if not sections:
         return ""
     width = max(section.width for section in sections)
+    if width > columns:
+        sections = [section.upright for section in sections]
+        width = max(section.width for section in sections)
     lines = ["-" * width, *(line for section in sections for line in section.drawn(width))]
     return "".join(f"{line}\n" for line in lines)
 
