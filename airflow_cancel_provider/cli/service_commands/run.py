@@ -91,7 +91,15 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
         reply = _called(operation, client_of(info, connecting), parameters, paging)
-    return written(search(reply), chosen.output, operation.model.name, columns)
+    end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
+    shown = written(search(reply), chosen.output, operation.model.name, columns)
+    return shown if chosen.query else shown + end
+
+
+def _cut_off(reply: dict[str, Any]) -> str:
+    """The last line of a text, where ``--max-items`` has cut it off; taken out of the reply."""
+    token = reply.pop("NextToken", None)
+    return f"NEXTTOKEN\t{token}\n" if token else ""
 
 
 def _connecting(chosen: Namespace) -> Connecting:
@@ -143,6 +151,10 @@ def _paging(
         key: value for name, key in PAGING.items() if (value := getattr(options, name, None)) is not None
     }
     if is_wanted and not operation.page_members & parameters.keys():
+        if named.get("MaxItems", 1) <= 0:
+            sys.stderr.write(
+                "warning: Non-positive values for --max-items may result in undefined behavior.\n"
+            )
         return named
     if named:
         used = ", ".join("--" + name.replace("_", "-") for name, key in PAGING.items() if key in named)
