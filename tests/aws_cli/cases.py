@@ -185,6 +185,7 @@ def _others() -> Iterator[Case]:
     yield emr.case("a reply that is none", *both, "{id}", fault="hostile_reply")
     yield batch.case("shorthand", "--job-queue", "queue", "--filters", "name=JOB_NAME,values=running")
     yield batch.case("broken shorthand", "--job-queue", "queue", "--filters", "name")
+    yield batch.case("shorthand that ends early", "--job-queue", "queue", "--filters", "name=a,")
     yield batch.case("key twice", "--job-queue", "queue", "--filters", "name=a,name=b")
     yield batch.case("number as a word", "--job-queue", "queue", "--max-results", "x")
     yield batch.case("page by hand", "--job-queue", "queue", "--job-status", "RUNNING", "--max-results", "1")

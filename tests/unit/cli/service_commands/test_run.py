@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -306,3 +307,20 @@ class TestMrs:
         job = mrs.running()[0]
         ids = ["--cluster-id", str(job.scope), "--endpoint-url", cloud.url]
         assert run("mrs", "list-job-executions", *ids).code == 0
+
+
+def test_nobody_reads_any_more(cloud: LocalCloud, capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["batch", "list-jobs", "--job-queue", "queue"])
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(writer)
+    assert ended.value.code == 0
+    assert capfd.readouterr().err == ""
+    assert cloud.journal.count("batch", "ListJobs") == 1
