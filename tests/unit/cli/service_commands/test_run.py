@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from airflow_cancel_provider import cli
+from airflow_cancel_provider.cli.service_commands import mrs as operations
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.services.retry import Patience
+from tests.airflow_versions import TAKES_COMMANDS
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
 from tests.service_fixtures import BENCHES, Bench
@@ -294,6 +297,13 @@ class TestMrs:
         assert run("mrs", "cancel-job-execution", *ids).code == 0
         assert ends(mrs, job)
 
+    def test_nobody_listens(self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(operations, "PATIENCE", Patience(seconds=0.1))
+        define(monkeypatch, cloud, endpoint=NOWHERE, **MRS_KEYS)
+        done = run("mrs", "cancel-job-execution", "--cluster-id", "c", "--job-execution-id", "j")
+        assert (done.code, done.out) == (255, "")
+        assert done.err.startswith("\nStopJob on c/j failed: ConnectionError: ")
+
     def test_skeletons(self, run: Run) -> None:
         command = ["mrs", "cancel-job-execution", "--generate-cli-skeleton"]
         assert run(*command).json == {"cluster_id": "", "job_execution_id": ""}
@@ -307,6 +317,23 @@ class TestMrs:
         job = mrs.running()[0]
         ids = ["--cluster-id", str(job.scope), "--endpoint-url", cloud.url]
         assert run("mrs", "list-job-executions", *ids).code == 0
+
+
+HARD = ["emr", "--region", "x", "cancel-steps", "--step-ids", "-x", "--", "--help", "-o", "--output=json"]
+
+
+@pytest.mark.skipif(not TAKES_COMMANDS, reason="before 3.2, Airflow takes no commands")
+def test_airflow_hands_on_everything() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    options = get_parser().parse_args(["remote-jobs", *HARD])
+    assert (options.program, options.arguments) == ("airflow remote-jobs emr", HARD[1:])
+    assert not hasattr(options, "output")
+
+
+def test_our_own_command_hands_on_everything() -> None:
+    options = cli.get_parser().parse_args(HARD)
+    assert (options.program, options.arguments) == ("airflow-remote-jobs emr", HARD[1:])
 
 
 def test_nobody_reads_any_more(cloud: LocalCloud, capfd: pytest.CaptureFixture[str]) -> None:
