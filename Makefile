@@ -128,6 +128,7 @@ WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
 FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
 FLOOR_TESTS := $(patsubst %,tests/%.py,unit/test_packaging airflow/test_broken_install unit/notifications/test_cancel \
 	unit/guard/test_ends unit/sensors/test_base unit/operators/test_base unit/hooks/test_mrs unit/cli/test_commands \
+	unit/cli/service_commands/test_run \
 	airflow/test_provider airflow/test_guard_smoke)
 
 # make does not know the two rules' stems apart by itself: the longer pattern wins.

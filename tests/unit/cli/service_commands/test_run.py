@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.models.crypto import get_fernet
 
 from airflow_cancel_provider import cli
 from airflow_cancel_provider.cli.service_commands import mrs as operations
@@ -47,10 +50,12 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a command in this process."""
+    get_fernet()  # warns once that there is no key
 
     def run(*arguments: str) -> Ended:
         capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
+        # What Airflow logs goes to sys.stdout, which here is not the file that is kept for answers.
+        with pytest.raises(SystemExit) as ended, redirect_stdout(sys.stderr):
             cli.main(arguments)
         told = capfd.readouterr()
         assert isinstance(ended.value.code, int)
