@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -19,7 +22,7 @@ from airflow_cancel_provider.cli.service_commands import mrs as operations
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.services.retry import Patience
-from tests.airflow_versions import TAKES_COMMANDS
+from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
 from tests.service_fixtures import BENCHES, Bench
@@ -355,4 +358,33 @@ def test_nobody_reads_any_more(cloud: LocalCloud, capfd: pytest.CaptureFixture[s
         os.close(writer)
     assert ended.value.code == 0
     assert capfd.readouterr().err == ""
+    assert cloud.journal.count("batch", "ListJobs") == 1
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "cli-aws.rst"
+BLOCKS = re.findall(r"^   \$ airflow remote-jobs (\S+ \S+ --.*)$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("line", BLOCKS)
+def test_commands_of_the_documents(
+    run: Run, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("input.json").write_text('{"ClusterId": "j-1", "StepIds": ["s-1"]}')
+    words = shlex.split(line.partition(" > ")[0])
+    check = [] if "--generate-cli-skeleton" in words else ["--generate-cli-skeleton", "output"]
+    assert run(*words, *check).code == 0
+
+
+def test_there_are_commands_in_the_documents() -> None:
+    assert len(BLOCKS) >= 5
+
+
+@pytest.mark.slow
+def test_a_process_writes_its_answer_alone(cloud: LocalCloud) -> None:
+    command = [*REMOTE_JOBS, "batch", "list-jobs", "--job-queue", "queue"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"jobSummaryList": []})
+    # Airflow warns of its own.
+    assert not [line for line in done.stderr.splitlines() if "info" in line.lower()]
     assert cloud.journal.count("batch", "ListJobs") == 1
