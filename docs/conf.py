@@ -16,7 +16,6 @@ release = version = __version__
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosectionlabel",
     "sphinx_copybutton",
     "sphinx_design",
     "myst_parser",
@@ -29,8 +28,6 @@ smartquotes = False
 # Only the changelog, which GitHub shows too, is written in Markdown.
 source_suffix = {".rst": "restructuredtext"}
 
-autosectionlabel_prefix_document = True
-autosectionlabel_maxdepth = 2
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}

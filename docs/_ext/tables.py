@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def columns(text: str, mode: str) -> tuple[list[str], list[tuple[str, list[str]]
         if name.startswith(f"{mode} ")
     ]
     rows = []
-    for line in lines[: lines.index("")]:
+    for line in itertools.takewhile(str.strip, lines):  # what the run says of itself follows
         cells = [line[start:end].strip() for start, end, _ in chosen]
         if any(cells):
             rows.append((line[: starts[0][0]].strip(), cells))
