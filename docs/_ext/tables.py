@@ -31,7 +31,9 @@ WORDS = {"alone": "kept", "ORPHAN": "orphan", "goes on": "goes on", "reaper": "r
 Cell = str | Sequence[nodes.Node]
 
 
-def table(widths: Sequence[int], head: Sequence[str], rows: Iterable[Sequence[Cell]], kind: str) -> nodes.table:
+def table(
+    widths: Sequence[int], head: Sequence[str], rows: Iterable[Sequence[Cell]], kind: str
+) -> nodes.table:
     """A table with a header row; ``kind`` is its class in the page's style sheet."""
     group = nodes.tgroup(cols=len(widths))
     group += [nodes.colspec(colwidth=width) for width in widths]
@@ -61,7 +63,12 @@ class SettingsTable(SphinxDirective):
         word = nodes.paragraph("", "", nodes.literal(text=name), ids=[label])
         default = [nodes.literal(text=option["default"])] if option["default"] else [nodes.Text("none")]
         meaning, _ = self.parse_inline(re.sub(r"(--\w+|\[\w+\] \w+)", r"``\1``", option["description"]))
-        return [[word], option["type"], [nodes.paragraph("", "", *default)], [nodes.paragraph("", "", *meaning)]]
+        return [
+            [word],
+            option["type"],
+            [nodes.paragraph("", "", *default)],
+            [nodes.paragraph("", "", *meaning)],
+        ]
 
 
 class MatrixTable(SphinxDirective):
@@ -102,7 +109,9 @@ def columns(text: str, mode: str) -> tuple[list[str], list[tuple[str, list[str]]
 def _shown(text: str) -> nodes.paragraph:
     """A cell: with the guard, and beneath it, where the run has that too, without."""
     parts = list(_parts(text))
-    return nodes.paragraph("", "", *[nodes.inline(text=words, classes=["cell", kind]) for words, kind in parts])
+    return nodes.paragraph(
+        "", "", *[nodes.inline(text=words, classes=["cell", kind]) for words, kind in parts]
+    )
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
