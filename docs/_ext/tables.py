@@ -25,6 +25,8 @@ SERVICES = {
     "mrs": "MRS",
     "glue": "Glue",
 }
+TYPES = {"boolean": "yes or no", "float": "number", "string": "text"}
+"""A type of an option, and what people call it."""
 WORDS = {"alone": "kept", "ORPHAN": "orphan", "goes on": "goes on", "reaper": "reaper", "ERROR": "error"}
 """A word of a cell, and what the page shows; a number of seconds is shown with its unit."""
 
@@ -65,7 +67,7 @@ class SettingsTable(SphinxDirective):
         meaning, _ = self.parse_inline(re.sub(r"(--\w+|\[\w+\] \w+)", r"``\1``", option["description"]))
         return [
             [word],
-            option["type"],
+            TYPES[option["type"]],
             [nodes.paragraph("", "", *default)],
             [nodes.paragraph("", "", *meaning)],
         ]
