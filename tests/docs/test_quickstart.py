@@ -33,7 +33,8 @@ def local_part() -> str:
     }.items():
         assert what in script
         script = script.replace(what, instead)
-    return f"set -e\nexport AIRFLOW__API__PORT={port}\n{script}"
+    address = f"AIRFLOW__API__PORT={port} AIRFLOW__API__BASE_URL=http://localhost:{port}"
+    return f"set -e\nexport {address}\n{script}"
 
 
 @pytest.mark.slow
