@@ -13,7 +13,7 @@ from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from airflow_cancel_provider.setting_options import OPTIONS
+from airflow_cancel_provider import setting_options
 
 MODES = {"sync": "Operators", "plain": "Python tasks with boto3 or MrsHook", "defer": "Deferrable operators"}
 """First word of a column of the matrix, and what people call it."""
@@ -57,7 +57,8 @@ class SettingsTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """One row for each option, which can be linked to as ``setting-<name>``."""
-        rows = [self._cells(name, option) for name, option in OPTIONS.items()]
+        self.env.note_dependency(setting_options.__file__)
+        rows = [self._cells(name, option) for name, option in setting_options.OPTIONS.items()]
         return [table((24, 10, 14, 52), ("option", "type", "default", "meaning"), rows, "settings")]
 
     def _cells(self, name: str, option: dict[str, Any]) -> list[Cell]:
