@@ -164,7 +164,7 @@ SERVICES: dict[str, ServiceInfo] = {
             submissions=mrs.SUBMISSIONS,
             docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
             tags=("service",),
-            connection_type=f"{_ROOT}.hooks.mrs_connection.connection_type",
+            connection_type=f"{_ROOT}.hooks.mrs_form.connection_type",
         ),
         ServiceInfo(
             name="glue",

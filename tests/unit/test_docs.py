@@ -10,7 +10,7 @@ import pytest
 
 from airflow_cancel_provider.cli import COMMANDS
 from airflow_cancel_provider.get_provider_info import get_provider_info
-from airflow_cancel_provider.hooks.mrs_connection import FIELDS
+from airflow_cancel_provider.hooks.mrs_form import FIELDS
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.mrs.calls import LIST_CLUSTERS, V1_1, V2
 from airflow_cancel_provider.services.registry import SERVICES
