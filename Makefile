@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs docs-test wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser
+.PHONY: help venv lint format test demo docs docs-test wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -132,6 +132,7 @@ WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
 FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
 FLOOR_TESTS := $(patsubst %,tests/%.py,unit/test_packaging airflow/test_broken_install unit/notifications/test_cancel \
 	unit/guard/test_ends unit/sensors/test_base unit/operators/test_base unit/hooks/test_mrs unit/cli/test_commands \
+	unit/cli/service_commands/test_run \
 	airflow/test_provider airflow/test_guard_smoke)
 
 # make does not know the two rules' stems apart by itself: the longer pattern wins.
@@ -154,6 +155,14 @@ CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \
 
 clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded, labelled, cancelled (Python 3.11; slow)
 	.versions/clients/bin/python -m pytest -W default tests/clients $(PYTEST)
+
+.versions/awscli/.ready: tests/aws_cli/requirements.txt
+	"$(PYTHON)" -m venv .versions/awscli
+	.versions/awscli/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+awscli: $(READY) .versions/awscli/.ready ## The AWS CLI and ours, compared; writes docs/cli-comparison.txt (slow)
+	$(BIN)/python -m pytest tests/aws_cli $(PYTEST)
 
 .versions/%/.ready: pyproject.toml
 	"$(PYTHON)" -m venv .versions/$*
