@@ -9,6 +9,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_a_policy_allows_what_services_have(block: Block) -> None:
             assert operation in operations_of(prefix)
 
 
+@cache
 def operations_of(prefix: str) -> set[str]:
     """The operations of a service, by the prefix that IAM has for it."""
     from botocore.loaders import Loader
