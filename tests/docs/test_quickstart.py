@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +28,12 @@ def local_part() -> str:
         INSTALL: "true",
         "5055": str(free_port()),
         "localhost:8080": f"localhost:{(port := free_port())}",
-        "kill %1 %2": "kill $(jobs -p)",
     }.items():
         assert what in script
         script = script.replace(what, instead)
     address = f"AIRFLOW__API__PORT={port} AIRFLOW__API__BASE_URL=http://localhost:{port}"
-    return f"set -e\nexport {address}\n{script}"
+    # With job control, as at a prompt: "kill %1" ends a job with all its processes.
+    return f"set -em\ntrap 'kill %1 %2 2>/dev/null || true' EXIT\nexport {address}\n{script}"
 
 
 @pytest.mark.slow
@@ -48,13 +47,12 @@ def test_a_killed_tasks_job_is_cancelled(tmp_path: Path) -> None:
         env={**kept, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1,localhost"},
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
     try:
         said, _ = process.communicate(timeout=500)
-    finally:
-        # Airflow's components, which a script that failed leaves behind.
-        os.killpg(process.pid, signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # its trap ends what it has started
+        said, _ = process.communicate()
     running, cancelled = said.splitlines()
     assert running.startswith("RUNNING nightly-load af-")
     assert cancelled == running.replace("RUNNING", "CANCELLED")
