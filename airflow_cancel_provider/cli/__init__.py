@@ -14,6 +14,7 @@ from typing import Any
 from airflow.cli import cli_config
 from airflow.cli.cli_config import ActionCommand, GroupCommand
 
+from airflow_cancel_provider.cli import service_commands
 from airflow_cancel_provider.reaper.rules import SHARE, Rules
 from airflow_cancel_provider.services.registry import SERVICES
 
@@ -147,6 +148,7 @@ COMMANDS = (
         args=_DEAD_LETTERS,
         epilog="Exit code 0: there are none; 1: there are some; 2: wrong input.",
     ),
+    *service_commands.COMMANDS,
 )
 
 
