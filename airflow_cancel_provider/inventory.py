@@ -6,7 +6,7 @@ A record is what the guard wrote. It does not say what a job does now: that is f
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -71,11 +71,18 @@ class RemoteJobEntry:
     submitted_at: datetime | None
     is_orphan: bool
     is_current_try: bool
+    record: TryRecord = field(repr=False, compare=False)
+    """Of the try that has started it."""
 
     @property
     def task(self) -> TaskKey:
         """The task instance."""
         return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def digest(self) -> str | None:
+        """For a job of an earlier try: the digest of the task, which its label has to show."""
+        return None if self.is_current_try else self.task.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +264,7 @@ def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
         submitted_at=each.submitted_at,
         is_orphan=is_orphan,
         is_current_try=each.record.ti_id == _uuid(row.ti_id),
+        record=each.record,
     )
 
 

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from airflow_cancel_provider import cli
-from airflow_cancel_provider.cli import commands
+from airflow_cancel_provider.cli import cancel, running
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
@@ -30,6 +30,7 @@ from tests.task_fixtures import connections, know_no_cluster
 __all__ = ["connections", "ground"]
 
 S = TryPhase
+JSON = ("-o", "json")
 ROOT = Path(__file__).parents[3]
 NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
@@ -49,6 +50,11 @@ class Ended:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def states(self) -> dict[str, str]:
+        """States by address; what became of the request where the service refused it."""
+        return {row["job"]: "REFUSED" if row["outcome"] == "REFUSED" else row["state"] for row in self.json}
+
 
 @dataclass
 class Line:
@@ -65,7 +71,7 @@ class Line:
         told = self.capture.readouterr()
         assert "Traceback" not in told.err
         # What Airflow logs to `sys.stdout` is caught with it here; a process of its own is tested below.
-        out = told.out.strip().rpartition("\n")[2] if "--json" in arguments else told.out
+        out = told.out.strip().rpartition("\n")[2] if "json" in arguments else told.out
         return Ended(ended.value.code, out, told.err)
 
 
@@ -82,8 +88,8 @@ def line(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Line:
-    monkeypatch.setattr(commands, "Database", lambda **_: ground.airflow)
-    monkeypatch.setattr(commands, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(running, "Database", lambda **_: ground.airflow)
+    monkeypatch.setattr(cancel, "LOOK_SECONDS", 0.05)
     return Line(ground, capfd)
 
 
@@ -91,7 +97,7 @@ class TestReap:
     def test_for_machines(self, line: Line, deployment: str) -> None:
         jobs = [line.ground.start(service, S.FAILED, deployment=deployment) for service in SERVICES]
         living = [line.ground.start(service, S.ALIVE, deployment=deployment) for service in SERVICES]
-        done = line("reap", "--json", *HASTE)
+        done = line("reap", *JSON, *HASTE)
         assert done.code == 0
         assert {orphan["job"] for orphan in done.json["orphans"]} == set(jobs)
         assert done.json["fates"] == {"ended": len(SERVICES)}
@@ -100,7 +106,7 @@ class TestReap:
 
     def test_dry(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
-        done = line("reap", "--dry-run", "--json", *HASTE)
+        done = line("reap", "--dry-run", *JSON, *HASTE)
         assert (done.code, done.json["dry_run"], done.json["fates"]) == (0, True, {"found": 1})
         assert line.ground.lives(job)
         assert line.ground.cancels() == 0
@@ -111,15 +117,15 @@ class TestReap:
 
     def test_scopes(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
-        assert line("reap", "--json", "--except-scope", "que*", *HASTE).json["orphans"] == []
-        assert line("reap", "--json", "--scope", "other", *HASTE).json["orphans"] == []
+        assert line("reap", *JSON, "--except-scope", "que*", *HASTE).json["orphans"] == []
+        assert line("reap", *JSON, "--scope", "other", *HASTE).json["orphans"] == []
         assert line.ground.lives(job)
-        assert line("reap", "--json", "--scope", "que*", *HASTE).json["fates"] == {"ended": 1}
+        assert line("reap", *JSON, "--scope", "que*", *HASTE).json["fates"] == {"ended": 1}
 
     def test_trouble_is_1(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         line.ground.airflow.before_look = lambda _: setattr(line.ground.airflow, "is_down", True)
-        done = line("reap", "--json", *HASTE)
+        done = line("reap", *JSON, *HASTE)
         assert (done.code, done.json["troubles"]) == (1, ["Airflow is down. Nothing is cancelled."])
         assert line.ground.lives(job)
 
@@ -201,7 +207,7 @@ class TestReap:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         before = signal.getsignal(number)
         line.ground.airflow.before_look = lambda _: os.kill(os.getpid(), number)
-        done = line("reap", "--json", *HASTE, "--grace", "60")
+        done = line("reap", *JSON, *HASTE, "--grace", "60")
         assert done.code == 1
         assert "stopped" in done.json["troubles"][0]
         assert line.ground.lives(job)
@@ -211,8 +217,8 @@ class TestReap:
 class TestCancel:
     def test_seen_to_end(self, line: Line) -> None:
         jobs = [line.ground.unlabelled(service) for service in SERVICES]
-        done = line("cancel", "--json", *jobs)
-        assert (done.code, done.json) == (0, dict.fromkeys(jobs, "CANCELLED"))
+        done = line("cancel", *JSON, *jobs)
+        assert (done.code, done.states) == (0, dict.fromkeys(jobs, "CANCELLED"))
         assert "Cancelled from the command line" in line.ground.truth(jobs[1])["reason"]
 
     def test_in_words(self, line: Line) -> None:
@@ -223,13 +229,13 @@ class TestCancel:
         line.ground.cloud.emr.override("stubborn*", stubborn=True)
         job = line.ground.start("emr", None, name="stubborn")
         line.ground.cloud.clock.advance(1)
-        assert line("cancel", "--force", "--json", str(job)).json == {job: "CANCELLED"}
+        assert line("cancel", "--force", *JSON, str(job)).states == {job: "CANCELLED"}
 
     def test_without_waiting(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
         job = line.ground.unlabelled("batch")
-        done = line("cancel", "--wait", "0", "--json", str(job))
-        assert (done.code, done.json) == (0, {job: "CANCELLING"})
+        done = line("cancel", "--wait", "0", *JSON, str(job))
+        assert (done.code, done.states) == (0, {job: "CANCELLING"})
 
     def test_not_seen_to_end_is_1(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
@@ -249,29 +255,29 @@ class TestCancel:
     def test_a_job_that_has_ended_is_fine(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
         line.ground.benches["batch"].finish(job)
-        done = line("cancel", "--json", str(job))
-        assert (done.code, done.json) == (0, {job: "SUCCEEDED"})
+        done = line("cancel", *JSON, str(job))
+        assert (done.code, done.states) == (0, {job: "SUCCEEDED"})
 
     def test_a_job_that_the_service_does_not_know_is_1(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
-        done = line("cancel", "--json", str(job), NOWHERE)
-        assert (done.code, done.json) == (1, {job: "CANCELLED", NOWHERE: "GONE"})
+        done = line("cancel", *JSON, str(job), NOWHERE)
+        assert (done.code, done.states) == (1, {job: "CANCELLED", NOWHERE: "GONE"})
         assert (
             f"{NOWHERE} is GONE: the service does not know this job over connection 'aws_default' in region"
             in (done.err.splitlines()[-1])
         )
 
     def test_a_job_that_the_service_does_not_know_may_be_ignored(self, line: Line) -> None:
-        done = line("cancel", "--json", "--ignore-missing", NOWHERE)
-        assert (done.code, done.json) == (0, {NOWHERE: "GONE"})
+        done = line("cancel", *JSON, "--ignore-missing", NOWHERE)
+        assert (done.code, done.states) == (0, {NOWHERE: "GONE"})
 
     def test_every_job_has_its_state_also_when_one_fails(self, line: Line) -> None:
         jobs = {service: line.ground.unlabelled(service) for service in SERVICES}
         line.ground.cloud.faults.add("emr-serverless", "CancelJobRun", "denied")
-        done = line("cancel", "--json", *jobs.values())
+        done = line("cancel", *JSON, *jobs.values())
         assert done.code == 1
         states = dict.fromkeys(jobs.values(), "CANCELLED") | {jobs["emr-serverless"]: "REFUSED"}
-        assert done.json == states
+        assert done.states == states
         assert "Allow emr-serverless:CancelJobRun" in done.err
 
     @pytest.mark.parametrize("force", [[], ["--force"]])
@@ -281,8 +287,8 @@ class TestCancel:
     ) -> None:
         know_no_cluster(monkeypatch, "j-TYPO", is_raised=way == "raised")
         job = line.ground.unlabelled("emr")
-        done = line("cancel", "--json", *force, "--ignore-missing", TYPO, str(job))
-        assert (done.code, done.json) == (1, {TYPO: "REFUSED", job: "CANCELLED"})
+        done = line("cancel", *JSON, *force, "--ignore-missing", TYPO, str(job))
+        assert (done.code, done.states) == (1, {TYPO: "REFUSED", job: "CANCELLED"})
         assert "does not know cluster j-TYPO" in done.err.splitlines()[-1]
 
     @pytest.mark.parametrize(
@@ -307,17 +313,17 @@ class TestCancel:
     def test_an_unknown_mrs_cluster_is_1_and_the_other_jobs_go_on(self, line: Line) -> None:
         """As the service itself says it."""
         job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
-        done = line("cancel", "--json", "--ignore-missing", typo, str(job))
-        assert (done.code, done.json) == (1, {typo: "REFUSED", job: "CANCELLED"})
+        done = line("cancel", *JSON, "--ignore-missing", typo, str(job))
+        assert (done.code, done.states) == (1, {typo: "REFUSED", job: "CANCELLED"})
         assert typo.split("/")[3] in done.err.splitlines()[-1]
-        seen = line("describe", "--json", typo, str(job))
+        seen = line("describe", *JSON, typo, str(job))
         assert (seen.code, [each["state"] for each in seen.json]) == (1, ["UNKNOWN", "CANCELLED"])
 
 
 class TestDescribe:
     def test_states(self, line: Line) -> None:
         jobs = [line.ground.unlabelled(service) for service in SERVICES]
-        done = line("describe", "--json", *jobs, NOWHERE)
+        done = line("describe", *JSON, *jobs, NOWHERE)
         assert done.code == 1
         assert [each["job"] for each in done.json] == [*jobs, NOWHERE]
         assert [each["state"] for each in done.json] == [*["RUNNING"] * len(jobs), "GONE"]
@@ -328,7 +334,7 @@ class TestDescribe:
     def test_an_unknown_cluster(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
         know_no_cluster(monkeypatch, "j-TYPO", is_raised=True)
         job = line.ground.unlabelled("emr")
-        done = line("describe", "--json", TYPO, str(job))
+        done = line("describe", *JSON, TYPO, str(job))
         assert done.code == 1
         assert [(each["job"], each["state"]) for each in done.json] == [(TYPO, "UNKNOWN"), (job, "RUNNING")]
         assert "does not know cluster j-TYPO" in done.json[0]["reason"]
@@ -382,7 +388,7 @@ class TestDeadLetters:
     def test_none(self, line: Line) -> None:
         done = line("dead-letters")
         assert (done.code, done.out) == (0, "No dead letters.\n")
-        assert line("dead-letters", "--json").json == {}
+        assert line("dead-letters", *JSON).json == {}
 
     def test_listed(self, lettered: Line) -> None:
         done = lettered("dead-letters")
@@ -396,7 +402,7 @@ class TestDeadLetters:
     def test_acknowledged(self, lettered: Line) -> None:
         done = lettered("dead-letters", "--acknowledge", self.JOB)
         assert (done.code, self.JOB in done.out, self.OTHER in done.out) == (1, False, True)
-        done = lettered("dead-letters", "--json", "--acknowledge", self.OTHER)
+        done = lettered("dead-letters", *JSON, "--acknowledge", self.OTHER)
         assert done.code == 0
         assert done.json == {
             self.JOB: {**self.LETTER, "acknowledged": True},
@@ -404,7 +410,7 @@ class TestDeadLetters:
         }
 
     def test_retried(self, lettered: Line) -> None:
-        assert list(lettered("dead-letters", "--json", "--retry", self.JOB).json) == [self.OTHER]
+        assert list(lettered("dead-letters", *JSON, "--retry", self.JOB).json) == [self.OTHER]
         assert lettered("dead-letters", "--retry", "all").code == 0
         assert VARIABLE not in lettered.ground.airflow.variables
 
@@ -485,7 +491,7 @@ def test_help_by_airflow(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
 def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
-    done = run(*command, "describe", "--json", NOWHERE, **there)
+    done = run(*command, "describe", *JSON, NOWHERE, **there)
     assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
     assert "credentials retrieved" in done.stderr
 
@@ -494,7 +500,7 @@ def test_standard_output_is_for_answers(there: dict[str, str], command: list[str
 def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> None:
     settings = {"AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": NAME, "AIRFLOW_HOME": str(tmp_path)}
     done = run(
-        *(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--json", *HASTE), **there, **settings
+        *(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", *JSON, *HASTE), **there, **settings
     )
     assert done.returncode == 1
     (trouble,) = json.loads(done.stdout)["troubles"]
