@@ -7,90 +7,29 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 
 from airflow_cancel_provider import cli
-from airflow_cancel_provider.cli import cancel, running
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
-from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.services import registry
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
-from tests.reaper_fixtures import SERVICES, Ground, ground
+from tests.cli_fixtures import JSON, NAME, NOWHERE, TYPO, Line, deployment, line
+from tests.reaper_fixtures import SERVICES, ground
 from tests.task_fixtures import connections, know_no_cluster
 
-__all__ = ["connections", "ground"]
+__all__ = ["connections", "deployment", "ground", "line"]
 
 S = TryPhase
-JSON = ("-o", "json")
 ROOT = Path(__file__).parents[3]
-NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
-TYPO = "emr://aws_default@us-east-1/j-TYPO/s-3BYY"
-NOWHERE = "batch://aws_default@us-east-1/00000000-0000-0000-0000-000000000000"
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def states(self) -> dict[str, str]:
-        """States by address; what became of the request where the service refused it."""
-        return {row["job"]: "REFUSED" if row["outcome"] == "REFUSED" else row["state"] for row in self.json}
-
-
-@dataclass
-class Line:
-    """The command line over an Airflow in memory."""
-
-    ground: Ground
-    capture: pytest.CaptureFixture[str]
-
-    def __call__(self, *arguments: str) -> Ended:
-        self.capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
-        assert isinstance(ended.value.code, int)
-        told = self.capture.readouterr()
-        assert "Traceback" not in told.err
-        # What Airflow logs to `sys.stdout` is caught with it here; a process of its own is tested below.
-        out = told.out.strip().rpartition("\n")[2] if "json" in arguments else told.out
-        return Ended(ended.value.code, out, told.err)
-
-
-@pytest.fixture
-def deployment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", NAME)
-    return make_reaper(ground.airflow, at=["aws://aws_default"]).deployment
-
-
-@pytest.fixture
-def line(
-    ground: Ground,
-    deployment: str,  # noqa: ARG001  it is set
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Line:
-    monkeypatch.setattr(running, "Database", lambda **_: ground.airflow)
-    monkeypatch.setattr(cancel, "LOOK_SECONDS", 0.05)
-    return Line(ground, capfd)
 
 
 class TestReap:
@@ -223,7 +162,11 @@ class TestCancel:
 
     def test_in_words(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
-        assert f"{job}: CANCELLED\n" in line("cancel", str(job)).out
+        told = line("cancel", str(job)).out
+        assert told.split()[:4] == ["job", "|", "state", "|"]
+        assert f"{job} | CANCELLED | REQUESTED" in told
+        plain = line("cancel", "-o", "plain", str(job)).out.splitlines()[-1]
+        assert plain.split()[:3] == [str(job), "CANCELLED", "ALREADY_ENDED"]
 
     def test_forced(self, line: Line) -> None:
         line.ground.cloud.emr.override("stubborn*", stubborn=True)
@@ -329,7 +272,7 @@ class TestDescribe:
         assert [each["state"] for each in done.json] == [*["RUNNING"] * len(jobs), "GONE"]
         assert "does not know this job over connection 'aws_default'" in done.err.splitlines()[-1]
         assert line("describe", *jobs).code == 0
-        assert f"{NOWHERE} is GONE\n" in line("describe", NOWHERE).out
+        assert f"{NOWHERE} | GONE" in line("describe", NOWHERE).out
 
     def test_an_unknown_cluster(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
         know_no_cluster(monkeypatch, "j-TYPO", is_raised=True)
@@ -337,8 +280,8 @@ class TestDescribe:
         done = line("describe", *JSON, TYPO, str(job))
         assert done.code == 1
         assert [(each["job"], each["state"]) for each in done.json] == [(TYPO, "UNKNOWN"), (job, "RUNNING")]
-        assert "does not know cluster j-TYPO" in done.json[0]["reason"]
-        assert f"{TYPO} is UNKNOWN: EMR does not know" in line("describe", TYPO).out
+        assert "does not know cluster j-TYPO" in done.json[0]["detail"]
+        assert f"{TYPO} | UNKNOWN" in line("describe", TYPO).out
 
     def test_denied_is_1(self, line: Line) -> None:
         line.ground.cloud.faults.add("batch", "DescribeJobs", "denied")
@@ -388,29 +331,37 @@ class TestDeadLetters:
     def test_none(self, line: Line) -> None:
         done = line("dead-letters")
         assert (done.code, done.out) == (0, "No dead letters.\n")
-        assert line("dead-letters", *JSON).json == {}
+        assert line("dead-letters", *JSON).json == []
 
     def test_listed(self, lettered: Line) -> None:
         done = lettered("dead-letters")
         assert done.code == 1
-        first, second = done.out.splitlines()
-        assert first.startswith(f"{self.JOB}: denied (since 2026-11-20 00:00:00 UTC, ")
-        assert first.endswith(" ago; dag / run / task)")
-        assert second == f"{self.OTHER}: None (since an unknown time; task unknown)"
+        first, second = lettered("dead-letters", *JSON).json
+        assert first == {"job": self.JOB, **self.LETTER, "acknowledged": False, "change": None}
+        assert (second["job"], second["why"], second["task"]) == (self.OTHER, None, None)
+        assert f"{self.JOB} | denied | 2026-11-20T00:00:00+00:00 | dag / run / task" in done.out
         assert lettered.ground.airflow.writes == []
 
     def test_acknowledged(self, lettered: Line) -> None:
         done = lettered("dead-letters", "--acknowledge", self.JOB)
-        assert (done.code, self.JOB in done.out, self.OTHER in done.out) == (1, False, True)
+        first, second = done.out.splitlines()[2:4]
+        assert (done.code, self.JOB in first, "acknowledged" in first) == (1, True, True)
+        assert (self.OTHER in second, "acknowledged" in second) == (True, False)
+        assert self.JOB not in lettered("dead-letters").out
         done = lettered("dead-letters", *JSON, "--acknowledge", self.OTHER)
         assert done.code == 0
-        assert done.json == {
-            self.JOB: {**self.LETTER, "acknowledged": True},
-            self.OTHER: {"acknowledged": True},
-        }
+        assert [(row["job"], row["acknowledged"], row["change"]) for row in done.json] == [
+            (self.JOB, True, None),
+            (self.OTHER, True, "acknowledged"),
+        ]
 
     def test_retried(self, lettered: Line) -> None:
-        assert list(lettered("dead-letters", *JSON, "--retry", self.JOB).json) == [self.OTHER]
+        done = lettered("dead-letters", *JSON, "--retry", self.JOB)
+        assert [(row["job"], row["change"]) for row in done.json] == [
+            (self.JOB, "to be cancelled again"),
+            (self.OTHER, None),
+        ]
+        assert [row["job"] for row in lettered("dead-letters", *JSON).json] == [self.OTHER]
         assert lettered("dead-letters", "--retry", "all").code == 0
         assert VARIABLE not in lettered.ground.airflow.variables
 
@@ -458,7 +409,7 @@ def test_help_names_the_services_of_the_registry(
         cli.main([command, "--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0
-    assert "Exit code 0" in told
+    assert "Exit codes: 0: " in told
     assert (f"with a service of aws, {', '.join(registry.SERVICES)};" in told) is (command == "reap")
 
 
@@ -491,7 +442,7 @@ def test_help_by_airflow(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
 def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
-    done = run(*command, "describe", *JSON, NOWHERE, **there)
+    done = run(*command, "describe", "-v", *JSON, NOWHERE, **there)
     assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
     assert "credentials retrieved" in done.stderr
 
@@ -511,7 +462,7 @@ def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> 
 def test_what_is_not_given() -> None:
     parser = cli.get_parser()
     options = parser.parse_args(["reap"])
-    expected = {"at": [], "loop": False, "interval": 300.0, "dry_run": False, "json": False, "brake": 100}
+    expected = {"at": [], "loop": False, "interval": 300.0, "dry_run": False, "output": "table", "brake": 100}
     assert {name: getattr(options, name) for name in expected} == expected
     assert parser.parse_args(["reap", "--at", "a", "--at", "b"]).at == ["a", "b"]
     assert parser.parse_args(["reap"]).at == [], "a default is not added to"
