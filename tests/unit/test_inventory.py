@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
@@ -14,11 +14,10 @@ from airflow_cancel_provider.inventory import Page, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd, TryRecord, TryState
-from tests.reaper_airflow import Tables, empty_database, tables
+from tests.reaper_airflow import empty_database, tables
+from tests.record_fixtures import AT, Records, records
 
-__all__ = ["empty_database", "tables"]
-
-AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+__all__ = ["empty_database", "records", "tables"]
 
 
 def new_job(service: str = "batch") -> RemoteJob:
@@ -29,35 +28,6 @@ def new_job(service: str = "batch") -> RemoteJob:
 def listed(**filters: Any) -> Page:
     with session_of_airflow() as session:
         return inventory(session, **filters)
-
-
-class Records:
-    """Task instances, with the records of their tries."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-        self._runs: dict[tuple[str, str], int] = {}
-
-    def put(
-        self, record: TryRecord, state: str | None = "running", ti: UUID | None = None, **names: Any
-    ) -> None:
-        self.tables.current(ti or record.ti_id, state, **names)
-        self.xcom(record.as_json(), **names)
-
-    def xcom(self, value: Any, **names: Any) -> None:
-        from airflow.models.xcom import XComModel
-
-        named = self.tables._names(names)
-        key = {name: named[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
-        number = self._runs.setdefault((named["dag_id"], named["run_id"]), len(self._runs) + 1)
-        self.tables._insert(
-            XComModel.__table__, dag_run_id=number, key=RECORD_KEY, value=value, timestamp=AT, **key
-        )
-
-
-@pytest.fixture
-def records(tables: Tables) -> Records:
-    return Records(tables)
 
 
 @pytest.mark.usefixtures("tables")

@@ -128,7 +128,7 @@ def _executor() -> Check:
         return Check(
             "executor",
             Result.LIMIT,
-            f"{name}: a container that is killed as a whole takes the sentinel along. Then the reaper cancels.",
+            f"{name}: a container that is killed as a whole takes the sentinel along; the reaper cancels.",
         )
     return Check("executor", Result.OK, f"{name}: the sentinel outlives a task that is killed, not its host.")
 
