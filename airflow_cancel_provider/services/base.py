@@ -129,6 +129,14 @@ class JobService(ABC):
         """
         return [status.job for status in self.claims(scope) if status.label == label]
 
+    def probe_cancel(self) -> bool:
+        """Send a cancel request for a job that does not exist, to see whether the identity may send it.
+
+        :return: whether there is such a request: whether a service can be asked so.
+        :raises ServiceError: as :meth:`describe`; also where the service says that it does not know the job.
+        """
+        return False
+
     @property
     def can_escalate(self) -> bool:
         """Whether a forced cancel does more than the first one."""

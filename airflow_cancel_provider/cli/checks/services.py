@@ -10,17 +10,20 @@ from airflow_cancel_provider.exceptions import (
     AccessDenied,
     AirflowUnavailable,
     CancelProviderError,
+    ConnectionUnusable,
     InvalidInput,
-    UnknownScope,
+    ServiceError,
+    ServiceUnavailable,
 )
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
 
 PATIENCE = Patience(seconds=10.0, longest_pause=2.0)
-REASON = "A check of permissions by Airflow: this job does not exist"
+_ABOUT_RESOURCES = (
+    " It was asked about something that does not exist: a policy for some resources alone denies that, too."
+)
 
 
 def service_checks(places: list[Place], *, is_offline: bool) -> Iterator[Check]:
@@ -43,41 +46,37 @@ def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
     yield Check(f"{place} connection", Result.OK, f"Region {service.region or 'not told'}.")
     if is_offline:
         return
-    job = service.address(service.id_example, service.scope_example)
     for what, call in {"look": _look, "cancel": _cancel, "list": _list}.items():
-        yield _permission(f"{place} may {what}", service, job, call)
+        yield _permission(f"{place} may {what}", service, call)
 
 
-def _permission(
-    check: str, service: JobService, job: RemoteJob, call: Callable[[JobService, RemoteJob], None]
-) -> Check:
+def _permission(check: str, service: JobService, call: Callable[[JobService], bool]) -> Check:
     before = service.traffic.copy()
     try:
-        call(service, job)
+        is_asked = call(service)
     except AccessDenied as error:
+        return Check(check, Result.BROKEN, f"{error}{_ABOUT_RESOURCES}")
+    except (ConnectionUnusable, InvalidInput, ServiceUnavailable) as error:
         return Check(check, Result.BROKEN, str(error))
-    except InvalidInput as error:
-        return Check(check, Result.BROKEN, str(error))
-    except CancelProviderError as error:
-        if error.__class__ is not UnknownScope:
-            return Check(check, Result.BROKEN, str(error))
+    except ServiceError:  # it does not know the job, and says so
+        is_asked = True
+    if not is_asked:
+        return Check(check, Result.SKIPPED, "Only a job that exists can be asked to end: cancel one to see.")
     called = sorted((service.traffic - before).keys())
-    if not called:
-        return Check(check, Result.SKIPPED, "A job that does not exist is not asked to end; try a real one.")
     return Check(check, Result.OK, f"Asked: {', '.join(called)}.")
 
 
-def _look(service: JobService, job: RemoteJob) -> None:
-    service.describe([job])
+def _look(service: JobService) -> bool:
+    service.describe([service.address(service.id_example, service.scope_example)])
+    return True
 
 
-def _cancel(service: JobService, job: RemoteJob) -> None:
-    (result,) = service.cancel([job], REASON)
-    if result.outcome is CancelOutcome.REFUSED and "denied" in (result.code or "").lower():
-        raise AccessDenied(result.detail or "The service refuses it.", None, result.code)
+def _cancel(service: JobService) -> bool:
+    return service.probe_cancel()
 
 
-def _list(service: JobService, _: RemoteJob) -> None:
+def _list(service: JobService) -> bool:
     for scope in islice(service.scopes(), 1):
-        for _claim in islice(service.claims(scope), 1):
+        for _ in islice(service.claims(scope), 1):
             pass
+    return True

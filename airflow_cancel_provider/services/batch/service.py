@@ -83,6 +83,7 @@ class BatchJobService(AwsJobService):
     quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
     id_pattern = JOB_ID
     id_example = "00000000-0000-0000-0000-000000000000"
+    cancel_probe = ("TerminateJob", None, "jobId")
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"DescribeJobs": {"jobs": "jobs.jobId"}}
 

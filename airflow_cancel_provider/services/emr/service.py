@@ -81,6 +81,7 @@ class EmrStepService(AwsJobService):
     id_word = "step id"
     id_pattern = STEP_ID
     id_example = "s-0000000000000"
+    cancel_probe = ("CancelSteps", "ClusterId", "StepIds")
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {
         "ListSteps": {"StepIds": "Steps.Id"},

@@ -37,6 +37,7 @@ class EmrServerlessJobRunService(JobRunService):
     id_word = "job run id"
     id_pattern = RUN_ID
     id_example = "0000000000000001"
+    cancel_probe = ("CancelJobRun", "applicationId", "jobRunId")
     quotas: ClassVar[Quotas] = {
         "CancelJobRun": (25, 1.0),
         "ListJobRuns": (25, 1.0),

@@ -63,6 +63,7 @@ class GlueJobRunService(AwsJobService):
     id_word = "job run id"
     id_pattern = RUN_ID
     id_example = "jr_0000000000000000000000000000000000000000000000000000000000000000"
+    cancel_probe = ("BatchStopJobRun", "JobName", "JobRunIds")
     # AWS publishes none. These are well below what is known to be throttled: 15 StartJobRun at once.
     quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
     answers = ANSWERS
