@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from airflow_cancel_provider import __version__
 
 project = "airflow-cancel-provider"
@@ -23,3 +26,7 @@ html_theme = "furo"
 html_title = f"airflow-cancel-provider {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+# Our own extensions: the reference of the command line is written from its parser.
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+extensions.append("cli_reference")
