@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "myst_parser",
+    "cli_reference",
     "tables",
 ]
 exclude_patterns = ["_build"]
@@ -45,4 +46,3 @@ html_show_sphinx = False
 
 # Our own extensions: the reference of the command line is written from its parser.
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
-extensions.append("cli_reference")
