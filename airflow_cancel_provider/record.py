@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 
 RECORD_KEY = "remote_jobs"
@@ -70,6 +70,49 @@ class StoredIntent:
         )
 
 
+class Actor(StrEnum):
+    """Who ended a job, or saw it end."""
+
+    TASK = "task"
+    """The task's own process."""
+    SENTINEL = "sentinel"
+    """The process that outlives the task."""
+    TRIGGER = "trigger"
+    API_SERVER = "api-server"
+    REAPER = "reaper"
+    OPERATOR = "operator"
+    """A cancel operator, sensor, callback or command."""
+    SERVICE = "service"
+    """Nobody here: the job has ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job has ended.
+
+    :param state: the terminal state that was seen.
+    :param by: who ended it; one of :class:`Actor`.
+    :param reason: why it was cancelled, for people; empty where it was not cancelled.
+    :param at: when the end was seen, in epoch seconds.
+    """
+
+    state: JobState
+    by: str
+    reason: str
+    at: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"state": str(self.state), "by": str(self.by), "reason": self.reason, "at": self.at}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> JobEnd:
+        """The inverse of :meth:`as_json`."""
+        return cls(
+            JobState(values["state"]), str(Actor(values["by"])), str(values["reason"]), float(values["at"])
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TryRecord:
     """What a try has started and not released, and what it may have started.
@@ -80,6 +123,8 @@ class TryRecord:
         in epoch seconds of the service's clock, at which this try can have started it. An older job is
         another's.
     :param earlier: what this try took over from earlier tries of its task, each with its own id.
+    :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
+    :param ends: how jobs have ended, as far as somebody saw it who can write the record.
     """
 
     ti_id: UUID
@@ -88,6 +133,8 @@ class TryRecord:
     intents: tuple[StoredIntent, ...] = ()
     not_before: Mapping[RemoteJob, float] = field(default_factory=dict)
     earlier: tuple[TryRecord, ...] = ()
+    submitted: Mapping[RemoteJob, float] = field(default_factory=dict)
+    ends: Mapping[RemoteJob, JobEnd] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for XCom. Holds no secrets."""
@@ -99,6 +146,10 @@ class TryRecord:
         }
         if self.not_before:
             stored["not_before"] = {str(job): at for job, at in self.not_before.items()}
+        if self.submitted:
+            stored["submitted"] = {str(job): at for job, at in self.submitted.items()}
+        if self.ends:
+            stored["ends"] = {str(job): end.as_json() for job, end in self.ends.items()}
         if self.earlier:
             stored["earlier"] = [record.as_json() for record in self.earlier]
         return stored
@@ -117,12 +168,14 @@ class TryRecord:
                 tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
                 {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
+                {RemoteJob(job): float(at) for job, at in (values.get("submitted") or {}).items()},
+                {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
 
     def of(self, jobs: Collection[RemoteJob]) -> TryRecord:
-        """The record with only these of its jobs, and no intents."""
+        """Leave out all other jobs, and the intents."""
         kept = tuple(job for job in self.jobs if job in jobs)
         return replace(self, jobs=kept, intents=())
 

@@ -5,15 +5,15 @@ The task's process, the sentinel and the stored record all see a try through :cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.record import JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
 
@@ -74,9 +74,13 @@ class SubmissionClosed:
 
 @dataclass(frozen=True, slots=True)
 class JobsEnded:
-    """Jobs were seen in a terminal state."""
+    """Jobs were seen in a terminal state.
+
+    :param ends: how, for those of them of which it is known.
+    """
 
     jobs: tuple[RemoteJob, ...]
+    ends: Mapping[RemoteJob, JobEnd] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +136,11 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class StartedJob:
-    """What is known of a job; the parts are those of :class:`JobsStarted`.
+    """What is known of a job; the first parts are those of :class:`JobsStarted`.
 
-    ``client`` is None for one that is on record and not reached yet.
+    :param client: None for one that is on record and not reached yet.
+    :param submitted: when the guard saw it start, in epoch seconds; 0 where it did not.
+    :param end: how it has ended, where that is known.
     """
 
     client: ClientSpec | None
@@ -142,6 +148,8 @@ class StartedJob:
     not_before: float = 0.0
     ti_id: UUID | None = None
     has_ended: bool = False
+    submitted: float = 0.0
+    end: JobEnd | None = None
 
     @property
     def is_certain(self) -> bool:
@@ -253,16 +261,11 @@ class TryLedger:
         tries = [ti_id, *(known.ti_id for known in jobs.values() if known.ti_id)]
         tries += [intent.ti_id for intent in intents if intent.ti_id]
         own, *earlier = (
-            TryRecord(
+            _record_of(
                 one,
                 state,
-                tuple(job for job, known in jobs.items() if (known.ti_id or ti_id) == one),
-                tuple(intent.stored for intent in intents if (intent.ti_id or ti_id) == one),
-                {
-                    job: known.not_before
-                    for job, known in jobs.items()
-                    if known.not_before and (known.ti_id or ti_id) == one
-                },
+                {job: known for job, known in jobs.items() if (known.ti_id or ti_id) == one},
+                [intent for intent in intents if (intent.ti_id or ti_id) == one],
             )
             for one in dict.fromkeys(tries)
         )
@@ -278,7 +281,8 @@ class TryLedger:
             if known.client is not None:
                 yield JobsStarted("", (job,), known.client, known.at, known.not_before, known.ti_id)
         ended = tuple(job for job, known in jobs.items() if known.has_ended)
-        yield from ([JobsEnded(ended)] if ended else [])
+        ends = {job: known.end for job, known in jobs.items() if known.end}
+        yield from ([JobsEnded(ended, ends)] if ended else [])
         yield from ([JobsReleased(tuple(released))] if released else [])
 
     def _intended(self, event: SubmissionIntended) -> None:
@@ -295,10 +299,13 @@ class TryLedger:
 
     def _started(self, event: JobsStarted) -> None:
         self._answered(event.token)
-        new = StartedJob(event.client, event.at, event.not_before, event.ti_id)
+        new = StartedJob(event.client, event.at, event.not_before, event.ti_id, submitted=event.at)
         for job in event.jobs:
-            if job.identity not in self._released:
-                self._add(job, new)
+            if job.identity in self._released:
+                continue
+            before = self._jobs.get(job)
+            # One that was on record is reached now: it was seen to start earlier.
+            self._add(job, replace(new, submitted=before.submitted or event.at) if before else new)
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):
@@ -323,7 +330,8 @@ class TryLedger:
     def _ended(self, event: JobsEnded) -> None:
         for job in event.jobs:
             if known := self._jobs.get(job):
-                self._jobs[job] = replace(known, has_ended=True)
+                end = event.ends.get(job) or known.end
+                self._jobs[job] = replace(known, has_ended=True, end=end)
 
     def _release(self, event: JobsReleased) -> None:
         for named in event.jobs:
@@ -335,7 +343,8 @@ class TryLedger:
     def _inherited(self, event: RecordInherited) -> None:
         for record in (event.record, *event.record.earlier):
             for job in record.jobs:
-                self._add(job, StartedJob(None, 0.0, record.not_before.get(job, 0.0), record.ti_id))
+                not_before, at = record.not_before.get(job, 0.0), record.submitted.get(job, 0.0)
+                self._add(job, StartedJob(None, 0.0, not_before, record.ti_id, submitted=at))
             for number, stored in enumerate(record.intents):
                 token = f"{record.ti_id}.{number}"
                 self._intents[token] = Intent(
@@ -359,3 +368,17 @@ def history_of(intent: Intent) -> Iterator[Event]:
         yield AttemptLost(intent.token, stored.at)
     if intent.is_placed and stored.scope is not None:
         yield JobsPlaced(intent.token, stored.scope, stored.at)
+
+
+def _record_of(
+    ti_id: UUID, state: TryState, jobs: Mapping[RemoteJob, StartedJob], intents: list[Intent]
+) -> TryRecord:
+    return TryRecord(
+        ti_id,
+        state,
+        tuple(jobs),
+        tuple(intent.stored for intent in intents),
+        {job: known.not_before for job, known in jobs.items() if known.not_before},
+        submitted={job: round(known.submitted, 3) for job, known in jobs.items() if known.submitted},
+        ends={job: known.end for job, known in jobs.items() if known.end},
+    )

@@ -26,7 +26,7 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.owner import Owner
-from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from airflow_cancel_provider.settings import Settings
 
 # What tears addresses apart: delimiters, escapes and half escapes, line ends, invisible and reversing marks.
@@ -310,6 +310,32 @@ class TestStoredRecord:
             values["not_before"] = {"batch://@r/a": number}
         with pytest.raises(InvalidInput, match="not the record of a try"):
             TryRecord.from_json(values)
+
+    def test_tells_when_jobs_were_submitted_and_how_they_ended(self) -> None:
+        job, other = RemoteJob("batch://@r/a"), RemoteJob("emr://c@r/j-1/s-1")
+        end = JobEnd(JobState.CANCELLED, Actor.SENTINEL, "the task was killed", 20.5)
+        record = TryRecord(uuid4(), jobs=(job, other), submitted={job: 10.5}, ends={job: end})
+        stored = json.loads(json.dumps(record.as_json()))
+        assert stored["submitted"] == {"batch://@r/a": 10.5}
+        assert stored["ends"] == {
+            "batch://@r/a": {
+                "state": "CANCELLED",
+                "by": "sentinel",
+                "reason": "the task was killed",
+                "at": 20.5,
+            }
+        }
+        assert TryRecord.from_json(stored) == record
+        assert TryRecord.from_json({**stored, "submitted": None, "ends": None}).ends == {}
+
+    @pytest.mark.parametrize(
+        "part", [{"state": "DONE"}, {"by": "somebody"}, {"at": "then"}, {"at": 10**400}, {"at": None}]
+    )
+    def test_an_end_that_is_none_is_no_record(self, part: dict[str, Any]) -> None:
+        end = {"state": "CANCELLED", "by": "task", "reason": "", "at": 1.0} | part
+        values = {"ti_id": str(uuid4()), "state": "running", "jobs": [], "intents": []}
+        with pytest.raises(InvalidInput, match="not the record of a try"):
+            TryRecord.from_json({**values, "ends": {"batch://@r/a": end}})
 
 
 class TestSettings:

@@ -123,7 +123,7 @@ class TestCost:
         four, _, ti = self.written(4000)
         assert len(ti.record.jobs) == 4000
         assert four < 6 * thousand
-        assert four < 10_000_000
+        assert four < 11_000_000
 
     def test_the_first_ones_are_on_record_at_once(self) -> None:
         _, _, ti = self.written(60)
