@@ -199,7 +199,7 @@ class CancelEngine:
         if status.state.is_terminal:
             log.info("%s", status)
         else:
-            log.warning("%s is on record, but it is left alone: %s", job, objection)
+            log.warning("%s is left alone: %s", job, objection)
 
     def _not_found(self, job: RemoteJob, claims: Mapping[Claimant, Claim]) -> None:
         """Only the identity that submitted a job can tell that it is gone."""

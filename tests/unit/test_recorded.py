@@ -77,8 +77,8 @@ class TestLabels:
         work = cancellation([other_try, ours, other_airflow, plain])
         work.step()
         assert asked(bench) == {ours.id, plain.id}
-        assert f"{other_try} is on record, but it is left alone: its label names another try" in caplog.text
-        assert f"{other_airflow} is on record, but it is left alone: its label names another" in caplog.text
+        assert f"{other_try} is left alone: its label names another try" in caplog.text
+        assert f"{other_airflow} is left alone: its label names another" in caplog.text
         assert work.is_requested
         bench.let_end()
         work.step()
@@ -153,7 +153,7 @@ class TestEarlierTries:
         cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id, earlier.id}
         words = "its label does not show it to be of an earlier try of this task"
-        assert f"{anothers} is on record, but it is left alone: {words}" in caplog.text
+        assert f"{anothers} is left alone: {words}" in caplog.text
 
 
 class TestIntents:

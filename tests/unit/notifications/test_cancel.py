@@ -159,8 +159,8 @@ class TestTask:
         CancelRemoteJobs().notify({"ti": ti, **RUN})
         assert asked(bench) == ids(own)
         said = capsys.readouterr().out
-        assert f"{another_try} is on record, but it is left alone: its label names another try" in said
-        assert f"{another_airflow} is on record, but it is left alone: its label names another Air" in said
+        assert f"{another_try} is left alone: its label names another try" in said
+        assert f"{another_airflow} is left alone: its label names another Air" in said
 
     def test_a_job_without_an_answer_is_found_by_its_label(
         self, bench: BatchBench, airflow: FakeAirflow
