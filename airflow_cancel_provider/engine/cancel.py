@@ -105,6 +105,7 @@ class CancelEngine:
         self._troubles: dict[RemoteJob, str] = {}
         self._logged: set[tuple[RemoteJob, str]] = set()
         self._reasons: dict[str, None] = {}
+        self._has_begun = False
 
     @property
     def is_done(self) -> bool:
@@ -115,10 +116,15 @@ class CancelEngine:
     def is_requested(self) -> bool:
         """Whether nothing is left to be requested or searched for: each request was answered."""
         left = set(self._unclear)
-        if time.monotonic() > self._unknown_until:
+        if not self.unknown_seconds_left:
             left -= self._unknown
-        is_searched = all(claimant.search.is_over for claimant in self._claimants)
+        is_searched = self._has_begun and all(claimant.search.is_over for claimant in self._claimants)
         return is_searched and not left and not any(map(self._is_unanswered, self.cancellation.open))
+
+    @property
+    def unknown_seconds_left(self) -> float:
+        """For how long jobs that the service does not know are looked for again; 0 once that is over."""
+        return max(0.0, self._unknown_until - time.monotonic())
 
     @property
     def is_accepted(self) -> bool:
@@ -136,6 +142,7 @@ class CancelEngine:
         """
         requested = [*self.cancellation.open]
         self._gather()
+        self._has_begun = True
         for status in self._look(self._unclear):
             self._judge(status)
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]

@@ -126,7 +126,7 @@ class CancelLoop:
                 pause, is_over = AFTER_TROUBLE, False
             if is_over or time.monotonic() > self._given_up_at:
                 return say(self._close())
-            wait(pause)
+            wait(min(pause, self.engine.unknown_seconds_left or pause))
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _close(self) -> str:
