@@ -1,4 +1,3 @@
-# ruff: noqa: INP001  Sphinx loads it by its path
 """A directive that writes the reference of the command line from its parser."""
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def _section(command: Any) -> Iterator[str]:
     yield from (f".. _cli-{command.name}:", "", command.name, "-" * len(command.name), "")
     yield from (f"{command.help}. {exit_codes}", "")
     yield from (".. code-block:: text", "", *(f"   {line.strip()}" for line in examples.splitlines()), "")
-    for action in parser._actions:  # noqa: SLF001  argparse has no public list of them
+    for action in parser._actions:
         yield _term(action)
         yield f"   {_escaped(action.help or '')}"
         yield ""
