@@ -96,6 +96,7 @@ class CancelEngine:
         self.cancellation = Cancellation([], "", escalate_after=escalate_after)
         self._claimants, self._pool = list(claimants), pool
         self._unknown_until = time.monotonic() + unknown_seconds
+        self._has_looked = False
         self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
         self._owner_of: dict[RemoteJob, Claimant] = {}
         """For whom a job is cancelled."""
@@ -118,7 +119,8 @@ class CancelEngine:
         if time.monotonic() > self._unknown_until:
             left -= self._unknown
         is_searched = all(claimant.search.is_over for claimant in self._claimants)
-        return is_searched and not left and not any(map(self._is_unanswered, self.cancellation.open))
+        is_answered = not any(map(self._is_unanswered, self.cancellation.open))
+        return self._has_looked and is_searched and not left and is_answered
 
     @property
     def is_accepted(self) -> bool:
@@ -144,6 +146,7 @@ class CancelEngine:
             self._take_in(status)
         if requested:
             self._send(self.cancellation.act)
+        self._has_looked = True
 
     def close(self) -> list[RemoteJob]:
         """Log which jobs may still be running, and return those that are known."""
