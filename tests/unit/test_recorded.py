@@ -248,7 +248,9 @@ class TestUnseen:
         work.step()
         work.close()
         (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-        assert said.startswith(f"{jobs[0]} was not cancelled and may still be running: the service does not know")
+        assert said.startswith(
+            f"{jobs[0]} was not cancelled and may still be running: the service does not know"
+        )
         assert memory.sent == [("b", False)]
 
     def test_an_unknown_cluster_hides_no_other(

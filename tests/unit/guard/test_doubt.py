@@ -182,9 +182,7 @@ class TestForgedRecord:
         ti.pushed[RECORD_KEY]["jobs"] = [str(job) for job in (theirs, others, ours)]
         ti.run(CANCEL)
         assert cancelled(cloud) == [False, False, True]
-        assert (
-            f"{theirs} is left alone: its label names another Airflow" in caplog.text
-        )
+        assert f"{theirs} is left alone: its label names another Airflow" in caplog.text
         assert f"{others} is left alone: its label names another try" in caplog.text
 
     def test_the_record_of_another_try_is_refused_as_a_whole(
