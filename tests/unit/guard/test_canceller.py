@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -71,6 +73,29 @@ def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
         jobs[0].id: False,
         jobs[1].id: True,
     }
+
+
+def test_where_the_sentinel_exits_before_the_cancel_is_confirmed_the_task_cancels(
+    cloud: LocalCloud, line: ClientSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_file = str(tmp_path / "sentinel.log")
+    worker = canceller(ledger := TryLedger(), Settings(patience=20), LOG, log_file)
+    started = tracked(line, [line.address(None, submit(cloud))])
+    ledger.apply(started)
+    worker.hear(started)
+    assert worker.sentinel
+    process = worker.sentinel._process
+    assert process
+    process.send_signal(signal.SIGSTOP)
+    worker.cancel()
+    process.kill()
+    process.wait()
+    assert worker.wait_for("ended", 20)
+    assert [job["cancelled"] for job in cloud.batch.jobs()] == [True]
+    assert (
+        f"The sentinel process exited before the cancel was confirmed (log: {log_file}); "
+        "cancelling in the task process instead."
+    ) in caplog.text
 
 
 def test_a_reader_in_trouble_does_not_keep_the_others_from_an_event_and_is_said(
