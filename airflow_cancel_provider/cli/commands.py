@@ -20,11 +20,12 @@ from airflow_cancel_provider.cancellation import Cancellation, look, unknown_to_
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters, unacknowledged
 from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
-from airflow_cancel_provider.reaper.metrics import gauge_of_process, send
+from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import letter_in_words
 from airflow_cancel_provider.reaper.rules import Rules, number_from_0
 from airflow_cancel_provider.services.pool import ServicePool
@@ -92,7 +93,7 @@ def reap(options: argparse.Namespace, answer: Answer) -> int:
         ),
         stop=stop,
     )
-    gauge = gauge_of_process()
+    gauge = stats_of_process().gauge
 
     def sweep() -> int:
         report = reaper.sweep()

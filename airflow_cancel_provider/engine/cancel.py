@@ -8,7 +8,7 @@ against it. A job that this process saw start is cancelled at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -95,7 +95,8 @@ class CancelEngine:
     ) -> None:
         self.cancellation = Cancellation([], "", escalate_after=escalate_after)
         self._claimants, self._pool = list(claimants), pool
-        self._unknown_until = time.monotonic() + unknown_seconds
+        self._began_at = time.monotonic()
+        self._unknown_until = self._began_at + unknown_seconds
         self._has_looked = False
         self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
         self._owner_of: dict[RemoteJob, Claimant] = {}
@@ -147,6 +148,24 @@ class CancelEngine:
         if requested:
             self._send(self.cancellation.act)
         self._has_looked = True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been working."""
+        return time.monotonic() - self._began_at
+
+    def outcomes(self) -> Iterator[tuple[RemoteJob, str]]:
+        """``requested``, ``confirmed`` (seen to end after a request) or ``failed``, for each job."""
+        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+        failed = {*self._unclear, *self.cancellation.open}
+        for job, result in self.cancellation.results.items():
+            if result.outcome in taken:
+                yield job, "requested"
+                if job not in failed:
+                    yield job, "confirmed"
+            elif result.outcome is CancelOutcome.REFUSED:
+                failed.add(job)
+        yield from ((job, "failed") for job in failed)
 
     def close(self) -> list[RemoteJob]:
         """Log which jobs may still be running, and return those that are known."""

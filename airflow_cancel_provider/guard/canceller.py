@@ -12,6 +12,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
+from airflow_cancel_provider.metrics import send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.settings import Settings
 
@@ -208,14 +209,16 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
-        CancelLoop(
+        loop = CancelLoop(
             self._ledger,
             self._log,
             own=self._owner.label,
             reason=self._owner.reason,
             patience=self._settings.patience if patience is None else patience,
             escalate_after=self._settings.escalate_after,
-        ).run(self._say)
+        )
+        loop.run(self._say)
+        send_cancel(loop.engine, "task", stats_of_task, self._log)
 
     def _say(self, word: str) -> None:
         self._words |= {word}
