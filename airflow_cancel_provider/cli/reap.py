@@ -14,11 +14,12 @@ from uuid import UUID
 from airflow_cancel_provider.cli.printing import Printer
 from airflow_cancel_provider.cli.running import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
+from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.judge import NOT_TOLD
-from airflow_cancel_provider.reaper.metrics import gauge_of_process, send
+from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.reaper.rules import Rules, number_from_0
 from airflow_cancel_provider.settings import Settings
@@ -73,7 +74,7 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         rules=rules,
         stop=stop,
     )
-    gauge = gauge_of_process()
+    gauge = stats_of_process().gauge
 
     def sweep() -> int:
         report = reaper.sweep()

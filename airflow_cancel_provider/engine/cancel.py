@@ -8,7 +8,7 @@ against it. A job that this process saw start is cancelled at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -95,7 +95,9 @@ class CancelEngine:
     ) -> None:
         self.cancellation = Cancellation([], "", escalate_after=escalate_after)
         self._claimants, self._pool = list(claimants), pool
-        self._unknown_until = time.monotonic() + unknown_seconds
+        self._began_at = time.monotonic()
+        self._unknown_until = self._began_at + unknown_seconds
+        self._has_looked = False
         self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
         self._owner_of: dict[RemoteJob, Claimant] = {}
         """For whom a job is cancelled."""
@@ -105,7 +107,6 @@ class CancelEngine:
         self._troubles: dict[RemoteJob, str] = {}
         self._logged: set[tuple[RemoteJob, str]] = set()
         self._reasons: dict[str, None] = {}
-        self._has_begun = False
 
     @property
     def is_done(self) -> bool:
@@ -118,8 +119,9 @@ class CancelEngine:
         left = set(self._unclear)
         if not self.unknown_seconds_left:
             left -= self._unknown
-        is_searched = self._has_begun and all(claimant.search.is_over for claimant in self._claimants)
-        return is_searched and not left and not any(map(self._is_unanswered, self.cancellation.open))
+        is_searched = all(claimant.search.is_over for claimant in self._claimants)
+        is_answered = not any(map(self._is_unanswered, self.cancellation.open))
+        return self._has_looked and is_searched and not left and is_answered
 
     @property
     def unknown_seconds_left(self) -> float:
@@ -142,7 +144,6 @@ class CancelEngine:
         """
         requested = [*self.cancellation.open]
         self._gather()
-        self._has_begun = True
         for status in self._look(self._unclear):
             self._judge(status)
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
@@ -151,6 +152,25 @@ class CancelEngine:
             self._take_in(status)
         if requested:
             self._send(self.cancellation.act)
+        self._has_looked = True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been working."""
+        return time.monotonic() - self._began_at
+
+    def outcomes(self) -> Iterator[tuple[RemoteJob, str]]:
+        """``requested``, ``confirmed`` (seen to end after a request) or ``failed``, for each job."""
+        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+        failed = {*self._unclear, *self.cancellation.open}
+        for job, result in self.cancellation.results.items():
+            if result.outcome in taken:
+                yield job, "requested"
+                if job not in failed:
+                    yield job, "confirmed"
+            elif result.outcome is CancelOutcome.REFUSED:
+                failed.add(job)
+        yield from ((job, "failed") for job in failed)
 
     def close(self) -> list[RemoteJob]:
         """Log which jobs may still be running, and return those that are known."""

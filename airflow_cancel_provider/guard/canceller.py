@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
+from airflow_cancel_provider.metrics import send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.settings import Settings
 
@@ -23,13 +24,29 @@ INLINE_SECONDS = 4.0
 """For how long a killed task cancels by itself where it can't even start a thread."""
 
 
+class CancelWorker(Protocol):
+    """What cancels a try's jobs: the sentinel process, or a thread of the task's process."""
+
+    def killed(self) -> None:
+        """Cancel now, as the task was told to end. Safe in a signal handler."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel now, as the task is failing."""
+        ...
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        """Wait until ``accepted`` or ``ended``; whether it came to that."""
+        ...
+
+
 class Canceller:
-    """Hears of every event, and cancels when it is told to.
+    """Gets every event of a try, and has its jobs cancelled on request.
 
-    The sentinel does it, as it also sees the task's sudden end. Where there is none, a thread does it, and
-    the task's log says what is not guarded then. Whatever happens to the sentinel, recording goes on.
+    The sentinel process does it, as it also sees the task's sudden end. Where there is none, a thread of the
+    task's process does it, and the task's log says so. Recording goes on without the sentinel.
 
-    :param is_armed: whether the sentinel cancels when the task dies untold.
+    :param is_armed: whether the sentinel cancels when the task's process ends without a word.
     """
 
     def __init__(
@@ -44,8 +61,8 @@ class Canceller:
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
-        self._say_unguarded = unguarded
-        self._said: set[str] = set()
+        self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
+        self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
             settings, owner, log_file, log, ledger.history, is_armed=is_armed
         )
@@ -83,24 +100,23 @@ class Canceller:
         except SentinelError as error:
             self._has_news = True
             self._start_again_at = time.monotonic() + START_AGAIN_SECONDS
-            self._unguarded(
+            why = (
                 "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
                 f"{error}. On an error or SIGTERM this process cancels its jobs itself."
             )
+            if why not in self._reported:
+                self._reported.add(why)
+                self._report_unguarded(why)
 
     def killed(self) -> None:
         """The task was told to end: cancel now. Safe in a signal handler."""
-        if sentinel := self.sentinel:
-            sentinel.killed()
-        elif not self._is_finished:
-            self._thread.cancel(INLINE_SECONDS)
+        if not self._is_finished:
+            self._worker.killed()
 
     def cancel(self) -> None:
         """The task is failing: cancel now."""
-        if sentinel := self.sentinel:
-            sentinel.cancel()
-        elif not self._is_finished:
-            self._thread.cancel()
+        if not self._is_finished:
+            self._worker.cancel()
 
     def returned(self) -> None:
         """The task's work is done; if it dies from here on, it may have succeeded."""
@@ -116,7 +132,7 @@ class Canceller:
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until ``accepted`` or ``ended``, for whoever is cancelling; whether it came to that.
 
-        If the sentinel dies over it, the thread does it.
+        If the sentinel process exits before, the thread goes on.
         """
         sentinel = self._sentinel
         if self._thread.is_started or sentinel is None or self._is_done:
@@ -125,11 +141,17 @@ class Canceller:
             return True
         if sentinel.last_word or sentinel.can_act:
             return False
-        self._unguarded(
-            "the cancel of this task's jobs: the sentinel has died over it; this process cancels them."
+        self._log.warning(
+            "The sentinel process exited before the cancel was confirmed (log: %s); cancelling in the task "
+            "process instead.",
+            self._log_file,
         )
         self._thread.cancel()
         return self._thread.wait_for(word, seconds)
+
+    @property
+    def _worker(self) -> CancelWorker:
+        return self.sentinel or self._thread
 
     @property
     def _is_finished(self) -> bool:
@@ -143,11 +165,6 @@ class Canceller:
         if is_time:
             self._sentinel = self._new_sentinel()
         return is_time
-
-    def _unguarded(self, why: str) -> None:
-        if why not in self._said:
-            self._said.add(why)
-            self._say_unguarded(why)
 
 
 class CancelThread:
@@ -164,12 +181,16 @@ class CancelThread:
         """Whether it was told to cancel."""
         return self._thread is not None
 
-    def cancel(self, inline_seconds: float | None = None) -> None:
-        """Cancel; what is being cancelled already goes on.
+    def killed(self) -> None:
+        """Cancel; a cancel that runs already goes on."""
+        self._start(INLINE_SECONDS)
 
-        :param inline_seconds: where no thread can be started, for how long this thread does it itself; None:
-            for as long as a failing task waits.
-        """
+    def cancel(self) -> None:
+        """Cancel; a cancel that runs already goes on."""
+        self._start(self._settings.confirm_seconds)
+
+    def _start(self, inline_seconds: float) -> None:
+        """Start the thread; where that can't be, cancel in this one, for at most so many seconds."""
         if self._thread is not None and self._thread.is_alive():
             return
         self._words = frozenset()
@@ -178,7 +199,7 @@ class CancelThread:
             self._thread.start()
         except RuntimeError as error:  # no more threads
             self._log.warning("Cancelling in this thread, as no other can be started: %s", error)
-            self._run(self._settings.confirm_seconds if inline_seconds is None else inline_seconds)
+            self._run(inline_seconds)
 
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until ``accepted`` or ``ended``; whether it came to that."""
@@ -188,14 +209,16 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
-        CancelLoop(
+        loop = CancelLoop(
             self._ledger,
             self._log,
             own=self._owner.label,
             reason=self._owner.reason,
             patience=self._settings.patience if patience is None else patience,
             escalate_after=self._settings.escalate_after,
-        ).run(self._say)
+        )
+        loop.run(self._say)
+        send_cancel(loop.engine, "task", stats_of_task, self._log)
 
     def _say(self, word: str) -> None:
         self._words |= {word}

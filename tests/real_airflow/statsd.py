@@ -5,17 +5,21 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from typing import Self
 
 
 class Statsd:
-    """Keeps the gauges that are sent to it."""
+    """Keeps what is sent to it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.2)
         self._gauges: list[tuple[str, float]] = []
+        self.counters: Counter[str] = Counter()
+        self.timings: dict[str, float] = {}
+        """Milliseconds, the last of each name."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="statsd", daemon=True)
 
@@ -51,6 +55,10 @@ class Statsd:
                 value, _, kind = rest.partition("|")
                 if kind.startswith("g"):
                     self._gauges.append((name, float(value)))
+                elif kind.startswith("c"):
+                    self.counters[name] += int(value)
+                elif kind.startswith("ms"):
+                    self.timings[name] = float(value)
 
     def __enter__(self) -> Self:
         self._thread.start()

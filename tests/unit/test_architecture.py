@@ -24,6 +24,7 @@ RANKS = {
     "settings": 3,
     "cancellation": 2,
     "engine": 3,
+    "metrics": 4,
     "hooks": 3,
     "links": 3,
     "triggers": 4,

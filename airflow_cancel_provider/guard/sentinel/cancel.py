@@ -13,6 +13,7 @@ from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
+from airflow_cancel_provider.metrics import PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
@@ -108,6 +109,8 @@ def act(watch: TaskChannel) -> None:
         watch.see_to_ghost()
 
     loop.run(say, wait)
+    if hello["statsd"]:
+        send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
     while watch.ends_at:
         time.sleep(0.2)
         watch.see_to_ghost()

@@ -22,6 +22,7 @@ from airflow_cancel_provider.guard.sentinel.log_file import LogFile
 from airflow_cancel_provider.guard.sentinel.main import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
 from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
 from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
+from airflow_cancel_provider.metrics import statsd_target
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.settings import Settings
 
@@ -214,6 +215,7 @@ class Sentinel:
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,
             "environment": _network_environment(),
+            "statsd": statsd_target(),
         }
         yield NOTE + json.dumps({"hello": hello}).encode()
         if not self._is_armed:

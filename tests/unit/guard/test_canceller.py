@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import signal
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from airflow_cancel_provider.guard import canceller as canceller_module
 from airflow_cancel_provider.guard.events import (
     Event,
     JobsReleased,
@@ -16,10 +19,12 @@ from airflow_cancel_provider.guard.events import (
     TryLedger,
 )
 from airflow_cancel_provider.guard.recorder import TryRecorder
+from airflow_cancel_provider.metrics import PlainStatsd
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import OWNER, canceller, tracked
+from tests.guard_fixtures import OWNER, canceller, tracked, until
+from tests.real_airflow.statsd import Statsd
 
 LOG = logging.getLogger("task")
 
@@ -71,6 +76,54 @@ def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
         jobs[0].id: False,
         jobs[1].id: True,
     }
+
+
+def test_where_the_sentinel_exits_before_the_cancel_is_confirmed_the_task_cancels(
+    cloud: LocalCloud, line: ClientSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_file = str(tmp_path / "sentinel.log")
+    worker = canceller(ledger := TryLedger(), Settings(patience=20), LOG, log_file)
+    started = tracked(line, [line.address(None, submit(cloud))])
+    ledger.apply(started)
+    worker.hear(started)
+    assert worker.sentinel
+    process = worker.sentinel._process
+    assert process
+    process.send_signal(signal.SIGSTOP)
+    worker.cancel()
+    process.kill()
+    process.wait()
+    assert worker.wait_for("ended", 20)
+    assert [job["cancelled"] for job in cloud.batch.jobs()] == [True]
+    assert (
+        f"The sentinel process exited before the cancel was confirmed (log: {log_file}); "
+        "cancelling in the task process instead."
+    ) in caplog.text
+
+
+@pytest.mark.parametrize("layer", ["sentinel", "task"])
+def test_the_metrics_of_a_cancel(
+    cloud: LocalCloud, line: ClientSpec, layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Statsd() as statsd:
+        for name, value in statsd.settings.items():
+            monkeypatch.setenv(name, value)
+        if layer == "task":  # Airflow sets its metrics up for tasks
+            host, port = statsd._socket.getsockname()
+            target = PlainStatsd({"host": host, "port": port, "prefix": "airflow"})
+            monkeypatch.setattr(canceller_module, "stats_of_task", lambda: target)
+        settings = Settings(patience=20, sentinel=layer == "sentinel")
+        worker = canceller(ledger := TryLedger(), settings, LOG, str(tmp_path / "sentinel.log"))
+        started = tracked(line, [line.address(None, submit(cloud)) for _ in range(2)])
+        ledger.apply(started)
+        worker.hear(started)
+        worker.cancel()
+        assert worker.wait_for("ended", 20)
+        confirmed = f"airflow.remote_jobs.cancel.confirmed.{layer}.batch"
+        until(lambda: statsd.counters[confirmed] == 2)
+        assert statsd.counters[f"airflow.remote_jobs.cancel.requested.{layer}.batch"] == 2
+        assert not [name for name in statsd.counters if ".failed." in name]
+        until(lambda: f"airflow.remote_jobs.cancel.time_to_confirm.{layer}.batch" in statsd.timings)
 
 
 def test_a_reader_in_trouble_does_not_keep_the_others_from_an_event_and_is_said(
