@@ -20,8 +20,9 @@ from uuid import UUID
 from airflow_cancel_provider.owner import TaskKey
 
 if TYPE_CHECKING:
+    from airflow_cancel_provider.engine.cancel import CancelEngine
+    from airflow_cancel_provider.engine.recorded import CancelRequest
     from airflow_cancel_provider.record import TryRecord
-    from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation
     from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Mark:
 class _Round:
     """A cancel that is under way, over one connection."""
 
-    cancellation: RecordedCancellation
+    cancellation: CancelEngine
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
@@ -136,14 +137,14 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
     if not marks:
         return []
+    from airflow_cancel_provider.engine.recorded import by_service, cancel_over_connections
     from airflow_cancel_provider.hooks.access import Access
-    from airflow_cancel_provider.recorded import RecordedCancellation, by_service
     from airflow_cancel_provider.settings import Settings
 
     deployment, service = Settings.read().deployment, Access().service
     return [
         _Round(
-            RecordedCancellation(
+            cancel_over_connections(
                 service, requests, deployment, call_seconds=CALL_SECONDS, escalate_after=ESCALATE_AFTER
             )
         )
@@ -153,7 +154,7 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
 
 def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
     """What was left by the tries that were marked, and they have not released."""
-    from airflow_cancel_provider.recorded import cancel_requests
+    from airflow_cancel_provider.engine.recorded import cancel_requests
 
     for mark, record, releases in _recorded(marks):
         for request in cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task):

@@ -146,3 +146,15 @@ def test_an_aws_connection_with_port_0_is_tested(visit: Visit, world: World) -> 
     world.airflow.rest.add_connection({"connection_id": "aws_port", **connection})
     words = ConnectionForm(visit("op", size=TALL)).test("aws_port")
     assert words.startswith("UserId="), words
+
+
+def test_the_command_line_stores_port_0_and_tests_what_has_none(visit: Visit, world: World) -> None:
+    extra = {"endpoint": world.cloud.url, "iam_endpoint": world.cloud.url, "domain": DOMAIN}
+    world.airflow.airflow(
+        *("connections", "add", "mrs_cli", "--conn-type", "huaweicloud_mrs", "--conn-port", "0"),
+        *("--conn-login", "demo", "--conn-password", "demo-password"),
+        *("--conn-extra", json.dumps(extra | {"project_id": PROJECT_ID})),
+    )
+    assert "Signed in" in ConnectionForm(visit("op")).test("mrs_cli")
+    assert world.airflow.rest.call("GET", "connections/mrs_default")["port"] is None
+    assert "Connection success" in world.airflow.airflow("connections", "test", "mrs_default")

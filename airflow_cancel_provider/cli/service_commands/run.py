@@ -46,7 +46,7 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
         with warnings_only(), standard_output() as out:
-            out.write(_answer(info, program, arguments, columns))
+            out.write(_answered(info, program, arguments, columns))
     except BrokenPipeError:  # nobody reads any more
         return WELL
     except KeyboardInterrupt:
@@ -67,19 +67,27 @@ def _words(error: Exception) -> str:
     return str(error) if is_known else f"{type(error).__name__}: {error}"
 
 
+def _answered(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
+    """As :func:`_answer`; a connection to a service that breaks is no reader that went away."""
+    try:
+        return _answer(info, program, arguments, columns)
+    except BrokenPipeError as error:
+        raise ConnectionError(str(error)) from error
+
+
 def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
     """What a command writes to standard output."""
     model, operations = service_model(info)
     if arguments and arguments[0] in _HELP:
         return of_service(program, model, operations, columns)
     chosen, rest = global_parser(program, operations).parse_known_args(arguments)
-    search = searcher(chosen.query)
-    connecting = _connecting(chosen)
     if chosen.operation in _HELP:
         return of_service(program, model, operations, columns)
     operation = operations[chosen.operation]
     if rest == ["help"] or _HELP.intersection(rest) - {"help"}:
         return of_operation(program, operation, columns)
+    search = searcher(chosen.query)
+    connecting = _connecting(chosen)
     parser = operation_parser(program, operation.parameters, operation.paginator, rest)
     options = parse(parser, rest)
     parameters = _parameters(operation, options)

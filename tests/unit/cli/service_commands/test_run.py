@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from airflow.models.crypto import get_fernet
 
 from airflow_cancel_provider import cli
 from airflow_cancel_provider.cli.service_commands import mrs as operations
+from airflow_cancel_provider.cli.service_commands import run as commands
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.services.retry import Patience
@@ -359,6 +361,15 @@ def test_nobody_reads_any_more(cloud: LocalCloud, capfd: pytest.CaptureFixture[s
     assert ended.value.code == 0
     assert capfd.readouterr().err == ""
     assert cloud.journal.count("batch", "ListJobs") == 1
+
+
+def test_a_service_whose_connection_breaks_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(commands, "client_of", broken)
+    done = run("batch", "cancel-job", "--job-id", "j", "--reason", "r")
+    assert (done.code, done.err) == (255, "\nConnectionError: [Errno 32] Broken pipe\n")
 
 
 PAGE = Path(__file__).parents[4] / "docs" / "cli-aws.rst"
