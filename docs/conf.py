@@ -43,6 +43,3 @@ html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_copy_source = False
 html_show_sphinx = False
-
-# Our own extensions: the reference of the command line is written from its parser.
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
