@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from traceback import format_exc
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
     Cancellation,
@@ -57,7 +58,9 @@ class CancelLoop:
         escalate_after: float,
         refresh: Callable[[], None] = lambda: None,
         unknown_seconds: float | None = None,
+        cancel_log: CancelLog | None = None,
     ) -> None:
+        self._cancel_log = cancel_log
         self.ledger = ledger
         self.log = log
         self.patience = patience
@@ -88,6 +91,9 @@ class CancelLoop:
 
     def _work(self, say: Callable[[str], None], wait: Callable[[float], None]) -> None:
         pause, said = FIRST_PAUSE, False
+        self._take_stock()
+        if self._cancel_log:
+            self._cancel_log.begin(self._known)
         while True:
             self._take_stock()
             report(self.cancellation.request(self._pool), self.log)
@@ -96,7 +102,12 @@ class CancelLoop:
                 say("accepted")
             if self.cancellation.open:
                 self._look()
+            if self._cancel_log:
+                seen = self.cancellation.statuses.values()
+                self._cancel_log.ended(seen, self.cancellation.requested_at)
             if self._is_over:
+                if self._cancel_log:
+                    self._cancel_log.close()
                 say(self._close())
                 return
             wait(pause)
@@ -212,7 +223,8 @@ class CancelLoop:
         left = [*self.cancellation.open, *self._unclear]
         if not left:
             # Who is told again to cancel has nothing to do.
-            self.ledger.apply(JobsEnded(tuple(self.cancellation.jobs)))
+            ends = self._cancel_log.ends if self._cancel_log else {}
+            self.ledger.apply(JobsEnded(tuple(self.cancellation.jobs), ends))
             refused = [r for r in self.cancellation.results.values() if r.outcome is CancelOutcome.REFUSED]
             return "failed" if refused else "ended"
         self.log.error("Gave up after %.0f s; these jobs may still be running:", self._seconds)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
 
 START_SECONDS = 1.0
@@ -41,13 +44,14 @@ class Canceller:
         unguarded: Callable[[str], None],
         *,
         log_file: str | None = None,
+        task_log: str | None = None,
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
         self._say_unguarded = unguarded
         self._said: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
-            settings, owner, log_file, log, ledger.history, is_armed=is_armed
+            settings, owner, log_file, log, ledger.history, is_armed=is_armed, task_log=task_log
         )
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0
@@ -88,19 +92,32 @@ class Canceller:
                 f"{error}. On an error or SIGTERM this process cancels its jobs itself."
             )
 
-    def killed(self) -> None:
-        """The task was told to end: cancel now. Safe in a signal handler."""
-        if sentinel := self.sentinel:
-            sentinel.killed()
-        elif not self._is_finished:
-            self._thread.cancel(INLINE_SECONDS)
+    @property
+    def ends(self) -> Mapping[RemoteJob, JobEnd]:
+        """How jobs have ended that were cancelled, as far as that is known in this process."""
+        return {**self._thread.ends, **(self._sentinel.ends if self._sentinel else {})}
 
-    def cancel(self) -> None:
+    def killed(self, why: str) -> None:
+        """The task was told to end: cancel now. Safe in a signal handler.
+
+        :param why: for people; the beginning of a sentence.
+        """
+        if sentinel := self.sentinel:
+            sentinel.killed(why)
+        elif not self._is_finished:
+            self._thread.cancel(why, INLINE_SECONDS)
+
+    def cancel(self, why: str) -> None:
         """The task is failing: cancel now."""
         if sentinel := self.sentinel:
-            sentinel.cancel()
+            sentinel.cancel(why)
         elif not self._is_finished:
-            self._thread.cancel()
+            self._thread.cancel(why)
+
+    def relay(self) -> None:
+        """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
+        if self._sentinel and not self._is_done:
+            self._sentinel.relay()
 
     def returned(self) -> None:
         """The task's work is done; if it dies from here on, it may have succeeded."""
@@ -128,7 +145,7 @@ class Canceller:
         self._unguarded(
             "the cancel of this task's jobs: the sentinel has died over it; this process cancels them."
         )
-        self._thread.cancel()
+        self._thread.cancel("")
         return self._thread.wait_for(word, seconds)
 
     @property
@@ -158,18 +175,23 @@ class CancelThread:
         self._thread: Thread | None = None
         # No locks: a signal handler may wait while the code that it interrupted waits.
         self._words: frozenset[str] = frozenset()
+        self._why = ""
+        self.ends: dict[RemoteJob, JobEnd] = {}
+        """How jobs have ended that it has cancelled."""
 
     @property
     def is_started(self) -> bool:
         """Whether it was told to cancel."""
         return self._thread is not None
 
-    def cancel(self, inline_seconds: float | None = None) -> None:
+    def cancel(self, why: str, inline_seconds: float | None = None) -> None:
         """Cancel; what is being cancelled already goes on.
 
+        :param why: for people; empty: as before.
         :param inline_seconds: where no thread can be started, for how long this thread does it itself; None:
             for as long as a failing task waits.
         """
+        self._why = why or self._why
         if self._thread is not None and self._thread.is_alive():
             return
         self._words = frozenset()
@@ -188,6 +210,8 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
+        cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why)
+        self.ends = cancel_log.ends
         CancelLoop(
             self._ledger,
             self._log,
@@ -195,6 +219,7 @@ class CancelThread:
             reason=self._owner.reason,
             patience=self._settings.patience if patience is None else patience,
             escalate_after=self._settings.escalate_after,
+            cancel_log=cancel_log,
         ).run(self._say)
 
     def _say(self, word: str) -> None:
