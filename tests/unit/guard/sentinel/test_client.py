@@ -98,7 +98,7 @@ for order in orders.split(","):
     elif what == "pause":
         time.sleep(float(value))
     elif what == "say":
-        getattr(cancels, value)()
+        getattr(cancels, value)(*(["why"] if value in ("killed", "cancel") else []))
     elif what == "waits":
         print(cancels.wait_for(value, 0.5), flush=True)
     elif what == "wait":
