@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from traceback import format_exc
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.cancel import CancelEngine, Claim
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
@@ -85,6 +86,7 @@ class CancelLoop:
     :param escalate_after: seconds after which a job that won't end is forced to.
     :param refresh: called before each round; brings the ledger up to date.
     :param unknown_seconds: as for :class:`CancelEngine`.
+    :param cancel_log: logs how the jobs have ended; None where nobody reads that.
     """
 
     def __init__(
@@ -98,9 +100,10 @@ class CancelLoop:
         escalate_after: float,
         refresh: Callable[[], None] = lambda: None,
         unknown_seconds: float = inf,
+        cancel_log: CancelLog | None = None,
     ) -> None:
         self.ledger, self.log = ledger, log
-        self._refresh = refresh
+        self._refresh, self._cancel_log = refresh, cancel_log
         self._given_up_at = time.monotonic() + patience
         ledgered = Ledgered(ledger, log, own, reason)
         self.engine = CancelEngine(
@@ -113,10 +116,12 @@ class CancelLoop:
         :param say: gets ``accepted`` once every request was answered, and ``ended`` or ``failed`` last.
         """
         pause, is_said = FIRST_PAUSE, False
+        if self._cancel_log:
+            self._cancel_log.begin(self.ledger.jobs)
         while True:
             try:
                 self._refresh()
-                self.engine.step()
+                self._step()
                 if not is_said and self.engine.is_accepted:
                     is_said = True
                     say("accepted")
@@ -129,11 +134,21 @@ class CancelLoop:
             wait(min(pause, self.engine.unknown_seconds_left or pause))
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
+    def _step(self) -> None:
+        self.engine.step()
+        if self._cancel_log:
+            cancellation = self.engine.cancellation
+            self._cancel_log.ended(cancellation.statuses.values(), cancellation.requested_at)
+
     def _close(self) -> str:
+        if self._cancel_log:
+            self._cancel_log.close()
         if self.engine.close():
             return "failed"
         cancellation = self.engine.cancellation
         # Who is told again to cancel has nothing to do.
-        self.ledger.apply(JobsEnded(tuple(cancellation.jobs)))
+        self.ledger.apply(
+            JobsEnded(tuple(cancellation.jobs), self._cancel_log.ends if self._cancel_log else {})
+        )
         is_refused = any(r.outcome is CancelOutcome.REFUSED for r in cancellation.results.values())
         return "failed" if is_refused else "ended"

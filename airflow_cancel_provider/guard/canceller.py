@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any, Protocol
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
 
 START_SECONDS = 1.0
@@ -25,13 +28,16 @@ INLINE_SECONDS = 4.0
 
 
 class CancelWorker(Protocol):
-    """What cancels a try's jobs: the sentinel process, or a thread of the task's process."""
+    """What cancels a try's jobs: the sentinel process, or a thread of the task's process.
 
-    def killed(self) -> None:
+    ``why`` is for people: the beginning of a sentence; empty for the reason of before.
+    """
+
+    def killed(self, why: str) -> None:
         """Cancel now, as the task was told to end. Safe in a signal handler."""
         ...
 
-    def cancel(self) -> None:
+    def cancel(self, why: str) -> None:
         """Cancel now, as the task is failing."""
         ...
 
@@ -58,13 +64,14 @@ class Canceller:
         unguarded: Callable[[str], None],
         *,
         log_file: str | None = None,
+        task_log: str | None = None,
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
-            settings, owner, log_file, log, ledger.history, is_armed=is_armed
+            settings, owner, log_file, log, ledger.history, is_armed=is_armed, task_log=task_log
         )
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0
@@ -108,15 +115,28 @@ class Canceller:
                 self._reported.add(why)
                 self._report_unguarded(why)
 
-    def killed(self) -> None:
-        """The task was told to end: cancel now. Safe in a signal handler."""
-        if not self._is_finished:
-            self._worker.killed()
+    @property
+    def ends(self) -> Mapping[RemoteJob, JobEnd]:
+        """How jobs have ended that were cancelled, as far as that is known in this process."""
+        return {**self._thread.ends, **(self._sentinel.ends if self._sentinel else {})}
 
-    def cancel(self) -> None:
+    def killed(self, why: str) -> None:
+        """The task was told to end: cancel now. Safe in a signal handler.
+
+        :param why: for people; the beginning of a sentence.
+        """
+        if not self._is_finished:
+            self._worker.killed(why)
+
+    def cancel(self, why: str) -> None:
         """The task is failing: cancel now."""
         if not self._is_finished:
-            self._worker.cancel()
+            self._worker.cancel(why)
+
+    def relay(self) -> None:
+        """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
+        if self._sentinel and not self._is_done:
+            self._sentinel.relay()
 
     def returned(self) -> None:
         """The task's work is done; if it dies from here on, it may have succeeded."""
@@ -146,7 +166,7 @@ class Canceller:
             "process instead.",
             self._log_file,
         )
-        self._thread.cancel()
+        self._thread.cancel("")
         return self._thread.wait_for(word, seconds)
 
     @property
@@ -175,22 +195,26 @@ class CancelThread:
         self._thread: Thread | None = None
         # No locks: a signal handler may wait while the code that it interrupted waits.
         self._words: frozenset[str] = frozenset()
+        self._why = ""
+        self.ends: dict[RemoteJob, JobEnd] = {}
+        """How jobs have ended that it has cancelled."""
 
     @property
     def is_started(self) -> bool:
         """Whether it was told to cancel."""
         return self._thread is not None
 
-    def killed(self) -> None:
+    def killed(self, why: str) -> None:
         """Cancel; a cancel that runs already goes on."""
-        self._start(INLINE_SECONDS)
+        self._start(why, INLINE_SECONDS)
 
-    def cancel(self) -> None:
+    def cancel(self, why: str) -> None:
         """Cancel; a cancel that runs already goes on."""
-        self._start(self._settings.confirm_seconds)
+        self._start(why, self._settings.confirm_seconds)
 
-    def _start(self, inline_seconds: float) -> None:
+    def _start(self, why: str, inline_seconds: float) -> None:
         """Start the thread; where that can't be, cancel in this one, for at most so many seconds."""
+        self._why = why or self._why
         if self._thread is not None and self._thread.is_alive():
             return
         self._words = frozenset()
@@ -209,6 +233,8 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
+        cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why)
+        self.ends = cancel_log.ends
         loop = CancelLoop(
             self._ledger,
             self._log,
@@ -216,6 +242,7 @@ class CancelThread:
             reason=self._owner.reason,
             patience=self._settings.patience if patience is None else patience,
             escalate_after=self._settings.escalate_after,
+            cancel_log=cancel_log,
         )
         loop.run(self._say)
         send_cancel(loop.engine, "task", stats_of_task, self._log)

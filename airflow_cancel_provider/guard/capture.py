@@ -217,7 +217,7 @@ def _shielded(what: str) -> Iterator[None]:
     except (
         Exception
     ) as error:  # whatever it is, the user's own call must go on; the task's log says what is missed
-        log.exception("Not guarded: %s", what)
+        log.exception("[remote jobs] Not guarded: %s", what)
         _say_unguarded(f"{what}: {error!r}")
 
 

@@ -18,6 +18,6 @@ def note_ends(service: str, operation: str, region: str | None, answer: Any) -> 
         seen = row.looks[operation](answer)
         ids = [(scope, job) for scope, job, state in seen if job and state in row.ends]
     except Exception:  # a reply may be anything, and the caller's call must not fail for it
-        log.exception("A reply to %s could not be read", operation)
+        log.exception("[remote jobs] A reply to %s could not be read", operation)
         return
     tell_ended(service, region, ids)

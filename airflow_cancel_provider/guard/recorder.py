@@ -32,7 +32,7 @@ from airflow_cancel_provider.settings import Settings
 
 
 class TryRecorder:
-    """The fence, the label and the ledger of one try.
+    """The label and the ledger of one try; refuses submissions after a kill.
 
     See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted until
     ``execute`` ends is the try's, and what the operator's ``on_kill`` submits is not.
@@ -48,7 +48,7 @@ class TryRecorder:
         self._tokens = count(1)
         self._clean_up_beside: set[int] | None = None
         """While clean-up code runs: the threads that were there before."""
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self.ledger = ledger
         self.readers: list[Callable[[Event], None]] = []
         """Who else is told of each event; one that fails does not stop the others."""
@@ -64,7 +64,7 @@ class TryRecorder:
         """
         if not self._is_own:
             return None
-        self._fence()
+        self._refuse_after_kill()
         return self._label
 
     def carrier(self, service: str) -> str | None:
@@ -86,7 +86,7 @@ class TryRecorder:
         """
         if not self._is_own:
             return None
-        self._fence()
+        self._refuse_after_kill()
         token = f"{os.getpid()}.{next(self._tokens)}"
         label = self._label if is_labelled else None
         self._emit(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
@@ -174,11 +174,11 @@ class TryRecorder:
                 self._report(f"what {type(event).__name__} tells: {trouble!r}")
 
     def _report(self, why: str) -> None:
-        if why not in self._said:
-            self._said.add(why)
+        if why not in self._reported:
+            self._reported.add(why)
             self.unguarded(why)
 
-    def _fence(self) -> None:
+    def _refuse_after_kill(self) -> None:
         if self.is_killed:
             raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
 

@@ -16,13 +16,14 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
+from airflow_cancel_provider.guard.events import JobsEnded, JobsStarted, TryLedger
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.store import RecordStore
+from airflow_cancel_provider.guard.submission_log import SubmissionLog
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
@@ -30,9 +31,13 @@ from airflow_cancel_provider.services.registry import open_service
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import RECORDERS
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.task_log import PrefixedLog, log_file_of, named
 
 KILL_GRACE = 4.0
 """Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
+
+TOLD_TO_END = "Task was told to end (SIGTERM: marked, cleared, Dag run timed out, or its worker stops)"
+"""Airflow does not tell a task which of these it was."""
 
 HANDED_ON = ("TaskDeferred",)
 GOES_ON = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
@@ -47,7 +52,7 @@ class TaskGuard:
     def __init__(self, ti: Any, settings: Settings) -> None:
         self.ti = ti
         self.task = ti.task
-        self.log = log_of(ti.task)
+        self.log = PrefixedLog(log_of(ti.task))
         self.settings = settings
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
@@ -60,11 +65,13 @@ class TaskGuard:
             self.log,
             self.recorder.unguarded,
             log_file=_log_file(),
+            task_log=log_file_of(ti),
             # What the next try takes over must outlive this one's crash; only being told to end ends it.
             is_armed=not self.tries.is_followed,
         )
         self.store = RecordStore(ti, self.log, self.owner, self.ledger)
         self.releases = Releases(self.owner, self.ledger, self.store, self.log)
+        self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
         self._is_seen_to = False
         """Whether the jobs were cancelled, or left to a trigger or a later process."""
         self._is_left = False
@@ -75,7 +82,12 @@ class TaskGuard:
     def install(self) -> None:
         """See submissions from now on, and stand between Airflow and the operator."""
         # The record comes last: it is written over a channel that may be slow.
-        self.recorder.readers = [self.canceller.hear, self.store.hear, self.releases.hear]
+        self.recorder.readers = [
+            self.canceller.hear,
+            self.submission_log.hear,
+            self.store.hear,
+            self.releases.hear,
+        ]
         capture.install()
         self._see_to_the_past()
         attach(self)
@@ -89,6 +101,10 @@ class TaskGuard:
         self._is_executing = True
         try:
             result = method()
+        except Killed as killed:
+            self._see_to_end(killed)
+            # The log of a task that was told to end needs no traceback of where it was.
+            raise killed.with_traceback(None) from None
         except BaseException as end:  # whatever ends the task, the jobs end with it
             self._see_to_end(end)
             raise
@@ -119,7 +135,7 @@ class TaskGuard:
                 original()
             return
         if is_open := not self.ledger.is_settled:
-            self.canceller.killed()
+            self.canceller.killed(TOLD_TO_END)
         with suppress(Killed), self.recorder.clean_up():
             original()
         # With a call under way its answer is worth more: the task ends when it is in.
@@ -145,15 +161,15 @@ class TaskGuard:
         if self.tries.will_follow:
             self._leave(TryState.RUNNING)
         else:
-            self._cancel()
+            self._cancel("Task was failed by Airflow after its work was done")
         detach()
 
     def _see_to_end(self, end: BaseException | None) -> None:
-        """Do what the end of ``execute`` asks for; what it ended with is what Airflow gets to see."""
+        """Do what the end of ``execute`` asks for; its own exception is what Airflow sees."""
         try:
             self._ended(end)
         except Exception:
-            self.log.exception("Failed to finish cancelling remote jobs: %s", ", ".join(self.ledger.jobs))
+            self.log.exception("Failed to finish cancelling: %s", named(self.ledger.jobs))
         except BaseException as late:
             if not _is(late, TIMED_OUT):
                 raise
@@ -163,6 +179,7 @@ class TaskGuard:
         if os.getpid() != self._pid:
             return  # a forked child of the task, not the task
         self.recorder.is_over = True
+        self.submission_log.close()
         self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
         if end is None or _is(end, SUCCEEDED):
             self._settle()
@@ -174,9 +191,22 @@ class TaskGuard:
             # Airflow may decide otherwise (a retry policy): failed() is told then.
             self.store.flush()
             self.canceller.returned()
+            self._log_living("%s; the next try takes over %s.", self._why(end))
         else:
             self.releases.withdraw()
-            self._cancel()
+            self._cancel(self._why(end))
+
+    def _why(self, end: BaseException | None) -> str:
+        """What has ended the task, without the words of its exception: they may hold secrets."""
+        if self.recorder.is_killed:
+            return TOLD_TO_END
+        if self._is_timed_out:
+            return "Task ran longer than its execution_timeout"
+        return f"Task failed ({type(end).__name__})"
+
+    def _log_living(self, words: str, *before: str) -> None:
+        if living := self.ledger.started:
+            self.log.info(words, *before, named(living))
 
     def _settle(self) -> None:
         """The work is done: what lives may live on. Said before success is reported."""
@@ -185,6 +215,7 @@ class TaskGuard:
             self._find_placed("They may live on, as the task has succeeded.")
             self.releases.succeeded(self._duplicates())
             self.store.close()
+            self._log_living("Task succeeded; left running: %s.")
         self.canceller.returned()
 
     def _duplicates(self) -> dict[RemoteJob, UUID | None]:
@@ -204,7 +235,7 @@ class TaskGuard:
                 "Jobs that carry this task's label are running, and no submission was answered with them. "
                 "Probably they were started twice, as the answer to a submission was lost. As the task has "
                 "succeeded, they are not cancelled: %s",
-                ", ".join(found),
+                named(found),
             )
         return found
 
@@ -215,30 +246,33 @@ class TaskGuard:
         self._is_seen_to = self._is_left = True
         self.canceller.done()
 
-    def _cancel(self) -> None:
-        """Cancel, and see it end before the state is reported: no retry overlaps with what it retries."""
+    def _cancel(self, why: str) -> None:
+        """Cancel, and see it end before the state is reported: no retry overlaps with what it retries.
+
+        :param why: what has ended the task, for people.
+        """
         self._is_seen_to, self._is_left = True, False
+        self.canceller.relay()
         if self.ledger.is_settled:
             self.store.flush(TryState.RUNNING)
             self.canceller.done()
             return
         for event in reached(self.ledger, self.log):
             self.recorder.tell(event)
-        jobs = list(self.ledger.started)
-        if jobs:
-            self.log.info("Cancelling %d remote jobs of this try: %s", len(jobs), ", ".join(jobs))
-        else:
-            self.log.info("Looking for remote jobs of this try whose submission was not answered")
-        self.canceller.cancel()
+        self.canceller.cancel(why)
         self.store.flush(TryState.RUNNING)
         seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
-        if self.canceller.wait_for("ended", seconds):
-            self.log.info("The remote jobs of this try have ended: %s", ", ".join(jobs) or "none was found")
-        else:
+        is_over = self.canceller.wait_for("ended", seconds)
+        self.canceller.relay()
+        if ends := self.canceller.ends:
+            self.ledger.apply(JobsEnded(tuple(ends), ends))
+            self.store.flush(TryState.RUNNING)
+        if not is_over:
             self.log.warning(
-                "Not seen to end yet; it is tried for up to %s s: %s",
+                "%s: not seen to end yet, cancelling goes on for up to %s s: %s",
+                why,
                 self.settings.patience,
-                ", ".join(jobs) or "jobs whose submission was not answered",
+                named(self.ledger.started) or "jobs whose submission was not answered",
             )
 
     def _hand_on(self, deferred: Any) -> None:
@@ -255,8 +289,9 @@ class TaskGuard:
                     deferred.trigger, record, self.owner.reason, self.settings.deployment
                 )
                 deferred.timeout = bounded(deferred.timeout, self.ti)
+                self._log_living("Task is deferred; its trigger guards %s.")
             except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
-                self.recorder.unguarded(f"the task while it is deferred, with {', '.join(jobs)}: {error!r}")
+                self.recorder.unguarded(f"the task while it is deferred, with {named(jobs)}: {error!r}")
         self._leave(TryState.DEFERRED)
 
     def _find_placed(self, otherwise: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -74,13 +76,12 @@ def console_url(job: RemoteJob) -> str:
     return f"https://{safe['region']}.console.{domain}" + path.format(**safe)
 
 
+@cache
 def _partition(region: str) -> str:
-    """The partition of a region, as botocore knows it."""
-    # Imported only when a task has jobs: parsing a Dag must not import botocore.
-    from botocore.exceptions import UnknownRegionError
-    from botocore.session import Session
+    """The partition of a region, as botocore knows it; empty if it is of none."""
+    # Imported only when a task has jobs: parsing a Dag must not import botocore. A session would read the
+    # endpoints of all services for it.
+    from botocore.loaders import Loader
 
-    try:
-        return str(Session().get_partition_for_region(region))
-    except UnknownRegionError:
-        return ""
+    partitions = Loader().load_data("partitions")["partitions"]
+    return next((row["id"] for row in partitions if re.fullmatch(row["regionRegex"], region)), "")

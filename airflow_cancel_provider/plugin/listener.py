@@ -35,7 +35,9 @@ def on_starting(component: Any) -> None:
         capture.install()
     except Exception:
         # The guard tries again when the task runs, and fails closed there if it is told to.
-        log.exception("AWS sessions made in the Dag file can't be seen: the guard could not be installed")
+        log.exception(
+            "[remote jobs] AWS sessions made in the Dag file can't be seen: the guard could not be installed"
+        )
 
 
 @hookimpl
@@ -49,9 +51,9 @@ def on_task_instance_running(task_instance: Any) -> None:
     except Exception as error:
         # Nothing may leave here: the listeners of other plugins would not be called.
         reason = f"The guard could not be installed: {type(error).__name__}: {error}"
-        task.log.exception("Not guarded: nothing cancels this task's remote jobs. %s", reason)
+        task.log.exception("[remote jobs] Not guarded: nothing cancels this task's remote jobs. %s", reason)
         if _is_closed(task):
-            raise SystemExit(f"Not guarded, and fail_closed is set. {reason}") from error
+            raise SystemExit(f"[remote jobs] Not guarded, and fail_closed is set. {reason}") from error
 
 
 @hookimpl
@@ -89,7 +91,8 @@ def _contained(task_instance: Any) -> Iterator[None]:
         yield
     except Exception:
         log.exception(
-            "The remote jobs of %s were not seen to after its end", getattr(task_instance, "id", "?")
+            "[remote jobs] Failed to see to the jobs of %s after its end",
+            getattr(task_instance, "id", "?"),
         )
 
 
@@ -127,7 +130,7 @@ def _is_closed(task: Any) -> bool:
         wanted = conf.getboolean(_SECTION, "enabled", fallback=True) if own is None else own
         return bool(wanted and conf.getboolean(_SECTION, "fail_closed", fallback=False))
     except Exception as error:  # noqa: BLE001  Airflow has several for a value that is no boolean
-        task.log.error("[%s] fail_closed is taken for true: %s", _SECTION, error)  # noqa: TRY400
+        task.log.error("[remote jobs] [%s] fail_closed is taken for true: %s", _SECTION, error)  # noqa: TRY400
         return True
 
 

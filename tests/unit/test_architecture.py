@@ -23,6 +23,8 @@ RANKS = {
     "setting_options": 2,
     "settings": 3,
     "cancellation": 2,
+    "task_log": 1,
+    "cancel_log": 3,
     "engine": 3,
     "metrics": 4,
     "hooks": 3,

@@ -6,18 +6,22 @@ import json
 import logging
 import os
 import time
-from contextlib import suppress
 from typing import Any, Protocol
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
+from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
 from airflow_cancel_provider.metrics import PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.task_log import TryLogFile
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
+story = logging.getLogger(STORY)
 
 
 class TaskChannel(Protocol):
@@ -26,8 +30,11 @@ class TaskChannel(Protocol):
     channel: int
     notes: list[bytes]
     ends_at: float
+    why: str
+    is_connected: bool
+    logged: int
 
-    def hear(self) -> bytes | None:
+    def receive(self) -> bytes | None:
         """Take one message from the task."""
         ...
 
@@ -35,17 +42,17 @@ class TaskChannel(Protocol):
         """Whether there is one to take."""
         ...
 
-    def listen(self, seconds: float) -> None:
-        """Pause, but not longer than the task is silent."""
+    def pause(self, seconds: float) -> None:
+        """Pause until there is one, or for so many seconds."""
         ...
 
-    def see_to_ghost(self) -> None:
+    def kill_if_late(self) -> None:
         """Kill a task that should have ended."""
         ...
 
 
 class NoteReader:
-    """What the task has said of its jobs; reads on while they are cancelled."""
+    """Reads what the task has sent of its jobs, also while they are cancelled."""
 
     def __init__(self, watch: TaskChannel) -> None:
         self.hello: dict[str, Any] = {}
@@ -55,9 +62,9 @@ class NoteReader:
         self.read()
 
     def read(self) -> None:
-        """Take in what the task has said since."""
+        """Take in what the task has sent since."""
         while self._watch.channel_is_open():
-            self._watch.hear()
+            self._watch.receive()
         notes, self._watch.notes = self._watch.notes, []
         for note in notes:
             try:
@@ -83,12 +90,15 @@ class NoteReader:
 
 
 def act(watch: TaskChannel) -> None:
-    """Cancel everything the task has started and not released; say how it goes."""
+    """Cancel everything the task has started and not released, and report how it goes."""
     reader = NoteReader(watch)
     hello = reader.hello
     os.environ.update(hello["environment"])
     _log_to(hello["log_file"])
-    log.info("%s: its task is gone or going", hello["reason"])
+    task_log = TaskLogHandler(watch, TryLogFile(hello["task_log"]) if hello["task_log"] else None)
+    log.addHandler(task_log)
+    log.info("For %s", hello["reason"])
+    cancel_log = CancelLog(story, Actor.SENTINEL, lambda: watch.why)
     loop = CancelLoop(
         reader.ledger,
         log,
@@ -97,23 +107,32 @@ def act(watch: TaskChannel) -> None:
         patience=hello["patience"],
         escalate_after=hello["escalate_after"],
         refresh=reader.read,
+        cancel_log=cancel_log,
     )
 
-    def say(word: str) -> None:
-        with suppress(OSError):  # nobody is listening any more
-            os.write(watch.channel, word.encode())
+    def report(word: str) -> None:
+        if word != "accepted":
+            for message in messages_of(cancel_log.ends):
+                send(watch.channel, message)
+        send(watch.channel, word)
 
     def wait(seconds: float) -> None:
-        """Pause, but not longer than the task is silent: it may have started more."""
-        watch.listen(min(seconds, 1.0) if watch.ends_at else seconds)
-        watch.see_to_ghost()
+        """Pause, but not after the next message: the task may have started more."""
+        watch.pause(min(seconds, 1.0) if watch.ends_at else seconds)
+        watch.kill_if_late()
+        task_log.settle()
 
-    loop.run(say, wait)
+    def listen(seconds: float) -> None:
+        wait(seconds)
+        reader.read()
+
+    loop.run(report, wait)
+    task_log.finish(listen)
     if hello["statsd"]:
         send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
     while watch.ends_at:
         time.sleep(0.2)
-        watch.see_to_ghost()
+        watch.kill_if_late()
 
 
 def _log_to(path: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The task's end of the line to its sentinel."""
+"""The task's side of the channel to its sentinel."""
 
 from __future__ import annotations
 
@@ -19,16 +19,27 @@ from typing import IO, Any
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.events import Event
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile
-from airflow_cancel_provider.guard.sentinel.main import CANCEL, DONE, KILLED, NOTE, PATHS, RETURNED
+from airflow_cancel_provider.guard.sentinel.main import (
+    CANCEL,
+    DONE,
+    KILLED,
+    LOGGED,
+    NOTE,
+    PATHS,
+    RETURNED,
+)
 from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
 from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import statsd_target
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.settings import Settings
 
-LONGEST_WORD = 1024
+LONGEST_MESSAGE = 1 << 16
+"""Bytes."""
 WATCHING = "watching"
-"""The first word of a sentinel that has come to life."""
+"""The first word of a sentinel that was started."""
 
 MAIN = Path(__file__).with_name("main.py")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -40,12 +51,13 @@ class SentinelError(CancelProviderError):
 
 
 class Sentinel:
-    """Starts with the first submission; hears of every one; acts when the task can't.
+    """Starts with the first submission, is told of every one, and acts when the task can't.
 
     Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
     send without a lock.
 
     :param log_file: where it writes what it does; None: nowhere.
+    :param task_log: log file of the try, for lines that the task can't take any more; None: there is none.
     :param log: the task's.
     :param history: what has happened so far, as events: it may be started late.
     :param is_armed: whether it acts when the task dies untold.
@@ -60,11 +72,13 @@ class Sentinel:
         history: Callable[[], Iterable[Event]],
         *,
         is_armed: bool = True,
+        task_log: str | None = None,
     ) -> None:
         self._settings, self._owner, self._log_file = settings, owner, log_file
+        self._task_log = task_log
         self._history = history
         self._is_armed = is_armed
-        self._is_awake = False
+        self._is_running = False
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
@@ -72,7 +86,11 @@ class Sentinel:
         self._clients = ToldClients(lambda name, client: self._note({"key": name, "client": client}), log)
         self._pid = os.getpid()
         self.last_word = ""
-        """``ended`` or ``failed``, once it has said so."""
+        """``ended`` or ``failed``, once it was received."""
+        self._lines: list[tuple[str, str]] = []
+        self._taken = 0
+        self.ends: dict[RemoteJob, JobEnd] = {}
+        """How jobs have ended, as far as the sentinel has reported it."""
         self._is_gone = False
 
     @property
@@ -105,26 +123,38 @@ class Sentinel:
             raise
 
     def check(self, seconds: float) -> None:
-        """Find out whether it has come to life; one that is only slow to start is asked again later.
+        """Find out whether it was started; one that is only slow to start is asked again later.
 
         :raises SentinelError: it has not, and won't.
         """
-        if self._is_awake or self._socket is None or os.getpid() != self._pid:
+        if self._is_running or self._socket is None or os.getpid() != self._pid:
             return
-        word = self._hear(seconds)
+        word = self._receive(seconds)
         if word == WATCHING:
-            self._is_awake = True
+            self._is_running = True
         elif word or self._peek() == b"":
             self._is_gone = True
             raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
 
-    def killed(self) -> None:
+    def killed(self, why: str) -> None:
         """The task was told to end: cancel now. Safe in a signal handler."""
-        self._send(KILLED)
+        self._send(KILLED + why.encode())
 
-    def cancel(self) -> None:
-        """The task is failing: cancel now."""
-        self._send(CANCEL)
+    def cancel(self, why: str) -> None:
+        """The task is failing: cancel now.
+
+        :param why: for people; the beginning of a sentence.
+        """
+        self._send(CANCEL + why.encode())
+
+    def relay(self) -> None:
+        """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
+        lines, self._lines = self._lines, []
+        for level, text in lines:
+            getattr(self._log, level if level in ("warning", "error") else "info")("%s", text)
+        self._taken += len(lines)
+        if lines:
+            self._send(LOGGED + str(self._taken).encode())
 
     def returned(self) -> None:
         """The task's work is done; if it dies from here on, it may have succeeded."""
@@ -140,38 +170,48 @@ class Sentinel:
                 self._process.wait(2)  # so that it leaves no zombie
 
     def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait until the sentinel says this word, or its last one; whether it said this one or ``ended``."""
+        """Wait for this word of the sentinel, or its last one; whether this one came, or ``ended``."""
         deadline = time.monotonic() + seconds
         while self.can_act and (left := deadline - time.monotonic()) > 0:
-            heard = self._hear(left)
-            if heard in ("ended", "failed"):
-                self.last_word = heard
-            if heard == word:
+            received = self._receive(left)
+            if received.startswith("{"):
+                self._take(json.loads(received))
+            if received in ("ended", "failed"):
+                self.last_word = received
+            if received == word:
                 return True
         return self.last_word == "ended"
 
-    def _hear(self, seconds: float) -> str:
+    def _take(self, message: dict[str, Any]) -> None:
+        """Keep a line for the task's log, or how jobs have ended."""
+        if "log" in message:
+            level, text = message["log"]
+            self._lines.append((level, text))
+        for job, end in message.get("ends", {}).items():
+            self.ends[RemoteJob(job)] = JobEnd.from_json(end)
+
+    def _receive(self, seconds: float) -> str:
         """The next word; empty if none comes in time, or none will come."""
         if self._socket is None:
             return ""
-        ear = select.poll()  # select() knows no descriptors above 1023
-        ear.register(self._socket, select.POLLIN)
-        word = self._peek() if ear.poll(seconds * 1000) else None
-        return self._socket.recv(LONGEST_WORD).decode() if word else ""
+        messages = select.poll()  # select() knows no descriptors above 1023
+        messages.register(self._socket, select.POLLIN)
+        word = self._peek() if messages.poll(seconds * 1000) else None
+        return self._socket.recv(LONGEST_MESSAGE).decode() if word else ""
 
     def _peek(self) -> bytes | None:
         """The next word, which stays; None if there is none yet, empty if there will be none."""
         for _ in range(2):
             try:
                 return (
-                    self._socket.recv(LONGEST_WORD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                    self._socket.recv(LONGEST_MESSAGE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
                     if self._socket
                     else None
                 )
             except BlockingIOError:
                 return None
             except OSError:
-                # It ended before it had heard everything. This is said once; then comes what it has said.
+                # It ended before it had read everything. This error comes once; its last messages follow.
                 continue
         return b""
 
@@ -182,7 +222,7 @@ class Sentinel:
                 return False
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
-            with theirs, _deaf_to_signals(), self._open_log() as trouble:
+            with theirs, _signals_blocked(), self._open_log() as trouble:
                 try:
                     self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
                         command,
@@ -196,7 +236,7 @@ class Sentinel:
                 except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
                     ours.close()
                     raise SentinelError(f"{error!r}") from error
-            # Before anybody else can say a word: it can't act without these.
+            # Before any other message: it can't act without these.
             for message in self._introduction():
                 _send(ours, message)
             self._socket = ours
@@ -214,6 +254,7 @@ class Sentinel:
             "patience": self._settings.patience,
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,
+            "task_log": self._task_log,
             "environment": _network_environment(),
             "statsd": statsd_target(),
         }
@@ -257,8 +298,8 @@ def _send(channel: socket.socket, message: bytes) -> bool:
 
 
 @contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    """What is started meanwhile never hears them; what arrives here meanwhile is heard afterwards."""
+def _signals_blocked() -> Iterator[None]:
+    """Block signals: for a process started meanwhile they stay blocked; here they arrive afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     try:
         yield

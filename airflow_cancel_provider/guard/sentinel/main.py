@@ -12,14 +12,22 @@ import signal
 import sys
 import time
 
-PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED = b"P", b"N", b"R", b"D", b"C", b"K"
+PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"C", b"K", b"L"
+"""First byte of each message of the task."""
+TASK_ENDED = "The task's process ended without notice (SIGKILL or out of memory)"
+SUPERVISOR_ENDED = "The task's supervisor process ended"
+"""Why the sentinel cancels, where the task can't give the reason."""
 LARGEST = 1 << 20
 TASK_GRACE = 5.0
 """Seconds that a task has to end when its supervisor is gone."""
 
 
-class Watchman:
-    """Keeps what the task says, and knows when to act."""
+class TaskWatch:
+    """Keeps the messages of the task, and decides when to act.
+
+    ``why`` is the reason for the cancel, for people. ``logged`` counts the lines that the task has taken for
+    its log. ``is_connected`` is false once the task can't be told anything any more.
+    """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:
         self.channel = channel
@@ -30,6 +38,9 @@ class Watchman:
         self.paths: list[str] = []
         self.is_armed = True
         self.ends_at = 0.0
+        self.why = ""
+        self.logged = 0
+        self.is_connected = True
         self._poll = select.poll()
         for source in (channel, self.task_end, self.supervisor_end):
             self._poll.register(source, select.POLLIN)
@@ -38,24 +49,28 @@ class Watchman:
         """Wait; return why to act, or None when there is nothing to do any more."""
         while True:
             ready = {source for source, _ in self._poll.poll(1000 if self.ends_at else None)}
-            self.see_to_ghost()
+            self.kill_if_late()
             if self.channel in ready:
-                why = self.hear()
-                if why:
-                    return why if why != DONE else None
+                kind = self.receive()
+                if kind:
+                    return kind if kind != DONE else None
             elif self.task_end in ready:
+                # What the supervisor was about may have told the task to end, too.
+                self.why = self.why or TASK_ENDED
                 return KILLED if self.is_armed else None
             elif self.supervisor_end in ready:
+                self.why = SUPERVISOR_ENDED
                 self._end_task()
                 if self.is_armed:
                     return KILLED
 
-    def hear(self) -> bytes | None:
+    def receive(self) -> bytes | None:
         """Take one message; return its kind if it ends the watch."""
         try:
             message = os.read(self.channel, LARGEST)
         except ConnectionResetError:
-            # The task died before it had heard everything. This is said once; then comes what it has said.
+            # The task died before it had read everything. This error comes once; its last messages follow.
+            self.is_connected = False
             return None
         except OSError:
             message = b""
@@ -66,25 +81,30 @@ class Watchman:
             self.paths = os.fsdecode(body).split("\0")
         elif kind == RETURNED:
             self.is_armed = False
+        elif kind == LOGGED:
+            self.logged = int(body)
         elif not kind:
-            # The task closed its end, or died: its end tells which, and may be a moment late.
+            # The task closed the channel, or died: its end shows which, and may be a moment late.
+            self.is_connected = False
             self._poll.unregister(self.channel)
         else:
+            if self.why != SUPERVISOR_ENDED:
+                self.why = body.decode() or self.why
             return kind
         return None
 
     def _end_task(self) -> None:
-        """A task without its supervisor can report to nobody; it must not live on as a ghost.
+        """End a task without its supervisor: nobody would take its state any more.
 
-        It is told to end, and has its grace; meanwhile its jobs are already being cancelled. Where they are
-        to live, it is not told: it would cancel them.
+        It gets SIGTERM, and five seconds; meanwhile its jobs are already being cancelled. Where the jobs are
+        to run on, it gets SIGKILL: told to end, it would cancel them.
         """
         self._poll.unregister(self.supervisor_end)
         self._signal(signal.SIGTERM if self.is_armed else signal.SIGKILL)
         self.ends_at = time.monotonic() + TASK_GRACE
 
-    def see_to_ghost(self) -> None:
-        """Kill a task that is still there after its grace."""
+    def kill_if_late(self) -> None:
+        """Kill a task that was told to end and has not ended in time."""
         if self.ends_at and time.monotonic() > self.ends_at:
             self.ends_at = 0.0
             self._signal(signal.SIGKILL)
@@ -99,17 +119,17 @@ class Watchman:
             pass
 
     def channel_is_open(self) -> bool:
-        """Whether there is something left to hear."""
+        """Whether a message waits."""
         rest = select.poll()
         rest.register(self.channel, select.POLLIN)
         return bool(rest.poll(0)) and self._is_registered()
 
-    def listen(self, seconds: float) -> None:
-        """Pause, but not longer than the task is silent."""
+    def pause(self, seconds: float) -> None:
+        """Pause until a message waits, or for so many seconds."""
         if self._is_registered():
-            ear = select.poll()
-            ear.register(self.channel, select.POLLIN)
-            ear.poll(seconds * 1000)
+            messages = select.poll()
+            messages.register(self.channel, select.POLLIN)
+            messages.poll(seconds * 1000)
         else:
             # The end of a closed channel can be read for ever: it would be no pause.
             time.sleep(seconds)
@@ -132,35 +152,34 @@ def end_of(process: int) -> int:
         return ended
 
 
-def say(word: str) -> None:
-    """Tell the task."""
+def report(word: str) -> None:
+    """Send a word to the task."""
     try:  # noqa: SIM105
         os.write(0, word.encode())
     except OSError:
-        pass  # it died meanwhile: its end is seen next
+        pass  # it died meanwhile: the watch sees that next
 
 
 def main() -> None:
     """Watch, and act if it comes to that. Signals to end are blocked from before the start."""
     try:
-        watchman = Watchman(0, int(sys.argv[1]), int(sys.argv[2]))
+        watch = TaskWatch(0, int(sys.argv[1]), int(sys.argv[2]))
     except (AttributeError, OSError) as error:  # an old kernel, a container that forbids it
-        say(f"processes can't be watched here: {error!r}")
+        report(f"processes can't be watched here: {error!r}")
         return
-    say("watching")
-    why = watchman.watch()
-    if why is None:
+    report("watching")
+    if watch.watch() is None:
         return
     import site
 
     # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.
     # Then the task's order counts: this must be the same version of every package that the task has.
-    first = [*sys.path, *(path for path in watchman.paths if path not in sys.path)]
+    first = [*sys.path, *(path for path in watch.paths if path not in sys.path)]
     site.main()
     sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
     from airflow_cancel_provider.guard.sentinel.cancel import act
 
-    act(watchman)
+    act(watch)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[TryLed
     ledger.apply(tracked(client_of(late), [late], time.time()))
     ledger.apply(tracked(client_of(seen), [seen], time.time()))
     began = time.monotonic()
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     assert not cancels.wait_for("accepted", 1)
     assert cancels.wait_for("ended", 60)
     assert time.monotonic() - began > 1
@@ -50,7 +50,7 @@ def test_a_job_of_long_ago_that_its_submitter_does_not_find_is_gone(
     ledger, cancels = worker
     job = bench.unknown()
     ledger.apply(tracked(client_of(job), [job]))
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     assert cancels.wait_for("ended", 10)
     assert cancels.wait_for("accepted", 0)
 
@@ -66,7 +66,7 @@ def test_a_job_that_a_connection_does_not_find_is_a_warning_and_no_end(
     ledger.apply(RecordInherited(TryRecord(OWNER.ti_id, jobs=(job, other))))
     for event in reached(ledger, log):
         ledger.apply(event)
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     assert not cancels.wait_for("ended", 3)
     assert f"{job}: the service does not know this job over connection" in caplog.text
     assert bench.are_cancelled([other])

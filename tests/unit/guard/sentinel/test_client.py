@@ -22,7 +22,7 @@ import pytest
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.sentinel.cancel import NoteReader
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
-from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, Watchman
+from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, TaskWatch
 from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
@@ -102,7 +102,7 @@ for order in orders.split(","):
     elif what == "pause":
         time.sleep(float(value))
     elif what == "say":
-        getattr(cancels, value)()
+        getattr(cancels, value)(*(["why"] if value in ("killed", "cancel") else []))
     elif what == "waits":
         print(cancels.wait_for(value, 0.5), flush=True)
     elif what == "wait":
@@ -428,20 +428,20 @@ def test_no_place_for_a_log_is_no_reason_not_to_cancel(
     until(lambda: is_cancelled(cloud, never) and is_cancelled(cloud, lost), 60)
 
 
-def watchman() -> tuple[Watchman, socket.socket]:
+def task_watch() -> tuple[TaskWatch, socket.socket]:
     """One that listens to this process, and this process's end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Watchman(theirs.detach(), os.getpid(), os.getpid()), ours
+    return TaskWatch(theirs.detach(), os.getpid(), os.getpid()), ours
 
 
-def heard(watch: Watchman) -> list[bytes]:
+def heard(watch: TaskWatch) -> list[bytes]:
     while watch.channel_is_open():
-        watch.hear()
+        watch.receive()
     return watch.notes
 
 
 def test_what_a_task_said_is_heard_although_it_died_without_listening() -> None:
-    watch, task = watchman()
+    watch, task = task_watch()
     os.write(watch.channel, b"accepted")
     task.send(NOTE + b"first")
     task.send(NOTE + b"second")
@@ -450,7 +450,7 @@ def test_what_a_task_said_is_heard_although_it_died_without_listening() -> None:
 
 
 def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
-    watch, task = watchman()
+    watch, task = task_watch()
     good, bad = RemoteJob("batch://@us-east-1/good"), RemoteJob("batch://@us-east-1/bad")
     client = {"service": "batch", "conn_id": None, "region": "us-east-1", "endpoint": None}
     started = {"event": "started", "token": "1", "at": 0, "not_before": 0, "ti_id": None}

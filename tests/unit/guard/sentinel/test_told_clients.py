@@ -144,7 +144,7 @@ def test_in_process_each_job_is_cancelled_by_the_identity_that_submitted_it(
     deny_each_other(cloud, *(job.id for job in jobs))
     for each, job in zip(lines, jobs, strict=True):
         ledger.apply(tracked(each, [job]))
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     assert cancels.wait_for("ended", 10)
     assert cancelled(cloud) == {job.id for job in jobs}
 
@@ -158,7 +158,7 @@ def test_a_service_that_cant_be_opened_keeps_nobody_from_the_others(
     lost, job = bad.address(None, str(uuid4())), submit(cloud, good)
     ledger.apply(tracked(bad, [lost]))
     ledger.apply(tracked(good, [job]))
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     until(lambda: cancelled(cloud) == {job.id})
     assert f"{lost}: UNANSWERED: batch can't be reached as its submitter did" in caplog.text
 
@@ -173,7 +173,7 @@ def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
     cloud.faults.add("batch", "TerminateJobs", kind="reset", access_key="AKIDSECOND", seconds=6)
     for each, job in zip(lines, jobs, strict=True):
         ledger.apply(tracked(each, [job]))
-    cancels.cancel()
+    cancels.cancel("Task failed (ValueError)")
     # The second one's request is repeated after the look, which the first one's denial must not end.
     until(lambda: cancelled(cloud) == {job.id for job in jobs}, 25)
 

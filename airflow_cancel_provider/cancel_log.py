@@ -1,0 +1,62 @@
+"""How jobs have ended that were to be cancelled: a line for each in the log of the try, and its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.record import Actor, JobEnd
+from airflow_cancel_provider.task_log import named
+
+LINES = 20
+"""Jobs with a line of their own."""
+
+
+class CancelLog:
+    """Logs who cancelled each job, why, and what was seen.
+
+    :param why: what has ended the task, as the beginning of a sentence; it may become clearer meanwhile.
+    """
+
+    def __init__(self, log: Log, by: Actor, why: Callable[[], str]) -> None:
+        self._log, self._by, self._why = log, by, why
+        self.ends: dict[RemoteJob, JobEnd] = {}
+        self._unwritten: dict[JobState, int] = {}
+
+    def begin(self, jobs: Iterable[RemoteJob]) -> None:
+        """Log what is about to be cancelled."""
+        self._log.info("%s: cancelling %s.", self._why(), named(jobs) or "jobs that are found by their label")
+
+    def ended(self, statuses: Iterable[JobStatus], requested_at: float | None) -> None:
+        """Take in what was seen of jobs whose end was requested; those that have not ended are passed over.
+
+        :param requested_at: when the end was requested, in epoch seconds; None where it was not.
+        """
+        for status in statuses:
+            if status.state.is_terminal and status.job not in self.ends:
+                self._ended(status, requested_at)
+
+    def close(self) -> None:
+        """Log how many jobs had no line of their own."""
+        if self._unwritten:
+            counts = ", ".join(f"{count} {state}" for state, count in self._unwritten.items())
+            self._log.info("%s: other remote jobs that have ended: %s.", self._why(), counts)
+            self._unwritten = {}
+
+    def _ended(self, status: JobStatus, requested_at: float | None) -> None:
+        now = time.time()
+        is_ours = status.state is JobState.CANCELLED
+        by = self._by if is_ours else Actor.SERVICE
+        self.ends[status.job] = JobEnd(status.state, by, self._why() if is_ours else "", round(now, 3))
+        if len(self.ends) > LINES:
+            self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
+        elif is_ours and requested_at is not None:
+            seconds = max(now - requested_at, 0.0)
+            words = "%s: cancelled %s (%s after %.1f s)."
+            self._log.info(words, self._why(), status.job, status.state, seconds)
+        elif status.state is JobState.GONE:
+            self._log.warning("%s: the service does not know %s any more.", self._why(), status.job)
+        else:
+            self._log.info("%s: %s has ended as %s.", self._why(), status.job, status.state)

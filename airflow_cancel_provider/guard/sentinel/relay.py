@@ -1,0 +1,117 @@
+"""Lines of the sentinel for the task's log: through the task while it lives, else into its log file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Protocol
+
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import JobEnd
+from airflow_cancel_provider.task_log import LONGEST_EVENT, PREFIX, TryLogFile, log_line
+
+STORY = "airflow_cancel_provider.sentinel.story"
+"""Name of the logger whose lines are all for the task's log; of others only warnings and errors are."""
+MOST_WAITING = 50
+"""Lines that wait for the task to take them."""
+SEND_SECONDS = 1.0
+LAST_SECONDS = 5.0
+"""For how long a task that lives on is given time to take the last lines."""
+ENDS_PER_MESSAGE = 50
+
+
+class TaskConnection(Protocol):
+    """The sentinel's view of the task."""
+
+    channel: int
+    is_connected: bool
+    logged: int
+
+
+class TaskLogHandler(logging.Handler):
+    """Sends lines to the task, and writes those into the try's log file that the task did not take.
+
+    The task confirms each line that it has logged. Once it can't any more, as it has ended, its lines go into
+    the file: none is lost, whenever the task ends.
+
+    :param file: None: lines that the task does not take are in the sentinel's own log only.
+    """
+
+    def __init__(self, task: TaskConnection, file: TryLogFile | None) -> None:
+        super().__init__(logging.INFO)
+        self._task, self._file = task, file
+        self._waiting: deque[bytes] = deque()
+        self._confirmed = 0
+        self.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == STORY)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        level, text = record.levelname.lower(), self.format(record)[:LONGEST_EVENT]
+        line = log_line(level, f"{PREFIX} {text}", record.created)
+        self.settle()
+        if (
+            self._task.is_connected
+            and len(self._waiting) < MOST_WAITING
+            and send(self._task.channel, json.dumps({"log": [level, text]}))
+        ):
+            self._waiting.append(line)
+        else:
+            self._write(line)
+
+    def settle(self) -> None:
+        """Drop the lines that the task has confirmed; write the others if it can't be asked any more."""
+        while self._waiting and self._confirmed < self._task.logged:
+            self._waiting.popleft()
+            self._confirmed += 1
+        if not self._task.is_connected:
+            self._write_waiting()
+
+    def finish(self, listen: Callable[[float], None]) -> None:
+        """Wait until the task has confirmed the last lines, or has ended, or does neither in time.
+
+        :param listen: takes messages of the task, for at most so many seconds.
+        """
+        deadline = time.monotonic() + LAST_SECONDS
+        self.settle()
+        while self._waiting and time.monotonic() < deadline:
+            listen(0.2)
+            self.settle()
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            self._confirmed += 1
+            self._write(self._waiting.popleft())
+
+    def _write(self, line: bytes) -> None:
+        if self._file is not None:
+            self._file.write(line)
+
+
+def send(channel: int, message: str) -> bool:
+    """Send a message to the task; whether it was sent. A task that does not read must not stop the cancel."""
+    writable = select.poll()
+    writable.register(channel, select.POLLOUT)
+    if not writable.poll(SEND_SECONDS * 1000):
+        return False
+    duplicate = socket.socket(fileno=os.dup(channel))
+    with duplicate:
+        try:
+            duplicate.send(message.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+    return True
+
+
+def messages_of(ends: Mapping[RemoteJob, JobEnd]) -> Iterator[str]:
+    """How jobs have ended, in messages for the task."""
+    rest = iter(ends.items())
+    while some := dict(islice(rest, ENDS_PER_MESSAGE)):
+        yield json.dumps({"ends": {str(job): end.as_json() for job, end in some.items()}})

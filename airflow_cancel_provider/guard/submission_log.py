@@ -1,0 +1,74 @@
+"""Log each remote job that a task starts: what it is, where it can be seen, and what ends it."""
+
+from __future__ import annotations
+
+from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.guard.events import Event, JobsPlaced, JobsReleased, JobsStarted
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.links.console import console_url
+from airflow_cancel_provider.services.registry import service_info
+from airflow_cancel_provider.task_log import named
+
+LINES = 20
+"""Jobs with a line of their own."""
+SUMMARY_EACH = 100
+"""Then there is one line for so many jobs."""
+CANCELLED_UNLESS = "cancelled unless this task succeeds"
+CANCELLED_AT_LAST = "cancelled unless this try or a later one succeeds"
+
+
+class SubmissionLog:
+    """Hears of every event of a try; a loop that starts many jobs does not flood the task's log.
+
+    :param goes_on: whether the next try takes over the jobs.
+    """
+
+    def __init__(self, log: Log, *, goes_on: bool = False) -> None:
+        self._log = log
+        self._end = CANCELLED_AT_LAST if goes_on else CANCELLED_UNLESS
+        self._seen: set[RemoteJob] = set()
+        self._unwritten = 0
+
+    def hear(self, event: Event) -> None:
+        """Take an event of the ledger."""
+        if isinstance(event, JobsStarted) and event.at:
+            self._started(event)
+        elif isinstance(event, JobsStarted) and not event.token:
+            self._log.info("Guarding %s; it will be %s.", named(event.jobs), self._end)
+        elif isinstance(event, JobsPlaced):
+            self._log.info("Started a cluster with jobs, %s; they will be %s.", event.scope, self._end)
+        elif isinstance(event, JobsReleased):
+            self._log.info("Released %s: left running however this task ends.", named(event.jobs))
+
+    def close(self) -> None:
+        """Log how many jobs had no line of their own."""
+        if self._unwritten:
+            self._log.info(
+                "Started %d more remote jobs, %d in all; they will be %s.",
+                self._unwritten,
+                len(self._seen),
+                self._end,
+            )
+            self._unwritten = 0
+
+    def _started(self, event: JobsStarted) -> None:
+        for job in event.jobs:
+            if job in self._seen:
+                continue
+            self._seen.add(job)
+            if len(self._seen) <= LINES:
+                self._log.info("Started %s; it will be %s.", described(job), self._end)
+                continue
+            self._unwritten += 1
+            if self._unwritten == SUMMARY_EACH:
+                self.close()
+
+
+def described(job: RemoteJob) -> str:
+    """A job as its service calls it, with its page in the console where there is one."""
+    row = service_info(job.service)
+    noun = row.ids_param.removesuffix("_ids").replace("_", " ")
+    preposition = "of" if row.scope_param == "job_name" else "on"
+    place = f" {preposition} {job.scope}" if job.scope else ""
+    page = console_url(job)
+    return f"{row.title} {noun} {job.id}{place}" + (f" ({page})" if page else "")

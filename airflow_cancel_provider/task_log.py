@@ -1,0 +1,154 @@
+"""Log lines on remote jobs: one prefix for all, and a way to the try's log for who outlives its task."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+PREFIX = "[remote jobs]"
+MOST_NAMED = 20
+"""Jobs that one line names."""
+LONGEST_EVENT = 8000
+"""Characters of one line."""
+
+_log = logging.getLogger(__name__)
+
+
+class TaskLogger(Protocol):
+    """The logger that Airflow gives a task, or one of the standard library."""
+
+    def info(self, message: str, /, *args: Any) -> Any:
+        """Log what happens."""
+        ...
+
+    def warning(self, message: str, /, *args: Any) -> Any:
+        """Log what may become a problem."""
+        ...
+
+    def error(self, message: str, /, *args: Any) -> Any:
+        """Log what somebody must look at."""
+        ...
+
+    def exception(self, message: str, /, *args: Any) -> Any:
+        """Log an error with its traceback."""
+        ...
+
+
+class PrefixedLog:
+    """Puts the prefix before every line, so that all lines on remote jobs can be found together."""
+
+    def __init__(self, log: TaskLogger) -> None:
+        self._log = log
+
+    def info(self, message: str, /, *args: Any) -> None:
+        """Log what happens."""
+        self._log.info(f"{PREFIX} {message}", *args)
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Log what may become a problem."""
+        self._log.warning(f"{PREFIX} {message}", *args)
+
+    def error(self, message: str, /, *args: Any) -> None:
+        """Log what somebody must look at."""
+        self._log.error(f"{PREFIX} {message}", *args)
+
+    def exception(self, message: str, /, *args: Any) -> None:
+        """Log an error with its traceback."""
+        self._log.exception(f"{PREFIX} {message}", *args)
+
+
+def named(jobs: Iterable[Any]) -> str:
+    """The first addresses, and how many others there are."""
+    texts = [str(job) for job in jobs]
+    others = f" and {len(texts) - MOST_NAMED} others" if len(texts) > MOST_NAMED else ""
+    return ", ".join(texts[:MOST_NAMED]) + others
+
+
+def log_line(level: str, message: str, at: float) -> bytes:
+    """A line as Airflow's supervisor writes it into a task's log: JSON, with the time in UTC.
+
+    :param at: epoch seconds; Airflow sorts lines of several files by it.
+    """
+    entry = {
+        "timestamp": datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z"),
+        "level": level,
+        "event": message[:LONGEST_EVENT],
+        "logger": "airflow_cancel_provider",
+    }
+    return json.dumps(entry).encode() + b"\n"
+
+
+class TryLogFile:
+    """The log file of a try, for lines that can't go through Airflow's supervisor any more.
+
+    Airflow's supervisor appends to the same file; a line is written at once and whole. Airflow's interface
+    shows what is in the file when it is looked at. With remote logging the supervisor uploads the file when
+    the task's process ends; what is written later stays on this host.
+
+    :param path: of the file; of one that others write from its beginning on, the name of another beside it,
+        which Airflow shows, too.
+    :param is_new: whether the file may be made; otherwise there must be one.
+    """
+
+    def __init__(self, path: str, *, is_new: bool = False) -> None:
+        self._path = path
+        self._flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if is_new else 0)
+
+    def write(self, line: bytes) -> bool:
+        """Append a line; whether that was possible."""
+        try:
+            file = os.open(self._path, self._flags, 0o664)
+        except OSError:
+            return False
+        try:
+            return os.write(file, line) == len(line)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+
+
+def log_file_of(ti: Any) -> str | None:
+    """Path of the log file of a try on this host, by Airflow's settings; None where there is none.
+
+    :param ti: the task instance in its own process, or in a triggerer.
+    """
+    try:
+        path = _path_of(ti)
+    except Exception as error:  # noqa: BLE001  a template may be anything; a task must not fail for it
+        _log.debug("The log file of the try can't be told: %r", error)
+        return None
+    return path
+
+
+def _path_of(ti: Any) -> str | None:
+    from airflow_cancel_provider.version_compat import conf
+
+    folder = os.path.realpath(conf.get("logging", "base_log_folder"))
+    name = _rendered(conf.get("logging", "log_filename_template"), ti)
+    path = os.path.realpath(Path(folder, name))
+    # As Airflow's reader does: a run's id, which a person gives, must not lead out of the folder.
+    is_inside = os.path.commonpath([folder, path]) == folder
+    return path if is_inside and Path(path).parent.is_dir() else None
+
+
+def _rendered(template: str, ti: Any) -> str:
+    run = getattr(getattr(ti, "_ti_context_from_server", None), "dag_run", None)
+    date = getattr(run, "logical_date", None) or getattr(run, "run_after", None)
+    ts = date.isoformat() if date else ""
+    if "{{" in template:
+        from jinja2 import Template
+
+        return str(Template(template).render(ti=ti, ts=ts, try_number=ti.try_number))
+    names = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "try_number")}
+    ends = {name: _iso(getattr(run, name, None)) for name in ("data_interval_start", "data_interval_end")}
+    return template.format(**names, **ends, logical_date=ts)
+
+
+def _iso(date: Any) -> str:
+    return date.isoformat() if date else ""
