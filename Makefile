@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -46,7 +46,8 @@ format: $(READY) ## Let ruff mend what it can
 test: lint ## lint, then the tests: side by side, then those that need an Airflow to themselves
 	$(BIN)/python -m pytest -m 'not airflow and not slow' --numprocesses $(WORKERS) $(PYTEST) || \
 		$(call alone,not airflow and not slow)
-	$(BIN)/python -m pytest -m 'airflow and not slow' $(PYTEST) || $(call alone,airflow and not slow)
+	$(BIN)/python -m pytest -m 'airflow and not slow and not browser' $(PYTEST) || \
+		$(call alone,airflow and not slow and not browser)
 
 slow: $(READY) ## The tests that `make test` leaves out: over the other services, and a sweep of thousands
 	$(BIN)/python -m pytest -m 'slow and not airflow' --numprocesses $(WORKERS) $(PYTEST) || \
@@ -161,10 +162,23 @@ clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded,
 versions: ## The tests on every Airflow minor (slow)
 	$(call through,$(VERSIONS),{ status=0; \
 		"$$python" -m pytest -W default -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST) || status=1; \
-		"$$python" -m pytest -W default -m airflow $(PYTEST) || status=1; [ $$status = 0 ]; })
+		"$$python" -m pytest -W default -m 'airflow and not browser' $(PYTEST) || status=1; [ $$status = 0 ]; })
 
 floors: ## What depends on versions, with the oldest of everything that we accept (slow)
 	$(call through,$(FLOORS),"$$python" -m pytest -W default $(FLOOR_TESTS) $(PYTEST))
+
+$(VENV)/.browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[browser]'
+	touch $@
+
+# Where screenshots go: make browser PICTURES=docs/images takes those of the docs anew.
+PICTURES ?=
+
+browser: $(VENV)/.browser ## Connection form and pages of a real Airflow, in Chromium, with several users
+	@command -v chromium >/dev/null || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; }
+	PICTURES=$(PICTURES) $(BIN)/python -m pytest tests/browser -m browser $(PYTEST)
 
 clean: ## Remove what was built; not .venv and .versions
 	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -12,18 +12,26 @@ import requests
 
 
 class AirflowRest:
-    """A client for one Airflow whose simple auth manager lets everybody in."""
+    """A client for one Airflow with the simple auth manager.
 
-    def __init__(self, url: str) -> None:
+    :param user: name and password; None where it lets everybody in.
+    """
+
+    def __init__(self, url: str, user: tuple[str, str] | None = None) -> None:
         self.url = url
+        self._user = user
         self.token = ""
         self._session = requests.Session()
         self._session.trust_env = False
         self._one_change_at_a_time = threading.Lock()
 
     def log_in(self) -> None:
-        """Get a token; the auth manager asks for no password here."""
-        answer = self._session.get(f"{self.url}/auth/token", timeout=10)
+        """Get a token."""
+        if self._user is None:
+            answer = self._session.get(f"{self.url}/auth/token", timeout=10)
+        else:
+            body = dict(zip(("username", "password"), self._user, strict=True))
+            answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=10)
         answer.raise_for_status()
         self.token = answer.json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {self.token}"

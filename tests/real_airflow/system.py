@@ -32,6 +32,7 @@ class AirflowSystem:
     :param database: SQLAlchemy URL; by default SQLite in ``home``, with more patience for a locked database
         than the five seconds after which Airflow's components end.
     :param host: address on which its servers listen.
+    :param user: name and password for its REST API; None where the auth manager lets everybody in.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class AirflowSystem:
         connections: Iterable[Mapping[str, str]] = (),
         database: str | None = None,
         host: str = LOOPBACK,
+        user: tuple[str, str] | None = None,
     ) -> None:
         self.home = home
         self._connections = list(connections)
@@ -50,7 +52,7 @@ class AirflowSystem:
         self.port = free_port()
         self.execution_port = free_port()
         self.url = f"http://{host}:{self.port}"
-        self.rest = AirflowRest(self.url)
+        self.rest = AirflowRest(self.url, user)
         execution_url = f"http://{host}:{self.execution_port}/execution/"
         settings = _environment(home, dags, database) | {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_url,
@@ -114,9 +116,12 @@ def airflow_system(
     connections: Iterable[Mapping[str, str]] = (),
     database: str | None = None,
     host: str = LOOPBACK,
+    user: tuple[str, str] | None = None,
 ) -> Iterator[AirflowSystem]:
     """An Airflow that runs within the ``with`` block."""
-    system = AirflowSystem(home, dags, environment, connections=connections, database=database, host=host)
+    system = AirflowSystem(
+        home, dags, environment, connections=connections, database=database, host=host, user=user
+    )
     try:
         system.start()
         yield system

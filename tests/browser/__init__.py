@@ -1,0 +1,1 @@
+"""Airflow's own pages, and ours, in a real browser."""
