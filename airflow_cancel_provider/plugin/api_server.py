@@ -139,7 +139,9 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
         rounds += _begun(marks)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
-    rounds += [_Round(_cancellation([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
+    rounds += [
+        _Round(_cancellation([each.request]), each.finished) for each in due if isinstance(each, _Asked)
+    ]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             _close(each)

@@ -1,7 +1,8 @@
-"""Tells a reaper elsewhere, as part of the API server, how the tries with some uuids stand.
+"""The application that Airflow mounts in its API server: the page, and what a reaper elsewhere asks.
 
-``POST /remote-jobs/v1/owners`` with ``{"ti_ids": [...]}``, at most 1,000 of them. Airflow's own login, tokens
-and permissions apply. It reads only.
+A reaper asks how the tries with some uuids stand:
+``POST /remote-jobs/v1/owners`` with ``{"ti_ids": [...]}``, at most 1,000 of them. Airflow's own
+login, tokens and permissions apply. It reads only.
 """
 
 from __future__ import annotations
@@ -42,20 +43,27 @@ async def app(
 @cache
 def make_app() -> FastAPI:
     """The application, made once."""
+    from fastapi import FastAPI
+
+    from airflow_cancel_provider.plugin.page.routes import add_page
+
+    api = FastAPI(title="Remote jobs", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_owners(api)
+    add_page(api, URL_PREFIX)
+    return api
+
+
+def _add_owners(api: FastAPI) -> None:
     from airflow.api_fastapi.core_api.security import get_user
-    from fastapi import Depends, FastAPI, Request
+    from fastapi import Depends, Request
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    api = FastAPI(title="Remote jobs", docs_url=None, redoc_url=None, openapi_url=None)
+    too_long = f"A question has at most {MOST_BYTES} bytes, with {MOST_IDS} uuids."
 
     async def owners(request: Any, user: Any) -> JSONResponse:
         try:
-            ti_ids = _ids(
-                await read_body(
-                    request, MOST_BYTES, f"A question has at most {MOST_BYTES} bytes, with {MOST_IDS} uuids."
-                )
-            )
+            ti_ids = _ids(await read_body(request, MOST_BYTES, too_long))
             found = await run_in_threadpool(_answers, user, ti_ids)
         except Refusal as refusal:
             return JSONResponse({"detail": refusal.detail}, refusal.status)
@@ -68,7 +76,6 @@ def make_app() -> FastAPI:
     # FastAPI reads these; as texts they would be looked for in this module, which imports neither.
     owners.__annotations__ = {"request": Request, "user": Annotated[Any, Depends(get_user)]}
     api.post(OWNERS_PATH, response_model=None)(owners)
-    return api
 
 
 def _ids(body: bytes) -> list[UUID]:

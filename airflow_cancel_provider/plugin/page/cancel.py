@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from airflow_cancel_provider.plugin.bodies import Refusal
@@ -57,9 +58,9 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
         for each in named:
             _check_state(each, found.get(each))
             write(session, REQUESTED, name, each, reason=reason_of(name))
-    for each in found.values():
+    for job in found.values():
         story = Story()
-        cancel_now(_request(each, name, story), lambda each=each, story=story: _finished(name, each, story))
+        cancel_now(_request(job, name, story), partial(_finished, name, job, story))
 
 
 def reason_of(user: str) -> str:
@@ -73,7 +74,9 @@ def _check_permission(user: Any, named: Sequence[Named]) -> None:
     if dag_ids - readable(user, dag_ids):
         raise Refusal(404, "No such job is on record.")
     if forbidden := dag_ids - editable(user, dag_ids):
-        raise Refusal(403, f"You may not edit the runs of Dag {min(forbidden)}, so you can't cancel its jobs.")
+        raise Refusal(
+            403, f"You may not edit the runs of Dag {min(forbidden)}, so you can't cancel its jobs."
+        )
 
 
 def _check_state(named: Named, found: Recorded | None) -> None:

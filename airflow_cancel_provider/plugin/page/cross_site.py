@@ -1,8 +1,8 @@
 """Refuse what another web site makes a user's browser send, and keep the page out of other sites.
 
-Airflow's login is a cookie with ``SameSite=Lax``: it does not come with a request of another site, but it does
-with one of another port or subdomain. So each request that does something must come from this origin and carry
-a token that only the page knows.
+Airflow's login is a cookie with ``SameSite=Lax``: a browser does not send it with a request of another site,
+but it does with one of another port or subdomain. So each request that does something must come from this
+origin, and carry a token that only the page knows.
 """
 
 from __future__ import annotations

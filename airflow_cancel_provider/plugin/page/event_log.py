@@ -69,16 +69,17 @@ def asked_cancels(session: Any, jobs: Collection[RemoteJob]) -> dict[RemoteJob, 
         .order_by(Log.dttm.desc(), Log.id.desc())
         .limit(MOST_READ)
     )
-    finished: dict[str, tuple[str, ...]] = {}
+    by_text: dict[str, RemoteJob] = {job: job for job in jobs}
+    finished: dict[RemoteJob, tuple[str, ...]] = {}
     for event, user, at, extra in session.execute(query):
         values = _values(extra)
-        job = values.get("job")
-        if job not in jobs or job in found:
+        job = by_text.get(str(values.get("job")))
+        if job is None or job in found:
             continue
         if event == FINISHED:
-            finished.setdefault(str(job), tuple(map(str, values.get("lines") or ())))
+            finished.setdefault(job, tuple(map(str, values.get("lines") or ())))
         else:
-            found[RemoteJob(job)] = AskedCancel(user or "", at, finished.get(job, ()), job in finished)
+            found[job] = AskedCancel(user or "", at, finished.get(job, ()), job in finished)
     return found
 
 

@@ -54,20 +54,21 @@ def read_named(body: bytes, most: int) -> list[Named]:
 
 
 def _named(values: Mapping[str, Any]) -> Named:
-    names = [values[name] for name in ("dag_id", "run_id", "task_id")]
+    dag_id, run_id, task_id = names = [values[name] for name in ("dag_id", "run_id", "task_id")]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("ids are texts")
-    return Named(RemoteJob(values["job"]), TaskKey(*names, map_index=int(values["map_index"])))
+    return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, int(values["map_index"])))
 
 
 def recorded(session: Any, named: Collection[Named]) -> dict[Named, Recorded]:
     """Look these jobs up on the records of their task instances, in one query."""
-    records = dict(_records(session, {each.task for each in named}))
-    found = {each: _found(each, records[each.task]) for each in named if each.task in records}
+    by_task = dict(records(session, {each.task for each in named}))
+    found = {each: _found(each, by_task[each.task]) for each in named if each.task in by_task}
     return {each: job for each, job in found.items() if job is not None}
 
 
-def _records(session: Any, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
+def records(session: Any, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
+    """The records of these task instances, in one query."""
     from airflow.models.xcom import XComModel as XCom
     from sqlalchemy import select, tuple_
 

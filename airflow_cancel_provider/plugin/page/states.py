@@ -1,8 +1,8 @@
 """The states of jobs as the services show them, read when a user asks for them.
 
-Loading the page asks no service: a page that many people have open must not use up the calls per second that
-tasks need. A click reads the states of the jobs on the screen, at most every half minute, one request at a time
-in each API server, in a thread, with a few seconds of patience.
+Loading the page asks no service: a page that many people have open must not use up the calls per second
+that tasks need. A click reads the states of the jobs on the screen, at most every half minute, one request at
+a time in each API server, in a thread, with a few seconds of patience.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.page.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import Named, recorded
 from airflow_cancel_provider.plugin.permissions import readable
-from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.base import JobService, side_by_side
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
 
 log = logging.getLogger(__name__)
-MOST_JOBS = 50
-"""Jobs whose states are read with one request."""
+MOST_JOBS = 60
+"""Jobs whose states are read with one request: those on one screen."""
 FRESH_SECONDS = 30.0
 FRESH_SECONDS_OF_A_CANCEL = 3.0
 """A user who has cancelled a job waits for its end."""
 MOST_KEPT = 5000
+SERVICES_AT_ONCE = 4
 PATIENCE = Patience(seconds=5.0, longest_pause=1.0)
 
 
@@ -61,7 +62,8 @@ class LiveStates:
         :param hurried: jobs that are being cancelled.
         :raises Refusal: states are being read for another request.
         """
-        if stale := [job for job in jobs if not self._is_fresh(job, job in hurried)]:
+        limits = (FRESH_SECONDS, FRESH_SECONDS_OF_A_CANCEL)
+        if stale := [job for job in jobs if not self._is_fresh(job, limits[job in hurried])]:
             if not self._reading.acquire(blocking=False):
                 raise Refusal(429, "States are being read for somebody else. Try again in a few seconds.")
             try:
@@ -70,11 +72,10 @@ class LiveStates:
                 self._reading.release()
         return {job: self._seen[job] for job in jobs if job in self._seen}
 
-    def _is_fresh(self, job: RemoteJob, is_hurried: bool) -> bool:
+    def _is_fresh(self, job: RemoteJob, limit: float) -> bool:
         seen = self._seen.get(job)
         if seen is None:
             return False
-        limit = FRESH_SECONDS_OF_A_CANCEL if is_hurried else FRESH_SECONDS
         is_over = seen.state is not None and seen.state.is_terminal and seen.state is not JobState.GONE
         return is_over or time.monotonic() - seen.at < limit
 
@@ -112,7 +113,11 @@ def _read(jobs: Iterable[RemoteJob]) -> dict[RemoteJob, Seen]:
     groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
     for job in jobs:
         groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
-    return {job: seen for some in groups.values() for job, seen in _of_one_service(some).items()}
+    return {
+        job: seen
+        for found in side_by_side(_of_one_service, list(groups.values()), SERVICES_AT_ONCE)
+        for job, seen in found.items()
+    }
 
 
 def _of_one_service(jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
