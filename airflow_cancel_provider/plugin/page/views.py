@@ -83,7 +83,7 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
 
     with session_of_airflow() as session:
         dag_ids = readable(user, _dags_with_jobs(session, filters.dag_id if is_tab else ""))
-        found = _found(session, dag_ids, filters)
+        found = _found(session, dag_ids, filters, is_tab=is_tab)
         orphans = None if is_tab else _orphans(session, dag_ids)
         entries = [*found.entries, *(orphans.entries if orphans else ())]
         asked = asked_cancels(session, {each.job for each in entries})
@@ -105,14 +105,16 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
     )
 
 
-def _found(session: Any, dag_ids: Collection[str], filters: Filters) -> Any:
+def _found(session: Any, dag_ids: Collection[str], filters: Filters, *, is_tab: bool) -> Any:
+    # A tab of a task that is not mapped names no index.
+    map_index = -1 if is_tab and filters.map_index is None else filters.map_index
     return inventory(
         session,
         dag_ids=dag_ids,
         dag_id=filters.dag_id or None,
         run_id=filters.run_id or None,
         task_id=filters.task_id or None,
-        map_index=filters.map_index,
+        map_index=map_index,
         service=filters.service or None,
         states=[filters.state] if filters.state else None,
         since=filters.since,

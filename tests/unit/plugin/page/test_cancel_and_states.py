@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import replace
@@ -11,15 +12,18 @@ import pytest
 
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.owner import Label, TaskKey
+from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import JobEnd, TryRecord
+from airflow_cancel_provider.recorded import CancelRequest
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryService
 from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, memory, page, tables
 
 __all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+
+OURS = deployment_of(DEPLOYMENT)
 
 
 def finished(page: Page) -> bool:
@@ -39,7 +43,7 @@ class TestCancel:
         monkeypatch.setattr(MemoryService, "cancel", cancel)
         job = memory.job("a")
         ti_id = page.put(job)
-        memory.labels["a"] = Label(DEPLOYMENT, ti_id)
+        memory.labels["a"] = Label(OURS, ti_id)
         answer = page.cancel("olga", job)
         assert answer.status_code == 202
         until(lambda: memory.sent == [("a", False)])
@@ -66,7 +70,7 @@ class TestCancel:
         """Whoever can write an XCom can name any job there."""
         job = memory.job("a")
         page.put(job)
-        memory.labels["a"] = Label(DEPLOYMENT, uuid4())
+        memory.labels["a"] = Label(OURS, uuid4())
         assert page.cancel("op", job).status_code == 202
         until(lambda: finished(page))
         assert memory.sent == []
@@ -81,7 +85,7 @@ class TestCancel:
         record = TryRecord(uuid4(), earlier=(earlier,))
         page.put(record=record)
         task = TaskKey("dag", "run", "task")
-        memory.labels["a"] = Label(DEPLOYMENT, earlier.ti_id, task=task.digest)
+        memory.labels["a"] = Label(OURS, earlier.ti_id, task=task.digest)
         assert page.cancel("op", job, unlabelled).status_code == 202
         until(lambda: memory.sent == [("a", False)])
         until(lambda: finished(page))  # of the one whose label does not show whose it is
@@ -140,11 +144,7 @@ class TestCancel:
         def fails() -> None:
             raise OSError("disk full")
 
-        from airflow_cancel_provider.recorded import CancelRequest
-
         memory.states["a"] = JobState.SUCCEEDED
-        import logging
-
         marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), fails)
         assert page.cancel("op", second).ok
         until(lambda: ("b", False) in memory.sent)
@@ -171,6 +171,7 @@ class TestStates:
         a = memory.job("a")
         lost = RemoteJob.of("memory", "b", scope="place", conn_id="other")
         page.put(a, lost)
+        memory.states["b"] = JobState.RUNNING
         memory.errors = [ServiceUnavailable("The service is down.", code="503")]
         found = page.post("viewer", "/states", a, lost).json()["states"]
         assert sorted(str(seen["state"]) for seen in found.values()) == ["None", "RUNNING"]
