@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,6 +39,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("wide") and any(name in item.name for name in RARE):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_configure() -> None:
+    """Read botocore's models once for all sessions of this process: most of a client's making is that."""
+    from botocore.loaders import JSONFileLoader
+
+    read: Callable[[JSONFileLoader, str], Any] = JSONFileLoader.load_file
+    known: dict[str, Any] = {}
+
+    def load_file(self: JSONFileLoader, file_path: str) -> Any:
+        if file_path not in known and (data := read(self, file_path)) is not None:
+            known[file_path] = data
+        return known.get(file_path)
+
+    JSONFileLoader.load_file = load_file  # type: ignore[method-assign]
 
 
 def pytest_unconfigure() -> None:

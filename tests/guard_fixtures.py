@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.guard.canceller import Canceller
@@ -20,7 +20,9 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
-from tests.cloud.server import LocalCloud
+
+if TYPE_CHECKING:  # moto takes seconds to import, and each process of a test imports this module
+    from tests.cloud.server import LocalCloud
 
 ROOT = Path(__file__).parents[1]
 BEGIN = """

@@ -84,6 +84,10 @@ for order in orders.split(","):
     elif what == "interpreter":
         sys.executable = value
     elif what == "limit":
+        # This user can't read root's Python: all that a call needs is imported before.
+        import boto3
+
+        boto3.client("batch", endpoint_url=sys.argv[1], region_name="us-east-1").describe_jobs(jobs=["none"])
         # Root is above the limit; processes and threads of this user are counted together.
         os.setgid(65534)
         os.setuid(54321)
