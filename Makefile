@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow awscli browser
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -151,6 +151,14 @@ CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \
 
 clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded, labelled, cancelled (Python 3.11; slow)
 	.versions/clients/bin/python -m pytest -W default tests/clients $(PYTEST)
+
+.versions/awscli/.ready: tests/aws_cli/requirements.txt
+	"$(PYTHON)" -m venv .versions/awscli
+	.versions/awscli/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+awscli: $(READY) .versions/awscli/.ready ## The AWS CLI and ours, compared; writes docs/cli-comparison.txt (slow)
+	$(BIN)/python -m pytest tests/aws_cli $(PYTEST)
 
 .versions/%/.ready: pyproject.toml
 	"$(PYTHON)" -m venv .versions/$*

@@ -17,7 +17,10 @@ _ADDRESS = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/]*)(?:@(?P<region>[^@/]*))?(?P<path>(?:/[^/]+){1,2})",
     re.ASCII,
 )
-_SHAPE = "service://connection@region/[cluster or application/]job id"
+_SHAPE = (
+    "service://connection@region/[cluster or application/]job id, as "
+    "emr://aws_default@us-east-1/j-2AXXXXXXGAPLF/s-3BYXXXXXXXXXX"
+)
 
 
 class RemoteJob(str):

@@ -37,11 +37,14 @@ class Settings(Options):
     """What the guard and the reaper do: the options, and what follows from them.
 
     :param carriers: by service: where its label goes, if there is a choice.
+    :param deployment_name: what ``deployment`` stands for in labels: the name that is set, or the
+        API server's URL.
     :param has_own_name: whether ``deployment``, this Airflow's name in labels, comes from something that no
         other Airflow has.
     """
 
     deployment: str = "00000000"
+    deployment_name: str = ""
     carriers: Mapping[str, str] = field(default_factory=dict)
     has_own_name: bool = False
 
@@ -56,6 +59,7 @@ class Settings(Options):
         values |= {
             "on_retry": _choice("on_retry", ON_RETRY),
             "deployment": deployment_of(name or url),
+            "deployment_name": name or url,
             "has_own_name": bool(name) or _is_unique(url),
             "carriers": {
                 row.name: _choice(f"{row.package}_label", row.carriers)

@@ -123,7 +123,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             return self.get_conn()
         except NoRegionError:
             raise InvalidInput(
-                f"No AWS region: set region_name, or the region of connection {self.aws_conn_id!r}."
+                f"No AWS region: set region_name, or the region of connection {self.aws_conn_id!r}; "
+                f"an address names it behind the connection: "
+                f"{self.service_class.name}://{self.aws_conn_id or ''}@us-east-1."
             ) from None
         except (ProfileNotFound, TypeError, ValueError) as error:
             # boto3 raises the last two for a malformed endpoint or region and for unknown botocore_config.

@@ -196,7 +196,7 @@ class MrsHook(BaseHook):
         except AirflowNotFoundException:
             raise InvalidInput(
                 f"Connection {self.mrs_conn_id!r} is not defined; define it with type {self.conn_type!r},"
-                " or set mrs_conn_id to one that is."
+                " or name one that is."
             ) from None
         if connection.conn_type != self.conn_type:
             raise InvalidInput(

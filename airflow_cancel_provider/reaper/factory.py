@@ -44,14 +44,15 @@ def make_reaper(
     :param except_scopes: patterns of those to leave out.
     :param share: of the published API quotas; above 1 where the account's were raised.
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
-        Airflow has no name that others can't have.
+        Airflow has no name that others can't have, and cancels.
     """
     settings, access = Settings.read(), Access()
     chosen = Scopes(
         as_list("scopes", scopes) or settings.reaper_scopes,
         as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
     )
-    if not settings.has_own_name:
+    # Without a name of its own it may take another Airflow's jobs for its own; looking does no harm.
+    if not settings.has_own_name and not (rules and rules.is_dry):
         raise InvalidInput(NO_NAME)
     chosen_places = places(as_list("at", at) or settings.reaper_places)
     # A sweep does so, too; here it comes before any request. What can't be read now may be readable later.
@@ -63,7 +64,14 @@ def make_reaper(
         return service.with_patience(PATIENCE).paced(share)
 
     return Reaper(
-        airflow, settings.deployment, chosen_places, open_place, scopes=chosen, rules=rules, stop=stop
+        airflow,
+        settings.deployment,
+        chosen_places,
+        open_place,
+        scopes=chosen,
+        rules=rules,
+        stop=stop,
+        name=settings.deployment_name,
     )
 
 

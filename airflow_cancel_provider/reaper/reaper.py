@@ -38,6 +38,7 @@ class Reaper:
     :param deployment: that Airflow's name in labels; jobs with another one are not touched.
     :param open_place: opens a place's service; called in the thread that sweeps.
     :param stop: ends a sweep early when it is set; then nothing more is cancelled.
+    :param name: what people call that Airflow.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class Reaper:
         scopes: Scopes | None = None,
         rules: Rules | None = None,
         stop: Event | None = None,
+        name: str = "",
     ) -> None:
         self.airflow, self.deployment, self.places = airflow, deployment, list(places)
+        self.name = name
         self.scopes, self.rules = scopes or Scopes(), rules or Rules()
         self.letters, self.releases = DeadLetters(airflow), ReleaseCleanup(airflow)
         self.stop = stop or Event()
@@ -67,7 +70,7 @@ class Reaper:
         :raises InvalidInput: a connection or the Variable with the dead letters is unusable.
         """
         begun, before = time.monotonic(), self.services.calls
-        report = Report(self.deployment, self.rules.is_dry)
+        report = Report(self.deployment, self.rules.is_dry, self.name)
         try:
             self._sweep(report)
         except AirflowUnavailable as error:
@@ -87,6 +90,7 @@ class Reaper:
         judge = Judge(self.airflow, self.deployment, grace, letters, report.troubles)
         suspects, lettered = self._look(report, judge)
         orphans = [Orphan(found) for found in self._look_again(report, judge, suspects)]
+        report.confirm(orphans)
         self._brake(report, orphans)
         if self.stop.is_set():
             report.troubles.append(STOPPED)

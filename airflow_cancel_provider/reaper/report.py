@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -83,6 +83,7 @@ class Orphan:
 class Report:
     """One sweep.
 
+    ``deployment_name`` is what ``deployment`` stands for in labels.
     ``scopes`` counts by cluster, queue or application the jobs of each kind; ``foreign`` those of other
     Airflows by their labels; ``letters`` are the dead letters; ``troubles`` is what could not be looked at or
     done, a sentence each.
@@ -90,6 +91,7 @@ class Report:
 
     deployment: str
     is_dry: bool = False
+    deployment_name: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
     scopes: dict[str, Counter[DecisionKind]] = field(default_factory=lambda: defaultdict(Counter))
@@ -98,12 +100,24 @@ class Report:
     letters: dict[str, dict[str, Any]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
+    _suspects: dict[RemoteJob, str] = field(default_factory=dict, repr=False)
+    """Where the jobs are that one look found to be orphans."""
 
     def count(self, place: str, scope: str, found: Found) -> None:
         """Count one job that was looked at."""
         self.scopes[f"{place}/{scope}"][found.decision.kind] += 1
+        if found.decision.kind is DecisionKind.SUSPECT:
+            self._suspects[found.job] = f"{place}/{scope}"
         if found.decision.kind is DecisionKind.FOREIGN and found.claim.label:
             self.foreign[found.claim.label.deployment] += 1
+
+    def confirm(self, orphans: Iterable[Orphan]) -> None:
+        """Count those as orphans that a second look has found to be some."""
+        for orphan in orphans:
+            if (where := self._suspects.pop(orphan.job, None)) is not None:
+                self.scopes[where].subtract([DecisionKind.SUSPECT])
+                self.scopes[where][DecisionKind.ORPHAN] += 1
+                self.scopes[where] += Counter()  # drops what is none
 
     @property
     def kinds(self) -> Counter[DecisionKind]:
@@ -144,6 +158,7 @@ class Report:
             "started": self.started.isoformat(),
             "seconds": round(self.seconds, 3),
             "deployment": self.deployment,
+            "deployment_name": self.deployment_name,
             "dry_run": self.is_dry,
             "jobs": _by_name(self.kinds),
             "scopes": {scope: _by_name(kinds) for scope, kinds in list(self.scopes.items())[:most]},
@@ -158,7 +173,8 @@ class Report:
     def __str__(self) -> str:
         dry = "Dry run: nothing is cancelled. " if self.is_dry else ""
         cost = f"{len(self.scopes)} scopes, {self.calls.total()} calls, {self.seconds:.1f} s"
-        lines = [f"{dry}Deployment {self.deployment}: {_counted(self.kinds) or 'no jobs'}; {cost}."]
+        name = f"{self.deployment_name} ({self.deployment})" if self.deployment_name else self.deployment
+        lines = [f"{dry}Deployment {name}: {_counted(self.kinds) or 'no jobs'}; {cost}."]
         lines += [f"  {scope}: {_counted(kinds)}" for scope, kinds in sorted(self.scopes.items()) if kinds]
         lines += [f"  of another Airflow, {name}: {number}" for name, number in sorted(self.foreign.items())]
         lines += [f"  ORPHAN {each.in_words(self.started, is_dry=self.is_dry)}" for each in self.orphans]

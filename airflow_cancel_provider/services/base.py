@@ -41,8 +41,12 @@ class JobService(ABC):
     scope_word: ClassVar[str | None]
     """What a job's scope is called (``cluster_id``), or None where jobs have none."""
     scope_pattern: ClassVar[re.Pattern[str] | None]
+    scope_example: ClassVar[str | None] = None
+    """One that the service could have issued, and has not."""
     id_word: ClassVar[str]
     id_pattern: ClassVar[re.Pattern[str]]
+    id_example: ClassVar[str] = ""
+    """One that the service could have issued, and has not."""
     quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
     """What the service grants to an account in a region, as published."""
     look_operation: ClassVar[str] = EVERY
@@ -125,6 +129,14 @@ class JobService(ABC):
         """
         return [status.job for status in self.claims(scope) if status.label == label]
 
+    def probe_cancel(self) -> bool:
+        """Send a cancel request for a job that does not exist, to see whether the identity may send it.
+
+        :return: whether there is such a request: whether a service can be asked so.
+        :raises ServiceError: as :meth:`describe`; also where the service says that it does not know the job.
+        """
+        return False
+
     @property
     def can_escalate(self) -> bool:
         """Whether a forced cancel does more than the first one."""
@@ -164,8 +176,8 @@ class JobService(ABC):
 
         :raises InvalidInput: an id has not the service's form.
         """
-        self._check(self.scope_word, self.scope_pattern, scope)
-        self._check(self.id_word, self.id_pattern, id)
+        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
+        self._check(self.id_word, self.id_pattern, id, self.id_example)
         return RemoteJob.of(self.name, id, scope=scope, conn_id=self.conn_id, region=self.region)
 
     def check(self, job: RemoteJob) -> RemoteJob:
@@ -175,16 +187,19 @@ class JobService(ABC):
         """
         if job.service != self.name:
             raise InvalidInput(f"{job} is a job of {job.service}, not of {self.name}.")
-        self._check(self.scope_word, self.scope_pattern, job.scope)
-        self._check(self.id_word, self.id_pattern, job.id)
+        self._check(self.scope_word, self.scope_pattern, job.scope, self.scope_example)
+        self._check(self.id_word, self.id_pattern, job.id, self.id_example)
         return job
 
-    def _check(self, word: str | None, pattern: re.Pattern[str] | None, value: str | None) -> None:
+    def _check(
+        self, word: str | None, pattern: re.Pattern[str] | None, value: str | None, example: str | None
+    ) -> None:
         if word is None or pattern is None:
             if value is not None:
                 raise InvalidInput(f"Jobs of {self.name} are not part of anything; got {value!r}.")
         elif not isinstance(value, str) or not pattern.fullmatch(value):
-            raise InvalidInput(f"{value!r} is not a {word} of {self.name}; expected {pattern.pattern}.")
+            like = f"one looks like {example}" if example else f"expected {pattern.pattern}"
+            raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.")
 
 
 def submitted(status: JobStatus, at: datetime | float | None) -> JobStatus:

@@ -48,6 +48,10 @@ class ServiceInfo:
     :param ids_param: parameter with the ids of jobs.
     :param submissions: the calls that start jobs.
     :param looks: by operation: how its reply shows jobs with their states.
+    :param operations: its operations that the command line offers, beside our own commands, in the service's
+        words: those that cancel jobs or show them.
+    :param operations_class: path of a class with a method for each of them, for a service that boto3 does not
+        know; None: boto3's client has them.
     :param carriers: where a label can go, by the words of the setting ``<package>_label``, the default first;
         empty: there is one way.
     :param carrier_help: what that setting says of itself.
@@ -68,6 +72,8 @@ class ServiceInfo:
     ids_param: str
     submissions: tuple[Submission, ...]
     looks: Mapping[str, Look] = field(default_factory=dict)
+    operations: tuple[str, ...] = ()
+    operations_class: str | None = None
     carriers: tuple[str, ...] = ()
     carrier_help: str = ""
     console_path: str | None = None
@@ -104,6 +110,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="cluster_id",
             ids_param="step_ids",
             submissions=emr.SUBMISSIONS,
+            operations=("CancelSteps", "DescribeStep", "ListSteps"),
             looks=emr.LOOKS,
             carriers=("name", "properties"),
             carrier_help="Where the label goes on an EMR step: behind its name, or (properties), for those "
@@ -121,6 +128,10 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param=None,
             ids_param="job_ids",
             submissions=batch.SUBMISSIONS,
+            operations=(
+                *("CancelJob", "TerminateJob", "CancelJobs", "TerminateJobs"),
+                *("DescribeJobs", "ListJobs"),
+            ),
             looks=batch.LOOKS,
             console_path="/batch/home?region={region}#jobs/detail/{id}",
             docs_url="https://docs.aws.amazon.com/batch/",
@@ -134,6 +145,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="application_id",
             ids_param="job_run_ids",
             submissions=emr_serverless.SUBMISSIONS,
+            operations=("CancelJobRun", "GetJobRun", "ListJobRuns", "ListJobRunAttempts"),
             looks=emr_serverless.LOOKS,
             console_path="/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
             docs_url="https://docs.aws.amazon.com/emr-serverless/",
@@ -147,6 +159,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="virtual_cluster_id",
             ids_param="job_run_ids",
             submissions=emr_containers.SUBMISSIONS,
+            operations=("CancelJobRun", "DescribeJobRun", "ListJobRuns"),
             looks=emr_containers.LOOKS,
             # A run has no page of its own: its virtual cluster's lists it.
             console_path="/emr/home?region={region}#/eks/clusters/{scope}",
@@ -162,6 +175,8 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="cluster_id",
             ids_param="job_execution_ids",
             submissions=mrs.SUBMISSIONS,
+            operations=("CancelJobExecution", "DescribeJobExecution", "ListJobExecutions"),
+            operations_class=f"{_ROOT}.cli.service_commands.mrs.MrsOperations",
             docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
             tags=("service",),
             connection_type=f"{_ROOT}.hooks.mrs_connection.connection_type",
@@ -175,6 +190,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="job_name",
             ids_param="job_run_ids",
             submissions=glue.SUBMISSIONS,
+            operations=("BatchStopJobRun", "GetJobRun", "GetJobRuns"),
             looks=glue.LOOKS,
             carriers=("none", "arguments"),
             carrier_help="Where the label goes on a Glue job run: nowhere, or (arguments) into the argument "

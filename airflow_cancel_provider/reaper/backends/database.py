@@ -94,7 +94,7 @@ def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
         UUID(str(ti_id)): TryAnswer(
             Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0]
         )
-        for ti_id, state, *names in session.execute(query.where(TI.id.in_(_as_ids(ids))))
+        for ti_id, state, *names in session.execute(query.where(TI.id.in_(as_ids(ids))))
     }
 
 
@@ -108,7 +108,7 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     query = select(
         TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
     )
-    rows = list(session.execute(query.where(TIH.task_instance_id.in_(_as_ids(ids)))))
+    rows = list(session.execute(query.where(TIH.task_instance_id.in_(as_ids(ids)))))
     # No guess by names: a foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[2:6]) for row in rows})
     return {
@@ -161,7 +161,8 @@ def _value(variable: Any) -> str | None:
     return value
 
 
-def _as_ids(ids: Sequence[UUID]) -> list[Any]:
+def as_ids(ids: Sequence[UUID]) -> list[Any]:
+    """Ids of task instances as their column has them."""
     # Up to Airflow 3.2 the ids of task instances are text, in every database.
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 

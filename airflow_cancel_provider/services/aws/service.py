@@ -62,6 +62,8 @@ class AwsJobService(JobService):
     iam_prefix: ClassVar[str]
     iam_actions: ClassVar[dict[str, str]] = {}
     """IAM actions that are not called like the operation they allow."""
+    cancel_probe: ClassVar[tuple[str, str | None, str]]
+    """The operation that cancels a job, and its parameters for scope and id; a list of ids ends in ``s``."""
     answers: ClassVar[Answers]
     """What is read of answers, by operation; a reply that has it not is none."""
     subjects: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -99,6 +101,15 @@ class AwsJobService(JobService):
     def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         """Statuses of those of a scope's jobs that the service knows; :meth:`describe` asks for them."""
         raise NotImplementedError
+
+    def probe_cancel(self) -> bool:
+        """One request, with the ids of the examples."""
+        operation, scope, ids = self.cancel_probe
+        params: dict[str, Any] = {ids: [self.id_example] if ids.endswith("s") else self.id_example}
+        params |= {scope: self.scope_example} if scope else {"reason": "To see whether it is permitted"}
+        job = self.address(self.id_example, self.scope_example)
+        self._call(self.patience.started(), operation, str(job), **params)
+        return True
 
     def _call(self, series: CallSeries, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
         return self._repeat(series, operation, about, lambda: self._request(operation, **params))

@@ -77,10 +77,13 @@ class BatchJobService(AwsJobService):
     iam_actions: ClassVar[dict[str, str]] = {"TerminateJobs": "TerminateJob", "CancelJobs": "CancelJob"}
     scope_word = None
     scope_pattern = None
+    scope_example = None
     id_word = "job id"
     # Fixed, and for all calls together.
     quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
     id_pattern = JOB_ID
+    id_example = "00000000-0000-0000-0000-000000000000"
+    cancel_probe = ("TerminateJob", None, "jobId")
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"DescribeJobs": {"jobs": "jobs.jobId"}}
 

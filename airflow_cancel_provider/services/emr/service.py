@@ -77,8 +77,11 @@ class EmrStepService(AwsJobService):
     iam_prefix = "elasticmapreduce"
     scope_word = "cluster_id"
     scope_pattern = CLUSTER_ID
+    scope_example = "j-0000000000000"
     id_word = "step id"
     id_pattern = STEP_ID
+    id_example = "s-0000000000000"
+    cancel_probe = ("CancelSteps", "ClusterId", "StepIds")
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {
         "ListSteps": {"StepIds": "Steps.Id"},
@@ -141,7 +144,7 @@ class EmrStepService(AwsJobService):
             yield from (cluster["Id"] for cluster in page["Clusters"])
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        self._check(self.scope_word, self.scope_pattern, scope)
+        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
 

@@ -27,8 +27,11 @@ class EmrContainersJobRunService(JobRunService):
     iam_prefix = "emr-containers"
     scope_word = "virtual_cluster_id"
     scope_pattern = RESOURCE_ID
+    scope_example = "0000000000000000000000000"
     id_word = "job run id"
     id_pattern = RESOURCE_ID
+    id_example = "0000000000000000000"
+    cancel_probe = ("CancelJobRun", "virtualClusterId", "id")
     quotas: ClassVar[Quotas] = dict.fromkeys(ANSWERS, (25, 1.0))
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {

@@ -33,8 +33,11 @@ class EmrServerlessJobRunService(JobRunService):
     iam_prefix = "emr-serverless"
     scope_word = "application_id"
     scope_pattern = RUN_ID
+    scope_example = "0000000000000000"
     id_word = "job run id"
     id_pattern = RUN_ID
+    id_example = "0000000000000001"
+    cancel_probe = ("CancelJobRun", "applicationId", "jobRunId")
     quotas: ClassVar[Quotas] = {
         "CancelJobRun": (25, 1.0),
         "ListJobRuns": (25, 1.0),

@@ -59,8 +59,11 @@ class GlueJobRunService(AwsJobService):
     iam_prefix = "glue"
     scope_word = "job_name"
     scope_pattern = JOB_NAME
+    scope_example = "no-such-job"
     id_word = "job run id"
     id_pattern = RUN_ID
+    id_example = "jr_0000000000000000000000000000000000000000000000000000000000000000"
+    cancel_probe = ("BatchStopJobRun", "JobName", "JobRunIds")
     # AWS publishes none. These are well below what is known to be throttled: 15 StartJobRun at once.
     quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
     answers = ANSWERS
@@ -96,7 +99,7 @@ class GlueJobRunService(AwsJobService):
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Runs that live. Glue lists all, the newest first; the pages end where no older one can live."""
-        self._check(self.scope_word, self.scope_pattern, scope)
+        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         if name_prefix:
             raise InvalidInput(f"name_prefix is {name_prefix!r}; runs of a Glue job have no names.")
         now = datetime.now(UTC)

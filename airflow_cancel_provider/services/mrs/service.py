@@ -62,8 +62,10 @@ class MrsJobService(JobService):
     name = "mrs"
     scope_word = "cluster_id"
     scope_pattern = IDENTIFIER
+    scope_example = "00000000-0000-0000-0000-000000000000"
     id_word = "job execution id"
     id_pattern = IDENTIFIER
+    id_example = "00000000-0000-0000-0000-000000000000"
 
     def __init__(
         self,
@@ -151,7 +153,7 @@ class MrsJobService(JobService):
     def _records(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool
     ) -> Iterator[JobRecord]:
-        self._check(self.scope_word, self.scope_pattern, cluster_id)
+        self._check(self.scope_word, self.scope_pattern, cluster_id, self.scope_example)
         series = self.patience.started()
         for page in self.lookup.pages(series, cluster_id, job_name=job_name, live_only=live_only):
             for record in page:

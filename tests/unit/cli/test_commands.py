@@ -7,91 +7,36 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 
 from airflow_cancel_provider import cli
-from airflow_cancel_provider.cli import commands
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
-from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.services import registry
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
-from tests.reaper_fixtures import SERVICES, Ground, ground
+from tests.cli_fixtures import JSON, NAME, NOWHERE, TYPO, Line, deployment, line
+from tests.reaper_fixtures import SERVICES, ground
 from tests.task_fixtures import connections, know_no_cluster
 
-__all__ = ["connections", "ground"]
+__all__ = ["connections", "deployment", "ground", "line"]
 
 S = TryPhase
 ROOT = Path(__file__).parents[3]
-NAME = "blue"
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
-TYPO = "emr://aws_default@us-east-1/j-TYPO/s-3BYY"
-NOWHERE = "batch://aws_default@us-east-1/00000000-0000-0000-0000-000000000000"
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass
-class Line:
-    """The command line over an Airflow in memory."""
-
-    ground: Ground
-    capture: pytest.CaptureFixture[str]
-
-    def __call__(self, *arguments: str) -> Ended:
-        self.capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
-        assert isinstance(ended.value.code, int)
-        told = self.capture.readouterr()
-        assert "Traceback" not in told.err
-        # What Airflow logs to `sys.stdout` is caught with it here; a process of its own is tested below.
-        out = told.out.strip().rpartition("\n")[2] if "--json" in arguments else told.out
-        return Ended(ended.value.code, out, told.err)
-
-
-@pytest.fixture
-def deployment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", NAME)
-    return make_reaper(ground.airflow, at=["aws://aws_default"]).deployment
-
-
-@pytest.fixture
-def line(
-    ground: Ground,
-    deployment: str,  # noqa: ARG001  it is set
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Line:
-    monkeypatch.setattr(commands, "Database", lambda **_: ground.airflow)
-    monkeypatch.setattr(commands, "LOOK_SECONDS", 0.05)
-    return Line(ground, capfd)
 
 
 class TestReap:
     def test_for_machines(self, line: Line, deployment: str) -> None:
         jobs = [line.ground.start(service, S.FAILED, deployment=deployment) for service in SERVICES]
         living = [line.ground.start(service, S.ALIVE, deployment=deployment) for service in SERVICES]
-        done = line("reap", "--json", *HASTE)
+        done = line("reap", *JSON, *HASTE)
         assert done.code == 0
         assert {orphan["job"] for orphan in done.json["orphans"]} == set(jobs)
         assert done.json["fates"] == {"ended": len(SERVICES)}
@@ -100,7 +45,7 @@ class TestReap:
 
     def test_dry(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
-        done = line("reap", "--dry-run", "--json", *HASTE)
+        done = line("reap", "--dry-run", *JSON, *HASTE)
         assert (done.code, done.json["dry_run"], done.json["fates"]) == (0, True, {"found": 1})
         assert line.ground.lives(job)
         assert line.ground.cancels() == 0
@@ -111,15 +56,15 @@ class TestReap:
 
     def test_scopes(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
-        assert line("reap", "--json", "--except-scope", "que*", *HASTE).json["orphans"] == []
-        assert line("reap", "--json", "--scope", "other", *HASTE).json["orphans"] == []
+        assert line("reap", *JSON, "--except-scope", "que*", *HASTE).json["orphans"] == []
+        assert line("reap", *JSON, "--scope", "other", *HASTE).json["orphans"] == []
         assert line.ground.lives(job)
-        assert line("reap", "--json", "--scope", "que*", *HASTE).json["fates"] == {"ended": 1}
+        assert line("reap", *JSON, "--scope", "que*", *HASTE).json["fates"] == {"ended": 1}
 
     def test_trouble_is_1(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         line.ground.airflow.before_look = lambda _: setattr(line.ground.airflow, "is_down", True)
-        done = line("reap", "--json", *HASTE)
+        done = line("reap", *JSON, *HASTE)
         assert (done.code, done.json["troubles"]) == (1, ["Airflow is down. Nothing is cancelled."])
         assert line.ground.lives(job)
 
@@ -201,7 +146,7 @@ class TestReap:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         before = signal.getsignal(number)
         line.ground.airflow.before_look = lambda _: os.kill(os.getpid(), number)
-        done = line("reap", "--json", *HASTE, "--grace", "60")
+        done = line("reap", *JSON, *HASTE, "--grace", "60")
         assert done.code == 1
         assert "stopped" in done.json["troubles"][0]
         assert line.ground.lives(job)
@@ -211,25 +156,29 @@ class TestReap:
 class TestCancel:
     def test_seen_to_end(self, line: Line) -> None:
         jobs = [line.ground.unlabelled(service) for service in SERVICES]
-        done = line("cancel", "--json", *jobs)
-        assert (done.code, done.json) == (0, dict.fromkeys(jobs, "CANCELLED"))
+        done = line("cancel", *JSON, *jobs)
+        assert (done.code, done.states) == (0, dict.fromkeys(jobs, "CANCELLED"))
         assert "Cancelled from the command line" in line.ground.truth(jobs[1])["reason"]
 
     def test_in_words(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
-        assert f"{job}: CANCELLED\n" in line("cancel", str(job)).out
+        told = line("cancel", str(job)).out
+        assert told.split()[:4] == ["job", "|", "state", "|"]
+        assert f"{job} | CANCELLED | REQUESTED" in told
+        plain = line("cancel", "-o", "plain", str(job)).out.splitlines()[-1]
+        assert plain.split()[:3] == [str(job), "CANCELLED", "ALREADY_ENDED"]
 
     def test_forced(self, line: Line) -> None:
         line.ground.cloud.emr.override("stubborn*", stubborn=True)
         job = line.ground.start("emr", None, name="stubborn")
         line.ground.cloud.clock.advance(1)
-        assert line("cancel", "--force", "--json", str(job)).json == {job: "CANCELLED"}
+        assert line("cancel", "--force", *JSON, str(job)).states == {job: "CANCELLED"}
 
     def test_without_waiting(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
         job = line.ground.unlabelled("batch")
-        done = line("cancel", "--wait", "0", "--json", str(job))
-        assert (done.code, done.json) == (0, {job: "CANCELLING"})
+        done = line("cancel", "--wait", "0", *JSON, str(job))
+        assert (done.code, done.states) == (0, {job: "CANCELLING"})
 
     def test_not_seen_to_end_is_1(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
@@ -249,29 +198,29 @@ class TestCancel:
     def test_a_job_that_has_ended_is_fine(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
         line.ground.benches["batch"].finish(job)
-        done = line("cancel", "--json", str(job))
-        assert (done.code, done.json) == (0, {job: "SUCCEEDED"})
+        done = line("cancel", *JSON, str(job))
+        assert (done.code, done.states) == (0, {job: "SUCCEEDED"})
 
     def test_a_job_that_the_service_does_not_know_is_1(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")
-        done = line("cancel", "--json", str(job), NOWHERE)
-        assert (done.code, done.json) == (1, {job: "CANCELLED", NOWHERE: "GONE"})
+        done = line("cancel", *JSON, str(job), NOWHERE)
+        assert (done.code, done.states) == (1, {job: "CANCELLED", NOWHERE: "GONE"})
         assert (
             f"{NOWHERE} is GONE: the service does not know this job over connection 'aws_default' in region"
             in (done.err.splitlines()[-1])
         )
 
     def test_a_job_that_the_service_does_not_know_may_be_ignored(self, line: Line) -> None:
-        done = line("cancel", "--json", "--ignore-missing", NOWHERE)
-        assert (done.code, done.json) == (0, {NOWHERE: "GONE"})
+        done = line("cancel", *JSON, "--ignore-missing", NOWHERE)
+        assert (done.code, done.states) == (0, {NOWHERE: "GONE"})
 
     def test_every_job_has_its_state_also_when_one_fails(self, line: Line) -> None:
         jobs = {service: line.ground.unlabelled(service) for service in SERVICES}
         line.ground.cloud.faults.add("emr-serverless", "CancelJobRun", "denied")
-        done = line("cancel", "--json", *jobs.values())
+        done = line("cancel", *JSON, *jobs.values())
         assert done.code == 1
         states = dict.fromkeys(jobs.values(), "CANCELLED") | {jobs["emr-serverless"]: "REFUSED"}
-        assert done.json == states
+        assert done.states == states
         assert "Allow emr-serverless:CancelJobRun" in done.err
 
     @pytest.mark.parametrize("force", [[], ["--force"]])
@@ -281,8 +230,8 @@ class TestCancel:
     ) -> None:
         know_no_cluster(monkeypatch, "j-TYPO", is_raised=way == "raised")
         job = line.ground.unlabelled("emr")
-        done = line("cancel", "--json", *force, "--ignore-missing", TYPO, str(job))
-        assert (done.code, done.json) == (1, {TYPO: "REFUSED", job: "CANCELLED"})
+        done = line("cancel", *JSON, *force, "--ignore-missing", TYPO, str(job))
+        assert (done.code, done.states) == (1, {TYPO: "REFUSED", job: "CANCELLED"})
         assert "does not know cluster j-TYPO" in done.err.splitlines()[-1]
 
     @pytest.mark.parametrize(
@@ -307,32 +256,32 @@ class TestCancel:
     def test_an_unknown_mrs_cluster_is_1_and_the_other_jobs_go_on(self, line: Line) -> None:
         """As the service itself says it."""
         job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
-        done = line("cancel", "--json", "--ignore-missing", typo, str(job))
-        assert (done.code, done.json) == (1, {typo: "REFUSED", job: "CANCELLED"})
+        done = line("cancel", *JSON, "--ignore-missing", typo, str(job))
+        assert (done.code, done.states) == (1, {typo: "REFUSED", job: "CANCELLED"})
         assert typo.split("/")[3] in done.err.splitlines()[-1]
-        seen = line("describe", "--json", typo, str(job))
+        seen = line("describe", *JSON, typo, str(job))
         assert (seen.code, [each["state"] for each in seen.json]) == (1, ["UNKNOWN", "CANCELLED"])
 
 
 class TestDescribe:
     def test_states(self, line: Line) -> None:
         jobs = [line.ground.unlabelled(service) for service in SERVICES]
-        done = line("describe", "--json", *jobs, NOWHERE)
+        done = line("describe", *JSON, *jobs, NOWHERE)
         assert done.code == 1
         assert [each["job"] for each in done.json] == [*jobs, NOWHERE]
         assert [each["state"] for each in done.json] == [*["RUNNING"] * len(jobs), "GONE"]
         assert "does not know this job over connection 'aws_default'" in done.err.splitlines()[-1]
         assert line("describe", *jobs).code == 0
-        assert f"{NOWHERE} is GONE\n" in line("describe", NOWHERE).out
+        assert f"{NOWHERE} | GONE" in line("describe", NOWHERE).out
 
     def test_an_unknown_cluster(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
         know_no_cluster(monkeypatch, "j-TYPO", is_raised=True)
         job = line.ground.unlabelled("emr")
-        done = line("describe", "--json", TYPO, str(job))
+        done = line("describe", *JSON, TYPO, str(job))
         assert done.code == 1
         assert [(each["job"], each["state"]) for each in done.json] == [(TYPO, "UNKNOWN"), (job, "RUNNING")]
-        assert "does not know cluster j-TYPO" in done.json[0]["reason"]
-        assert f"{TYPO} is UNKNOWN: EMR does not know" in line("describe", TYPO).out
+        assert "does not know cluster j-TYPO" in done.json[0]["detail"]
+        assert f"{TYPO} | UNKNOWN" in line("describe", TYPO).out
 
     def test_denied_is_1(self, line: Line) -> None:
         line.ground.cloud.faults.add("batch", "DescribeJobs", "denied")
@@ -382,29 +331,37 @@ class TestDeadLetters:
     def test_none(self, line: Line) -> None:
         done = line("dead-letters")
         assert (done.code, done.out) == (0, "No dead letters.\n")
-        assert line("dead-letters", "--json").json == {}
+        assert line("dead-letters", *JSON).json == []
 
     def test_listed(self, lettered: Line) -> None:
         done = lettered("dead-letters")
         assert done.code == 1
-        first, second = done.out.splitlines()
-        assert first.startswith(f"{self.JOB}: denied (since 2026-11-20 00:00:00 UTC, ")
-        assert first.endswith(" ago; dag / run / task)")
-        assert second == f"{self.OTHER}: None (since an unknown time; task unknown)"
+        first, second = lettered("dead-letters", *JSON).json
+        assert first == {"job": self.JOB, **self.LETTER, "acknowledged": False, "change": None}
+        assert (second["job"], second["why"], second["task"]) == (self.OTHER, None, None)
+        assert f"{self.JOB} | denied | 2026-11-20T00:00:00+00:00 | dag / run / task" in done.out
         assert lettered.ground.airflow.writes == []
 
     def test_acknowledged(self, lettered: Line) -> None:
         done = lettered("dead-letters", "--acknowledge", self.JOB)
-        assert (done.code, self.JOB in done.out, self.OTHER in done.out) == (1, False, True)
-        done = lettered("dead-letters", "--json", "--acknowledge", self.OTHER)
+        first, second = done.out.splitlines()[2:4]
+        assert (done.code, self.JOB in first, "acknowledged" in first) == (1, True, True)
+        assert (self.OTHER in second, "acknowledged" in second) == (True, False)
+        assert self.JOB not in lettered("dead-letters").out
+        done = lettered("dead-letters", *JSON, "--acknowledge", self.OTHER)
         assert done.code == 0
-        assert done.json == {
-            self.JOB: {**self.LETTER, "acknowledged": True},
-            self.OTHER: {"acknowledged": True},
-        }
+        assert [(row["job"], row["acknowledged"], row["change"]) for row in done.json] == [
+            (self.JOB, True, None),
+            (self.OTHER, True, "acknowledged"),
+        ]
 
     def test_retried(self, lettered: Line) -> None:
-        assert list(lettered("dead-letters", "--json", "--retry", self.JOB).json) == [self.OTHER]
+        done = lettered("dead-letters", *JSON, "--retry", self.JOB)
+        assert [(row["job"], row["change"]) for row in done.json] == [
+            (self.JOB, "to be cancelled again"),
+            (self.OTHER, None),
+        ]
+        assert [row["job"] for row in lettered("dead-letters", *JSON).json] == [self.OTHER]
         assert lettered("dead-letters", "--retry", "all").code == 0
         assert VARIABLE not in lettered.ground.airflow.variables
 
@@ -452,7 +409,7 @@ def test_help_names_the_services_of_the_registry(
         cli.main([command, "--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0
-    assert "Exit code 0" in told
+    assert "Exit codes: 0: " in told
     assert (f"with a service of aws, {', '.join(registry.SERVICES)};" in told) is (command == "reap")
 
 
@@ -485,7 +442,7 @@ def test_help_by_airflow(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
 def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
-    done = run(*command, "describe", "--json", NOWHERE, **there)
+    done = run(*command, "describe", "-v", *JSON, NOWHERE, **there)
     assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
     assert "credentials retrieved" in done.stderr
 
@@ -494,7 +451,7 @@ def test_standard_output_is_for_answers(there: dict[str, str], command: list[str
 def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> None:
     settings = {"AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": NAME, "AIRFLOW_HOME": str(tmp_path)}
     done = run(
-        *(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--json", *HASTE), **there, **settings
+        *(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", *JSON, *HASTE), **there, **settings
     )
     assert done.returncode == 1
     (trouble,) = json.loads(done.stdout)["troubles"]
@@ -505,7 +462,7 @@ def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> 
 def test_what_is_not_given() -> None:
     parser = cli.get_parser()
     options = parser.parse_args(["reap"])
-    expected = {"at": [], "loop": False, "interval": 300.0, "dry_run": False, "json": False, "brake": 100}
+    expected = {"at": [], "loop": False, "interval": 300.0, "dry_run": False, "output": "table", "brake": 100}
     assert {name: getattr(options, name) for name in expected} == expected
     assert parser.parse_args(["reap", "--at", "a", "--at", "b"]).at == ["a", "b"]
     assert parser.parse_args(["reap"]).at == [], "a default is not added to"

@@ -1,0 +1,170 @@
+"""``cancel``: request the end of jobs, see them end, and write what became of each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_cancel_provider.cancellation import Cancellation, report
+from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
+from airflow_cancel_provider.cli.following import Followed, by_service, follow, gone, looked_at, row
+from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel
+from airflow_cancel_provider.cli.printing import Printer, progress
+from airflow_cancel_provider.cli.running import complain, log
+from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.inventory import RemoteJobEntry
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.reaper.rules import number_from_0
+from airflow_cancel_provider.services.base import LONGEST_REASON
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.settings import Settings
+
+COLUMNS = ("job", "state", "outcome", "detail")
+LOOK_SECONDS = 2.0
+SERVICE_OPTIONS = ("pending_only", "cancellation_option", "shutdown_grace_period")
+FAILED = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+WOULD = "WOULD_BE_CANCELLED"
+
+
+def cancel(options: argparse.Namespace, printer: Printer) -> int:
+    """Cancel jobs by their addresses or their task, and write what became of each of them."""
+    seconds = number_from_0("--wait", options.wait)
+    if len(options.reason) > LONGEST_REASON:
+        raise InvalidInput(
+            f"--reason has {len(options.reason)} characters; at most {LONGEST_REASON} are kept."
+        )
+    entries = _entries(options)
+    jobs = list(entries) if entries is not None else named_jobs(options.jobs)
+    if not jobs:
+        printer.rows([], COLUMNS, "No job of that task is on record that has not ended.")
+        return 0
+    pool = checked_pool(jobs, _service_options(options))
+    rows: dict[str, dict[str, Any]] = {}
+    troubles: list[str] = []
+    if entries is not None or options.dry_run:
+        jobs = _looked_through(pool, jobs, entries, rows, troubles)
+    if entries is not None and not options.dry_run:
+        _confirm(jobs, entries, options)
+    if options.dry_run:
+        _would(rows, jobs)
+    else:
+        groups = _cancelled(pool, jobs, options, seconds)
+        rows |= {each["job"]: each for group in groups for each in group.rows()}
+        troubles += [str(each.error) for each in groups if each.error]
+        troubles += _troubles(rows, jobs, seconds, leaves_running=options.pending_only)
+    printer.rows(list(rows.values()), COLUMNS, "No jobs.")
+    if not options.ignore_missing:
+        troubles += [gone(RemoteJob(job)) for job, each in rows.items() if each["state"] == JobState.GONE]
+    return complain(dict.fromkeys(troubles))
+
+
+def _entries(options: argparse.Namespace) -> dict[RemoteJob, RemoteJobEntry] | None:
+    """Jobs that are chosen by their task; None where addresses are given."""
+    if names_task(options) is bool(options.jobs):
+        raise InvalidInput("Name jobs by their addresses, or by --dag-id, --run-id, --task-id, --map-index.")
+    return None if options.jobs else {entry.job: entry for entry in to_cancel(options)}
+
+
+def _service_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of services that were given.
+
+    :raises InvalidInput: one of them has another value than it may have.
+    """
+    given = {
+        name: value for name in SERVICE_OPTIONS if (value := getattr(options, name)) not in (None, False)
+    }
+    if options.force and "pending_only" in given:
+        raise InvalidInput("--force ends what runs, --pending-only leaves it alone: give one of them.")
+    return given
+
+
+def _looked_through(
+    pool: ServicePool,
+    jobs: Sequence[RemoteJob],
+    entries: Mapping[RemoteJob, RemoteJobEntry] | None,
+    rows: dict[str, dict[str, Any]],
+    troubles: list[str],
+) -> list[RemoteJob]:
+    """Look at jobs before anything is cancelled: those that are to be. The others have rows then."""
+    seen, errors = looked_at(pool, jobs)
+    not_theirs = foreign(entries, seen, Settings.read().deployment) if entries else {}
+    for job in jobs:
+        rows[str(job)] = row(job, seen.get(job), error=errors.get(job))
+        if job in not_theirs:
+            rows[str(job)] |= {"outcome": "LEFT_ALONE", "detail": not_theirs[job]}
+            troubles.append(f"{job} is on record of that task, but it is left alone: {not_theirs[job]}.")
+    troubles += errors_by_service(jobs, errors)
+    return [job for job in jobs if _is_living(seen.get(job)) and job not in not_theirs]
+
+
+def _is_living(status: JobStatus | None) -> bool:
+    return status is not None and not status.state.is_terminal
+
+
+def _confirm(
+    jobs: Sequence[RemoteJob], entries: Mapping[RemoteJob, RemoteJobEntry], options: argparse.Namespace
+) -> None:
+    """Ask a person, if there is one.
+
+    :raises InvalidInput: nobody can be asked, or the answer is no.
+    """
+    if options.yes or not jobs:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "Jobs that are chosen by their task are cancelled without a question only with --yes."
+        )
+    lines = [f"  {job}  ({entries[job].task.with_try(entries[job].try_number)})" for job in jobs]
+    sys.stderr.write("\n".join([*lines, f"Cancel these {len(jobs)} jobs? [y/N] "]))
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InvalidInput("Nothing is cancelled.")
+
+
+def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:
+    for job in jobs:
+        rows[str(job)]["outcome"] = WOULD
+
+
+def _cancelled(
+    pool: ServicePool, jobs: Sequence[RemoteJob], options: argparse.Namespace, seconds: float
+) -> list[Followed]:
+    """Request the end of all jobs, and see them end."""
+    groups = []
+    for some in by_service(jobs):
+        cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
+        groups.append(Followed(cancellation))
+        try:
+            if options.force:
+                results = pool.cancel(some, options.reason, force=True)
+                cancellation.results = {result.job: result for result in results}
+            else:
+                results = cancellation.request(pool)
+            report(results, log)
+        except CancelProviderError as error:
+            groups[-1].error = error
+    with progress("Cancelling jobs", len(jobs), is_quiet=options.quiet) as update:
+        follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
+    return groups
+
+
+def _troubles(
+    rows: Mapping[str, Mapping[str, Any]], jobs: Iterable[RemoteJob], seconds: float, *, leaves_running: bool
+) -> list[str]:
+    """What is wrong with jobs whose cancel was requested."""
+    troubles = []
+    for job in jobs:
+        each = rows[str(job)]
+        is_over = each["state"] in [str(state) for state in JobState if state.is_terminal]
+        if each["outcome"] in FAILED and not is_over:
+            code = f" [{each['code']}]" if each["code"] else ""
+            troubles.append(f"{job}: {each['outcome']}{code}: {each['detail']}")
+        elif (
+            seconds > 0
+            and not is_over
+            and not (leaves_running and each["outcome"] == CancelOutcome.LEFT_RUNNING)
+        ):
+            troubles.append(f"{job} is {each['state']} after {seconds:g} s.")
+    return troubles

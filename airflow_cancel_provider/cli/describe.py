@@ -1,0 +1,34 @@
+"""``describe``: jobs as they are now."""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
+from airflow_cancel_provider.cli.following import gone, looked_at, row
+from airflow_cancel_provider.cli.printing import Printer, at_second
+from airflow_cancel_provider.cli.running import complain
+from airflow_cancel_provider.jobs import JobState
+
+COLUMNS = ("job", "state", "service_state", "name", "submitted", "detail")
+
+
+def describe(options: argparse.Namespace, printer: Printer) -> int:
+    """Show jobs as they are."""
+    jobs = named_jobs(options.jobs)
+    seen, errors = looked_at(checked_pool(jobs), jobs)
+    rows = []
+    for job in jobs:
+        status = seen.get(job)
+        label = status.label if status else None
+        rows.append(
+            row(job, status, error=errors.get(job))
+            | {
+                "submitted": at_second(status.submitted_at if status else None),
+                "task": label.owner.task if label and label.owner else None,
+                "label": str(label) if label else None,
+            }
+        )
+    printer.rows(rows, COLUMNS, "No jobs.")
+    missing = [job for job in jobs if job in seen and seen[job].state is JobState.GONE]
+    return complain([*errors_by_service(jobs, errors), *map(gone, missing)])

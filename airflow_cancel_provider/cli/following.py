@@ -1,0 +1,127 @@
+"""Follow jobs to their ends: one service that can't be asked takes nothing from the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, unknown_to_the_service
+from airflow_cancel_provider.cli.running import log
+from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.pool import ServiceKey, ServicePool
+
+
+@dataclass
+class Followed:
+    """Jobs of one service over one connection, and why they can't be followed any more."""
+
+    watch: Watch
+    error: CancelProviderError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another look may show something."""
+        return self.error is None and bool(self.watch.open)
+
+    def look(self, pool: ServicePool) -> None:
+        """Look once, and do what is due."""
+        try:
+            look(self.watch, pool, log)
+        except CancelProviderError as error:
+            self.error = error
+
+    @property
+    def ended(self) -> int:
+        """How many have ended, or are left alone."""
+        return len(self.watch.jobs) - len(self.watch.open)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What is known of each job, as plain values."""
+        results = self.watch.results if isinstance(self.watch, Cancellation) else {}
+        for job in self.watch.jobs:
+            status, result = self.watch.statuses.get(job), results.get(job)
+            yield row(job, status, result, self.error if job in self.watch.open else None)
+
+
+def row(
+    job: RemoteJob,
+    status: JobStatus | None,
+    result: CancelResult | None = None,
+    error: CancelProviderError | None = None,
+) -> dict[str, Any]:
+    """What is known of a job, as plain values: the same names in every command."""
+    detail = (result.detail if result else None) or (status.reason if status else None)
+    return {
+        "job": str(job),
+        "state": str(_state(status, result)),
+        "service_state": status.service_state if status else None,
+        "name": status.name if status else None,
+        "outcome": str(result.outcome) if result else None,
+        "code": result.code if result else getattr(error, "code", None),
+        "detail": str(error) if error else detail,
+    }
+
+
+def _state(status: JobStatus | None, result: CancelResult | None) -> str:
+    if status is not None:
+        return status.state
+    return JobState.GONE if result and result.outcome is CancelOutcome.GONE else "UNKNOWN"
+
+
+def by_service(jobs: Iterable[RemoteJob]) -> list[list[RemoteJob]]:
+    """Groups of jobs that are reached the same way, in the order given."""
+    groups: dict[ServiceKey, list[RemoteJob]] = {}
+    for job in dict.fromkeys(jobs):
+        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
+    return list(groups.values())
+
+
+def looked_at(
+    pool: ServicePool, jobs: Sequence[RemoteJob]
+) -> tuple[dict[RemoteJob, JobStatus], dict[RemoteJob, CancelProviderError]]:
+    """States of jobs, and why those of others can't be seen."""
+    seen: dict[RemoteJob, JobStatus] = {}
+    errors: dict[RemoteJob, CancelProviderError] = {}
+    for some in by_service(jobs):
+        try:
+            found, unknown = pool.described(some)
+        except CancelProviderError as error:
+            errors |= dict.fromkeys(some, error)
+            continue
+        seen |= {status.job: status for status in found}
+        errors |= unknown
+    return seen, errors
+
+
+def follow(
+    groups: Sequence[Followed],
+    pool: ServicePool,
+    *,
+    seconds: float,
+    every: float,
+    update: Callable[[int], None],
+) -> None:
+    """Look at jobs until all have ended or the time is over; at least once.
+
+    :param seconds: how long; infinite for ever.
+    :param every: seconds between two looks.
+    :param update: called with the number of those that have ended.
+    """
+    given_up_at = time.monotonic() + seconds
+    while True:
+        for each in groups:
+            if each.is_open:
+                each.look(pool)
+        update(sum(each.ended for each in groups))
+        left = given_up_at - time.monotonic()
+        if left <= 0 or not any(each.is_open for each in groups):
+            return
+        time.sleep(min(every, left))
+
+
+def gone(job: RemoteJob) -> str:
+    """What to do about a job that its service does not know."""
+    return f"{job} is GONE: {unknown_to_the_service(job)}"

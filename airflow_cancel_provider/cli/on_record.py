@@ -1,0 +1,81 @@
+"""The jobs that Airflow has on record for some tasks, and whether they are still theirs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pendulum
+from pendulum.parsing.exceptions import ParserError
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+
+TASK_OPTIONS = ("dag_id", "run_id", "task_id", "map_index")
+
+
+def names_task(options: argparse.Namespace) -> bool:
+    """Whether jobs are chosen by Dag, run or task."""
+    return any(getattr(options, name) is not None for name in TASK_OPTIONS)
+
+
+def recorded(options: argparse.Namespace, **filters: Any) -> Page:
+    """Jobs on record of the Dag, run and task that were named.
+
+    :raises AirflowUnavailable: the database does not answer.
+    """
+    chosen = {name: getattr(options, name) for name in TASK_OPTIONS}
+    with session_of_airflow() as session:
+        return inventory(session, **chosen, **filters)
+
+
+def to_cancel(options: argparse.Namespace) -> list[RemoteJobEntry]:
+    """The jobs of the named task that have not ended; those that it has released only where asked for.
+
+    :raises InvalidInput: a task is named without its Dag.
+    """
+    if options.dag_id is None:
+        raise InvalidInput("Name the Dag, too: --dag-id.")
+    states = [EntryState.LIVING, EntryState.UNKNOWN]
+    return list(recorded(options, states=states + [EntryState.RELEASED] * options.released).entries)
+
+
+def foreign(
+    entries: Mapping[RemoteJob, RemoteJobEntry], seen: Mapping[RemoteJob, JobStatus], deployment: str
+) -> dict[RemoteJob, str]:
+    """Jobs that are on record of a task and are not its own, by their labels, with the reason.
+
+    Anybody who may write XComs can put a job on record.
+    """
+    found = {}
+    for job, status in seen.items():
+        entry = entries.get(job)
+        if entry is not None and (why := entry.record.foreign(status, deployment, entry.digest)) is not None:
+            found[job] = why
+    return found
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """A time: ISO 8601, in UTC where it names no zone; or an age, as ``30m``, ``12h``, ``7d``.
+
+    :raises InvalidInput: it is neither.
+    """
+    if text is None:
+        return None
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    try:
+        if number.isdecimal() and unit in units:
+            return datetime.now(UTC) - pendulum.duration(**{units[unit]: int(number)})
+        at: Any = pendulum.parse(text)
+        if isinstance(at, datetime):
+            return at.astimezone(UTC)
+    except (ParserError, OverflowError, ValueError):
+        pass
+    raise InvalidInput(
+        f"{option} is {text!r}; expected a time, as 2026-11-20T12:00, or an age, as 30m, 12h or 7d."
+    )

@@ -1,0 +1,110 @@
+"""Answers as a table, JSON, YAML or plain text, by Airflow's own console."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from datetime import datetime
+from typing import Any, TextIO
+
+from airflow.cli.simple_table import AirflowConsole
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Row = Mapping[str, Any]
+WIDTH_OF_A_FILE = 1000
+"""Columns where no terminal has an end: addresses stay in one piece."""
+
+
+class Printer:
+    """Writes the answer of a command to standard output, in the format that was chosen.
+
+    :param format: ``table``, ``plain``, ``json`` or ``yaml``.
+    """
+
+    def __init__(self, out: TextIO, format: str, *, is_quiet: bool = False) -> None:
+        self.out, self.format, self.is_quiet = out, format, is_quiet
+        self._console: Any = AirflowConsole(file=out, emoji=False)
+        if not out.isatty():
+            self._console.width = WIDTH_OF_A_FILE
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether sentences may be written between tables."""
+        return self.format in ("table", "plain")
+
+    def say(self, words: object) -> None:
+        """Write a sentence, where people read."""
+        if self.is_for_people:
+            self._write(words)
+
+    def rows(self, rows: Sequence[Row], columns: Sequence[str], none: str) -> None:
+        """Write rows: in JSON and YAML with all of their values, in a table these columns.
+
+        :param none: what is said to people where there are no rows.
+        """
+        if not self.is_for_people:
+            self.value([dict(row) for row in rows])
+        elif not rows:
+            self._write(none)
+        else:
+            self._table([{name: _cell(row.get(name)) for name in columns} for row in rows])
+
+    def value(self, value: Any) -> None:
+        """Write plain values: one line of JSON, or a document of YAML."""
+        if self.format == "yaml":
+            self._console.print_as_yaml(value)
+        elif self.out.isatty():
+            self._console.print_as_json(value)
+        else:
+            self.out.write(json.dumps(value) + "\n")
+        self.out.flush()
+
+    def _table(self, rows: list[dict[str, str]]) -> None:
+        if self.format == "plain":
+            # Airflow's own function prints.
+            with redirect_stdout(self.out):
+                self._console.print_as_plain_table(rows)
+        else:
+            self._console.print_as_table([{name: escape(text) for name, text in row.items()} for row in rows])
+        self.out.flush()
+
+    def _write(self, words: object) -> None:
+        self.out.write(f"{words}\n")
+        self.out.flush()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+
+
+def at_second(at: datetime | None) -> str | None:
+    """A time for tables and JSON alike: ``2026-11-20T12:30:00+00:00``."""
+    return at.isoformat(timespec="seconds") if at else None
+
+
+@contextmanager
+def progress(what: str, total: int, *, is_quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error while jobs end, if that is a terminal.
+
+    Yields what is to be called with the number of those that have ended.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=is_quiet or not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,303 @@
+"""The remote jobs of this Airflow, from the records of its tries: what the page and the command line list.
+
+A record is what the guard wrote. It does not say what a job does now: that is for its service to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, select
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label, TaskKey
+from airflow_cancel_provider.reaper.backends.base import NOT_STARTED, Presence, TryAnswer, TryPhase
+from airflow_cancel_provider.reaper.backends.database import IDS_PER_QUERY, as_ids, releases_of, tries
+from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
+from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TryState
+from airflow_cancel_provider.services.base import chunks
+
+_DEPLOYMENT = "00000000"
+"""Stands for this Airflow where the reaper's rules are asked: whose the record is, is known."""
+
+
+class EntryState(StrEnum):
+    """What is known of a job without asking its service."""
+
+    LIVING = "living"
+    """It was started, and nobody has put down that it has ended."""
+    ENDED = "ended"
+    RELEASED = "released"
+    """It may live on: its task has succeeded, or has released it."""
+    UNKNOWN = "unknown"
+    """Its task has ended, and it is not on record what has become of the job."""
+
+
+class Order(StrEnum):
+    """Which jobs come first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteJobEntry:
+    """One job that a try has started.
+
+    :param ti_state: Airflow's state of that try; None: it has not started, or Airflow has no row of it.
+    :param state: one of :class:`EntryState`.
+    :param is_orphan: whether the try is over, did not release the job, and no end is on record: the same
+        rules as the reaper's. Whether the job still lives, only its service knows.
+    :param is_current_try: whether no other try has taken that try's place.
+    """
+
+    job: RemoteJob
+    service: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    ti_id: UUID
+    ti_state: str | None
+    state: str
+    end: JobEnd | None
+    submitted_at: datetime | None
+    is_orphan: bool
+    is_current_try: bool
+    record: TryRecord = field(repr=False, compare=False)
+    """Of the try that has started it."""
+
+    @property
+    def task(self) -> TaskKey:
+        """The task instance."""
+        return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def digest(self) -> str | None:
+        """For a job of an earlier try: the digest of the task, which its label has to show."""
+        return None if self.is_current_try else self.task.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the jobs that were asked for.
+
+    :param total: how many there are without ``limit`` and ``offset``.
+    """
+
+    entries: Sequence[RemoteJobEntry]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """A job on record, and the row that the record was read from.
+
+    :param record: of the try that started the job.
+    :param keeper: of the try that is responsible for it now.
+    """
+
+    job: RemoteJob
+    record: TryRecord
+    keeper: TryRecord
+    row: Any
+
+    @property
+    def at(self) -> datetime:
+        """When it was submitted; for want of that, when the record was written last."""
+        return self.submitted_at or _in_utc(self.row.timestamp)
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        """When it was submitted."""
+        seconds = self.record.submitted.get(self.job)
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no other try has taken the place of the one that is responsible."""
+        return self.keeper.ti_id == _uuid(self.row.ti_id)
+
+
+def inventory(
+    session: Any,
+    *,
+    dag_ids: Collection[str] | None = None,
+    dag_id: str | None = None,
+    run_id: str | None = None,
+    task_id: str | None = None,
+    map_index: int | None = None,
+    service: str | None = None,
+    states: Collection[str] | None = None,
+    since: datetime | None = None,
+    orphans_only: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
+    order: str = Order.NEWEST,
+) -> Page:
+    """Jobs on record. A filter that is None lets all pass.
+
+    One query; four more for each 500 of the tries that are over and whose state matters.
+
+    :param dag_ids: the Dags that the user may read; None: all.
+    :param states: some of :class:`EntryState`.
+    :param since: jobs that were submitted then or later; with a zone.
+    :param orphans_only: only those with ``is_orphan``.
+    """
+    wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    found = [
+        each
+        for each in _recorded(_rows(session, dag_ids, wanted))
+        if service in (None, each.job.service) and (since is None or each.at >= since)
+    ]
+    found.sort(key=lambda each: (each.at, each.job), reverse=order == Order.NEWEST)
+    end = None if limit is None else offset + limit
+    if not states and not orphans_only:
+        return Page(_entries(session, found[offset:end]), len(found))
+    entries = [
+        entry
+        for entry in _entries(session, found)
+        if (not states or entry.state in states) and (entry.is_orphan or not orphans_only)
+    ]
+    return Page(entries[offset:end], len(entries))
+
+
+def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
+    from airflow.models.xcom import XComModel as XCom
+
+    names = ("dag_id", "run_id", "task_id", "map_index")
+    keys: tuple[Any, ...] = tuple(getattr(XCom, name) for name in names)
+    same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
+    columns = (XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
+    query: Any = select(*keys, *columns).select_from(XCom).join(TI, same).where(XCom.key == RECORD_KEY)
+    for name, value in wanted.items():
+        query = query if value is None else query.where(getattr(XCom, name) == value)
+    if dag_ids is not None:
+        query = query.where(XCom.dag_id.in_(list(dag_ids)))
+    return session.execute(query)  # type: ignore[no-any-return]
+
+
+def _recorded(rows: Iterable[Any]) -> Iterator[_Recorded]:
+    from airflow.models.xcom import XComModel
+
+    for row in rows:
+        try:
+            keeper = TryRecord.from_json(XComModel.deserialize_value(row))
+        except InvalidInput:  # anybody may write an XCom
+            continue
+        seen: set[RemoteJob] = set()
+        for record in (keeper, *keeper.earlier):
+            new = [job for job in record.jobs if job not in seen]
+            seen.update(new)
+            yield from (_Recorded(job, record, keeper, row) for job in new)
+
+
+def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
+    tries_of = _Tries(session, found)
+    return [_entry(each, tries_of) for each in found]
+
+
+class _Tries:
+    """What Airflow says of the tries of some jobs: of the present ones that is in the rows."""
+
+    def __init__(self, session: Any, found: Iterable[_Recorded]) -> None:
+        found = list(found)
+        replaced = {each.keeper.ti_id for each in found if not each.is_current}
+        started = {each.record.ti_id for each in found if each.record is not each.keeper}
+        self._others = tries(session, replaced | started) if replaced | started else {}
+        self._numbers = _numbers(session, replaced | started) if replaced | started else {}
+        over = {each.keeper.ti_id for each in found if each.is_current and _is_over(each.row.state)}
+        self._releases = releases_of(session, over) if over else {}
+
+    def keeper(self, each: _Recorded) -> TryAnswer:
+        """The try that is responsible for a job."""
+        ti_id = each.keeper.ti_id
+        if each.is_current:
+            state = each.row.state or NOT_STARTED
+            return TryAnswer(Presence.CURRENT, state, release=self._releases.get(ti_id))
+        return self._others[ti_id]
+
+    def started(self, each: _Recorded) -> tuple[int, str | None]:
+        """Number and state of the try that has started a job; 0 where Airflow does not know it any more."""
+        ti_id = each.record.ti_id
+        if ti_id == _uuid(each.row.ti_id):
+            return each.row.try_number, each.row.state
+        answer = self._others[ti_id]
+        return self._numbers.get(ti_id, 0), answer.state
+
+
+def _numbers(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, int]:
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
+
+    found: dict[UUID, int] = {}
+    for some in chunks(list(ti_ids), IDS_PER_QUERY):
+        query = select(TIH.task_instance_id, TIH.try_number).where(TIH.task_instance_id.in_(as_ids(some)))
+        found |= {_uuid(ti_id): number for ti_id, number in session.execute(query)}
+    return found
+
+
+def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
+    end = each.record.ends.get(each.job)
+    state, is_orphan = _judged(each, tries_of.keeper(each)) if end is None else (EntryState.ENDED, False)
+    number, ti_state = tries_of.started(each)
+    row = each.row
+    return RemoteJobEntry(
+        job=each.job,
+        service=each.job.service,
+        dag_id=row.dag_id,
+        run_id=row.run_id,
+        task_id=row.task_id,
+        map_index=row.map_index,
+        try_number=number,
+        ti_id=each.record.ti_id,
+        ti_state=ti_state,
+        state=state,
+        end=end,
+        submitted_at=each.submitted_at,
+        is_orphan=is_orphan,
+        is_current_try=each.record.ti_id == _uuid(row.ti_id),
+        record=each.record,
+    )
+
+
+def _judged(each: _Recorded, keeper: TryAnswer) -> tuple[EntryState, bool]:
+    """What a job without an end on record is, and whether it is an orphan, by the reaper's rules."""
+    if each.keeper.state is TryState.RETURNED:
+        return EntryState.RELEASED, False
+    # Whether the next try takes the job over is not on record: until it has begun, that is possible.
+    owner = keeper.owner
+    reconnects = TryPhase.RETRYING in (owner.phase, owner.later)
+    label = Label(_DEPLOYMENT, each.keeper.ti_id, reconnects)
+    claim = JobStatus(each.job, JobState.RUNNING, label=label)
+    kind = decide(Case(claim, owner), _DEPLOYMENT, datetime.now(UTC), timedelta()).kind
+    return _STATES.get(kind, EntryState.UNKNOWN), kind in (DecisionKind.SUSPECT, DecisionKind.ORPHAN)
+
+
+_STATES = {
+    DecisionKind.ALIVE: EntryState.LIVING,
+    DecisionKind.RECONNECTING: EntryState.LIVING,
+    DecisionKind.SUCCEEDED: EntryState.RELEASED,
+    DecisionKind.RELEASED: EntryState.RELEASED,
+}
+
+
+def _is_over(state: str | None) -> bool:
+    phase = TryAnswer(Presence.CURRENT, state or NOT_STARTED).phase
+    return phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
+
+
+def _uuid(value: Any) -> UUID:
+    # Up to Airflow 3.2 the ids of task instances are text.
+    return value if isinstance(value, UUID) else UUID(str(value))
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,118 @@
+"""``doctor``: what it finds broken, and what it says is not guaranteed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from airflow_cancel_provider.cli.checks import services as service_checks
+from airflow_cancel_provider.services.retry import Patience
+from tests.cli_fixtures import JSON, Ended, Line, deployment, line
+from tests.reaper_airflow import empty_database, tables
+from tests.reaper_fixtures import CANCELS, ground
+from tests.task_fixtures import connections
+
+__all__ = ["connections", "deployment", "empty_database", "ground", "line", "tables"]
+
+PLACES = ("--at", "aws://aws_default", "--at", "mrs://mrs_default")
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_checks, "PATIENCE", Patience(seconds=0.5, longest_pause=0.1))
+
+
+def results(done: Ended) -> dict[str, str]:
+    return {row["check"]: row["result"] for row in done.json}
+
+
+def details(done: Ended) -> dict[str, str]:
+    return {row["check"]: row["detail"] for row in done.json}
+
+
+@pytest.mark.usefixtures("tables")
+def test_everything_is_looked_at(line: Line) -> None:
+    done = line("doctor", *JSON)
+    found = results(done)
+    assert done.code == 0
+    assert found["plugin"] == found["listener"] == found["settings"] == found["deployment"] == "ok"
+    assert found["triggerer"] == "limit"
+    assert found["services"] == "skipped"
+    assert "blue" in details(done)["deployment"]
+    assert {"kernel", "executor", "labels", "reaper", "remote logging", "API server"} <= found.keys()
+    table = line("doctor").out
+    assert "triggerer" in table
+    assert "None is alive" in table
+
+
+def test_services_may_be_used(line: Line) -> None:
+    jobs = [line.ground.unlabelled(service) for service in CANCELS]
+    done = line("doctor", *JSON, *PLACES)
+    found = {check: result for check, result in results(done).items() if "://" in check}
+    assert done.code == 0, done.out
+    assert set(found.values()) <= {"ok", "skipped"}
+    for service in CANCELS:
+        looks = [
+            check for check, result in found.items() if check.startswith(f"{service}://") and result == "ok"
+        ]
+        assert any(check.endswith("may look") for check in looks)
+        assert any(check.endswith("may list") for check in looks)
+    assert line.ground.lives(*jobs), "nothing was done to any job"
+
+
+@pytest.mark.parametrize(
+    "operation, what", [("DescribeJobs", "look"), ("TerminateJob", "cancel"), ("ListJobs", "list")]
+)
+def test_what_is_not_permitted_is_broken(line: Line, operation: str, what: str) -> None:
+    line.ground.unlabelled("batch")
+    line.ground.cloud.faults.add("batch", operation, "denied")
+    done = line("doctor", *JSON, "--at", "batch://aws_default")
+    check = f"batch://aws_default may {what}"
+    assert (done.code, results(done)[check]) == (1, "broken")
+    assert "Allow batch:" in details(done)[check]
+
+
+def test_a_connection_that_is_not_defined_is_broken(line: Line) -> None:
+    done = line("doctor", *JSON, "--offline", "--at", "batch://no_such@us-east-1")
+    assert (done.code, results(done)["batch://no_such@us-east-1 connection"]) == (1, "broken")
+    assert "'no_such' is not defined" in details(done)["batch://no_such@us-east-1 connection"]
+
+
+def test_offline_sends_nothing(line: Line) -> None:
+    sent = len(line.ground.cloud.journal)
+    done = line("doctor", *JSON, "--offline", *PLACES)
+    assert results(done)["batch://aws_default connection"] == "ok"
+    assert len(line.ground.cloud.journal) == sent
+
+
+def test_settings_that_can_not_be_read_are_broken(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__PATIENCE", "soon")
+    done = line("doctor", *JSON)
+    assert (done.code, results(done)["settings"]) == (1, "broken")
+    assert "patience" in details(done)["settings"]
+
+
+def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_pidfd(_: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", no_pidfd)
+    monkeypatch.delenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT")
+    for name, value in {
+        "CANCEL_PROVIDER__LABELS": "False",
+        "CANCEL_PROVIDER__ENABLED": "False",
+        "CORE__EXECUTOR": "KubernetesExecutor",
+        "LOGGING__REMOTE_LOGGING": "True",
+    }.items():
+        monkeypatch.setenv(f"AIRFLOW__{name}", value)
+    done = line("doctor", *JSON)
+    found = results(done)
+    assert done.code == 0
+    limits = ("kernel", "deployment", "labels", "settings", "executor", "remote logging", "reaper")
+    assert [found[name] for name in limits] == ["limit"] * len(limits)
+
+
+def test_a_wrong_place_is_2(line: Line) -> None:
+    done = line("doctor", "--at", "nonsense")
+    assert (done.code, done.out) == (2, "")

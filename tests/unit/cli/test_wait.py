@@ -1,0 +1,65 @@
+"""``wait``: how it ends."""
+
+from __future__ import annotations
+
+from threading import Timer
+from uuid import uuid4
+
+import pytest
+
+from tests.cli_fixtures import JSON, NOWHERE, Line, deployment, line
+from tests.reaper_fixtures import ground
+from tests.task_fixtures import connections
+
+__all__ = ["connections", "deployment", "ground", "line"]
+
+HASTE = ("--interval", "0.05")
+
+
+def test_until_all_have_ended(line: Line) -> None:
+    jobs = [line.ground.unlabelled(service) for service in ("batch", "emr")]
+    timers = [Timer(0.3, line.ground.benches[job.service].finish, (job,)) for job in jobs]
+    for timer in timers:
+        timer.start()
+    done = line("wait", *HASTE, *JSON, *jobs)
+    assert (done.code, done.states) == (0, dict.fromkeys(jobs, "SUCCEEDED"))
+
+
+def test_a_timeout_is_124(line: Line) -> None:
+    job, ended = line.ground.unlabelled("batch"), line.ground.unlabelled("batch")
+    line.ground.benches["batch"].finish(ended)
+    done = line("wait", *HASTE, "--timeout", "0.1", *JSON, job, ended)
+    assert (done.code, done.states) == (124, {job: "RUNNING", ended: "SUCCEEDED"})
+    assert done.err.splitlines()[-1] == f"{job} is RUNNING after 0.1 s."
+
+
+@pytest.mark.parametrize("expected, code", [("SUCCEEDED", 0), ("CANCELLED", 1)])
+def test_another_end_than_expected_is_1(line: Line, expected: str, code: int) -> None:
+    job = line.ground.unlabelled("batch")
+    line.ground.benches["batch"].finish(job)
+    done = line("wait", *HASTE, "--expect", expected, job)
+    assert done.code == code
+    assert (f"{job} is SUCCEEDED; expected CANCELLED." in done.err) is bool(code)
+
+
+def test_a_job_that_is_unknown_is_1_and_the_others_are_waited_for(line: Line) -> None:
+    job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
+    line.ground.benches["mrs"].finish(job)
+    done = line("wait", *HASTE, *JSON, NOWHERE, typo, job)
+    assert (done.code, done.states) == (1, {NOWHERE: "GONE", typo: "UNKNOWN", job: "SUCCEEDED"})
+    assert f"{NOWHERE} is GONE: the service does not know this job" in done.err
+    assert line("wait", *HASTE, "--ignore-missing", NOWHERE).code == 0
+
+
+def test_a_service_that_refuses_keeps_no_other_from_being_waited_for(line: Line) -> None:
+    job = line.ground.unlabelled("emr")
+    line.ground.benches["emr"].finish(job)
+    line.ground.cloud.faults.add("batch", "DescribeJobs", "denied")
+    done = line("wait", *HASTE, *JSON, NOWHERE, job)
+    assert (done.code, done.states) == (1, {NOWHERE: "UNKNOWN", job: "SUCCEEDED"})
+    assert "Allow batch:DescribeJobs" in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [["--timeout", "-1"], ["--interval", "nan"], ["nonsense"]])
+def test_bad_input_is_2(line: Line, arguments: list[str]) -> None:
+    assert line("wait", NOWHERE, *arguments).code == 2
