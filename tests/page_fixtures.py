@@ -6,7 +6,6 @@ import html
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -172,8 +171,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 
 @pytest.fixture
-def page(tables: Tables, api_server: ApiServer, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def page(tables: Tables, api_server: ApiServer, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Page:
     """The page of an Airflow without jobs."""
+    del memory
     monkeypatch.setenv("AIRFLOW__API__SECRET_KEY", "a secret of all API servers")
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", DEPLOYMENT)
     monkeypatch.setattr(states, "LIVE", states.LiveStates())

@@ -59,7 +59,7 @@ class LiveStates:
     def of(self, jobs: Collection[RemoteJob], hurried: Collection[RemoteJob]) -> dict[RemoteJob, Seen]:
         """States of these jobs, read anew where they are too old.
 
-        :param hurried: jobs that are being cancelled.
+        :param hurried: jobs that a user has cancelled.
         :raises Refusal: states are being read for another request.
         """
         limits = (FRESH_SECONDS, FRESH_SECONDS_OF_A_CANCEL)
@@ -98,7 +98,7 @@ def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
         shown = readable(user, {each.task.dag_id for each in named})
         jobs = [each.job for each in recorded(session, [each for each in named if each.task.dag_id in shown])]
         asked = asked_cancels(session, jobs)
-    seen = LIVE.of(jobs, [job for job, cancel in asked.items() if not cancel.is_over])
+    seen = LIVE.of(jobs, asked)
     return {job: seen[job].as_json() | _as_json(asked.get(job)) for job in jobs if job in seen}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.inventory import inventory
+from airflow_cancel_provider.inventory import RemoteJobEntry, inventory
 from airflow_cancel_provider.plugin.page.cross_site import token_for
 from airflow_cancel_provider.plugin.page.event_log import asked_cancels
 from airflow_cancel_provider.plugin.page.filters import AGES, PAGE_SIZE, STATES, Filters
@@ -83,9 +83,8 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
 
     with session_of_airflow() as session:
         dag_ids = readable(user, _dags_with_jobs(session, filters.dag_id if is_tab else ""))
-        found = _found(session, dag_ids, filters, is_tab=is_tab)
-        orphans = None if is_tab else _orphans(session, dag_ids)
-        entries = [*found.entries, *(orphans.entries if orphans else ())]
+        found, orphans, total = _found(session, dag_ids, filters, is_tab=is_tab)
+        entries = [*found, *orphans[:MOST_ON_TOP]]
         asked = asked_cancels(session, {each.job for each in entries})
         may_edit = editable(user, {each.dag_id for each in entries})
         letters, troubles = ([], []) if is_tab else _letters(user, session, dag_ids)
@@ -94,27 +93,33 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
         token=token_for(user),
         base=base,
         filters=filters,
-        rows=rows(found.entries, may_edit, asked, base),
-        total=found.total,
+        rows=rows(found, may_edit, asked, base),
+        total=total,
         dag_ids=sorted(dag_ids),
-        orphans=rows(orphans.entries, may_edit, asked, base) if orphans else [],
-        orphan_count=orphans.total if orphans else 0,
+        orphans=rows(orphans[:MOST_ON_TOP], may_edit, asked, base),
+        orphan_count=len(orphans),
         letters=letters,
         troubles=troubles,
         task=_task_words(filters) if is_tab else "",
     )
 
 
-def _found(session: Any, dag_ids: Collection[str], filters: Filters, *, is_tab: bool) -> Any:
-    # A tab of a task that is not mapped names no index.
-    map_index = -1 if is_tab and filters.map_index is None else filters.map_index
-    return inventory(
+def _found(
+    session: Any, dag_ids: Collection[str], filters: Filters, *, is_tab: bool
+) -> tuple[Sequence[RemoteJobEntry], Sequence[RemoteJobEntry], int]:
+    """Jobs of the page, orphans for its top, and how many jobs there are on all pages."""
+    if not is_tab and filters == Filters():
+        # Orphans are found by judging every job, so all are read, and once.
+        every = inventory(session, dag_ids=dag_ids).entries
+        return every[:PAGE_SIZE], [each for each in every if each.is_orphan], len(every)
+    found = inventory(
         session,
         dag_ids=dag_ids,
         dag_id=filters.dag_id or None,
         run_id=filters.run_id or None,
         task_id=filters.task_id or None,
-        map_index=map_index,
+        # A tab of a task that is not mapped names no index.
+        map_index=-1 if is_tab and filters.map_index is None else filters.map_index,
         service=filters.service or None,
         states=[filters.state] if filters.state else None,
         since=filters.since,
@@ -122,10 +127,7 @@ def _found(session: Any, dag_ids: Collection[str], filters: Filters, *, is_tab: 
         limit=PAGE_SIZE,
         offset=filters.offset,
     )
-
-
-def _orphans(session: Any, dag_ids: Collection[str]) -> Any:
-    return inventory(session, dag_ids=dag_ids, orphans_only=True, limit=MOST_ON_TOP, offset=0)
+    return found.entries, [], found.total
 
 
 def _dags_with_jobs(session: Any, dag_id: str) -> set[str]:
