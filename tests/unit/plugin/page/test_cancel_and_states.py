@@ -138,7 +138,7 @@ class TestCancel:
             *('{"jobs": [7]}', '{"jobs": ["batch://@us/a"]}', '{"jobs": [{"job": "batch://@us/a"}]}'),
             '{"jobs": [{"job": "nonsense", "dag_id": "d", "run_id": "", "task_id": "", "map_index": -1}]}',
             '{"jobs": [{"job": "batch://@u/a", "dag_id": 7, "run_id": "", "task_id": "", "map_index": -1}]}',
-            '{"jobs": [{"job": "batch://@u/a", "dag_id": "d", "run_id": "", "task_id": "", "map_index": "x"}]}',
+            '{"jobs": [{"job": "batch://@/a", "dag_id": "", "run_id": "", "task_id": "", "map_index": "x"}]}',
             b"\xff\xfe",
         ],
     )
