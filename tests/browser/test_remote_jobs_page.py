@@ -27,7 +27,7 @@ def seeded(world: World) -> World:
 @pytest.fixture(scope="module")
 def job(seeded: World) -> tuple[Run, Jobs]:
     """A task that waits for a job, and its job."""
-    return seeded.submit("sync", running=600)
+    return seeded.submit("sync", cancel=3)
 
 
 def opened(visitor: Visitor, path: str = ROUTE) -> Any:
