@@ -104,7 +104,7 @@ def test_a_tab_of_the_task_and_links_to_it(job: Any, visit: Visit) -> None:
     run, jobs = job
     viewer = visit("viewer", size=WIDE)
     frame = opened(viewer)
-    frame.locator(f"tr[data-job$='{jobs.ids[0]}'] a[target=_top]").click()
+    frame.locator(f"tr[data-job$='{jobs.ids[0]}'] a[target=_top]").first.click()
     viewer.page.wait_for_url(f"**/dags/{run.dag_id}/runs/**/tasks/**")
     viewer.page.get_by_role("link", name="Remote jobs").or_(
         viewer.page.get_by_role("tab", name="Remote jobs")

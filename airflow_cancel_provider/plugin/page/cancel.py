@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from airflow_cancel_provider.plugin.bodies import Refusal
+from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.plugin.page.event_log import FINISHED, MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import Named, Recorded, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
@@ -100,5 +101,6 @@ def _request(found: Recorded, user: str, story: Story) -> CancelRequest:
 def _finished(user: str, found: Recorded, story: Story) -> None:
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
+    end = states.end_of(found.named.job)
     with session_of_airflow() as session:
-        write(session, FINISHED, user, found.named, lines=story.lines)
+        write(session, FINISHED, user, found.named, lines=story.lines, end=end)

@@ -27,12 +27,14 @@ class AskedCancel:
 
     :param lines: what came of it, in words; the last line says most.
     :param is_over: whether nothing is done any more for it.
+    :param end: the terminal state that was seen then; empty where none was.
     """
 
     user: str
     at: datetime
     lines: tuple[str, ...] = ()
     is_over: bool = False
+    end: str = ""
 
 
 def write(session: Any, event: str, user: str, named: Named, **more: Any) -> None:
@@ -70,16 +72,19 @@ def asked_cancels(session: Any, jobs: Collection[RemoteJob]) -> dict[RemoteJob, 
         .limit(MOST_READ)
     )
     by_text: dict[str, RemoteJob] = {job: job for job in jobs}
-    finished: dict[RemoteJob, tuple[str, ...]] = {}
+    finished: dict[RemoteJob, tuple[tuple[str, ...], str]] = {}
     for event, user, at, extra in session.execute(query):
         values = _values(extra)
         job = by_text.get(str(values.get("job")))
         if job is None or job in found:
             continue
         if event == FINISHED:
-            finished.setdefault(job, tuple(map(str, values.get("lines") or ())))
+            finished.setdefault(
+                job, (tuple(map(str, values.get("lines") or ())), str(values.get("end") or ""))
+            )
         else:
-            found[job] = AskedCancel(user or "", at, finished.get(job, ()), job in finished)
+            lines, end = finished.get(job, ((), ""))
+            found[job] = AskedCancel(user or "", at, lines, job in finished, end)
     return found
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import console_url
 from airflow_cancel_provider.plugin.page.event_log import AskedCancel
 from airflow_cancel_provider.plugin.page.filters import STATES
@@ -48,6 +48,7 @@ class Row:
     console_url: str
     may_cancel: bool
     is_being_cancelled: bool
+    is_orphan: bool
 
     @property
     def job(self) -> RemoteJob:
@@ -71,8 +72,8 @@ def rows(
 
 
 def _row(entry: RemoteJobEntry, asked: AskedCancel | None, base: str, *, is_editable: bool) -> Row:
-    state, colour = _state(entry)
-    is_over = entry.state not in CANCELLABLE
+    state, colour = _state(entry, asked)
+    is_over = entry.state not in CANCELLABLE or is_ended(asked)
     is_being_cancelled = asked is not None and not asked.is_over and not is_over
     return Row(
         entry=entry,
@@ -86,12 +87,19 @@ def _row(entry: RemoteJobEntry, asked: AskedCancel | None, base: str, *, is_edit
         console_url=console_url(entry.job) if entry.service in SERVICES else "",
         may_cancel=is_editable and not is_over and not is_being_cancelled,
         is_being_cancelled=is_being_cancelled,
+        is_orphan=entry.is_orphan and not is_over,
     )
 
 
-def _state(entry: RemoteJobEntry) -> tuple[str, str]:
-    if entry.state == "ended" and entry.end is not None:
-        return str(entry.end.state).capitalize(), str(entry.end.state).lower()
+def is_ended(asked: AskedCancel | None) -> bool:
+    """Whether a job was seen to end after a user had cancelled it on the page."""
+    return asked is not None and bool(asked.end)
+
+
+def _state(entry: RemoteJobEntry, asked: AskedCancel | None) -> tuple[str, str]:
+    end = str(entry.end.state) if entry.end is not None else asked.end if asked else ""
+    if end:
+        return end.capitalize(), end.lower()
     return STATES.get(entry.state, entry.state), entry.state
 
 
@@ -100,6 +108,8 @@ def _story(entry: RemoteJobEntry, asked: AskedCancel | None) -> str:
         return _end_in_words(entry.end)
     if asked is None:
         return ""
+    if asked.end == JobState.CANCELLED:
+        return f"Cancelled by {asked.user} in the page Remote jobs"
     what = f"{asked.user} asked for its cancel {age_of(asked.at)} ago"
     return f"{what}: {asked.lines[-1]}" if asked.lines else f"{what}."
 

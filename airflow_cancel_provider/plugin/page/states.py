@@ -87,6 +87,13 @@ class LiveStates:
 LIVE = LiveStates()
 
 
+def end_of(job: RemoteJob) -> str:
+    """The terminal state of a job, as its service shows it now; empty where it shows none."""
+    seen = _read([job]).get(job)
+    state = seen.state if seen else None
+    return str(state) if state is not None and state.is_terminal and state is not JobState.GONE else ""
+
+
 def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
     """What the services and the event log say of these jobs, as far as this user may read them.
 

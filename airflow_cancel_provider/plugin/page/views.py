@@ -12,7 +12,7 @@ from airflow_cancel_provider.inventory import RemoteJobEntry, inventory
 from airflow_cancel_provider.plugin.page.cross_site import token_for
 from airflow_cancel_provider.plugin.page.event_log import asked_cancels
 from airflow_cancel_provider.plugin.page.filters import AGES, PAGE_SIZE, STATES, Filters
-from airflow_cancel_provider.plugin.page.rows import Row, rows
+from airflow_cancel_provider.plugin.page.rows import Row, is_ended, rows
 from airflow_cancel_provider.plugin.permissions import editable, may_read_all, readable
 from airflow_cancel_provider.record import RECORD_KEY
 from airflow_cancel_provider.services.registry import SERVICES
@@ -84,8 +84,9 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
     with session_of_airflow() as session:
         dag_ids = readable(user, _dags_with_jobs(session, filters.dag_id if is_tab else ""))
         found, orphans, total = _found(session, dag_ids, filters, is_tab=is_tab)
+        asked = asked_cancels(session, {each.job for each in (*found, *orphans)})
+        orphans = [each for each in orphans if not is_ended(asked.get(each.job))]
         entries = [*found, *orphans[:MOST_ON_TOP]]
-        asked = asked_cancels(session, {each.job for each in entries})
         may_edit = editable(user, {each.dag_id for each in entries})
         letters, troubles = ([], []) if is_tab else _letters(user, session, dag_ids)
     return View(

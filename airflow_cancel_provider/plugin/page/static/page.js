@@ -106,7 +106,8 @@
     badge.className = `state ${state.toLowerCase()}`;
     live.textContent = seen.service_state && seen.service_state !== seen.state ? seen.service_state : "";
     if (seen.asked_by && "cancelling" in row.dataset) {
-      story.textContent = seen.line ? `Cancelled by ${seen.asked_by}: ${seen.line}` : `${seen.asked_by} asked for its cancel.`;
+      if (seen.state === "CANCELLED") story.textContent = `Cancelled by ${seen.asked_by} in the page Remote jobs`;
+      else story.textContent = seen.line ? `Cancelled by ${seen.asked_by}: ${seen.line}` : `${seen.asked_by} asked for its cancel.`;
     }
     const button = row.querySelector("[data-cancel]");
     if (ENDED.has(seen.state) && seen.state !== "GONE" && button) button.remove();

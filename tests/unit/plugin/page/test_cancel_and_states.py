@@ -72,6 +72,10 @@ class TestCancel:
         seen = page.post("viewer", "/states", job).json()["states"][job]
         assert (seen["state"], seen["is_over"]) == ("CANCELLED", True)
         assert "CANCELLED" in seen["line"]
+        shown = page.get("olga", role="op")
+        assert "Cancelled by olga in the page Remote jobs" in shown.words
+        assert 'class="state cancelled"' in shown.text
+        assert (shown.buttons, "orphan" in shown.words) == (0, False)
 
     def test_the_label_of_another_try(self, page: Page, memory: Memory) -> None:
         """Whoever can write an XCom can name any job there."""
