@@ -56,7 +56,8 @@ def main() -> None:
     from airflow.models.xcom import XComModel
 
     run_id = "scheduled__2026-11-28T02:00:00+00:00"
-    with settings.get_engine().connect() as session:
+    engine: Any = settings.get_engine
+    with engine().connect() as session:
         # Tries without runs and Dags: enough for a list of jobs, and nothing for the scheduler.
         session.exec_driver_sql("PRAGMA foreign_keys=OFF")
         for number, (text, dag_id, task_id, map_index, ti_state, minutes, end) in enumerate(JOBS):

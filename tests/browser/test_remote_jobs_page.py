@@ -14,7 +14,7 @@ from tests.real_airflow.system import REPOSITORY
 from tests.real_airflow.world import Jobs, Run, World
 
 ROUTE = "plugin/remote-jobs"
-WIDE = (1440, 1000)
+WIDE = (1280, 900)
 
 
 @pytest.fixture(scope="module")
