@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow awscli browser
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli docs-test
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -63,6 +63,9 @@ demo: $(READY) ## Start a local cloud and Airflow, cancel jobs in it, show that 
 
 docs: $(READY) ## docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+docs-test: $(READY) ## The blocks of the documents, and the quickstart as it is pasted (2 minutes)
+	$(BIN)/python -m pytest tests/docs $(PYTEST)
 
 wheel: $(READY) ## Wheel and sdist in dist/
 	$(BIN)/python -m hatchling build -d dist
@@ -129,6 +132,7 @@ WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
 FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
 FLOOR_TESTS := $(patsubst %,tests/%.py,unit/test_packaging airflow/test_broken_install unit/notifications/test_cancel \
 	unit/guard/test_ends unit/sensors/test_base unit/operators/test_base unit/hooks/test_mrs unit/cli/test_commands \
+	unit/cli/service_commands/test_run \
 	airflow/test_provider airflow/test_guard_smoke)
 
 # make does not know the two rules' stems apart by itself: the longer pattern wins.

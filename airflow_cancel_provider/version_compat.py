@@ -56,6 +56,7 @@ __all__ = [
     "conf",
     "is_answered",
     "mask_secret",
+    "needs_port_for_test",
 ]
 
 # airflow.sdk.exceptions of 3.0 and 3.1 has only the exceptions of the channel.
@@ -96,6 +97,17 @@ def __getattr__(name: str) -> Any:
     from airflow import __version__
 
     raise ImportError(f"Airflow {__version__} has no {name} in {' or '.join(_MODULES[name])}.")
+
+
+def needs_port_for_test() -> bool:
+    """Whether the Test button refuses a saved connection that has no port.
+
+    Airflow 3.3.1 and 3.3.2 send 0 for "no port", and take that for another host than the stored one
+    (apache/airflow#73298). Where 0 is stored, the button works.
+    """
+    from airflow import __version__
+
+    return __version__ in ("3.3.1", "3.3.2")
 
 
 def is_answered(request: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable
 from typing import NoReturn
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json
 from airflow_cancel_provider.services.pool import ServicePool
@@ -48,29 +48,14 @@ class ClientPool(ServicePool):
             self._by_client[plain] = _opened(client, self._patience)
         return self._by_client[plain]
 
-    def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """As :meth:`ServicePool.cancel`; a service that can't be opened does not stop the others."""
-        lost = {job: trouble for job in jobs if (trouble := self._trouble_with(job))}
-        asked = super().cancel([job for job in jobs if job not in lost], reason, force=force)
-        return [
-            *asked,
-            *(CancelResult(job, CancelOutcome.UNANSWERED, str(trouble)) for job, trouble in lost.items()),
-        ]
+    def renew(self) -> None:
+        """Keep what is open: a client whose credentials were renewed is another one."""
 
-    def can_escalate(self, job: RemoteJob) -> bool:
-        """Whether forcing would do more to this job than was done at first."""
-        return self._trouble_with(job) is None and super().can_escalate(job)
-
-    def by_service(self, jobs: Sequence[RemoteJob]) -> list[tuple[JobService, list[RemoteJob]]]:
-        """The jobs of each service that can be opened."""
-        return self._groups([job for job in jobs if self._trouble_with(job) is None])
-
-    def _trouble_with(self, job: RemoteJob) -> CancelProviderError | None:
+    def _key(self, job: RemoteJob) -> Hashable:
         try:
-            self.service_of(job)
-        except CancelProviderError as error:
-            return error
-        return None
+            return _plain(self._client(job))
+        except CancelProviderError:
+            return job  # opening it meets the error again
 
 
 def client_over(service: str, conn_id: str | None, region: str | None) -> ClientSpec:

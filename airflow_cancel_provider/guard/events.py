@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any
 from uuid import UUID
 
+from airflow_cancel_provider.engine.label_search import Intent
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import JobEnd, StoredIntent, TryRecord, TryState
@@ -107,31 +108,6 @@ Event = (
     | JobsReleased
     | RecordInherited
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A submission of which not everything is known.
-
-    :param client: None for one that is on record and not reached yet.
-    :param is_under_way: its answer may still come in.
-    :param is_lost: an attempt was sent whose outcome is not known, so it may have been carried out twice.
-    :param is_placed: it was taken, and its jobs are in ``scope``.
-    :param ti_id: the try on whose record it is; None where this process made it.
-    """
-
-    token: str
-    stored: StoredIntent
-    client: ClientSpec | None
-    unlabelled: tuple[str, ...] = ()
-    is_under_way: bool = True
-    is_lost: bool = False
-    is_placed: bool = False
-    ti_id: UUID | None = None
-
-    def __str__(self) -> str:
-        where = f" in {self.stored.scope}" if self.stored.scope else ""
-        return f"a submission to {self.stored.service}{where}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ class Releases:
 
     def _describe(self, clients: dict[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
         pool = ClientPool(clients.__getitem__, Patience(seconds=LOOK_SECONDS / 2))
-        for service, jobs in pool.by_service(list(clients)):
+        for service, jobs in pool.by_service(clients)[0]:
             try:
                 seen.extend(service.describe(jobs))
             except Exception as error:  # noqa: BLE001  it is only a look

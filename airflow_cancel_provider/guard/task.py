@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import UNSEEN_SECONDS
+from airflow_cancel_provider.engine.label_search import labelled
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
-from airflow_cancel_provider.guard.label_search import labelled
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
 from airflow_cancel_provider.guard.retries import Tries

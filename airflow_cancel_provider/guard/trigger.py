@@ -12,10 +12,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_cancel_provider.engine.recorded import cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.record import TryRecord
-from airflow_cancel_provider.recorded import cancel_requests
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import in_thread

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any, Self
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
-from airflow_cancel_provider.hooks import connections, mrs_connection
+from airflow_cancel_provider.hooks import connections, mrs_connection, mrs_form
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs_connection import MrsConnectionFields
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
+from airflow_cancel_provider.services.mrs.lookup import Lookup
 from airflow_cancel_provider.services.mrs.projects import project_id
 from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
@@ -20,6 +21,9 @@ from airflow_cancel_provider.services.mrs.submit import submit
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import recorded
 from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
+
+_SECRETS = [name for name, form in mrs_form.FIELDS.items() if form.is_secret]
+"""Fields of ``extra`` that no log shows."""
 
 
 class MrsHook(BaseHook):
@@ -35,8 +39,8 @@ class MrsHook(BaseHook):
 
     conn_name_attr = "mrs_conn_id"
     default_conn_name = "mrs_default"
-    conn_type = mrs_connection.CONN_TYPE
-    hook_name = mrs_connection.HOOK_NAME
+    conn_type = mrs_form.CONN_TYPE
+    hook_name = mrs_form.HOOK_NAME
 
     def __init__(
         self,
@@ -93,6 +97,9 @@ class MrsHook(BaseHook):
     @cached_property
     def client(self) -> MrsClient:
         """The calls of MRS, one by one. Raises as :attr:`service`."""
+        return self._client(self.patience)
+
+    def _client(self, patience: Patience) -> MrsClient:
         connection = self._connection()
         auth = _auth(connection)
         project = connection.project_id or project_id(
@@ -100,7 +107,7 @@ class MrsHook(BaseHook):
             str(connection.project_name),
             str(connection.iam_endpoint),
             verify=connection.verify,
-            patience=self.patience,
+            patience=patience,
         )
         if isinstance(auth, AkSkAuth):
             auth.project_id = project
@@ -117,12 +124,19 @@ class MrsHook(BaseHook):
         return self.client
 
     def test_connection(self) -> tuple[bool, str]:
-        """Count the clusters of the project: proves hosts, identity and project, and changes nothing."""
+        """Count the clusters of the project: proves hosts, identity and project, and changes nothing.
+
+        Each call is made once. Airflow tests a form under an id that it makes up; no error names it.
+        """
+        once = Patience(seconds=0)
         try:
-            clusters = self.service.lookup.call(Patience(seconds=0).started(), self.client.count_clusters)
+            client = self._client(once)
+            clusters = Lookup(client, once, None).call(once.started(), client.count_clusters)
         except CancelProviderError as error:
-            return False, str(error)
-        return True, f"{self.client.endpoint} knows {clusters} clusters of project {self.client.project_id}."
+            words = str(error).removeprefix(f"Connection {self.mrs_conn_id!r}: ")
+            return False, words[:1].upper() + words[1:]
+        found = f"{clusters} cluster{'' if clusters == 1 else 's'}"
+        return True, f"Signed in. Project {client.project_id} has {found} at {client.endpoint}."
 
     def submit_job(
         self,
@@ -204,7 +218,7 @@ class MrsHook(BaseHook):
                 f" {type(self).__name__} needs type {self.conn_type!r}."
             )
         extra = connections.parse_extra(self.mrs_conn_id, connection.extra)
-        for secret in (connection.password, *(extra.get(name) for name in mrs_connection.SECRET_FIELDS)):
+        for secret in (connection.password, *(extra.get(name) for name in _SECRETS)):
             if isinstance(secret, str) and secret:
                 mask_secret(secret)
         mask_secret(extra)
@@ -226,23 +240,29 @@ class MrsHook(BaseHook):
             BS3TextFieldWidget,
         )
         from wtforms import PasswordField, StringField
+        from wtforms.validators import any_of
 
-        return {
-            name: (
-                PasswordField(label, widget=BS3PasswordFieldWidget(), description=description)
-                if name in mrs_connection.SECRET_FIELDS
-                else StringField(label, widget=BS3TextFieldWidget(), description=description)
+        def field(form: mrs_form.FormField) -> Any:
+            if form.is_secret:
+                return PasswordField(form.label, widget=BS3PasswordFieldWidget(), description=form.help)
+            choices = list(form.choices)
+            return StringField(
+                form.label,
+                widget=BS3TextFieldWidget(),
+                description=form.help,
+                validators=[any_of(choices)] if choices else [],
+                default=choices[0] if choices else None,
             )
-            for name, (label, description) in mrs_connection.FIELDS.items()
-        }
+
+        return {name: field(form) for name, form in mrs_form.FIELDS.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Standard fields of the connection form in Airflow 3.0 and 3.1."""
         return {
-            "hidden_fields": list(mrs_connection.HIDDEN_FIELDS),
-            "relabeling": dict(mrs_connection.RELABELING),
-            "placeholders": dict(mrs_connection.PLACEHOLDERS),
+            "hidden_fields": mrs_form.hidden_fields(),
+            "relabeling": mrs_form.relabeling(),
+            "placeholders": mrs_form.placeholders(),
         }
 
 

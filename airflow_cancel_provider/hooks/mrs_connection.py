@@ -1,4 +1,4 @@
-"""A connection of type ``huaweicloud_mrs``: what its form shows, and what its fields mean."""
+"""A connection of type ``huaweicloud_mrs``: what its fields mean, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -8,67 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.hooks.mrs_form import label
 from airflow_cancel_provider.services.mrs.calls import API_VERSIONS, ApiVersion, base_url
-from airflow_cancel_provider.services.mrs.regions import endpoints
+from airflow_cancel_provider.services.mrs.regions import KNOWN, endpoints
 from airflow_cancel_provider.services.tls import verification
-
-CONN_TYPE = "huaweicloud_mrs"
-HOOK_NAME = "Huawei Cloud / OTC MRS"
 
 AuthType = Literal["password", "aksk"]
 AUTH_TYPES: tuple[AuthType, ...] = ("password", "aksk")
 
-FIELDS: dict[str, tuple[str, str]] = {
-    "region": ("Region", "For example eu-de. Gives the hosts where they are known."),
-    "project_id": ("Project id", "32 hexadecimal digits. Without it, the project is looked up by its name."),
-    "project_name": ("Project name", "For example eu-de. Used only where there is no project id."),
-    "auth_type": (
-        "Authentication",
-        "password: IAM user and password (default). aksk: access key and secret key.",
-    ),
-    "domain": ("Domain", "Name of the account. Needed with a password."),
-    "security_token": ("Security token", "Of a temporary access key."),
-    "endpoint": ("MRS endpoint", "https://host; instead of the region's own."),
-    "iam_endpoint": ("IAM endpoint", "https://host; instead of the region's own."),
-    "api_version": ("API version", "v2 (default), or v1.1 for clusters older than MRS 1.9.2."),
-    "verify": ("Verify TLS", "true (default), false, or the path of a CA bundle."),
-}
-"""Fields in ``extra``: label and description."""
-RELABELING = {"login": "User or access key", "password": "Password or secret key"}
-HIDDEN_FIELDS = ["host", "port", "schema"]
-PLACEHOLDERS = {
-    "region": "eu-de",
-    "endpoint": "https://mrs.eu-de.otc.t-systems.com",
-    "iam_endpoint": "https://iam.eu-de.otc.t-systems.com",
-}
-SECRET_FIELDS = ("security_token",)
+_ONE_OF_THEM = f"one of the regions {', '.join(sorted(KNOWN))}"
 _KEY = re.compile(r"[!-~]+", re.ASCII)
 _CHOICES: dict[str, tuple[str, ...]] = {"auth_type": AUTH_TYPES, "api_version": API_VERSIONS}
-
-
-def connection_type() -> dict[str, Any]:
-    """Entry for ``connection-types`` of the provider's info (declarative form of Airflow 3.2 and later)."""
-    return {
-        "connection-type": CONN_TYPE,
-        "hook-class-name": "airflow_cancel_provider.hooks.mrs.MrsHook",
-        "hook-name": HOOK_NAME,
-        "ui-field-behaviour": {
-            "hidden-fields": list(HIDDEN_FIELDS),
-            "relabeling": dict(RELABELING),
-            "placeholders": dict(PLACEHOLDERS),
-        },
-        "conn-fields": {
-            name: {"label": label, "description": description, "schema": _schema(name)}
-            for name, (label, description) in FIELDS.items()
-        },
-    }
-
-
-def _schema(name: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": ["string", "null"]}
-    if name in _CHOICES:
-        schema |= {"enum": [*_CHOICES[name], None], "default": _CHOICES[name][0]}
-    return schema | ({"format": "password"} if name in SECRET_FIELDS else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +59,21 @@ def read(
     endpoint, iam_endpoint = reader.endpoints(region)
     project_id, project_name = reader.text("project_id"), reader.text("project_name")
     domain = reader.text("domain") or ""
-    if not login or not password:
-        raise reader.wrong(
-            f"auth_type {auth_type} needs {'an access key' if auth_type == 'aksk' else 'a user'} as login and"
-            f" {'its secret key' if auth_type == 'aksk' else 'a password'} as password"
-        )
+    for name, value in (("login", login), ("password", password)):
+        if not value:
+            raise reader.wrong(f"{label(name)} is missing")
+    login, password = str(login), str(password)
     security_token = reader.text("security_token")
     if auth_type == "aksk":
-        reader.check_key("the access key", login)
-        reader.check_key("the secret key", password)
+        reader.check_key("login", login)
+        reader.check_key("password", password)
         reader.check_key("security_token", security_token or "-")
     if not project_id and not project_name:
-        raise reader.wrong("set project_id, or project_name to have it looked up")
+        raise reader.wrong(f"{label('project_id')} is missing; set it, or {label('project_name')}")
     if auth_type == "password" and not domain:
-        raise reader.wrong("auth_type password needs domain, the name of the account")
+        raise reader.wrong(f"{label('domain')} is missing; signing in with a password needs it")
     if iam_endpoint is None and (auth_type == "password" or not project_id):
-        raise reader.wrong(f"the identity service of region {region!r} is not known; set iam_endpoint")
+        raise reader.wrong(f"{_unknown(region)}; set {label('iam_endpoint')}, or {_ONE_OF_THEM}")
     return MrsConnectionFields(
         login=login,
         password=password,
@@ -154,17 +103,19 @@ class _Reader:
     def text(self, name: str) -> str | None:
         value = self._extra.get(name)
         if value is not None and not isinstance(value, str):
-            raise self.wrong(f"{name} is not text")
+            raise self.wrong(f"{label(name)} is not text")
         return (value or "").strip() or None
 
-    def check_key(self, what: str, value: str) -> None:
+    def check_key(self, name: str, value: str) -> None:
         if not _KEY.fullmatch(value):
-            raise self.wrong(f"{what} holds a space, a line break or another character that no key has")
+            raise self.wrong(
+                f"{label(name)} holds a space, a line break or another character that no key has"
+            )
 
     def choice(self, name: str, given: str | None) -> str:
         value = given or self.text(name) or _CHOICES[name][0]
         if value.lower() not in _CHOICES[name]:
-            raise self.wrong(f"{name} {value!r} is not one of {', '.join(_CHOICES[name])}")
+            raise self.wrong(f"{label(name)} {value!r} is not one of {', '.join(_CHOICES[name])}")
         return value.lower()
 
     def endpoints(self, region: str | None) -> tuple[str, str | None]:
@@ -172,13 +123,13 @@ class _Reader:
         mrs = self.text("endpoint") or (known[0] if known else None)
         iam = self.text("iam_endpoint") or (known[1] if known else None)
         if mrs is None:
-            missing = f"region {region!r} is not known; set endpoint" if region else "set region, or endpoint"
-            raise self.wrong(missing)
+            unknown = _unknown(region) if region else f"{label('region')} is missing"
+            raise self.wrong(f"{unknown}; set {label('endpoint')}, or {_ONE_OF_THEM}")
         return self._url(mrs, "endpoint"), self._url(iam, "iam_endpoint") if iam else None
 
-    def _url(self, url: str, what: str) -> str:
+    def _url(self, url: str, name: str) -> str:
         try:
-            return base_url(url, what)
+            return base_url(url, label(name))
         except InvalidInput as error:
             raise self.wrong(str(error).rstrip(".")) from None
 
@@ -189,5 +140,11 @@ class _Reader:
         except InvalidInput as error:
             raise self.wrong(str(error).rstrip(".")) from None
         if isinstance(meant, str) and not Path(meant).exists():
-            raise self.wrong(f"verify {value!r} is neither true nor false nor the path of a CA bundle")
+            raise self.wrong(
+                f"{label('verify')} {value!r} is neither true nor false nor the path of a CA bundle"
+            )
         return True if meant is None else meant
+
+
+def _unknown(region: str | None) -> str:
+    return f"{label('region')} {region!r} is not known"

@@ -9,12 +9,17 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from airflow_cancel_provider.engine.recorded import (
+    CancelRequest,
+    by_service,
+    cancel_over_connections,
+    cancel_requests,
+)
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
-from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service, cancel_requests
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.triggers.ownership import recorded, without_released
 from airflow_cancel_provider.version_compat import BaseNotifier, is_answered
@@ -86,7 +91,7 @@ class CancelRemoteJobs(BaseNotifier):
     def _cancel(self, requests: Iterable[CancelRequest]) -> None:
         deployment, service = Settings.read().deployment, Access().service
         cancellations = [
-            RecordedCancellation(service, some, deployment, call_seconds=CALL_SECONDS)
+            cancel_over_connections(service, some, deployment, call_seconds=CALL_SECONDS)
             for some in by_service(requests).values()
         ]
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE

@@ -20,8 +20,9 @@ from uuid import UUID
 from airflow_cancel_provider.owner import TaskKey
 
 if TYPE_CHECKING:
+    from airflow_cancel_provider.engine.cancel import CancelEngine
+    from airflow_cancel_provider.engine.recorded import CancelRequest
     from airflow_cancel_provider.record import TryRecord
-    from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation
     from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class _Asked:
 class _Round:
     """A cancel that is under way, over one connection."""
 
-    cancellation: RecordedCancellation
+    cancellation: CancelEngine
     finished: Callable[[], None] | None = None
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
@@ -139,9 +140,7 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
         rounds += _begun(marks)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
-    rounds += [
-        _Round(_cancellation([each.request]), each.finished) for each in due if isinstance(each, _Asked)
-    ]
+    rounds += [_Round(_engine([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             _close(each)
@@ -169,18 +168,18 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
     if not marks:
         return []
-    from airflow_cancel_provider.recorded import by_service
+    from airflow_cancel_provider.engine.recorded import by_service
 
-    return [_Round(_cancellation(requests)) for requests in by_service(_requests(marks)).values()]
+    return [_Round(_engine(requests)) for requests in by_service(_requests(marks)).values()]
 
 
-def _cancellation(requests: Sequence[CancelRequest]) -> RecordedCancellation:
-    """A cancel over one connection."""
+def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
+    """The cancel of what is reached over one connection."""
+    from airflow_cancel_provider.engine.recorded import cancel_over_connections
     from airflow_cancel_provider.hooks.access import Access
-    from airflow_cancel_provider.recorded import RecordedCancellation
     from airflow_cancel_provider.settings import Settings
 
-    return RecordedCancellation(
+    return cancel_over_connections(
         Access().service,
         requests,
         Settings.read().deployment,
@@ -191,7 +190,7 @@ def _cancellation(requests: Sequence[CancelRequest]) -> RecordedCancellation:
 
 def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
     """What was left by the tries that were marked, and they have not released."""
-    from airflow_cancel_provider.recorded import cancel_requests
+    from airflow_cancel_provider.engine.recorded import cancel_requests
 
     for mark, record, releases in _recorded(marks):
         for request in cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
@@ -65,7 +65,10 @@ class ServicePool:
         """States of jobs, and the errors for those in clusters or applications that are unknown there."""
         found: dict[RemoteJob, JobStatus] = {}
         unknown: dict[RemoteJob, UnknownScope] = {}
-        for service, some in self._groups(jobs):
+        groups, troubles = self.by_service(jobs)
+        for error in troubles.values():
+            raise error
+        for service, some in groups:
             try:
                 _describe(service, some, found, unknown)
             except IdentityError:
@@ -75,11 +78,16 @@ class ServicePool:
         return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """As :meth:`JobService.cancel`, for jobs of any service."""
-        results: dict[RemoteJob, CancelResult] = {}
-        for service, some in self._groups(jobs):
+        """As :meth:`JobService.cancel`, for jobs of any service.
+
+        Jobs whose service can't be opened are UNANSWERED: they do not stop the others.
+        """
+        groups, troubles = self.by_service(jobs)
+        unanswered = CancelOutcome.UNANSWERED
+        results = {job: CancelResult(job, unanswered, str(error)) for job, error in troubles.items()}
+        for service, some in groups:
             results |= {result.job: result for result in _cancel(service, some, reason, force=force)}
-            again = [job for job in some if results[job].outcome is CancelOutcome.UNANSWERED]
+            again = [job for job in some if results[job].outcome is unanswered]
             if again and service.identity_refused and (renewed := self._renewed(service, again[0])):
                 results |= {result.job: result for result in _cancel(renewed, again, reason, force=force)}
         return [results[job] for job in dict.fromkeys(jobs)]
@@ -100,8 +108,13 @@ class ServicePool:
         return is_ours
 
     def can_escalate(self, job: RemoteJob) -> bool:
-        """Whether forcing would do more to this job than was done at first."""
-        return self.service_of(job).can_escalate
+        """Whether forcing does more to this job than was done at first, or may do."""
+        groups, _ = self.by_service([job])
+        return all(service.can_escalate for service, _ in groups)
+
+    def renew(self) -> None:
+        """Open every service anew at its next use: a connection may have been mended."""
+        self._services.clear()
 
     def hurried(self, seconds: float) -> ServicePool:
         """The same services with so little patience, for a process that is about to be killed."""
@@ -114,12 +127,27 @@ class ServicePool:
         }
         return hurried
 
-    def _groups(self, jobs: Sequence[RemoteJob]) -> list[tuple[JobService, list[RemoteJob]]]:
-        groups: dict[int, tuple[JobService, list[RemoteJob]]] = {}
+    def by_service(
+        self, jobs: Iterable[RemoteJob]
+    ) -> tuple[list[tuple[JobService, list[RemoteJob]]], dict[RemoteJob, Exception]]:
+        """The jobs of each service, and the errors for jobs whose service can't be opened."""
+        by_key: dict[Hashable, list[RemoteJob]] = {}
         for job in jobs:
-            service = self.service_of(job)
-            groups.setdefault(id(service), (service, []))[1].append(job)
-        return list(groups.values())
+            by_key.setdefault(self._key(job), []).append(job)
+        groups: dict[int, tuple[JobService, list[RemoteJob]]] = {}
+        troubles: dict[RemoteJob, Exception] = {}
+        for some in by_key.values():
+            try:
+                service = self.service_of(some[0])
+            except Exception as error:  # noqa: BLE001  connections have errors of their own; it is returned
+                troubles |= dict.fromkeys(some, error)
+            else:
+                groups.setdefault(id(service), (service, []))[1].extend(some)
+        return list(groups.values()), troubles
+
+    def _key(self, job: RemoteJob) -> Hashable:
+        """Equal for jobs that are reached the same way."""
+        return (job.service, job.conn_id, job.region)
 
 
 def _describe(

@@ -179,7 +179,7 @@ SERVICES: dict[str, ServiceInfo] = {
             operations_class=f"{_ROOT}.cli.service_commands.mrs.MrsOperations",
             docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
             tags=("service",),
-            connection_type=f"{_ROOT}.hooks.mrs_connection.connection_type",
+            connection_type=f"{_ROOT}.hooks.mrs_form.connection_type",
         ),
         ServiceInfo(
             name="glue",

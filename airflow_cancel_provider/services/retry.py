@@ -82,6 +82,11 @@ class CallSeries:
         return answer
 
     @property
+    def seconds_in_vain(self) -> float:
+        """How long the call that failed last was tried, and the failed ones before it."""
+        return self._in_vain
+
+    @property
     def _waited(self) -> float:
         return self._in_vain + time.monotonic() - self._since
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.recorded import CancelRequest, RecordedCancellation, by_service
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
     DeferredTry,
@@ -153,7 +153,7 @@ class GatheredCancels(PerLoop):
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
         gathered = self._gathered.pop(key)
-        cancellation = RecordedCancellation(
+        cancellation = cancel_over_connections(
             access.service,
             [request for requests, _ in gathered for request in requests],
             deployment,

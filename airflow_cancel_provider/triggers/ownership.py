@@ -16,12 +16,12 @@ from uuid import UUID
 
 from airflow.triggers.base import BaseTrigger
 
+from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.recorded import CancelRequest
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.poller import in_thread
 

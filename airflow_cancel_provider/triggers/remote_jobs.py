@@ -11,6 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.cancellation import Cancellation, Watch, report, report_lost, take_in
+from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     AirflowUnavailable,
@@ -23,7 +24,6 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.recorded import CancelRequest
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed

@@ -75,13 +75,13 @@ def a_killed_task_has_its_job_cancelled(world: World, conn_id: str, mode: str) -
 def the_command_line_describes_cancels_and_reaps(world: World, conn_id: str) -> None:
     jobs = world.start("batch", 2)
     address = f"batch://{conn_id}@us-east-1/{jobs.ids[0]}"
-    seen = command(world.airflow, "describe", "--json", address)
+    seen = command(world.airflow, "describe", "-o", "json", address)
     assert (seen.returncode, json.loads(seen.stdout)[0]["state"]) == (0, "RUNNING"), seen.stderr
     place = ["--at", f"batch://{conn_id}@us-east-1", "--scope", jobs.scope]
-    swept = command(world.airflow, "reap", "--json", "--dry-run", "--grace", "0", "--share", "1", *place)
+    swept = command(world.airflow, "reap", "-o", "json", "--dry-run", "--grace", "0", "--share", "1", *place)
     assert (swept.returncode, json.loads(swept.stdout)["jobs"]) == (0, {"unlabelled": 2}), swept.stderr
-    gone = command(world.airflow, "cancel", "--json", address)
-    assert (gone.returncode, json.loads(gone.stdout)) == (0, {address: "CANCELLED"}), gone.stderr
+    gone = command(world.airflow, "cancel", "-o", "json", address)
+    assert (gone.returncode, json.loads(gone.stdout)[0]["state"]) == (0, "CANCELLED"), gone.stderr
     assert called_by(world, "DescribeJobs", jobs.scope) == {KEYS[conn_id]}
 
 
@@ -163,19 +163,19 @@ class TestNoEnvironment:
 
     def test_one_in_the_database(self, bare: Bare) -> None:
         address, place = f"batch://team_aws@us-east-1/{bare.job}", "batch://team_aws@us-east-1"
-        seen = command(bare.airflow, "describe", "--json", address)
+        seen = command(bare.airflow, "describe", "-o", "json", address)
         assert seen.returncode == 0, seen.stderr
         assert json.loads(seen.stdout)[0]["state"] in ("PENDING", "RUNNING")
-        swept = command(bare.airflow, "reap", "--json", "--dry-run", "--grace", "0", "--at", place)
+        swept = command(bare.airflow, "reap", "-o", "json", "--dry-run", "--grace", "0", "--at", place)
         assert (swept.returncode, json.loads(swept.stdout)["troubles"]) == (0, []), swept.stderr
         swept = bare.run_reaper(place)
         assert json.loads(swept.stdout.splitlines()[-1])["jobs"] == {"unlabelled": 1}, swept.stderr
-        gone = command(bare.airflow, "cancel", "--json", address)
-        assert (gone.returncode, json.loads(gone.stdout)) == (0, {address: "CANCELLED"}), gone.stderr
+        gone = command(bare.airflow, "cancel", "-o", "json", address)
+        assert (gone.returncode, json.loads(gone.stdout)[0]["state"]) == (0, "CANCELLED"), gone.stderr
         assert bare.keys() == {"TEAMKEY"}
 
     def test_an_empty_connection_is_the_own_identity_of_the_process(self, bare: Bare) -> None:
-        seen = command(bare.airflow, "describe", "--json", f"batch://@us-east-1/{bare.job}")
+        seen = command(bare.airflow, "describe", "-o", "json", f"batch://@us-east-1/{bare.job}")
         assert seen.returncode == 0, seen.stderr
         assert bare.keys() == {"PLAINKEY"}
 

@@ -172,7 +172,7 @@ def reap(world: World, there: Scene, *options: str, is_elsewhere: bool = False) 
     at = f"{there.service}://aws_default@us-east-1"
     places = ("--at", at, "--scope", there.place)
     pace = ("--grace", "1", "--share", "1")
-    command = [*REMOTE_JOBS, "reap", *places, *pace, "--json", *options]
+    command = [*REMOTE_JOBS, "reap", *places, *pace, "-o", "json", *options]
     if is_elsewhere:
         connections = {
             f"AIRFLOW_CONN_{CONNECTION.upper()}": api_connection(world),

@@ -43,6 +43,9 @@ DIFFERENCES = {
     },
     ("list-jobs", "skeleton of the reply"): "its botocore is older than ours",
     ("list-jobs", "number as a word"): "ours names the option",
+    ("cancel-steps", "file as ids"): "ours names the option",
+    ("list-steps", "query of rows as text"): "the AWS CLI can't write them",
+    ("list-steps", "query of rows as table"): "the AWS CLI can't write them",
 }
 
 
@@ -157,8 +160,32 @@ def _others() -> Iterator[Case]:
     yield steps.case("not paged", *steps.right, "--no-paginate")
     yield steps.case("not paged, with items", *steps.right, "--no-paginate", "--max-items", "1")
     yield steps.case("states", *steps.right, "--step-states", "RUNNING", "PENDING", "--query", "Steps[].Id")
+    for output in ("json", "text", "table"):
+        shown = ("--output", output)
+        yield steps.case(f"query of nothing as {output}", *steps.right, *shown, "--query", "Nothing")
+        yield steps.case(f"query of one value as {output}", *steps.right, *shown, "--query", "Steps[0].Id")
+        yield steps.case(
+            f"query of names as {output}", *steps.right, *shown, "--query", "Steps[].{A:Id,B:Name}"
+        )
+        yield steps.case(f"query of rows as {output}", *steps.right, *shown, "--query", "Steps[].[Id,Status]")
+        yield steps.case(f"query of a list as {output}", *steps.right, *shown, "--query", "Steps[].Id")
+        yield steps.case(
+            f"query of half rows as {output}", *steps.right, *shown, "--query", "Steps[].[Id,Name]"
+        )
+        yield steps.case(f"cut off as {output}", *steps.right, *shown, "--max-items", "1")
+        yield batch.case(f"nothing found as {output}", "--job-queue", "nothing", *shown)
+    yield steps.case("go on from nowhere", *steps.right, "--starting-token", "x")
+    yield steps.case("no items", *steps.right, "--max-items", "0")
+    yield steps.case("empty id", "--cluster-id", "")
+    yield steps.case("region of another form", *steps.right, "--region", "no region")
+    yield steps.case("not verified", *steps.right, "--no-verify-ssl")
+    yield steps.case("twice", "--cluster-id", "x", *steps.right, "--query", "Steps[].Id")
+    yield emr.case("file as ids", *both, "file:///dev/null")
+    yield emr.case("reset", *both, "{id}", fault="reset")
+    yield emr.case("a reply that is none", *both, "{id}", fault="hostile_reply")
     yield batch.case("shorthand", "--job-queue", "queue", "--filters", "name=JOB_NAME,values=running")
     yield batch.case("broken shorthand", "--job-queue", "queue", "--filters", "name")
+    yield batch.case("shorthand that ends early", "--job-queue", "queue", "--filters", "name=a,")
     yield batch.case("key twice", "--job-queue", "queue", "--filters", "name=a,name=b")
     yield batch.case("number as a word", "--job-queue", "queue", "--max-results", "x")
     yield batch.case("page by hand", "--job-queue", "queue", "--job-status", "RUNNING", "--max-results", "1")

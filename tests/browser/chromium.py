@@ -60,7 +60,8 @@ class Visitor:
         self.page.get_by_label("Username").or_(self.page.locator("[name=username]")).first.fill(name)
         self.page.locator("[name=password]").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url(lambda url: "/auth/login" not in url)
+        # Airflow's navigation: the page redirects more than once, which a wait for its URL may not survive.
+        self.page.get_by_role("link", name="Home").first.wait_for()
 
     def open(self, path: str) -> Page:
         """Go to a page, as ``connections``; the page."""

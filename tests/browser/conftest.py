@@ -40,13 +40,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """An Airflow with the Dags in tests/dags, and a connection to each service.
+    """An Airflow with the Dags in tests/dags and tests/browser/dags, and a connection to each service.
 
     The variable ``BROWSER_DATABASE`` takes the URL of an empty database instead of SQLite.
     """
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
-    shutil.copytree(REPOSITORY / "tests/dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("tests/dags", "tests/browser/dags"):
+        shutil.copytree(
+            REPOSITORY / folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
     with LocalCloud() as cloud:
         environment = {
             **plain_boto3(cloud.url),
@@ -64,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             user=("admin", USERS["admin"]),
         ) as airflow:
             there = World(cloud, airflow)
-            airflow.rest.wait_for_dags("submit_sync", "submit_deferrable", "connected_sync")
+            airflow.rest.wait_for_dags("submit_sync", "submit_deferrable", "submit_form")
             yield there
             there.close()
 

@@ -11,13 +11,14 @@ from tests.browser.conftest import Visit
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_user_signs_in_and_sees_dags(visit: Visit, scheme: str) -> None:
     someone = visit("viewer", scheme=scheme, size=PHONE)
-    someone.open("dags/submit_sync").get_by_text("submit_sync").first.wait_for()
+    someone.open("dags/submit_sync").get_by_text("submit_sync").locator("visible=true").first.wait_for()
     assert someone.page.locator("html").get_attribute("class") == scheme
 
 
 def test_who_has_not_signed_in_is_asked_to(visit: Visit) -> None:
     stranger = visit(None)
-    stranger.open("connections").wait_for_url("**/auth/login**")
+    stranger.open("connections").locator("[name=password]").wait_for()
+    assert "/auth/login" in stranger.page.url
 
 
 def test_a_viewer_sees_no_connections(visit: Visit) -> None:

@@ -23,7 +23,7 @@ RANKS = {
     "setting_options": 2,
     "settings": 3,
     "cancellation": 2,
-    "recorded": 3,
+    "engine": 3,
     "hooks": 3,
     "links": 3,
     "triggers": 4,
@@ -47,7 +47,7 @@ CLOSED_TO = {
     "services": {"airflow"},
     "setting_options": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
     "cancellation": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
-    "recorded": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
+    "engine": {"airflow", "boto3", "botocore", "keystoneauth1", "requests"},
 }
 # Optional: who does not use MRS need not have it.
 NEVER_AT_THE_TOP = {"keystoneauth1"}

@@ -13,13 +13,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from airflow_cancel_provider.engine.cancel import CancelEngine
+from airflow_cancel_provider.engine.recorded import by_service, cancel_over_connections, cancel_requests
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.recorded import RecordedCancellation, by_service, cancel_requests
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import on_kill as killing
 from tests import memory_service
@@ -54,10 +55,10 @@ def submitted(bench: Bench, label: Label | None, scope: str | None = None) -> Re
 
 def cancellation(
     jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
-) -> RecordedCancellation:
+) -> CancelEngine:
     record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
     requests = cancel_requests(record, "why", LOG, TASK, released=released)
-    return RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
+    return cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
 
 
 def asked(bench: Bench) -> set[str]:
@@ -76,8 +77,8 @@ class TestLabels:
         work = cancellation([other_try, ours, other_airflow, plain])
         work.step()
         assert asked(bench) == {ours.id, plain.id}
-        assert f"{other_try} is on record, but it is left alone: its label names another try" in caplog.text
-        assert f"{other_airflow} is on record, but it is left alone: its label names another" in caplog.text
+        assert f"{other_try} is left alone: its label names another try" in caplog.text
+        assert f"{other_airflow} is left alone: its label names another" in caplog.text
         assert work.is_requested
         bench.let_end()
         work.step()
@@ -88,9 +89,9 @@ class TestLabels:
         job = submitted(bench, OURS)
         (forged,) = cancel_requests(TryRecord(uuid4(), jobs=(job,)), "forged", LOG, TASK)
         (right,) = cancel_requests(TryRecord(TI, jobs=(job,)), "right", LOG, TASK)
-        RecordedCancellation(Access().service, [forged], DEPLOYMENT, call_seconds=2).step()
+        cancel_over_connections(Access().service, [forged], DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == set()
-        RecordedCancellation(Access().service, [forged, right], DEPLOYMENT, call_seconds=2).step()
+        cancel_over_connections(Access().service, [forged, right], DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {job.id}
 
     def test_a_job_older_than_the_request_that_got_it_as_an_answer_is_anothers(self, bench: Bench) -> None:
@@ -98,7 +99,7 @@ class TestLabels:
         record = TryRecord(TI, jobs=(older, own), not_before={older: time.time() + 3600, own: 1.0})
         for line, requests in by_service(cancel_requests(record, "why", LOG, TASK)).items():
             assert line == (bench.name, older.conn_id, older.region)
-            RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
+            cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id}
 
     def test_what_a_returned_try_has_left_is_nobodys(self) -> None:
@@ -149,10 +150,10 @@ class TestEarlierTries:
     ) -> None:
         record, own, earlier, anothers = self.record(bench)
         requests = cancel_requests(record, "why", LOG, TASK)
-        RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
+        cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2).step()
         assert asked(bench) == {own.id, earlier.id}
         words = "its label does not show it to be of an earlier try of this task"
-        assert f"{anothers} is on record, but it is left alone: {words}" in caplog.text
+        assert f"{anothers} is left alone: {words}" in caplog.text
 
 
 class TestIntents:
@@ -247,7 +248,9 @@ class TestUnseen:
         work.step()
         work.close()
         (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-        assert said.startswith(f"{jobs[0]} was not cancelled and may run on: the service does not know")
+        assert said.startswith(
+            f"{jobs[0]} was not cancelled and may still be running: the service does not know"
+        )
         assert memory.sent == [("b", False)]
 
     def test_an_unknown_cluster_hides_no_other(
@@ -281,11 +284,11 @@ def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
         for n, record in enumerate(records)
         for request in cancel_requests(record, f"task {n}", LOG, TASK)
     ]
-    work = RecordedCancellation(Access().service, requests, DEPLOYMENT, call_seconds=2)
+    work = cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
     work.step()
     assert len(memory.looks) == 1
     assert len(memory.sent) == 100
-    reasons = {result.detail for result in work._cancellation.results.values()}
+    reasons = {result.detail for result in work.cancellation.results.values()}
     assert reasons == {"task 0, and 99 other tasks"}
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.plugin import RemoteJobsPlugin, listener
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import conf
+
+_PLUGIN, _LISTENER = "airflow_cancel_provider", "airflow_cancel_provider.plugin.listener"
+"""Name of the plugin, and the module that listens: this process loads them by Airflow alone."""
 
 
 def process_checks() -> Iterator[Check]:
@@ -29,7 +31,7 @@ def _plugin() -> Check:
 
     plugins_manager.ensure_plugins_loaded()  # type: ignore[no-untyped-call, unused-ignore]
     info = plugins_manager.get_plugin_info(["name"])
-    if any(each.get("name") == RemoteJobsPlugin.name for each in info):
+    if any(each.get("name") == _PLUGIN for each in info):
         return Check("plugin", Result.OK, "Airflow has loaded it.")
     return Check(
         "plugin",
@@ -43,7 +45,7 @@ def _listener() -> Check:
     from airflow.listeners.listener import get_listener_manager
 
     hooks = get_listener_manager().hook.on_task_instance_running.get_hookimpls()
-    if any(each.plugin is listener for each in hooks):
+    if any(getattr(each.plugin, "__name__", "") == _LISTENER for each in hooks):
         return Check("listener", Result.OK, "Airflow calls it when a task starts and when it ends.")
     return Check("listener", Result.BROKEN, "Airflow does not call it: no task is guarded in such a process.")
 

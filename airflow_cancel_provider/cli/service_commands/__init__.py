@@ -40,7 +40,7 @@ def _command(info: ServiceInfo) -> Any:
 
     return ActionCommand(
         name=info.name,
-        help=f"Operations of {info.title}, as the AWS CLI has them",
+        help=f"Cancel and show jobs of {info.title}, with the options of the AWS CLI",
         func=run,
         args=(_Everything(("arguments",)),),
     )

@@ -14,7 +14,7 @@ from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
 
-PATIENCE = Patience(seconds=20.0)
+PATIENCE = Patience(seconds=10.0)
 """How long a call is repeated: about as long as the AWS CLI repeats one."""
 _CANCEL_FIELDS = frozenset(
     {

@@ -46,7 +46,7 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
         with warnings_only(), standard_output() as out:
-            out.write(_answer(info, program, arguments, columns))
+            out.write(_answered(info, program, arguments, columns))
     except BrokenPipeError:  # nobody reads any more
         return WELL
     except KeyboardInterrupt:
@@ -67,19 +67,27 @@ def _words(error: Exception) -> str:
     return str(error) if is_known else f"{type(error).__name__}: {error}"
 
 
+def _answered(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
+    """As :func:`_answer`; a connection to a service that breaks is no reader that went away."""
+    try:
+        return _answer(info, program, arguments, columns)
+    except BrokenPipeError as error:
+        raise ConnectionError(str(error)) from error
+
+
 def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
     """What a command writes to standard output."""
     model, operations = service_model(info)
     if arguments and arguments[0] in _HELP:
         return of_service(program, model, operations, columns)
     chosen, rest = global_parser(program, operations).parse_known_args(arguments)
-    search = searcher(chosen.query)
-    connecting = _connecting(chosen)
     if chosen.operation in _HELP:
         return of_service(program, model, operations, columns)
     operation = operations[chosen.operation]
     if rest == ["help"] or _HELP.intersection(rest) - {"help"}:
         return of_operation(program, operation, columns)
+    search = searcher(chosen.query)
+    connecting = _connecting(chosen)
     parser = operation_parser(program, operation.parameters, operation.paginator, rest)
     options = parse(parser, rest)
     parameters = _parameters(operation, options)
@@ -91,7 +99,15 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
         reply = _called(operation, client_of(info, connecting), parameters, paging)
-    return written(search(reply), chosen.output, operation.model.name, columns)
+    end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
+    shown = written(search(reply), chosen.output, operation.model.name, columns)
+    return shown if chosen.query else shown + end
+
+
+def _cut_off(reply: dict[str, Any]) -> str:
+    """The last line of a text, where ``--max-items`` has cut it off; taken out of the reply."""
+    token = reply.pop("NextToken", None)
+    return f"NEXTTOKEN\t{token}\n" if token else ""
 
 
 def _connecting(chosen: Namespace) -> Connecting:
@@ -143,6 +159,10 @@ def _paging(
         key: value for name, key in PAGING.items() if (value := getattr(options, name, None)) is not None
     }
     if is_wanted and not operation.page_members & parameters.keys():
+        if named.get("MaxItems", 1) <= 0:
+            sys.stderr.write(
+                "warning: Non-positive values for --max-items may result in undefined behavior.\n"
+            )
         return named
     if named:
         used = ", ".join("--" + name.replace("_", "-") for name, key in PAGING.items() if key in named)

@@ -75,6 +75,10 @@ class _Reader:
         found = [self._value()]
         while self.text[self.at : self.at + 1] == "," and not _NEXT_KEY.match(self.text, self.at + 1):
             self.at += 1
+            if self.is_done:
+                raise ValueError(
+                    f"Expected: '<second>', received: '<none>' for input:\n{self.marked(self.at)}"
+                )
             found.append(self._value())
         return found if len(found) > 1 else found[0]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.plugin.page.event_log import FINISHED, MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import Named, Recorded, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
-from airflow_cancel_provider.recorded import CancelRequest
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 50

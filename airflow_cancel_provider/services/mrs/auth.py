@@ -187,8 +187,8 @@ def _keystone(
         from keystoneauth1.session import Session
     except ImportError:
         raise InvalidInput(
-            "auth_type password needs keystoneauth1: pip install 'airflow-cancel-provider[mrs]',"
-            " or use auth_type aksk."
+            "Signing in with a password needs keystoneauth1: pip install 'airflow-cancel-provider[mrs]',"
+            " or sign in with an access key (auth_type aksk)."
         ) from None
     plugin = Password(
         auth_url=f"{iam_endpoint.rstrip('/').removesuffix('/v3')}/v3",
@@ -208,21 +208,25 @@ def _faults(user: str) -> Iterator[None]:
     """Turn what keystoneauth1 raises into a fault; its words hold neither password nor token."""
     from keystoneauth1 import exceptions
 
-    what = f"{_CALL} for user {user} failed"
+    what = f"Signing in as user {user} ({_CALL}) failed"
     try:
         yield
     except exceptions.HttpError as error:
         entry = classify("", error.http_status)
         kind = FaultKind.IDENTITY if error.http_status in (400, 401, 403, 404) else entry.kind
-        advice = "Check user, password, domain, project and iam_endpoint of the connection."
-        words = f"{what}: HTTP {error.http_status} {error.message or ''}".rstrip(". ")
+        advice = (
+            "Check user name, password, account name (domain), project and IAM endpoint (iam_endpoint)"
+            " of the connection."
+        )
+        said = (error.message or "").removesuffix(f"(HTTP {error.http_status})").rstrip(". ")
+        words = f"{what}: HTTP {error.http_status} {said}".rstrip()
         raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
     except exceptions.SSLError as error:
-        raise Fault(f"{what}: {error}. Check verify of the connection.", _CALL) from None
+        raise Fault(f"{what}: {error}. Check TLS verification (verify) of the connection.", _CALL) from None
     except exceptions.ConnectionError as error:
         raise Fault(f"{what}: {error}.", _CALL, None, FaultKind.TRANSIENT) from None
     except exceptions.ClientException as error:
-        raise Fault(f"{what}: {error}. Check iam_endpoint of the connection.", _CALL) from None
+        raise Fault(f"{what}: {error}. Check IAM endpoint (iam_endpoint) of the connection.", _CALL) from None
     except _NO_TOKEN:
-        words = f"{what}: the reply is not a token in JSON. Check iam_endpoint and proxies."
+        words = f"{what}: the reply is not a token in JSON. Check IAM endpoint (iam_endpoint) and proxies."
         raise Fault(words, _CALL, "HTTP 200", FaultKind.TRANSIENT) from None

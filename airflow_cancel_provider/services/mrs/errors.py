@@ -50,7 +50,8 @@ class Entry(NamedTuple):
     advice: str = ""
 
 
-_CHECK_CREDENTIALS = "Check the credentials of the connection."
+_CHECK_CREDENTIALS = "Check the access key, or user name and password, of the connection."
+_CHECK_CLOCK = "An access key also needs the right time on this machine."
 _SYNC_USER = (
     "Synchronise the IAM users of the cluster (its Dashboard, IAM User Sync) and give this user"
     " MRS CommonOperations or more; it takes some minutes."
@@ -86,7 +87,10 @@ CODES: dict[str, Entry] = {
     "130000002": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
     "APIGW.0101": Entry(FaultKind.WRONG_PATH, _WRONG_PATH),
     # An expired token and a wrong signature are one and the same to the gateway.
-    "APIGW.0301": Entry(FaultKind.TOKEN, f"{_CHECK_CREDENTIALS} A signature needs the right time, too."),
+    "APIGW.0301": Entry(
+        FaultKind.TOKEN,
+        f"{_CHECK_CREDENTIALS} {_CHECK_CLOCK}",
+    ),
     "APIGW.0307": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
     "APIGW.0303": Entry(FaultKind.IDENTITY, _CHECK_CREDENTIALS),
     "APIGW.0308": Entry(FaultKind.THROTTLED),

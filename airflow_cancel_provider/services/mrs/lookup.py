@@ -58,14 +58,14 @@ class Lookup:
         try:
             return series.call(request, _is_transient)
         except Fault as fault:
-            raise self.named(fault) from fault
+            raise self._named(fault, series) from fault
 
-    def named(self, fault: Fault) -> ServiceError:
+    def _named(self, fault: Fault, series: CallSeries) -> ServiceError:
         """The fault as an error for people, with the connection or the time waited."""
         if fault.kind in (FaultKind.TOKEN, FaultKind.IDENTITY):
-            return fault.named(f"(Connection {self.conn_id!r}.)")
+            return fault.named(f"(Connection {self.conn_id!r}.)" if self.conn_id else "")
         if fault.is_transient:
-            return fault.named(f"(Tried for {self.patience.seconds:g} s.)")
+            return fault.named(f"(Tried for {series.seconds_in_vain:.1f} s.)")
         return fault.named()
 
     def find(self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobRecord]:

@@ -41,7 +41,8 @@ def project_id(
         raise fault.named() from fault
     if len(ids) != 1 or not ids[0]:
         raise InvalidInput(
-            f"{len(ids)} projects are named {name!r}: set project_id in the connection instead."
+            f"{len(ids) or 'No'} project{'s are' if len(ids) > 1 else ' is'} named {name!r}:"
+            " check Project name (project_name), or set Project ID (project_id) in the connection."
         )
     return ids[0]
 

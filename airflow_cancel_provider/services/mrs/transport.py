@@ -72,10 +72,12 @@ def failed(call: ApiCall, about: str) -> str:
 
 
 def _unanswered(error: requests.RequestException, call: ApiCall, what: str) -> Fault:
-    words = f"{what}: {type(error).__name__}: {error}".rstrip(".")
+    # Behind what urllib3 words as "Max retries exceeded", although it tried once.
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    words = f"{what}: {type(error).__name__}: {reason or error}".rstrip(".")
     lost = call.mutates and not was_never_sent(error)
     if isinstance(error, requests.exceptions.SSLError):
-        words = f"{words}. Check endpoint and verify of the connection."
+        words = f"{words}. Check MRS endpoint (endpoint) and TLS verification (verify) of the connection."
         return Fault(words, call.operation, may_have_acted=lost)
     if isinstance(error, _LOST):
         return Fault(f"{words}.", call.operation, None, FaultKind.TRANSIENT, may_have_acted=lost)

@@ -150,7 +150,7 @@ class TestSameToken:
 
         Try(work=work).run(CANCEL)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [False]
-        assert "is left alone, as it is not this try's" in caplog.text
+        assert "is left alone" in caplog.text
 
     def test_a_run_of_our_own_with_a_token_is_cancelled(self, cloud: LocalCloud) -> None:
         made = client("emr-serverless").create_application(releaseLabel="emr-7.0.0", type="SPARK")
@@ -182,10 +182,8 @@ class TestForgedRecord:
         ti.pushed[RECORD_KEY]["jobs"] = [str(job) for job in (theirs, others, ours)]
         ti.run(CANCEL)
         assert cancelled(cloud) == [False, False, True]
-        assert (
-            f"{theirs} is left alone, as it is not this try's: its label names another Airflow" in caplog.text
-        )
-        assert f"{others} is left alone, as it is not this try's: its label names another try" in caplog.text
+        assert f"{theirs} is left alone: its label names another Airflow" in caplog.text
+        assert f"{others} is left alone: its label names another try" in caplog.text
 
     def test_the_record_of_another_try_is_refused_as_a_whole(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
@@ -212,7 +210,7 @@ class TestForgedRecord:
         cloud.faults.add("batch", "DescribeJobs", kind="denied")
         ti.run(Settings(sentinel=False, confirm_seconds=3))
         assert cancelled(cloud) == [False]
-        assert "Not cancelled before they were looked at; looking again later" in caplog.text
+        assert "Looking again later." in caplog.text
 
     @pytest.mark.parametrize("forged", ["text", {"ti_id": 1}, [1], {"jobs": ["batch://@us-east-1/1"]}])
     def test_what_is_no_record_is_said_and_no_error(

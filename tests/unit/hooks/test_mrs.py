@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,12 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
-from airflow_cancel_provider.hooks.mrs_connection import connection_type
+from airflow_cancel_provider.hooks.mrs_form import FIELDS, connection_type
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.regions import endpoints
 from airflow_cancel_provider.services.retry import Patience
-from airflow_cancel_provider.version_compat import BaseHook
+from airflow_cancel_provider.version_compat import BaseHook, needs_port_for_test
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
 
@@ -69,7 +71,7 @@ class TestConnection:
         hook = MrsHook(patience=QUICK)
         ok, words = hook.test_connection()
         assert ok, words
-        assert words == f"{cloud.url} knows 1 clusters of project {PROJECT}."
+        assert words == f"Signed in. Project {PROJECT} has 1 cluster at {cloud.url}."
         job = submitted(cloud)[0]
         assert hook.kill_job(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
 
@@ -77,27 +79,45 @@ class TestConnection:
         "changes, words",
         [
             ({"conn_type": "aws"}, "has type 'aws'"),
-            ({"region": None, "endpoint": None}, "set region, or endpoint"),
-            ({"region": "mars-1", "endpoint": None}, "region 'mars-1' is not known; set endpoint"),
-            ({"region": "mars-1", "iam_endpoint": None}, "set iam_endpoint"),
-            ({"project_id": None}, "set project_id, or project_name"),
-            ({"project_id": None, "project_name": "eu-nl"}, "Check user, password, domain, project"),
-            (AKSK | {"project_id": None, "project_name": "eu-nl"}, "0 projects are named 'eu-nl'"),
+            (
+                {"region": None, "endpoint": None},
+                r"Region \(region\) is missing; set MRS endpoint \(endpoint\), or one of",
+            ),
+            (
+                {"region": "mars-1", "endpoint": None},
+                r"Region \(region\) 'mars-1' is not known; set MRS endpoint \(endpoint\), or one .* eu-de,",
+            ),
+            (
+                {"region": "mars-1", "iam_endpoint": None},
+                r"'mars-1' is not known; set IAM endpoint \(iam_endpoint\), or one of the regions",
+            ),
+            (
+                {"project_id": None},
+                r"Project ID \(project_id\) is missing; set it, or Project name \(project_name\)\.",
+            ),
+            (
+                {"project_id": None, "project_name": "eu-nl"},
+                r"Check user name, password, account name \(domain\), project",
+            ),
+            (AKSK | {"project_id": None, "project_name": "eu-nl"}, "No project is named 'eu-nl'"),
             ({"endpoint": "mrs.eu-de.otc.t-systems.com"}, "with the scheme"),
-            ({"iam_endpoint": "iam.eu-de.otc.t-systems.com"}, "iam_endpoint 'iam.eu-de"),
-            ({"api_version": "v3"}, r"api_version 'v3' is not one of v2, v1\.1"),
-            ({"auth_type": "oidc"}, "auth_type 'oidc' is not one of password, aksk"),
-            ({"password": None}, "needs a user as login and a password as password"),
-            ({"login": None}, "needs a user as login"),
-            (AKSK | {"password": None}, "its secret key as password"),
-            ({"domain": None}, "needs domain"),
-            ({"region": 5}, "region is not text"),
+            ({"iam_endpoint": "iam.eu-de.otc.t-systems.com"}, r"IAM endpoint \(iam_endpoint\) 'iam.eu-de"),
+            ({"api_version": "v3"}, r"MRS API version \(api_version\) 'v3' is not one of v2, v1\.1"),
+            ({"auth_type": "oidc"}, r"Authentication \(auth_type\) 'oidc' is not one of password, aksk"),
+            ({"password": None}, r"Password or secret access key \(password\) is missing\."),
+            ({"login": None}, r"User name or access key ID \(login\) is missing\."),
+            (AKSK | {"password": None}, r"secret access key \(password\) is missing"),
+            ({"domain": None}, r"Account name \(domain\) is missing; signing in with a password needs it"),
+            ({"region": 5}, r"Region \(region\) is not text"),
             ({"verify": "/no/such/bundle.pem"}, "nor the path of a CA bundle"),
-            ({"endpoint": "https://[::1"}, "endpoint 'https://.::1' is not a URL"),
-            (AKSK | {"login": "DEMOACCESSKEY\n"}, "the access key holds a space, a line break"),
+            ({"endpoint": "https://[::1"}, r"MRS endpoint \(endpoint\) 'https://.::1' is not a URL"),
+            (
+                AKSK | {"login": "DEMOACCESSKEY\n"},
+                r"User name or access key ID \(login\) holds a space, a line break",
+            ),
             (AKSK | {"login": "DEMO\u2013KEY"}, "another character that no key has"),
-            (AKSK | {"password": "demo-secret-key\n"}, "the secret key holds"),
-            (AKSK | {"security_token": "a\nb"}, "security_token holds a space"),
+            (AKSK | {"password": "demo-secret-key\n"}, r"secret access key \(password\) holds"),
+            (AKSK | {"security_token": "a\nb"}, r"Security token \(security_token\) holds a space"),
         ],
     )
     def test_what_does_not(
@@ -132,6 +152,31 @@ class TestConnection:
         assert not ok
         assert "user demo" in words
         assert "wr0ng" not in words
+        assert "mrs_default" not in words
+
+    @pytest.mark.parametrize(
+        "changes", [{"password": "wr0ng"}, {"domain": None}, {"endpoint": "http://127.0.0.1:9"}]
+    )
+    def test_the_form_names_no_connection_that_airflow_made_up(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    ) -> None:
+        define(monkeypatch, cloud, "qx7kd2", **changes)
+        ok, words = MrsHook("qx7kd2").test_connection()
+        assert not ok
+        assert "qx7kd2" not in words
+        assert words[0].isupper()
+
+    @pytest.mark.parametrize("operation", ["ListClusters", "KeystoneListProjects"])
+    def test_the_form_tries_once_and_says_for_how_long(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, operation: str
+    ) -> None:
+        define(monkeypatch, cloud, **AKSK | {"project_id": None, "project_name": "eu-de"})
+        cloud.faults.add("mrs", operation, "throttle")
+        began = time.monotonic()
+        ok, words = MrsHook(patience=Patience(seconds=60)).test_connection()
+        assert not ok
+        assert operation == "KeystoneListProjects" or re.search(r"\(Tried for 0\.\d s\.\)", words), words
+        assert time.monotonic() - began < 5
 
     def test_through_airflow(self, hook: MrsHook) -> None:
         connection = BaseHook.get_connection("mrs_default")
@@ -300,7 +345,8 @@ class TestForm:
         manager._add_customized_fields("us", "mine_mrs", declared["ui-field-behaviour"])
         token = manager._connection_form_widgets["extra__mine_mrs__security_token"]
         assert token.is_sensitive
-        assert manager._field_behaviours["mine_mrs"]["hidden_fields"] == ["host", "port", "schema"]
+        hidden = manager._field_behaviours["mine_mrs"]["hidden_fields"]
+        assert hidden == (["host", "schema"] if needs_port_for_test() else ["host", "port", "schema"])
 
     def test_the_schema_of_airflows_own_providers_takes_it(self) -> None:
         schema = json.loads((Path(airflow.__path__[0]) / "provider.yaml.schema.json").read_text())
@@ -313,14 +359,15 @@ class TestForm:
 
     def test_older_forms_know_the_same_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # Only the API server of Airflow 3.0 and 3.1 has these: stand-ins take their place.
-        def field(label: str, *, widget: object, description: str) -> tuple[str, object, str]:
-            return label, widget, description
+        def field(label: str, *, widget: object, **options: Any) -> tuple[str, object, dict[str, Any]]:
+            return label, widget, options
 
         widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "password"}
         for name, contents in (
             ("flask_appbuilder", {}),
             ("flask_appbuilder.fieldwidgets", widgets),
             ("wtforms", {"StringField": field, "PasswordField": field}),
+            ("wtforms.validators", {"any_of": list}),
         ):
             module = types.ModuleType(name)
             vars(module).update(contents)
@@ -328,7 +375,31 @@ class TestForm:
         fields = MrsHook.get_connection_form_widgets()
         assert set(fields) == set(connection_type()["conn-fields"])
         assert [name for name, made in fields.items() if made[1] == "password"] == ["security_token"]
-        assert set(MrsHook.get_ui_field_behaviour()["placeholders"]) <= set(fields)
+        assert fields["auth_type"][2]["validators"] == [["password", "aksk"]]
+        assert set(MrsHook.get_ui_field_behaviour()["placeholders"]) <= {"login", "password", "port"}
+
+    @pytest.mark.parametrize(
+        "version, is_shown",
+        [("3.2.2", False), ("3.3.0", False), ("3.3.1", True), ("3.3.2", True), ("3.3.3", False)],
+    )
+    def test_the_port_is_shown_where_airflow_tests_no_connection_without_one(
+        self, monkeypatch: pytest.MonkeyPatch, version: str, is_shown: bool
+    ) -> None:
+        monkeypatch.setattr(airflow, "__version__", version)
+        behaviour = connection_type()["ui-field-behaviour"]
+        assert ("port" not in behaviour["hidden-fields"]) is is_shown
+        assert ("port" in behaviour["placeholders"]) is is_shown
+
+    @pytest.mark.parametrize("name", FIELDS)
+    def test_a_choice_is_one_that_people_read(self, name: str) -> None:
+        schema = connection_type()["conn-fields"][name]["schema"]
+        assert None not in schema.get("enum", [])
+        assert set(schema.get("values_display", {})) == set(schema.get("enum", []))
+        assert schema.get("default") == (schema["enum"][0] if "enum" in schema else None)
+
+    def test_regions_are_suggested(self) -> None:
+        examples = connection_type()["conn-fields"]["region"]["schema"]["examples"]
+        assert {"eu-de", "cn-north-4"} <= set(examples)
 
     def test_importing_the_hook_loads_neither_boto3_nor_keystoneauth1(self) -> None:
         code = (
@@ -345,6 +416,7 @@ class TestForm:
             "services.mrs.projects",
             "services.mrs.submission",
             "hooks.mrs_connection",
+            "hooks.mrs_form",
         ],
     )
     def test_none_of_these_imports_airflow(self, module: str) -> None:

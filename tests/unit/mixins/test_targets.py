@@ -140,8 +140,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("batch", {"remote_jobs": f"batch://no_such@us-east-1/{BATCH_ID}"}, "'no_such' is not defined"),
     ("mrs", {**MRS_IDS, "mrs_conn_id": "no_such"}, "'no_such' is not defined"),
     ("mrs", {**MRS_IDS, "mrs_conn_id": "ftp_conn"}, "has type 'ftp'"),
-    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_project"}, "set project_id"),
-    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_region"}, "set region, or endpoint"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_project"}, "is missing; set it, or Project name"),
+    ("mrs", {**MRS_IDS, "mrs_conn_id": "no_region"}, "is missing; set MRS endpoint"),
     ("mrs", {**MRS_IDS, "mrs_conn_id": "mrs_no_scheme"}, "scheme"),
 ]
 

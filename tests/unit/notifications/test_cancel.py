@@ -159,8 +159,8 @@ class TestTask:
         CancelRemoteJobs().notify({"ti": ti, **RUN})
         assert asked(bench) == ids(own)
         said = capsys.readouterr().out
-        assert f"{another_try} is on record, but it is left alone: its label names another try" in said
-        assert f"{another_airflow} is on record, but it is left alone: its label names another Air" in said
+        assert f"{another_try} is left alone: its label names another try" in said
+        assert f"{another_airflow} is left alone: its label names another Air" in said
 
     def test_a_job_without_an_answer_is_found_by_its_label(
         self, bench: BatchBench, airflow: FakeAirflow
@@ -256,7 +256,7 @@ class TestRun:
         said = capsys.readouterr().out
         assert "/ forged is passed over" in said
         assert "/ lost could not be read: ConnectionError('the backend of XCom is away')" in said
-        assert f"{gone} was not cancelled and may run on" in said
+        assert f"{gone} was not cancelled and may still be running" in said
 
     def test_it_can_be_awaited(self, bench: BatchBench, airflow: FakeAirflow, context: Any) -> None:
         over = started(bench, airflow, task("over"), "failed")
@@ -275,7 +275,7 @@ def test_what_is_not_known_over_its_connection_is_not_settled(
         f"{unknown}: the service does not know this job over connection 'aws_default' in region us-east-1"
         in said
     )
-    assert f"{unknown} was not cancelled and may run on" in said
+    assert f"{unknown} was not cancelled and may still be running" in said
     assert bench.count("DescribeJobs") > 1
 
 

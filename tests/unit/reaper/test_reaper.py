@@ -53,7 +53,7 @@ class TestSweep:
         assert fates(report) == dict.fromkeys(jobs + replaced, "ended")
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
-        assert report.kinds == {DecisionKind.SUSPECT: 4 * len(SERVICES)}
+        assert report.kinds == {DecisionKind.ORPHAN: 4 * len(SERVICES)}
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
@@ -88,7 +88,7 @@ class TestSweep:
             DecisionKind.UNKNOWN: 2 * len(SERVICES),
             DecisionKind.RECONNECTING: 2 * len(SERVICES),
             DecisionKind.RELEASED: 2 * len(SERVICES),
-            DecisionKind.SUSPECT: len(SERVICES),
+            DecisionKind.ORPHAN: len(SERVICES),
         }
         assert report.foreign == {FOREIGN: len(SERVICES)}
         assert report.gauges["living"] == 11 * len(SERVICES)

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import JobEnd, TryRecord
-from airflow_cancel_provider.recorded import CancelRequest
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryService
 from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, memory, page, tables

@@ -1,0 +1,266 @@
+"""The cancel of what tries have started, from the first look to the seen end, step by step.
+
+A record can be written by others, and may be read over a connection that leads to another account than the
+one the job was submitted to. So a job that is only on record is cancelled after a look, if nothing speaks
+against it. A job that this process saw start is cancelled at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from airflow_cancel_provider.cancellation import (
+    UNSEEN_SECONDS,
+    Cancellation,
+    Log,
+    report,
+    take_in,
+    unknown_to_the_service,
+)
+from airflow_cancel_provider.engine.label_search import LabelSearch
+from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_scope,
+)
+from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
+from airflow_cancel_provider.services.pool import ServicePool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is to be cancelled.
+
+    :param objection: why the job is to be left alone, now that it was looked at; None where nothing speaks
+        against its cancel. Without such a function the job is cancelled at once.
+    :param taken_at: when the service took the job, in epoch seconds; 0 for long ago.
+    :param is_by_submitter: the job is reached with the identity that submitted it. Only then is a job gone
+        that the service does not know.
+    """
+
+    objection: Callable[[JobStatus], str | None] | None = None
+    taken_at: float = 0.0
+    is_by_submitter: bool = False
+
+
+class Claimant(Protocol):
+    """A try, or a person, whose jobs are to be cancelled. It may name more jobs from step to step."""
+
+    @property
+    def log(self) -> Log:
+        """Where to log what becomes of the jobs."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Words for the service."""
+        ...
+
+    @property
+    def search(self) -> LabelSearch:
+        """The search for jobs of submissions whose answer is not known."""
+        ...
+
+    def claims(self) -> Mapping[RemoteJob, Claim]:
+        """The jobs, without those that were released meanwhile."""
+        ...
+
+
+class CancelEngine:
+    """Cancels the jobs of some claimants, in as few calls as possible.
+
+    Call :meth:`step` again and again until :attr:`is_done`; then, or when patience runs out, :meth:`close`.
+
+    :param pool: opens the services.
+    :param escalate_after: as for :class:`Cancellation`.
+    :param unknown_seconds: for how long jobs are looked for again that are only on record, and that the
+        service does not know.
+    """
+
+    def __init__(
+        self,
+        claimants: Iterable[Claimant],
+        pool: ServicePool,
+        *,
+        escalate_after: float | None = None,
+        unknown_seconds: float = inf,
+    ) -> None:
+        self.cancellation = Cancellation([], "", escalate_after=escalate_after)
+        self._claimants, self._pool = list(claimants), pool
+        self._unknown_until = time.monotonic() + unknown_seconds
+        self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
+        self._owner_of: dict[RemoteJob, Claimant] = {}
+        """For whom a job is cancelled."""
+        self._left_alone: set[tuple[RemoteJob, Claimant]] = set()
+        self._unknown: set[RemoteJob] = set()
+        """Jobs that are only on record, and that the service did not know at the last look."""
+        self._troubles: dict[RemoteJob, str] = {}
+        self._logged: set[tuple[RemoteJob, str]] = set()
+        self._reasons: dict[str, None] = {}
+        self._has_begun = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every job was seen to end, was refused, or is to be left alone."""
+        return self.is_requested and not self.cancellation.open
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether nothing is left to be requested or searched for: each request was answered."""
+        left = set(self._unclear)
+        if not self.unknown_seconds_left:
+            left -= self._unknown
+        is_searched = self._has_begun and all(claimant.search.is_over for claimant in self._claimants)
+        return is_searched and not left and not any(map(self._is_unanswered, self.cancellation.open))
+
+    @property
+    def unknown_seconds_left(self) -> float:
+        """For how long jobs that the service does not know are looked for again; 0 once that is over."""
+        return max(0.0, self._unknown_until - time.monotonic())
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the services accepted every request for what is known so far."""
+        refused = any(r.outcome is CancelOutcome.REFUSED for r in self.cancellation.results.values())
+        jobs = self.cancellation.jobs
+        late = (job for job in jobs if self._is_unanswered(job) or self.cancellation.may_appear(job))
+        is_searched = all(claimant.search.has_answers for claimant in self._claimants)
+        return is_searched and not self._unclear and not refused and not any(late)
+
+    def step(self) -> None:
+        """Search, look, request the end of what may be cancelled, repeat and escalate.
+
+        No error of a service or a connection is raised; it is logged, and the next step tries again.
+        """
+        requested = [*self.cancellation.open]
+        self._gather()
+        self._has_begun = True
+        for status in self._look(self._unclear):
+            self._judge(status)
+        self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
+        self._send(self.cancellation.request)
+        for status in self._look([job for job in requested if job in self._claims]):
+            self._take_in(status)
+        if requested:
+            self._send(self.cancellation.act)
+
+    def close(self) -> list[RemoteJob]:
+        """Log which jobs may still be running, and return those that are known."""
+        for job in (unclear := self._unclear):
+            trouble = self._troubles.get(job, "it was not seen")
+            self._log(job).error("%s was not cancelled and may still be running: %s", job, trouble)
+        for job in (unseen := self.cancellation.open):
+            last = self.cancellation.statuses.get(job) or self.cancellation.results.get(job)
+            self._log(job).error("Not seen to end, and may still be running: %s", last or job)
+        for claimant in self._claimants:
+            claimant.search.report_unfinished()
+        return [*unclear, *unseen]
+
+    @property
+    def _unclear(self) -> list[RemoteJob]:
+        """Jobs that are to be looked at before they are cancelled."""
+        return [job for job in self._claims if job not in self._owner_of and self._open_claims(job)]
+
+    def _open_claims(self, job: RemoteJob) -> dict[Claimant, Claim]:
+        claims = self._claims[job]
+        return {who: claim for who, claim in claims.items() if (job, who) not in self._left_alone}
+
+    def _is_unanswered(self, job: RemoteJob) -> bool:
+        result = self.cancellation.results.get(job)
+        return result is None or result.outcome is CancelOutcome.UNANSWERED
+
+    def _gather(self) -> None:
+        self._claims = {}
+        for claimant in self._claimants:
+            claimant.search.update()
+            for job, claim in claimant.claims().items():
+                self._claims.setdefault(job, {})[claimant] = claim
+                self.cancellation.taken_at[job] = claim.taken_at
+                if claim.objection is None and job not in self._owner_of:
+                    self._take_over(job, claimant)
+
+    def _judge(self, status: JobStatus) -> None:
+        """Decide what becomes of a job, now that it was looked at."""
+        job, claims = status.job, self._open_claims(status.job)
+        self._unknown.discard(job)
+        if status.state is JobState.GONE:
+            self._not_found(job, claims)
+            return
+        objections = {who: claim.objection and claim.objection(status) for who, claim in claims.items()}
+        if own := [who for who, objection in objections.items() if not objection]:
+            self._take_over(job, own[0])
+            self._take_in(status)
+            if (outcome := outcome_of(status)) is not None:  # it is ending: nothing is to be sent
+                self.cancellation.results[job] = CancelResult(job, outcome)
+            return
+        self._left_alone |= {(job, who) for who in claims}
+        log, objection = self._log(job), next(iter(objections.values()))
+        if status.state.is_terminal:
+            log.info("%s", status)
+        else:
+            log.warning("%s is left alone: %s", job, objection)
+
+    def _not_found(self, job: RemoteJob, claims: Mapping[Claimant, Claim]) -> None:
+        """Only the identity that submitted a job can tell that it is gone."""
+        by_submitter = {who: claim for who, claim in claims.items() if claim.is_by_submitter}
+        late = time.time() - UNSEEN_SECONDS
+        self._left_alone |= {(job, who) for who, claim in by_submitter.items() if claim.taken_at < late}
+        if len(by_submitter) < len(claims):
+            self._unknown.add(job)
+            self._trouble(job, unknown_to_the_service(job))
+
+    def _take_over(self, job: RemoteJob, claimant: Claimant) -> None:
+        """Cancel a job for a claimant. One call has one reason: that of one task, and how many others."""
+        self._owner_of[job] = claimant
+        self._reasons[claimant.reason] = None
+        first, *others = self._reasons
+        reason = f"{first}, and {len(others)} other tasks" if others else first
+        self.cancellation.reason = reason[:LONGEST_REASON]
+
+    def _take_in(self, status: JobStatus) -> None:
+        take_in(self.cancellation, [status], self._log(status.job))
+
+    def _send(self, send: Callable[[ServicePool], list[CancelResult]]) -> None:
+        for result in send(self._pool):
+            report([result], self._log(result.job))
+
+    def _look(self, jobs: list[RemoteJob]) -> list[JobStatus]:
+        groups, troubles = self._pool.by_service(jobs)
+        self._have_trouble(troubles)
+        return [status for _, some in groups for status in self._seen(some)]
+
+    def _seen(self, jobs: list[RemoteJob]) -> list[JobStatus]:
+        """States of jobs of one service; what can't be seen must not hide the other jobs."""
+        try:
+            found, unknown = self._pool.described(jobs)
+        except Exception as error:  # noqa: BLE001  connections and credentials have errors of their own
+            scopes = by_scope(jobs)
+            is_of_some = isinstance(error, CancelProviderError) and not isinstance(error, ServiceUnavailable)
+            if is_of_some and len(scopes) > 1:
+                return [status for some in scopes.values() for status in self._seen(some)]
+            self._have_trouble(dict.fromkeys(jobs, error))
+            return []
+        return [*found, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]
+
+    def _have_trouble(self, troubles: Mapping[RemoteJob, Exception]) -> None:
+        if troubles:
+            self._pool.renew()
+        for job, error in troubles.items():
+            self._trouble(job, f"{error} Looking again later.")
+
+    def _trouble(self, job: RemoteJob, trouble: str) -> None:
+        self._troubles[job] = trouble
+        if (job, trouble) not in self._logged:
+            self._logged.add((job, trouble))
+            self._log(job).warning("%s: %s", job, trouble)
+
+    def _log(self, job: RemoteJob) -> Log:
+        return (self._owner_of.get(job) or next(iter(self._claims[job]))).log

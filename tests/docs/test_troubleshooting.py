@@ -1,0 +1,56 @@
+"""The messages that the page on troubleshooting explains are those of the package."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+PAGE = (ROOT / "docs" / "troubleshooting.rst").read_text()
+MESSAGES = re.findall(r"``([^`]+)``", "\n".join(re.findall(r"^(``.*``)$", PAGE, re.M)))
+# What differs: a parameter of a log line, or of an f-string.
+_PARAMETER = re.compile(r"%(?:\.\d)?[sdrf]")
+SECTION = "cancel_provider"
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The texts of a module, an ellipsis for what differs."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.JoinedStr(values=values):
+                yield "".join(_part(value) for value in values)
+            case ast.Constant(value=str(text)):
+                yield _PARAMETER.sub("…", text)
+
+
+def _part(value: ast.expr) -> str:
+    match value:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.FormattedValue(value=ast.Name(id="_SECTION" | "SECTION")):
+            return SECTION
+        case ast.FormattedValue(value=ast.Name(id="GROUP")):
+            return "remote-jobs"
+        case _:
+            return "…"
+
+
+SOURCE = "\n".join(
+    text for path in sorted((ROOT / "airflow_cancel_provider").rglob("*.py")) for text in texts(path)
+)
+
+
+def test_the_page_explains_messages() -> None:
+    assert len(MESSAGES) > 20
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_the_package_has_the_message(message: str) -> None:
+    fragments = [fragment.strip() for fragment in message.split("…") if fragment.strip()]
+    pattern = r"[^\n]{0,80}?".join(map(re.escape, fragments))
+    assert re.search(pattern, SOURCE), f"no module says {message!r}"

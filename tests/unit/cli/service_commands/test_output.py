@@ -1,0 +1,83 @@
+"""What commands write. ``tests/aws_cli`` compares it with the AWS CLI's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.cli.service_commands.output import OUTPUTS, searcher, written
+from airflow_cancel_provider.exceptions import InvalidInput
+
+REPLY = {"Jobs": [{"Id": "a", "Tags": ["x", "y"]}, {"Id": "ü"}], "Count": 2}
+TABLE = """\
+----------------
+|     Show     |
++--------+-----+
+|  Count |  2  |
++--------+-----+
+||    Jobs    ||
+|+------------+|
+||     Id     ||
+|+------------+|
+||  a         ||
+|+------------+|
+|||   Tags   |||
+||+----------+||
+|||  x       |||
+|||  y       |||
+||+----------+||
+||    Jobs    ||
+|+------------+|
+||     Id     ||
+|+------------+|
+||  ü        ||
+|+------------+|
+"""
+
+
+@pytest.mark.parametrize(
+    "output, text",
+    [
+        ("text", "2\nJOBS\ta\nTAGS\tx\nTAGS\ty\nJOBS\tü\n"),
+        ("yaml", "Jobs:\n- Id: a\n  Tags:\n  - x\n  - y\n- Id: ü\nCount: 2\n"),
+        ("table", TABLE),
+    ],
+)
+def test_a_reply(output: str, text: str) -> None:
+    assert written(REPLY, output, "Show") == text
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("value", [{}, [], None, "x", 0, [[1], [2, 3]], [{}], {"a": []}, [1, {"a": 1}, [2]]])
+def test_any_value_can_be_written(output: str, value: Any) -> None:
+    assert isinstance(written(value, output), str)
+
+
+def test_a_reply_without_a_body_is_no_output() -> None:
+    assert [written({}, output) for output in OUTPUTS] == ["", "", "", ""]
+
+
+def test_times_and_bytes_are_text() -> None:
+    moment = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    assert written([moment, b"ab"], "text") == "2026-11-28T12:00:00+00:00\tYWI=\n"
+    assert "2026-11-28T12:00:00+00:00" in written([moment], "json")
+
+
+def test_a_wide_row_becomes_a_column() -> None:
+    wide = {"First": "x" * 50, "Second": "y" * 50}
+    assert len(written(wide, "table", columns=80).splitlines()) == 5
+    assert len(written(wide, "table", columns=200).splitlines()) == 6
+
+
+@pytest.mark.parametrize("query", ["[", "", "foo(", "a..b"])
+def test_a_query_that_is_none(query: str) -> None:
+    with pytest.raises(InvalidInput, match="Bad value for --query"):
+        searcher(query)
+
+
+@pytest.mark.parametrize("query", ["sum(Jobs)", "nosuch(Jobs)", "length(Count)"])
+def test_a_query_that_does_not_fit(query: str) -> None:
+    with pytest.raises(InvalidInput):
+        searcher(query)(REPLY)

@@ -1,0 +1,401 @@
+"""The services' own operations on the command line. ``tests/aws_cli`` compares them with the AWS CLI."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.models.crypto import get_fernet
+
+from airflow_cancel_provider import cli
+from airflow_cancel_provider.cli.service_commands import mrs as operations
+from airflow_cancel_provider.cli.service_commands import run as commands
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.services.retry import Patience
+from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
+from tests.cloud.server import LocalCloud
+from tests.mrs_fixtures import define
+from tests.service_fixtures import BENCHES, Bench
+from tests.task_fixtures import MRS_KEYS, SECRETS, MrsBench, connect_aws, connections
+
+__all__ = ["connections"]
+
+pytestmark = pytest.mark.usefixtures("connections")
+NOWHERE = "http://127.0.0.1:9"
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process."""
+    get_fernet()  # warns once that there is no key
+
+    def run(*arguments: str) -> Ended:
+        capfd.readouterr()
+        # What Airflow logs goes to sys.stdout, which here is not the file that is kept for answers.
+        with pytest.raises(SystemExit) as ended, redirect_stdout(sys.stderr):
+            cli.main(arguments)
+        told = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        assert "Traceback" not in told.err
+        assert not any(secret in told.out + told.err for secret in SECRETS)
+        return Ended(ended.value.code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture
+def emr(cloud: LocalCloud) -> Iterator[Bench]:
+    bench = next(bench for bench in BENCHES if bench.name == "emr")(cloud)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def mrs(cloud: LocalCloud) -> MrsBench:
+    return MrsBench(cloud)
+
+
+def ends(bench: Bench, job: RemoteJob) -> bool:
+    """Whether the job has been cancelled, when time has passed."""
+    bench.let_end()
+    return bench.are_cancelled([job])
+
+
+class TestEmr:
+    def test_cancel(self, run: Run, emr: Bench) -> None:
+        job = emr.running()[0]
+        done = run("emr", "cancel-steps", "--cluster-id", str(job.scope), "--step-ids", job.id)
+        assert (done.code, done.err) == (0, "")
+        assert done.json == {"CancelStepsInfoList": [{"StepId": job.id, "Status": "SUBMITTED"}]}
+        assert ends(emr, job)
+
+    def test_input_as_json_and_the_command_line_over_it(self, run: Run, emr: Bench, tmp_path: Path) -> None:
+        first, second = emr.running(2)
+        path = tmp_path / "input.json"
+        path.write_text(json.dumps({"ClusterId": first.scope, "StepIds": [first.id]}))
+        done = run("emr", "cancel-steps", "--cli-input-json", f"file://{path}", "--step-ids", second.id)
+        assert (done.code, done.json["CancelStepsInfoList"][0]["StepId"]) == (0, second.id)
+        assert ends(emr, second)
+        assert not ends(emr, first)
+
+    def test_input_as_yaml(self, run: Run, emr: Bench) -> None:
+        job = emr.running()[0]
+        given = f"ClusterId: {job.scope}\nStepIds: [{job.id}]\n"
+        assert run("emr", "cancel-steps", f"--cli-input-yaml={given}").code == 0
+        assert ends(emr, job)
+
+    @pytest.mark.parametrize("command", ["cancel-steps", "list-steps"])
+    def test_denied(self, run: Run, emr: Bench, cloud: LocalCloud, command: str) -> None:
+        job = emr.running()[0]
+        cloud.faults.add("emr", "*", "denied")
+        steps = ["--step-ids", job.id]
+        done = run("emr", command, "--cluster-id", str(job.scope), *steps)
+        assert (done.code, done.out) == (255, "")
+        assert done.err.startswith("\nAn error occurred (AccessDeniedException) when calling the ")
+
+    def test_outputs(self, run: Run, emr: Bench) -> None:
+        job = emr.running()[0]
+        command = ["emr", "list-steps", "--cluster-id", str(job.scope), "--query", "Steps[].[Id,Name]"]
+        assert run(*command).json == [[job.id, "running"]]
+        assert run(*command, "--output", "text").out == f"{job.id}\trunning\n"
+        assert run(*command, "--output", "yaml").out == f"- - {job.id}\n  - running\n"
+        assert f"|  {job.id} |  running  |" in run(*command, "--output", "table").out
+
+
+class TestWrongUse:
+    @pytest.mark.parametrize(
+        "arguments, code, words",
+        [
+            ("emr", 2, "the following arguments are required: operation"),
+            ("emr cancel-step", 2, "Invalid choice: 'cancel-step', maybe you meant:\n\n  * cancel-steps"),
+            ("emr cancel-steps", 2, "the following arguments are required: --cluster-id, --step-ids"),
+            ("emr cancel-steps --cluster-id -x --step-ids a", 2, "--cluster-id: expected one argument"),
+            (
+                "emr cancel-steps --cluster-id j --step-ids s --profile x",
+                255,
+                "Unknown options: --profile, x",
+            ),
+            ("emr cancel-steps --cli-input-json {}", 255, 'Missing required parameter in input: "ClusterId"'),
+            ("emr cancel-steps --cli-input-json []", 255, "Expected an object with parameters, received: []"),
+            ("emr cancel-steps --cli-input-json {", 255, "'--cli-input-json': Invalid JSON"),
+            ("emr cancel-steps --cli-input-yaml {", 255, "'--cli-input-yaml': Invalid YAML"),
+            ("emr cancel-steps --cli-input-json file:///no", 255, "Unable to load paramfile file:///no"),
+            ("emr cancel-steps --cli-input-json {} --cli-input-yaml {}", 2, "not allowed with argument"),
+            ("emr list-steps --cluster-id j --query [", 255, "Bad value for --query ["),
+            ("emr list-steps --cluster-id j --endpoint-url x", 255, 'Bad value for --endpoint-url "x"'),
+            (
+                "emr list-steps --cluster-id j --no-paginate --max-items 1",
+                255,
+                "Cannot specify --no-paginate",
+            ),
+            ("batch list-jobs --max-results x", 255, "'--max-results': invalid literal for int()"),
+            ("mrs cancel-job-execution --cluster-id c", 2, "are required: --job-execution-id"),
+            ("mrs list-job-executions --cluster-id a/b", 255, "'a/b' is not an id of MRS"),
+            (
+                "mrs list-job-executions --cluster-id a --offset 0",
+                255,
+                "offset, value: 0, valid min value: 1",
+            ),
+        ],
+    )
+    def test_words_and_exit_code(
+        self, run: Run, cloud: LocalCloud, arguments: str, code: int, words: str
+    ) -> None:
+        done = run(*arguments.split())
+        assert (done.code, done.out) == (code, "")
+        assert words in done.err
+        assert len(cloud.journal) == 0
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_help(self, run: Run, service: str) -> None:
+        listed = run(service, "--help")
+        assert listed.code == 0
+        for words in (["help"], ["-h"]):
+            assert run(service, *words).out == listed.out
+        names = [
+            line.strip()
+            for line in listed.out.partition("AVAILABLE COMMANDS")[2].split("\n\n")[0].split("\n")
+        ]
+        assert len(names) >= 3
+        for name in filter(None, names):
+            page = run(service, name, "help").out
+            assert page.startswith(f"NAME\n    airflow-remote-jobs {service} {name}\n")
+            assert "<p>" not in page
+
+    def test_options_may_stand_before_the_operation(self, run: Run, emr: Bench) -> None:
+        scope = str(emr.running()[0].scope)
+        done = run(
+            "emr", "--region", "us-east-1", "--query", "length(Steps)", "list-steps", "--cluster-id", scope
+        )
+        assert (done.code, done.out) == (0, "1\n")
+
+
+class TestConnections:
+    LIST = ("emr", "list-steps", "--cluster-id", "j-1")
+
+    def test_unknown(self, run: Run) -> None:
+        done = run(*self.LIST, "--conn-id", "no_such")
+        assert done.code == 255
+        assert done.err == (
+            "\nConnection 'no_such' is not defined; define it with type 'aws', or name one that is. No "
+            "connection (as in batch://@us-east-1/…) is the process's own credentials.\n"
+        )
+
+    def test_another_type(self, run: Run) -> None:
+        done = run(*self.LIST, "--conn-id", "mrs_default")
+        assert (done.code, "needs type 'aws'" in done.err) == (255, True)
+
+    def test_no_region(self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        connect_aws(monkeypatch, cloud, region_name=None)
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        done = run(*self.LIST)
+        assert (done.code, done.out) == (255, "")
+        assert done.err == (
+            "\nYou must specify a region. Use --region, or set the region of connection 'aws_default'.\n"
+        )
+        assert "is not valid" in run(*self.LIST, "--region", "eu-west-1").err
+        assert [entry.region for entry in cloud.journal.entries()] == ["eu-west-1"]
+
+    def test_endpoint(self, run: Run, cloud: LocalCloud) -> None:
+        done = run(*self.LIST, "--endpoint-url", NOWHERE)
+        assert (done.code, done.err) == (255, f'\nCould not connect to the endpoint URL: "{NOWHERE}/"\n')
+        assert len(cloud.journal) == 0
+
+    def test_endpoint_over_one_of_the_service(
+        self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect_aws(monkeypatch, cloud, service_config={"emr": {"endpoint_url": NOWHERE}})
+        assert "Could not connect" in run(*self.LIST).err
+        assert "is not valid" in run(*self.LIST, "--endpoint-url", cloud.url).err
+
+    def test_own_identity(self, run: Run, cloud: LocalCloud) -> None:
+        run(*self.LIST, "--conn-id", "", "--endpoint-url", cloud.url)
+        assert [entry.access_key for entry in cloud.journal.entries()] == ["testing"]
+
+
+class TestMrs:
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    def test_cancel(
+        self, run: Run, mrs: MrsBench, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        define(monkeypatch, cloud, api_version=version, **MRS_KEYS)
+        job = mrs.running()[0]
+        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
+        done = run("mrs", "cancel-job-execution", *ids)
+        assert (done.code, done.err) == (0, "")
+        assert ends(mrs, job)
+        if version == "v2":
+            assert done.out == ""
+        else:
+            assert done.json["job_execution"]["id"] == job.id
+            assert "job_configs" not in done.json["job_execution"]
+
+    def test_describe_and_list(self, run: Run, mrs: MrsBench) -> None:
+        first, second = mrs.running(2, mrs.new_scope())
+        ids = ["--cluster-id", str(first.scope)]
+        shown = run("mrs", "describe-job-execution", *ids, "--job-execution-id", first.id).json["job_detail"]
+        assert (shown["job_id"], shown["job_state"]) == (first.id, "RUNNING")
+        assert "arguments" not in shown
+        listed = run("mrs", "list-job-executions", *ids, "--query", "job_list[].job_id").json
+        assert set(listed) == {first.id, second.id}
+        assert len(run("mrs", "list-job-executions", *ids, "--max-items", "1").json["job_list"]) == 1
+
+    def test_a_listing_has_all_pages(self, run: Run, mrs: MrsBench) -> None:
+        cluster = str(mrs.running(101, mrs.new_scope())[0].scope)
+        command = ["mrs", "list-job-executions", "--cluster-id", cluster, "--query", "length(job_list)"]
+        assert run(*command).out == "101\n"
+        assert run(*command, "--no-paginate").out == "100\n"
+        assert run(*command, "--offset", "2").out == "1\n"
+
+    def test_living_only(self, run: Run, mrs: MrsBench) -> None:
+        done, living = mrs.running(2, mrs.new_scope())
+        mrs.finish(done)
+        command = ["mrs", "list-job-executions", "--cluster-id", str(living.scope), "--live-only"]
+        assert run(*command, "--query", "job_list[].job_id").json == [living.id]
+
+    def test_unknown(self, run: Run, mrs: MrsBench) -> None:
+        job = mrs.unknown()
+        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
+        done = run("mrs", "describe-job-execution", *ids)
+        assert (done.code, done.out) == (255, "")
+        words = (
+            "\nAn error occurred (0176) when calling the DescribeJobExecution operation: ShowSingleJobExe on"
+        )
+        assert done.err.startswith(words)
+
+    def test_denied(self, run: Run, mrs: MrsBench, cloud: LocalCloud) -> None:
+        job = mrs.running()[0]
+        cloud.faults.add("mrs", "*", "denied")
+        done = run(
+            "mrs", "cancel-job-execution", "--cluster-id", str(job.scope), "--job-execution-id", job.id
+        )
+        assert (done.code, "when calling the CancelJobExecution operation" in done.err) == (255, True)
+        assert not ends(mrs, job)
+
+    def test_a_throttled_cancel_is_sent_again(self, run: Run, mrs: MrsBench, cloud: LocalCloud) -> None:
+        job = mrs.running()[0]
+        cloud.faults.add("mrs", "StopJob", "throttle", times=1)
+        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
+        assert run("mrs", "cancel-job-execution", *ids).code == 0
+        assert ends(mrs, job)
+
+    def test_nobody_listens(self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(operations, "PATIENCE", Patience(seconds=0.1))
+        define(monkeypatch, cloud, endpoint=NOWHERE, **MRS_KEYS)
+        done = run("mrs", "cancel-job-execution", "--cluster-id", "c", "--job-execution-id", "j")
+        assert (done.code, done.out) == (255, "")
+        assert done.err.startswith("\nStopJob on c/j failed: ConnectionError: ")
+
+    def test_skeletons(self, run: Run) -> None:
+        command = ["mrs", "cancel-job-execution", "--generate-cli-skeleton"]
+        assert run(*command).json == {"cluster_id": "", "job_execution_id": ""}
+        full = run(*command, "output", "--cluster-id", "c", "--job-execution-id", "j").json
+        assert full["job_execution"]["id"] == "id"
+
+    def test_endpoint(
+        self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, mrs: MrsBench
+    ) -> None:
+        define(monkeypatch, cloud, endpoint=NOWHERE, **MRS_KEYS)
+        job = mrs.running()[0]
+        ids = ["--cluster-id", str(job.scope), "--endpoint-url", cloud.url]
+        assert run("mrs", "list-job-executions", *ids).code == 0
+
+
+HARD = ["emr", "--region", "x", "cancel-steps", "--step-ids", "-x", "--", "--help", "-o", "--output=json"]
+
+
+@pytest.mark.skipif(not TAKES_COMMANDS, reason="before 3.2, Airflow takes no commands")
+def test_airflow_hands_on_everything() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    options = get_parser().parse_args(["remote-jobs", *HARD])
+    assert (options.program, options.arguments) == ("airflow remote-jobs emr", HARD[1:])
+    assert not hasattr(options, "output")
+
+
+def test_our_own_command_hands_on_everything() -> None:
+    options = cli.get_parser().parse_args(HARD)
+    assert (options.program, options.arguments) == ("airflow-remote-jobs emr", HARD[1:])
+
+
+def test_nobody_reads_any_more(cloud: LocalCloud, capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["batch", "list-jobs", "--job-queue", "queue"])
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(writer)
+    assert ended.value.code == 0
+    assert capfd.readouterr().err == ""
+    assert cloud.journal.count("batch", "ListJobs") == 1
+
+
+def test_a_service_whose_connection_breaks_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(commands, "client_of", broken)
+    done = run("batch", "cancel-job", "--job-id", "j", "--reason", "r")
+    assert (done.code, done.err) == (255, "\nConnectionError: [Errno 32] Broken pipe\n")
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "cli-aws.rst"
+BLOCKS = re.findall(r"^   \$ airflow remote-jobs (\S+ \S+ --.*)$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("line", BLOCKS)
+def test_commands_of_the_documents(
+    run: Run, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("input.json").write_text('{"ClusterId": "j-1", "StepIds": ["s-1"]}')
+    words = shlex.split(line.partition(" > ")[0])
+    check = [] if "--generate-cli-skeleton" in words else ["--generate-cli-skeleton", "output"]
+    assert run(*words, *check).code == 0
+
+
+def test_there_are_commands_in_the_documents() -> None:
+    assert len(BLOCKS) >= 5
+
+
+@pytest.mark.slow
+def test_a_process_writes_its_answer_alone(cloud: LocalCloud) -> None:
+    command = [*REMOTE_JOBS, "batch", "list-jobs", "--job-queue", "queue"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"jobSummaryList": []})
+    # Airflow warns of its own.
+    assert not [line for line in done.stderr.splitlines() if "info" in line.lower()]
+    assert cloud.journal.count("batch", "ListJobs") == 1
