@@ -86,7 +86,7 @@ class TestCancel:
         until(lambda: finished(page))
         assert memory.sent == []
         shown = page.get("op", role="op")
-        assert "it is left alone: its label names another try" in shown.words
+        assert "is left alone: its label names another try" in shown.words
         assert 'class="state cancelling"' not in shown.text
         assert shown.buttons == 1
 
