@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_cancel_provider.plugin import endpoint, listener
+from airflow_cancel_provider.plugin import endpoint, external_views, extra_links, listener
 
 
 class RemoteJobsPlugin(AirflowPlugin):
-    """Puts the guard on every task that runs here, and answers a reaper's question in the API server."""
+    """Puts the guard on every task; in the API server, shows remote jobs and answers a reaper."""
 
     name = "airflow_cancel_provider"
     listeners = [listener]  # noqa: RUF012  Airflow declares it so
     fastapi_apps = [  # noqa: RUF012
         {"app": endpoint.app, "url_prefix": endpoint.URL_PREFIX, "name": "Remote jobs"}
     ]
+    external_views = external_views.VIEWS
+    global_operator_extra_links = extra_links.LINKS

@@ -97,11 +97,23 @@ class Mark:
         return str(self.task)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A cancel that a person has asked for, and what is to be done when it is over."""
+
+    request: CancelRequest
+    finished: Callable[[], None]
+
+    def __str__(self) -> str:
+        return ", ".join(self.request.jobs)
+
+
 @dataclass(slots=True)
 class _Round:
     """A cancel that is under way, over one connection."""
 
     cancellation: CancelEngine
+    finished: Callable[[], None] | None = None
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
@@ -111,7 +123,15 @@ def cancel_when_marked(task_instance: Any) -> None:
     _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id))), HEAD_START)
 
 
-def _do(due: Sequence[Mark | _Round]) -> None:
+def cancel_now(request: CancelRequest, finished: Callable[[], None]) -> None:
+    """Have jobs over one connection cancelled, in the background, because a person has asked for it.
+
+    :param finished: called when they were seen to end, or when patience has run out.
+    """
+    _queue.put(_Asked(request, finished), 0.0)
+
+
+def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
     from airflow_cancel_provider.services.base import side_by_side
 
     rounds = [each for each in due if isinstance(each, _Round)]
@@ -120,12 +140,23 @@ def _do(due: Sequence[Mark | _Round]) -> None:
         rounds += _begun(marks)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
+    rounds += [_Round(_engine([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
-            each.cancellation.close()
+            _close(each)
         else:
             _queue.put(each, each.pause)
             each.pause = min(each.pause * 2, LONGEST_PAUSE)
+
+
+def _close(each: _Round) -> None:
+    each.cancellation.close()
+    if each.finished is None:
+        return
+    try:
+        each.finished()
+    except Exception:
+        log.exception("The end of a cancel could not be written down")
 
 
 def _stepped(each: _Round) -> _Round:
@@ -137,19 +168,24 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
     if not marks:
         return []
-    from airflow_cancel_provider.engine.recorded import by_service, cancel_over_connections
+    from airflow_cancel_provider.engine.recorded import by_service
+
+    return [_Round(_engine(requests)) for requests in by_service(_requests(marks)).values()]
+
+
+def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
+    """The cancel of what is reached over one connection."""
+    from airflow_cancel_provider.engine.recorded import cancel_over_connections
     from airflow_cancel_provider.hooks.access import Access
     from airflow_cancel_provider.settings import Settings
 
-    deployment, service = Settings.read().deployment, Access().service
-    return [
-        _Round(
-            cancel_over_connections(
-                service, requests, deployment, call_seconds=CALL_SECONDS, escalate_after=ESCALATE_AFTER
-            )
-        )
-        for requests in by_service(_requests(marks)).values()
-    ]
+    return cancel_over_connections(
+        Access().service,
+        requests,
+        Settings.read().deployment,
+        call_seconds=CALL_SECONDS,
+        escalate_after=ESCALATE_AFTER,
+    )
 
 
 def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:

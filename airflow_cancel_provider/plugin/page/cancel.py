@@ -1,0 +1,106 @@
+"""The Cancel button: who may press it, and what it has done in the background."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from airflow_cancel_provider.engine.recorded import CancelRequest
+from airflow_cancel_provider.plugin.bodies import Refusal
+from airflow_cancel_provider.plugin.page import states
+from airflow_cancel_provider.plugin.page.event_log import FINISHED, MOST_LINES, REQUESTED, write
+from airflow_cancel_provider.plugin.page.on_record import Named, Recorded, recorded
+from airflow_cancel_provider.plugin.permissions import editable, readable
+
+log = logging.getLogger(__name__)
+MOST_JOBS = 50
+"""Jobs that are cancelled with one request."""
+
+
+class Story:
+    """A log that also keeps what was said last of one cancel."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str, /, *args: Any) -> None:
+        """Say what happens."""
+        self._take(logging.INFO, message, args)
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        """Say what may become a trouble."""
+        self._take(logging.WARNING, message, args)
+
+    def error(self, message: str, /, *args: Any) -> None:
+        """Say what somebody must look at."""
+        self._take(logging.ERROR, message, args)
+
+    def _take(self, level: int, message: str, args: Sequence[Any]) -> None:
+        log.log(level, message, *args)
+        self.lines = [*self.lines, message % tuple(args) if args else message][-MOST_LINES:]
+
+
+def cancel(user: Any, named: Sequence[Named]) -> None:
+    """Have jobs cancelled in the background, if this user may do that.
+
+    All of them or none: nothing is begun before each was looked up.
+
+    :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag.
+    """
+    from airflow_cancel_provider.plugin.api_server import cancel_now
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+
+    name = str(user.get_name())
+    _check_permission(user, named)
+    with session_of_airflow() as session:
+        found = recorded(session, named)
+        for each in named:
+            _check_state(each, found.get(each))
+            write(session, REQUESTED, name, each, reason=reason_of(name))
+    for job in found.values():
+        story = Story()
+        cancel_now(_request(job, name, story), partial(_finished, name, job, story))
+
+
+def reason_of(user: str) -> str:
+    """Words for the service."""
+    return f"Cancelled by {user} in the page Remote jobs"
+
+
+def _check_permission(user: Any, named: Sequence[Named]) -> None:
+    dag_ids = {each.task.dag_id for each in named}
+    # Of a Dag that a user may not read, they are not told that it is there.
+    if dag_ids - readable(user, dag_ids):
+        raise Refusal(404, "No such job is on record.")
+    if forbidden := dag_ids - editable(user, dag_ids):
+        raise Refusal(
+            403, f"You may not edit the runs of Dag {min(forbidden)}, so you can't cancel its jobs."
+        )
+
+
+def _check_state(named: Named, found: Recorded | None) -> None:
+    if found is None:
+        raise Refusal(404, f"{named.job} is not on record any more. Load the page again.")
+    if end := found.record.ends.get(named.job):
+        raise Refusal(409, f"{named.job} has already ended: {end.state}.")
+
+
+def _request(found: Recorded, user: str, story: Story) -> CancelRequest:
+    named = found.named
+    return CancelRequest(
+        (named.job,),
+        reason_of(user),
+        story,
+        found.record.of([named.job]),
+        task=named.task.digest if found.is_earlier else None,
+    )
+
+
+def _finished(user: str, found: Recorded, story: Story) -> None:
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+
+    end = states.end_of(found.named.job)
+    with session_of_airflow() as session:
+        write(session, FINISHED, user, found.named, lines=story.lines, end=end)

@@ -1,0 +1,96 @@
+"""Who has asked on the page for which cancel, and what came of it: entries in Airflow's event log.
+
+All API servers see them, they outlive a restart, and Airflow shows them under Browse, Audit Log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.plugin.page.on_record import Named
+
+REQUESTED, FINISHED = "cancel_remote_job", "cancel_remote_job_finished"
+"""Names of the events."""
+SHOWN_FOR = timedelta(days=1)
+MOST_READ = 1000
+MOST_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCancel:
+    """A cancel that a user has asked for on the page.
+
+    :param lines: what came of it, in words; the last line says most.
+    :param is_over: whether nothing is done any more for it.
+    :param end: the terminal state that was seen then; empty where none was.
+    """
+
+    user: str
+    at: datetime
+    lines: tuple[str, ...] = ()
+    is_over: bool = False
+    end: str = ""
+
+
+def write(session: Any, event: str, user: str, named: Named, **more: Any) -> None:
+    """Put an entry into the event log."""
+    from airflow.models.log import Log
+
+    task = named.task
+    session.add(
+        Log(
+            event=event,
+            owner=user[:500],
+            owner_display_name=user[:500],
+            extra=json.dumps({"job": named.job, **more}),
+            dag_id=task.dag_id,
+            run_id=task.run_id,
+            task_id=task.task_id,
+            map_index=task.map_index,
+        )
+    )
+
+
+def asked_cancels(session: Any, jobs: Collection[RemoteJob]) -> dict[RemoteJob, AskedCancel]:
+    """The last cancel of each of these jobs that a user has asked for within a day. One query."""
+    from airflow.models.log import Log
+    from sqlalchemy import select
+
+    found: dict[RemoteJob, AskedCancel] = {}
+    if not jobs:
+        return found
+    columns: Sequence[Any] = (Log.event, Log.owner, Log.dttm, Log.extra)
+    query = (
+        select(*columns)
+        .where(Log.event.in_((REQUESTED, FINISHED)), Log.dttm > datetime.now(UTC) - SHOWN_FOR)
+        .order_by(Log.dttm.desc(), Log.id.desc())
+        .limit(MOST_READ)
+    )
+    by_text: dict[str, RemoteJob] = {job: job for job in jobs}
+    finished: dict[RemoteJob, tuple[tuple[str, ...], str]] = {}
+    for event, user, at, extra in session.execute(query):
+        values = _values(extra)
+        job = by_text.get(str(values.get("job")))
+        if job is None or job in found:
+            continue
+        if event == FINISHED:
+            finished.setdefault(
+                job, (tuple(map(str, values.get("lines") or ())), str(values.get("end") or ""))
+            )
+        else:
+            lines, end = finished.get(job, ((), ""))
+            found[job] = AskedCancel(user or "", at, lines, job in finished, end)
+    return found
+
+
+def _values(extra: str | None) -> dict[str, Any]:
+    try:
+        values = json.loads(extra or "")
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,89 @@
+"""The jobs that a browser names, as they are on record: nothing is done with a job that is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.plugin.bodies import Refusal
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A job, and the task instance on whose record it is to be."""
+
+    job: RemoteJob
+    task: TaskKey
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A job as it is on record.
+
+    :param record: of the try that has started it.
+    :param is_earlier: whether that is an earlier try than the one that wrote the record.
+    """
+
+    named: Named
+    record: TryRecord
+    is_earlier: bool
+
+
+def read_named(body: bytes, most: int) -> list[Named]:
+    """The jobs of a request.
+
+    :param most: jobs that may be named.
+    :raises Refusal: this is no such request.
+    """
+    try:
+        jobs = json.loads(body)["jobs"]
+        named = [_named(each) for each in jobs] if isinstance(jobs, list) else []
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, InvalidInput):
+        named = []
+    if not 0 < len(named) <= most:
+        raise Refusal(
+            422, f'Expected {{"jobs": [{{"job", "dag_id", "run_id", "task_id", "map_index"}}]}}, 1 to {most}.'
+        )
+    return named
+
+
+def _named(values: Mapping[str, Any]) -> Named:
+    dag_id, run_id, task_id = names = [values[name] for name in ("dag_id", "run_id", "task_id")]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("ids are texts")
+    return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, int(values["map_index"])))
+
+
+def recorded(session: Any, named: Collection[Named]) -> dict[Named, Recorded]:
+    """Look these jobs up on the records of their task instances, in one query."""
+    by_task = dict(records(session, {each.task for each in named}))
+    found = {each: _found(each, by_task[each.task]) for each in named if each.task in by_task}
+    return {each: job for each, job in found.items() if job is not None}
+
+
+def records(session: Any, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
+    """The records of these task instances, in one query."""
+    from airflow.models.xcom import XComModel as XCom
+    from sqlalchemy import select, tuple_
+
+    key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
+    keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
+    query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
+    for row in session.execute(query):
+        try:
+            yield TaskKey(*row[:4]), TryRecord.from_json(XCom.deserialize_value(row))
+        except InvalidInput:  # anybody may write an XCom
+            continue
+
+
+def _found(named: Named, record: TryRecord) -> Recorded | None:
+    for one in (record, *record.earlier):
+        if named.job in one.jobs:
+            return Recorded(named, one, is_earlier=one is not record)
+    return None

@@ -1,0 +1,151 @@
+"""The states of jobs as the services show them, read when a user asks for them.
+
+Loading the page asks no service: a page that many people have open must not use up the calls per second
+that tasks need. A click reads the states of the jobs on the screen, at most every half minute, one request at
+a time in each API server, in a thread, with a few seconds of patience.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.plugin.bodies import Refusal
+from airflow_cancel_provider.plugin.page.event_log import AskedCancel, asked_cancels
+from airflow_cancel_provider.plugin.page.on_record import Named, recorded
+from airflow_cancel_provider.plugin.permissions import readable
+from airflow_cancel_provider.services.base import JobService, side_by_side
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.retry import Patience
+
+log = logging.getLogger(__name__)
+MOST_JOBS = 60
+"""Jobs whose states are read with one request: those on one screen."""
+FRESH_SECONDS = 30.0
+FRESH_SECONDS_OF_A_CANCEL = 3.0
+"""A user who has cancelled a job waits for its end."""
+MOST_KEPT = 5000
+SERVICES_AT_ONCE = 4
+PATIENCE = Patience(seconds=5.0, longest_pause=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job's state, or why it could not be read; ``at`` is the time on this process's clock."""
+
+    at: float
+    state: JobState | None = None
+    service_state: str | None = None
+    trouble: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Plain values."""
+        return {"state": self.state, "service_state": self.service_state, "trouble": self.trouble}
+
+
+@dataclass
+class LiveStates:
+    """States that were read lately by this process."""
+
+    _seen: dict[RemoteJob, Seen] = field(default_factory=dict)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, jobs: Collection[RemoteJob], hurried: Collection[RemoteJob]) -> dict[RemoteJob, Seen]:
+        """States of these jobs, read anew where they are too old.
+
+        :param hurried: jobs that a user has cancelled.
+        :raises Refusal: states are being read for another request.
+        """
+        limits = (FRESH_SECONDS, FRESH_SECONDS_OF_A_CANCEL)
+        if stale := [job for job in jobs if not self._is_fresh(job, limits[job in hurried])]:
+            if not self._reading.acquire(blocking=False):
+                raise Refusal(429, "States are being read for somebody else. Try again in a few seconds.")
+            try:
+                self._read(stale)
+            finally:
+                self._reading.release()
+        return {job: self._seen[job] for job in jobs if job in self._seen}
+
+    def _is_fresh(self, job: RemoteJob, limit: float) -> bool:
+        seen = self._seen.get(job)
+        if seen is None:
+            return False
+        is_over = seen.state is not None and seen.state.is_terminal and seen.state is not JobState.GONE
+        return is_over or time.monotonic() - seen.at < limit
+
+    def _read(self, jobs: Sequence[RemoteJob]) -> None:
+        kept = list(self._seen.items())[-MOST_KEPT:]
+        self._seen = dict(kept) | _read(jobs)
+
+
+LIVE = LiveStates()
+
+
+def end_of(job: RemoteJob) -> str:
+    """The terminal state of a job, as its service shows it now; empty where it shows none."""
+    seen = _read([job]).get(job)
+    state = seen.state if seen else None
+    return str(state) if state is not None and state.is_terminal and state is not JobState.GONE else ""
+
+
+def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
+    """What the services and the event log say of these jobs, as far as this user may read them.
+
+    :raises Refusal: states are being read for another request.
+    """
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+
+    with session_of_airflow() as session:
+        shown = readable(user, {each.task.dag_id for each in named})
+        jobs = [each.job for each in recorded(session, [each for each in named if each.task.dag_id in shown])]
+        asked = asked_cancels(session, jobs)
+    seen = LIVE.of(jobs, asked)
+    return {job: seen[job].as_json() | _as_json(asked.get(job)) for job in jobs if job in seen}
+
+
+def _as_json(asked: AskedCancel | None) -> dict[str, Any]:
+    if asked is None:
+        return {"asked_by": None, "is_over": True, "line": ""}
+    return {"asked_by": asked.user, "is_over": asked.is_over, "line": "".join(asked.lines[-1:])}
+
+
+def _read(jobs: Iterable[RemoteJob]) -> dict[RemoteJob, Seen]:
+    """Ask each service over each connection; one that does not answer takes nothing from the others."""
+    groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
+    for job in jobs:
+        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
+    return {
+        job: seen
+        for found in side_by_side(_of_one_service, list(groups.values()), SERVICES_AT_ONCE)
+        for job, seen in found.items()
+    }
+
+
+def _of_one_service(jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
+    try:
+        found, unknown = ServicePool(_open).described(jobs)
+    except CancelProviderError as error:
+        return _troubled(jobs, str(error))
+    except Exception as error:
+        log.exception("States of %d jobs could not be read", len(jobs))
+        return _troubled(jobs, f"{type(error).__name__}; see the log of the API server.")
+    statuses = [*found, *(JobStatus(job, JobState.GONE) for job in unknown)]
+    now = time.monotonic()
+    return {each.job: Seen(now, each.state, each.service_state) for each in statuses}
+
+
+def _troubled(jobs: Sequence[RemoteJob], trouble: str) -> dict[RemoteJob, Seen]:
+    now = time.monotonic()
+    return {job: Seen(now, trouble=trouble) for job in jobs}
+
+
+def _open(service: str, conn_id: str | None, region: str | None) -> JobService:
+    from airflow_cancel_provider.hooks.access import Access
+
+    return Access().service(service, conn_id, region).with_patience(PATIENCE)

@@ -1,0 +1,102 @@
+"""Puts remote jobs on record in an Airflow: a program that runs with that Airflow's settings."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord
+
+CLUSTER = "emr://aws_default@us-east-1/j-2AXV7Q9ZK1LMN"
+BATCH = "batch://aws_default@us-east-1/5b1f93d2-7c7e-4c55-9b0e-"
+SERVERLESS = "emr-serverless://aws_default@eu-west-1/00f1r2a8qk3lp009/"
+GLUE = "glue://aws_default@us-east-1/nightly-export/jr_"
+MRS = "mrs://mrs_default/4f1c0c4e-2f0e-4f6b-8a27-8d1f7b6a3b21/"
+DEAD = f"{BATCH}00000000dead"
+
+# Job, Dag, task, map index, state of the task, minutes ago, how it ended: state, who, why.
+JOBS: tuple[tuple[str, str, str, int, str, float, tuple[JobState, str, str] | None], ...] = (
+    (f"{CLUSTER}/s-1K7PD02VQ8XEM", "sales_daily", "aggregate", -1, "running", 4, None),
+    (f"{CLUSTER}/s-3BYQ41TN6RWAC", "sales_daily", "load_region", 0, "running", 11, None),
+    (f"{CLUSTER}/s-3BYQ41TN6RWAD", "sales_daily", "load_region", 1, "running", 11, None),
+    (f"{SERVERLESS}00f2m41v7s0dq00b", "ml_features", "build_features", -1, "deferred", 37, None),
+    (f"{BATCH}0123456789ab", "ml_features", "train", -1, "failed", 190, None),
+    (
+        f"{BATCH}0123456789ac",
+        *("ml_features", "evaluate", -1, "failed", 65),
+        (JobState.CANCELLED, "sentinel", "Task's process was killed (SIGKILL)"),
+    ),
+    (
+        f"{MRS}cd0a7c1e-55f2-4a5e-9a8c-77d52ab0f1de",
+        *("billing", "reconcile", -1, "failed", 122),
+        (JobState.CANCELLED, "task", "Task was marked failed"),
+    ),
+    (
+        f"{GLUE}7c0b5f3d9a",
+        *("billing", "export", -1, "success", 300),
+        (JobState.SUCCEEDED, "service", ""),
+    ),
+    (
+        f"{SERVERLESS}00f2m41v7s0dq00a",
+        *("billing", "invoice", -1, "up_for_retry", 1500),
+        (JobState.FAILED, "service", ""),
+    ),
+)
+
+
+def main() -> None:
+    """Insert rows."""
+    from airflow import settings
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.variable import Variable
+    from airflow.models.xcom import XComModel
+
+    run_id = "scheduled__2026-11-28T02:00:00+00:00"
+    engine: Any = settings.get_engine
+    with engine().connect() as session:
+        # Tries without runs and Dags: enough for a list of jobs, and nothing for the scheduler.
+        session.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        for number, (text, dag_id, task_id, map_index, ti_state, minutes, end) in enumerate(JOBS):
+            job, ti_id, at = RemoteJob(text), uuid4(), time.time() - minutes * 60
+            ends = {job: JobEnd(*end, at=at + 30)} if end else {}
+            record = TryRecord(ti_id, jobs=(job,), submitted={job: at}, ends=ends)
+            key: dict[str, Any] = {
+                "dag_id": dag_id,
+                "run_id": run_id,
+                "task_id": task_id,
+                "map_index": map_index,
+            }
+            tables: Any = (TaskInstance.__table__, XComModel.__table__)
+            session.execute(
+                tables[0].insert().values(id=ti_id, state=ti_state, try_number=1, pool="default_pool", **key)
+            )
+            session.execute(
+                tables[1]
+                .insert()
+                .values(
+                    dag_run_id=9000 + number,
+                    key=RECORD_KEY,
+                    value=record.as_json(),
+                    timestamp=datetime.now(UTC),
+                    **key,
+                )
+            )
+        letter = {
+            "why": "User: arn:aws:sts::123456789012:assumed-role/airflow "
+            "is not authorized to perform: batch:TerminateJob",
+            "code": "AccessDeniedException",
+            "task": f"ml_features / {run_id} / score try 2",
+            "since": "2026-11-28T21:14:09+00:00",
+        }
+        row = {"key": "remote_jobs_dead_letters", "val": json.dumps({DEAD: letter}), "is_encrypted": False}
+        variables: Any = Variable.__table__
+        session.execute(variables.insert().values(row))
+        session.commit()
+
+
+if __name__ == "__main__":
+    main()
