@@ -202,6 +202,8 @@ class TaskGuard:
             return TOLD_TO_END
         if self._is_timed_out:
             return "Task ran longer than its execution_timeout"
+        if type(end).__name__ == "AirflowSkipException":
+            return "Task was skipped"
         return f"Task failed ({type(end).__name__})"
 
     def _log_living(self, words: str, *before: str) -> None:

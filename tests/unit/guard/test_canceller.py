@@ -90,7 +90,7 @@ def test_where_the_sentinel_exits_before_the_cancel_is_confirmed_the_task_cancel
     process = worker.sentinel._process
     assert process
     process.send_signal(signal.SIGSTOP)
-    worker.cancel()
+    worker.cancel("Task failed (ValueError)")
     process.kill()
     process.wait()
     assert worker.wait_for("ended", 20)
@@ -117,7 +117,7 @@ def test_the_metrics_of_a_cancel(
         started = tracked(line, [line.address(None, submit(cloud)) for _ in range(2)])
         ledger.apply(started)
         worker.hear(started)
-        worker.cancel()
+        worker.cancel("Task failed (ValueError)")
         assert worker.wait_for("ended", 20)
         confirmed = f"airflow.remote_jobs.cancel.confirmed.{layer}.batch"
         until(lambda: statsd.counters[confirmed] == 2)

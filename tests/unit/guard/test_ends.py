@@ -252,7 +252,7 @@ class TestFailure:
         caplog.set_level("INFO")
         with pytest.raises(ValueError, match=r"^$"):
             ti.task.resume_execution()
-        assert caplog.text.count("Cancelling 1 remote jobs") == 1
+        assert caplog.text.count("Task failed (ValueError): cancelling") == 1
         assert cancelled(cloud) == [True]
 
     def test_a_kill_is_heard_while_airflow_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
