@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_cancel_provider.services.mrs.regions import KNOWN
-from airflow_cancel_provider.version_compat import needs_port_for_test
 
 CONN_TYPE = "huaweicloud_mrs"
 HOOK_NAME = "Huawei Cloud / OTC MRS"
@@ -114,22 +113,30 @@ def label(name: str) -> str:
     return f"{RELABELING.get(name) or FIELDS[name].label} ({name})"
 
 
+def _needs_port() -> bool:
+    try:
+        from airflow_cancel_provider.version_compat import needs_port_for_test
+    except ImportError:  # each process of Airflow reads this form; the guard reports what can't be imported
+        return False
+    return needs_port_for_test()
+
+
 def hidden_fields() -> list[str]:
     """Standard fields that the form does not show.
 
     The port is shown where Airflow tests no saved connection without one, although MRS has no use for it.
     """
-    return [name for name in _HIDDEN if name != "port" or not needs_port_for_test()]
+    return [name for name in _HIDDEN if name != "port" or not _needs_port()]
 
 
 def relabeling() -> dict[str, str]:
     """Labels of standard fields."""
-    return RELABELING | (_PORT if needs_port_for_test() else {})
+    return RELABELING | (_PORT if _needs_port() else {})
 
 
 def placeholders() -> dict[str, str]:
     """What empty standard fields show; Airflow 3 shows none of ours in other fields."""
-    return _PLACEHOLDERS | (_PORT_HINT if needs_port_for_test() else {})
+    return _PLACEHOLDERS | (_PORT_HINT if _needs_port() else {})
 
 
 def connection_type() -> dict[str, Any]:
