@@ -6,6 +6,7 @@ moment for a triggerer to do it, and then requests the end of what the task has 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -22,6 +23,7 @@ from airflow_cancel_provider.owner import TaskKey
 if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
     from airflow_cancel_provider.engine.recorded import CancelRequest
+    from airflow_cancel_provider.jobs import RemoteJob
     from airflow_cancel_provider.record import TryRecord
     from airflow_cancel_provider.release import Release
 
@@ -40,6 +42,8 @@ MOST_AT_ONCE = 500
 MOST_ATTEMPTS = 5
 """Times that records are read again after the database did not give them."""
 MOST_NAMES = 20
+MARKED_EVENT = "remote_jobs_cancelled"
+"""Name of the entry in Airflow's event log, for each marked task."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -114,6 +118,8 @@ class _Round:
 
     cancellation: CancelEngine
     finished: Callable[[], None] | None = None
+    tasks: Mapping[RemoteJob, TaskKey] = field(default_factory=dict)
+    """Of jobs on record: whose they are, if Airflow's event log is to tell of their end."""
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
@@ -151,12 +157,36 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
 
 def _close(each: _Round) -> None:
     each.cancellation.close()
-    if each.finished is None:
-        return
     try:
-        each.finished()
+        if each.finished:
+            each.finished()
+        if each.tasks:
+            _write_events(each.cancellation.cancellation.states, each.tasks)
     except Exception:
         log.exception("The end of a cancel could not be written down")
+
+
+def _write_events(states: Mapping[str, str], tasks: Mapping[RemoteJob, TaskKey]) -> None:
+    """Put into Airflow's event log what became of the jobs of marked tasks: one entry for each task."""
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+
+    by_task: dict[TaskKey, dict[str, str]] = {}
+    for job, task in tasks.items():
+        by_task.setdefault(task, {})[job] = states.get(job, "not seen")
+    with create_session() as session:
+        for task, jobs in by_task.items():
+            session.add(
+                Log(
+                    event=MARKED_EVENT,
+                    owner="airflow",
+                    extra=json.dumps({"why": "the deferred task was marked", "jobs": jobs}),
+                    dag_id=task.dag_id,
+                    run_id=task.run_id,
+                    task_id=task.task_id,
+                    map_index=task.map_index,
+                )
+            )
 
 
 def _stepped(each: _Round) -> _Round:
@@ -170,7 +200,12 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
         return []
     from airflow_cancel_provider.engine.recorded import by_service
 
-    return [_Round(_engine(requests)) for requests in by_service(_requests(marks)).values()]
+    requests = list(_requests(marks))
+    tasks = {job: mark.task for mark, request in requests for job in request.jobs}
+    return [
+        _Round(_engine(some), tasks={job: tasks[job] for each in some for job in each.jobs})
+        for some in by_service(request for _, request in requests).values()
+    ]
 
 
 def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
@@ -188,13 +223,13 @@ def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
     )
 
 
-def _requests(marks: Sequence[Mark]) -> Iterator[CancelRequest]:
+def _requests(marks: Sequence[Mark]) -> Iterator[tuple[Mark, CancelRequest]]:
     """What was left by the tries that were marked, and they have not released."""
     from airflow_cancel_provider.engine.recorded import cancel_requests
 
     for mark, record, releases in _recorded(marks):
         for request in cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task):
-            yield request.heeding(releases.get(request.record.ti_id) if request.record else None)
+            yield mark, request.heeding(releases.get(request.record.ti_id) if request.record else None)
 
 
 def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[UUID, Release]]]:

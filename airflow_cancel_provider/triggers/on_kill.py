@@ -12,6 +12,7 @@ from typing import Any
 from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.task_log import PrefixedLog, TaskLogger
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
     DeferredTry,
@@ -57,9 +58,12 @@ class KilledTrigger:
     async def settle(self, standing: DeferredStanding) -> None:
         """Do what is right for a try that stands so, now that it is clear."""
         if standing.verdict is not Verdict.DEAD:
-            words = "%s is not for its trigger to end, as far as Airflow tells; its jobs are left alone: %s"
+            words = "%s goes on elsewhere or has succeeded, as far as Airflow tells; left running: %s"
             self.log.info(words, self.deferred, self.jobs)
             return
+        self.log.info(
+            "%s was ended by Airflow while it was deferred: cancelling %s.", self.deferred, self.jobs
+        )
         # What the deferred try itself has released is among what is kept.
         heeded = [
             await in_thread(without_released, each)
@@ -83,10 +87,10 @@ class KilledTrigger:
 
 
 class InContext:
-    """A log that is written in a context: a triggerer keeps apart by it what its triggers say."""
+    """The log of a try, from any thread: a triggerer keeps apart by contexts what its triggers log."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: TaskLogger) -> None:
+        self._log = PrefixedLog(log)
         self._context = copy_context()
 
     def info(self, message: str, /, *args: Any) -> None:

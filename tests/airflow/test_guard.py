@@ -35,6 +35,11 @@ def ran(
     return run, jobs_in(world, service, place)
 
 
+def remote_job_lines(run: Run, task_id: str) -> list[str]:
+    """What a task's log tells of remote jobs, as Airflow's API shows it."""
+    return [line for line in run.log(task_id).splitlines() if line.startswith("[remote jobs]")]
+
+
 def said_in_dag_processor(world: World, words: str) -> None:
     """Wait for these words in a log of the Dag processor; it would kill a callback only later."""
 
@@ -64,11 +69,20 @@ def a_failed_task_reports_after_its_job_has_ended(world: World) -> None:
     run, (job,) = ran(world, "guarded_error")
     task = run.wait_for("error", "failed")
     assert job["ended_at"] <= timestamp(task["end_date"])
+    address = f"batch://@us-east-1/{job['id']}"
+    lines = remote_job_lines(run, "error")
+    assert f"Started AWS Batch job {job['id']}" in lines[0]
+    assert "it will be cancelled unless this task succeeds." in lines[0]
+    assert f"cancelled {address} (CANCELLED after " in lines[-1]
+    assert lines[-1].startswith("[remote jobs] Task failed (")
 
 
 @stories(dag=["guarded_success", "guarded_release", "guarded_not"])
 def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
-    _, (job,) = ran(world, dag, state="success" if dag == "guarded_success" else "failed")
+    run, (job,) = ran(world, dag, state="success" if dag == "guarded_success" else "failed")
+    if dag == "guarded_success":
+        said = f"[remote jobs] Task succeeded; left running: batch://@us-east-1/{job['id']}."
+        assert remote_job_lines(run, "success")[-1] == said
     time.sleep(5)
     (job,) = jobs_in(world, "batch", job["scope"])
     assert job["cancel_requested_at"] is None
@@ -142,6 +156,15 @@ def only_the_killed_one_of_mapped_tasks_loses_its_job(world: World) -> None:
     time.sleep(2)
     run.signal("batch[0]", signal.SIGKILL)
     eventually(lambda: any(job["cancelled"] for job in jobs_in(world, "batch", place)), "one is cancelled")
+    # The sentinel's lines are where Airflow shows the log of the try.
+    eventually(
+        lambda: any(
+            " cancelled batch://" in line and "(CANCELLED after " in line
+            for line in remote_job_lines(run, "batch[0]")
+        ),
+        "the log of the killed task tells of the cancel",
+        seconds=30,
+    )
     time.sleep(3)
     assert sum(job["cancelled"] for job in jobs_in(world, "batch", place)) == 1
     local: Any = world.cloud.services["batch"]
@@ -162,6 +185,9 @@ def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
     (job,) = jobs_in(world, "batch", place)
     assert job["cancelled"]
     assert run.error("stubborn")[0] == "Killed"
+    last = remote_job_lines(run, "stubborn")[-1]
+    assert last.startswith("[remote jobs] Task was told to end (SIGTERM")
+    assert f"cancelled batch://@us-east-1/{job['id']} (CANCELLED after " in last
 
 
 @stories()

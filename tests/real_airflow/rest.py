@@ -171,11 +171,11 @@ class AirflowRest:
         raise LookupError(f"no exception in the log of {dag_id} {run_id} {task_id}")
 
     def _log_lines(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[Any]:
+        task_id, _, index = task_id.removesuffix("]").partition("[")
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        headers = {"Accept": "application/json"}
-        content: list[Any] = self.call("GET", path, params={"full_content": "true"}, headers=headers)[
-            "content"
-        ]
+        params = {"full_content": "true", "map_index": index or "-1"}
+        answer = self.call("GET", path, params=params, headers={"Accept": "application/json"})
+        content: list[Any] = answer["content"]
         return content
 
 

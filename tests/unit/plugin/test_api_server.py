@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -35,6 +36,7 @@ class XComs:
 
     def __init__(self, folder: Any) -> None:
         from airflow.models import import_all_models
+        from airflow.models.log import Log
         from airflow.models.variable import Variable
         from airflow.models.xcom import XComModel
 
@@ -44,6 +46,8 @@ class XComs:
         self._table.create(self.engine)
         self._variables: Any = Variable.__table__
         self._variables.create(self.engine)
+        self.events: Any = Log.__table__
+        self.events.create(self.engine)
         self._runs: dict[tuple[str, str], int] = {}
 
     def put(self, *rows: tuple[TaskInstance, Any]) -> None:
@@ -120,6 +124,27 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
         memory.states[job.id] = JobState.CANCELLED
     until(lambda: not marked._queue._heap, 60)
     assert len(memory.sent) == 3000
+
+
+def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XComs, memory: Memory) -> None:
+    tis = [TaskInstance(map_index=index) for index in range(2)]
+    jobs = memory.jobs("first", "second")
+    xcoms.put(*((ti, deferred(ti, job)) for ti, job in zip(tis, jobs, strict=True)))
+    for ti in tis:
+        marked.cancel_when_marked(ti)
+    until(lambda: len(memory.sent) == 2)
+    for job in jobs:
+        memory.states[job.id] = JobState.CANCELLED
+
+    def entries() -> list[Any]:
+        with xcoms.engine.connect() as connection:
+            return list(connection.execute(xcoms.events.select().order_by(xcoms.events.c.map_index)))
+
+    until(lambda: len(entries()) == 2)
+    for ti, job, entry in zip(tis, jobs, entries(), strict=True):
+        assert (entry.event, entry.dag_id, entry.run_id) == ("remote_jobs_cancelled", ti.dag_id, ti.run_id)
+        assert (entry.task_id, entry.map_index) == (ti.task_id, ti.map_index)
+        assert json.loads(entry.extra)["jobs"] == {str(job): "CANCELLED"}
 
 
 def test_only_the_mapped_task_and_the_try_that_was_marked(xcoms: XComs, memory: Memory) -> None:
