@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.plugin.bodies import Refusal
+from airflow_cancel_provider.plugin.event_log import FINISHED, MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page import states
-from airflow_cancel_provider.plugin.page.event_log import FINISHED, MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import Named, Recorded, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import console_url
-from airflow_cancel_provider.plugin.page.event_log import AskedCancel
+from airflow_cancel_provider.plugin.event_log import AskedCancel
 from airflow_cancel_provider.plugin.page.filters import STATES
 from airflow_cancel_provider.services.registry import SERVICES
 

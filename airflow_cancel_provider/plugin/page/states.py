@@ -17,7 +17,7 @@ from typing import Any
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.plugin.page.event_log import AskedCancel, asked_cancels
+from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import Named, recorded
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.services.base import JobService, side_by_side

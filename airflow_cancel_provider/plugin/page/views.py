@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry, inventory
+from airflow_cancel_provider.plugin.event_log import asked_cancels
 from airflow_cancel_provider.plugin.page.cross_site import token_for
-from airflow_cancel_provider.plugin.page.event_log import asked_cancels
 from airflow_cancel_provider.plugin.page.filters import AGES, PAGE_SIZE, STATES, Filters
 from airflow_cancel_provider.plugin.page.rows import Row, is_ended, rows
 from airflow_cancel_provider.plugin.permissions import editable, may_read_all, readable
