@@ -6,6 +6,7 @@ import html
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
+from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryHook
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 
@@ -160,14 +162,19 @@ class Answer:
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A service in memory; the API server is in haste, and has a queue of its own."""
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory]:
+    """A service in memory; the API server has a queue of its own, which is empty afterwards."""
     monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
-    monkeypatch.setattr(marked, "_queue", marked.DueQueue(marked._do, "remote-jobs-marked"))
+    queue = marked.DueQueue(marked._do, "remote-jobs-marked")
+    monkeypatch.setattr(marked, "_queue", queue)
     for name, seconds in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():
         monkeypatch.setattr(marked, name, seconds)
-    return MemoryHook.memory
+    yield MemoryHook.memory
+    for due in list(queue._heap):
+        if isinstance(due[2], marked._Round):
+            due[2].given_up_at = 0.0
+    until(lambda: not queue._heap)
 
 
 @pytest.fixture

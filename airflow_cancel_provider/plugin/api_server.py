@@ -6,7 +6,6 @@ moment for a triggerer to do it, and then requests the end of what the task has 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -42,8 +41,6 @@ MOST_AT_ONCE = 500
 MOST_ATTEMPTS = 5
 """Times that records are read again after the database did not give them."""
 MOST_NAMES = 20
-MARKED_EVENT = "remote_jobs_cancelled"
-"""Name of the entry in Airflow's event log, for each marked task."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -168,25 +165,16 @@ def _close(each: _Round) -> None:
 
 def _write_events(states: Mapping[str, str], tasks: Mapping[RemoteJob, TaskKey]) -> None:
     """Put into Airflow's event log what became of the jobs of marked tasks: one entry for each task."""
-    from airflow.models.log import Log
     from airflow.utils.session import create_session
+
+    from airflow_cancel_provider.plugin.event_log import MARKED, write
 
     by_task: dict[TaskKey, dict[str, str]] = {}
     for job, task in tasks.items():
         by_task.setdefault(task, {})[job] = states.get(job, "not seen")
     with create_session() as session:
         for task, jobs in by_task.items():
-            session.add(
-                Log(
-                    event=MARKED_EVENT,
-                    owner="airflow",
-                    extra=json.dumps({"why": "the deferred task was marked", "jobs": jobs}),
-                    dag_id=task.dag_id,
-                    run_id=task.run_id,
-                    task_id=task.task_id,
-                    map_index=task.map_index,
-                )
-            )
+            write(session, MARKED, "airflow", task, why="the deferred task was marked", jobs=jobs)
 
 
 def _stepped(each: _Round) -> _Round:

@@ -1,4 +1,4 @@
-"""Who has asked on the page for which cancel, and what came of it: entries in Airflow's event log.
+"""Who has asked for which cancel, and what became of it: entries in Airflow's event log.
 
 All API servers see them, they outlive a restart, and Airflow shows them under Browse, Audit Log.
 """
@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.plugin.page.on_record import Named
+from airflow_cancel_provider.owner import TaskKey
 
 REQUESTED, FINISHED = "cancel_remote_job", "cancel_remote_job_finished"
-"""Names of the events."""
+"""Names of the events of a cancel that a user has asked for."""
+MARKED = "remote_jobs_cancelled"
+"""Name of the event of a deferred task that was marked."""
 SHOWN_FOR = timedelta(days=1)
 MOST_READ = 1000
 MOST_LINES = 20
@@ -37,17 +39,16 @@ class AskedCancel:
     end: str = ""
 
 
-def write(session: Any, event: str, user: str, named: Named, **more: Any) -> None:
+def write(session: Any, event: str, user: str, task: TaskKey, **extra: Any) -> None:
     """Put an entry into the event log."""
     from airflow.models.log import Log
 
-    task = named.task
     session.add(
         Log(
             event=event,
             owner=user[:500],
             owner_display_name=user[:500],
-            extra=json.dumps({"job": named.job, **more}),
+            extra=json.dumps(extra),
             dag_id=task.dag_id,
             run_id=task.run_id,
             task_id=task.task_id,

@@ -58,7 +58,7 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
         found = recorded(session, named)
         for each in named:
             _check_state(each, found.get(each))
-            write(session, REQUESTED, name, each, reason=reason_of(name))
+            write(session, REQUESTED, name, each.task, job=each.job, reason=reason_of(name))
     for job in found.values():
         story = Story()
         cancel_now(_request(job, name, story), partial(_finished, name, job, story))
@@ -103,4 +103,4 @@ def _finished(user: str, found: Recorded, story: Story) -> None:
 
     end = states.end_of(found.named.job)
     with session_of_airflow() as session:
-        write(session, FINISHED, user, found.named, lines=story.lines, end=end)
+        write(session, FINISHED, user, found.named.task, job=found.named.job, lines=story.lines, end=end)
