@@ -140,7 +140,7 @@ def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XC
         with xcoms.engine.connect() as connection:
             return list(connection.execute(xcoms.events.select().order_by(xcoms.events.c.map_index)))
 
-    until(lambda: len(entries()) == 2)
+    until(lambda: len(entries()) == 2, 60)
     for ti, job, entry in zip(tis, jobs, entries(), strict=True):
         assert (entry.event, entry.dag_id, entry.run_id) == ("remote_jobs_cancelled", ti.dag_id, ti.run_id)
         assert (entry.task_id, entry.map_index) == (ti.task_id, ti.map_index)
