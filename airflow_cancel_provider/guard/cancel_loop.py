@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from math import inf
 from traceback import format_exc
@@ -116,8 +117,7 @@ class CancelLoop:
         :param say: gets ``accepted`` once every request was answered, and ``ended`` or ``failed`` last.
         """
         pause, is_said = FIRST_PAUSE, False
-        if self._cancel_log:
-            self._cancel_log.begin(self.ledger.jobs)
+        self._write(lambda log: log.begin(self.ledger.jobs))
         while True:
             try:
                 self._refresh()
@@ -136,13 +136,17 @@ class CancelLoop:
 
     def _step(self) -> None:
         self.engine.step()
-        if self._cancel_log:
-            cancellation = self.engine.cancellation
-            self._cancel_log.ended(cancellation.statuses.values(), cancellation.requested_at)
+        cancellation = self.engine.cancellation
+        self._write(lambda log: log.ended(cancellation.statuses.values(), cancellation.requested_at))
+
+    def _write(self, write: Callable[[CancelLog], None]) -> None:
+        # A log that can't be written must not stop the cancel; there is nowhere else to report it.
+        with suppress(Exception):
+            if self._cancel_log:
+                write(self._cancel_log)
 
     def _close(self) -> str:
-        if self._cancel_log:
-            self._cancel_log.close()
+        self._write(lambda log: log.close())
         if self.engine.close():
             return "failed"
         cancellation = self.engine.cancellation

@@ -51,6 +51,21 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
     assert cloud.journal.count("batch", "TerminateJobs") == 2
 
 
+def test_a_log_that_fails_does_not_stop_the_cancel(
+    cloud: LocalCloud, line: ClientSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    for name in ("begin", "ended", "close"):
+        monkeypatch.setattr(canceller_module.CancelLog, name, fail)
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
+    ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
+    worker.cancel("Task failed (ValueError)")
+    assert worker.wait_for("ended", 20)
+    assert all(job["cancelled"] for job in cloud.batch.jobs())
+
+
 def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
     cloud: LocalCloud, line: ClientSpec
 ) -> None:
