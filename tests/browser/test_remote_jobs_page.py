@@ -41,7 +41,7 @@ def opened(visitor: Visitor, path: str = ROUTE) -> Any:
 def overflow(visitor: Visitor) -> int:
     """Pixels by which the frame's content is wider than the frame."""
     element = visitor.page.locator("iframe[title='Remote jobs']").element_handle()
-    inside = element.content_frame() if element else None
+    inside = element.content_frame()
     assert inside
     return int(inside.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 

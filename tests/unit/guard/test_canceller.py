@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard import canceller as canceller_module
 from airflow_cancel_provider.guard.events import (
     Event,
@@ -58,7 +59,7 @@ def test_a_log_that_fails_does_not_stop_the_cancel(
         raise OSError("no space left")
 
     for name in ("begin", "ended", "close"):
-        monkeypatch.setattr(canceller_module.CancelLog, name, fail)
+        monkeypatch.setattr(CancelLog, name, fail)
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
     worker.cancel("Task failed (ValueError)")
