@@ -90,6 +90,11 @@ class RemoteJob(str):
         return self
 
     @property
+    def service_key(self) -> tuple[str, str | None, str | None]:
+        """Service, connection and region: the same for jobs that are reached the same way."""
+        return (self.service, self.conn_id, self.region)
+
+    @property
     def identity(self) -> tuple[str, str | None, str]:
         """Service, scope and id: the same for a job over whatever connection it is addressed."""
         return (self.service, self.scope, self.id)
@@ -228,6 +233,14 @@ class CancelResult:
             values.get("detail"),
             values.get("code"),
         )
+
+
+def by_service_key(jobs: Iterable[RemoteJob]) -> list[list[RemoteJob]]:
+    """Group jobs that are reached the same way, each job once, in the order given."""
+    groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
+    for job in dict.fromkeys(jobs):
+        groups.setdefault(job.service_key, []).append(job)
+    return list(groups.values())
 
 
 def by_scope(jobs: Iterable[RemoteJob]) -> dict[str | None, list[RemoteJob]]:

@@ -46,6 +46,11 @@ class StoredIntent:
     label: Label | None
     at: float = 0.0
 
+    @property
+    def service_key(self) -> tuple[str, str | None, str | None]:
+        """As :attr:`RemoteJob.service_key`."""
+        return (self.service, self.conn_id, self.region)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {

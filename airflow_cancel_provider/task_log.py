@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,26 +40,35 @@ class TaskLogger(Protocol):
 
 
 class PrefixedLog:
-    """Puts the prefix before every line, so that all lines on remote jobs can be found together."""
+    """Puts the prefix before every line, so that all lines on remote jobs can be found together.
+
+    A line that can't be written, as the process that takes it is gone, is no error of who logs it.
+    """
 
     def __init__(self, log: TaskLogger) -> None:
         self._log = log
 
     def info(self, message: str, /, *args: Any) -> None:
         """Log what happens."""
-        self._log.info(f"{PREFIX} {message}", *args)
+        self._write(self._log.info, message, args)
 
     def warning(self, message: str, /, *args: Any) -> None:
         """Log what may become a problem."""
-        self._log.warning(f"{PREFIX} {message}", *args)
+        self._write(self._log.warning, message, args)
 
     def error(self, message: str, /, *args: Any) -> None:
         """Log what somebody must look at."""
-        self._log.error(f"{PREFIX} {message}", *args)
+        self._write(self._log.error, message, args)
 
     def exception(self, message: str, /, *args: Any) -> None:
         """Log an error with its traceback."""
-        self._log.exception(f"{PREFIX} {message}", *args)
+        self._write(self._log.exception, message, args)
+
+    def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
+        try:
+            write(f"{PREFIX} {message}", *args)
+        except Exception as error:  # noqa: BLE001  a cancel goes on without its log
+            _log.warning("A line could not be written into the log of the task: %r", error)
 
 
 def named(jobs: Iterable[Any]) -> str:

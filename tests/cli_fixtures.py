@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_cancel_provider import cli
-from airflow_cancel_provider.cli import cancel, running
+from airflow_cancel_provider.cli import cancel, command
 from airflow_cancel_provider.reaper.factory import make_reaper
 from tests.reaper_fixtures import Ground
 
@@ -69,6 +69,6 @@ def line(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Line:
-    monkeypatch.setattr(running, "Database", lambda **_: ground.airflow)
+    monkeypatch.setattr(command, "Database", lambda **_: ground.airflow)
     monkeypatch.setattr(cancel, "LOOK_SECONDS", 0.05)
     return Line(ground, capfd)

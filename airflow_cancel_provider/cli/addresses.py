@@ -50,7 +50,7 @@ def checked_pool(jobs: Iterable[RemoteJob], options: Mapping[str, Any] | None = 
     _check_options({job.service for job in jobs}, options)
     access, wrong = Access(options=options), dict[str, None]()
     pool = access.pool()
-    for place in dict.fromkeys((job.service, job.conn_id, job.region) for job in jobs):
+    for place in dict.fromkeys(job.service_key for job in jobs):
         try:
             access.check_connections([place])
         except InvalidInput as error:

@@ -9,13 +9,13 @@ from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation, report
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
-from airflow_cancel_provider.cli.following import Followed, by_service, follow, gone, looked_at, row
+from airflow_cancel_provider.cli.command import complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel
-from airflow_cancel_provider.cli.printing import Printer, progress
-from airflow_cancel_provider.cli.running import complain, log
+from airflow_cancel_provider.cli.printer import Printer, progress
+from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
-from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.reaper.rules import number_from_0
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
@@ -130,12 +130,12 @@ def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:
 
 def _cancelled(
     pool: ServicePool, jobs: Sequence[RemoteJob], options: argparse.Namespace, seconds: float
-) -> list[Followed]:
+) -> list[WatchedJobs]:
     """Request the end of all jobs, and see them end."""
     groups = []
-    for some in by_service(jobs):
+    for some in by_service_key(jobs):
         cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
-        groups.append(Followed(cancellation))
+        groups.append(WatchedJobs(cancellation))
         try:
             if options.force:
                 results = pool.cancel(some, options.reason, force=True)

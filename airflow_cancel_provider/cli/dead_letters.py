@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_cancel_provider.cli.addresses import named_jobs
-from airflow_cancel_provider.cli.printing import Printer
-from airflow_cancel_provider.cli.running import TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters, unacknowledged
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
-from airflow_cancel_provider.cli.following import gone, looked_at, row
-from airflow_cancel_provider.cli.printing import Printer, at_second
-from airflow_cancel_provider.cli.running import complain
+from airflow_cancel_provider.cli.command import complain
+from airflow_cancel_provider.cli.printer import Printer, at_second
+from airflow_cancel_provider.cli.watched_jobs import gone, looked_at, row
 from airflow_cancel_provider.jobs import JobState
 
 COLUMNS = ("job", "state", "service_state", "name", "submitted", "detail")

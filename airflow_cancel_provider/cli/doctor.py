@@ -9,8 +9,8 @@ from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.cli.checks.airflow import airflow_checks
 from airflow_cancel_provider.cli.checks.process import process_checks
 from airflow_cancel_provider.cli.checks.services import service_checks
-from airflow_cancel_provider.cli.printing import Printer
-from airflow_cancel_provider.cli.running import TROUBLED, WELL
+from airflow_cancel_provider.cli.command import TROUBLED, WELL
+from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.reaper.places import places
 from airflow_cancel_provider.settings import Settings

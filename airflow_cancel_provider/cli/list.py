@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_cancel_provider.cli.command import WELL, airflow_of, complain
 from airflow_cancel_provider.cli.on_record import TASK_OPTIONS, moment, recorded
-from airflow_cancel_provider.cli.printing import Printer, at_second
-from airflow_cancel_provider.cli.running import WELL, airflow_of, complain
+from airflow_cancel_provider.cli.printer import Printer, at_second
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.inventory import RemoteJobEntry

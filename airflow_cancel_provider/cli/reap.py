@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from threading import Event
 from uuid import UUID
 
-from airflow_cancel_provider.cli.printing import Printer
-from airflow_cancel_provider.cli.running import TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState

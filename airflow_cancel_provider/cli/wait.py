@@ -7,10 +7,10 @@ from math import inf
 
 from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
-from airflow_cancel_provider.cli.following import Followed, by_service, follow, gone, looked_at, row
-from airflow_cancel_provider.cli.printing import Printer, progress
-from airflow_cancel_provider.cli.running import TIMED_OUT, TROUBLED, WELL, complain
-from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain
+from airflow_cancel_provider.cli.printer import Printer, progress
+from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
+from airflow_cancel_provider.jobs import JobState, by_service_key
 from airflow_cancel_provider.reaper.rules import number_from_0
 
 COLUMNS = ("job", "state", "service_state", "detail")
@@ -23,7 +23,7 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     jobs = named_jobs(options.jobs)
     pool = checked_pool(jobs)
     seen, errors = looked_at(pool, jobs)
-    groups = [Followed(Watch(some)) for some in by_service(job for job in jobs if job not in errors)]
+    groups = [WatchedJobs(Watch(some)) for some in by_service_key(job for job in jobs if job not in errors)]
     for each in groups:
         each.watch.observe(seen[job] for job in each.watch.jobs)
     with progress("Waiting for jobs to end", len(jobs), is_quiet=options.quiet) as update:

@@ -39,12 +39,14 @@ class CancelRequest:
 
     def by_service(self) -> dict[ServiceKey, CancelRequest]:
         """Its parts, by the service that they need."""
-        keys = dict.fromkeys([*map(_key_of, self.jobs), *map(_key_of, self.intents)])
+        keys = dict.fromkeys(
+            [job.service_key for job in self.jobs] + [intent.service_key for intent in self.intents]
+        )
         return {
             key: replace(
                 self,
-                jobs=tuple(job for job in self.jobs if _key_of(job) == key),
-                intents=tuple(intent for intent in self.intents if _key_of(intent) == key),
+                jobs=tuple(job for job in self.jobs if job.service_key == key),
+                intents=tuple(intent for intent in self.intents if intent.service_key == key),
             )
             for key in keys
         }
@@ -93,7 +95,7 @@ def cancel_requests(
     return [each for each in requests if each.jobs or each.intents]
 
 
-class Recorded:
+class RecordClaimant:
     """What a request names, over the connections in the addresses, for :class:`CancelEngine`.
 
     :param deployment: this Airflow's name in labels.
@@ -106,7 +108,7 @@ class Recorded:
         self.search = LabelSearch(
             lambda: intents,
             lambda: [*request.jobs, *request.released],
-            lambda intent: pool.service(*_key_of(intent.stored)),
+            lambda intent: pool.service(*intent.stored.service_key),
             request.log,
         )
 
@@ -147,9 +149,8 @@ def cancel_over_connections(
     """
     patience = Patience(seconds=call_seconds, longest_pause=call_seconds / 4)
     pool = ServicePool(lambda *key: open(*key).with_patience(patience))
-    return CancelEngine(
-        [Recorded(request, pool, deployment) for request in requests], pool, escalate_after=escalate_after
-    )
+    claimants = [RecordClaimant(request, pool, deployment) for request in requests]
+    return CancelEngine(claimants, pool, escalate_after=escalate_after)
 
 
 def by_service(requests: Iterable[CancelRequest]) -> dict[ServiceKey, list[CancelRequest]]:
@@ -159,7 +160,3 @@ def by_service(requests: Iterable[CancelRequest]) -> dict[ServiceKey, list[Cance
         for key, part in request.by_service().items():
             parts.setdefault(key, []).append(part)
     return parts
-
-
-def _key_of(what: RemoteJob | StoredIntent) -> ServiceKey:
-    return (what.service, what.conn_id, what.region)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from math import inf
 from traceback import format_exc
@@ -31,7 +30,7 @@ AFTER_TROUBLE = 5.0
 """Seconds."""
 
 
-class Ledgered:
+class LedgerClaimant:
     """What a try's ledger names, over the clients that submitted it, for :class:`CancelEngine`."""
 
     def __init__(self, ledger: TryLedger, log: Log, own: Label, reason: str) -> None:
@@ -106,9 +105,9 @@ class CancelLoop:
         self.ledger, self.log = ledger, log
         self._refresh, self._cancel_log = refresh, cancel_log
         self._given_up_at = time.monotonic() + patience
-        ledgered = Ledgered(ledger, log, own, reason)
+        claimant = LedgerClaimant(ledger, log, own, reason)
         self.engine = CancelEngine(
-            [ledgered], ledgered.pool, escalate_after=escalate_after, unknown_seconds=unknown_seconds
+            [claimant], claimant.pool, escalate_after=escalate_after, unknown_seconds=unknown_seconds
         )
 
     def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> None:
@@ -140,10 +139,12 @@ class CancelLoop:
         self._write(lambda log: log.ended(cancellation.statuses.values(), cancellation.requested_at))
 
     def _write(self, write: Callable[[CancelLog], None]) -> None:
-        # A log that can't be written must not stop the cancel; there is nowhere else to report it.
-        with suppress(Exception):
-            if self._cancel_log:
-                write(self._cancel_log)
+        if self._cancel_log is None:
+            return
+        try:
+            write(self._cancel_log)
+        except Exception as error:  # noqa: BLE001  what is logged must not stop the cancel
+            self.log.warning("How remote jobs have ended could not be logged: %r", error)
 
     def _close(self) -> str:
         self._write(lambda log: log.close())

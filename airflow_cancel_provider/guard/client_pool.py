@@ -68,7 +68,7 @@ def client_over(service: str, conn_id: str | None, region: str | None) -> Client
 
 def client_of(job: RemoteJob) -> ClientSpec:
     """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`."""
-    return client_over(job.service, job.conn_id, job.region)
+    return client_over(*job.service_key)
 
 
 def _plain(client: ClientSpec) -> str:

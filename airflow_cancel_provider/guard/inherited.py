@@ -48,7 +48,7 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
         if intent.client is None:
             stored = intent.stored
             try:
-                client = client_over(stored.service, stored.conn_id, stored.region)
+                client = client_over(*stored.service_key)
             except Exception as error:  # noqa: BLE001  as above
                 log.error("%s can't be looked for, and what it started may run on: %s", intent, error)  # noqa: TRY400
             else:

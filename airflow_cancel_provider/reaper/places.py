@@ -31,7 +31,7 @@ class Place:
     @classmethod
     def of(cls, job: RemoteJob) -> Place:
         """Where a job is."""
-        return cls(job.service, job.conn_id, job.region)
+        return cls(*job.service_key)
 
     @classmethod
     def at(cls, service: JobService) -> Place:

@@ -44,7 +44,7 @@ class ServicePool:
 
     def service_of(self, job: RemoteJob) -> JobService:
         """The service that a job belongs to."""
-        return self.service(job.service, job.conn_id, job.region)
+        return self.service(*job.service_key)
 
     def check(self, jobs: Iterable[RemoteJob]) -> None:
         """Open what the jobs need and check their ids, before anything is sent.
@@ -147,7 +147,7 @@ class ServicePool:
 
     def _key(self, job: RemoteJob) -> Hashable:
         """Equal for jobs that are reached the same way."""
-        return (job.service, job.conn_id, job.region)
+        return job.service_key
 
 
 def _describe(

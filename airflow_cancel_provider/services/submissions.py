@@ -129,7 +129,7 @@ def label_in_tags(tags: Mapping[str, str]) -> Label | None:
     return Label.find(tags.get(LABEL_PARAMETER))
 
 
-class Recorded:
+class OpenSubmission:
     """A submission that a hook of ours makes itself, as its recorders see it."""
 
     def __init__(self, kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> None:
@@ -169,17 +169,20 @@ class Recorded:
 
 
 @contextmanager
-def recorded(kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> Iterator[Recorded]:
-    """Tell the recorders of a submission that is made within; call :meth:`Recorded.started` when it is taken.
+def recorded(
+    kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str
+) -> Iterator[OpenSubmission]:
+    """Tell the recorders of a submission that is made within.
 
-    One of our errors means that nothing was started, unless :meth:`Recorded.lost` was called before. Whatever
-    else ends it (a time-out of the task, a signal) leaves it lost.
+    Call :meth:`OpenSubmission.started` when the service has taken it. One of our errors means that nothing
+    was started, unless :meth:`OpenSubmission.lost` was called before. Whatever else ends it (a time-out of
+    the task, a signal) leaves it lost.
 
     :param spec: gives the client that submits it.
-    :param name: of the job; it is to be submitted as :attr:`Recorded.name`.
+    :param name: of the job; it is to be submitted as :attr:`OpenSubmission.name`.
     :raises SubmissionRefused: a recorder allows no more submissions.
     """
-    submission = Recorded(kind, spec, scope, name)
+    submission = OpenSubmission(kind, spec, scope, name)
     try:
         yield submission
     except CancelProviderError:

@@ -87,7 +87,7 @@ class _ServiceWaits:
         async with self._opening:
             if self._service is None:
                 job = self._job
-                opened = await in_thread(self._access.service, job.service, job.conn_id, job.region)
+                opened = await in_thread(self._access.service, *job.service_key)
                 self._service = opened.with_patience(POLL_PATIENCE)
             return self._service
 
@@ -245,4 +245,4 @@ class Board(PerLoop):
 
 
 def _service_key(access: Access, job: RemoteJob) -> Key:
-    return (access.key, job.service, job.conn_id, job.region)
+    return (access.key, *job.service_key)

@@ -40,7 +40,7 @@ def test_no_operator_and_no_sensor_loads_an_sdk() -> None:
 
 
 def test_the_list_of_commands_loads_nothing() -> None:
-    ours = ("airflow_cancel_provider.cli.running", "airflow_cancel_provider.services.base")
+    ours = ("airflow_cancel_provider.cli.command", "airflow_cancel_provider.services.base")
     load(["airflow_cancel_provider.cli", "airflow_cancel_provider.reaper.dag"], (*DEAR, *ours, "requests"))
 
 

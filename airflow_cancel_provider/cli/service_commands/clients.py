@@ -13,7 +13,7 @@ from airflow_cancel_provider.services.registry import ServiceInfo, load
 
 
 @dataclass(frozen=True)
-class Connecting:
+class ClientOptions:
     """How to reach a service.
 
     :param conn_id: Airflow connection, which must be defined; empty: boto3's own default chain; None: the
@@ -42,18 +42,18 @@ class Connecting:
         return hook
 
 
-def client_of(info: ServiceInfo, connecting: Connecting) -> Any:
+def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
     """A client with a method for each operation, as boto3 makes them.
 
     :raises InvalidInput: the connection is not defined or unusable, or there is no region.
     :raises CancelProviderError: the connection could not be looked up, or gave no credentials.
     """
-    hook = connecting.hook(info)
+    hook = options.hook(info)
     if info.operations_class:
-        return load(info.operations_class)(hook, connecting.endpoint_url)
+        return load(info.operations_class)(hook, options.endpoint_url)
     wrapper = hook.conn_config
-    if connecting.endpoint_url:
-        wrapper.endpoint_url = connecting.endpoint_url
+    if options.endpoint_url:
+        wrapper.endpoint_url = options.endpoint_url
         wrapper.service_config = {**wrapper.service_config, info.name: {}}
     try:
         return hook.get_conn()

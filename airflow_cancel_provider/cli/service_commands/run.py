@@ -17,7 +17,7 @@ from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
 from airflow_cancel_provider.cli.answers import standard_output, terminal_width, warnings_only
-from airflow_cancel_provider.cli.service_commands.clients import Connecting, client_of
+from airflow_cancel_provider.cli.service_commands.clients import ClientOptions, client_of
 from airflow_cancel_provider.cli.service_commands.manual import of_operation, of_service
 from airflow_cancel_provider.cli.service_commands.model import Operation, service_model
 from airflow_cancel_provider.cli.service_commands.options import bad_value, from_file, from_json, from_yaml
@@ -87,7 +87,7 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if rest == ["help"] or _HELP.intersection(rest) - {"help"}:
         return of_operation(program, operation, columns)
     search = searcher(chosen.query)
-    connecting = _connecting(chosen)
+    client_options = _client_options(chosen)
     parser = operation_parser(program, operation.parameters, operation.paginator, rest)
     options = parse(parser, rest)
     parameters = _parameters(operation, options)
@@ -98,7 +98,7 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
-        reply = _called(operation, client_of(info, connecting), parameters, paging)
+        reply = _called(operation, client_of(info, client_options), parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
     shown = written(search(reply), chosen.output, operation.model.name, columns)
     return shown if chosen.query else shown + end
@@ -110,7 +110,7 @@ def _cut_off(reply: dict[str, Any]) -> str:
     return f"NEXTTOKEN\t{token}\n" if token else ""
 
 
-def _connecting(chosen: Namespace) -> Connecting:
+def _client_options(chosen: Namespace) -> ClientOptions:
     """:raises InvalidInput: the endpoint is no URL."""
     if chosen.endpoint_url is not None and not urlsplit(chosen.endpoint_url).scheme:
         raise InvalidInput(
@@ -118,7 +118,7 @@ def _connecting(chosen: Namespace) -> Connecting:
             "http://<hostname>/ or https://<hostname>/"
         )
     verify = chosen.ca_bundle if chosen.verify_ssl else False
-    return Connecting(chosen.conn_id, chosen.region, chosen.endpoint_url, verify)
+    return ClientOptions(chosen.conn_id, chosen.region, chosen.endpoint_url, verify)
 
 
 def _parameters(operation: Operation, options: Namespace) -> dict[str, Any]:

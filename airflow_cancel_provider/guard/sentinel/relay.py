@@ -101,12 +101,11 @@ def send(channel: int, message: str) -> bool:
     writable.register(channel, select.POLLOUT)
     if not writable.poll(SEND_SECONDS * 1000):
         return False
-    duplicate = socket.socket(fileno=os.dup(channel))
-    with duplicate:
-        try:
+    try:
+        with socket.socket(fileno=os.dup(channel)) as duplicate:
             duplicate.send(message.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

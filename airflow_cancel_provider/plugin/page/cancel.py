@@ -11,7 +11,7 @@ from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import FINISHED, MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page import states
-from airflow_cancel_provider.plugin.page.on_record import Named, Recorded, recorded
+from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
 
 log = logging.getLogger(__name__)
@@ -80,14 +80,14 @@ def _check_permission(user: Any, named: Sequence[Named]) -> None:
         )
 
 
-def _check_state(named: Named, found: Recorded | None) -> None:
+def _check_state(named: Named, found: JobOnRecord | None) -> None:
     if found is None:
         raise Refusal(404, f"{named.job} is not on record any more. Load the page again.")
     if end := found.record.ends.get(named.job):
         raise Refusal(409, f"{named.job} has already ended: {end.state}.")
 
 
-def _request(found: Recorded, user: str, story: Story) -> CancelRequest:
+def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
     named = found.named
     return CancelRequest(
         (named.job,),
@@ -98,7 +98,7 @@ def _request(found: Recorded, user: str, story: Story) -> CancelRequest:
     )
 
 
-def _finished(user: str, found: Recorded, story: Story) -> None:
+def _finished(user: str, found: JobOnRecord, story: Story) -> None:
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     end = states.end_of(found.named.job)

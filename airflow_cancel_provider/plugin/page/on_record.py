@@ -23,7 +23,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class JobOnRecord:
     """A job as it is on record.
 
     :param record: of the try that has started it.
@@ -60,7 +60,7 @@ def _named(values: Mapping[str, Any]) -> Named:
     return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, int(values["map_index"])))
 
 
-def recorded(session: Any, named: Collection[Named]) -> dict[Named, Recorded]:
+def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]:
     """Look these jobs up on the records of their task instances, in one query."""
     by_task = dict(records(session, {each.task for each in named}))
     found = {each: _found(each, by_task[each.task]) for each in named if each.task in by_task}
@@ -82,8 +82,8 @@ def records(session: Any, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, T
             continue
 
 
-def _found(named: Named, record: TryRecord) -> Recorded | None:
+def _found(named: Named, record: TryRecord) -> JobOnRecord | None:
     for one in (record, *record.earlier):
         if named.job in one.jobs:
-            return Recorded(named, one, is_earlier=one is not record)
+            return JobOnRecord(named, one, is_earlier=one is not record)
     return None

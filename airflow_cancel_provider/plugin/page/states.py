@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import Named, recorded
@@ -117,12 +117,9 @@ def _as_json(asked: AskedCancel | None) -> dict[str, Any]:
 
 def _read(jobs: Iterable[RemoteJob]) -> dict[RemoteJob, Seen]:
     """Ask each service over each connection; one that does not answer takes nothing from the others."""
-    groups: dict[tuple[str, str | None, str | None], list[RemoteJob]] = {}
-    for job in jobs:
-        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
     return {
         job: seen
-        for found in side_by_side(_of_one_service, list(groups.values()), SERVICES_AT_ONCE)
+        for found in side_by_side(_of_one_service, by_service_key(jobs), SERVICES_AT_ONCE)
         for job, seen in found.items()
     }
 

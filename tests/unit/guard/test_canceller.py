@@ -23,6 +23,7 @@ from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.metrics import PlainStatsd
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.task_log import PrefixedLog
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER, canceller, tracked, until
 from tests.real_airflow.statsd import Statsd
@@ -61,6 +62,23 @@ def test_a_log_that_fails_does_not_stop_the_cancel(
     for name in ("begin", "ended", "close"):
         monkeypatch.setattr(CancelLog, name, fail)
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
+    ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
+    worker.cancel("Task failed (ValueError)")
+    assert worker.wait_for("ended", 20)
+    assert all(job["cancelled"] for job in cloud.batch.jobs())
+
+
+def test_a_task_whose_log_is_gone_cancels_all_the_same(cloud: LocalCloud, line: ClientSpec) -> None:
+    class Gone:
+        """As Airflow's, once the supervisor at the other end of its socket is gone."""
+
+        def __getattr__(self, _: str) -> Any:
+            def fail(*_: object) -> None:
+                raise BrokenPipeError
+
+            return fail
+
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), PrefixedLog(Gone()))
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
     worker.cancel("Task failed (ValueError)")
     assert worker.wait_for("ended", 20)

@@ -25,7 +25,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS as MRS
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, Recorded
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, OpenSubmission
 from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit  # noqa: F401
 from tests.cloud.server import LocalCloud
 
@@ -317,9 +317,11 @@ def test_a_run_that_is_submitted_again_gets_the_label_of_who_does(cloud: LocalCl
 @pytest.mark.usefixtures("notes")
 def test_what_our_own_hooks_submit_again_gets_the_label_of_who_does() -> None:
     line = ClientSpec("mrs", "mrs_default", None, "https://mrs.example")
-    assert Recorded(*MRS, lambda: line, "cluster", f"job-{STALE}").name == f"job-{LABEL}"
+    assert OpenSubmission(*MRS, lambda: line, "cluster", f"job-{STALE}").name == f"job-{LABEL}"
     # Without room for the new one, the old one goes nevertheless.
-    assert Recorded(replace(*MRS, longest_name=20), lambda: line, "cluster", f"job-{STALE}").name == "job"
+    assert (
+        OpenSubmission(replace(*MRS, longest_name=20), lambda: line, "cluster", f"job-{STALE}").name == "job"
+    )
 
 
 def test_a_name_is_measured_in_bytes(cloud: LocalCloud, notes: Notes) -> None:

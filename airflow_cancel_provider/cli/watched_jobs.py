@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation, Watch, look, unknown_to_the_service
-from airflow_cancel_provider.cli.running import log
+from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.pool import ServiceKey, ServicePool
+from airflow_cancel_provider.jobs import (
+    CancelOutcome,
+    CancelResult,
+    JobState,
+    JobStatus,
+    RemoteJob,
+    by_service_key,
+)
+from airflow_cancel_provider.services.pool import ServicePool
 
 
 @dataclass
-class Followed:
+class WatchedJobs:
     """Jobs of one service over one connection, and why they can't be followed any more."""
 
     watch: Watch
@@ -71,21 +78,13 @@ def _state(status: JobStatus | None, result: CancelResult | None) -> str:
     return JobState.GONE if result and result.outcome is CancelOutcome.GONE else "UNKNOWN"
 
 
-def by_service(jobs: Iterable[RemoteJob]) -> list[list[RemoteJob]]:
-    """Groups of jobs that are reached the same way, in the order given."""
-    groups: dict[ServiceKey, list[RemoteJob]] = {}
-    for job in dict.fromkeys(jobs):
-        groups.setdefault((job.service, job.conn_id, job.region), []).append(job)
-    return list(groups.values())
-
-
 def looked_at(
     pool: ServicePool, jobs: Sequence[RemoteJob]
 ) -> tuple[dict[RemoteJob, JobStatus], dict[RemoteJob, CancelProviderError]]:
     """States of jobs, and why those of others can't be seen."""
     seen: dict[RemoteJob, JobStatus] = {}
     errors: dict[RemoteJob, CancelProviderError] = {}
-    for some in by_service(jobs):
+    for some in by_service_key(jobs):
         try:
             found, unknown = pool.described(some)
         except CancelProviderError as error:
@@ -97,7 +96,7 @@ def looked_at(
 
 
 def follow(
-    groups: Sequence[Followed],
+    groups: Sequence[WatchedJobs],
     pool: ServicePool,
     *,
     seconds: float,

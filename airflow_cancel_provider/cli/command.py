@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from airflow_cancel_provider.cli.answers import standard_output, warnings_only
-from airflow_cancel_provider.cli.printing import Printer
+from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.backends.database import Database
