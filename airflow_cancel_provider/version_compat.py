@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PokeReturnValue,
         Variable,
     )
+    from airflow.sdk._shared.secrets_masker import redact
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -57,6 +58,7 @@ __all__ = [
     "is_answered",
     "mask_secret",
     "needs_port_for_test",
+    "redact",
 ]
 
 # airflow.sdk.exceptions of 3.0 and 3.1 has only the exceptions of the channel.
@@ -66,6 +68,7 @@ _MODULES = {
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),  # in the SDK from 3.1
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),  # in the SDK from 3.2
     "mask_secret": ("airflow.sdk.log",),
+    "redact": ("airflow.sdk._shared.secrets_masker", "airflow.sdk.execution_time.secrets_masker"),
 }
 """The modules that may have a name, the newest first."""
 

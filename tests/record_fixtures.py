@@ -37,6 +37,15 @@ class Records:
             XComModel.__table__, dag_run_id=number, key=RECORD_KEY, value=value, timestamp=AT, **key
         )
 
+    def succeed(self, **names: Any) -> None:
+        """Have the task instances of these names succeed."""
+        from airflow.models.taskinstance import TaskInstance
+        from sqlalchemy import update
+
+        where = [getattr(TaskInstance, name) == value for name, value in names.items()]
+        with self.tables.engine.begin() as connection:
+            connection.execute(update(TaskInstance).where(*where).values(state="success"))
+
 
 @pytest.fixture
 def records(tables: Tables) -> Records:

@@ -25,7 +25,7 @@ COLUMNS = ("job", "state", "outcome", "detail")
 LOOK_SECONDS = 2.0
 SERVICE_OPTIONS = ("pending_only", "cancellation_option", "shutdown_grace_period")
 FAILED = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
-WOULD = "WOULD_BE_CANCELLED"
+WOULD, LEFT_ALONE = "WOULD_BE_CANCELLED", "LEFT_ALONE"
 
 
 def cancel(options: argparse.Namespace, printer: Printer) -> int:
@@ -47,6 +47,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
         jobs = _looked_through(pool, jobs, entries, rows, troubles)
     if entries is not None and not options.dry_run:
         _confirm(jobs, entries, options)
+        jobs = _still_to_cancel(jobs, options, rows)
     if options.dry_run:
         _would(rows, jobs)
     else:
@@ -93,7 +94,7 @@ def _looked_through(
     for job in jobs:
         rows[str(job)] = row(job, seen.get(job), error=errors.get(job))
         if job in not_theirs:
-            rows[str(job)] |= {"outcome": "LEFT_ALONE", "detail": not_theirs[job]}
+            rows[str(job)] |= {"outcome": LEFT_ALONE, "detail": not_theirs[job]}
             troubles.append(f"{job} is on record of that task, but it is left alone: {not_theirs[job]}.")
     troubles += errors_by_service(jobs, errors)
     return [job for job in jobs if _is_living(seen.get(job)) and job not in not_theirs]
@@ -121,6 +122,17 @@ def _confirm(
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise InvalidInput("Nothing is cancelled.")
+
+
+def _still_to_cancel(
+    jobs: Sequence[RemoteJob], options: argparse.Namespace, rows: dict[str, dict[str, Any]]
+) -> list[RemoteJob]:
+    """The jobs without those that have ended or were released while a person was asked."""
+    still = {entry.job for entry in to_cancel(options)}
+    for job in jobs:
+        if job not in still:
+            rows[str(job)] |= {"outcome": LEFT_ALONE, "detail": "It has ended or was released meanwhile."}
+    return [job for job in jobs if job in still]
 
 
 def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:

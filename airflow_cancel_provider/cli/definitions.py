@@ -206,10 +206,10 @@ def _run(name: str) -> Any:
     def run(options: argparse.Namespace) -> None:
         try:
             command = getattr(import_module(module), function)
-            running = import_module(f"{__package__}.running")
+            shared = import_module(f"{__package__}.command")
         except ImportError as error:
             sys.exit(f"{GROUP} {name} can't start, because a package is missing or too old: {error}")
-        sys.exit(running.run(command, options))
+        sys.exit(shared.run(command, options))
 
     return run
 

@@ -40,15 +40,17 @@ class AskedCancel:
 
 
 def write(session: Any, event: str, user: str, task: TaskKey, **extra: Any) -> None:
-    """Put an entry into the event log."""
+    """Put an entry into the event log, with the secrets of connections masked as in a log line."""
     from airflow.models.log import Log
+
+    from airflow_cancel_provider.version_compat import redact
 
     session.add(
         Log(
             event=event,
             owner=user[:500],
             owner_display_name=user[:500],
-            extra=json.dumps(extra),
+            extra=json.dumps(redact(extra)),
             dag_id=task.dag_id,
             run_id=task.run_id,
             task_id=task.task_id,

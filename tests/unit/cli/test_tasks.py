@@ -184,6 +184,26 @@ class TestCancel:
         assert f"{job}  (dag / run / task try 1)\nCancel these 1 jobs? [y/N]" in done.err
         assert tasks.line.ground.lives(job) is (code != 0)
 
+    def test_what_is_released_while_a_person_is_asked_lives(
+        self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released, job = tasks.start(task_id="released"), tasks.start()
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+            def readline(self, size: int | None = -1) -> str:
+                tasks.records.succeed(task_id="released")
+                return super().readline(size)
+
+        monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+        done = tasks.line("cancel", *DAG, *JSON)
+        outcomes = {row["job"]: row["outcome"] for row in done.json}
+        assert (done.code, outcomes[released]) == (0, "LEFT_ALONE")
+        assert tasks.line.ground.lives(released)
+        assert not tasks.line.ground.lives(job)
+
     def test_dry(self, tasks: Tasks) -> None:
         job = tasks.start()
         done = tasks.line("cancel", *DAG, "--dry-run", *JSON)
