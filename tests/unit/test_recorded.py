@@ -30,7 +30,7 @@ from tests.memory_service import Memory, MemoryHook
 from tests.mrs_fixtures import define
 from tests.service_fixtures import Bench
 from tests.task_fixtures import MRS_KEYS, TaskInstance, bench, connect_aws, connections
-from tests.unit.triggers.test_ownership import DEPLOYMENT, Endless, killed
+from tests.trigger_fixtures import DEPLOYMENT, Endless, killed
 
 __all__ = ["airflow", "bench", "connections"]
 

@@ -193,7 +193,7 @@ class TestCancel:
             def isatty(self) -> bool:
                 return True
 
-            def readline(self, size: int | None = -1) -> str:
+            def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
                 tasks.records.succeed(task_id="released")
                 return super().readline(size)
 

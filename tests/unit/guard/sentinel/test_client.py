@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,12 +19,8 @@ import boto3
 import pytest
 
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.sentinel.cancel import NoteReader
-from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
-from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, TaskWatch
 from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
@@ -36,7 +31,11 @@ from tests.task_fixtures import connect_aws
 from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
 
 ROOT = Path(__file__).parents[4]
+
+
 SECRET = "not-to-be-seen-anywhere"
+
+
 TASK = """
 import logging, os, resource, signal, sys, time
 from pathlib import Path
@@ -428,49 +427,6 @@ def test_no_place_for_a_log_is_no_reason_not_to_cancel(
     until(lambda: is_cancelled(cloud, never) and is_cancelled(cloud, lost), 60)
 
 
-def task_watch() -> tuple[TaskWatch, socket.socket]:
-    """One that listens to this process, and this process's end."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return TaskWatch(theirs.detach(), os.getpid(), os.getpid()), ours
-
-
-def heard(watch: TaskWatch) -> list[bytes]:
-    while watch.channel_is_open():
-        watch.receive()
-    return watch.notes
-
-
-def test_what_a_task_said_is_heard_although_it_died_without_listening() -> None:
-    watch, task = task_watch()
-    os.write(watch.channel, b"accepted")
-    task.send(NOTE + b"first")
-    task.send(NOTE + b"second")
-    task.close()
-    assert heard(watch) == [b"first", b"second"]
-
-
-def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
-    watch, task = task_watch()
-    good, bad = RemoteJob("batch://@us-east-1/good"), RemoteJob("batch://@us-east-1/bad")
-    client = {"service": "batch", "conn_id": None, "region": "us-east-1", "endpoint": None}
-    started = {"event": "started", "token": "1", "at": 0, "not_before": 0, "ti_id": None}
-    task.send(PATHS + b"/one\0/no/utf-8/\xe9")
-    for note in (
-        {**started, "jobs": [str(bad)], "client": "never told"},
-        {"key": "told", "client": client},
-        {"key": "of tomorrow", "client": {**client, "unknown": 1}},
-        {"event": "of tomorrow"},
-        [1],
-        {**started, "jobs": [str(good)], "client": "told"},
-    ):
-        task.send(NOTE + json.dumps(note).encode())
-    task.send(NOTE + b"{")
-    ledger = NoteReader(watch).ledger
-    assert ledger.jobs == [good]
-    assert ledger.started[good].client == ClientSpec(**client)
-    task.close()
-
-
 def test_a_client_that_could_not_be_told_is_told_the_next_time() -> None:
     told: list[str] = []
 
@@ -592,26 +548,3 @@ def test_the_word_accepted_comes_before_the_end(
     cloud.batch.set(cancel=3)
     task = run(f"start={submit(batch)},say=killed,wait=accepted,waits=ended")
     assert task.answers[:2] == ["True", "False"]
-
-
-class TestLog:
-    def test_it_is_bounded_although_many_write_it(self, tmp_path: Path) -> None:
-        path = tmp_path / "log"
-        line = "x" * 80
-        script = f"""
-import logging, sys
-from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
-log = logging.getLogger("sentinel")
-log.addHandler(SharedFileHandler(LogFile(sys.argv[1], largest=20_000)))
-for number in range(1000):
-    log.warning("{line}")
-"""
-        writers = [subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT) for _ in range(4)]
-        assert [writer.wait(120) for writer in writers] == [0] * 4
-        assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1"]
-        for each in tmp_path.iterdir():
-            assert 0 < each.stat().st_size < 25_000
-            assert set(each.read_text().splitlines()) == {line}
-
-    def test_each_user_of_a_host_has_one(self, tmp_path: Path) -> None:
-        assert log_file_in(tmp_path).name == f"remote_jobs_sentinel.{os.getuid()}.log"

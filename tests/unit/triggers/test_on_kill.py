@@ -1,0 +1,182 @@
+"""Triggers that are told to end: whose jobs are cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.owner import Label, TaskKey
+from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.triggers.recheck import Rechecks
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from tests.airflow_fakes import FakeAirflow, airflow
+from tests.memory_service import Memory
+from tests.task_fixtures import TaskInstance
+from tests.trigger_fixtures import (
+    DEPLOYMENT,
+    OURS,
+    RESUMED,
+    Endless,
+    guarding,
+    killed,
+    memory,
+    recorded,
+    sensing,
+    story,
+    until,
+)
+
+__all__ = ["airflow", "memory"]
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+@pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("deferred", [])])
+def test_only_the_jobs_of_the_dead_are_cancelled(
+    airflow: FakeAirflow, memory: Memory, make: Any, state: str, asked: list[Any]
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, state, recorded(ti, OURS))
+    assert story(lambda: killed(make(ti, memory.jobs("a")), ti))
+    assert memory.sent == asked
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+def test_a_trigger_that_is_cancelled_does_not_fail_where_airflow_is_away(
+    airflow: FakeAirflow, memory: Memory, make: Any
+) -> None:
+    """If it did, Airflow would fail the task by it, also where that lives on in another triggerer."""
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    airflow.down = RuntimeError("The database is away")
+
+    async def tell() -> None:
+        assert await killed(make(ti, memory.jobs("a")), ti)
+        assert memory.sent == []
+        airflow.down = None
+        await until(lambda: memory.sent)
+
+    story(tell)
+    assert memory.sent == [("a", False)]
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+def test_a_second_kill_cancels_once(airflow: FakeAirflow, memory: Memory, make: Any) -> None:
+    """Airflow 3.3 calls ``on_kill`` after it has cancelled the trigger."""
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    trigger = make(ti, memory.jobs("a"))
+
+    async def tell() -> None:
+        await killed(trigger, ti)
+        await trigger.on_kill()
+        await trigger.on_kill()
+        await asyncio.sleep(0.2)
+
+    story(tell)
+    assert memory.sent == [("a", False)]
+    assert Endless.killed == (["own"] if make is guarding else [])
+
+
+def test_one_of_mapped_deferred_tasks_is_not_taken_for_another(airflow: FakeAirflow, memory: Memory) -> None:
+    """One was marked, the other only moved, or runs again."""
+    tis = [TaskInstance(map_index=index) for index in range(3)]
+    for ti, state in zip(tis, ("failed", "deferred", "queued"), strict=True):
+        airflow.put(ti, state, recorded(ti, OURS))
+
+    async def tell() -> None:
+        for ti in tis:
+            await killed(guarding(ti, memory.jobs(f"of_{ti.map_index}"), name=f"own {ti.map_index}"), ti)
+        assert memory.sent == [("of_0", False)]
+        airflow.put(tis[2], "running", recorded(tis[2], RESUMED))
+        await until(lambda: not len(Rechecks.here()))
+
+    story(tell)
+    assert memory.sent == [("of_0", False)]
+    assert Endless.killed == ["own 0"]
+
+
+def test_a_trigger_that_makes_an_end_of_its_cancellation_is_guarded(
+    airflow: FakeAirflow, memory: Memory
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    story(lambda: killed(guarding(ti, memory.jobs("a"), swallows=True), ti))
+    assert memory.sent == [("a", False)]
+
+
+def test_an_own_trigger_whose_hook_is_broken_is_said(
+    airflow: FakeAirflow, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    assert story(lambda: killed(guarding(ti, memory.jobs("a"), is_broken=True), ti))
+    assert memory.sent == [("a", False)]
+    assert "on_kill of the operator's own trigger failed: ValueError('broken')" in caplog.text
+
+
+def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
+    """Airflow's triggerer ends on an error of a trigger's ``__init__``, with all its triggers."""
+    trigger = GuardTrigger("no.such.module.Trigger", {}, {"of": "another version"}, "why", DEPLOYMENT)
+
+    async def run() -> None:
+        async for _ in trigger.run():
+            pass
+
+    with pytest.raises(ModuleNotFoundError, match="no"):
+        asyncio.run(run())
+    with pytest.raises(TypeError, match="Another version"):
+        RemoteJobsTrigger({"jobs": ["memory:///place/a"]}, {}, 1, None, 0)
+
+
+class TestNextTry:
+    """What a next try goes on with is not for the trigger of the last one."""
+
+    @pytest.mark.parametrize("reconnects", [True, False])
+    @pytest.mark.parametrize("state, whose", [("up_for_retry", OURS), ("running", None)])
+    def test_what_it_reconnects_to_lives(
+        self, airflow: FakeAirflow, memory: Memory, state: str, whose: str | None, reconnects: bool
+    ) -> None:
+        ti = TaskInstance()
+        airflow.put(ti, state, recorded(ti, whose))
+        memory.labels["a"] = Label(DEPLOYMENT, ti.id, reconnects=reconnects)
+        story(lambda: killed(guarding(ti, memory.jobs("a", "b")), ti))
+        assert [job for job, _ in memory.sent] == (["b"] if reconnects else ["a", "b"])
+
+    def test_what_it_has_on_record_lives(self, airflow: FakeAirflow, memory: Memory) -> None:
+        ti = TaskInstance()
+        jobs = memory.jobs("a", "b")
+        airflow.put(ti, "running", TryRecord(uuid4(), jobs=(jobs[0],)))
+        story(lambda: killed(guarding(ti, jobs), ti))
+        assert memory.sent == [("b", False)]
+
+    @pytest.mark.parametrize("all_of_them", [True, False])
+    def test_what_was_released_lives(self, airflow: FakeAirflow, memory: Memory, all_of_them: bool) -> None:
+        ti = TaskInstance()
+        jobs = memory.jobs("a", "b")
+        airflow.put(ti, "running", None)
+        release = {"all": all_of_them, "jobs": [str(jobs[0])], "at": "", "task": ""}
+        airflow.variables[f"remote_jobs_released_{ti.id}"] = release
+        airflow.variables[f"remote_jobs_released_{uuid4()}"] = {**release, "all": True}
+        story(lambda: killed(guarding(ti, jobs), ti))
+        assert memory.sent == ([] if all_of_them else [("b", False)])
+
+    def test_what_an_earlier_try_has_released_lives_though_it_is_searched_by_its_label(
+        self, airflow: FakeAirflow, memory: Memory
+    ) -> None:
+        ti, first = TaskInstance(), uuid4()
+        label = Label(DEPLOYMENT, first, task=TaskKey.of(ti).digest)
+        released, own = memory.jobs("released", "own")
+        memory.claims = [JobStatus(job, JobState.RUNNING, label=label) for job in (released, own)]
+        memory.labels = {"released": label, "own": label}
+        earlier = TryRecord(first, intents=(StoredIntent("memory", None, None, "place", label, 1.0),))
+        record = TryRecord(ti.id, TryState.DEFERRED, earlier=(earlier,))
+        airflow.put(ti, "failed", record)
+        airflow.variables[f"remote_jobs_released_{first}"] = {"all": False, "jobs": [str(released)]}
+        trigger = GuardTrigger.around(Endless(), record, "why", DEPLOYMENT)
+        story(lambda: killed(trigger, ti))
+        assert memory.sent == [("own", False)]
