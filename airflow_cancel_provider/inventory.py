@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, select, tuple_
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
@@ -167,6 +167,17 @@ def inventory(
         if (not states or entry.state in states) and (entry.is_orphan or not orphans_only)
     ]
     return Page(entries[offset:end], len(entries))
+
+
+def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, Any]]:
+    """What is in XCom as the record of these task instances, in one query; anybody may have written it."""
+    from airflow.models.xcom import XComModel as XCom
+
+    key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
+    keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
+    query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
+    for row in session.execute(query):
+        yield TaskKey(*row[:4]), XCom.deserialize_value(row)
 
 
 def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:

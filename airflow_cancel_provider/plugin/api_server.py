@@ -225,9 +225,9 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
     runs: dict[tuple[str, str], list[Mark]] = {}
     for mark in marks:
         runs.setdefault((mark.task.dag_id, mark.task.run_id), []).append(mark)
-    for (dag_id, run_id), some in runs.items():
+    for some in runs.values():
         try:
-            found = dict(_own_records(some, _rows(dag_id, run_id, some)))
+            found = dict(_own_records(some, _rows(some)))
             releases = _releases(found.values())
         except Exception as error:  # noqa: BLE001  databases have errors of their own
             _read_later(some, error)
@@ -236,18 +236,16 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
             yield mark, record, releases
 
 
-def _own_records(
-    marks: Iterable[Mark], rows: Mapping[tuple[str, int], Any]
-) -> Iterator[tuple[Mark, TryRecord]]:
+def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
     """Records of tries that were marked, if they are those that deferred last."""
     from airflow_cancel_provider.exceptions import InvalidInput
     from airflow_cancel_provider.record import TryRecord, TryState
 
     for mark in marks:
-        if (key := (mark.task.task_id, mark.task.map_index)) not in rows:
+        if mark.task not in rows:
             continue
         try:
-            record = TryRecord.from_json(rows[key])
+            record = TryRecord.from_json(rows[mark.task])
         except InvalidInput as error:
             log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
             continue
@@ -274,25 +272,14 @@ def _names(marks: Sequence[Mark]) -> str:
     return ", ".join(map(str, marks[:MOST_NAMES])) + others
 
 
-def _rows(dag_id: str, run_id: str, marks: Iterable[Mark]) -> dict[tuple[str, int], Any]:
-    """Records of tasks of one run, by task id and map index."""
-    from airflow.models.xcom import XComModel
+def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
+    """What is in XCom as the records of marked tasks."""
     from airflow.utils.session import create_session
-    from sqlalchemy import select
 
-    from airflow_cancel_provider.record import RECORD_KEY
+    from airflow_cancel_provider.inventory import stored_records
 
-    columns: Sequence[Any] = (XComModel.task_id, XComModel.map_index, XComModel.value)
-    query = select(*columns).where(
-        XComModel.key == RECORD_KEY,
-        XComModel.dag_id == dag_id,
-        XComModel.run_id == run_id,
-        XComModel.task_id.in_({mark.task.task_id for mark in marks}),
-        XComModel.map_index.in_({mark.task.map_index for mark in marks}),
-    )
     with create_session() as session:
-        rows: Sequence[Any] = session.execute(query).all()
-        return {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
+        return dict(stored_records(session, {mark.task for mark in marks}))
 
 
 def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:

@@ -80,6 +80,10 @@ def of_mapped_deferred_tasks_only_the_marked_one_loses_its_job(world: World, sta
     eventually(lambda: bool(asked(world, queue)), "its job's end is requested")
     time.sleep(12)  # also the API server has had its turn
     assert asked(world, queue) == {jobs[1]}
+    address = f"batch://aws_default@us-east-1/{jobs[1]}"
+    lines = run.remote_job_lines("batch[1]")
+    assert f"deferred: cancelling {address}" in "\n".join(lines)
+    assert f"[remote jobs] {address}: REQUESTED" in "\n".join(lines)
     finish(world, queue)
     run.end("failed" if state == "failed" else "success")
 

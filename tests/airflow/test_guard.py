@@ -35,11 +35,6 @@ def ran(
     return run, jobs_in(world, service, place)
 
 
-def remote_job_lines(run: Run, task_id: str) -> list[str]:
-    """What a task's log tells of remote jobs, as Airflow's API shows it."""
-    return [line for line in run.log(task_id).splitlines() if line.startswith("[remote jobs]")]
-
-
 def said_in_dag_processor(world: World, words: str) -> None:
     """Wait for these words in a log of the Dag processor; it would kill a callback only later."""
 
@@ -70,7 +65,7 @@ def a_failed_task_reports_after_its_job_has_ended(world: World) -> None:
     task = run.wait_for("error", "failed")
     assert job["ended_at"] <= timestamp(task["end_date"])
     address = f"batch://@us-east-1/{job['id']}"
-    lines = remote_job_lines(run, "error")
+    lines = run.remote_job_lines("error")
     assert f"Started AWS Batch job {job['id']}" in lines[0]
     assert "it will be cancelled unless this task succeeds." in lines[0]
     assert f"cancelled {address} (CANCELLED after " in lines[-1]
@@ -82,7 +77,7 @@ def a_job_that_is_meant_to_live_lives(world: World, dag: str) -> None:
     run, (job,) = ran(world, dag, state="success" if dag == "guarded_success" else "failed")
     if dag == "guarded_success":
         said = f"[remote jobs] Task succeeded; left running: batch://@us-east-1/{job['id']}."
-        assert remote_job_lines(run, "success")[-1] == said
+        assert run.remote_job_lines("success")[-1] == said
     time.sleep(5)
     (job,) = jobs_in(world, "batch", job["scope"])
     assert job["cancel_requested_at"] is None
@@ -160,7 +155,7 @@ def only_the_killed_one_of_mapped_tasks_loses_its_job(world: World) -> None:
     eventually(
         lambda: any(
             " cancelled batch://" in line and "(CANCELLED after " in line
-            for line in remote_job_lines(run, "batch[0]")
+            for line in run.remote_job_lines("batch[0]")
         ),
         "the log of the killed task tells of the cancel",
         seconds=30,
@@ -185,7 +180,7 @@ def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
     (job,) = jobs_in(world, "batch", place)
     assert job["cancelled"]
     assert run.error("stubborn")[0] == "Killed"
-    last = remote_job_lines(run, "stubborn")[-1]
+    last = run.remote_job_lines("stubborn")[-1]
     assert last.startswith("[remote jobs] Task was told to end (SIGTERM")
     assert f"cancelled batch://@us-east-1/{job['id']} (CANCELLED after " in last
 

@@ -258,6 +258,10 @@ class Run:
         """A task's log."""
         return self.airflow.rest.log(self.dag_id, self.run_id, task_id)
 
+    def remote_job_lines(self, task_id: str) -> list[str]:
+        """What a task's log tells of remote jobs, as Airflow's API shows it."""
+        return [line for line in self.log(task_id).splitlines() if line.startswith("[remote jobs]")]
+
 
 def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
     """Wait until something is so."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.inventory import stored_records
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+from airflow_cancel_provider.record import TryRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,11 @@ def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]
     return {each: job for each, job in found.items() if job is not None}
 
 
-def records(session: Any, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
+def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
     """The records of these task instances, in one query."""
-    from airflow.models.xcom import XComModel as XCom
-    from sqlalchemy import select, tuple_
-
-    key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
-    keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
-    query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
-    for row in session.execute(query):
+    for task, stored in stored_records(session, tasks):
         try:
-            yield TaskKey(*row[:4]), TryRecord.from_json(XCom.deserialize_value(row))
+            yield task, TryRecord.from_json(stored)
         except InvalidInput:  # anybody may write an XCom
             continue
 

@@ -260,10 +260,10 @@ def test_an_error_ends_neither_the_thread_nor_the_others(
     xcoms.put((ti, deferred(ti, memory.job("a"))), (late, deferred(late, memory.job("c"))))
     read, is_down = marked._rows, [True]
 
-    def rows(dag_id: str, run_id: str, marks: Any) -> Any:
-        if run_id == "late" and is_down:
+    def rows(marks: Any) -> Any:
+        if marks[0].task.run_id == "late" and is_down:
             raise ConnectionError("The database is away")
-        return read(dag_id, run_id, marks)
+        return read(marks)
 
     monkeypatch.setattr(marked, "_rows", rows)
     marked.cancel_when_marked(late)

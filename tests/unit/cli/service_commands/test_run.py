@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.services.retry import Patience
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
+from tests.cli_fixtures import Ended
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
 from tests.service_fixtures import BENCHES, Bench
@@ -34,19 +34,6 @@ __all__ = ["connections"]
 
 pytestmark = pytest.mark.usefixtures("connections")
 NOWHERE = "http://127.0.0.1:9"
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Run = Callable[..., Ended]
