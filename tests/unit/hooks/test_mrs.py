@@ -36,8 +36,9 @@ from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.version_compat import BaseHook, needs_port_for_test
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
+from tests.reaper_airflow import Tables, empty_database, tables
 
-__all__ = ["cloud", "mrs_server"]
+__all__ = ["cloud", "empty_database", "mrs_server", "tables"]
 
 AKSK = {"login": "DEMOACCESSKEY", "password": "demo-secret-key", "auth_type": "aksk", "domain": None}
 
@@ -132,7 +133,7 @@ class TestConnection:
         if "project_name" not in changes:
             assert len(cloud.journal) == 0
 
-    def test_an_unknown_one(self) -> None:
+    def test_an_unknown_one(self, tables: Tables) -> None:
         with pytest.raises(InvalidInput, match="'no_such' is not defined"):
             MrsHook("no_such").service  # noqa: B018  as above
 
