@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
-from airflow_cancel_provider.task_log import named
+from airflow_cancel_provider.task_log import Log, named
 
 LINES = 20
 """Jobs with a line of their own."""

@@ -39,13 +39,6 @@ class EntryState(StrEnum):
     """Its task has ended, and it is not on record what has become of the job."""
 
 
-class Order(StrEnum):
-    """Which jobs come first."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
-
-
 @dataclass(frozen=True, slots=True)
 class RemoteJobEntry:
     """One job that a try has started.
@@ -140,9 +133,8 @@ def inventory(
     orphans_only: bool = False,
     limit: int | None = None,
     offset: int = 0,
-    order: str = Order.NEWEST,
 ) -> Page:
-    """Jobs on record. A filter that is None lets all pass.
+    """Jobs on record, the newest first. A filter that is None lets all pass.
 
     One query; four more for each 500 of the tries that are over and whose state matters.
 
@@ -157,7 +149,7 @@ def inventory(
         for each in _recorded(_rows(session, dag_ids, wanted))
         if service in (None, each.job.service) and (since is None or each.at >= since)
     ]
-    found.sort(key=lambda each: (each.at, each.job), reverse=order == Order.NEWEST)
+    found.sort(key=lambda each: (each.at, each.job), reverse=True)
     end = None if limit is None else offset + limit
     if not states and not orphans_only:
         return Page(_entries(session, found[offset:end]), len(found))

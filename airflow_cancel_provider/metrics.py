@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.cancel import CancelEngine
+from airflow_cancel_provider.task_log import Log
 
 PREFIX = "remote_jobs"
 

@@ -82,11 +82,6 @@ class Actor(StrEnum):
     """The task's own process."""
     SENTINEL = "sentinel"
     """The process that outlives the task."""
-    TRIGGER = "trigger"
-    API_SERVER = "api-server"
-    REAPER = "reaper"
-    OPERATOR = "operator"
-    """A cancel operator, sensor, callback or command."""
     SERVICE = "service"
     """Nobody here: the job has ended by itself."""
 

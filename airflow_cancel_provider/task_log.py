@@ -19,8 +19,8 @@ LONGEST_EVENT = 8000
 _log = logging.getLogger(__name__)
 
 
-class TaskLogger(Protocol):
-    """The logger that Airflow gives a task, or one of the standard library."""
+class Log(Protocol):
+    """A logger: one of the standard library, or the one that Airflow gives a task."""
 
     def info(self, message: str, /, *args: Any) -> Any:
         """Log what happens."""
@@ -33,6 +33,10 @@ class TaskLogger(Protocol):
     def error(self, message: str, /, *args: Any) -> Any:
         """Log what somebody must look at."""
         ...
+
+
+class TaskLogger(Log, Protocol):
+    """A logger that can log tracebacks."""
 
     def exception(self, message: str, /, *args: Any) -> Any:
         """Log an error with its traceback."""
@@ -99,19 +103,16 @@ class TryLogFile:
     shows what is in the file when it is looked at. With remote logging the supervisor uploads the file when
     the task's process ends; what is written later stays on this host.
 
-    :param path: of the file; of one that others write from its beginning on, the name of another beside it,
-        which Airflow shows, too.
-    :param is_new: whether the file may be made; otherwise there must be one.
+    :param path: of the file, which must be there.
     """
 
-    def __init__(self, path: str, *, is_new: bool = False) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if is_new else 0)
 
     def write(self, line: bytes) -> bool:
         """Append a line; whether that was possible."""
         try:
-            file = os.open(self._path, self._flags, 0o664)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError:
             return False
         try:

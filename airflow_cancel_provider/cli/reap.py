@@ -19,7 +19,6 @@ from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.judge import NOT_TOLD
-from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.reaper.rules import Rules, number_from_0
 from airflow_cancel_provider.settings import Settings
@@ -81,7 +80,7 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         if isinstance(airflow, NoAirflow):  # a warning has said so
             report.troubles = [trouble for trouble in report.troubles if trouble != NOT_TOLD]
         printer.say(report) if printer.is_for_people else printer.value(report.as_json())
-        send(report, gauge)
+        report.send(gauge)
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0

@@ -9,7 +9,6 @@ from math import inf
 from traceback import format_exc
 
 from airflow_cancel_provider.cancel_log import CancelLog
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.cancel import CancelEngine, Claim
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -21,6 +20,7 @@ from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.task_log import Log
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0

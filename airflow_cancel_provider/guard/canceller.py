@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -25,25 +25,6 @@ START_AGAIN_SECONDS = 10.0
 """Pause before another attempt to start one."""
 INLINE_SECONDS = 4.0
 """For how long a killed task cancels by itself where it can't even start a thread."""
-
-
-class CancelWorker(Protocol):
-    """What cancels a try's jobs: the sentinel process, or a thread of the task's process.
-
-    ``why`` is for people: the beginning of a sentence; empty for the reason of before.
-    """
-
-    def killed(self, why: str) -> None:
-        """Cancel now, as the task was told to end. Safe in a signal handler."""
-        ...
-
-    def cancel(self, why: str) -> None:
-        """Cancel now, as the task is failing."""
-        ...
-
-    def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait until ``accepted`` or ``ended``; whether it came to that."""
-        ...
 
 
 class Canceller:
@@ -126,12 +107,12 @@ class Canceller:
         :param why: for people; the beginning of a sentence.
         """
         if not self._is_finished:
-            self._worker.killed(why)
+            (self.sentinel or self._thread).killed(why)
 
     def cancel(self, why: str) -> None:
         """The task is failing: cancel now."""
         if not self._is_finished:
-            self._worker.cancel(why)
+            (self.sentinel or self._thread).cancel(why)
 
     def relay(self) -> None:
         """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
@@ -168,10 +149,6 @@ class Canceller:
         )
         self._thread.cancel("")
         return self._thread.wait_for(word, seconds)
-
-    @property
-    def _worker(self) -> CancelWorker:
-        return self.sentinel or self._thread
 
     @property
     def _is_finished(self) -> bool:

@@ -8,7 +8,6 @@ from threading import RLock, Thread
 from typing import Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
@@ -18,6 +17,7 @@ from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.task_log import Log
 
 LOOK_SECONDS = 5.0
 """For how long a resumed task that has succeeded looks whether its jobs have ended."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.guard.events import Event, JobsPlaced, JobsReleased, JobsStarted
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import console_url
 from airflow_cancel_provider.services.registry import service_info
-from airflow_cancel_provider.task_log import named
+from airflow_cancel_provider.task_log import Log, named
 
 LINES = 20
 """Jobs with a line of their own."""

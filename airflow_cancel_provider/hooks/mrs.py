@@ -183,8 +183,6 @@ class MrsHook(BaseHook):
         """Request the end of a job, and say what became of the request (mrs_02_0088; V1.1: mrs_02_0052)."""
         return self.cancel_job_executions(cluster_id, [job_execution_id])[0]
 
-    cancel_job_execution = kill_job
-
     def cancel_job_executions(self, cluster_id: str, job_execution_ids: Sequence[str]) -> list[CancelResult]:
         """As :meth:`kill_job`, for any number of jobs (one call each).
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.metrics import PREFIX
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
@@ -151,6 +152,11 @@ class Report:
             "sweep_seconds": self.seconds,
         }
         return {name: float(count) for name, count in counts.items()}
+
+    def send(self, gauge: Callable[[str, float], None]) -> None:
+        """Send its figures as gauges: ``remote_jobs.living``, ``remote_jobs.orphans`` and so on."""
+        for name, value in self.gauges.items():
+            gauge(f"{PREFIX}.{name}", value)
 
     def as_json(self, *, most: int | None = None) -> dict[str, Any]:
         """Plain values; at most so many orphans, scopes, dead letters and troubles are listed."""

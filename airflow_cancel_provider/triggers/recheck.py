@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 
-from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.task_log import Log
 from airflow_cancel_provider.triggers.ownership import DeferredStanding, DeferredTry, Verdict, ask
 from airflow_cancel_provider.triggers.poller import PerLoop
 

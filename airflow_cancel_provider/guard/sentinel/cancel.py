@@ -6,14 +6,20 @@ import json
 import logging
 import os
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
-from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
+from airflow_cancel_provider.guard.sentinel.relay import (
+    STORY,
+    TaskChannel,
+    TaskLogHandler,
+    messages_of,
+    send,
+)
 from airflow_cancel_provider.metrics import PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
@@ -22,33 +28,6 @@ from airflow_cancel_provider.task_log import TryLogFile
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
 story = logging.getLogger(STORY)
-
-
-class TaskChannel(Protocol):
-    """What ``main`` hands over."""
-
-    channel: int
-    notes: list[bytes]
-    ends_at: float
-    why: str
-    is_connected: bool
-    logged: int
-
-    def receive(self) -> bytes | None:
-        """Take one message from the task."""
-        ...
-
-    def channel_is_open(self) -> bool:
-        """Whether there is one to take."""
-        ...
-
-    def pause(self, seconds: float) -> None:
-        """Pause until there is one, or for so many seconds."""
-        ...
-
-    def kill_if_late(self) -> None:
-        """Kill a task that should have ended."""
-        ...
 
 
 class NoteReader:

@@ -27,12 +27,31 @@ LAST_SECONDS = 5.0
 ENDS_PER_MESSAGE = 50
 
 
-class TaskConnection(Protocol):
-    """The sentinel's view of the task."""
+class TaskChannel(Protocol):
+    """The methods of ``TaskWatch`` that are used here; its module imports ours."""
 
     channel: int
+    notes: list[bytes]
+    ends_at: float
+    why: str
     is_connected: bool
     logged: int
+
+    def receive(self) -> bytes | None:
+        """Take one message from the task."""
+        ...
+
+    def channel_is_open(self) -> bool:
+        """Whether there is one to take."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Pause until there is one, or for so many seconds."""
+        ...
+
+    def kill_if_late(self) -> None:
+        """Kill a task that should have ended."""
+        ...
 
 
 class TaskLogHandler(logging.Handler):
@@ -44,7 +63,7 @@ class TaskLogHandler(logging.Handler):
     :param file: None: lines that the task does not take are in the sentinel's own log only.
     """
 
-    def __init__(self, task: TaskConnection, file: TryLogFile | None) -> None:
+    def __init__(self, task: TaskChannel, file: TryLogFile | None) -> None:
         super().__init__(logging.INFO)
         self._task, self._file = task, file
         self._waiting: deque[bytes] = deque()

@@ -59,7 +59,6 @@ class Api:
 
 
 _JOBS = "/v2/{project}/clusters/{cluster}/job-executions"
-_SQL = "/v2/{project}/clusters/{cluster}/sql-execution"
 
 V2 = Api(
     submit=ApiCall("CreateExecuteJob", "POST", _JOBS, "mrs:job:submit", mutates=True),
@@ -90,9 +89,13 @@ V1_1 = Api(
 )
 APIS: dict[ApiVersion, Api] = {"v2": V2, "v1.1": V1_1}
 
-EXECUTE_SQL = ApiCall("ExecuteSql", "POST", _SQL, "mrs:sql:execute", mutates=True)
-SHOW_SQL = ApiCall("ShowSqlResult", "GET", _SQL + "/{job}", "mrs:sql:get")
-CANCEL_SQL = ApiCall("CancelSql", "POST", _SQL + "/{job}/cancel", "mrs:sql:cancel", mutates=True)
+CANCEL_SQL = ApiCall(
+    "CancelSql",
+    "POST",
+    "/v2/{project}/clusters/{cluster}/sql-execution/{job}/cancel",
+    "mrs:sql:cancel",
+    mutates=True,
+)
 LIST_CLUSTERS = ApiCall("ListClusters", "GET", "/v1.1/{project}/cluster_infos", "mrs:cluster:list")
 
 

@@ -18,9 +18,7 @@ from airflow_cancel_provider.services.mrs.calls import (
     API_VERSIONS,
     APIS,
     CANCEL_SQL,
-    EXECUTE_SQL,
     LIST_CLUSTERS,
-    SHOW_SQL,
     ApiCall,
     ApiVersion,
     base_url,
@@ -158,22 +156,12 @@ class MrsClient:
             raise _misunderstood(call, about, "a reply with a body, where MRS sends none")
         return answer
 
-    def execute_sql(self, cluster_id: str, body: Mapping[str, Any]) -> str:
-        """Submit a Presto query and give its id (Huawei Cloud, ExecuteSql). Not on OTC."""
-        answer = self._send(EXECUTE_SQL, cluster_id, body=body)
-        # The reference's table calls it id, its samples sql_id.
-        sql_id = _text(answer, "sql_id") or _text(answer, "id")
-        if not sql_id:
-            raise _misunderstood(EXECUTE_SQL, cluster_id, "a reply without the query's id")
-        return sql_id
-
-    def show_sql(self, cluster_id: str, sql_id: str) -> str:
-        """State of a Presto query, in the service's words (Huawei Cloud, ShowSqlResult)."""
-        return self._status(SHOW_SQL, cluster_id, sql_id)
-
     def cancel_sql(self, cluster_id: str, sql_id: str) -> str:
         """Cancel a Presto query; ``SUCCEED`` also for one that has ended (Huawei Cloud, CancelSql)."""
-        return self._status(CANCEL_SQL, cluster_id, sql_id)
+        status = _text(self._send(CANCEL_SQL, cluster_id, sql_id), "status")
+        if not status:
+            raise _misunderstood(CANCEL_SQL, f"{cluster_id}/{sql_id}", "a reply without a status")
+        return status
 
     def list_clusters(self, page: int = 1) -> list[tuple[str, str]]:
         """Query one page of the project's clusters: id and state of each ("Querying a Cluster List").
@@ -199,12 +187,6 @@ class MrsClient:
     @property
     def _project(self) -> str:
         return f"project {self.project_id}"
-
-    def _status(self, call: ApiCall, cluster_id: str, sql_id: str) -> str:
-        status = _text(self._send(call, cluster_id, sql_id), "status")
-        if not status:
-            raise _misunderstood(call, f"{cluster_id}/{sql_id}", "a reply without a status")
-        return status
 
     def _send(
         self,

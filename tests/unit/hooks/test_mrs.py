@@ -35,6 +35,7 @@ from airflow_cancel_provider.services.mrs.regions import endpoints
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.version_compat import BaseHook, needs_port_for_test
 from tests.cloud.server import LocalCloud
+from tests.cloud_fixtures import eventually
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
 from tests.reaper_airflow import Tables, empty_database, tables
 
@@ -226,7 +227,7 @@ class TestVerbs:
         assert not hook.show_job(CLUSTER, job.id).state.is_terminal
         assert [status.job for status in hook.list_jobs(CLUSTER, "my-job")] == [job]
         assert len(hook.list_jobs(CLUSTER, live_only=True)) == 2
-        assert hook.cancel_job_execution(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
+        assert hook.kill_job(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
         assert hook.show_job(CLUSTER, "no-such-job").state is JobState.GONE
 
     def test_v1(self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,9 +260,10 @@ class TestVerbs:
             hook.submit_job(**good | changes)
         assert not cloud.mrs.jobs()
 
-    def test_sql(self, hook: MrsHook) -> None:
-        query = hook.client.execute_sql(CLUSTER, {"sql_type": "presto", "sql_content": "select 1"})
-        hook.cancel_sql_execution(CLUSTER, query)
+    def test_sql(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        query = submitted(cloud)[0]
+        hook.cancel_sql_execution(CLUSTER, query.id)
+        eventually(lambda: hook.show_job(CLUSTER, query.id).state, JobState.CANCELLED)
         with pytest.raises(InvalidInput):
             hook.cancel_sql_execution(CLUSTER, "..")
 

@@ -14,7 +14,6 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, Found
-from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Orphan, Report, letter_in_words
 
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
@@ -152,7 +151,7 @@ def test_what_a_person_should_look_at(report: Report, matter: str) -> None:
 
 def test_metrics(report: Report) -> None:
     sent: dict[str, float] = {}
-    send(report, lambda name, value: sent.update({name: value}))
+    report.send(lambda name, value: sent.update({name: value}))
     assert sent == {
         "remote_jobs.living": 4,
         "remote_jobs.orphans": 6,
