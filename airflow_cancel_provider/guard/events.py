@@ -152,7 +152,7 @@ class TryLedger:
             AttemptLost: self._lost,
             JobsStarted: self._started,
             JobsPlaced: self._placed,
-            SubmissionClosed: self._closed,
+            SubmissionClosed: lambda event: self._answered(event.token),
             JobsEnded: self._ended,
             JobsReleased: self._release,
             RecordInherited: self._inherited,
@@ -289,9 +289,6 @@ class TryLedger:
             scope = intent.stored.scope if intent.is_lost else event.scope
             stored = replace(intent.stored, scope=scope, at=event.at)
             self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_placed=True)
-
-    def _closed(self, event: SubmissionClosed) -> None:
-        self._answered(event.token)
 
     def _answered(self, token: str) -> None:
         """Only an attempt that was lost keeps a submission open once it is answered."""

@@ -89,7 +89,7 @@ class TryRecorder:
         self._refuse_after_kill()
         token = f"{os.getpid()}.{next(self._tokens)}"
         label = self._label if is_labelled else None
-        self._emit(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
+        self.tell(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
         return token
 
     def lost(self, token: str) -> None:
@@ -100,7 +100,7 @@ class TryRecorder:
                 "out twice. If this task fails, living jobs with its label are looked for and cancelled.",
                 intent,
             )
-            self._emit(AttemptLost(token, time.time()))
+            self.tell(AttemptLost(token, time.time()))
 
     def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
         """It was taken.
@@ -112,7 +112,7 @@ class TryRecorder:
             self.unguarded(f"jobs whose submission is not known: {', '.join(job_id for _, job_id in jobs)}")
             return
         addresses = tuple(intent.client.address(scope, job_id) for scope, job_id in jobs)
-        self._emit(JobsStarted(token, addresses, intent.client, time.time(), not_before))
+        self.tell(JobsStarted(token, addresses, intent.client, time.time(), not_before))
         if self.is_killed:
             # Its end is being requested by now; the task must not go on with it.
             raise Killed("The task was killed while it started a job; its end was requested.", addresses)
@@ -120,13 +120,13 @@ class TryRecorder:
     def placed(self, token: str, scope: str) -> None:
         """It was taken, and its jobs are in this scope, under the label."""
         intent = self.ledger.intent(token)
-        self._emit(JobsPlaced(token, scope, time.time()))
+        self.tell(JobsPlaced(token, scope, time.time()))
         if intent and intent.unlabelled:
             self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
 
     def closed(self, token: str) -> None:
         """Nothing (more) can have been started."""
-        self._emit(SubmissionClosed(token))
+        self.tell(SubmissionClosed(token))
 
     def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
         """These were seen in a terminal state."""
@@ -137,7 +137,7 @@ class TryRecorder:
             if self.ledger.is_living(job) and (region is None or job.region in (None, region))
         ]
         if jobs:
-            self._emit(JobsEnded(tuple(jobs)))
+            self.tell(JobsEnded(tuple(jobs)))
 
     def unguarded(self, why: str) -> None:
         """Say that the guard has a hole."""
@@ -145,11 +145,11 @@ class TryRecorder:
 
     def track(self, job: RemoteJob) -> None:
         """Guard a job that was started out of sight; it is reached over the connection in its address."""
-        self._emit(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
+        self.tell(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
 
     def release(self, job: RemoteJob) -> None:
         """Let a job live on, over whatever connection it was named."""
-        self._emit(JobsReleased((job,)))
+        self.tell(JobsReleased((job,)))
 
     @contextmanager
     def clean_up(self) -> Iterator[None]:
@@ -162,10 +162,7 @@ class TryRecorder:
             self._clean_up_beside = before
 
     def tell(self, event: Event) -> None:
-        """Take an event that is not a submission's."""
-        self._emit(event)
-
-    def _emit(self, event: Event) -> None:
+        """Apply an event to the ledger, then pass it on to every reader."""
         self.ledger.apply(event)
         for reader in self.readers:
             try:

@@ -18,6 +18,7 @@ from airflow_cancel_provider.mixins.targets import (
     number,
     whole_number,
 )
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import Context
@@ -178,10 +179,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         return states
 
     def _reason(self, context: Context) -> str:
-        ti: Any = context["ti"]
-        mapped = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
-        by = f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id}{mapped}"
-        reason = self.reason or by
+        reason = self.reason or f"Cancelled by Airflow: {TaskKey.of(context['ti'])}"
         if len(reason) > LONGEST_REASON:
             self.log.warning("reason has %d characters; the first %d are sent.", len(reason), LONGEST_REASON)
         return reason[:LONGEST_REASON]

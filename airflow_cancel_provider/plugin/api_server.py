@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.task_log import named
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
@@ -40,7 +41,6 @@ MOST_AT_ONCE = 500
 """Tasks whose records are read together: a transaction of the API server's database is to be short."""
 MOST_ATTEMPTS = 5
 """Times that records are read again after the database did not give them."""
-MOST_NAMES = 20
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -142,7 +142,7 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
     try:
         rounds += _begun(marks)
     except Exception:
-        log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
+        log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
     rounds += [_Round(_engine([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
@@ -263,13 +263,8 @@ def _read_later(marks: Sequence[Mark], error: Exception) -> None:
         "Records could not be read: %r. Remote jobs may run on%s: %s",
         error,
         ", and it is tried again" if again else "",
-        _names(marks),
+        named(marks),
     )
-
-
-def _names(marks: Sequence[Mark]) -> str:
-    others = f" and {len(marks) - MOST_NAMES} others" if len(marks) > MOST_NAMES else ""
-    return ", ".join(map(str, marks[:MOST_NAMES])) + others
 
 
 def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:

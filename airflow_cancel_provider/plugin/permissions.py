@@ -7,11 +7,6 @@ from functools import cache
 from typing import Any
 
 
-def may_read(user: Any, dag_id: str) -> bool:
-    """Whether a user may read the task instances of a Dag; of an empty id: of Dags at all."""
-    return dag_id in readable(user, [dag_id])
-
-
 def readable(user: Any, dag_ids: Collection[str]) -> set[str]:
     """Those of these Dags whose task instances a user may read; an empty id stands for Dags at all."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -33,7 +28,7 @@ def may_read_all(user: Any, session: Any) -> bool:
     from airflow.models.dagbundle import DagBundleModel
     from sqlalchemy import select
 
-    if not may_read(user, ""):
+    if not readable(user, [""]):
         return False
     # The auth manager, too, leaves out the Dags of a bundle that is no more.
     bundles = select(DagBundleModel.name)

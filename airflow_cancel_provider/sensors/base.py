@@ -14,6 +14,7 @@ from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import (
@@ -180,5 +181,4 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             self.cancel_armed()
 
     def _reason(self, context: Context) -> str:
-        ti: Any = context["ti"]
-        return f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id} waited for this job"
+        return f"Cancelled by Airflow: {TaskKey.of(context['ti'])} waited for this job"

@@ -72,16 +72,13 @@ def earliest_start(headers: Mapping[str, Any], round_trip: float) -> float:
     :param headers: of its reply.
     :param round_trip: seconds from the first attempt to the reply.
     """
+    date = next((value for name, value in headers.items() if str(name).lower() == "date"), None)
     try:
-        answered = parsedate_to_datetime(str(_header(headers, "date"))).timestamp()
+        answered = parsedate_to_datetime(str(date)).timestamp()
     except (TypeError, ValueError):
         # Nobody knows what time it is there. Another's job must not be taken for one that was started now.
         return time.time() + CLOCKS_APART
     return answered - round_trip - CLOCK_GRAIN
-
-
-def _header(headers: Mapping[str, Any], name: str) -> Any:
-    return next((value for key, value in headers.items() if str(key).lower() == name), None)
 
 
 def _package(value: Any) -> str:

@@ -52,7 +52,6 @@ class MrsClient:
         *,
         api_version: ApiVersion = "v2",
         verify: bool | str = True,
-        session: requests.Session | None = None,
         timeouts: tuple[float, float] = (10.0, 60.0),
     ) -> None:
         if api_version not in API_VERSIONS:
@@ -66,9 +65,7 @@ class MrsClient:
         self.verify = verify
         self._api = APIS[api_version]
         self.meter = Meter()
-        self._transport = Transport(
-            auth, verify=verify, session=session or requests.Session(), timeouts=timeouts
-        )
+        self._transport = Transport(auth, verify=verify, session=requests.Session(), timeouts=timeouts)
 
     def __repr__(self) -> str:
         return f"MrsClient({self.endpoint!r}, {self.project_id!r}, api_version={self.api_version!r})"
