@@ -1,4 +1,4 @@
-"""One submitting call, from its parameters to its last answer, as the recorder is told of it."""
+"""One submitting call, from its parameters to its last answer, as it is recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Request = dict[str, Any]
 
 
 class SubmissionCall:
-    """What is written on a submission, and what became of each attempt to send it.
+    """The label and tags on a submission, and the outcome of each attempt to send it.
 
     :param params: of the call; botocore's other handlers may change them until it is serialised.
     :param token_name: the parameter that holds its idempotency token; None: the operation has none.
@@ -54,11 +54,11 @@ class SubmissionCall:
         """The request's body without our tags, for an identity that may not tag."""
         self._first_sent: float | None = None
         self._is_out = False
-        """Whether an attempt was sent whose outcome was not judged yet."""
+        """Whether an attempt was sent whose outcome is not evaluated yet."""
         self._is_unknown = False
-        """Whether the outcome of an attempt is unknown for good."""
+        """Whether the outcome of an attempt can't become known any more."""
         self._is_told = False
-        """Whether the recorder was told so."""
+        """Whether that is recorded."""
 
     @property
     def wants_tags(self) -> bool:
@@ -75,7 +75,7 @@ class SubmissionCall:
 
         The caller's parameters, and what other handlers made of them, stay as they are.
 
-        :param other_tags: how many tags the job gets from elsewhere; None: nobody knows, so none is added.
+        :param other_tags: how many tags the job gets from elsewhere; None: unknown, so no tag is added.
         :raises SubmissionRefused: the task may not start more jobs.
         """
         label = self._recorder.label(self.submission)
@@ -100,20 +100,20 @@ class SubmissionCall:
         self._label, self._sent = label, after
 
     def intend(self, client: ClientSpec) -> None:
-        """Tell the recorder that it is about to be sent."""
+        """Record that it is about to be sent."""
         scope = self.submission.scope(self._sent)
         unlabelled = self.submission.unlabelled(self._sent, self._label)
         is_labelled = len(unlabelled) < self._job_count
         self._token = self._recorder.intend(client, scope, unlabelled, is_labelled=is_labelled)
 
     def sending(self) -> None:
-        """An attempt leaves now."""
+        """Note that an attempt is sent now."""
         self._is_out = True
         if self._first_sent is None:
             self._first_sent = time.monotonic()
 
     def judge(self, http_response: Any, answer: Any, error: BaseException | None) -> None:
-        """An attempt was answered, or has failed."""
+        """Evaluate an attempt that was answered or has failed."""
         was_out, self._is_out = self._is_out, False
         if not was_out:
             return
@@ -124,21 +124,21 @@ class SubmissionCall:
             unknown = error is None or not was_never_sent(error)
         if unknown:
             self._is_unknown = True
-            # A request with a token gives the same job when it is repeated: the last answer tells.
+            # Repeated with its token, a request gives the same job: the last answer counts.
             if not self._idempotency_token:
                 self._tell_lost()
 
     def take_tags_away(self, request: Request) -> bool:
-        """Have our tags left out of the next attempt; whether there are any."""
+        """Leave our tags out of the next attempt; return whether there are any."""
         if self._untagged is None:
             return False
         request["body"], self._untagged = self._untagged, None
         return True
 
     def answered(self, http_response: Any, answer: Any) -> None:
-        """The last answer is in.
+        """Record the last answer.
 
-        :raises Killed: the task was told to end meanwhile.
+        :raises Killed: the task received SIGTERM meanwhile.
         """
         self.judge(http_response, answer, None)
         if self._token is None:
@@ -151,7 +151,7 @@ class SubmissionCall:
             self._taken(http_response, answer if isinstance(answer, Mapping) else {})
 
     def failed(self, error: BaseException) -> None:
-        """No answer will come."""
+        """Record that no answer will come."""
         self.judge(None, None, error)
         self._end()
 
@@ -161,7 +161,7 @@ class SubmissionCall:
             return
         jobs = list(self.submission.jobs(self._sent, answer))
         if len(jobs) < self._job_count:
-            self._tell_lost()  # a success that does not tell the ids is not the service's answer
+            self._tell_lost()  # a success without the ids is not the service's own answer
         not_before = self._not_before(http_response)
         if jobs and self._token:
             self._recorder.started(self._token, jobs, not_before)
@@ -172,7 +172,7 @@ class SubmissionCall:
         elif self._job_count and self._token:
             self._recorder.placed(self._token, place)
         else:
-            self._end()  # a cluster without steps: no job of ours
+            self._end()  # a cluster without steps: no job to guard
 
     @property
     def _job_count(self) -> int:
@@ -189,7 +189,7 @@ class SubmissionCall:
         self._end()
 
     def _end(self) -> None:
-        """Nothing more can have been started, except by an attempt whose outcome is unknown."""
+        """Record that nothing more was started, except perhaps by an attempt of unknown outcome."""
         if self._is_unknown:
             self._tell_lost()
         elif self._token:
@@ -206,7 +206,7 @@ class SubmissionCall:
 
     @property
     def _has_users_token(self) -> bool:
-        """Whether its token may be that of other submissions, too, so that nothing else of it may change."""
+        """Whether other submissions may have the same token: then no parameter may change."""
         token = self._idempotency_token
         if not token:
             return False
@@ -231,7 +231,7 @@ def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[
 
 
 def _is_failure(answer: Any) -> bool:
-    """Whether a service tells of a failure of its own; EMR does so with HTTP 400."""
+    """Whether an answer reports an internal failure of the service; EMR does so with HTTP 400."""
     from airflow_cancel_provider.services.aws.errors import FAILING
 
     error = answer.get("Error") if isinstance(answer, Mapping) else None

@@ -82,7 +82,7 @@ class CancelsWhenKilled(BaseOperator):
         thread = Thread(target=self._request, args=(pool, jobs, reason), daemon=True)
         thread.start()
         thread.join(GRACE)
-        raise Killed("The task was killed; the end of its remote jobs was requested.", jobs)
+        raise Killed("The task was killed; its remote jobs are being cancelled.", jobs)
 
     def cancel_armed(self) -> None:
         """Request the end of the jobs, in a task that fails on its own account."""

@@ -1,4 +1,4 @@
-"""What the sentinel loads when it must act."""
+"""Cancel the jobs of a task: what the sentinel loads when there is something to cancel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ story = logging.getLogger(STORY)
 
 
 class NoteReader:
-    """Reads what the task has sent of its jobs, also while they are cancelled."""
+    """Reads the notes of the task on its jobs, also while they are cancelled."""
 
     def __init__(self, watch: TaskChannel) -> None:
         self.hello: dict[str, Any] = {}
@@ -41,7 +41,7 @@ class NoteReader:
         self.read()
 
     def read(self) -> None:
-        """Take in what the task has sent since."""
+        """Read the notes that the task has sent since."""
         while self._watch.channel_is_open():
             self._watch.receive()
         notes, self._watch.notes = self._watch.notes, []
@@ -60,7 +60,7 @@ class NoteReader:
             self.ledger.apply(event_of(note, self._clients))
 
     def _renew(self, name: str, client: ClientSpec) -> None:
-        """Keep a client; one that is known already may have got new credentials."""
+        """Keep a client; a known one may have new credentials."""
         if known := self._clients.get(name):
             known.secrets.clear()
             known.secrets.update(client.secrets)
@@ -69,7 +69,7 @@ class NoteReader:
 
 
 def act(watch: TaskChannel) -> None:
-    """Cancel everything the task has started and not released, and report how it goes."""
+    """Cancel the jobs that the task has started and not released, and report the progress to the task."""
     reader = NoteReader(watch)
     hello = reader.hello
     os.environ.update(hello["environment"])
@@ -96,7 +96,7 @@ def act(watch: TaskChannel) -> None:
         send(watch.channel, word)
 
     def wait(seconds: float) -> None:
-        """Pause, but not after the next message: the task may have started more."""
+        """Pause until the next message: the task may have started more jobs."""
         watch.pause(min(seconds, 1.0) if watch.ends_at else seconds)
         watch.kill_if_late()
         task_log.settle()
@@ -118,7 +118,7 @@ def _log_to(path: str | None) -> None:
     try:
         handler: logging.Handler = SharedFileHandler(LogFile(path)) if path else logging.NullHandler()
     except OSError:
-        handler = logging.StreamHandler()  # the file of the start, wherever that is now
+        handler = logging.StreamHandler()  # to the log file of the start
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -19,7 +19,7 @@ import boto3
 import pytest
 
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
+from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -435,7 +435,7 @@ def test_a_client_that_could_not_be_told_is_told_the_next_time() -> None:
         if len(told) == 1:
             raise ValueError("not this time")
 
-    clients, client = ToldClients(tell, None), ClientSpec("batch", None, "us-east-1", None)
+    clients, client = KnownClients(tell, None), ClientSpec("batch", None, "us-east-1", None)
     with pytest.raises(ValueError, match="not this time"):
         clients.name(client)
     assert [clients.name(client), clients.name(client)] == [told[0]] * 2
