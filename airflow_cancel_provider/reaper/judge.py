@@ -1,4 +1,4 @@
-"""Decide which running jobs are orphans: a pure function, and the class that asks Airflow for their owners."""
+"""Decide which running jobs are orphans: a pure function, and a class that asks Airflow for owners."""
 
 from __future__ import annotations
 

@@ -168,8 +168,8 @@ class Reaper:
         unseen = [job for job in map(RemoteJob, letters) if str(job) not in living and Place.of(job) in here]
         if not unseen:
             return letters
-        # They were listed here before, so a job that is GONE has ended. For an acknowledged one a terminal state
-        # is required: the connection may lead to another account now.
+        # They were listed here before, so a job that is GONE has ended. For an acknowledged one GONE is not
+        # enough: the connection may lead to another account now.
         kept = letters.keys() - unacknowledged(letters)
         ended = [status for status in self.services.look(unseen, troubles) if status.state.is_terminal]
         return self.letters.drop(

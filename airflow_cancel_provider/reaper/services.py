@@ -59,7 +59,7 @@ class Services:
         return set(map(Place.at, self._services.values()))
 
     def retire(self) -> None:
-        """Close services that did not answer: the next sweep opens them anew, maybe with renewed credentials."""
+        """Close services that did not answer: the next sweep opens them with renewed credentials."""
         for place, service in list(self._services.items()):
             if self.troubled.intersection((place, Place.at(service))):
                 self._retired += Counter(self._services.pop(place).traffic)
