@@ -58,9 +58,9 @@ class PlainStatsd:
 
 
 def send_cancel(engine: CancelEngine, layer: str, open_stats: Callable[[], Stats], log: Log) -> None:
-    """Send what a cancel came to; an error is logged, and changes nothing.
+    """Send the outcomes of a cancel; an error is logged, and changes nothing.
 
-    :param layer: who has cancelled: ``task`` or ``sentinel``.
+    :param layer: what has cancelled: ``task`` or ``sentinel``.
     """
     try:
         stats = open_stats()

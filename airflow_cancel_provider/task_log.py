@@ -1,4 +1,4 @@
-"""Log lines on remote jobs: one prefix for all, and a way to the try's log for who outlives its task."""
+"""Log lines on remote jobs: their common prefix, and the log file of a try for processes beside the task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TaskLogger(Log, Protocol):
 class PrefixedLog:
     """Puts the prefix before every line, so that all lines on remote jobs can be found together.
 
-    A line that can't be written, as the process that takes it is gone, is no error of who logs it.
+    A line that can't be written, as the receiving process has ended, raises no error.
     """
 
     def __init__(self, log: TaskLogger) -> None:
@@ -71,7 +71,7 @@ class PrefixedLog:
     def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
         try:
             write(f"{PREFIX} {message}", *args)
-        except Exception as error:  # noqa: BLE001  a cancel goes on without its log
+        except Exception as error:  # noqa: BLE001  reported; an error of the log must not stop a cancel
             _log.warning("A line could not be written into the log of the task: %r", error)
 
 
@@ -142,7 +142,7 @@ def _path_of(ti: Any) -> str | None:
     folder = os.path.realpath(conf.get("logging", "base_log_folder"))
     name = _rendered(conf.get("logging", "log_filename_template"), ti)
     path = os.path.realpath(Path(folder, name))
-    # As Airflow's reader does: a run's id, which a person gives, must not lead out of the folder.
+    # As Airflow's reader does: a run id, which people choose, must not lead out of the folder.
     is_inside = os.path.commonpath([folder, path]) == folder
     return path if is_inside and Path(path).parent.is_dir() else None
 

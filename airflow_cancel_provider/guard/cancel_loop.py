@@ -84,7 +84,7 @@ class CancelLoop:
 
     :param own: the try's label. What an earlier try has left is cancelled if its label shows the same task.
     :param patience: seconds until it gives up, and logs which jobs may still be running.
-    :param escalate_after: seconds after which a job that won't end is forced to.
+    :param escalate_after: seconds after which a harder cancel is requested, where there is one.
     :param refresh: called before each round; brings the ledger up to date.
     :param unknown_seconds: as for :class:`CancelEngine`.
     :param cancel_log: logs how the jobs have ended; None: that is not logged.

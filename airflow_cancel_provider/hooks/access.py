@@ -1,4 +1,4 @@
-"""How to reach a service, in plain values: the same for an operator, its trigger and a callback.
+"""How to reach a service, as plain values, for operators, triggers and callbacks.
 
 Importing this imports no hook, no boto3: a hook is loaded when a job of its service is acted on.
 """

@@ -1,4 +1,4 @@
-"""What Airflow's auth manager lets a user do with the jobs of a Dag."""
+"""What a user may do with the jobs of a Dag, by Airflow's auth manager."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def may_read_all(user: Any, session: Any) -> bool:
 
     if not readable(user, [""]):
         return False
-    # The auth manager, too, leaves out the Dags of a bundle that is no more.
+    # The auth manager, too, leaves out the Dags of deleted bundles.
     bundles = select(DagBundleModel.name)
     known = set(session.scalars(select(DagModel.dag_id).where(DagModel.bundle_name.in_(bundles))))
     return known <= set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))

@@ -1,4 +1,4 @@
-"""Where a reaper looks: a connection in a region, for one service or for all of AWS."""
+"""The places of a reaper: each a connection in a region, for one service or for all of AWS."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from airflow_cancel_provider.version_compat import (
 class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSensorOperator):
     """Wait until every job has ended, with as few calls as the service allows.
 
-    By default any end is a success: the sensor says *that* the jobs ended, and returns how.
+    By default the sensor succeeds for every final state, and returns the states.
 
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
@@ -72,7 +72,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
-            self._let_go(context)
+            self._release(context)
             return states
         with self._never_failing():
             return self._look_or_defer(context, pool, watch)
@@ -106,7 +106,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         try:
             with self._never_failing(), self._skipping():
                 states = super().resume_execution(next_method, next_kwargs, context)
-                self._let_go(context)
+                self._release(context)
                 return states
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
@@ -130,15 +130,15 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
                     raise AirflowSkipException(f"Skipping due to {switch} is set to True.") from error
             raise
 
-    def _let_go(self, context: Context) -> None:
-        """The waiting is done; from now on no mark on the task ends the jobs."""
+    def _release(self, context: Context) -> None:
+        """Leave the jobs alone: the wait is over."""
         if self.cancel_on_kill:
             self.keep_record(context, TryState.RETURNED)
         self.disarm()
 
     @contextmanager
     def _never_failing(self) -> Iterator[None]:
-        """Skip instead of failing where ``never_fail`` says so; Airflow sees to it only while poking."""
+        """Skip instead of failing with ``never_fail``, which Airflow handles only while poking."""
         try:
             yield
         except CancelProviderError as error:

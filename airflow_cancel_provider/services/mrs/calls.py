@@ -17,7 +17,7 @@ ApiVersion = Literal["v2", "v1.1"]
 API_VERSIONS: tuple[ApiVersion, ...] = ("v2", "v1.1")
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
-"""Clusters, job executions and SQL queries are called so; anything else has no business in a path."""
+"""The form of ids of clusters, job executions and SQL queries; nothing else may go into a path."""
 
 _VERSIONED = re.compile(r"/v\d[\d.]*(/[^/]*)?/*$")
 
@@ -105,7 +105,7 @@ def base_url(endpoint: str, what: str = "endpoint") -> str:
     :raises InvalidInput: it is not an http or https URL.
     """
     if "@" in endpoint:
-        # Before all else: what else is wrong with it is said by repeating it.
+        # First: the other errors repeat the value.
         raise InvalidInput(
             f"{what} holds a user or password: these belong in the connection's login and password."
         )

@@ -1,6 +1,6 @@
 """MRS over HTTP: one method for each call, one request for each method, and nothing repeated.
 
-What the calls answer is parsed at once; no raw reply is kept or logged.
+Replies are parsed at once; no raw reply is kept or logged.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class MrsClient:
         return bool(self._api.living)
 
     def submit_job(self, cluster_id: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Add and execute a job (mrs_02_0085; V1.1: mrs_02_0040), and give what became of it.
+        """Add and execute a job (mrs_02_0085; V1.1: mrs_02_0040), and return the result.
 
-        A 200 may carry a submission that failed. Sent twice, it makes two jobs.
+        A 200 may report a submission that failed. Sent twice, it makes two jobs.
         """
         call = self._api.submit
         answer = self._send(call, cluster_id, body=body)
@@ -138,7 +138,7 @@ class MrsClient:
         return records
 
     def kill_job(self, cluster_id: str, job_execution_id: str) -> Mapping[str, Any]:
-        """Ask for a job to end (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and give the reply.
+        """Terminate a job (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and return the reply.
 
         V2 answers nothing. V1.1 answers ``job_execution``: ``id``, ``cluster_id``, ``job_id``, ``tenant_id``,
         ``created_at``, ``updated_at``, ``start_time``, ``end_time``, ``oozie_job_id``, ``engine_job_id``,
