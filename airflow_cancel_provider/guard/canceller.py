@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from mmap import mmap
 from threading import Thread
 from typing import Any, Protocol
 
@@ -68,6 +69,8 @@ class Canceller:
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
+        self._heard_children = mmap(-1, 1)
+        """Memory that forked children share: whether the sentinel was told of a job of theirs."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
@@ -86,6 +89,11 @@ class Canceller:
         sentinel = self._sentinel
         return sentinel if sentinel and not self._is_done and sentinel.can_act else None
 
+    @property
+    def knows_more(self) -> bool:
+        """Whether the sentinel knows of jobs that this process does not: forked children started them."""
+        return bool(self._heard_children[0])
+
     def hear(self, event: Event) -> None:
         """Take an event.
 
@@ -102,6 +110,8 @@ class Canceller:
             return
         try:
             self._sentinel.hear(event)
+            if os.getpid() != self._pid:
+                self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
         except SentinelError as error:
