@@ -81,6 +81,8 @@ class Canceller:
         self._thread = CancelThread(ledger, owner, settings, log)
         self._has_news = False
         """Whether something happened that no sentinel was told of."""
+        self._is_told = self._is_late = False
+        """Whether it was told to cancel, and whether jobs were started after that."""
         self._is_done = False
 
     @property
@@ -108,6 +110,7 @@ class Canceller:
         if not self._sentinel.is_usable and not self._start_another(event):
             self._has_news = True
             return
+        self._is_late |= self._is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
             if os.getpid() != self._pid:
@@ -135,11 +138,13 @@ class Canceller:
 
         :param why: for people; the beginning of a sentence.
         """
+        self._begin()
         if not self._is_finished:
             self._worker.killed(why)
 
     def cancel(self, why: str) -> None:
         """The task is failing: cancel now."""
+        self._begin()
         if not self._is_finished:
             self._worker.cancel(why)
 
@@ -178,6 +183,12 @@ class Canceller:
         )
         self._thread.cancel("")
         return self._thread.wait_for(word, seconds)
+
+    def _begin(self) -> None:
+        if self._is_late and self._sentinel:
+            # What it has said before may be of the jobs that it knew then.
+            self._sentinel.forget_words()
+        self._is_told, self._is_late = True, False
 
     @property
     def _worker(self) -> CancelWorker:

@@ -194,6 +194,12 @@ class Sentinel:
                 return True
         return self.last_word == "ended"
 
+    def forget_words(self) -> None:
+        """Drop the words that have come in; lines and ends are kept."""
+        while received := self._receive(0):
+            if received.startswith("{"):
+                self._take(json.loads(received))
+
     def _take(self, message: dict[str, Any]) -> None:
         """Keep a line for the task's log, or how jobs have ended."""
         if "log" in message:

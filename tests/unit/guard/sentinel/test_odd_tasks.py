@@ -23,7 +23,7 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import canceller, tracked
+from tests.guard_fixtures import canceller, tracked, until
 from tests.try_fixtures import Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
 
 LOG = logging.getLogger("task")
@@ -207,3 +207,23 @@ class TestForkedChildren:
 
         self.run(cloud, defer)
         assert "Not guarded: from now on, jobs of forked children" in caplog.text
+
+
+def test_what_is_tracked_after_a_kill_that_is_through_is_cancelled_too(
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec
+) -> None:
+    """With ``raise_on_sigterm = False``: the sentinel has ended the first job, and said its last word."""
+
+    def start() -> None:
+        event = tracked(client, [client.address(None, submit())], time.time())
+        worker._thread._ledger.apply(event)
+        worker.hear(event)
+
+    start()
+    worker.killed("Task was told to end")
+    until(lambda: cancelled(cloud) == [True])
+    time.sleep(0.5)
+    start()
+    worker.cancel("Task failed (ValueError)")
+    assert worker.wait_for("ended", 20)
+    until(lambda: cancelled(cloud) == [True, True], 10)
