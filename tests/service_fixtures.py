@@ -39,7 +39,7 @@ HASTY = Patience(seconds=0.5, first_pause=0.02, longest_pause=0.1)
 ACCEPTED = {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING}
 
 
-def new_client(service: str, url: str, **options: Any) -> Any:
+def new_client(service: str, url: str, *, access_key: str = "testing", **options: Any) -> Any:
     """A real client; ``options`` go into its Config."""
     retries = {"mode": "standard", "total_max_attempts": 2}
     config = Config(**{"retries": retries, "connect_timeout": 2, "read_timeout": 10, **options})
@@ -48,7 +48,7 @@ def new_client(service: str, url: str, **options: Any) -> Any:
         service,
         region_name=REGION,
         endpoint_url=url,
-        aws_access_key_id="testing",
+        aws_access_key_id=access_key,
         aws_secret_access_key="testing",
         config=config,
     )
