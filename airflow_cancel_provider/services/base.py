@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
@@ -19,6 +19,7 @@ from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, Serv
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.ratelimit import EVERY, Meter, NewBucket, Quotas, TokenBucket
 from airflow_cancel_provider.services.retry import Patience
 
@@ -83,6 +84,26 @@ class JobService(ABC):
         :raises ServiceUnavailable: no answer within patience; a reply that is not an answer is none.
         :raises ServiceError: any other error of the service.
         """
+
+    def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        *,
+        fresh: Collection[RemoteJob] = frozenset(),
+        may_leave_out: bool = False,
+    ) -> list[JobStatus]:
+        """As :meth:`describe`, for jobs of one cluster or application that are looked at again and again.
+
+        :param memory: of the looks there.
+        :param fresh: jobs that must not be reported as last seen.
+        :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
+            cheaper look can tell, may be reported as last seen.
+        """
+        before = self.traffic[self.look_operation]
+        statuses = self.describe(jobs)
+        memory.note(statuses, self.traffic[self.look_operation] - before, is_whole=True)
+        return statuses
 
     @abstractmethod
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:

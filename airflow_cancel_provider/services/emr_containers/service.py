@@ -47,6 +47,7 @@ class EmrContainersJobRunService(JobRunService):
     scope_look = ("DescribeVirtualCluster", "id")
     scope_listing = ("ListVirtualClusters", "virtualClusters")
     scope_states = ("VirtualClusterState", IDLE)
+    created_after = "createdAfter"
     worth_listing = 4
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:

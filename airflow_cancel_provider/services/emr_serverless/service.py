@@ -60,6 +60,7 @@ class EmrServerlessJobRunService(JobRunService):
     scope_listing = ("ListApplications", "applications")
     scope_states = ("ApplicationState", IDLE)
     page_size: ClassVar[dict[str, int]] = {"maxResults": RUNS_PER_PAGE}
+    created_after = "createdAtAfter"
     worth_listing = 10
 
     def __init__(
