@@ -86,7 +86,7 @@ class JobRunService(AwsJobService):
         The service has no place for ``reason``, and a second request changes nothing for a run that is
         ending.
         """
-        series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
+        series, jobs = self.patience.started(urgent=True), list(dict.fromkeys(jobs))
         results, options = self._needless(jobs), self._cancel_options(force=force)
         requests = [[run] for runs in by_scope(jobs).values() for run in runs if run not in results]
 
@@ -108,10 +108,10 @@ class JobRunService(AwsJobService):
         What is left out then: news of runs that have not.
         """
         if may_leave_out and memory.may_leave_out(jobs, fresh):
-            before = self.traffic[_LIST]
+            before = self.looks_sent
             found = self._ended(self.patience.started(), jobs, memory, fresh)
             if found is not None:
-                memory.note(found.values(), self.traffic[_LIST] - before, is_whole=False)
+                memory.note(found.values(), self.looks_sent - before, is_whole=False)
                 return in_order(jobs, memory.filled(jobs, found))
             memory.wholes_left = WHOLE_EVERY
         return super().look(jobs, memory)
@@ -203,7 +203,7 @@ class JobRunService(AwsJobService):
     def _needless(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, CancelResult]:
         """Results for runs that need no request: ended, ending, or of an unknown scope."""
         results: dict[RemoteJob, CancelResult] = {}
-        series = self.patience.brief.started()
+        series = self.patience.brief.started(urgent=True)
         for scope, runs in by_scope(jobs).items():
             try:
                 found = self._find(series, str(scope), runs)

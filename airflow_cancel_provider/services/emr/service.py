@@ -47,8 +47,8 @@ from airflow_cancel_provider.services.emr.states import (
     said_of,
     status_of,
 )
+from airflow_cancel_provider.services.emr.submission import QUOTAS
 from airflow_cancel_provider.services.looks import LookMemory, shows_enough
-from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
 
@@ -91,13 +91,7 @@ class EmrStepService(AwsJobService):
     }
     # EMR refuses to list a step that it does not know.
     complete = ("ListSteps", "DescribeCluster")
-    quotas: ClassVar[Quotas] = {
-        "CancelSteps": (10, 0.5),
-        "ListSteps": (10, 0.5),
-        "ListClusters": (20, 0.5),
-        "DescribeCluster": (10, 1.0),
-        EVERY: (25, 5.0),
-    }
+    quotas = QUOTAS
     look_operation = "ListSteps"
     first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
 
@@ -127,7 +121,7 @@ class EmrStepService(AwsJobService):
         ending, EMR says in its answer.
         """
         option = "TERMINATE_PROCESS" if force else self.cancellation_option
-        series = self.patience.started()
+        series = self.patience.started(urgent=True)
         jobs = list(dict.fromkeys(jobs))
         requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
@@ -145,14 +139,14 @@ class EmrStepService(AwsJobService):
 
         What may be left out: the pages behind the last step that has started, because steps start in order.
         """
-        series, cluster, before = self.patience.started(), str(jobs[0].scope), self.traffic["ListSteps"]
+        series, cluster, before = self.patience.started(), str(jobs[0].scope), self.looks_sent
         is_whole = not (may_leave_out and memory.may_leave_out(jobs, fresh))
         lookups = -(-len(jobs) // STEPS_PER_LOOKUP)
         if is_whole and lookups <= (memory.whole_calls or WORTH_LISTING // STEPS_PER_LOOKUP):
             found = self._by_ids(series, cluster, jobs)
         else:
             found = self._by_order(series, cluster, jobs, memory, None if is_whole else fresh)
-        memory.note(found.values(), self.traffic["ListSteps"] - before, is_whole=is_whole)
+        memory.note(found.values(), self.looks_sent - before, is_whole=is_whole)
         return in_order(jobs, found if is_whole else memory.filled(jobs, found))
 
     def scopes(self) -> Iterator[str]:
