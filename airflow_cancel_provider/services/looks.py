@@ -50,7 +50,7 @@ class LookMemory:
     calls: int = 1
     since_whole: int = 0
     wholes_left: int = 0
-    order: LiveOrder = field(default_factory=lambda: LiveOrder())
+    order: LiveOrder = field(default_factory=lambda: LiveOrder())  # noqa: PLW0108  it is defined below
 
     def keep(self, ids: Collection[str]) -> None:
         """Forget the jobs that nobody waits for any more."""

@@ -57,7 +57,7 @@ class JobRunService(AwsJobService):
     """Parameter with the scope in calls about runs."""
     run_param: ClassVar[str]
     """Parameter with a run's id."""
-    look: ClassVar[str]
+    run_look: ClassVar[str]
     """Operation that shows one run."""
     scope_look: ClassVar[tuple[str, str]]
     """Operation that shows a scope, and its parameter."""
@@ -123,7 +123,7 @@ class JobRunService(AwsJobService):
         memory: LookMemory,
         fresh: Collection[RemoteJob],
     ) -> dict[RemoteJob, JobStatus] | None:
-        """Runs that have ended, of those created since the oldest one; None where these are too many pages."""
+        """Runs that ended, of those created since the oldest one; None where these are too many pages."""
         needed, scope = memory.needed(runs, fresh), str(runs[0].scope)
         others = [run for run in runs if run not in set(needed)]
         since = [memory.seen[run.id].submitted_at for run in others]
@@ -272,7 +272,7 @@ class JobRunService(AwsJobService):
 
     def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:
         try:
-            answer = self._call(series, self.look, str(run), **self._about(run))
+            answer = self._call(series, self.run_look, str(run), **self._about(run))
         except ServiceError as error:
             if error.code == _UNKNOWN:
                 self._check_known(series, str(run.scope), str(error))

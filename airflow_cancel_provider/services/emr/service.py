@@ -277,7 +277,7 @@ class EmrStepService(AwsJobService):
     def _left(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
-        """Steps that are not live any more; many of them have ended lately. GONE is what EMR does not know."""
+        """Steps that are not live any more: most ended lately. GONE is what EMR does not know."""
         found: dict[RemoteJob, JobStatus] = {}
         if len(steps) > 2 * STEPS_PER_LOOKUP:
             found = pick(steps, islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2))

@@ -42,7 +42,7 @@ class EmrContainersJobRunService(JobRunService):
     states = STATES
     scope_title = "virtual ?cluster"
     scope_param, run_param = "virtualClusterId", "id"
-    look = "DescribeJobRun"
+    run_look = "DescribeJobRun"
     scope_look = ("DescribeVirtualCluster", "id")
     scope_listing = ("ListVirtualClusters", "virtualClusters")
     scope_states = ("VirtualClusterState", IDLE)

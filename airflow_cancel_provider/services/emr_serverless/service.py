@@ -49,7 +49,7 @@ class EmrServerlessJobRunService(JobRunService):
     states = STATES
     scope_title = "application"
     scope_param, run_param = "applicationId", "jobRunId"
-    look = "GetJobRun"
+    run_look = "GetJobRun"
     scope_look = ("GetApplication", "applicationId")
     scope_listing = ("ListApplications", "applications")
     scope_states = ("ApplicationState", IDLE)
