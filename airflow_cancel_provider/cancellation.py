@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
@@ -20,8 +20,10 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.task_log import Log
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""

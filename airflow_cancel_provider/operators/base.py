@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
@@ -19,9 +19,10 @@ from airflow_cancel_provider.mixins.targets import (
     whole_number,
 )
 from airflow_cancel_provider.owner import TaskKey
-from airflow_cancel_provider.services.base import LONGEST_REASON
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import Context
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class CancelRemoteJobsOperator(DefersWait, Targets):
@@ -179,6 +180,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         return states
 
     def _reason(self, context: Context) -> str:
+        from airflow_cancel_provider.services.base import LONGEST_REASON
+
         reason = self.reason or f"Cancelled by Airflow: {TaskKey.of(context['ti'])}"
         if len(reason) > LONGEST_REASON:
             self.log.warning("reason has %d characters; the first %d are sent.", len(reason), LONGEST_REASON)
