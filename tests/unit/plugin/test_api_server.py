@@ -284,6 +284,28 @@ def test_an_error_ends_neither_the_thread_nor_the_others(
     until(lambda: sent(memory) == {"a", "b", "c"})
 
 
+def test_an_unexpected_error_in_a_cancel_ends_neither_it_nor_the_others(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancel, failures = memory_service.MemoryService.cancel, [RuntimeError("can't start new thread")]
+
+    def fail_once(self: Any, jobs: Any, *args: Any, **kwargs: Any) -> Any:
+        jobs = list(jobs)
+        if failures and any(job.id == "a" for job in jobs):
+            raise failures.pop()
+        return cancel(self, jobs, *args, **kwargs)
+
+    monkeypatch.setattr(memory_service.MemoryService, "cancel", fail_once)
+    memory.job("b")
+    other = RemoteJob.of("memory", "b", scope="place", conn_id="other")
+    first, second = TaskInstance(), TaskInstance(task_id="second")
+    xcoms.put((first, deferred(first, memory.job("a"))), (second, deferred(second, other)))
+    marked.cancel_when_marked(first)
+    marked.cancel_when_marked(second)
+    until(lambda: sent(memory) == {"a", "b"})
+    assert "can't start new thread" in caplog.text
+
+
 def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) -> None:
     ti = TaskInstance()
     xcoms.put((ti, deferred(ti, memory.job("a"))))
