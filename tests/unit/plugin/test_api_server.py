@@ -150,6 +150,26 @@ def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XC
         assert json.loads(entry.extra)["jobs"] == {str(job): "CANCELLED"}
 
 
+def test_an_entry_on_thousands_of_jobs_fits_into_the_event_log(xcoms: XComs, memory: Memory) -> None:
+    """MySQL takes 65,535 bytes, and would refuse the entries of all other tasks with it."""
+    ti = TaskInstance(run_id="wide")
+    jobs = memory.jobs(*(f"{number:064}" for number in range(2000)))
+    xcoms.put((ti, deferred(ti, *jobs)))
+    marked.cancel_when_marked(ti)
+    until(lambda: len(memory.sent) == len(jobs))
+    memory.states |= dict.fromkeys(memory.states, JobState.CANCELLED)
+
+    def extras() -> list[str]:
+        with xcoms.engine.connect() as connection:
+            query = xcoms.events.select().where(xcoms.events.c.run_id == "wide")
+            return [entry.extra for entry in connection.execute(query)]
+
+    (extra,) = until(extras, 60)
+    assert len(extra.encode()) < 65_535
+    told = json.loads(extra)
+    assert (len(told["jobs"]), told["others"]) == (marked.MOST_NAMES, {"CANCELLED": 2000 - marked.MOST_NAMES})
+
+
 def test_only_the_mapped_task_and_the_try_that_was_marked(xcoms: XComs, memory: Memory) -> None:
     ti = TaskInstance(map_index=1)
     neighbours = [
