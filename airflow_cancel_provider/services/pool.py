@@ -80,8 +80,8 @@ class ServicePool:
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """As :meth:`JobService.cancel`, for jobs of any service.
 
-        Jobs whose service can't be opened, or fails with an error that nobody expects, are UNANSWERED: they do
-        not stop the others.
+        Jobs whose service can't be opened, or meets an unexpected error, are UNANSWERED: they do not stop the
+        others.
         """
         groups, troubles = self.by_service(jobs)
         unanswered = CancelOutcome.UNANSWERED
