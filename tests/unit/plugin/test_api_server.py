@@ -205,12 +205,15 @@ def test_what_its_own_process_sees_to_or_nobody_is_left(
 def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
     xcoms: XComs, memory: Memory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ti, broken = TaskInstance(), TaskInstance(task_id="broken")
+    ti, broken, unreadable = TaskInstance(), TaskInstance(task_id="broken"), TaskInstance(task_id="class")
+    not_allowed = json.dumps({"__classname__": "not.Allowed", "__version__": 1, "__data__": 1})
     own, other_try, other_airflow = memory.jobs("a", "b", "c")
     name = deployment_of("production")
     memory.labels = {"a": Label(name, ti.id), "b": Label(name, uuid4()), "c": Label("another0", ti.id)}
     xcoms.put((ti, deferred(ti, other_try, own, other_airflow)), (broken, ["memory:///place/a"]))
+    xcoms.put((unreadable, not_allowed))
     marked.cancel_when_marked(broken)
+    marked.cancel_when_marked(unreadable)
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
