@@ -17,6 +17,8 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 
+LATEST = 253_402_300_800.0
+"""Epoch seconds of the year 10000: a date can't be later."""
 RECORD_KEY = "remote_jobs"
 """Key of the record in XCom and in the task state store."""
 
@@ -71,7 +73,7 @@ class StoredIntent:
             _text(values["region"]),
             _text(values["scope"]),
             Label.find(_text(values["label"])),
-            float(values["at"]),
+            _seconds(values["at"]),
         )
 
 
@@ -114,7 +116,10 @@ class JobEnd:
     def from_json(cls, values: Mapping[str, Any]) -> JobEnd:
         """The inverse of :meth:`as_json`."""
         return cls(
-            JobState(values["state"]), str(Actor(values["by"])), str(values["reason"]), float(values["at"])
+            JobState(values["state"]),
+            str(Actor(values["by"])),
+            str(values["reason"]),
+            _seconds(values["at"]),
         )
 
 
@@ -171,9 +176,9 @@ class TryRecord:
                 TryState(values["state"]),
                 tuple(map(RemoteJob, _listed(values["jobs"]))),
                 tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
-                {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("not_before") or {}).items()},
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
-                {RemoteJob(job): float(at) for job, at in (values.get("submitted") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("submitted") or {}).items()},
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
@@ -245,3 +250,10 @@ def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
     return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"{value!r} are no epoch seconds")
+    return seconds

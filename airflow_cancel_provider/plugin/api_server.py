@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -41,6 +42,7 @@ MOST_AT_ONCE = 500
 MOST_ATTEMPTS = 5
 """Times that records are read again after the database did not give them."""
 MOST_NAMES = 20
+"""Tasks that one line names, and jobs that one entry of the event log does."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -174,7 +176,10 @@ def _write_events(states: Mapping[str, str], tasks: Mapping[RemoteJob, TaskKey])
         by_task.setdefault(task, {})[job] = states.get(job, "not seen")
     with create_session() as session:
         for task, jobs in by_task.items():
-            write(session, MARKED, "airflow", task, why="the deferred task was marked", jobs=jobs)
+            named = dict(list(jobs.items())[:MOST_NAMES])
+            rest = Counter(state for job, state in jobs.items() if job not in named)
+            others = {"others": dict(rest)} if rest else {}
+            write(session, MARKED, "airflow", task, why="the deferred task was marked", jobs=named, **others)
 
 
 def _stepped(each: _Round) -> _Round:
