@@ -74,14 +74,14 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         rules=rules,
         stop=stop,
     )
-    gauge = stats_of_process().gauge
+    stats = stats_of_process()
 
     def sweep() -> int:
         report = reaper.sweep()
         if isinstance(airflow, NoAirflow):  # a warning has said so
             report.troubles = [trouble for trouble in report.troubles if trouble != NOT_TOLD]
         printer.say(report) if printer.is_for_people else printer.value(report.as_json())
-        send(report, gauge)
+        send(report, lambda: stats)
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0

@@ -15,9 +15,8 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 
 REQUESTED, FINISHED = "cancel_remote_job", "cancel_remote_job_finished"
-"""Names of the events of a cancel that a user has asked for."""
-MARKED = "remote_jobs_cancelled"
-"""Name of the event of a deferred task that was marked."""
+"""Names of the events: a user asks for the cancel of a job; what became of it, or of the cancel of a job whose
+deferred task was marked."""
 SHOWN_FOR = timedelta(days=1)
 MOST_READ = 1000
 MOST_LINES = 20

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.plugin.event_log import FINISHED, MOST_LINES, REQUESTED, write
-from airflow_cancel_provider.plugin.page import states
+from airflow_cancel_provider.plugin.event_log import MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
+from airflow_cancel_provider.record import Actor
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 50
@@ -49,7 +48,7 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
 
     :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag.
     """
-    from airflow_cancel_provider.plugin.api_server import cancel_now
+    from airflow_cancel_provider.plugin.api_server import CancelFor, cancel_now
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     name = str(user.get_name())
@@ -61,7 +60,10 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
             write(session, REQUESTED, name, each.task, job=each.job, reason=reason_of(name))
     for job in found.values():
         story = Story()
-        cancel_now(_request(job, name, story), partial(_finished, name, job, story))
+        asked_by = CancelFor(
+            job.named.task, Actor.USER, name, reason_of(name), lambda story=story: story.lines
+        )
+        cancel_now(_request(job, name, story), asked_by)
 
 
 def reason_of(user: str) -> str:
@@ -97,10 +99,3 @@ def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
         task=named.task.digest if found.is_earlier else None,
     )
 
-
-def _finished(user: str, found: JobOnRecord, story: Story) -> None:
-    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
-
-    end = states.end_of(found.named.job)
-    with session_of_airflow() as session:
-        write(session, FINISHED, user, found.named.task, job=found.named.job, lines=story.lines, end=end)

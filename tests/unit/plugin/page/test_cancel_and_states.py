@@ -17,7 +17,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin.page import states
-from airflow_cancel_provider.record import JobEnd, TryRecord
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryService
 from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, memory, page, tables
@@ -166,13 +166,64 @@ class TestCancel:
         first, second = memory.jobs("a", "b")
         page.put(first, second)
 
-        def fails() -> None:
+        def fails() -> list[str]:
             raise OSError("disk full")
 
         memory.states["a"] = JobState.SUCCEEDED
-        marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), fails)
+        asked_by = marked.CancelFor(TaskKey("dag", "run", "task"), Actor.USER, "op", "why", fails)
+        marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), asked_by)
         assert page.cancel("op", second).ok
         until(lambda: ("b", False) in memory.sent)
+
+
+class TestEnds:
+    """Whoever sees a job end puts it on record: the page does not go on showing it as active."""
+
+    def test_a_job_that_somebody_else_has_cancelled(self, page: Page, memory: Memory) -> None:
+        """As the sentinel does after SIGKILL, which can't write the record."""
+        job = memory.job("a", JobState.CANCELLED)
+        page.put(job, ti_state="failed")
+        assert "1 orphan" in page.get("viewer").words
+        page.post("viewer", "/states", job)
+        shown = page.get("viewer")
+        assert "orphan" not in shown.words.replace("Orphans only", "")
+        assert 'class="state cancelled"' in shown.text
+        assert "Cancelled; the log of the task tells by whom" in shown.words
+
+    def test_who_has_cancelled_it_is_kept(self, page: Page, memory: Memory) -> None:
+        job = memory.job("a")
+        page.put(job)
+        page.cancel("olga", job)
+        until(lambda: memory.sent == [("a", False)])
+        memory.states["a"] = JobState.CANCELLED
+        page.post("viewer", "/states", job)
+        until(lambda: finished(page))
+        page.post("viewer", "/states", job)
+        assert "Cancelled by olga in the page Remote jobs" in page.get("viewer").words
+
+    def test_what_nobody_has_cancelled(self, page: Page, memory: Memory) -> None:
+        job = memory.job("a", JobState.FAILED)
+        page.put(job, ti_state="failed")
+        page.post("viewer", "/states", job)
+        shown = page.get("viewer")
+        assert 'class="state failed"' in shown.text
+        assert "Ended by itself" in shown.words
+
+    @pytest.mark.parametrize("state", [JobState.GONE, JobState.RUNNING])
+    def test_what_has_no_end(self, page: Page, memory: Memory, state: JobState) -> None:
+        job = memory.job("a", state)
+        page.put(job, ti_state="failed")
+        page.post("viewer", "/states", job)
+        assert "1 orphan" in page.get("viewer").words
+
+    def test_what_is_no_end_on_record_is_passed_over(self, page: Page, memory: Memory) -> None:
+        """Anybody may write an XCom."""
+        job = memory.job("a")
+        page.put(job)
+        page.put_ends({"nonsense": 7, job: {"state": "DANCING"}})
+        shown = page.get("viewer")
+        assert shown.response.status_code == 200
+        assert 'class="state living"' in shown.text
 
 
 class TestStates:
