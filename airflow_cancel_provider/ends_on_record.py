@@ -1,4 +1,4 @@
-"""How jobs have ended that others than their task have cancelled: XCom ``remote_jobs_ended`` beside the record.
+"""How jobs have ended, as others than their task have seen it: XCom ``remote_jobs_ended``.
 
 A try's own process writes ends into its record. The triggerer, the API server, the reaper, the page and the
 command line must not write there: the next try may have begun a record of its own. So they write an XCom of
@@ -9,7 +9,7 @@ The list, the page and ``describe`` read both. Nothing is cancelled, or left alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple
 from typing import Any
 
@@ -28,9 +28,7 @@ log = logging.getLogger(__name__)
 
 def ends_seen(statuses: Iterable[JobStatus], by: Actor, reason: str) -> dict[RemoteJob, JobEnd]:
     """The ends among what was seen of jobs."""
-    return {
-        status.job: JobEnd.seen(status, by, reason) for status in statuses if status.state.is_terminal
-    }
+    return {status.job: JobEnd.seen(status, by, reason) for status in statuses if status.state.is_terminal}
 
 
 def ends_from_json(values: Any) -> dict[RemoteJob, JobEnd]:
@@ -49,9 +47,7 @@ def _ends(values: Mapping[Any, Any]) -> Iterator[tuple[RemoteJob, JobEnd]]:
 def _merged(stored: Any, ends: Ends) -> dict[str, Any]:
     """What is to be stored, now that more ends were seen. Who has cancelled a job knows most of its end."""
     known = {
-        job: end
-        for job, end in ends_from_json(stored).items()
-        if job not in ends or end.by != Actor.SERVICE
+        job: end for job, end in ends_from_json(stored).items() if job not in ends or end.by != Actor.SERVICE
     }
     return {str(job): end.as_json() for job, end in list({**ends, **known}.items())[:MOST_KEPT]}
 
@@ -75,24 +71,32 @@ def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
 def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
     """Write ends where the database can be reached; only of task instances that have a record."""
     from airflow.models.xcom import XComModel
-    from sqlalchemy import delete, select, tuple_
+    from sqlalchemy import delete, select
 
     some = {task: found for task, found in ends.items() if found}
     if not some:
         return
     key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    are_theirs = tuple_(*key).in_([astuple(task) for task in some])
     query: Any = select(*key, XComModel.key, XComModel.dag_run_id, XComModel.value)
-    rows = list(session.execute(query.where(XComModel.key.in_((RECORD_KEY, ENDS_KEY)), are_theirs)))
+    query = query.where(XComModel.key.in_((RECORD_KEY, ENDS_KEY)), are_of(some))
+    rows = list(session.execute(query))
     stored = {TaskKey(*row[:4]): XComModel.deserialize_value(row) for row in rows if row.key == ENDS_KEY}
     for row in rows:
         task = TaskKey(*row[:4])
         if row.key != RECORD_KEY or (value := _merged(stored.get(task), some[task])) == stored.get(task):
             continue
         if task in stored:
-            is_this = tuple_(*key) == tuple_(*astuple(task))
-            session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, is_this))
+            session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, are_of([task])))
         session.add(XComModel(dag_run_id=row.dag_run_id, key=ENDS_KEY, value=value, **asdict(task)))
+
+
+def are_of(tasks: Collection[TaskKey]) -> Any:
+    """Whether rows in Airflow's table of XComs are of these task instances."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import tuple_
+
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    return tuple_(*key).in_([astuple(task) for task in tasks])
 
 
 def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[RemoteJob, JobEnd]:

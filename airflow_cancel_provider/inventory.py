@@ -200,9 +200,7 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
     """What rows in Airflow's table of XComs have to fulfil."""
     from airflow.models.xcom import XComModel
 
-    conditions = [
-        getattr(XComModel, name) == value for name, value in wanted.items() if value is not None
-    ]
+    conditions = [getattr(XComModel, name) == value for name, value in wanted.items() if value is not None]
     if dag_ids is not None:
         conditions.append(XComModel.dag_id.in_(list(dag_ids)))
     return conditions

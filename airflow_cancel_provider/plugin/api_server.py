@@ -209,9 +209,7 @@ def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJo
         for job, whom in owned.items():
             state = seen[job].state if job in seen else None
             end = str(state) if state is not None and state.is_terminal else ""
-            write(
-                session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=end, lines=whom.lines()
-            )
+            write(session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=end, lines=whom.lines())
         write_in_database(session, ends)
 
 

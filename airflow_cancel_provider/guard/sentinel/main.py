@@ -25,8 +25,9 @@ TASK_GRACE = 5.0
 class TaskWatch:
     """Keeps the messages of the task, and decides when to act.
 
-    ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged`` counts the lines that the task has taken for
-    its log. ``is_connected`` is false once the task can't be told anything any more.
+    ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged``
+    counts the lines that the task has taken for its log. ``is_connected`` is false once the task can't be
+    told anything any more.
     """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:

@@ -22,7 +22,11 @@ class Story:
     """A log that also keeps what was said last of one cancel."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self._lines: list[str] = []
+
+    def lines(self) -> list[str]:
+        """What was said, the last lines of it."""
+        return self._lines
 
     def info(self, message: str, /, *args: Any) -> None:
         """Say what happens."""
@@ -38,13 +42,15 @@ class Story:
 
     def _take(self, level: int, message: str, args: Sequence[Any]) -> None:
         log.log(level, message, *args)
-        self.lines = [*self.lines, message % tuple(args) if args else message][-MOST_LINES:]
+        self._lines = [*self._lines, message % tuple(args) if args else message][-MOST_LINES:]
 
 
 def cancel(user: Any, named: Sequence[Named]) -> None:
     """Have jobs cancelled in the background, if this user may do that.
 
-    All of them or none: nothing is begun before each was looked up.
+    Nothing is begun before each was looked up: if one of them can't be cancelled, none is. From then on each
+    is cancelled by itself; :func:`~airflow_cancel_provider.plugin.page.states.states` and the event log tell
+    what became of each.
 
     :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag.
     """
@@ -60,9 +66,7 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
             write(session, REQUESTED, name, each.task, job=each.job, reason=reason_of(name))
     for job in found.values():
         story = Story()
-        asked_by = CancelFor(
-            job.named.task, Actor.USER, name, reason_of(name), lambda story=story: story.lines
-        )
+        asked_by = CancelFor(job.named.task, Actor.USER, name, reason_of(name), story.lines)
         cancel_now(_request(job, name, story), asked_by)
 
 
@@ -85,8 +89,8 @@ def _check_permission(user: Any, named: Sequence[Named]) -> None:
 def _check_state(named: Named, found: JobOnRecord | None) -> None:
     if found is None:
         raise Refusal(404, f"{named.job} is not on record any more. Load the page again.")
-    if end := found.record.ends.get(named.job):
-        raise Refusal(409, f"{named.job} has already ended: {end.state}.")
+    if found.end is not None:
+        raise Refusal(409, f"{named.job} has already ended: {found.end.state}.")
 
 
 def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
@@ -98,4 +102,3 @@ def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
         found.record.of([named.job]),
         task=named.task.digest if found.is_earlier else None,
     )
-

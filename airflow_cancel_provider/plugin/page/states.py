@@ -17,9 +17,9 @@ from typing import Any
 from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
-from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.record import Actor, JobEnd
@@ -114,8 +114,9 @@ def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen
     ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
     for named, on_record in found.items():
         state = seen[named.job].state if named.job in seen else None
-        is_over = state is not None and state.is_terminal and state is not JobState.GONE
-        if is_over and named.job not in on_record.record.ends:
+        if state is None or not state.is_terminal or state is JobState.GONE:
+            continue
+        if on_record.end is None:
             end = ends_seen([JobStatus(named.job, state)], Actor.SERVICE, "")
             ends.setdefault(named.task, {}).update(end)
     if ends:

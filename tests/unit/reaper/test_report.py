@@ -179,9 +179,7 @@ def test_what_became_of_orphans_is_counted_once_though_several_sweeps_report_it(
     }
 
 
-def test_metrics_that_cannot_be_sent_end_no_sweep(
-    report: Report, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_metrics_that_cannot_be_sent_end_no_sweep(report: Report, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> Figures:
         raise OSError("no such host")
 

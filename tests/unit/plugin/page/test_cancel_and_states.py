@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.models.log import Log
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import ServiceUnavailable
@@ -76,6 +79,44 @@ class TestCancel:
         assert "Cancelled by olga in the page Remote jobs" in shown.words
         assert 'class="state cancelled"' in shown.text
         assert (shown.buttons, "orphan" in shown.words) == (0, False)
+
+    @pytest.mark.parametrize("minutes, is_lost", [(2, False), (6, True)])
+    def test_an_api_server_that_ends_meanwhile(
+        self, page: Page, memory: Memory, minutes: int, is_lost: bool
+    ) -> None:
+        job = memory.job("a")
+        page.put(job)
+        asked_at = datetime.now(UTC) - timedelta(minutes=minutes)
+        with page.tables.engine.begin() as connection:
+            row = {"event": "cancel_remote_job", "owner": "olga", "dttm": asked_at, "task_id": "task"}
+            connection.execute(Log.__table__.insert(), [{**row, "extra": json.dumps({"job": job})}])
+        shown = page.get("op", role="op")
+        assert shown.buttons == int(is_lost)
+        assert ("The API server ended before the cancel was confirmed" in shown.words) is is_lost
+
+    def test_what_becomes_of_each_of_several_jobs(self, page: Page, memory: Memory) -> None:
+        one, refused = memory.jobs("a", "b")
+        page.put(one, refused)
+        memory.outcomes["b"] = CancelOutcome.REFUSED
+        answer = page.cancel("op", one, refused)
+        assert answer.json()["jobs"] == {one: "accepted", refused: "accepted"}
+        until(lambda: len(memory.sent) == 2)
+        memory.states["a"] = JobState.CANCELLED
+        until(lambda: len(page.events()) == 4)
+        became = {extra["job"]: extra for event, _, _, extra in page.events() if event.endswith("finished")}
+        assert (became[one]["end"], became[refused]["end"]) == ("CANCELLED", "")
+        assert "REFUSED" in "".join(became[refused]["lines"])
+
+    def test_nothing_is_begun_where_one_of_them_has_ended(self, page: Page, memory: Memory) -> None:
+        one, ended = memory.job("a"), memory.job("b", JobState.CANCELLED)
+        page.put(one, ended)
+        page.post("viewer", "/states", ended)
+        answer = page.cancel("op", one, ended)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            409,
+            f"{ended} has already ended: CANCELLED.",
+        )
+        assert (memory.sent, page.events()) == ([], [])
 
     def test_the_label_of_another_try(self, page: Page, memory: Memory) -> None:
         """Whoever can write an XCom can name any job there."""
