@@ -24,7 +24,6 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.ratelimit import TokenBucket
 from airflow_cancel_provider.services.retry import Patience
 
 P = ParamSpec("P")
@@ -64,7 +63,6 @@ class _ServiceWaits:
     def __init__(self, access: Access, job: RemoteJob) -> None:
         self._access, self._job = access, job
         self._service: JobService | None = None
-        self._bucket: TokenBucket | None = None
         self._opening = asyncio.Lock()
 
     async def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
@@ -77,10 +75,8 @@ class _ServiceWaits:
             return await self._look(jobs)
 
     async def _look(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
-        service = await self._open()
-        if self._bucket is None:
-            self._bucket = TokenBucket(*service.look_quota, clock=asyncio.get_running_loop().time)
-        await asyncio.sleep(self._bucket.spend())
+        opened = await self._open()
+        service = await opened.look_turn()
         return await in_thread(service.describe, jobs)
 
     async def _open(self) -> JobService:

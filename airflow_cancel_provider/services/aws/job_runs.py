@@ -80,7 +80,7 @@ class JobRunService(AwsJobService):
         The service has no place for ``reason``, and a second request changes nothing for a run that is
         ending.
         """
-        series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
+        series, jobs = self.patience.started(urgent=True), list(dict.fromkeys(jobs))
         results, options = self._needless(jobs), self._cancel_options(force=force)
         requests = [[run] for runs in by_scope(jobs).values() for run in runs if run not in results]
 
@@ -148,7 +148,7 @@ class JobRunService(AwsJobService):
     def _needless(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, CancelResult]:
         """Results for runs that need no request: ended, ending, or of an unknown scope."""
         results: dict[RemoteJob, CancelResult] = {}
-        series = self.patience.brief.started()
+        series = self.patience.brief.started(urgent=True)
         for scope, runs in by_scope(jobs).items():
             try:
                 found = self._find(series, str(scope), runs)

@@ -46,7 +46,7 @@ from airflow_cancel_provider.services.emr.states import (
     said_of,
     status_of,
 )
-from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.emr.submission import QUOTAS
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
 
@@ -89,13 +89,7 @@ class EmrStepService(AwsJobService):
     }
     # EMR refuses to list a step that it does not know.
     complete = ("ListSteps", "DescribeCluster")
-    quotas: ClassVar[Quotas] = {
-        "CancelSteps": (10, 0.5),
-        "ListSteps": (10, 0.5),
-        "ListClusters": (20, 0.5),
-        "DescribeCluster": (10, 1.0),
-        EVERY: (25, 5.0),
-    }
+    quotas = QUOTAS
     look_operation = "ListSteps"
     first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
 
@@ -125,7 +119,7 @@ class EmrStepService(AwsJobService):
         ending, EMR says in its answer.
         """
         option = "TERMINATE_PROCESS" if force else self.cancellation_option
-        series = self.patience.started()
+        series = self.patience.started(urgent=True)
         jobs = list(dict.fromkeys(jobs))
         requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
