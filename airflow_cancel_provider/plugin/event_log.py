@@ -20,9 +20,7 @@ deferred task was marked."""
 SHOWN_FOR = timedelta(days=1)
 GIVEN_UP_AFTER = timedelta(minutes=5)
 """A cancel without an end in the log is over then: the API server that worked on it has ended."""
-GIVEN_UP = (
-    "The API server ended before the cancel was confirmed. Refresh the states, and cancel again if needed."
-)
+GIVEN_UP = "The API server ended before the cancel was confirmed. Refresh the states; cancel again if needed."
 MOST_READ = 1000
 MOST_LINES = 20
 

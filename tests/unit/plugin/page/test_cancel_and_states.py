@@ -112,10 +112,8 @@ class TestCancel:
         page.put(one, ended)
         page.post("viewer", "/states", ended)
         answer = page.cancel("op", one, ended)
-        assert (answer.status_code, answer.json()["detail"]) == (
-            409,
-            f"{ended} has already ended: CANCELLED.",
-        )
+        assert answer.status_code == 409
+        assert answer.json()["detail"] == f"{ended} has already ended: CANCELLED."
         assert (memory.sent, page.events()) == ([], [])
 
     def test_the_label_of_another_try(self, page: Page, memory: Memory) -> None:
