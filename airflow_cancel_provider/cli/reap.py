@@ -13,6 +13,7 @@ from uuid import UUID
 
 from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
@@ -45,6 +46,9 @@ class NoAirflow(Airflow):
     def variable(self, key: str) -> str | None:
         """None."""
         return None
+
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """A dry run writes nothing."""
 
     def set_variable(self, key: str, value: str | None) -> None:
         """A dry run writes nothing."""
