@@ -20,6 +20,7 @@ from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.task_log import PrefixedLog, TaskLogger
+from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
     DeferredTry,
@@ -28,7 +29,7 @@ from airflow_cancel_provider.triggers.ownership import (
     undisturbed,
     without_released,
 )
-from airflow_cancel_provider.triggers.poller import PerLoop, in_thread
+from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
 log = logging.getLogger(__name__)
@@ -161,10 +162,15 @@ class GatheredRequests:
 
 
 class GatheredCancels(PerLoop):
-    """What a triggerer still has to cancel: kills that come together go out together."""
+    """What a triggerer still has to cancel: kills that come together go out together.
+
+    Of each service, one batch is requested at a time. What comes meanwhile makes the next batch, so that a
+    storm of kills takes few calls, in the order in which they came.
+    """
 
     def __init__(self) -> None:
         self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
+        self._requesting: dict[tuple[str | None, ...], asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
@@ -186,21 +192,22 @@ class GatheredCancels(PerLoop):
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
-        gathered = self._gathered.pop(key)
-        cancellation = cancel_over_connections(
-            access.service,
-            [request for each in gathered for request in each.requests],
-            deployment,
-            call_seconds=CALL_SECONDS,
-            escalate_after=ESCALATE_AFTER,
-        )
+        async with self._requesting.setdefault(key, asyncio.Lock()):
+            gathered = self._gathered.pop(key)
+            cancellation = cancel_over_connections(
+                Board.here().opener(access),
+                [request for each in gathered for request in each.requests],
+                deployment,
+                call_seconds=CALL_SECONDS,
+                escalate_after=ESCALATE_AFTER,
+            )
+            try:
+                await in_thread(cancellation.step)
+            finally:
+                for each in gathered:
+                    if each.sent and not each.sent.done():
+                        each.sent.set_result(None)
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        try:
-            await in_thread(cancellation.step)
-        finally:
-            for each in gathered:
-                if each.sent and not each.sent.done():
-                    each.sent.set_result(None)
         while not cancellation.is_done and time.monotonic() < given_up_at:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
