@@ -28,6 +28,8 @@ os.environ.update(
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     NO_PROXY="127.0.0.1,localhost",
+    # The local cloud has no quotas unless a test sets some; this holds for processes that tests start, too.
+    AIRFLOW__CANCEL_PROVIDER__QUOTAS="*=1000000/1000000",
 )
 
 
@@ -42,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
+    from airflow_cancel_provider.services.ratelimit import PACES
+
+    PACES.configure({"*": (1e6, 1e6)})
+    _read_models_once()
+
+
+def _read_models_once() -> None:
     """Read botocore's models once for all sessions of this process: most of a client's making is that."""
     from botocore.loaders import JSONFileLoader
 

@@ -14,7 +14,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.services.ratelimit import EVERY
+from airflow_cancel_provider.services.ratelimit import EVERY, Paces
 from airflow_cancel_provider.services.registry import ServiceInfo
 from airflow_cancel_provider.services.retry import Patience
 
@@ -50,6 +50,7 @@ class Memory:
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     quota: tuple[int, float] = (1000, 1000.0)
+    paces: Paces = field(default_factory=Paces)
     unknown_scopes: set[str] = field(default_factory=set)
     labels: dict[str, Label] = field(default_factory=dict)
     """By job id."""
@@ -82,7 +83,7 @@ class MemoryService(JobService):
     def __init__(self, memory: Memory, conn_id: str | None, region: str | None) -> None:
         super().__init__(conn_id=conn_id, region=region)
         self.memory = memory
-        self.quotas = {EVERY: memory.quota}  # type: ignore[misc]
+        self.quotas, self.paces = {EVERY: memory.quota}, memory.paces  # type: ignore[misc]
 
     @classmethod
     def over(cls, spec: ClientSpec, patience: Patience) -> Self:

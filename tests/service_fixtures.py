@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import cached_property
 from typing import Any, ClassVar
 
 import boto3
@@ -38,7 +39,7 @@ HASTY = Patience(seconds=0.5, first_pause=0.02, longest_pause=0.1)
 ACCEPTED = {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING}
 
 
-def new_client(service: str, url: str, **options: Any) -> Any:
+def new_client(service: str, url: str, *, access_key: str = "testing", **options: Any) -> Any:
     """A real client; ``options`` go into its Config."""
     retries = {"mode": "standard", "total_max_attempts": 2}
     config = Config(**{"retries": retries, "connect_timeout": 2, "read_timeout": 10, **options})
@@ -47,7 +48,7 @@ def new_client(service: str, url: str, **options: Any) -> Any:
         service,
         region_name=REGION,
         endpoint_url=url,
-        aws_access_key_id="testing",
+        aws_access_key_id=access_key,
         aws_secret_access_key="testing",
         config=config,
     )
@@ -73,8 +74,15 @@ class Bench(ABC):
         self.local.override("endless*", cancel=1e6)
         self.client = new_client(self.name, cloud.url)
 
+    @cached_property
+    def submitter(self) -> Any:
+        """A client that sends no submission twice, however slow the machine is."""
+        return new_client(self.name, self.cloud.url, retries={"total_max_attempts": 1}, read_timeout=60)
+
     def close(self) -> None:
         self.client.close()
+        if "submitter" in vars(self):
+            self.submitter.close()
 
     def service(self, patience: Patience = PATIENT, *, client: Any = None, **options: Any) -> Any:
         return self.service_class(client or self.client, conn_id="aws_default", patience=patience, **options)
@@ -149,7 +157,7 @@ class EmrBench(Bench):
     def submit(self, name: str, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
         scope = scope or self.new_scope()
         steps = [{"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}}] * count
-        answer = self.client.add_job_flow_steps(JobFlowId=scope, Steps=steps)
+        answer = self.submitter.add_job_flow_steps(JobFlowId=scope, Steps=steps)
         return [self.address(step, scope) for step in answer["StepIds"]]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
@@ -170,7 +178,7 @@ class BatchBench(Bench):
     def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
         params = {"jobName": name, "jobQueue": "queue", "jobDefinition": "definition", **more}
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.client.submit_job(**params), range(count)))
+            answers = list(pool.map(lambda _: self.submitter.submit_job(**params), range(count)))
         return [self.address(answer["jobId"]) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
@@ -196,7 +204,7 @@ class EmrServerlessBench(Bench):
         scope = scope or self.new_scope()
         params = {"applicationId": scope, "executionRoleArn": ROLE, "name": name, "jobDriver": DRIVER, **more}
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
         return [self.address(answer["jobRunId"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
@@ -222,7 +230,7 @@ class GlueBench(Bench):
         arguments = {"--name": name} | ({LABEL_ARGUMENT: name} if Label.find(name) else {})
         params = {"JobName": scope, "Arguments": arguments, **more}
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
         return [self.address(answer["JobRunId"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
@@ -247,7 +255,7 @@ class EmrContainersBench(Bench):
         scope = scope or self.new_scope()
         params = {"virtualClusterId": scope, "executionRoleArn": ROLE, "name": name, **more}
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.client.start_job_run(**params), range(count)))
+            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
         return [self.address(answer["id"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:

@@ -176,7 +176,7 @@ _REAP = (
     ),
     _arg(
         "--share",
-        help="Share of the published API quotas to keep to; above 1 where the account's were raised",
+        help="Share of the API quotas to keep to: above 0, at most 1",
         type=float,
         default=SHARE,
         metavar="SHARE",

@@ -42,7 +42,7 @@ def make_reaper(
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
     :param scopes: patterns of cluster ids, queue names and application ids to look at.
     :param except_scopes: patterns of those to leave out.
-    :param share: of the published API quotas; above 1 where the account's were raised.
+    :param share: of the API quotas in force, above 0, at most 1.
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
         Airflow has no name that others can't have, and cancels.
     """

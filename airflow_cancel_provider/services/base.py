@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
@@ -19,7 +19,9 @@ from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, Serv
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.ratelimit import EVERY, Meter, NewBucket, Quotas, TokenBucket
+from airflow_cancel_provider.services.looks import LookMemory
+from airflow_cancel_provider.services.meter import Meter
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas
 from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
@@ -51,12 +53,14 @@ class JobService(ABC):
     """What the service grants to an account in a region, as published."""
     look_operation: ClassVar[str] = EVERY
     """The operation that most looks take."""
+    paces: Paces = PACES
+    """Where the pace of an account is found; one for all in a process."""
 
     def __init__(self, *, conn_id: str | None, region: str | None, patience: Patience | None = None) -> None:
         self.conn_id = conn_id
         self.region = region
         self.patience = patience or Patience()
-        self.meter = Meter()
+        self.meter = Meter(self._pace)
         self.identity_refused = False
         """Whether the service did not accept the identity at the last call: opened anew, it may do."""
 
@@ -83,6 +87,38 @@ class JobService(ABC):
         :raises ServiceUnavailable: no answer within patience; a reply that is not an answer is none.
         :raises ServiceError: any other error of the service.
         """
+
+    def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        *,
+        fresh: Collection[RemoteJob] = frozenset(),
+        may_leave_out: bool = False,
+    ) -> list[JobStatus]:
+        """As :meth:`describe`, for jobs of one cluster or application that are looked at again and again.
+
+        :param memory: of the looks there.
+        :param fresh: jobs that must not be reported as last seen.
+        :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
+            cheaper look can tell, may be reported as last seen.
+        """
+        before = self.looks_sent
+        statuses = self.describe(jobs)
+        memory.note(statuses, self.looks_sent - before, is_whole=True)
+        return statuses
+
+    @property
+    def looks_sent(self) -> int:
+        """Requests sent so far that share a quota with looks."""
+        by_name = self.traffic
+        return by_name.total() if self.look_operation == EVERY else by_name[self.look_operation]
+
+    @property
+    def look_rate(self) -> float:
+        """Calls a second that the quota in force allows for looks, in the long run; inf: there is none."""
+        buckets = self._pace().of(self.look_operation)
+        return min((bucket.per_second for bucket in buckets), default=inf)
 
     @abstractmethod
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -148,28 +184,58 @@ class JobService(ABC):
         other.patience = patience
         return other
 
-    def paced(self, share: float, new_pace: NewBucket = TokenBucket) -> Self:
-        """The same service, which keeps to a share of the quotas; copies of it keep to that share together.
+    def paced(self, share: float) -> Self:
+        """The same service, which keeps to a share of the pace; copies of it keep to that share together.
 
-        :param new_pace: makes a pace of a burst and calls a second.
-        :param share: of the published quotas; above 1 where the account's were raised.
-        :raises InvalidInput: ``share`` is not a number above 0.
+        :param share: of the quotas in force.
+        :raises InvalidInput: ``share`` is not a number above 0, at most 1.
         """
-        if not 0 < share < inf:
-            raise InvalidInput(f"A share of the quotas is a number above 0; got {share!r}.")
-        other = copy(self)
-        other.meter = self.meter.paced(self.quotas, share, new_pace)
-        return other
+        if not 0 < share <= 1:
+            raise InvalidInput(f"A share of the quotas is a number above 0, at most 1; got {share!r}.")
+        return self._with_meter(self.meter.sharing(share))
 
     @property
     def traffic(self) -> Counter[str]:
         """Requests sent so far, repeats included, by operation; those of copies count as well."""
         return self.meter.traffic
 
+    def seconds_until_look(self, calls: int = 1, operation: str | None = None) -> float:
+        """Seconds until a look of so many calls would be let go; 0 for at once. Waits for nothing.
+
+        :param operation: that the look calls; None: the one that most looks take.
+        """
+        return self.meter.seconds_until(operation or self.look_operation, calls)
+
+    async def look_turn(self, calls: int = 1, operation: str | None = None) -> Self:
+        """Wait, on the event loop and in no thread, for the turn of a look; the service that has paid for it.
+
+        Its first ``calls`` calls of the operation go at once, so that no thread waits::
+
+            service = await service.look_turn(calls)
+            await in_thread(service.describe, jobs)
+
+        Looks are let go in the order in which they came, after the cancels of the same account. A look that
+        takes fewer calls than it paid for slows the next ones down.
+        """
+        return self._with_meter(await self.meter.prepaid(operation or self.look_operation, calls))
+
+    def _with_meter(self, meter: Meter) -> Self:
+        other = copy(self)
+        other.meter = meter
+        return other
+
+    def _pace(self) -> Pace:
+        return self.paces.of(self.name, self._place, self._account, self.quotas)
+
     @property
-    def look_quota(self) -> tuple[int, float]:
-        """Burst and calls a second that the service grants for looking; shared waits keep to it."""
-        return self.quotas.get(self.look_operation) or self.quotas[EVERY]
+    def _place(self) -> Hashable:
+        """Where calls go, as far as quotas tell places apart."""
+        return self.region
+
+    @property
+    def _account(self) -> Hashable:
+        """Whose quotas the calls use, as far as that is known without a call."""
+        return self.conn_id
 
     def address(self, id: str, scope: str | None = None) -> RemoteJob:
         """Address of a job of this service, connection and region.

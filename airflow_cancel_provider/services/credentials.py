@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b32decode
 from copy import copy
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any
 
 ENDLESS = float("inf")
+_ACCESS_KEY = re.compile(r"A[KS]IA[A-Z2-7]{16}", re.ASCII)
 
 
 def is_renewable(credentials: Any) -> bool:
@@ -19,6 +23,27 @@ def seconds_left(credentials: Any) -> float:
     if getattr(credentials, "_expiry_time", None) is None:
         return 0.0 if is_renewable(credentials) and credentials.refresh_needed() else ENDLESS
     return float(credentials._seconds_remaining())  # noqa: SLF001  there is no public way
+
+
+def account_of(credentials: Any) -> str | None:
+    """The account of these, or their access key where that does not tell it; makes no call.
+
+    None where there are none, or where they were never loaded.
+    """
+    known = getattr(credentials, "__dict__", {})
+    account = known.get("_account_id") or known.get("account_id")
+    key = known.get("_access_key") or known.get("access_key")
+    return account or (_account_in(key) if isinstance(key, str) else None)
+
+
+@lru_cache(maxsize=256)
+def _account_in(access_key: str) -> str:
+    """The account that an access key holds since 2019: 40 bits, behind its first letters and one set bit."""
+    if not _ACCESS_KEY.fullmatch(access_key):
+        return access_key
+    bits = int.from_bytes(b32decode(access_key[4:20])[:6], "big")
+    account = (bits & ((1 << 47) - 1)) >> 7
+    return f"{account:012d}" if bits >> 47 and account < 10**12 else access_key
 
 
 def keys_of(credentials: Any) -> dict[str, str | None]:

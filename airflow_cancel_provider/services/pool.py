@@ -122,7 +122,9 @@ class ServicePool:
         # There is no time for it, and not every thread may ask Airflow for a connection.
         hurried._may_open_anew = False
         hurried._services = {
-            key: service.with_patience(Patience(seconds=seconds, longest_pause=seconds / 4))
+            key: service.with_patience(
+                Patience(seconds=seconds, longest_pause=seconds / 4, longest_turn=seconds / 4)
+            )
             for key, service in self._services.items()
         }
         return hurried

@@ -1,95 +1,287 @@
-"""How often a service may be asked: its published quotas, kept to by those who ask for it, and a count."""
+"""How often a service may be asked: one pace for an account's calls in this process, and how it learns.
+
+A pace holds a token bucket for each published quota. Everybody in a process who calls the same service in
+the same region with the same account shares one pace: :data:`PACES` keeps them.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from copy import copy
-from typing import Self
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+from typing import TYPE_CHECKING, Self
 
-Quotas = dict[str, tuple[int, float]]
+if TYPE_CHECKING:
+    from botocore.retries.throttling import CubicCalculator
+
+Quotas = Mapping[str, tuple[float, float]]
 """By operation: how many calls at once, and how many a second in the long run."""
 EVERY = "*"
 """Stands for all operations together: their calls share this quota, beside the one of their own."""
+RESERVE = 0.2
+"""Share of the burst for all operations together that looks leave to cancels."""
+EARLY_CALLS = 1
+"""Calls at once that are not used: some calls reach the service sooner than those sent before them."""
+SLOWER = 0.7
+"""What is left of a pace after a throttled call; as in botocore's adaptive mode."""
+SLOWEST = 0.1
+"""Share of its quota below which no pace is slowed."""
+RECOVERY = 30.0
+"""Seconds until a pace that was slowed once is back at its quota."""
+ROUND_TRIP = 1.0
+"""Seconds after a throttled call in which others are throttled that were sent before it was known."""
+LONGEST_NAP = 10.0
+"""Seconds after which those who are not the next in a queue look at it again."""
+_LOCK_SECONDS = 0.5
+_GRAIN = 1e-6
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], None]
+
+
+class _Shared:
+    """One lock for all buckets and counts: short to hold, and easily renewed in a forked process."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        """Let a forked process go on: nobody there holds the lock, and nobody waits."""
+        cls.lock = threading.Lock()
+        PACES.forget_waiting()
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the lock of all paces, if it can be had soon.
+
+    A signal handler may have interrupted the thread that holds it, and wait for a thread that wants it. A
+    wrong count is better than a cancel that is not sent.
+    """
+    lock = _Shared.lock
+    is_held = lock.acquire(timeout=_LOCK_SECONDS)
+    try:
+        yield
+    finally:
+        if is_held:
+            lock.release()
+
+
+@dataclass(order=True, slots=True)
+class _Ticket:
+    """A place in a queue: repeated calls first, then cancels, then looks, each in the order they came."""
+
+    rank: tuple[bool, bool]
+    number: int
+    calls: int = field(compare=False)
 
 
 class TokenBucket:
-    """A token bucket: ``burst`` calls at once, then ``per_second``. Threads may share one.
+    """A token bucket: ``burst`` calls at once, then ``per_second``. Not locked: see :func:`exclusive`.
 
-    Calls are let go in the order in which they came. A burst below 1 is fine: each call then waits.
+    A burst below 1 is fine: a call is let go when the bucket is full, and paid for by those after it.
+
+    :param reserve: tokens that only urgent calls may use.
+    """
+
+    def __init__(self, burst: float, per_second: float, clock: Clock, *, reserve: float = 0.0) -> None:
+        self.burst, self.per_second, self.reserve = burst, per_second, reserve
+        self.waiting: list[_Ticket] = []
+        self._clock = clock
+        self._tokens, self._filled_at = burst, clock()
+        self._cubic: CubicCalculator | None = None
+        self._slowed_at = -inf
+
+    def seconds_until(self, calls: float, ahead: float = 0.0) -> float:
+        """Seconds until there are tokens for so many calls, or as many as there can be.
+
+        :param ahead: calls that go before.
+        """
+        now = self._clock()
+        rate = self.per_second * self._factor(now)
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now
+        missing = ahead + min(calls, self.burst) - self._tokens
+        if missing <= _GRAIN:
+            return 0.0
+        # Those ahead may leave without a call: ask again before long.
+        return min(missing / rate, LONGEST_NAP) if ahead else missing / rate
+
+    def spend(self, calls: float) -> None:
+        """Take tokens, also more than there are: later calls wait for them."""
+        self.seconds_until(0)
+        self._tokens -= calls
+
+    def slow_down(self) -> None:
+        """Take in that the service throttled a call: there are no tokens, because others use the quota, too.
+
+        The pace falls at once and recovers along the curve of botocore's adaptive mode.
+        """
+        from botocore.retries.throttling import CubicCalculator
+
+        now = self._clock()
+        factor = self._factor(now)
+        self.seconds_until(0)
+        self._tokens = min(self._tokens, 0.0)
+        if now - self._slowed_at >= max(ROUND_TRIP, 1 / (self.per_second * factor)):
+            self._cubic = CubicCalculator(factor, now, (1 - SLOWER) / RECOVERY**3, SLOWER)
+            self._slowed_at = now
+
+    def _factor(self, now: float) -> float:
+        """Share of the quota that is used now."""
+        if self._cubic is None:
+            return 1.0
+        factor = float(self._cubic.success_received(now))
+        if factor >= 1:
+            self._cubic = None
+        return min(1.0, max(SLOWEST, factor))
+
+
+class Pace:
+    """The quotas of one account for one service in one region, as token buckets by operation.
 
     :param clock: the time in seconds.
     :param sleep: waits for some seconds.
     """
 
-    def __init__(
-        self,
-        burst: float,
-        per_second: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._burst, self._rate = burst, per_second
-        self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
-        self._tokens, self._filled_at = burst, clock()
+    def __init__(self, quotas: Quotas, clock: Clock = time.monotonic, sleep: Sleep = time.sleep) -> None:
+        self.clock, self.sleep = clock, sleep
+        self.buckets = {name: _bucket(name, *quota, clock) for name, quota in quotas.items()}
 
-    def take(self) -> None:
-        """Wait for a call's turn."""
-        wait = self.spend()
-        if wait > 0:
-            self._sleep(wait)
+    def of(self, operation: str) -> list[TokenBucket]:
+        """The buckets that a call needs tokens of; those who wait stand in a queue at the first one."""
+        return [self.buckets[name] for name in dict.fromkeys((operation, EVERY)) if name in self.buckets]
 
-    def spend(self, calls: int = 1) -> float:
-        """Take tokens off, also more than there are; seconds until the bucket has made up for them."""
-        with self._lock:
-            now = self._clock()
-            filled = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-            self._tokens, self._filled_at = filled - calls, now
-            return max(0.0, -self._tokens / self._rate)
-
-
-NewBucket = Callable[[float, float], TokenBucket]
-
-
-class Meter:
-    """The requests of one service: counted by operation, and each let go in its turn."""
-
-    def __init__(self) -> None:
-        self.traffic: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self.paces: dict[str, TokenBucket] = {}
-
-    def paced(self, quotas: Mapping[str, tuple[int, float]], share: float, new_pace: NewBucket) -> Self:
-        """Count into the same traffic, but keep to a share of the quotas."""
-        other = copy(self)
-        # One call less at once than is granted: some are faster on their way than those before them, and
-        # one that comes a moment early is throttled.
-        other.paces = {
-            name: new_pace(min(burst * share, max(1, burst * max(1, share) - 1)), rate * share)
-            for name, (burst, rate) in quotas.items()
+    def share(self, share: float) -> Pace:
+        """A pace for a share of the same quotas, to keep to as well."""
+        pace = Pace({}, self.clock, self.sleep)
+        pace.buckets = {
+            name: TokenBucket(bucket.burst * share, bucket.per_second * share, self.clock)
+            for name, bucket in self.buckets.items()
         }
-        return other
+        return pace
 
-    def turn(self, operation: str) -> None:
-        """Count a request that is about to be sent, in its turn."""
-        for pace in self._paces_of(operation):
-            pace.take()
-        self._count(operation, 1)
 
-    def repeated(self, operation: str, times: int) -> None:
-        """Count what a client has sent again by itself; who comes next waits for it, too."""
-        for pace in self._paces_of(operation) if times else ():
-            pace.spend(times)
-        self._count(operation, times)
+def _bucket(name: str, burst: float, per_second: float, clock: Clock) -> TokenBucket:
+    burst = max(min(1.0, burst), burst - EARLY_CALLS)
+    return TokenBucket(burst, per_second, clock, reserve=burst * RESERVE if name == EVERY else 0.0)
 
-    def _paces_of(self, operation: str) -> list[TokenBucket]:
-        return [self.paces[name] for name in (operation, EVERY) if name in self.paces]
 
-    def _count(self, operation: str, times: int) -> None:
-        if times:
-            with self._lock:
-                self.traffic[operation] += times
+class Turn:
+    """A call that waits for its turn; used in a ``with`` statement, which leaves the queue at its end.
+
+    :param buckets: that it needs tokens of.
+    :param urgent: of a cancel: it goes before looks, and may use what these leave.
+    :param again: it was throttled before, and goes before all others.
+    """
+
+    _numbers = count()
+
+    def __init__(
+        self, buckets: Iterable[TokenBucket], calls: int = 1, *, urgent: bool = False, again: bool = False
+    ) -> None:
+        self._buckets = list(buckets)
+        self._urgent = urgent or again
+        self._ticket = _Ticket((not again, not self._urgent), next(self._numbers), calls)
+
+    def __enter__(self) -> Self:
+        """Join the queue."""
+        for bucket in self._buckets[:1]:
+            bucket.waiting.append(self._ticket)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the queue."""
+        self._leave()
+
+    def _leave(self) -> None:
+        for bucket in self._buckets[:1]:
+            if self._ticket in bucket.waiting:
+                bucket.waiting.remove(self._ticket)
+
+    def take(self) -> float:
+        """Take the tokens if it is this call's turn; 0 then, else seconds after which to ask again."""
+        with exclusive():
+            seconds = max(map(self._seconds_at, self._buckets), default=0.0)
+            if not seconds:
+                self._spend()
+            return seconds
+
+    def take_anyway(self) -> None:
+        """Take the tokens although it is not this call's turn: it can't wait any longer."""
+        with exclusive():
+            self._spend()
+
+    def _spend(self) -> None:
+        self._leave()
+        for bucket in self._buckets:
+            bucket.spend(self._ticket.calls)
+
+    def _seconds_at(self, bucket: TokenBucket) -> float:
+        ahead = 0
+        if bucket is self._buckets[0]:
+            ahead = sum(ticket.calls for ticket in [*bucket.waiting] if ticket < self._ticket)
+        reserve = 0.0 if self._urgent else bucket.reserve
+        return bucket.seconds_until(self._ticket.calls + reserve, ahead)
+
+
+class Paces:
+    """The paces of this process, by service, endpoint and account.
+
+    :param clock: the time in seconds.
+    :param sleep: waits for some seconds.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic, sleep: Sleep = time.sleep) -> None:
+        self.clock, self.sleep = clock, sleep
+        self._by_key: dict[Hashable, Pace] = {}
+        self._quotas: Quotas = {}
+        self._share = 1.0
+
+    def configure(self, quotas: Quotas, share: float = 1.0) -> None:
+        """Use other quotas than the published ones.
+
+        :param quotas: by ``service.operation``, ``service.*`` (all operations together), ``*`` (all).
+        :param share: of all quotas that this process uses.
+        """
+        with exclusive():
+            if (quotas, share) != (self._quotas, self._share):
+                self._quotas, self._share = dict(quotas), share
+                self._by_key.clear()
+
+    def of(self, service: str, place: Hashable, account: Hashable, published: Quotas) -> Pace:
+        """The pace of an account for a service at a place: its region, or an endpoint of its own."""
+        key = (service, place, account)
+        with exclusive():
+            pace = self._by_key.get(key)
+            if pace is None:
+                pace = Pace(self._in_force(service, published), self.clock, self.sleep)
+                self._by_key[key] = pace
+            return pace
+
+    def _in_force(self, service: str, published: Quotas) -> Quotas:
+        own = {
+            name.removeprefix(f"{service}."): quota
+            for name, quota in self._quotas.items()
+            if name.startswith(f"{service}.")
+        }
+        all_of_them = dict.fromkeys(published, self._quotas[EVERY]) if EVERY in self._quotas else published
+        return {
+            name: (burst * self._share, rate * self._share)
+            for name, (burst, rate) in {**all_of_them, **own}.items()
+        }
+
+    def forget_waiting(self) -> None:
+        """Empty all queues: in a forked process those who waited are not there."""
+        for pace in self._by_key.values():
+            for bucket in pace.buckets.values():
+                bucket.waiting.clear()
+
+
+PACES = Paces()
+os.register_at_fork(after_in_child=_Shared.renew)

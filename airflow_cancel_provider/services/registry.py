@@ -19,6 +19,7 @@ from airflow_cancel_provider.services.emr_containers import submission as emr_co
 from airflow_cancel_provider.services.emr_serverless import submission as emr_serverless
 from airflow_cancel_provider.services.glue import submission as glue
 from airflow_cancel_provider.services.mrs import submission as mrs
+from airflow_cancel_provider.services.ratelimit import Quotas
 from airflow_cancel_provider.services.submissions import Submission
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ServiceInfo:
         none.
     :param ids_param: parameter with the ids of jobs.
     :param submissions: the calls that start jobs.
+    :param quotas: how often its operations may be called, as published for an account in a region.
     :param looks: by operation: how its reply shows jobs with their states.
     :param operations: its operations that the command line offers, beside our own commands, in the service's
         words: those that cancel jobs or show them.
@@ -71,6 +73,7 @@ class ServiceInfo:
     scope_param: str | None
     ids_param: str
     submissions: tuple[Submission, ...]
+    quotas: Quotas = field(default_factory=dict)
     looks: Mapping[str, Look] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
     operations_class: str | None = None
@@ -110,6 +113,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="cluster_id",
             ids_param="step_ids",
             submissions=emr.SUBMISSIONS,
+            quotas=emr.QUOTAS,
             operations=("CancelSteps", "DescribeStep", "ListSteps"),
             looks=emr.LOOKS,
             carriers=("name", "properties"),
@@ -128,6 +132,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param=None,
             ids_param="job_ids",
             submissions=batch.SUBMISSIONS,
+            quotas=batch.QUOTAS,
             operations=(
                 *("CancelJob", "TerminateJob", "CancelJobs", "TerminateJobs"),
                 *("DescribeJobs", "ListJobs"),
@@ -145,6 +150,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="application_id",
             ids_param="job_run_ids",
             submissions=emr_serverless.SUBMISSIONS,
+            quotas=emr_serverless.QUOTAS,
             operations=("CancelJobRun", "GetJobRun", "ListJobRuns", "ListJobRunAttempts"),
             looks=emr_serverless.LOOKS,
             console_path="/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
@@ -159,6 +165,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="virtual_cluster_id",
             ids_param="job_run_ids",
             submissions=emr_containers.SUBMISSIONS,
+            quotas=emr_containers.QUOTAS,
             operations=("CancelJobRun", "DescribeJobRun", "ListJobRuns"),
             looks=emr_containers.LOOKS,
             # A run has no page of its own: its virtual cluster's lists it.
@@ -175,6 +182,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="cluster_id",
             ids_param="job_execution_ids",
             submissions=mrs.SUBMISSIONS,
+            quotas=mrs.QUOTAS,
             operations=("CancelJobExecution", "DescribeJobExecution", "ListJobExecutions"),
             operations_class=f"{_ROOT}.cli.service_commands.mrs.MrsOperations",
             docs_url="https://docs.otc.t-systems.com/mapreduce-service/",
@@ -190,6 +198,7 @@ SERVICES: dict[str, ServiceInfo] = {
             scope_param="job_name",
             ids_param="job_run_ids",
             submissions=glue.SUBMISSIONS,
+            quotas=glue.QUOTAS,
             operations=("BatchStopJobRun", "GetJobRun", "GetJobRuns"),
             looks=glue.LOOKS,
             carriers=("none", "arguments"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
@@ -19,15 +20,22 @@ class Patience:
     ``seconds`` counts from the last answer, not from the first call: a long series of calls that a quota
     slows down goes on as long as it makes progress, and a service that is down is waited for only once.
     Only time spent on calls counts, not the time between them.
+
+    :param longest_turn: seconds for which the quotas may hold back the calls of a series; then they are sent
+        all the same.
     """
 
     seconds: float = 120.0
     first_pause: float = 0.5
     longest_pause: float = 20.0
+    longest_turn: float = inf
 
-    def started(self) -> CallSeries:
-        """Begin a series of calls."""
-        return CallSeries(self)
+    def started(self, *, urgent: bool = False) -> CallSeries:
+        """Begin a series of calls.
+
+        :param urgent: those of a cancel; they go before others.
+        """
+        return CallSeries(self, urgent=urgent)
 
     @property
     def brief(self) -> Patience:
@@ -35,15 +43,22 @@ class Patience:
         return replace(self, seconds=self.seconds / 4)
 
 
-def _at_once() -> None:
+Turn = Callable[..., float]
+"""Waits until a call may be sent, and gives the seconds waited: see :meth:`Meter.wait`."""
+
+
+def _at_once(**_: object) -> float:
     """Nothing to wait for."""
+    return 0.0
 
 
 class CallSeries:
     """One series of calls under one :class:`Patience`."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, patience: Patience, *, urgent: bool = False) -> None:
+        self._patience, self._is_urgent = patience, urgent
+        self._held = 0.0
+        """Seconds for which calls waited for their turn."""
         self._in_vain = 0.0
         """Seconds spent on calls before the present one, since the last answer."""
         self._since = time.monotonic()
@@ -52,11 +67,11 @@ class CallSeries:
         self,
         function: Callable[[], T],
         transient: Callable[[BaseException], bool],
-        turn: Callable[[], None] = _at_once,
+        turn: Turn = _at_once,
     ) -> T:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 
-        :param turn: called before each attempt; may wait, which is not held against the service.
+        :param turn: called before each attempt. What the first one waits is not held against the service.
         """
         retrying = Retrying(
             stop=self._is_exhausted,
@@ -66,9 +81,12 @@ class CallSeries:
         )
 
         def attempt() -> T:
+            again = retrying.statistics["attempt_number"] > 1
+            left = max(0.0, self._patience.longest_turn - self._held)
             came = time.monotonic()
-            turn()
-            self._since += time.monotonic() - came
+            self._held += turn(urgent=self._is_urgent, again=again, at_most=left)
+            if not again:
+                self._since += time.monotonic() - came
             return function()
 
         self._since = time.monotonic()

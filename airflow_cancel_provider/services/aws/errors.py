@@ -100,6 +100,7 @@ NO_CREDENTIALS = (
 _NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
 _BROKEN_OFF = (NoConnectionError, HTTPClientError, ResponseParserError, NoAnswer)
 _LONGEST_WORDS = 500
+_TOO_MANY = 429
 _PROXY_DENIED = 407
 """HTTP status of a proxy that asks for a name and a password."""
 
@@ -125,8 +126,15 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: throttled, a failing service, a broken connection."""
     if isinstance(error, ClientError):
         status = _status(error)
-        return is_transient_code(error_code(error)) or status in (408, 429) or status >= 500
+        return is_transient_code(error_code(error)) or status in (408, _TOO_MANY) or status >= 500
     return isinstance(error, _BROKEN_OFF) and connection_trouble(error) is None
+
+
+def is_throttled(error: BaseException) -> bool:
+    """Whether the service answered that it is called too often."""
+    if not isinstance(error, ClientError):
+        return False
+    return error_code(error) in THROTTLING or _status(error) == _TOO_MANY
 
 
 def is_transient_code(code: str | None) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Self, TypeVar
+from urllib.parse import urlsplit
 
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,15 +31,18 @@ from airflow_cancel_provider.services.aws.errors import (
     connection_trouble,
     error_code,
     error_words,
+    is_throttled,
     is_transient,
     is_unknown_identity,
     kind_of,
 )
 from airflow_cancel_provider.services.base import JobService, in_order, undone, unsent
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
+_AWS = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|amazonwebservices\.com\.cn)$")
 
 DENIALS = 10
 """Requests in a row that may be denied before the rest of a cluster or application is not tried.
@@ -80,6 +85,16 @@ class AwsJobService(JobService):
         client.meta.events.register("before-parse", check_body, unique_id=check_body.__qualname__)
         client.meta.events.register("response-received", note_attempt, unique_id=note_attempt.__qualname__)
 
+    @property
+    def _place(self) -> Hashable:
+        """Region, or the address of something that stands in for AWS: that has quotas of its own."""
+        endpoint = self.client.meta.endpoint_url
+        return self.region if _AWS.search(urlsplit(endpoint).hostname or "") else endpoint
+
+    @property
+    def _account(self) -> Hashable:
+        return account_of(self.client._request_signer._credentials) or self.conn_id  # noqa: SLF001
+
     @classmethod
     def over(cls, spec: ClientSpec, patience: Patience) -> Self:
         """The service over a client like the one that was specified."""
@@ -108,7 +123,7 @@ class AwsJobService(JobService):
         params: dict[str, Any] = {ids: [self.id_example] if ids.endswith("s") else self.id_example}
         params |= {scope: self.scope_example} if scope else {"reason": "To see whether it is permitted"}
         job = self.address(self.id_example, self.scope_example)
-        self._call(self.patience.started(), operation, str(job), **params)
+        self._call(self.patience.started(urgent=True), operation, str(job), **params)
         return True
 
     def _call(self, series: CallSeries, operation: str, about: str, /, **params: Any) -> dict[str, Any]:
@@ -151,6 +166,8 @@ class AwsJobService(JobService):
 
         def may_pass(error: BaseException) -> bool:
             nonlocal refusals
+            if is_throttled(error):
+                self.meter.throttled(operation)
             refusals += is_unknown_identity(error, operation)
             return is_transient(error) or 0 < refusals < IDENTITY_ATTEMPTS
 

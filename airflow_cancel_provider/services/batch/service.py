@@ -41,7 +41,7 @@ from airflow_cancel_provider.services.batch.states import (
     result_of,
     status_of,
 )
-from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.batch.submission import QUOTAS
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 JOBS_PER_LOOKUP = 100
@@ -79,8 +79,7 @@ class BatchJobService(AwsJobService):
     scope_pattern = None
     scope_example = None
     id_word = "job id"
-    # Fixed, and for all calls together.
-    quotas: ClassVar[Quotas] = {EVERY: (50, 50.0)}
+    quotas = QUOTAS
     id_pattern = JOB_ID
     id_example = "00000000-0000-0000-0000-000000000000"
     cancel_probe = ("TerminateJob", None, "jobId")
@@ -114,7 +113,7 @@ class BatchJobService(AwsJobService):
 
         :param reason: shown as the jobs' statusReason; at most 1,024 characters.
         """
-        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         gently = self.pending_only and not force
         seen, unknown = self._look_before(jobs)
         settled = [
@@ -200,7 +199,7 @@ class BatchJobService(AwsJobService):
 
     def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started()
+        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started(urgent=True)
         for some in chunks(jobs, JOBS_PER_LOOKUP):
             try:
                 seen |= self._look_twice(series, some)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
 from airflow_cancel_provider.services.batch.tag_room import TagRoom
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
 LARGEST_SUBMIT_JOB = 30 * 1024
@@ -46,3 +47,6 @@ LOOKS = {
         (None, job.get("jobId"), job.get("status")) for job in answer.get("jobs") or []
     )
 }
+
+QUOTAS: Quotas = {EVERY: (50, 50.0)}
+"""https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html; fixed."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, JobIds, Params, ids
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY, with_label, without_label
 
 LONGEST_STEP = 10_240
@@ -99,3 +100,12 @@ LOOKS = {
     "DescribeStep": lambda answer: _seen([answer.get("Step") or {}]),
     "ListSteps": lambda answer: _seen(answer.get("Steps") or []),
 }
+
+QUOTAS: Quotas = {
+    "CancelSteps": (10, 0.5),
+    "ListSteps": (10, 0.5),
+    "ListClusters": (20, 0.5),
+    "DescribeCluster": (10, 1.0),
+    EVERY: (25, 5.0),
+}
+"""https://docs.aws.amazon.com/general/latest/gr/emr.html; all of them can be raised."""

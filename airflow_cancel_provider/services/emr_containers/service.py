@@ -13,8 +13,7 @@ from airflow_cancel_provider.jobs import JobStatus
 from airflow_cancel_provider.services.aws.job_runs import JobRunService
 from airflow_cancel_provider.services.base import submitted
 from airflow_cancel_provider.services.emr_containers.states import ANSWERS, IDLE, RESOURCE_ID, STATES
-from airflow_cancel_provider.services.emr_containers.submission import label_of
-from airflow_cancel_provider.services.ratelimit import Quotas
+from airflow_cancel_provider.services.emr_containers.submission import QUOTAS, label_of
 
 
 class EmrContainersJobRunService(JobRunService):
@@ -32,7 +31,7 @@ class EmrContainersJobRunService(JobRunService):
     id_pattern = RESOURCE_ID
     id_example = "0000000000000000000"
     cancel_probe = ("CancelJobRun", "virtualClusterId", "id")
-    quotas: ClassVar[Quotas] = dict.fromkeys(ANSWERS, (25, 1.0))
+    quotas = QUOTAS
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {
         "CancelJobRun": {"id": "id", "virtualClusterId": "virtualClusterId"},
@@ -43,10 +42,11 @@ class EmrContainersJobRunService(JobRunService):
     states = STATES
     scope_title = "virtual ?cluster"
     scope_param, run_param = "virtualClusterId", "id"
-    look = "DescribeJobRun"
+    run_look = "DescribeJobRun"
     scope_look = ("DescribeVirtualCluster", "id")
     scope_listing = ("ListVirtualClusters", "virtualClusters")
     scope_states = ("VirtualClusterState", IDLE)
+    created_after = "createdAfter"
     worth_listing = 4
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids, label_name
+from airflow_cancel_provider.services.ratelimit import Quotas
 from airflow_cancel_provider.services.submissions import label_in_tags
 
 JOINT = "-"
@@ -61,3 +62,9 @@ LOOKS = {
     "DescribeJobRun": lambda answer: _seen([answer.get("jobRun") or {}]),
     "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
 }
+
+QUOTAS: Quotas = dict.fromkeys(
+    ("CancelJobRun", "DescribeJobRun", "ListJobRuns", "DescribeVirtualCluster", "ListVirtualClusters"),
+    (25, 1.0),
+)
+"""Those of EMR Serverless: AWS publishes none for this service."""

@@ -14,7 +14,7 @@ from airflow_cancel_provider.jobs import JobStatus
 from airflow_cancel_provider.services.aws.job_runs import RUNS_PER_PAGE, JobRunService
 from airflow_cancel_provider.services.base import labelled_by_name, submitted
 from airflow_cancel_provider.services.emr_serverless.states import ANSWERS, IDLE, RUN_ID, STATES
-from airflow_cancel_provider.services.ratelimit import Quotas
+from airflow_cancel_provider.services.emr_serverless.submission import QUOTAS
 from airflow_cancel_provider.services.retry import Patience
 
 SHORTEST_GRACE, LONGEST_GRACE = 15, 1800
@@ -38,13 +38,7 @@ class EmrServerlessJobRunService(JobRunService):
     id_pattern = RUN_ID
     id_example = "0000000000000001"
     cancel_probe = ("CancelJobRun", "applicationId", "jobRunId")
-    quotas: ClassVar[Quotas] = {
-        "CancelJobRun": (25, 1.0),
-        "ListJobRuns": (25, 1.0),
-        "GetJobRun": (50, 10.0),
-        "ListApplications": (50, 10.0),
-        "GetApplication": (50, 10.0),
-    }
+    quotas = QUOTAS
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {
         "CancelJobRun": {"applicationId": "applicationId", "jobRunId": "jobRunId"},
@@ -55,11 +49,12 @@ class EmrServerlessJobRunService(JobRunService):
     states = STATES
     scope_title = "application"
     scope_param, run_param = "applicationId", "jobRunId"
-    look = "GetJobRun"
+    run_look = "GetJobRun"
     scope_look = ("GetApplication", "applicationId")
     scope_listing = ("ListApplications", "applications")
     scope_states = ("ApplicationState", IDLE)
     page_size: ClassVar[dict[str, int]] = {"maxResults": RUNS_PER_PAGE}
+    created_after = "createdAtAfter"
     worth_listing = 10
 
     def __init__(

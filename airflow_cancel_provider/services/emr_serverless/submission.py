@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, ids, label_name, text_of_name
+from airflow_cancel_provider.services.ratelimit import Quotas
 
 MOST_TAGS = 200
 
@@ -27,7 +28,17 @@ SUBMISSIONS = (
         most_tags=MOST_TAGS,
     ),
 )
+
 LOOKS = {
     "GetJobRun": lambda answer: _seen([answer.get("jobRun") or {}]),
     "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
 }
+
+QUOTAS: Quotas = {
+    "CancelJobRun": (25, 1.0),
+    "ListJobRuns": (25, 1.0),
+    "GetJobRun": (50, 10.0),
+    "ListApplications": (50, 10.0),
+    "GetApplication": (50, 10.0),
+}
+"""https://docs.aws.amazon.com/emr-serverless/latest/EMR-Serverless-UserGuide/endpoints-quotas.html"""

@@ -40,7 +40,7 @@ from airflow_cancel_provider.services.glue.states import (
     said_of,
     status_of,
 )
-from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
+from airflow_cancel_provider.services.glue.submission import QUOTAS
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 RUNS_PER_STOP = 25
@@ -64,8 +64,7 @@ class GlueJobRunService(AwsJobService):
     id_pattern = RUN_ID
     id_example = "jr_0000000000000000000000000000000000000000000000000000000000000000"
     cancel_probe = ("BatchStopJobRun", "JobName", "JobRunIds")
-    # AWS publishes none. These are well below what is known to be throttled: 15 StartJobRun at once.
-    quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
+    quotas = QUOTAS
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
 
@@ -79,7 +78,7 @@ class GlueJobRunService(AwsJobService):
 
         Looking first would take a request for each run. What Glue refuses is looked at: it may have ended.
         """
-        series, jobs = self.patience.started(), list(dict.fromkeys(jobs))
+        series, jobs = self.patience.started(urgent=True), list(dict.fromkeys(jobs))
         requests = [some for runs in by_scope(jobs).values() for some in chunks(runs, RUNS_PER_STOP)]
         results = in_turn(requests, lambda runs: self._stop(series, runs))
         unclear = {result.job: result for result in results if is_unclear(result)}

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
 LABEL_ARGUMENT = f"--{LABEL_PARAMETER}"
@@ -49,3 +50,6 @@ LOOKS = {
     "GetJobRun": lambda answer: _seen([answer.get("JobRun") or {}]),
     "GetJobRuns": lambda answer: _seen(answer.get("JobRuns") or []),
 }
+
+QUOTAS: Quotas = {EVERY: (10, 5.0)}
+"""AWS publishes none. These are well below what is known to be throttled: 15 StartJobRun at once."""

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import requests
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.calls import (
     API_VERSIONS,
@@ -27,8 +28,9 @@ from airflow_cancel_provider.services.mrs.calls import (
 )
 from airflow_cancel_provider.services.mrs.errors import Fault
 from airflow_cancel_provider.services.mrs.states import JobRecord
+from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
-from airflow_cancel_provider.services.ratelimit import Meter
+from airflow_cancel_provider.services.ratelimit import PACES
 
 PAGE = 100
 """Items of one page of a listing: the most that both APIs give of jobs."""
@@ -67,7 +69,7 @@ class MrsClient:
         self.auth = auth
         self.verify = verify
         self._api = APIS[api_version]
-        self.meter = Meter()
+        self.meter = Meter(lambda: PACES.of("mrs", self.endpoint, self.project_id, QUOTAS))
         self._transport = Transport(
             auth, verify=verify, session=session or requests.Session(), timeouts=timeouts
         )
@@ -220,7 +222,7 @@ class MrsClient:
             # Spaces as %20: a signature over a plus sign would depend on who decodes it.
             url += "?" + urlencode(query, quote_via=quote)
         about = "/".join(part for part in (cluster, job) if part) or self._project
-        self.meter.turn(call.operation)
+        self.meter.count(call.operation)
         return self._transport.send(call, url, about, body)
 
     def _record(self, fields: Mapping[str, Any]) -> JobRecord:

@@ -13,6 +13,7 @@ from airflow_cancel_provider.services.base import outcome_after
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.states import JobRecord
+from airflow_cancel_provider.services.ratelimit import EVERY
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
@@ -56,9 +57,14 @@ class Lookup:
         :raises ServiceError: it failed for good, or patience ran out.
         """
         try:
-            return series.call(request, _is_transient)
+            return series.call(request, self._may_pass, partial(self.client.meter.wait, EVERY))
         except Fault as fault:
             raise self._named(fault, series) from fault
+
+    def _may_pass(self, error: BaseException) -> bool:
+        if isinstance(error, Fault) and error.kind is FaultKind.THROTTLED:
+            self.client.meter.throttled(EVERY)
+        return isinstance(error, Fault) and error.is_transient
 
     def _named(self, fault: Fault, series: CallSeries) -> ServiceError:
         """The fault as an error for people, with the connection or the time waited."""
@@ -174,7 +180,3 @@ class Hopeless:
 def kind_of(error: ServiceError) -> FaultKind:
     """What an error of :meth:`Lookup.call` means."""
     return error.__cause__.kind if isinstance(error.__cause__, Fault) else FaultKind.OTHER
-
-
-def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, Fault) and error.is_transient

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 from typing import Self
 
@@ -29,6 +29,7 @@ from airflow_cancel_provider.services.base import (
     unsent,
 )
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.client_spec import client_of, spec_of
@@ -43,7 +44,7 @@ from airflow_cancel_provider.services.mrs.states import (
     not_refused,
     status_of,
 )
-from airflow_cancel_provider.services.ratelimit import NewBucket, TokenBucket
+from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
@@ -66,6 +67,7 @@ class MrsJobService(JobService):
     id_word = "job execution id"
     id_pattern = IDENTIFIER
     id_example = "00000000-0000-0000-0000-000000000000"
+    quotas = QUOTAS
 
     def __init__(
         self,
@@ -93,6 +95,14 @@ class MrsJobService(JobService):
         return spec_of(self.client, self.conn_id, self.region)
 
     @property
+    def _place(self) -> Hashable:
+        return self.client.endpoint
+
+    @property
+    def _account(self) -> Hashable:
+        return self.client.project_id
+
+    @property
     def lookup(self) -> Lookup:
         """The client's calls, with the patience of now."""
         return Lookup(self.client, self.patience, self.conn_id)
@@ -115,7 +125,7 @@ class MrsJobService(JobService):
 
         MRS has no place for ``reason``, and no harder way for ``force``.
         """
-        jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         results, hopeless = self._needless(series, jobs), Hopeless()
         unclear: dict[RemoteJob, CancelResult] = {}
         for job in jobs:
@@ -166,10 +176,9 @@ class MrsJobService(JobService):
             tell_ended(self.name, self.region, [(cluster_id, record.id)])
         return status_of(self.address(record.id, cluster_id), record)
 
-    def paced(self, share: float, new_pace: NewBucket = TokenBucket) -> Self:
-        """As every service; the client is paced."""
-        other = super().paced(share, new_pace)
-        other.client = self.client.metered(other.meter)
+    def _with_meter(self, meter: Meter) -> Self:
+        other = super()._with_meter(meter)
+        other.client = self.client.metered(meter)
         return other
 
     def cancel_sql(self, cluster_id: str, sql_id: str) -> None:
@@ -177,7 +186,8 @@ class MrsJobService(JobService):
 
         :raises ServiceError: MRS could not cancel it.
         """
-        status = self.lookup.call(self.patience.started(), lambda: self.client.cancel_sql(cluster_id, sql_id))
+        series = self.patience.started(urgent=True)
+        status = self.lookup.call(series, lambda: self.client.cancel_sql(cluster_id, sql_id))
         if status.upper() != "SUCCEED":
             raise ServiceError(
                 f"CancelSql on {cluster_id}/{sql_id} failed: MRS says {status or 'nothing'}. Try again.",

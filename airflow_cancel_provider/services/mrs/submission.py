@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import Submission
 
 LONGEST_JOB_NAME = 64
@@ -40,3 +41,8 @@ def check_arguments(param: str, arguments: Sequence[str]) -> None:
     """
     if isinstance(arguments, str):
         raise InvalidInput(f"{param} is one text; expected a list of texts.")
+
+
+QUOTAS: Quotas = {EVERY: (50, 20.0)}
+"""MRS publishes none. Huawei's API gateway lets 200 requests a second pass; other services of it were seen to
+throttle at about 70."""

@@ -1,0 +1,116 @@
+"""The requests of one service object: counted by operation, and each let go in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from math import inf
+from typing import Any, Self
+
+from airflow_cancel_provider.services.ratelimit import EVERY, Pace, TokenBucket, Turn, exclusive
+
+
+class Meter:
+    """Counts requests, and lets them go at the pace of their account. Copies count together.
+
+    :param pace: finds the pace; asked for each request, because credentials may show their account late.
+    """
+
+    def __init__(self, pace: Callable[[], Pace]) -> None:
+        self.traffic: Counter[str] = Counter()
+        self._pace = pace
+        self.share: Pace | None = None
+        self.paid: Counter[str] = Counter()
+
+    def sharing(self, share: float) -> Self:
+        """Count into the same traffic, and keep to a share of the quotas as well."""
+        other = copy(self)
+        other.share = self._pace().share(share)
+        return other
+
+    def turn(self, operation: str, **how: Any) -> float:
+        """As :meth:`wait`, and count the request."""
+        waited = self.wait(operation, **how)
+        self.count(operation)
+        return waited
+
+    def wait(
+        self, operation: str, *, urgent: bool = False, again: bool = False, at_most: float = inf
+    ) -> float:
+        """Wait for a request's turn; seconds waited.
+
+        :param urgent: of a cancel.
+        :param again: the same request was throttled before.
+        :param at_most: seconds after which it goes although it is not its turn.
+        """
+        waited = 0.0
+        if not self._is_paid(operation):
+            with Turn(self._buckets(operation), urgent=urgent, again=again) as turn:
+                waited = self._wait(turn, at_most)
+        return waited
+
+    def _wait(self, turn: Turn, at_most: float) -> float:
+        pace = self._pace()
+        came = pace.clock()
+        while seconds := turn.take():
+            left = came + at_most - pace.clock()
+            if left <= 0:
+                turn.take_anyway()
+                break
+            pace.sleep(min(seconds, left))
+        return pace.clock() - came
+
+    async def prepaid(self, operation: str, calls: int) -> Self:
+        """Wait, on the event loop, until so many requests are let go; a copy that has paid for them."""
+        with Turn(self._buckets(operation), calls) as turn:
+            while seconds := turn.take():  # noqa: ASYNC110  tokens come with time alone
+                await asyncio.sleep(seconds)
+        other = copy(self)
+        other.paid = Counter({self._name(operation): calls})
+        return other
+
+    def seconds_until(self, operation: str, calls: int = 1) -> float:
+        """Seconds until so many requests that are no cancels would be let go, those who wait included."""
+        buckets = self._buckets(operation)
+        with exclusive():
+            first = sum(ticket.calls for ticket in [*buckets[0].waiting]) if buckets else 0
+            needs = zip(buckets, [first] + [0] * len(buckets), strict=False)
+            return max((b.seconds_until(calls + b.reserve, ahead) for b, ahead in needs), default=0.0)
+
+    def throttled(self, operation: str) -> None:
+        """Take in that the service throttled a request: slow down."""
+        for bucket in self._pace().of(operation)[:1]:
+            with exclusive():
+                bucket.slow_down()
+
+    def repeated(self, operation: str, times: int) -> None:
+        """Count what a client has sent again by itself; who comes next waits for it, too."""
+        if times:
+            with exclusive():
+                for bucket in self._buckets(operation):
+                    bucket.spend(times)
+            self.count(operation, times)
+
+    def _buckets(self, operation: str) -> list[TokenBucket]:
+        own = self.share.of(operation) if self.share else []
+        return [*own, *self._pace().of(operation)]
+
+    def _name(self, operation: str) -> str:
+        """What a request is paid for as."""
+        return operation if operation in self._pace().buckets else EVERY
+
+    def _is_paid(self, operation: str) -> bool:
+        if not self.paid:
+            return False
+        name = self._name(operation)
+        with exclusive():
+            is_paid = self.paid[name] > 0
+            self.paid[name] -= is_paid
+            return is_paid
+
+    def count(self, operation: str, times: int = 1) -> None:
+        """Count requests that are sent."""
+        with exclusive():
+            self.traffic[operation] += times
