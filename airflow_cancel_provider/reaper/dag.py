@@ -94,11 +94,12 @@ def reaper_dag(
 def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: Rules) -> Report:
     from airflow_cancel_provider.metrics import stats_of_task
     from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
+    from airflow_cancel_provider.reaper.metrics import send
     from airflow_cancel_provider.reaper.reaper import log
 
     report = make_reaper(rest_airflow(airflow_conn_id), rules=rules, **sweep).sweep()
     log.info("%s", report)
-    report.send(stats_of_task().gauge)
+    send(report, stats_of_task)
     return report
 
 

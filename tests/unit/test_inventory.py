@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from typing import Any
@@ -114,7 +115,23 @@ def test_a_try_that_airflow_has_no_row_of(records: Records) -> None:
     assert (entry.try_number, entry.ti_state, entry.state, entry.is_orphan) == (0, None, "unknown", True)
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", {"ti_id": 1}, {"ti_id": str(uuid4()), "jobs": ["nonsense"]}])
+def odd_record(**parts: Any) -> dict[str, Any]:
+    """A record of which a part is no such part."""
+    return TryRecord(uuid4(), jobs=(RemoteJob("batch://@us-east-1/a"),)).as_json() | parts
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        1,
+        "x",
+        {"ti_id": 1},
+        {"ti_id": str(uuid4()), "jobs": ["nonsense"]},
+        *(odd_record(submitted={"batch://@us-east-1/a": at}) for at in (1e300, -1e300, float("nan"))),
+        json.dumps({"__classname__": "not.Allowed", "__version__": 1, "__data__": 1}),
+    ],
+)
 def test_what_is_no_record_is_passed_over(records: Records, value: Any) -> None:
     records.tables.current(uuid4(), "running", task_id="other")
     records.xcom(value, task_id="other")
@@ -187,5 +204,5 @@ def test_few_queries_for_many_records(records: Records) -> None:
     begun = time.process_time()
     page = listed(limit=50)
     took = time.process_time() - begun
-    assert (len(page.entries), page.total, len(sent)) == (50, size, 1)
+    assert (len(page.entries), page.total, len(sent)) == (50, size, 2)
     assert took < 5.0

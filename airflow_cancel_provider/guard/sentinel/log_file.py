@@ -36,8 +36,9 @@ class LogFile:
         with suppress(OSError), open(self._path, "rb") as file:  # noqa: PTH123
             if os.fstat(file.fileno()).st_size < self._largest:
                 return
-            # Of several processes only one renames it: the others see that it is another file now.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            # One of those who find it too large renames it; the others see that it is another file now.
+            # A task must not wait for whoever has the lock, and may be frozen.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):  # noqa: PTH116
                 os.replace(self._path, f"{self._path}.1")  # noqa: PTH105
 

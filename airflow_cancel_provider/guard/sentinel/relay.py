@@ -34,6 +34,7 @@ class TaskChannel(Protocol):
     notes: list[bytes]
     ends_at: float
     why: str
+    since: float
     is_connected: bool
     logged: int
 
