@@ -5,7 +5,6 @@ A record is what the guard wrote. The present state of a job is known to its ser
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, select, tuple_
 
-from airflow_cancel_provider.ends_on_record import stored_ends
+from airflow_cancel_provider.ends_on_record import readable, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
@@ -25,7 +24,6 @@ from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
 from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TryState
 from airflow_cancel_provider.services.base import chunks
 
-log = logging.getLogger(__name__)
 _DEPLOYMENT = "00000000"
 """Stands for this Airflow where the reaper's rules are applied: the records are its own."""
 
@@ -175,18 +173,7 @@ def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[T
     keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
     query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
     for row in session.execute(query):
-        yield TaskKey(*row[:4]), _value(row)
-
-
-def _value(row: Any) -> Any:
-    """The value of an XCom; as it is stored, which is no record, where Airflow can't read it."""
-    from airflow.models.xcom import XComModel
-
-    try:
-        return XComModel.deserialize_value(row)
-    except Exception as error:  # noqa: BLE001  anybody may write an XCom, of any class
-        log.warning("An XCom %s can't be read: %r", RECORD_KEY, error)
-        return row.value
+        yield TaskKey(*row[:4]), readable(row)
 
 
 def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:
@@ -214,7 +201,7 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
 def _recorded(rows: Iterable[Any], ends: Mapping[RemoteJob, JobEnd]) -> Iterator[_Recorded]:
     for row in rows:
         try:
-            keeper = TryRecord.from_json(_value(row))
+            keeper = TryRecord.from_json(readable(row))
         except InvalidInput:  # anybody may write an XCom
             continue
         seen: set[RemoteJob] = set()

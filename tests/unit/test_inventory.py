@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
+from airflow_cancel_provider.ends_on_record import ENDS_KEY
 from airflow_cancel_provider.inventory import Page, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
@@ -138,6 +139,23 @@ def test_what_is_no_record_is_passed_over(records: Records, value: Any) -> None:
     job = new_job()
     records.put(TryRecord(uuid4(), jobs=(job,)))
     assert [entry.job for entry in listed().entries] == [job]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1, "x", ["x"], {"nonsense": {}}, {"batch://@us-east-1/a": {"state": "CANCELLED"}}),
+        *({"batch://@us-east-1/a": {"state": "CANCELLED", "by": "user", "at": at}} for at in (1e300, "x")),
+        json.dumps({"__classname__": "not.Allowed", "__version__": 1, "__data__": 1}),
+    ],
+)
+def test_what_is_no_end_is_passed_over(records: Records, value: Any) -> None:
+    job = new_job()
+    records.put(TryRecord(uuid4(), jobs=(job,)))
+    records.xcom(value, ENDS_KEY)
+    records.xcom({str(job): JobEnd(JobState.CANCELLED, Actor.USER, "", 1.0).as_json()}, ENDS_KEY, task_id="o")
+    (entry,) = listed().entries
+    assert (entry.job, entry.end and entry.end.state) == (job, JobState.CANCELLED)
 
 
 @pytest.fixture
