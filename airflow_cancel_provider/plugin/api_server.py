@@ -196,7 +196,7 @@ def _close(each: _Round) -> None:
 
 
 def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJob, JobStatus]) -> None:
-    """Put on record, and into Airflow's event log, what became of each job."""
+    """Write the end of each job to its record and to Airflow's event log."""
     from airflow.utils.session import create_session
 
     from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
