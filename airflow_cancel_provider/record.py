@@ -7,6 +7,7 @@ job is read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -87,10 +88,12 @@ class Actor(StrEnum):
     TRIGGER = "trigger"
     API_SERVER = "api-server"
     REAPER = "reaper"
+    USER = "user"
+    """A person, on the page or the command line."""
     OPERATOR = "operator"
-    """A cancel operator, sensor, callback or command."""
+    """A cancel operator, sensor or callback."""
     SERVICE = "service"
-    """Nobody here: the job has ended by itself."""
+    """Nobody here, as far as is known: the job has ended by itself, or was cancelled elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,16 @@ class JobEnd:
     by: str
     reason: str
     at: float
+
+    @classmethod
+    def seen(cls, status: JobStatus, by: Actor, reason: str) -> JobEnd:
+        """The end that was seen now.
+
+        :param by: who has requested the cancel; only a job that ends as cancelled was ended by it.
+        """
+        is_ours = status.state is JobState.CANCELLED
+        at = round(time.time(), 3)
+        return cls(status.state, by if is_ours else Actor.SERVICE, reason if is_ours else "", at)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -134,7 +147,8 @@ class TryRecord:
         another's.
     :param earlier: what this try took over from earlier tries of its task, each with its own id.
     :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
-    :param ends: how jobs have ended, as far as somebody saw it who can write the record.
+    :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
+        :mod:`airflow_cancel_provider.ends_on_record`.
     """
 
     ti_id: UUID

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -18,6 +17,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
+from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables
 from tests.unit.guard.test_ends import RESUMED, Never, ended, submit
