@@ -38,8 +38,7 @@ def main() -> int:
     outcome: dict[report.Column, list[Result]] = {}
     for reaper in {"both": (False, True), "off": (False,), "on": (True,)}[options.reaper]:
         _run(kinds, reaper, options, outcome)
-    if not options.only:
-        report.write(outcome)
+    report.write(outcome)
     for row in report.rows(outcome):
         print(" | ".join(row))
     wrong = [line for results in outcome.values() for line in problems(results)]
@@ -76,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix_containers", description=__doc__)
     parser.add_argument("--kind", action="append", choices=KINDS, help="only containers of this kind")
     parser.add_argument("--reaper", choices=("on", "off", "both"), default="both")
-    parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this; no table")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")
     parser.add_argument("--list", action="store_true", help="name the cells, run nothing")
     return parser.parse_args()
