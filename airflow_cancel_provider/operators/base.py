@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
@@ -18,9 +19,10 @@ from airflow_cancel_provider.mixins.targets import (
     number,
     whole_number,
 )
-from airflow_cancel_provider.services.base import LONGEST_REASON
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import Context
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class CancelRemoteJobsOperator(DefersWait, Targets):
@@ -173,11 +175,15 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
 
     def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
         """States of the jobs, by address."""
+        outcomes = watch.outcomes(is_watched=self.wait_for_completion)
+        send_cancel(outcomes, Layer.OPERATOR, stats_of_task, self.log, requested_at=watch.requested_at)
         states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
         self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
         return states
 
     def _reason(self, context: Context) -> str:
+        from airflow_cancel_provider.services.base import LONGEST_REASON
+
         ti: Any = context["ti"]
         mapped = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
         by = f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id}{mapped}"
