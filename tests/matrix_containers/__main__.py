@@ -38,7 +38,6 @@ def main() -> int:
     outcome: dict[report.Column, list[Result]] = {}
     for reaper in {"both": (False, True), "off": (False,), "on": (True,)}[options.reaper]:
         _run(kinds, reaper, options, outcome)
-    report.write(outcome)
     for row in report.rows(outcome):
         print(" | ".join(row))
     wrong = [line for results in outcome.values() for line in problems(results)]
@@ -58,6 +57,7 @@ def _run(
             runner = Runner(up, lambda result, kind=kind: _tell(begun, kind, result), at_once=AT_ONCE)  # type: ignore[misc]
             outcome[kind, reaper] = runner.run(cells(kind, options.only, reaper=reaper))
             PODS.clear()
+            report.write(outcome)
 
 
 def _tell(begun: float, kind: str, result: Result) -> None:
