@@ -198,18 +198,19 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
     return conditions
 
 
-def _recorded(rows: Iterable[Any], ends: Mapping[RemoteJob, JobEnd]) -> Iterator[_Recorded]:
+def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, JobEnd]]) -> Iterator[_Recorded]:
     for row in rows:
         try:
             keeper = TryRecord.from_json(readable(row))
         except InvalidInput:  # anybody may write an XCom
             continue
+        its_ends = ends.get(TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index), {})
         seen: set[RemoteJob] = set()
         for record in (keeper, *keeper.earlier):
             new = [job for job in record.jobs if job not in seen]
             seen.update(new)
             for job in new:
-                yield _Recorded(job, record, keeper, row, record.ends.get(job) or ends.get(job))
+                yield _Recorded(job, record, keeper, row, record.ends.get(job) or its_ends.get(job))
 
 
 def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:

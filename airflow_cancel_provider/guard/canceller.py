@@ -94,7 +94,7 @@ class Canceller:
         self._is_late |= self._is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
-            if os.getpid() != self._pid:
+            if os.getpid() != self._pid and isinstance(event, SubmissionIntended | JobsStarted):
                 self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
