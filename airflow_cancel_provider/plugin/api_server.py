@@ -41,8 +41,6 @@ MOST_AT_ONCE = 500
 """Tasks whose records are read together, so that transactions of the database are short."""
 MOST_ATTEMPTS = 5
 """How often records are read again after an error of the database."""
-MOST_NAMES = 20
-"""Tasks that one line names, and jobs that one entry of the event log does."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
