@@ -36,7 +36,7 @@ def on_starting(component: Any) -> None:
     except Exception:
         # The guard tries again when the task runs; ``fail_closed`` applies there.
         log.exception(
-            "[remote jobs] AWS sessions made in the Dag file can't be captured: installing the guard failed"
+            "[remote jobs] AWS sessions of the Dag file can't be captured: the guard could not be installed"
         )
 
 
