@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli docs-test
+.PHONY: model fuzz help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli docs-test
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -96,6 +96,15 @@ SOAK ?= --minutes 30 --seed 7
 soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (35 minutes)
 	@$(POSTGRESQL)
 	$(BIN)/python -m tests.soak $(SOAK)
+
+model: $(READY) ## Every order of events of one task, with the package's own decisions; writes docs/model-results.txt
+	$(BIN)/python -m tests.model
+
+# FUZZ says how many times more examples are tried than in make test.
+FUZZ ?= 30
+
+fuzz: $(READY) ## Many more examples of what others may write: replies, records, addresses, inputs (slow)
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 1200 --numprocesses 2 $(PYTEST)
 
 # More arguments for it: make matrix-celery CELERY="--only 'host lost' --repeat 3".
 CELERY ?=

@@ -39,6 +39,8 @@ KILL_GRACE = 4.0
 TOLD_TO_END = "Task was told to end (SIGTERM: marked, cleared, Dag run timed out, or its worker stops)"
 """Airflow does not tell a task which of these it was."""
 
+KILLED = "The task was killed; the end of its remote jobs was requested."
+
 HANDED_ON = ("TaskDeferred",)
 GOES_ON = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
 SUCCEEDED = ("DownstreamTasksSkipped",)
@@ -77,6 +79,8 @@ class TaskGuard:
         self._is_left = False
         self._is_timed_out = False
         self._is_executing = False
+        self._is_to_end = False
+        """Whether the task was told to end while a submission was under way."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -101,6 +105,7 @@ class TaskGuard:
         self._is_executing = True
         try:
             result = method()
+            self._end_if_killed()
         except Killed as killed:
             self._see_to_end(killed)
             # The log of a task that was told to end needs no traceback of where it was.
@@ -141,11 +146,20 @@ class TaskGuard:
             original()
         # With a call under way its answer is worth more: the task ends when it is in.
         if self.ledger.is_submitting:
+            self._is_to_end = True
             return
         if is_open:
             self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
         if self.settings.raise_on_sigterm:
-            raise Killed("The task was killed; the end of its remote jobs was requested.", self.ledger.jobs)
+            raise Killed(KILLED, self.ledger.jobs)
+
+    def _end_if_killed(self) -> None:
+        """End a task that went on after a kill, as a submission was under way: its jobs are being ended.
+
+        :raises Killed: it would have succeeded.
+        """
+        if self._is_to_end and self.settings.raise_on_sigterm:
+            raise Killed(KILLED, self.ledger.jobs)
 
     def succeeded(self) -> None:
         """The state was reported: nothing is left to do."""
