@@ -62,9 +62,8 @@ def test_standard_input_names_jobs_or_is_refused(words: list[str]) -> None:
     assert set(map(str, jobs)) <= {str(job) for job in jobs}
 
 
-FILTER: Any = (
-    get_session().get_service_model("batch").operation_model("ListJobs").input_shape.members["filters"].member
-)
+LIST_JOBS: Any = get_session().get_service_model("batch").operation_model("ListJobs")
+FILTER = LIST_JOBS.input_shape.members["filters"].member
 
 
 @examples(80)

@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.ends import note_ends
 from airflow_cancel_provider.jobs import CancelOutcome, JobStatus
+from airflow_cancel_provider.services.batch.service import BatchJobService
+from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
+from airflow_cancel_provider.services.emr_serverless.service import EmrServerlessJobRunService
+from airflow_cancel_provider.services.glue.service import GlueJobRunService
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.services.retry import Patience
 from tests.fuzz.strategies import HTML, examples, spoilt
-from tests.service_fixtures import (
-    BatchJobService,
-    EmrContainersJobRunService,
-    EmrServerlessJobRunService,
-    EmrStepService,
-    GlueJobRunService,
-    new_client,
-)
+from tests.service_fixtures import new_client
 
 AT_ONCE = Patience(seconds=0.0, first_pause=0.0, longest_pause=0.0)
 STRANGER = "00000000000strng"
@@ -51,9 +49,9 @@ class Replies:
         self.body, self.status = b"{}", 200
         self.sent: list[str] = []
 
-    def __call__(self, request: Any, **_: Any) -> AWSResponse:
+    def __call__(self, request: Any, **_: Any) -> Any:
         self.sent.append(str(request.body))
-        answer = AWSResponse(request.url, self.status, {"Content-Type": "application/json"}, None)
+        answer: Any = AWSResponse(request.url, self.status, {"Content-Type": "application/json"}, None)
         answer._content = self.body
         return answer
 

@@ -140,6 +140,8 @@ def _submit(world: World, process: Process, guard: Any) -> Process:
         token = guard.recorder.intend(CLIENT, None, (), is_labelled=True)
     except SubmissionRefused as refused:
         return _end(world, process, guard, refused, "fail")
+    if not process.has_supervisor:
+        world.set_row(process.number, was_orphaned=True)  # its sentinel may be done already
     return process._replace(phase="sent", token=token, pending="", submitted=process.submitted + 1)
 
 
