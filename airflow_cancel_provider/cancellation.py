@@ -7,8 +7,8 @@ process drives it, and it goes through JSON from one to the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
@@ -20,28 +20,13 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.task_log import Log
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
-
-
-class Log(Protocol):
-    """A logger: the standard library's, or the one Airflow gives a task."""
-
-    def info(self, message: str, /, *args: Any) -> Any:
-        """Say what happens."""
-        ...
-
-    def warning(self, message: str, /, *args: Any) -> Any:
-        """Say what may become a trouble."""
-        ...
-
-    def error(self, message: str, /, *args: Any) -> Any:
-        """Say what somebody must look at."""
-        ...
 
 
 ENDS = tuple(state for state in JobState if state.is_terminal)
@@ -192,8 +177,10 @@ class Cancellation(Watch):
 
     def request(self, pool: ServicePool) -> list[CancelResult]:
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
-        self.requested_at = self.requested_at or time.time()
-        results = pool.cancel([job for job in self.jobs if job not in self.results], self.reason)
+        jobs = [job for job in self.jobs if job not in self.results]
+        if jobs:
+            self.requested_at = self.requested_at or time.time()
+        results = pool.cancel(jobs, self.reason)
         self._note(results)
         return results
 
@@ -264,6 +251,23 @@ class Cancellation(Watch):
             message = "Not running any more when the cancel was requested:"
             self._raise_if_any(message, NotRunning, *gone, but=self._may_be_ours)
         return self.states
+
+    def outcomes(
+        self, failed: Iterable[RemoteJob] = (), *, is_watched: bool = True
+    ) -> Iterator[tuple[RemoteJob, str]]:
+        """``requested``, ``confirmed`` (seen to end after a request) or ``failed``, for each job.
+
+        :param failed: other jobs that could not be cancelled.
+        :param is_watched: whether a job that was not seen to end counts as failed although its request was
+            accepted.
+        """
+        accepted = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+        taken = {job for job, result in self.results.items() if result.outcome in accepted}
+        refused = {job for job, result in self.results.items() if result.outcome is CancelOutcome.REFUSED}
+        living = {*failed, *self.open}
+        yield from ((job, "requested") for job in taken)
+        yield from ((job, "confirmed") for job in taken - living)
+        yield from ((job, "failed") for job in refused | (living if is_watched else living - taken))
 
     def _may_be_ours(self, job: RemoteJob) -> bool:
         """Whether a job may have been cancelled by a request of ours whose answer was lost."""

@@ -295,7 +295,7 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
     guard.releases._log = QUIET
     guard.canceller._sentinel = side
     guard.canceller._new_sentinel = lambda: side
-    guard.canceller._thread = Thread(guard.ledger, number)  # type: ignore[assignment]
+    guard.canceller._thread = Thread(guard.ledger, number)
     guard.recorder.readers = [guard.canceller.hear, guard.store.hear, guard.releases.hear]
     guard.born = freeze(guard)
     return guard
@@ -309,7 +309,7 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
     ("canceller._sentinel", ("_socket", "_is_gone", "last_word", "at")),
     ("canceller._thread", ("is_started",)),
-    ("", ("_is_seen_to", "_is_left", "_is_to_end")),
+    ("", ("_is_handled", "_is_left", "_is_to_end")),
 )
 
 
@@ -548,7 +548,7 @@ def settle_mark(world: World, number: int) -> bool:
     """Whether the API server has done what a mark asks for."""
     if world.is_deleted:
         return True
-    marks = [api_server.Mark(TASK, ti_id(number))]
+    marks = [api_server.Mark(TASK, ti_id(number), world.rows[number].state or "failed")]
     return cancel_over([request for _, request in api_server._requests(marks)])
 
 
@@ -583,6 +583,9 @@ class Answers(Airflow):
         return None
 
     def set_variable(self, key: str, value: str | None) -> None:
+        raise AssertionError
+
+    def write_ends(self, *_: Any) -> None:
         raise AssertionError
 
 
@@ -671,10 +674,10 @@ class Inline:
     """A thread that has done its work when it is started."""
 
     def __init__(self, target: Any, args: Any, **_: Any) -> None:
-        self._work = lambda: target(*args)
+        self._target, self._args = target, args
 
     def start(self) -> None:
-        self._work()
+        self._target(*self._args)
 
     def join(self, _: float) -> None:
         pass

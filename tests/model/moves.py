@@ -114,7 +114,7 @@ def _gone(world: World, slot: str) -> None:
 def _begin(_: World, process: Process, guard: Any) -> Process | None:
     if not process.has_supervisor:
         return None
-    guard._see_to_the_past()
+    guard._take_over_or_cancel()
     return process._replace(phase="work")
 
 

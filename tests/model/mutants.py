@@ -237,7 +237,7 @@ MUTANTS = (
     Mutant(
         "a deferred task has no guard",
         TaskGuard,
-        "_hand_on",
+        "_defer",
         lambda _: lambda self, _: self._leave(TryState.DEFERRED),
         LAYERS,
     ),

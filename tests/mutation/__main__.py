@@ -35,7 +35,7 @@ CONFIG = """
 module-path = "{module}"
 timeout = {timeout}
 excluded-modules = []
-test-command = "{python} -m pytest -x -q -p no:cacheprovider -m 'not slow and not wide and not airflow' {tests}"
+test-command = "{python} -m pytest -xqp no:cacheprovider -m 'not slow and not wide and not airflow' {tests}"
 
 [cosmic-ray.distributor]
 name = "local"
@@ -60,9 +60,7 @@ def main() -> int:
 def _score(copy: Path, name: str, most: int, timeout: float) -> str:
     module = PACKAGE / f"{name}.py"
     config, session = copy / "config.toml", copy / f"{name.replace('/', '.')}.sqlite"
-    config.write_text(
-        CONFIG.format(module=module, timeout=timeout, python=sys.executable, tests=TESTS[name])
-    )
+    config.write_text(CONFIG.format(module=module, timeout=timeout, python=sys.executable, tests=TESTS[name]))
     run = [sys.executable, "-m", "cosmic_ray.cli"]
     subprocess.run([*run, "init", str(config), str(session)], cwd=copy, check=True)
     with use_db(session, WorkDB.Mode.open) as database:

@@ -82,7 +82,12 @@ class Echo:
                 seen.append(f"{self.command} {self.path}")
                 words = json.dumps([*self.headers.items(), body])
                 text = json.dumps(
-                    {"__type": "AccessDeniedException", "message": words, "error_code": "X", "error_msg": words}
+                    {
+                        "__type": "AccessDeniedException",
+                        "message": words,
+                        "error_code": "X",
+                        "error_msg": words,
+                    }
                 ).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

@@ -24,7 +24,7 @@ SERVICES = [*KINDS, "mrs"]
 def opened(name: str, url: str) -> tuple[Any, list[Any]]:
     """A service at this address, with planted credentials, and jobs of it."""
     if name == "mrs":
-        client = MrsClient(url, "0123456789abcdef", AkSkAuth("PLANTEDKEY", SECRET, TOKEN))
+        client = MrsClient(url, "0123456789abcdef", AkSkAuth("PLANTEDKEY", SECRET, security_token=TOKEN))
         service: Any = MrsJobService(client, conn_id="mrs_default", patience=AT_ONCE)
         ids, scope = ["6dcc6ee0-22d0-4ba9-8a3c-6e6ea1b04d39"], "demo-cluster-0001"
     else:
