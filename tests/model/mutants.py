@@ -303,6 +303,7 @@ MUTANTS = (
         lambda _: lambda _, standing: standing,
         LAYERS,
         2,
+        doubled_by="what was released is on no record",
     ),
     Mutant(
         "the API server does not see to marks",
