@@ -38,7 +38,7 @@ from airflow_cancel_provider.services.aws.errors import (
 )
 from airflow_cancel_provider.services.base import JobService, in_order, undone, unsent
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.credentials import account_of
+from airflow_cancel_provider.services.credentials import account_of, secrets_in
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
@@ -223,7 +223,8 @@ class AwsJobService(JobService):
         return [state for state in states if state not in over]
 
     def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
-        code, words = error_code(error), error_words(error)
+        secrets = secrets_in(self.client._request_signer._credentials)  # noqa: SLF001  as account_of
+        code, words = error_code(error), error_words(error, secrets)
         kind = UnknownScope if self._is_unknown_scope(operation, error) else kind_of(error, operation)
         return kind(
             f"{operation} on {about} failed{self._advised(kind, words, operation, error)}", operation, code
