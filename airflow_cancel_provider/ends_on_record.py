@@ -80,7 +80,7 @@ def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
     query: Any = select(*key, XComModel.key, XComModel.dag_run_id, XComModel.value)
     query = query.where(XComModel.key.in_((RECORD_KEY, ENDS_KEY)), are_of(some))
     rows = list(session.execute(query))
-    stored = {TaskKey(*row[:4]): XComModel.deserialize_value(row) for row in rows if row.key == ENDS_KEY}
+    stored = {TaskKey(*row[:4]): readable(row) for row in rows if row.key == ENDS_KEY}
     for row in rows:
         task = TaskKey(*row[:4])
         if row.key != RECORD_KEY or (value := _merged(stored.get(task), some[task])) == stored.get(task):
@@ -88,6 +88,17 @@ def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
         if task in stored:
             session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, are_of([task])))
         session.add(XComModel(dag_run_id=row.dag_run_id, key=ENDS_KEY, value=value, **asdict(task)))
+
+
+def readable(row: Any) -> Any:
+    """The value of an XCom; as it is stored, which means nothing, where Airflow can't read it."""
+    from airflow.models.xcom import XComModel
+
+    try:
+        return XComModel.deserialize_value(row)
+    except Exception as error:  # noqa: BLE001  anybody may write an XCom, of any class
+        log.warning("An XCom of remote jobs can't be read: %r", error)
+        return row.value
 
 
 def are_of(tasks: Collection[TaskKey]) -> Any:
@@ -99,16 +110,16 @@ def are_of(tasks: Collection[TaskKey]) -> Any:
     return tuple_(*key).in_([astuple(task) for task in tasks])
 
 
-def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[RemoteJob, JobEnd]:
-    """Every end that others than tasks have written, in one query.
+def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[RemoteJob, JobEnd]]:
+    """By task instance: every end that others than its own process have written, in one query.
+
+    An end counts for the jobs of its own task instance alone: any task may write any XCom of its own.
 
     :param wanted: conditions on columns of Airflow's table of XComs.
     """
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    query: Any = select(XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
-    found: dict[RemoteJob, JobEnd] = {}
-    for row in session.execute(query):
-        found |= ends_from_json(XComModel.deserialize_value(row))
-    return found
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    query: Any = select(*key, XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
+    return {TaskKey(*row[:4]): ends_from_json(readable(row)) for row in session.execute(query)}
