@@ -12,7 +12,7 @@ from tests.matrix.reaper import WITHIN, with_reaper
 from tests.matrix.scenario import Cell, Expected, Scenario
 from tests.matrix.victim import Victim
 from tests.matrix_containers import memory
-from tests.matrix_containers.containers import Pod, below
+from tests.matrix_containers.containers import Pod
 
 GRACE = 30.0
 """Seconds between SIGTERM and SIGKILL: Kubernetes' default."""
@@ -50,8 +50,7 @@ def supervisor_killed(victim: Victim, pod: Pod) -> None:
 
 def out_of_memory(victim: Victim, pod: Pod) -> None:
     """The kernel kills the task, which takes most of the memory."""
-    everybody = [*below(pod.init), pod.init]
-    memory.run_out(victim.scope, everybody, pod.task, victim.strike)
+    memory.run_out(pod.name, pod.task, victim.strike)
 
 
 def deleted(grace: float) -> Fault:
