@@ -110,16 +110,16 @@ def are_of(tasks: Collection[TaskKey]) -> Any:
     return tuple_(*key).in_([astuple(task) for task in tasks])
 
 
-def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[RemoteJob, JobEnd]:
-    """Every end that others than tasks have written, in one query.
+def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[RemoteJob, JobEnd]]:
+    """By task instance: every end that others than its own process have written, in one query.
+
+    An end counts for the jobs of its own task instance alone: any task may write any XCom of its own.
 
     :param wanted: conditions on columns of Airflow's table of XComs.
     """
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    query: Any = select(XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
-    found: dict[RemoteJob, JobEnd] = {}
-    for row in session.execute(query):
-        found |= ends_from_json(readable(row))
-    return found
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    query: Any = select(*key, XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
+    return {TaskKey(*row[:4]): ends_from_json(readable(row)) for row in session.execute(query)}

@@ -112,11 +112,15 @@ class SharedService:
     async def _look(self, demand: Demand, service: JobService, question: Question) -> list[JobStatus]:
         (jobs, fresh), memory = question, demand.memory
         if not jobs:
+            service.meter.give_back()
             return []
         is_short = self._is_short(service)
         may_wait = _Threads.here().waiting if memory.calls > MOST_PAID else nullcontext()
-        async with may_wait:
-            return await in_thread(service.look, jobs, memory, fresh=fresh, may_leave_out=is_short)
+        try:
+            async with may_wait:
+                return await in_thread(service.look, jobs, memory, fresh=fresh, may_leave_out=is_short)
+        finally:
+            service.meter.give_back()
 
     def _is_short(self, service: JobService) -> bool:
         """Whether the quota is too small for whole looks everywhere within the delays asked for."""

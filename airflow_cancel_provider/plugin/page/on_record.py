@@ -69,7 +69,11 @@ def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]
     tasks = {each.task for each in named}
     by_task = dict(records(session, tasks))
     ends = stored_ends(session, [are_of(tasks)]) if by_task else {}
-    found = {each: _found(each, by_task[each.task], ends) for each in named if each.task in by_task}
+    found = {
+        each: _found(each, by_task[each.task], ends.get(each.task, {}))
+        for each in named
+        if each.task in by_task
+    }
     return {each: job for each, job in found.items() if job is not None}
 
 
