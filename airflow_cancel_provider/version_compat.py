@@ -91,8 +91,8 @@ def __getattr__(name: str) -> Any:
         try:
             found = getattr(import_module(module), name)
         except ModuleNotFoundError as error:
-            if error.name != module:
-                raise  # the module exists, but one that it imports does not
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module and its packages exist, but one that it imports does not
         except AttributeError:
             continue
         else:
