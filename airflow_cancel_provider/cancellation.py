@@ -174,12 +174,15 @@ class Cancellation(Watch):
         """Jobs with a request that was not answered, and may have been carried out."""
         self.taken_at: dict[RemoteJob, float] = {}
         """When the service took a job, in epoch seconds, where that is known; only in this process."""
+        self._first_asked: dict[RemoteJob, float] = {}
+        """When the end of a job was requested first, as ``requested_at``; only in this process."""
 
     def request(self, pool: ServicePool) -> list[CancelResult]:
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
         jobs = [job for job in self.jobs if job not in self.results]
         if jobs:
             self.requested_at = self.requested_at or time.time()
+            self._first_asked |= dict.fromkeys(jobs, time.time())
         results = pool.cancel(jobs, self.reason)
         self._note(results)
         return results
@@ -296,15 +299,19 @@ class Cancellation(Watch):
         ]
 
     def _is_time_to_escalate(self) -> bool:
-        if self.escalate_after is None or self.requested_at is None:
-            return False
-        return bool(self._unforced()) and time.time() - self.requested_at >= self.escalate_after
+        return bool(self._due_to_escalate())
 
-    def _unforced(self) -> list[RemoteJob]:
-        return [job for job in self.open if job not in self.forced]
+    def _due_to_escalate(self) -> list[RemoteJob]:
+        """Jobs that were asked long enough ago; some may have been found later than the others."""
+        if self.escalate_after is None or self.requested_at is None:
+            return []
+        asked_by = time.time() - self.escalate_after
+        asked = self._first_asked
+        unforced = (job for job in self.open if job not in self.forced)
+        return [job for job in unforced if asked.get(job, self.requested_at) <= asked_by]
 
     def _escalate(self, pool: ServicePool) -> list[CancelResult]:
-        due = self._unforced()
+        due = self._due_to_escalate()
         jobs = [job for job in due if pool.can_escalate(job)]
         results = pool.cancel(jobs, self.reason, force=True) if jobs else []
         # What was not answered is asked again at the next look.
