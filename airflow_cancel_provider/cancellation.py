@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
@@ -20,28 +20,13 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.task_log import Log
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
-
-
-class Log(Protocol):
-    """A logger: the standard library's, or the one Airflow gives a task."""
-
-    def info(self, message: str, /, *args: Any) -> Any:
-        """Say what happens."""
-        ...
-
-    def warning(self, message: str, /, *args: Any) -> Any:
-        """Say what may become a trouble."""
-        ...
-
-    def error(self, message: str, /, *args: Any) -> Any:
-        """Say what somebody must look at."""
-        ...
 
 
 ENDS = tuple(state for state in JobState if state.is_terminal)
