@@ -16,6 +16,7 @@ from botocore.credentials import Credentials
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome
+from airflow_cancel_provider.services import ratelimit
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.pool import ServicePool
@@ -515,3 +516,30 @@ class TestPatience:
 
         persistence.call(call, lambda error: isinstance(error, ConnectionError), turn)
         return made
+
+
+def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is not free soon is passed over: whoever holds it twice only loses time."""
+    monkeypatch.setattr(ratelimit, "_LOCK_SECONDS", 5)
+    pace = Paces()
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5), EVERY: (25, 5.0)}))
+    began = time.monotonic()
+    paid = asyncio.run(meter.prepaid("ListSteps", 3))
+    paid.turn("ListSteps")
+    paid.give_back()
+    meter.repeated("ListSteps", 1)
+    meter.throttled("ListSteps")
+    assert meter.seconds_until("ListSteps") > 0
+    assert time.monotonic() - began < 5
+
+
+def test_what_was_paid_for_and_not_used_is_given_back() -> None:
+    pace = Paces(clock=lambda: 0.0)
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5)}))
+    paid = asyncio.run(meter.prepaid("ListSteps", 9))
+    assert meter.seconds_until("ListSteps") == 2
+    paid.turn("ListSteps")
+    paid.give_back()
+    paid.give_back()
+    assert meter.seconds_until("ListSteps", 8) == 0
+    assert meter.seconds_until("ListSteps", 9) == 2
