@@ -58,6 +58,15 @@ class Options:
         "one (they are cancelled when the last one fails).",
         default="cancel",
     )
+    quotas: tuple[str, ...] = _option(
+        "Quotas of your accounts where they are not the published ones, as emr.ListSteps=20/2 (calls at once "
+        "/ calls a second), separated by commas; emr.*: all operations of EMR together.",
+        default=(),
+    )
+    quota_share: float = _option(
+        "Share of these quotas that one process uses; below 1 where others use the same accounts.",
+        default=1.0,
+    )
     reaper_places: tuple[str, ...] = _option(
         "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas.", default=()
     )

@@ -19,7 +19,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.meter import Meter
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas, share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class JobService(ABC):
     """The operation that most looks take."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
+    quota_share: float | None = None
+    """Share of the quotas in force that this process uses of its account; None: what others say."""
 
     def __init__(self, *, conn_id: str | None, region: str | None, patience: Patience | None = None) -> None:
         self.conn_id = conn_id
@@ -156,9 +158,7 @@ class JobService(ABC):
         :param share: of the quotas in force.
         :raises InvalidInput: ``share`` is not a number above 0, at most 1.
         """
-        if not 0 < share <= 1:
-            raise InvalidInput(f"A share of the quotas is a number above 0, at most 1; got {share!r}.")
-        return self._with_meter(self.meter.sharing(share))
+        return self._with_meter(self.meter.sharing(share_of_quotas(share)))
 
     @property
     def traffic(self) -> Counter[str]:
@@ -191,7 +191,7 @@ class JobService(ABC):
         return other
 
     def _pace(self) -> Pace:
-        return self.paces.of(self.name, self._place, self._account, self.quotas)
+        return self.paces.of(self.name, self._place, self._account, self.quotas, self.quota_share)
 
     @property
     def _place(self) -> Hashable:
