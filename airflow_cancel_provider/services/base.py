@@ -277,14 +277,20 @@ def side_by_side(function: Callable[[T], U], items: Iterable[T], most: int) -> I
     under_way: deque[Future[U]] = deque()
     for item in items:
         under_way.append(Future())
-        Thread(target=_fulfil, args=(under_way[-1], function, item), daemon=True).start()
+        in_background(under_way[-1], function, item)
         if len(under_way) == most:
             yield under_way.popleft().result()
     while under_way:
         yield under_way.popleft().result()
 
 
-def _fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
+def in_background(future: Future[U], function: Callable[[T], U], item: T) -> None:
+    """Have a thread give a future its result. If the process ends, the call is abandoned."""
+    Thread(target=fulfil, args=(future, function, item), daemon=True).start()
+
+
+def fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
+    """Give a future its result, or the error of the call."""
     try:
         future.set_result(function(item))
     except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
