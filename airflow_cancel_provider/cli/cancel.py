@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation, report
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel
-from airflow_cancel_provider.cli.printer import Printer, progress
+from airflow_cancel_provider.cli.printer import Printer, adding, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
@@ -19,6 +20,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, Rem
 from airflow_cancel_provider.reaper.rules import number_from_0
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.settings import Settings
 
 COLUMNS = ("job", "state", "outcome", "detail")
@@ -145,18 +147,21 @@ def _cancelled(
 ) -> list[WatchedJobs]:
     """Request the end of all jobs, and see them end."""
     groups = []
-    for some in by_service_key(jobs):
-        cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
-        groups.append(WatchedJobs(cancellation))
-        try:
-            if options.force:
-                results = pool.cancel(some, options.reason, force=True)
-                cancellation.results = {result.job: result for result in results}
-            else:
-                results = cancellation.request(pool)
-            report(results, log)
-        except CancelProviderError as error:
-            groups[-1].error = error
+    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update, shown(adding(update)):
+        for some in by_service_key(jobs):
+            cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
+            groups.append(WatchedJobs(cancellation))
+            try:
+                if options.force:
+                    results = pool.cancel(some, options.reason, force=True)
+                    cancellation.results = {result.job: result for result in results}
+                else:
+                    results = cancellation.request(pool)
+                report(results, log)
+            except CancelProviderError as error:
+                groups[-1].error = error
+    if seconds > FIRST_LOOK_SECONDS and len(jobs) > MANY:
+        time.sleep(FIRST_LOOK_SECONDS)
     with progress("Cancelling jobs", len(jobs), is_quiet=options.quiet) as update:
         follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
     return groups

@@ -268,18 +268,25 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield piece
 
 
-def side_by_side(function: Callable[[T], U], items: Iterable[T], most: int) -> Iterator[U]:
+def side_by_side(
+    function: Callable[[T], U], items: Iterable[T], most: int, at_first: int | None = None
+) -> Iterator[U]:
     """Results in the order of the items, so many being worked on at a time, each in a thread.
 
     Reads no further than that; an error is raised where its result would be. If the caller stops
     iterating, or the process ends, calls that are under way are abandoned.
+
+    :param most: items that are worked on at a time.
+    :param at_first: fewer at the beginning, and with each result twice as many.
     """
     under_way: deque[Future[U]] = deque()
+    at_once = at_first or most
     for item in items:
         under_way.append(Future())
-        in_background(under_way[-1], function, item)
-        if len(under_way) == most:
+        (fulfil if at_once == 1 else in_background)(under_way[-1], function, item)
+        if len(under_way) == at_once:
             yield under_way.popleft().result()
+            at_once = min(2 * at_once, most)
     while under_way:
         yield under_way.popleft().result()
 

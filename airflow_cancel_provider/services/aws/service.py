@@ -41,6 +41,7 @@ from airflow_cancel_provider.services.aws.errors import (
 from airflow_cancel_provider.services.base import JobService, fulfil, in_background, in_order, undone, unsent
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
@@ -115,6 +116,7 @@ class AwsJobService(JobService):
         found: dict[RemoteJob, JobStatus] = {}
         for scope, some in by_scope(jobs).items():
             found |= self._find(series, str(scope), some)
+            advance(len(some))
         return in_order(jobs, found)
 
     def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
@@ -324,6 +326,7 @@ class _Requests:
         """Send a request, and wait until the next one may be sent."""
         if _is_pointless(self._failures, jobs[0].scope):
             self.results += [unsent(job, self._failures[-1][1]) for job in jobs]
+            advance(len(jobs))
             return
         future: Future[list[CancelResult]] = Future()
         self._under_way.append((jobs, future))
@@ -345,6 +348,7 @@ class _Requests:
             else:
                 self._at_once = min(2 * self._at_once, REQUESTS_AT_ONCE)
                 self._failures.clear()
+            advance(len(jobs))
 
     def _fail(self, jobs: Sequence[RemoteJob], error: ServiceError) -> None:
         self.results += undone(jobs, error)

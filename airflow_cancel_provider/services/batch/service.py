@@ -48,6 +48,7 @@ from airflow_cancel_provider.services.batch.states import (
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 JOBS_PER_LOOKUP = 100
@@ -105,8 +106,9 @@ class BatchJobService(AwsJobService):
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
-        for answers in side_by_side(partial(self._look_twice, series), _lookups(jobs), REQUESTS_AT_ONCE):
+        for answers in side_by_side(partial(self._look_twice, series), _lookups(jobs), REQUESTS_AT_ONCE, 1):
             seen |= answers
+            advance(len(answers))
         return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -212,7 +214,7 @@ class BatchJobService(AwsJobService):
                 return error
 
         for some, answers in zip(
-            _lookups(jobs), side_by_side(look, _lookups(jobs), REQUESTS_AT_ONCE), strict=True
+            _lookups(jobs), side_by_side(look, _lookups(jobs), REQUESTS_AT_ONCE, 1), strict=True
         ):
             if isinstance(answers, dict):
                 seen |= answers

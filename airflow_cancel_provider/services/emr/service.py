@@ -21,7 +21,7 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.errors import error_words
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick, pick_listed
+from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,
@@ -218,12 +218,29 @@ class EmrStepService(AwsJobService):
         """One ListSteps for each 10 steps; for many, the cluster's live ones by 50 first."""
         found: dict[RemoteJob, JobStatus] = {}
         if len(steps) > WORTH_LISTING:
-            live, recent = self._listed(series, cluster, **self._live), self._listed(series, cluster)
-            found = pick_listed(steps, live, recent, STEPS_PER_PAGE)
+            found = self._newest(series, cluster, steps)
+        if len(missing := [step for step in steps if step not in found]) > WORTH_LISTING:
+            found |= pick(missing, self._listed(series, cluster, **self._live))
         missing = [step for step in steps if step not in found]
         for some in chunks(missing, STEPS_PER_LOOKUP):
             found |= self._look_up(series, cluster, some)
         return found
+
+    def _newest(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        """The newest steps by 50, live or not, as long as most of a page are wanted.
+
+        Many steps that are wanted together were mostly added together. To list the live ones first would
+        take as many pages, and after a cancel, which ends them, all pages of these once more.
+        """
+        wanted, found = {step.id for step in steps}, dict[str, JobStatus]()
+        for page in self._listed(series, cluster):
+            shown = {status.job.id: status for status in page if status.job.id in wanted}
+            found |= shown
+            if len(found) == len(wanted) or len(shown) < STEPS_PER_PAGE / 2:
+                break
+        return pick(steps, [found.values()])
 
     def _look_up(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]

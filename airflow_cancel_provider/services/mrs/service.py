@@ -45,6 +45,7 @@ from airflow_cancel_provider.services.mrs.states import (
     status_of,
 )
 from airflow_cancel_provider.services.mrs.submission import QUOTAS
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
@@ -135,6 +136,7 @@ class MrsJobService(JobService):
                 results[job] = replace(unsent(job, error), outcome=hopeless.outcome(job, error))
                 continue
             results[job], failure = self._cancel_one(series, job)
+            advance(1)
             hopeless.note(job, failure, results[job].outcome)
             if failure and kind_of(failure) is FaultKind.OTHER:
                 unclear[job] = results[job]

@@ -255,7 +255,7 @@ def test_old_steps_are_looked_up_by_id(emr: EmrBench) -> None:
     emr.ended(250, cluster)
     emr.cloud.journal.clear()
     assert {status.state for status in emr.service().describe(old)} == {JobState.SUCCEEDED}
-    assert emr.count("ListSteps") == 1 + 3 + 6
+    assert emr.count("ListSteps") == 1 + 1 + 6
 
 
 def test_denied_on_one_cluster_leaves_the_others_alone(emr: EmrBench) -> None:
