@@ -111,38 +111,6 @@ matrix-celery: $(VENV)/.celery ## Faults into Airflow on Celery workers, each on
 		postgresql redis-server iproute2 util-linux; }
 	$(BIN)/python -m tests.matrix_celery $(CELERY)
 
-# Goes through venvs under .versions although one fails, and says at the end which did.
-# $(1): their names; $(2): a command that finds the interpreter in $$python.
-define through
-	@failed=; for each in $(1); do \
-		echo "== $$each"; python=".versions/$$each/bin/python"; \
-		{ $(MAKE) --no-print-directory ".versions/$$each/.ready" && $(2); } || failed="$$failed $$each"; \
-	done; \
-	[ -z "$$failed" ] || { echo "Failed:$$failed" >&2; exit 1; }
-endef
-
-# One venv for each minor, without constraints.txt: the newest of everything that this Airflow accepts,
-# less what it accepts and cannot work with.
-VERSIONS := 3.0.6 3.1.8 3.2.2 3.3.2
-WITHOUT_3.0.6 := 'cadwyn<6' 'fastapi<0.117'
-WITHOUT_3.2.2 := 'fastapi<0.137' 'svcs<26'
-
-# One venv for each file in tests/floors: 3.0.6 with the lower bounds of pyproject.toml, others with what
-# they came with, which is older than what they accept. What depends on that is tested in them.
-FLOORS := $(patsubst tests/floors/airflow-%.txt,floor-%,$(wildcard tests/floors/*.txt))
-FLOOR_TESTS := $(patsubst %,tests/%.py,unit/test_packaging airflow/test_broken_install unit/notifications/test_cancel \
-	unit/guard/test_ends unit/sensors/test_base unit/operators/test_base unit/hooks/test_mrs unit/cli/test_commands \
-	unit/cli/service_commands/test_run \
-	airflow/test_provider airflow/test_guard_smoke)
-
-# make does not know the two rules' stems apart by itself: the longer pattern wins.
-.versions/floor-%/.ready: tests/floors/airflow-%.txt pyproject.toml
-	"$(PYTHON)" -m venv .versions/floor-$*
-	.versions/floor-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement $< --editable '.[mrs,test]'
-	.versions/floor-$*/bin/python -m pip check
-	touch $@
-
 # What people submit jobs with; aioboto3 allows one release of botocore, so they have a venv of their own.
 CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \
 	opentelemetry-instrumentation-botocore ddtrace
@@ -164,20 +132,17 @@ clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded,
 awscli: $(READY) .versions/awscli/.ready ## The AWS CLI and ours, compared; writes docs/cli-comparison.txt (slow)
 	$(BIN)/python -m pytest tests/aws_cli $(PYTEST)
 
-.versions/%/.ready: pyproject.toml
-	"$(PYTHON)" -m venv .versions/$*
-	.versions/$*/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[mrs,test]' 'apache-airflow==$*' $(WITHOUT_$*)
-	touch $@
+# QUICK=1: unit tests and 24 cells of the matrix. More arguments: make versions VERSIONS="--only 3.1.8".
+QUICK ?=
+VERSIONS ?=
+THROUGH := $(BIN)/python -m tests.versions --workers $(WORKERS)
 
-# Old Airflows warn of what has been renamed since: no error here.
-versions: ## The tests on every Airflow minor (slow)
-	$(call through,$(VERSIONS),{ status=0; \
-		"$$python" -m pytest -W default -m 'not airflow' --numprocesses $(WORKERS) $(PYTEST) || status=1; \
-		"$$python" -m pytest -W default -m 'airflow and not browser' $(PYTEST) || status=1; [ $$status = 0 ]; })
+versions: $(READY) ## The tests on every Airflow, Python and botocore; writes docs/versions.csv (hours; QUICK=1)
+	@$(POSTGRESQL)
+	$(THROUGH) $(if $(QUICK),--quick) $(VERSIONS)
 
-floors: ## What depends on versions, with the oldest of everything that we accept (slow)
-	$(call through,$(FLOORS),"$$python" -m pytest -W default $(FLOOR_TESTS) $(PYTEST))
+floors: $(READY) ## What depends on versions, with the oldest of everything that we accept (slow)
+	$(THROUGH) --only 'floor-*' $(VERSIONS)
 
 $(VENV)/.browser: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
@@ -21,8 +21,10 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.progress import Progress, shown
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""

@@ -8,6 +8,7 @@ not have disturbs only those who use it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, get_args
@@ -59,6 +60,7 @@ __all__ = [
     "mask_secret",
     "needs_port_for_test",
     "redact",
+    "team_names",
 ]
 
 # airflow.sdk.exceptions of 3.0 and 3.1 has only the exceptions of the channel.
@@ -111,6 +113,18 @@ def needs_port_for_test() -> bool:
     from airflow import __version__
 
     return __version__ in ("3.3.1", "3.3.2")
+
+
+def team_names(dag_ids: Collection[str]) -> dict[str, str | None]:
+    """The teams that Dags belong to, by Dag, as the database has them; Airflow 3.0 knows no teams.
+
+    Airflow 3.1 looks up one Dag at a time.
+    """
+    from airflow.models.dag import DagModel
+
+    if at_once := getattr(DagModel, "get_dag_id_to_team_name_mapping", None):
+        return dict(at_once(list(dag_ids)))
+    return {dag_id: DagModel.get_team_name(dag_id) for dag_id in dag_ids}
 
 
 def is_answered(request: str) -> bool:

@@ -12,12 +12,16 @@ try:
         AirflowRescheduleException,
         DownstreamTasksSkipped,
         ParamValidationError,
+        TaskDeferralError,
+        TaskDeferralTimeout,
     )
 except ImportError:  # before Airflow 3.2
     from airflow.exceptions import (  # type: ignore[no-redef]
         AirflowRescheduleException,
         DownstreamTasksSkipped,
         ParamValidationError,
+        TaskDeferralError,
+        TaskDeferralTimeout,
     )
 
 __all__ = [
@@ -27,6 +31,8 @@ __all__ = [
     "AirflowRescheduleException",
     "DownstreamTasksSkipped",
     "ParamValidationError",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
 ]
 
 AIRFLOW = Version(airflow.__version__)

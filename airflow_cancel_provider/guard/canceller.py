@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from mmap import mmap
 from threading import Thread
 from typing import Any, Protocol
 
@@ -68,6 +69,8 @@ class Canceller:
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
+        self._heard_children = mmap(-1, 1)
+        """Memory that forked children share: whether the sentinel was told of a job of theirs."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
@@ -78,6 +81,8 @@ class Canceller:
         self._thread = CancelThread(ledger, owner, settings, log)
         self._has_news = False
         """Whether something happened that no sentinel was told of."""
+        self._is_told = self._is_late = False
+        """Whether it was told to cancel, and whether jobs were started after that."""
         self._is_done = False
 
     @property
@@ -85,6 +90,11 @@ class Canceller:
         """The sentinel, if one is there to act."""
         sentinel = self._sentinel
         return sentinel if sentinel and not self._is_done and sentinel.can_act else None
+
+    @property
+    def knows_more(self) -> bool:
+        """Whether the sentinel knows of jobs that this process does not: forked children started them."""
+        return bool(self._heard_children[0])
 
     def hear(self, event: Event) -> None:
         """Take an event.
@@ -100,8 +110,11 @@ class Canceller:
         if not self._sentinel.is_usable and not self._start_another(event):
             self._has_news = True
             return
+        self._is_late |= self._is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
+            if os.getpid() != self._pid:
+                self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
         except SentinelError as error:
@@ -125,11 +138,13 @@ class Canceller:
 
         :param why: for people; the beginning of a sentence.
         """
+        self._begin()
         if not self._is_finished:
             self._worker.killed(why)
 
     def cancel(self, why: str) -> None:
         """The task is failing: cancel now."""
+        self._begin()
         if not self._is_finished:
             self._worker.cancel(why)
 
@@ -168,6 +183,12 @@ class Canceller:
         )
         self._thread.cancel("")
         return self._thread.wait_for(word, seconds)
+
+    def _begin(self) -> None:
+        if self._is_late and self._sentinel:
+            # What it has said before may be of the jobs that it knew then.
+            self._sentinel.forget_words()
+        self._is_told, self._is_late = True, False
 
     @property
     def _worker(self) -> CancelWorker:

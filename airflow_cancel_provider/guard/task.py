@@ -130,11 +130,12 @@ class TaskGuard:
             original()
             return
         again, self.recorder.is_killed = self.recorder.is_killed, True
-        if self._is_seen_to or self._has_succeeded or self.ledger.is_empty:
+        has_nothing = self.ledger.is_empty and not self.canceller.knows_more
+        if self._is_seen_to or self._has_succeeded or has_nothing:
             with self.recorder.clean_up():
                 original()
             return
-        if is_open := not self.ledger.is_settled:
+        if is_open := not self._is_settled:
             self.canceller.killed(TOLD_TO_END)
         with suppress(Killed), self.recorder.clean_up():
             original()
@@ -243,6 +244,8 @@ class TaskGuard:
 
     def _leave(self, state: TryState) -> None:
         """Leave the jobs to whoever goes on with them."""
+        if self.canceller.knows_more:
+            self.recorder.unguarded("from now on, jobs of forked children: they are on no record")
         self.store.flush(state)
         self.releases.flush()
         self._is_seen_to = self._is_left = True
@@ -255,7 +258,7 @@ class TaskGuard:
         """
         self._is_seen_to, self._is_left = True, False
         self.canceller.relay()
-        if self.ledger.is_settled:
+        if self._is_settled:
             self.store.flush(TryState.RUNNING)
             self.canceller.done()
             return
@@ -345,6 +348,11 @@ class TaskGuard:
         if record is not None:
             for event in inherited(record, self.owner, self.log):
                 self.ledger.apply(event)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether nothing is left that could have to be cancelled, in forked children either."""
+        return self.ledger.is_settled and not self.canceller.knows_more
 
     @property
     def _has_succeeded(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
@@ -15,10 +16,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.engine.recorded import cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.triggers.event_loop import in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
-from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.poller import Board
+from airflow_cancel_provider.triggers.readiness import Readiness
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
 log = logging.getLogger(__name__)
@@ -86,15 +90,25 @@ class GuardTrigger(BaseTrigger):
         for shared in ("task_instance", "trigger_id", "timeout_after"):
             if hasattr(self, shared):
                 setattr(self.inner, shared, getattr(self, shared))
-        try:
-            async for event in self.inner.run():
-                yield event
-        except asyncio.CancelledError as error:
-            if may_be_killed(error):
+        jobs = self._jobs()
+        with Board.here().attended(self._access(), jobs):
+            Readiness.here().prepare(getattr(self, "task_instance", None), self._access(), jobs)
+            try:
+                async for event in self.inner.run():
+                    yield event
+            except asyncio.CancelledError as error:
+                if may_be_killed(error):
+                    await self.on_kill()
+                raise
+            if was_cancelled():  # and the operator's own trigger has made an end of it
                 await self.on_kill()
-            raise
-        if was_cancelled():  # and the operator's own trigger has made an end of it
-            await self.on_kill()
+
+    def _jobs(self) -> list[RemoteJob]:
+        """Jobs that a kill would cancel."""
+        with suppress(InvalidInput):
+            record = TryRecord.from_json(self.record)
+            return [job for one in (record, *record.earlier) for job in one.jobs]
+        return []
 
     async def on_kill(self) -> None:
         """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part.

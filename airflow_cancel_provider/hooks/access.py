@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.registry import service_info
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.base import JobService
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class RemoteJobsHook(Protocol):
@@ -68,6 +70,9 @@ class Access:
 
     def pool(self) -> ServicePool:
         """Every service this way, each opened when it is first needed."""
+        # Here, not above: whoever parses a Dag file opens no service.
+        from airflow_cancel_provider.services.pool import ServicePool
+
         return ServicePool(self.service)
 
     def as_json(self) -> dict[str, Any]:

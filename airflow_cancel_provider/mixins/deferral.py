@@ -10,7 +10,6 @@ from typing import Any
 from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, raise_from_json, watch_from_json
 from airflow_cancel_provider.version_compat import BaseOperator, Context
 
 
@@ -40,6 +39,9 @@ class DefersWait(BaseOperator):
 
         :param cancel_reason: cancel the open jobs with these words if the task is killed; None never does.
         """
+        # Here, not above: a Dag file that is parsed needs no trigger, which is most of an operator's import.
+        from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+
         trigger = RemoteJobsTrigger(
             watch=watch.as_json(),
             access=self.access().as_json(),
@@ -52,6 +54,8 @@ class DefersWait(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take over from the trigger."""
+        from airflow_cancel_provider.triggers.remote_jobs import raise_from_json, watch_from_json
+
         watch = watch_from_json(event["watch"])
         self.jobs = watch.jobs
         if event["error"]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Thread
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import report
 from airflow_cancel_provider.exceptions import CancelProviderError, Killed
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.submissions import RECORDERS
 from airflow_cancel_provider.version_compat import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 Objection = Callable[[JobStatus], str | None]
 GRACE = 4.0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Mapping
 from math import inf, nan
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.version_compat import BaseOperator, conf
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
 JobNames = str | Iterable[str] | None

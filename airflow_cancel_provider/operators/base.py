@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
@@ -18,9 +18,10 @@ from airflow_cancel_provider.mixins.targets import (
     number,
     whole_number,
 )
-from airflow_cancel_provider.services.base import LONGEST_REASON
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import Context
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class CancelRemoteJobsOperator(DefersWait, Targets):
@@ -182,6 +183,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         return states
 
     def _reason(self, context: Context) -> str:
+        from airflow_cancel_provider.services.base import LONGEST_REASON
+
         ti: Any = context["ti"]
         mapped = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
         by = f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id}{mapped}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.cancellation import Watch, look, wait
@@ -25,8 +25,10 @@ from airflow_cancel_provider.mixins.targets import (
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import Context
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
@@ -210,6 +212,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
 
     def _submit(self) -> tuple[RemoteJob, ServicePool]:
         from airflow_cancel_provider.hooks.mrs import MrsHook
+        from airflow_cancel_provider.services.pool import ServicePool
 
         hook = MrsHook(self.mrs_conn_id, self.region_name, self.verify)
         job = hook.submit_job(

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
+from airflow_cancel_provider.version_compat import team_names
+
 
 def may_read(user: Any, dag_id: str) -> bool:
     """Whether a user may read the task instances of a Dag; of an empty id: of Dags at all."""
@@ -59,11 +61,7 @@ def _allowed(user: Any, dag_ids: Collection[str], method: Any, entities: Collect
 
 def _teams(dag_ids: Collection[str]) -> Mapping[str, str | None]:
     """The teams that Dags belong to, by Dag."""
-    from airflow.models.dag import DagModel
-
-    if not dag_ids or not _has_teams():
-        return {}
-    return dict(DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)))
+    return team_names(dag_ids) if dag_ids and _has_teams() else {}
 
 
 def _team(name: str | None) -> dict[str, str | None]:
@@ -73,7 +71,7 @@ def _team(name: str | None) -> dict[str, str | None]:
 
 @cache
 def _has_teams() -> bool:
-    """Whether permissions know of teams: from Airflow 3.2 on."""
+    """Whether permissions know of teams: from Airflow 3.1 on."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 
     return "team_name" in DagDetails.__dataclass_fields__

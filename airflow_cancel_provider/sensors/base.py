@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancellation import ENDS, Watch, look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
@@ -15,7 +15,6 @@ from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
 from airflow_cancel_provider.record import TryState
-from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.version_compat import (
     AirflowException,
     AirflowSensorTimeout,
@@ -26,6 +25,9 @@ from airflow_cancel_provider.version_compat import (
     PokeReturnValue,
     TaskDeferralError,
 )
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.services.pool import ServicePool
 
 
 class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSensorOperator):

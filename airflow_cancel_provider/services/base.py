@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
@@ -18,6 +19,7 @@ from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, Serv
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas, share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
@@ -87,6 +89,38 @@ class JobService(ABC):
         :raises ServiceUnavailable: no answer within patience; a reply that is not an answer is none.
         :raises ServiceError: any other error of the service.
         """
+
+    def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        *,
+        fresh: Collection[RemoteJob] = frozenset(),
+        may_leave_out: bool = False,
+    ) -> list[JobStatus]:
+        """As :meth:`describe`, for jobs of one cluster or application that are looked at again and again.
+
+        :param memory: of the looks there.
+        :param fresh: jobs that must not be reported as last seen.
+        :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
+            cheaper look can tell, may be reported as last seen.
+        """
+        before = self.looks_sent
+        statuses = self.describe(jobs)
+        memory.note(statuses, self.looks_sent - before, is_whole=True)
+        return statuses
+
+    @property
+    def looks_sent(self) -> int:
+        """Requests sent so far that share a quota with looks."""
+        by_name = self.traffic
+        return by_name.total() if self.look_operation == EVERY else by_name[self.look_operation]
+
+    @property
+    def look_rate(self) -> float:
+        """Calls a second that the quota in force allows for looks, in the long run; inf: there is none."""
+        buckets = self._pace().of(self.look_operation)
+        return min((bucket.per_second for bucket in buckets), default=inf)
 
     @abstractmethod
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:

@@ -13,6 +13,7 @@ from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.task_log import PrefixedLog, TaskLogger
+from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
     DeferredTry,
@@ -21,7 +22,7 @@ from airflow_cancel_provider.triggers.ownership import (
     undisturbed,
     without_released,
 )
-from airflow_cancel_provider.triggers.poller import PerLoop, in_thread
+from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
 TOGETHER = 0.2
@@ -129,12 +130,17 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
 
 
 class GatheredCancels(PerLoop):
-    """What a triggerer still has to cancel: kills that come together go out together."""
+    """What a triggerer still has to cancel: kills that come together go out together.
+
+    Of each service, one batch is requested at a time. What comes meanwhile makes the next batch, so that a
+    storm of kills takes few calls, in the order in which they came.
+    """
 
     def __init__(self) -> None:
         self._gathered: dict[
             tuple[str | None, ...], list[tuple[list[CancelRequest], asyncio.Future[None]]]
         ] = {}
+        self._requesting: dict[tuple[str | None, ...], asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
@@ -156,21 +162,22 @@ class GatheredCancels(PerLoop):
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
-        gathered = self._gathered.pop(key)
-        cancellation = cancel_over_connections(
-            access.service,
-            [request for requests, _ in gathered for request in requests],
-            deployment,
-            call_seconds=CALL_SECONDS,
-            escalate_after=ESCALATE_AFTER,
-        )
+        async with self._requesting.setdefault(key, asyncio.Lock()):
+            gathered = self._gathered.pop(key)
+            cancellation = cancel_over_connections(
+                Board.here().opener(access),
+                [request for requests, _ in gathered for request in requests],
+                deployment,
+                call_seconds=CALL_SECONDS,
+                escalate_after=ESCALATE_AFTER,
+            )
+            try:
+                await in_thread(cancellation.step)
+            finally:
+                for _, requested in gathered:
+                    if not requested.done():
+                        requested.set_result(None)
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        try:
-            await in_thread(cancellation.step)
-        finally:
-            for _, requested in gathered:
-                if not requested.done():
-                    requested.set_result(None)
         while not cancellation.is_done and time.monotonic() < given_up_at:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)

@@ -23,7 +23,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
-from airflow_cancel_provider.triggers.poller import in_thread
+from airflow_cancel_provider.triggers.event_loop import in_thread
 
 T = TypeVar("T")
 

@@ -1,18 +1,17 @@
-"""One poll for many waits: what keeps a thousand deferred tasks within a service's quotas."""
+"""One poll for many waits: what keeps thousands of deferred tasks within a service's quotas.
+
+The waits on one cluster or application share their looks. Looks at clusters that are reached over one
+connection take turns, in the order in which they were due, and each waits for the quota on the event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
-from weakref import WeakKeyDictionary
-
-from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
@@ -20,33 +19,25 @@ from airflow_cancel_provider.exceptions import (
     ConnectionUnusable,
     ServiceError,
     ServiceUnavailable,
+    UnknownScope,
 )
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.services.pool import Opener, ServiceKey
+from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
+from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Key = tuple[str | None, ...]
-
-# Not the loop's own few threads: a service that does not answer must not take them from other triggers.
-_THREADS = ThreadPoolExecutor(32, thread_name_prefix="remote-jobs")
-POLL_PATIENCE = Patience(seconds=10)
-"""A poll that is not answered is made again at the next one."""
+"""Key of an access, then service, connection and region, then, of a poll, its scope."""
 
 JITTER = 0.1
 EARLY = 0.5
 """A wait joins a poll that comes up to this share of its delay early, rather than have one of its own."""
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking code off the event loop.
-
-    Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
-    requests only from asgiref's threads.
-    """
-    return await sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs)
+TOLD_TOGETHER = 50
+"""Waits that are told what was seen in one turn of the event loop."""
+MOST_LOOKS = 50
+"""Looks of one poll: to find the wait with the job that the service does not accept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,63 +45,36 @@ class _Wait:
     jobs: Sequence[RemoteJob]
     delay: float
     due: float
+    is_fresh: bool
     seen: asyncio.Future[list[JobStatus]]
 
-
-class _ServiceWaits:
-    """One service over one access, connection and region: its client, and its rate limit."""
-
-    def __init__(self, access: Access, job: RemoteJob) -> None:
-        self._access, self._job = access, job
-        self._service: JobService | None = None
-        self._opening = asyncio.Lock()
-
-    async def describe(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
-        """Look, in the service's own time; once more with fresh credentials where they are refused."""
-        try:
-            return await self._look(jobs)
-        except AccessDenied:
-            # A connection may have been mended since the client was made.
-            self._service = None
-            return await self._look(jobs)
-
-    async def _look(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
-        opened = await self._open()
-        service = await opened.look_turn()
-        return await in_thread(service.describe, jobs)
-
-    async def _open(self) -> JobService:
-        async with self._opening:
-            if self._service is None:
-                job = self._job
-                opened = await in_thread(self._access.service, *job.service_key)
-                self._service = opened.with_patience(POLL_PATIENCE)
-            return self._service
+    @property
+    def joins_from(self) -> float:
+        return self.due - self.delay * EARLY
 
 
-class _Poller:
+class _Poll:
     """The waits on one scope of one service.
 
     :param on_rest: called when nobody waits any more.
     """
 
-    def __init__(self, service: _ServiceWaits, on_rest: Callable[[], None]) -> None:
-        self.service = service
-        self._on_rest = on_rest
-        self._waits: list[_Wait] = []
-        self._changed = asyncio.Event()
+    def __init__(self, service: SharedService, demand: Demand, on_rest: Callable[[], None]) -> None:
+        self._service, self._demand, self._on_rest = service, demand, on_rest
+        self._waits: dict[_Wait, None] = {}
+        self._schedule: Schedule[_Wait] = Schedule()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
         return not self._waits and (self._task is None or self._task.done())
 
-    async def look(self, jobs: Sequence[RemoteJob], delay: float) -> list[JobStatus]:
+    async def look(self, jobs: Sequence[RemoteJob], delay: float, *, is_fresh: bool) -> list[JobStatus]:
         loop = asyncio.get_running_loop()
         jittered = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret hangs on it
-        wait = _Wait(jobs, delay, loop.time() + jittered, loop.create_future())
-        self._waits.append(wait)
-        self._changed.set()
+        wait = _Wait(jobs, delay, loop.time() + jittered, is_fresh, loop.create_future())
+        self._waits[wait] = None
+        self._schedule.add(wait, wait.due)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run())
             self._task.add_done_callback(lambda _: self._on_rest())
@@ -120,53 +84,72 @@ class _Poller:
             self._leave(wait)
 
     def _leave(self, wait: _Wait) -> None:
-        """Take a wait that was cancelled off the list, and wake up to see who is left."""
-        if wait in self._waits:
-            self._waits.remove(wait)
-            self._changed.set()
+        """Take a wait that was cancelled off the list; if it was the last one, the poll ends."""
+        self._waits.pop(wait, None)
+        if not self._waits:
+            self._schedule.wake()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waits:
-            self._changed.clear()
-            pause = min(wait.due for wait in self._waits) - loop.time()
-            if pause > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), pause)
+            if not await self._schedule.wait():
                 continue
-            await self._poll(loop.time())
+            # Some that were due have joined an earlier poll, or were cancelled.
+            now = loop.time()
+            if [wait for wait in self._schedule.due(now) if wait in self._waits]:
+                await self._poll(now)
 
     async def _poll(self, now: float) -> None:
-        ready = [wait for wait in self._waits if wait.due - now <= wait.delay * EARLY]
-        self._waits = [wait for wait in self._waits if wait not in ready]
-        ready = [wait for wait in ready if not wait.seen.done()]
-        jobs = list(dict.fromkeys(job for wait in ready for job in wait.jobs))
-        if not jobs:
-            return
-        seen = await self._seen(jobs)
-        if isinstance(seen, ServiceError) and len(ready) > 1 and not _concerns_all(seen):
-            # It may be about the jobs of one wait, which must not disturb the others.
-            for wait in ready:
-                _tell(wait, await self._seen(list(wait.jobs)))
-            return
+        ready = [wait for wait in self._waits if wait.joins_from <= now]
+        self._demand.delay = min(wait.delay for wait in ready)
+        self._demand.due = min(wait.due for wait in ready)
+        self._demand.memory.keep({job.id for wait in self._waits for job in wait.jobs})
         for wait in ready:
-            _tell(wait, seen)
+            del self._waits[wait]
+        groups, looks = [ready], 0
+        while groups:
+            waits = [wait for wait in groups.pop() if not wait.seen.done()]
+            if not waits:
+                continue
+            seen = await self._seen(waits) if looks < MOST_LOOKS else _TOO_MANY
+            looks += 1
+            if isinstance(seen, ServiceError) and len(waits) > 1 and not _concerns_all(seen):
+                # It may be about the jobs of one wait, which must not disturb the others.
+                middle = len(waits) // 2
+                groups += [waits[middle:], waits[:middle]]
+            else:
+                await _tell(waits, seen)
 
-    async def _seen(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobStatus] | CancelProviderError:
+    async def _seen(self, waits: Sequence[_Wait]) -> dict[RemoteJob, JobStatus] | CancelProviderError:
+        jobs = list(dict.fromkeys(job for wait in waits for job in wait.jobs))
+        fresh = {job for wait in waits if wait.is_fresh for job in wait.jobs}
         try:
-            return {status.job: status for status in await self.service.describe(jobs)}
+            return {status.job: status for status in await self._service.look(self._demand, jobs, fresh)}
         except CancelProviderError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours; each wait raises it where it is awaited
             return ServiceError(f"Looking at {jobs[0]} and {len(jobs) - 1} others failed: {error!r}.")
 
 
+_TOO_MANY = ServiceUnavailable(
+    "The service refuses to show too many of the jobs that are asked for together."
+)
+
+
 def _concerns_all(error: ServiceError) -> bool:
-    """Whether the same would be said of each job: to ask for each would only cost."""
-    return isinstance(error, (AccessDenied, ConnectionUnusable, ServiceUnavailable))
+    """Whether the same would be said of each job of the scope: to ask for each would only cost."""
+    return isinstance(error, (AccessDenied, ConnectionUnusable, ServiceUnavailable, UnknownScope))
 
 
-def _tell(wait: _Wait, seen: dict[RemoteJob, JobStatus] | CancelProviderError) -> None:
+async def _tell(waits: Sequence[_Wait], seen: Mapping[RemoteJob, JobStatus] | CancelProviderError) -> None:
+    """Tell waits what was seen, a few in each turn of the event loop: each then has something to do."""
+    for number, wait in enumerate(waits, 1):
+        _tell_one(wait, seen)
+        if number % TOLD_TOGETHER == 0:
+            await asyncio.sleep(0)
+
+
+def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderError) -> None:
     if wait.seen.done():
         return
     if isinstance(seen, CancelProviderError):
@@ -179,66 +162,89 @@ def _tell(wait: _Wait, seen: dict[RemoteJob, JobStatus] | CancelProviderError) -
         wait.seen.set_result([seen[job] for job in wait.jobs])
 
 
-class PerLoop:
-    """What there is one of in each event loop."""
-
-    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[type, Any]]] = WeakKeyDictionary()
-
-    @classmethod
-    def here(cls) -> Self:
-        """That of the running loop."""
-        made = cls._all.setdefault(asyncio.get_running_loop(), {})
-        if cls not in made:
-            made[cls] = cls()
-        found: Self = made[cls]
-        return found
+Seen = tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]
 
 
-class Board(PerLoop):
-    """The polls of one event loop. A client lives for as long as somebody attends to its jobs."""
+class SharedWaits:
+    """The polls in which one trigger takes part."""
 
-    def __init__(self) -> None:
-        self._services: dict[Key, _ServiceWaits] = {}
-        self._pollers: dict[Key, _Poller] = {}
-        self._attended: Counter[Key] = Counter()
+    def __init__(self, board: Board, access_key: str) -> None:
+        self._board, self._access_key = board, access_key
 
-    async def look(self, access: Access, jobs: Sequence[RemoteJob], delay: float) -> list[JobStatus]:
-        """State of jobs, at the next shared poll in about ``delay`` seconds.
+    async def look(self, jobs: Sequence[RemoteJob], delay: float, *, is_fresh: bool = False) -> Seen:
+        """State of jobs, at the next shared poll in about ``delay`` seconds; later where the quota forces it.
 
+        :param is_fresh: the jobs must not be reported as last seen.
+        :return: as :meth:`ServicePool.described`.
         :raises ServiceError: as :meth:`JobService.describe`.
         :raises InvalidInput: a connection is unusable.
         """
         groups: dict[Key, list[RemoteJob]] = {}
         for job in jobs:
-            groups.setdefault((*_service_key(access, job), job.scope), []).append(job)
-        looks = [self._poller(access, key, some[0]).look(some, delay) for key, some in groups.items()]
-        return [status for statuses in await asyncio.gather(*looks) for status in statuses]
+            groups.setdefault((self._access_key, *job.service_key, job.scope), []).append(job)
+        looks = [self._board.poll(key).look(some, delay, is_fresh=is_fresh) for key, some in groups.items()]
+        found: list[JobStatus] = []
+        unknown: dict[RemoteJob, UnknownScope] = {}
+        answers = await asyncio.gather(*looks, return_exceptions=True)
+        for some, seen in zip(groups.values(), answers, strict=True):
+            if isinstance(seen, UnknownScope):
+                unknown |= dict.fromkeys(some, seen)
+            elif isinstance(seen, BaseException):
+                raise seen
+            else:
+                found += seen
+        return found, unknown
+
+
+class Board(PerLoop):
+    """The polls of one event loop, and the services for them, each kept for as long as somebody needs it."""
+
+    def __init__(self) -> None:
+        self._services: dict[Key, SharedService] = {}
+        self._polls: dict[Key, _Poll] = {}
+        self._attended: Counter[Key] = Counter()
 
     @contextmanager
-    def attended(self, access: Access, jobs: Sequence[RemoteJob]) -> Iterator[None]:
-        """Keep the clients for these jobs, and their pace, from one look to the next."""
-        keys = {_service_key(access, job) for job in jobs}
-        self._attended.update(keys)
+    def attended(self, access: Access, jobs: Iterable[RemoteJob]) -> Iterator[SharedWaits]:
+        """Take part in the polls of these jobs."""
+        access_key = access.key
+        keys = {(access_key, *job.service_key): job.service_key for job in jobs}
+        self._attended.update(keys.keys())
+        for key, service_key in keys.items():
+            if key not in self._services:
+                self._services[key] = SharedService(access, service_key)
         try:
-            yield
+            yield SharedWaits(self, access_key)
         finally:
-            self._attended.subtract(keys)
-            self._tidy()
+            self._attended.subtract(keys.keys())
+            for key in keys:
+                if self._attended[key] <= 0:
+                    del self._attended[key], self._services[key]
 
-    def _poller(self, access: Access, key: Key, job: RemoteJob) -> _Poller:
-        service_key = key[:-1]
-        if service_key not in self._services:
-            self._services[service_key] = _ServiceWaits(access, job)
-        if key not in self._pollers:
-            self._pollers[key] = _Poller(self._services[service_key], self._tidy)
-        return self._pollers[key]
+    def poll(self, key: Key) -> _Poll:
+        """The poll of a scope."""
+        if key not in self._polls:
+            service, scope = self._services[key[:-1]], key[-1]
+            demand = service.demands[scope] = Demand()
 
-    def _tidy(self) -> None:
-        self._pollers = {key: poller for key, poller in self._pollers.items() if not poller.is_idle}
-        self._attended = +self._attended
-        used = {key[:-1] for key in self._pollers} | set(self._attended)
-        self._services = {key: service for key, service in self._services.items() if key in used}
+            def rest() -> None:
+                if poll.is_idle:
+                    del self._polls[key], service.demands[scope]
 
+            poll = self._polls[key] = _Poll(service, demand, rest)
+        return self._polls[key]
 
-def _service_key(access: Access, job: RemoteJob) -> Key:
-    return (access.key, *job.service_key)
+    async def open(self, access: Access, service_key: ServiceKey) -> None:
+        """Open a service that is attended to, if it is not open."""
+        if service := self._services.get((access.key, *service_key)):
+            await service.open()
+
+    def opener(self, access: Access) -> Opener:
+        """Opens services; each for the first time as it is open here, if it is."""
+        access_key = access.key
+        here = {key[1:]: service.opened for key, service in self._services.items() if key[0] == access_key}
+
+        def opened(name: str, conn_id: str | None, region: str | None, /) -> JobService:
+            return here.pop((name, conn_id, region), None) or access.service(name, conn_id, region)
+
+        return opened

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 
 from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.ownership import DeferredStanding, DeferredTry, Verdict, ask
-from airflow_cancel_provider.triggers.poller import PerLoop
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0
 GROWTH = 1.5
@@ -29,7 +28,6 @@ class _Wait:
     settle: Callable[[DeferredStanding], Awaitable[None]]
     jobs: str
     log: Log
-    due: float
     given_up_at: float
     pause: float = FIRST_PAUSE
 
@@ -42,8 +40,8 @@ class Rechecks(PerLoop):
     """
 
     def __init__(self) -> None:
-        self._waits: list[_Wait] = []
-        self._changed = asyncio.Event()
+        self._waits: dict[_Wait, None] = {}
+        self._schedule: Schedule[_Wait] = Schedule()
         self._asking: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
@@ -70,29 +68,24 @@ class Rechecks(PerLoop):
         log.info(words, deferred, jobs)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._waits.append(_Wait(deferred, settle, jobs, log, now + FIRST_PAUSE, now + PATIENCE))
-        self._changed.set()
+        wait = _Wait(deferred, settle, jobs, log, now + PATIENCE)
+        self._waits[wait] = None
+        self._schedule.add(wait, now + FIRST_PAUSE)
         if self._asking is None or self._asking.done():
             self._asking = loop.create_task(self._ask_on(), context=Context())
 
     async def _ask_on(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waits:
-            self._changed.clear()
-            pause = min(wait.due for wait in self._waits) - loop.time()
-            if pause > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), pause)
-                continue
-            for some in self._due(loop.time() + TOGETHER):
-                await self._ask_about(some)
+            if await self._schedule.wait():
+                for some in self._due(loop.time() + TOGETHER):
+                    await self._ask_about(some)
 
     def _due(self, at: float) -> list[list[_Wait]]:
         """Those whose turn it is, task by task."""
         tasks: dict[tuple[str, str], list[_Wait]] = {}
-        for wait in self._waits:
-            if wait.due <= at:
-                tasks.setdefault((wait.deferred.task.dag_id, wait.deferred.task.task_id), []).append(wait)
+        for wait in self._schedule.due(at):
+            tasks.setdefault((wait.deferred.task.dag_id, wait.deferred.task.task_id), []).append(wait)
         return list(tasks.values())
 
     async def _ask_about(self, some: Sequence[_Wait]) -> None:
@@ -103,16 +96,17 @@ class Rechecks(PerLoop):
             if standing.verdict is not Verdict.UNCLEAR:
                 self._settle(wait, standing)
             elif now > wait.given_up_at:
-                self._waits.remove(wait)
+                del self._waits[wait]
                 trouble = f" Airflow did not say: {standing.trouble}." if standing.trouble else ""
                 words = "Whether %s is over was not clear for a day.%s Its jobs are left alone: %s"
                 wait.log.error(words, wait.deferred, trouble, wait.jobs)
             else:
                 wait.pause = min(wait.pause * GROWTH, LONGEST_PAUSE)
-                wait.due = now + wait.pause * random.uniform(0.9, 1.1)  # noqa: S311  no secret hangs on it
+                jitter = random.uniform(0.9, 1.1)  # noqa: S311  no secret hangs on it
+                self._schedule.add(wait, now + wait.pause * jitter)
 
     def _settle(self, wait: _Wait, standing: DeferredStanding) -> None:
-        self._waits.remove(wait)
+        del self._waits[wait]
         task = asyncio.get_running_loop().create_task(_settled(wait, standing), context=Context())
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)

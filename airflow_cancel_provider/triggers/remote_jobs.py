@@ -25,11 +25,16 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.triggers.event_loop import in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed
-from airflow_cancel_provider.triggers.poller import Board, in_thread
+from airflow_cancel_provider.triggers.poller import Board, SharedWaits
+from airflow_cancel_provider.triggers.readiness import Readiness
 
 log = logging.getLogger(__name__)
+
+SOONEST, GROWTH = 2.0, 0.5
+"""Seconds to the first look after a cancel; how much longer each next one takes to come."""
 
 
 class RemoteJobsTrigger(BaseTrigger):
@@ -84,12 +89,15 @@ class RemoteJobsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire once: when all jobs are settled, attempts are used up, or the service refuses to be asked."""
-        try:
-            event = await self._settle()
-        except asyncio.CancelledError as error:
-            if may_be_killed(error):
-                await self.on_kill()
-            raise
+        with Board.here().attended(self.access, self.watch.open) as waits:
+            if self.cancel_reason is not None:
+                Readiness.here().prepare(getattr(self, "task_instance", None), self.access, self.watch.open)
+            try:
+                event = await self._settle(waits)
+            except asyncio.CancelledError as error:
+                if may_be_killed(error):
+                    await self.on_kill()
+                raise
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -103,30 +111,37 @@ class RemoteJobsTrigger(BaseTrigger):
         deferred = DeferredTry.of(self.task_instance)
         await cancel_if_dead(KilledTrigger(deferred, [request], own_log, self.access))
 
-    async def _settle(self) -> dict[str, Any]:
+    async def _settle(self, waits: SharedWaits) -> dict[str, Any]:
         error = None
         pool = self.access.pool()
-        with Board.here().attended(self.access, self.watch.open):
-            while not self.watch.is_decided and self._is_in_time() and error is None:
-                try:
-                    await self._look(pool)
-                except CancelProviderError as final:
-                    error = error_as_json(final)
+        while not self.watch.is_decided and self._is_in_time() and error is None:
+            try:
+                await self._look(waits, pool)
+            except CancelProviderError as final:
+                error = error_as_json(final)
         return {"watch": self.watch.as_json(), "error": error}
 
-    async def _look(self, pool: ServicePool) -> None:
+    async def _look(self, waits: SharedWaits, pool: ServicePool) -> None:
         """As :func:`cancelling.look`, together with the others who wait."""
         try:
-            seen = await Board.here().look(self.access, self.watch.open, self.waiter_delay)
-            take_in(self.watch, seen, log)
-        except (AirflowUnavailable, ServiceUnavailable) as error:
-            log.warning("%s Looking again later.", error)
-        except UnknownScope:
-            seen, unknown = await in_thread(pool.described, self.watch.open)
+            seen, unknown = await waits.look(self.watch.open, self._delay(), is_fresh=self._is_fresh)
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
+        except (AirflowUnavailable, ServiceUnavailable) as error:
+            log.warning("%s Looking again later.", error)
         if self.watch.is_due():
             report(await in_thread(self.watch.act, pool), log)
+
+    def _delay(self) -> float:
+        """Seconds to the next look: fewer after a cancel, because most jobs then end soon."""
+        since = time.time() - (getattr(self.watch, "requested_at", None) or 0.0)
+        return min(self.waiter_delay, max(SOONEST, since * GROWTH))
+
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether the jobs must not be reported as last seen: more than their ends is waited for."""
+        is_cancel = isinstance(self.watch, Cancellation)
+        return is_cancel or not all(state.is_terminal for state in self.watch.target_states)
 
     def _is_in_time(self) -> bool:
         if self.waiter_max_attempts is None:

@@ -10,9 +10,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+import requests
+from packaging.version import Version
 
 from airflow_cancel_provider.get_provider_info import get_provider_info
+from tests.airflow_versions import AIRFLOW, REMOTE_JOBS
 from tests.cloud.keystone import DOMAIN, PROJECT_ID
+from tests.demo.places import REGION
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.system import REPOSITORY
 from tests.real_airflow.world import World
@@ -102,6 +106,33 @@ def form_of_the_connection_type_has_its_fields(world: World) -> None:
     (meta,) = [meta for meta in metas if meta["connection_type"] == "huaweicloud_mrs"]
     assert {"region", "auth_type", "project_id", "api_version"} <= set(meta["extra_fields"])
     assert meta["standard_fields"]["host"]["hidden"] is True
+
+
+@stories()
+def page_answers(world: World) -> None:
+    headers = {"Authorization": f"Bearer {world.airflow.rest.token}"}
+    answer = requests.get(f"{world.airflow.url}/remote-jobs/", headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert "Remote jobs" in answer.text
+    refused = requests.get(f"{world.airflow.url}/remote-jobs/", timeout=60)
+    assert refused.status_code == 401, refused.text
+
+
+@stories()
+def page_is_in_the_menu(world: World) -> None:
+    plugins = world.airflow.rest.call("GET", "plugins")["plugins"]
+    (ours,) = [plugin for plugin in plugins if plugin["name"] == "airflow_cancel_provider"]
+    views = [(view["name"], view["destination"]) for view in ours.get("external_views", [])]
+    shown = [("Remote jobs", "nav"), ("Remote jobs", "task_instance")]
+    assert views == ([] if Version("3.1") > AIRFLOW else shown)
+
+
+@stories()
+def command_line_runs(world: World) -> None:
+    for options in ([], ["--at", f"batch://aws_default@{REGION}"]):
+        done = world.airflow.processes.complete([*REMOTE_JOBS, "list", *options, "-o", "json"])
+        assert done.returncode == 0, done.stderr
+        assert isinstance(json.loads(done.stdout), list)
 
 
 def test_provider_info_passes_airflows_schema() -> None:

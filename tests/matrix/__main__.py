@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.matrix import report
-from tests.matrix.cells import SMOKE, cells
+from tests.matrix.cells import CORE, SMOKE, cells
 from tests.matrix.ground import ground
 from tests.matrix.runner import Runner
 from tests.matrix.scenario import Cell, Result
@@ -19,8 +19,9 @@ def main() -> int:
     """Run what the command line asks for."""
     options = _options()
     chosen = cells(options.only, reaper=options.reaper)
-    if options.smoke:
-        chosen = [cell for cell in chosen if cell.name in SMOKE]
+    if options.smoke or options.core:
+        names = SMOKE if options.smoke else CORE
+        chosen = [cell for cell in chosen if cell.name in names]
     if options.list:
         print("\n".join(cell.name for cell in chosen))
         return 0
@@ -65,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--guard", choices=("on", "off", "both"), default="on")
     parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this")
     parser.add_argument("--smoke", action="store_true", help="the cells that `make test` runs")
+    parser.add_argument("--core", action="store_true", help="the cells that `make versions` runs")
     parser.add_argument("--repeat", type=int, default=1, metavar="N")
     parser.add_argument("--reaper", action="store_true", help="with the guard, run the reaper, too")
     parser.add_argument("--sqlite", action="store_true", help="no PostgreSQL")

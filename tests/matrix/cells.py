@@ -216,6 +216,35 @@ SMOKE = (
     "SIGKILL beside a job submitted by hand [emr sync]",
 )
 
+_CORE = (
+    "SIGTERM to the task [emr sync]",
+    "SIGTERM to its supervisor [batch sync]",
+    "SIGKILL of the task [emr-serverless sync]",
+    "SIGKILL of its supervisor [glue sync]",
+    "SIGKILL of both [mrs sync]",
+    "marked failed [emr-containers sync]",
+    "cleared [batch sync]",
+    "poll denied [emr sync]",
+    "SIGKILL beside a job submitted by hand [emr sync]",
+    "sensor killed [batch sync]",
+    "success after waiting [glue sync]",
+    "SIGKILL of the task [batch plain]",
+    "marked failed [glue plain]",
+    "execution_timeout [emr plain]",
+    "killed in each of 3 tries [emr plain]",
+    "fire and forget, then success [mrs plain]",
+    "deferred, marked failed [batch deferred]",
+    "deferred, cleared [emr deferred]",
+    "deferral timeout [mrs deferred]",
+    "deferred, run marked failed and deleted [mrs deferred]",
+    "attempts used up in the trigger [emr-serverless deferred]",
+    "triggerer killed and restarted [glue deferred]",
+    "task, supervisor and sentinel killed [emr sync]",
+    "task, supervisor and sentinel killed [batch sync]",
+)
+CORE = tuple(name for name in _CORE if _HAS_AIO or "deferred]" not in name or "mrs" in name)
+"""What `make versions` runs on each Airflow: each layer, each mode, each service."""
+
 
 def cells(pattern: str = "", *, reaper: bool = False) -> list[Cell]:
     """The cells whose names hold the pattern, those first that take long; with a reaper more is expected."""

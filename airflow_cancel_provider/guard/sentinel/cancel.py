@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
 from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
@@ -53,11 +55,15 @@ class TaskChannel(Protocol):
 
 
 class NoteReader:
-    """Reads what the task has sent of its jobs, also while they are cancelled."""
+    """Reads what the task has sent of its jobs, also while they are cancelled.
+
+    ``has_news`` is set by each note of a job that may have to be cancelled.
+    """
 
     def __init__(self, watch: TaskChannel) -> None:
         self.hello: dict[str, Any] = {}
         self.ledger = TryLedger()
+        self.has_news = False
         self._watch = watch
         self._clients: dict[str, ClientSpec] = {}
         self.read()
@@ -79,7 +85,8 @@ class NoteReader:
         elif "key" in note:
             self._renew(note["key"], ClientSpec(**note["client"]))
         else:
-            self.ledger.apply(event_of(note, self._clients))
+            self.ledger.apply(event := event_of(note, self._clients))
+            self.has_news |= isinstance(event, JobsStarted | SubmissionIntended)
 
     def _renew(self, name: str, client: ClientSpec) -> None:
         """Keep a client; one that is known already may have got new credentials."""
@@ -101,16 +108,6 @@ def act(watch: TaskChannel) -> None:
     log.addHandler(task_log)
     log.info("For %s", hello["reason"])
     cancel_log = CancelLog(story, Actor.SENTINEL, lambda: watch.why)
-    loop = CancelLoop(
-        reader.ledger,
-        log,
-        own=hello["label"],
-        reason=hello["reason"],
-        patience=hello["patience"],
-        escalate_after=hello["escalate_after"],
-        refresh=reader.read,
-        cancel_log=cancel_log,
-    )
 
     def report(word: str) -> None:
         if word != "accepted":
@@ -128,13 +125,34 @@ def act(watch: TaskChannel) -> None:
         wait(seconds)
         reader.read()
 
-    loop.run(report, wait)
-    task_log.finish(listen)
-    if hello["statsd"]:
-        send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
+    reader.has_news = True
+    while reader.has_news:
+        loop = CancelLoop(
+            reader.ledger,
+            log,
+            own=hello["label"],
+            reason=hello["reason"],
+            patience=hello["patience"],
+            escalate_after=hello["escalate_after"],
+            refresh=reader.read,
+            cancel_log=cancel_log,
+        )
+        loop.run(report, wait)
+        reader.has_news = False
+        task_log.finish(listen)
+        # The task may have started more since the last round. What it sends from now on fails there.
+        _stop_listening(watch.channel)
+        reader.read()
+        if hello["statsd"]:
+            send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
     while watch.ends_at:
         time.sleep(0.2)
         watch.kill_if_late()
+
+
+def _stop_listening(channel: int) -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(channel)) as duplicate:
+        duplicate.shutdown(socket.SHUT_RD)
 
 
 def _log_to(path: str | None) -> None:

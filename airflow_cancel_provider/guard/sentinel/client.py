@@ -7,13 +7,14 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
@@ -39,6 +40,8 @@ from airflow_cancel_provider.settings import Settings
 
 LONGEST_MESSAGE = 1 << 16
 """Bytes."""
+SEND_SECONDS = 2.0
+"""For how long a sentinel that reads nothing is waited for: a task must not hang with it."""
 WATCHING = "watching"
 """The first word of a sentinel that was started."""
 
@@ -81,9 +84,11 @@ class Sentinel:
         self._is_armed = is_armed
         self._is_running = False
         self._socket: socket.socket | None = None
+        self._stat: os.stat_result | None = None
+        """Of the socket: by it the descriptor is known again."""
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
-        self._starting = Lock()
+        self._starting, self._checking = Lock(), RLock()
         self._clients = ToldClients(lambda name, client: self._note({"key": name, "client": client}), log)
         self._pid = os.getpid()
         self.last_word = ""
@@ -120,7 +125,7 @@ class Sentinel:
             if not self._start():
                 self._tell(event)
         except SentinelError:
-            self._is_gone = True
+            self._end()
             raise
 
     def check(self, seconds: float) -> None:
@@ -128,12 +133,17 @@ class Sentinel:
 
         :raises SentinelError: it has not, and won't.
         """
-        if self._is_running or self._socket is None or os.getpid() != self._pid:
+        if self._is_running or not self.is_started or os.getpid() != self._pid:
+            return
+        with self._checking:
+            self._check(seconds)
+
+    def _check(self, seconds: float) -> None:
+        if self._is_running:  # its first word came for another thread
             return
         word = self._receive(seconds)
-        if word == WATCHING:
-            self._is_running = True
-        elif word or self._peek() == b"":
+        self._is_running = word == WATCHING
+        if not self._is_running and (word or self._peek() == b""):
             self._is_gone = True
             raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
 
@@ -159,12 +169,14 @@ class Sentinel:
 
     def returned(self) -> None:
         """The task's work is done; if it dies from here on, it may have succeeded."""
-        self._send(RETURNED)
+        if not self._send(RETURNED):
+            self._end()
 
     def done(self) -> None:
         """The task has succeeded, or has handed its jobs on: nothing is left to do."""
         self._clients.stop()
-        self._send(DONE)
+        if not self._send(DONE):
+            self._end()
         self._is_gone = True
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -183,6 +195,12 @@ class Sentinel:
                 return True
         return self.last_word == "ended"
 
+    def forget_words(self) -> None:
+        """Drop the words that have come in; lines and ends are kept."""
+        while received := self._receive(0):
+            if received.startswith("{"):
+                self._take(json.loads(received))
+
     def _take(self, message: dict[str, Any]) -> None:
         """Keep a line for the task's log, or how jobs have ended."""
         if "log" in message:
@@ -191,24 +209,45 @@ class Sentinel:
         for job, end in message.get("ends", {}).items():
             self.ends[RemoteJob(job)] = JobEnd.from_json(end)
 
+    def _end(self) -> None:
+        """End a sentinel that can't be told anything: it would cancel the jobs of a task that succeeds."""
+        self._is_gone = True
+        if self._process is not None and os.getpid() == self._pid:
+            self._process.kill()
+
+    @property
+    def _channel(self) -> socket.socket | None:
+        """The socket, unless the task has closed it: its descriptor may be another file by now."""
+        if self._socket is None or self._stat is None:
+            return None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._socket.fileno()), self._stat):
+                return self._socket
+        self._socket.detach()
+        return None
+
     def _receive(self, seconds: float) -> str:
         """The next word; empty if none comes in time, or none will come."""
-        if self._socket is None:
+        channel = self._channel
+        if channel is None:
             return ""
         messages = select.poll()  # select() knows no descriptors above 1023
-        messages.register(self._socket, select.POLLIN)
-        word = self._peek() if messages.poll(seconds * 1000) else None
-        return self._socket.recv(LONGEST_MESSAGE).decode() if word else ""
+        messages.register(channel, select.POLLIN)
+        if not messages.poll(seconds * 1000) or not self._peek():
+            return ""
+        try:  # a signal handler may have taken it meanwhile
+            return channel.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT).decode()
+        except OSError:
+            return ""
 
     def _peek(self) -> bytes | None:
         """The next word, which stays; None if there is none yet, empty if there will be none."""
+        channel = self._channel
+        if channel is None:
+            return b"" if self._socket else None
         for _ in range(2):
             try:
-                return (
-                    self._socket.recv(LONGEST_MESSAGE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-                    if self._socket
-                    else None
-                )
+                return channel.recv(LONGEST_MESSAGE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError:
@@ -218,9 +257,12 @@ class Sentinel:
 
     def _start(self) -> bool:
         """Start it if it was not; whether it was started, and told of everything that has happened."""
+        if self.is_started:
+            return False
         with self._starting:
             if self._socket is not None:
                 return False
+            introduction = list(self._introduction())
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
             with theirs, _signals_blocked(), self._open_log() as trouble:
@@ -238,9 +280,12 @@ class Sentinel:
                     ours.close()
                     raise SentinelError(f"{error!r}") from error
             # Before any other message: it can't act without these.
-            for message in self._introduction():
+            micros = int(SEND_SECONDS * 1_000_000)
+            timeout = struct.pack("ll", *divmod(micros, 1_000_000))  # a timeval
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+            for message in introduction:
                 _send(ours, message)
-            self._socket = ours
+            self._socket, self._stat = ours, os.fstat(ours.fileno())
         for event in self._history():
             self._tell(event)
         return True
@@ -277,10 +322,11 @@ class Sentinel:
 
     def _note(self, note: Note) -> None:
         if not self._send(NOTE + json.dumps(note).encode()):
-            raise SentinelError(f"it has ended (its log: {self._log_file})")
+            raise SentinelError(f"it has ended, or does not read (its log: {self._log_file})")
 
     def _send(self, message: bytes) -> bool:
-        return self._socket is not None and _send(self._socket, message)
+        channel = self._channel
+        return channel is not None and _send(channel, message)
 
 
 def _whole(path: str) -> str:

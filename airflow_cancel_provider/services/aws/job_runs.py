@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -30,11 +32,13 @@ from airflow_cancel_provider.services.aws.service import (
 )
 from airflow_cancel_provider.services.base import (
     as_asked,
+    in_order,
     named,
     outcome_after,
     outcome_of,
     undone,
 )
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 RUNS_PER_PAGE = 50
@@ -53,7 +57,7 @@ class JobRunService(AwsJobService):
     """Parameter with the scope in calls about runs."""
     run_param: ClassVar[str]
     """Parameter with a run's id."""
-    look: ClassVar[str]
+    run_look: ClassVar[str]
     """Operation that shows one run."""
     scope_look: ClassVar[tuple[str, str]]
     """Operation that shows a scope, and its parameter."""
@@ -63,6 +67,8 @@ class JobRunService(AwsJobService):
     """Enumeration of a scope's states in the client's model, and those in which no run lives."""
     page_size: ClassVar[Mapping[str, int]] = {}
     """Parameter that sets the size of pages; empty: the service decides."""
+    created_after: ClassVar[str]
+    """Parameter of the listing: only runs created since then."""
     worth_listing: ClassVar[int]
     """Above so many runs a scope is listed: how many looks at one run cost as much as a page."""
     states: ClassVar[Mapping[str, JobState]]
@@ -88,6 +94,55 @@ class JobRunService(AwsJobService):
             return [self._cancel_one(series, runs[0], options)]
 
         return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
+
+    def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        *,
+        fresh: Collection[RemoteJob] = frozenset(),
+        may_leave_out: bool = False,
+    ) -> list[JobStatus]:
+        """As every service; where the quota is too small, only the runs that have ended.
+
+        What is left out then: news of runs that have not.
+        """
+        if may_leave_out and memory.may_leave_out(jobs, fresh):
+            before = self.looks_sent
+            found = self._ended(self.patience.started(), jobs, memory, fresh)
+            if found is not None:
+                memory.note(found.values(), self.looks_sent - before, is_whole=False)
+                return in_order(jobs, memory.filled(jobs, found))
+            memory.wholes_left = WHOLE_EVERY
+        return super().look(jobs, memory)
+
+    def _ended(
+        self,
+        series: CallSeries,
+        runs: Sequence[RemoteJob],
+        memory: LookMemory,
+        fresh: Collection[RemoteJob],
+    ) -> dict[RemoteJob, JobStatus] | None:
+        """Runs that ended, of those created since the oldest one; None where these are too many pages."""
+        needed, scope = memory.needed(runs, fresh), str(runs[0].scope)
+        others = [run for run in runs if run not in set(needed)]
+        since = [memory.seen[run.id].submitted_at for run in others]
+        found = {run: self._get_status(series, run) for run in needed}
+        if not since:
+            return found
+        if None in since:
+            return None
+        begin = min(filter(None, since)) - timedelta(seconds=1)
+        ends = {"states": [state for state, common in self.states.items() if common.is_terminal]}
+        pages = self._listed(series, scope, **ends, **{self.created_after: begin})
+        within = list(islice(pages, memory.most_calls))
+        if next(pages, None) is not None:
+            return None
+        return found | pick(others, within)
+
+    def _get_status(self, series: CallSeries, run: RemoteJob) -> JobStatus:
+        seen = self._get(series, run)
+        return replace(self._claim(seen), job=run) if seen else JobStatus(run, JobState.GONE)
 
     def scopes(self) -> Iterator[str]:
         """Those in which a run may live."""
@@ -217,7 +272,7 @@ class JobRunService(AwsJobService):
 
     def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:
         try:
-            answer = self._call(series, self.look, str(run), **self._about(run))
+            answer = self._call(series, self.run_look, str(run), **self._about(run))
         except ServiceError as error:
             if error.code == _UNKNOWN:
                 self._check_known(series, str(run.scope), str(error))

@@ -6,8 +6,9 @@ https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html and API
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
@@ -47,6 +48,7 @@ from airflow_cancel_provider.services.emr.states import (
     status_of,
 )
 from airflow_cancel_provider.services.emr.submission import QUOTAS
+from airflow_cancel_provider.services.looks import LookMemory, shows_enough
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
 
@@ -124,6 +126,28 @@ class EmrStepService(AwsJobService):
         requests = [some for steps in by_scope(jobs).values() for some in chunks(steps, STEPS_PER_CANCEL)]
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
         return as_asked(jobs, self._settled(results))
+
+    def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        *,
+        fresh: Collection[RemoteJob] = frozenset(),
+        may_leave_out: bool = False,
+    ) -> list[JobStatus]:
+        """By ids where that takes fewer calls; else the live steps, oldest first, and by ids what is missing.
+
+        What may be left out: the pages behind the last step that has started, because steps start in order.
+        """
+        series, cluster, before = self.patience.started(), str(jobs[0].scope), self.looks_sent
+        is_whole = not (may_leave_out and memory.may_leave_out(jobs, fresh))
+        lookups = -(-len(jobs) // STEPS_PER_LOOKUP)
+        if is_whole and lookups <= (memory.whole_calls or WORTH_LISTING // STEPS_PER_LOOKUP):
+            found = self._by_ids(series, cluster, jobs)
+        else:
+            found = self._by_order(series, cluster, jobs, memory, None if is_whole else fresh)
+        memory.note(found.values(), self.looks_sent - before, is_whole=is_whole)
+        return in_order(jobs, found if is_whole else memory.filled(jobs, found))
 
     def scopes(self) -> Iterator[str]:
         """Clusters that have not ended and are not ending."""
@@ -222,7 +246,50 @@ class EmrStepService(AwsJobService):
         if len(missing := [step for step in steps if step not in found]) > WORTH_LISTING:
             found |= pick(missing, self._listed(series, cluster, **self._live))
         missing = [step for step in steps if step not in found]
-        for some in chunks(missing, STEPS_PER_LOOKUP):
+        return found | self._by_ids(series, cluster, missing)
+
+    def _by_order(
+        self,
+        series: CallSeries,
+        cluster: str,
+        steps: Sequence[RemoteJob],
+        memory: LookMemory,
+        fresh: Collection[RemoteJob] | None,
+    ) -> dict[RemoteJob, JobStatus]:
+        """Live steps from the oldest on, and by ids those that the listing should show, and does not.
+
+        :param fresh: steps that must not be left out; None: leave out none.
+        """
+        listed: dict[str, JobStatus] = {}
+        wanted = {step.id for step in steps}
+        for page in self._listed(series, cluster, **self._live):
+            listed |= {status.job.id: status for status in page}
+            if wanted <= listed.keys():
+                break
+            if fresh is not None and page and shows_enough(memory, steps, listed, page[-1]):
+                wanted = memory.order.passed(listed) | {step.id for step in memory.needed(steps, fresh)}
+                break
+        found = pick(steps, [listed.values()])
+        asked = [step for step in steps if step.id in wanted and step not in found]
+        found |= self._left(series, cluster, asked)
+        memory.order.take_in(listed, [found[step] for step in asked], is_whole=fresh is None)
+        return found
+
+    def _left(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        """Steps that are not live any more: most ended lately. GONE is what EMR does not know."""
+        found: dict[RemoteJob, JobStatus] = {}
+        if len(steps) > 2 * STEPS_PER_LOOKUP:
+            found = pick(steps, islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2))
+        found |= self._by_ids(series, cluster, [step for step in steps if step not in found])
+        return dict(zip(steps, in_order(steps, found), strict=True))
+
+    def _by_ids(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        found: dict[RemoteJob, JobStatus] = {}
+        for some in chunks(steps, STEPS_PER_LOOKUP):
             found |= self._look_up(series, cluster, some)
         return found
 

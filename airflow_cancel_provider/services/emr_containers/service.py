@@ -42,10 +42,11 @@ class EmrContainersJobRunService(JobRunService):
     states = STATES
     scope_title = "virtual ?cluster"
     scope_param, run_param = "virtualClusterId", "id"
-    look = "DescribeJobRun"
+    run_look = "DescribeJobRun"
     scope_look = ("DescribeVirtualCluster", "id")
     scope_listing = ("ListVirtualClusters", "virtualClusters")
     scope_states = ("VirtualClusterState", IDLE)
+    created_after = "createdAfter"
     worth_listing = 4
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:

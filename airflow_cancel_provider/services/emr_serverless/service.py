@@ -49,11 +49,12 @@ class EmrServerlessJobRunService(JobRunService):
     states = STATES
     scope_title = "application"
     scope_param, run_param = "applicationId", "jobRunId"
-    look = "GetJobRun"
+    run_look = "GetJobRun"
     scope_look = ("GetApplication", "applicationId")
     scope_listing = ("ListApplications", "applications")
     scope_states = ("ApplicationState", IDLE)
     page_size: ClassVar[dict[str, int]] = {"maxResults": RUNS_PER_PAGE}
+    created_after = "createdAtAfter"
     worth_listing = 10
 
     def __init__(

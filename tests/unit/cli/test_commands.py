@@ -53,7 +53,9 @@ def there(connections: None) -> dict[str, str]:  # noqa: ARG001  they are set
 
 def test_help_in_a_process() -> None:
     done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
+    # Some Airflows have the newest alembic log its plugins.
+    assert [line for line in done.stderr.splitlines() if "alembic" not in line] == []
+    assert done.returncode == 0
     for command in cli.COMMANDS:
         assert command.name in done.stdout
 

@@ -14,11 +14,13 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
 from airflow_cancel_provider.settings import Settings
+from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.try_fixtures import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
@@ -227,6 +229,7 @@ class TestKilledIsNoException:
         assert len(rounds) < 50
         assert cancelled(cloud) == [True]
 
+    @pytest.mark.skipif(Version("3.3") > AIRFLOW, reason="its task runner has no such function of its own")
     @pytest.mark.parametrize(
         "should_retry,state", [(True, "up_for_retry"), (False, "failed")], ids=["retries", "no retries"]
     )

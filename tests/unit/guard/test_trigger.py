@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
+from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables
 from tests.unit.guard.test_ends import RESUMED, Never, ended, submit

@@ -6,7 +6,6 @@ import json
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import deployment_of
@@ -14,6 +13,7 @@ from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.dag import reaper_dag
 from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
 from airflow_cancel_provider.reaper.rules import Rules
+from tests.airflow_versions import ParamValidationError
 from tests.reaper_fixtures import Ground, ground
 from tests.task_fixtures import connections
 

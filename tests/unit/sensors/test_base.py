@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_cancel_provider.exceptions import AccessDenied, Killed, UnexpectedEnd
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.version_compat import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from tests.airflow_versions import AirflowRescheduleException
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BatchBench, Bench, EmrBench
 from tests.task_fixtures import bench, connections, context, event_of, moved, run, sensor, targets

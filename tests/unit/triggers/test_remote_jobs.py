@@ -161,7 +161,7 @@ class TestSharing:
             assert len(memory.looks) > 2
             assert memory.opened == [(None, None)]
             assert not board._services
-            assert not board._pollers
+            assert not board._polls
 
         asyncio.run(story())
 

@@ -129,6 +129,8 @@ class Task:
             [sys.executable, "-c", TASK, cloud.url, str(log), orders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Where an Airflow before 3.2 sends its logs.
+            stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
             env={**os.environ, "SECRET": SECRET, **environment},

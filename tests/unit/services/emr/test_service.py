@@ -249,7 +249,7 @@ def test_257_steps_of_a_cluster_take_two_requests(emr: EmrBench) -> None:
 
 
 def test_old_steps_are_looked_up_by_id(emr: EmrBench) -> None:
-    """Far down the list, with newer steps above: live, recent, then 10 ids to a call."""
+    """Far down the list, with newer steps above: the newest, the live ones, then 10 ids to a call."""
     cluster = emr.new_scope()
     old = emr.ended(60, cluster)
     emr.ended(250, cluster)

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferralError
 
 from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.jobs import RemoteJob
@@ -16,6 +15,7 @@ from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.owner import Label, deployment_of
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.version_compat import TaskDeferred
+from tests.airflow_versions import TaskDeferralError
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connections, event_of, moved, through_serde
 from tests.unit.operators.test_base import unheard

@@ -1,0 +1,145 @@
+"""Looks that many waits share: what they cost, and what a cheaper one may leave out.
+
+A *whole* look asks for every job that is waited for. Where the quota is too small for whole looks at all
+clusters or applications, a look may show only what has changed, and leave the rest as last seen:
+
+========================  ==========================  ===================================================
+service                   whole look                  only what has changed
+========================  ==========================  ===================================================
+EMR                       live steps by 50, or by     live steps from the oldest on, up to those that have
+                          10 ids                      not started; by ids what is missing among them
+EMR Serverless, EMR on    live runs by 50, or each    runs that have ended, of those created since the
+EKS                       by its id                   oldest one that is waited for
+Batch                     100 ids                     (a whole look is cheap enough)
+Glue, MRS                 newest by 200 or 100, or    (the services list nothing less)
+                          each by its id
+========================  ==========================  ===================================================
+
+A listing never proves that a job is gone. One that a listing does not show, although it should, is asked for
+by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+
+WHOLE_EVERY = 8
+"""Looks at a cluster or application of which one is whole, whatever the quota: what was left out is seen."""
+MOST_ASKED = 20
+"""Jobs that a look which is not whole asks for by their ids because they must not be left out."""
+
+
+@dataclass(slots=True)
+class LookMemory:
+    """What the looks at one cluster or application have shown, for the look that comes next.
+
+    :param seen: live jobs as last seen, by id.
+    :param whole_calls: what the last whole look cost; 0 before there was one.
+    :param calls: what the last look cost.
+    :param since_whole: looks since the last whole one.
+    :param wholes_left: whole looks before a cheaper one is tried again, because that was not cheaper.
+    :param order: the order in which the service lists live jobs.
+    """
+
+    seen: dict[str, JobStatus] = field(default_factory=dict)
+    whole_calls: int = 0
+    calls: int = 1
+    since_whole: int = 0
+    wholes_left: int = 0
+    order: LiveOrder = field(default_factory=lambda: LiveOrder())  # noqa: PLW0108  it is defined below
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Forget the jobs that nobody waits for any more."""
+        self.seen = {id_: status for id_, status in self.seen.items() if id_ in ids}
+
+    def may_leave_out(self, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]) -> bool:
+        """Whether a look that is not whole may do now."""
+        is_due = not self.whole_calls or self.since_whole + 1 >= WHOLE_EVERY
+        return not is_due and not self.wholes_left and len(self.needed(jobs, fresh)) <= MOST_ASKED
+
+    def needed(self, jobs: Iterable[RemoteJob], fresh: Collection[RemoteJob]) -> list[RemoteJob]:
+        """Jobs that can't be left as last seen."""
+        return [job for job in jobs if job in fresh or job.id not in self.seen]
+
+    def note(self, statuses: Iterable[JobStatus], calls: int, *, is_whole: bool) -> None:
+        """Take in a look that shows these."""
+        self.calls = max(1, calls)
+        if is_whole:
+            self.whole_calls, self.since_whole = self.calls, 0
+            self.wholes_left = max(0, self.wholes_left - 1)
+        else:
+            self.since_whole += 1
+        for status in statuses:
+            if status.state.is_terminal:
+                self.seen.pop(status.job.id, None)
+            else:
+                self.seen[status.job.id] = status
+
+    @property
+    def most_calls(self) -> int:
+        """What a look that is not whole may cost: half a whole one."""
+        return self.whole_calls // 2
+
+    def filled(
+        self, jobs: Iterable[RemoteJob], found: Mapping[RemoteJob, JobStatus]
+    ) -> dict[RemoteJob, JobStatus]:
+        """What was found, and as last seen what was left out."""
+        last = {job: replace(self.seen[job.id], job=job) for job in jobs if job.id in self.seen}
+        return {job: found.get(job) or last[job] for job in jobs if job in found or job in last}
+
+
+class LiveOrder:
+    """The order in which a service lists live jobs, as far as it was seen.
+
+    It is only a guess: what it leads to is asked for by id. A wrong guess costs calls.
+    """
+
+    def __init__(self) -> None:
+        self._ranks: dict[str, int] = {}
+
+    def take_in(self, listed: Collection[str], asked: Iterable[JobStatus], *, is_whole: bool) -> None:
+        """Learn from a look.
+
+        :param listed: ids, as the service listed them.
+        :param asked: jobs that the listing did not show, and that were asked for.
+        """
+        asked = list(asked)
+        living = [status for status in asked if not status.state.is_terminal]
+        passed = self.passed(set(listed))
+        if is_whole or any(status.job.id in passed for status in living):
+            # For the second reason, the service lists jobs in another order than before.
+            self._ranks = {}
+        for status in asked:
+            if status.state.is_terminal:
+                self._ranks.pop(status.job.id, None)
+        living.sort(key=lambda status: status.submitted_at.timestamp() if status.submitted_at else inf)
+        following = max(self._ranks.values(), default=-1) + 1
+        new = [id_ for id_ in (*listed, *(each.job.id for each in living)) if id_ not in self._ranks]
+        self._ranks |= {id_: following + place for place, id_ in enumerate(dict.fromkeys(new))}
+
+    def passed(self, listed: Collection[str]) -> set[str]:
+        """Jobs that the first part of a listing should show, and does not."""
+        last = max((self._ranks[id_] for id_ in listed if id_ in self._ranks), default=-1)
+        return {id_ for id_, rank in self._ranks.items() if rank < last and id_ not in listed}
+
+
+def shows_enough(
+    memory: LookMemory, jobs: Iterable[RemoteJob], listed: Mapping[str, JobStatus], last: JobStatus
+) -> bool:
+    """Whether the rest of a listing of live jobs only shows jobs that have not started yet.
+
+    :param listed: what its first part shows, by id, the ``last`` one included.
+    """
+    if last.state is not JobState.PENDING:
+        return False
+    passed = memory.order.passed(listed.keys())
+    started = (
+        job.id
+        for job in jobs
+        if (status := memory.seen.get(job.id)) is not None and status.state is not JobState.PENDING
+    )
+    return all(id_ in listed or id_ in passed for id_ in started)

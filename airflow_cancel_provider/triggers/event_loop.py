@@ -1,0 +1,78 @@
+"""What the waits of one event loop share: threads for blocking calls, and an order of who is due."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Not the loop's own few threads: a service that does not answer must not take them from other triggers.
+_THREADS = ThreadPoolExecutor(32, thread_name_prefix="remote-jobs")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking code off the event loop.
+
+    Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
+    requests only from asgiref's threads.
+    """
+    return await sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs)
+
+
+class PerLoop:
+    """What there is one of in each event loop."""
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[type, Any]]] = WeakKeyDictionary()
+
+    @classmethod
+    def here(cls) -> Self:
+        """That of the running loop."""
+        made = cls._all.setdefault(asyncio.get_running_loop(), {})
+        if cls not in made:
+            made[cls] = cls()
+        found: Self = made[cls]
+        return found
+
+
+class Schedule(Generic[T]):
+    """Items, each due at a time of the running loop. To add one costs little, also among thousands."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._numbers = count()
+        self._changed = asyncio.Event()
+
+    def add(self, item: T, due: float) -> None:
+        """Have an item come up at ``due``."""
+        heapq.heappush(self._heap, (due, next(self._numbers), item))
+        if self._heap[0][-1] is item:
+            self._changed.set()
+
+    def wake(self) -> None:
+        """Let who waits look around."""
+        self._changed.set()
+
+    async def wait(self) -> bool:
+        """Wait until the first item is due, or somebody calls :meth:`wake`; whether one is due."""
+        self._changed.clear()
+        pause = self._heap[0][0] - asyncio.get_running_loop().time() if self._heap else None
+        if pause is None or pause > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+            return False
+        return True
+
+    def due(self, until: float) -> Iterator[T]:
+        """Take off what is due by then, in order."""
+        while self._heap and self._heap[0][0] <= until:
+            yield heapq.heappop(self._heap)[-1]

@@ -1,0 +1,124 @@
+"""One service over one connection, for all waits of an event loop: opened once, and looked at in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from airflow_cancel_provider.exceptions import AccessDenied
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.looks import LookMemory
+from airflow_cancel_provider.services.pool import ServiceKey
+from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
+
+log = logging.getLogger(__name__)
+
+POLL_PATIENCE = Patience(seconds=10)
+"""A poll that is not answered is made again at the next one."""
+LOOKS_AT_ONCE = 2
+"""Looks over one connection that are under way at a time; one may be at a cluster that does not answer."""
+SHORT = 0.5
+"""Looks leave out what has not changed where whole ones would use more than this share of the quota."""
+MOST_PAID = 20
+"""Calls of a look for which it waits on the event loop; for the others it waits in its thread."""
+AT_ONCE = 0.05
+"""Seconds: who gets his turn so soon did not wait for the quota."""
+CHANGED = 1.5
+"""Factor by which a period differs from the one that was logged last, to be logged."""
+
+
+class _Threads(PerLoop):
+    """How many looks may wait for a quota in a thread: nobody else can use it meanwhile."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Semaphore(2)
+
+
+@dataclass(slots=True, eq=False)
+class Demand:
+    """The looks that are wanted at one cluster or application.
+
+    :param delay: seconds from one look to the next that somebody asks for.
+    :param due: when the next one is due, in the loop's time.
+    """
+
+    memory: LookMemory = field(default_factory=LookMemory)
+    delay: float = 1.0
+    due: float = 0.0
+
+
+class SharedService:
+    """One service over one access, connection and region.
+
+    :ivar demands: by scope.
+    :ivar opened: the service, once it is open.
+    """
+
+    def __init__(self, access: Access, service_key: ServiceKey) -> None:
+        self.demands: dict[str | None, Demand] = {}
+        self.opened: JobService | None = None
+        self._access, self._service_key = access, service_key
+        self._opening = asyncio.Lock()
+        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._told: float | None = None
+        """The period that was logged last."""
+
+    async def open(self) -> JobService:
+        """The service, opened at the first call.
+
+        :raises CancelProviderError: as :meth:`Access.service`.
+        """
+        async with self._opening:
+            if self.opened is None:
+                self.opened = await in_thread(self._access.service, *self._service_key)
+            return self.opened
+
+    async def look(
+        self, demand: Demand, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]
+    ) -> list[JobStatus]:
+        """Look when it is this look's turn; once more with fresh credentials where they are refused.
+
+        Clusters and applications take turns in the order in which they come.
+        """
+        async with self._turns:
+            try:
+                return await self._look(demand, jobs, fresh)
+            except AccessDenied:
+                # A connection may have been mended since the client was made.
+                self.opened = None
+                return await self._look(demand, jobs, fresh)
+
+    async def _look(
+        self, demand: Demand, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]
+    ) -> list[JobStatus]:
+        opened, memory, loop = await self.open(), demand.memory, asyncio.get_running_loop()
+        came, paid = loop.time(), min(memory.calls, MOST_PAID)
+        service = (await opened.look_turn(paid)).with_patience(POLL_PATIENCE)
+        if loop.time() - came > AT_ONCE:
+            self._tell_period(opened, demand, loop.time())
+        may_wait = _Threads.here().waiting if memory.calls > paid else nullcontext()
+        is_short = self._is_short(opened)
+        async with may_wait:
+            return await in_thread(service.look, jobs, memory, fresh=fresh, may_leave_out=is_short)
+
+    def _is_short(self, service: JobService) -> bool:
+        """Whether the quota is too small for whole looks everywhere within the delays asked for."""
+        demanded = sum(demand.memory.whole_calls / demand.delay for demand in self.demands.values())
+        return demanded > SHORT * service.look_rate
+
+    def _tell_period(self, service: JobService, demand: Demand, now: float) -> None:
+        """Log that the quota makes polls rarer than asked for: once, and when that changes."""
+        told, period = self._told or demand.delay, demand.delay + max(0.0, now - demand.due)
+        if max(period / told, told / period) < CHANGED:
+            return
+        self._told = period
+        log.warning(
+            "The quota of %s (%s, %.3g calls a minute) stretches the poll from %.3g s to %.3g s.",
+            *(service.name, service.look_operation, service.look_rate * 60, demand.delay, period),
+        )

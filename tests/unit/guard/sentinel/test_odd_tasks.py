@@ -1,0 +1,229 @@
+"""What a task may do to its threads, descriptors, children and sentinel, without harm to its jobs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.guard.attached import attached_guard
+from airflow_cancel_provider.guard.canceller import START_SECONDS, Canceller
+from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
+from airflow_cancel_provider.guard.sentinel import client as sentinel_client
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.version_compat import TaskDeferred
+from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import canceller, tracked, until
+from tests.try_fixtures import Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
+
+LOG = logging.getLogger("task")
+CANCEL = Settings(confirm_seconds=20, patience=30, labels=False)
+
+
+@pytest.fixture
+def client(cloud: LocalCloud) -> ClientSpec:
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_session_token": None}
+    return ClientSpec("batch", None, "us-east-1", cloud.url, secrets={"credentials": keys})
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Canceller]:
+    """A canceller with a sentinel of its own."""
+    worker = canceller(TryLedger(), CANCEL, LOG, str(tmp_path / "sentinel.log"))
+    yield worker
+    if (sentinel := worker._sentinel) and sentinel._process:
+        sentinel._process.kill()
+        sentinel._process.wait()
+
+
+def sentinel_of(worker: Canceller) -> Any:
+    """The sentinel's side in the task: its process and socket."""
+    assert worker._sentinel
+    return worker._sentinel
+
+
+def in_time(work: Callable[[], object], seconds: float) -> bool:
+    """Whether work is done in so many seconds; it may hang."""
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def test_threads_that_start_the_first_jobs_together_do_not_wait_for_each_other(
+    client: ClientSpec, tmp_path: Path
+) -> None:
+    """Each waits for the sentinel's first word, of which there is one."""
+    for number in range(6):
+        worker = canceller(TryLedger(), CANCEL, LOG, str(tmp_path / "sentinel.log"))
+        together = Barrier(8)
+
+        def start(worker: Canceller, together: Barrier, name: str) -> None:
+            event = tracked(client, [client.address(None, name)])
+            together.wait()
+            worker.hear(event)
+
+        threads = [
+            Thread(target=start, args=(worker, together, f"{number}-{each}"), daemon=True)
+            for each in range(8)
+        ]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert not [thread for thread in threads if thread.is_alive()]
+        assert time.monotonic() - began < START_SECONDS  # nobody has waited for a word that another has taken
+        sentinel_of(worker)._process.kill()
+        sentinel_of(worker)._process.wait()
+
+
+class TestDoesNotRead:
+    """A sentinel that is frozen: by a debugger, by SIGSTOP."""
+
+    @pytest.fixture(autouse=True)
+    def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sentinel_client, "SEND_SECONDS", 0.2)
+
+    def fill(self, worker: Canceller, client: ClientSpec, count: int = 2000) -> None:
+        for number in range(count):
+            worker.hear(tracked(client, [client.address(None, f"{number}")]))
+
+    def test_a_task_goes_on(
+        self, worker: Canceller, client: ClientSpec, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.fill(worker, client, 1)
+        sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
+        assert in_time(lambda: self.fill(worker, client), 10)
+        assert "Not guarded: a sudden end of this task's process" in caplog.text
+
+    def test_it_is_ended_so_that_it_cancels_nothing_of_a_task_that_succeeds(
+        self, worker: Canceller, client: ClientSpec
+    ) -> None:
+        self.fill(worker, client, 1)
+        sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
+        self.fill(worker, client)
+        worker.returned()
+        assert sentinel_of(worker)._process.wait(5) == -signal.SIGKILL
+
+    def test_the_task_cancels_itself(self, cloud: LocalCloud, worker: Canceller, client: ClientSpec) -> None:
+        job = client.address(None, submit())
+        event = tracked(client, [job], time.time())
+        worker._thread._ledger.apply(event)
+        worker.hear(event)
+        sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
+        self.fill(worker, client)
+        worker.cancel("Task failed (ValueError)")
+        assert worker.wait_for("ended", 20)
+        assert cancelled(cloud) == [True]
+
+
+class TestClosesDescriptors:
+    """As a program that makes itself a daemon does; the number may be another file's afterwards."""
+
+    def close(self, worker: Canceller) -> socket.socket:
+        """The other end of what has the descriptor now."""
+        taken, other = socket.socketpair()
+        os.dup2(taken.fileno(), sentinel_of(worker)._socket.fileno())
+        taken.close()
+        other.setblocking(False)
+        return other
+
+    def test_nothing_is_written_into_the_tasks_own_files(
+        self, worker: Canceller, client: ClientSpec, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker.hear(tracked(client, [client.address(None, "first")]))
+        with self.close(worker) as other:
+            worker.hear(tracked(client, [client.address(None, "second")]))
+            worker.cancel("Task failed (ValueError)")
+            with pytest.raises(BlockingIOError):
+                other.recv(1)
+        assert "Not guarded: a sudden end of this task's process" in caplog.text
+
+    @pytest.mark.parametrize("say", ["returned", "done"])
+    def test_what_has_succeeded_is_not_cancelled(
+        self, worker: Canceller, client: ClientSpec, say: str
+    ) -> None:
+        worker.hear(tracked(client, [client.address(None, "first")]))
+        process = sentinel_of(worker)._process
+        self.close(worker).close()
+        getattr(worker, say)()
+        assert process.wait(5) == -signal.SIGKILL
+
+
+class TestForkedChildren:
+    """Their jobs are known to the sentinel alone."""
+
+    def run(self, cloud: LocalCloud, end: Callable[[], None]) -> bool:
+        """Whether the job of the child was cancelled; the task's own has ended before."""
+        of_child = submit()
+
+        def work() -> None:
+            submit()
+            (own,) = guard.ledger.jobs
+            spec = guard.ledger.started[own].client
+            assert spec
+            guard.recorder.tell(JobsEnded((own,)))
+            if (child := os.fork()) == 0:
+                guard.recorder.tell(tracked(spec, [spec.address(None, of_child)], time.time()))
+                os._exit(0)
+            os.waitpid(child, 0)
+            end()
+
+        guard = (ti := Try(work=work, max_tries=0)).guarded(CANCEL)
+        with pytest.raises((ValueError, Killed, TaskDeferred)):
+            ti.task.execute()
+        guard.failed()
+        return any(job["cancelled"] for job in cloud.batch.jobs() if job["id"] == of_child)
+
+    def test_a_task_that_fails_has_them_cancelled(self, cloud: LocalCloud) -> None:
+        def fail() -> None:
+            raise ValueError("after its own job has ended")
+
+        assert self.run(cloud, fail)
+
+    def test_a_task_that_is_killed_has_them_cancelled(self, cloud: LocalCloud) -> None:
+        def kill() -> None:
+            guard: Any = attached_guard()
+            guard.task.on_kill()
+
+        assert self.run(cloud, kill)
+
+    def test_a_deferral_says_that_they_are_not_guarded(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def defer() -> None:
+            raise TaskDeferred(trigger=None, method_name="execute_complete")
+
+        self.run(cloud, defer)
+        assert "Not guarded: from now on, jobs of forked children" in caplog.text
+
+
+def test_what_is_tracked_after_a_kill_that_is_through_is_cancelled_too(
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec
+) -> None:
+    """With ``raise_on_sigterm = False``: the sentinel has ended the first job, and said its last word."""
+
+    def start() -> None:
+        event = tracked(client, [client.address(None, submit())], time.time())
+        worker._thread._ledger.apply(event)
+        worker.hear(event)
+
+    start()
+    worker.killed("Task was told to end")
+    until(lambda: cancelled(cloud) == [True])
+    time.sleep(0.5)
+    start()
+    worker.cancel("Task failed (ValueError)")
+    assert worker.wait_for("ended", 20)
+    until(lambda: cancelled(cloud) == [True, True], 10)

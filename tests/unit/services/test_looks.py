@@ -1,0 +1,199 @@
+"""Looks that many waits share: how few calls they take, and that they claim no more than was seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import Bench, EmrBench, EmrContainersBench, EmrServerlessBench
+
+STEPS = 250
+SLOTS = 10
+SUCCEEDED, PENDING, RUNNING, CANCELLED, GONE = (
+    JobState.SUCCEEDED,
+    JobState.PENDING,
+    JobState.RUNNING,
+    JobState.CANCELLED,
+    JobState.GONE,
+)
+
+
+@pytest.fixture
+def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
+    bench = EmrBench(cloud)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(params=[EmrServerlessBench, EmrContainersBench], ids=lambda kind: str(kind.name))
+def runs(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
+    bench: Bench = request.param(cloud)
+    yield bench
+    bench.close()
+
+
+class Looks:
+    """Looks at the jobs of one scope, one after the other, and what each cost."""
+
+    def __init__(self, bench: Bench, listing: str) -> None:
+        self.service, self.memory = bench.service(), LookMemory()
+        self._bench, self._listing = bench, listing
+        self.calls = self.asked = 0
+
+    def __call__(
+        self, jobs: list[RemoteJob], *fresh: RemoteJob, may_leave_out: bool = True
+    ) -> dict[RemoteJob, JobState]:
+        self._bench.cloud.journal.clear()
+        statuses: list[JobStatus] = self.service.look(
+            jobs, self.memory, fresh=set(fresh), may_leave_out=may_leave_out
+        )
+        assert [status.job for status in statuses] == jobs
+        self.calls = self._bench.count(self._listing)
+        self.asked = self._bench.count() - self.calls
+        return {status.job: status.state for status in statuses}
+
+    def whole(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobState]:
+        return self(jobs, may_leave_out=False)
+
+
+def queued(emr: EmrBench, count: int = STEPS) -> list[RemoteJob]:
+    """Steps of a cluster that runs ten at a time."""
+    jobs = emr.submit("step", count, emr.cloud.emr.create_cluster("emr-7.5.0", concurrency=SLOTS))
+    emr.cloud.clock.advance(1)
+    return jobs
+
+
+class TestEmr:
+    def test_what_has_ended_is_found_with_two_calls_instead_of_six(self, emr: EmrBench) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        first = look.whole(jobs)
+        assert look.calls == 5
+        assert list(first.values()) == [RUNNING] * SLOTS + [PENDING] * (STEPS - SLOTS)
+        for job in jobs[2:5]:
+            emr.finish(job)
+        emr.cloud.clock.advance(1)
+        second = look(jobs)
+        assert look.calls == 2
+        assert [job for job in jobs if second[job] is SUCCEEDED] == jobs[2:5]
+        assert [job for job in jobs if second[job] is RUNNING] == jobs[:2] + jobs[5 : SLOTS + 3]
+        look(jobs[:2] + jobs[5:])
+        assert look.calls == 1
+
+    def test_what_was_left_out_is_seen_by_and_by(self, emr: EmrBench) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        look.whole(jobs)
+        emr.service().cancel(jobs[-1:], "by somebody else")
+        emr.let_end()
+        seen = [look(jobs)[jobs[-1]] for _ in range(WHOLE_EVERY)]
+        assert seen == [PENDING] * (WHOLE_EVERY - 1) + [CANCELLED]
+
+    def test_what_must_be_fresh_or_is_new_is_asked_for(self, emr: EmrBench) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        look.whole(jobs)
+        jobs += emr.submit("new", 2, jobs[0].scope)
+        emr.service().cancel(jobs[-3:], "by us")
+        emr.let_end()
+        seen = look(jobs, jobs[-3])
+        assert [seen[job] for job in jobs[-3:]] == [CANCELLED] * 3
+        assert look.calls == 2
+
+    def test_only_an_id_that_emr_does_not_know_is_gone(self, emr: EmrBench) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        unknown = emr.unknown(jobs[0].scope)
+        assert look.whole([*jobs, unknown])[unknown] is GONE
+        assert look([*jobs, unknown])[unknown] is GONE
+
+    def test_few_steps_are_asked_for_by_ids(self, emr: EmrBench) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        look.whole(jobs[40:60])
+        assert look.calls == 2
+        assert look.service.traffic == {"ListSteps": 2}
+
+    def test_an_order_that_is_not_kept_costs_calls_and_hides_nothing(
+        self, emr: EmrBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filtered, shuffle = emr.local._filtered, random.Random(7).shuffle
+
+        def in_any_order(*args: Any) -> list[Any]:
+            steps: list[Any] = filtered(*args)
+            shuffle(steps)
+            return steps
+
+        jobs, look = queued(emr, 45), Looks(emr, "ListSteps")
+        look.memory.whole_calls = 1
+        look.whole(jobs)
+        monkeypatch.setattr(emr.local, "_filtered", in_any_order)
+        emr.finish(jobs[3])
+        emr.cloud.clock.advance(1)
+        for _ in range(5):
+            seen = look(jobs)
+            assert [job for job in jobs if seen[job] is SUCCEEDED] == [jobs[3]]
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_whatever_happens_no_look_claims_what_was_never_so(self, emr: EmrBench, seed: int) -> None:
+        dice = random.Random(seed)
+        look = Looks(emr, "ListSteps")
+        jobs = queued(emr, 120)
+        been: dict[RemoteJob, set[JobState]] = {job: set() for job in jobs}
+        for turn in range(2 * WHOLE_EVERY):
+            if turn in (3, 9):
+                new = emr.submit("step", 20, jobs[0].scope)
+                jobs += new
+                been |= {job: set() for job in new}
+            emr.cloud.clock.advance(1)
+            true = {status.job: status.state for status in emr.service().describe(jobs)}
+            for job in jobs:
+                been[job].add(true[job])
+            seen = look(jobs)
+            for job in jobs:
+                assert seen[job] in been[job]
+                assert seen[job] is true[job] or (seen[job], true[job]) == (PENDING, CANCELLED)
+            running = [job for job in jobs if true[job] is RUNNING]
+            for job in dice.sample(running, min(3, len(running))):
+                emr.finish(job)
+            emr.service().cancel(dice.sample(jobs, 1), "by somebody else")
+            jobs = [job for job in jobs if not seen[job].is_terminal]
+
+
+class TestRuns:
+    def test_only_the_ended_ones_are_listed_where_the_quota_is_small(self, runs: Bench) -> None:
+        older = runs.ended(60)
+        runs.cloud.clock.advance(100)
+        jobs, look = runs.running(210, older[0].scope), Looks(runs, "ListJobRuns")
+        look.whole(jobs)
+        whole = look.calls
+        assert whole >= 5
+        for job in jobs[100:103]:
+            runs.finish(job)
+        seen = look(jobs)
+        assert (look.calls, look.asked) == (1, 0)
+        assert [job for job in jobs if seen[job] is SUCCEEDED] == jobs[100:103]
+        assert {seen[job] for job in jobs[:100]} == {RUNNING}
+
+    def test_new_runs_and_fresh_ones_are_asked_for(self, runs: Bench) -> None:
+        jobs, look = runs.running(210), Looks(runs, "ListJobRuns")
+        look.whole(jobs)
+        new = runs.submit("pending", 2, jobs[0].scope)
+        gone = runs.unknown(jobs[0].scope)
+        seen = look([*jobs, *new, gone], jobs[0])
+        assert [seen[job] for job in (*new, gone)] == [PENDING, PENDING, GONE]
+        assert (look.calls, look.asked) == (1, 4)
+
+    def test_too_many_ended_ones_are_not_read(self, runs: Bench) -> None:
+        jobs, look = runs.running(110), Looks(runs, "ListJobRuns")
+        look.whole(jobs)
+        for job in jobs[:90]:
+            runs.finish(job)
+        look.memory.whole_calls = 3
+        seen = look(jobs)
+        assert [job for job in jobs if seen[job] is SUCCEEDED] == jobs[:90]
+        before = look.calls
+        look(jobs[90:])
+        assert look.calls < before
+        assert look.memory.since_whole == 0
