@@ -60,6 +60,7 @@ class CallSeries:
         self._held_until = time.monotonic() + patience.longest_turn
         self._in_vain = 0.0
         """Seconds spent on calls that were not answered, since the last answer."""
+        self._answered_at = -inf
 
     def call(
         self,
@@ -74,6 +75,8 @@ class CallSeries:
         since, in_vain = time.monotonic(), self._in_vain
 
         def waited() -> float:
+            if self._answered_at > since:  # to another thread
+                return time.monotonic() - self._answered_at
             return in_vain + time.monotonic() - since
 
         def is_exhausted(_: RetryCallState) -> bool:
@@ -98,11 +101,16 @@ class CallSeries:
         try:
             answer = retrying(attempt)
         except Exception as error:
-            # A refusal is an answer, too.
-            self._in_vain = waited() if transient(error) else 0.0
+            if transient(error):
+                self._in_vain = waited()
+            else:
+                self._note_answer()  # a refusal is one, too
             raise
-        self._in_vain = 0.0
+        self._note_answer()
         return answer
+
+    def _note_answer(self) -> None:
+        self._in_vain, self._answered_at = 0.0, time.monotonic()
 
     @property
     def seconds_in_vain(self) -> float:

@@ -38,7 +38,17 @@ from airflow_cancel_provider.services.aws.errors import (
     is_unknown_identity,
     kind_of,
 )
-from airflow_cancel_provider.services.base import JobService, fulfil, in_background, in_order, undone, unsent
+from airflow_cancel_provider.services.base import (
+    JobService,
+    fulfil,
+    in_background,
+    in_order,
+    outcome_after,
+    outcome_of,
+    side_by_side,
+    undone,
+    unsent,
+)
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.progress import advance
@@ -195,6 +205,61 @@ class AwsJobService(JobService):
             finally:
                 if attempts.lost:
                     self._unsure.update(jobs)
+
+    def _seen_before(
+        self,
+        groups: Sequence[Sequence[RemoteJob]],
+        look: Callable[[CallSeries, Sequence[RemoteJob]], T],
+    ) -> Iterator[tuple[Sequence[RemoteJob], T | UnknownScope]]:
+        """Look at jobs before they are cancelled, group by group, as long as there are answers.
+
+        Cancelling without having looked does no harm; not cancelling does.
+        """
+        series = self.patience.brief.started(urgent=True)
+
+        def found_of(some: Sequence[RemoteJob]) -> T | ServiceError:
+            try:
+                return look(series, some)
+            except ServiceError as error:
+                return error
+
+        looks = side_by_side(found_of, groups, REQUESTS_AT_ONCE, 1)
+        for some, found in zip(groups, looks, strict=True):
+            if isinstance(found, UnknownScope) or not isinstance(found, ServiceError):
+                yield some, found
+            elif not is_malformed(found):
+                return
+
+    def _explained(
+        self,
+        series: CallSeries,
+        refused: Mapping[RemoteJob, CancelResult],
+        more: Callable[[], str] = str,
+    ) -> list[CancelResult]:
+        """What refusals mean, after a look at the jobs, all of one scope: mostly that they have ended.
+
+        :param more: gives words for those that live.
+        :raises UnknownScope: the service does not know the scope.
+        """
+        if not refused:
+            return []
+        scope = next(iter(refused)).scope
+        try:
+            statuses = in_order(refused, self._find(series, str(scope), list(refused)))
+        except UnknownScope:
+            raise
+        except ServiceError as error:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return [replace(result, outcome=outcome_after(error)) for result in refused.values()]
+        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
+        words = more() if None in outcomes.values() else ""
+        return [
+            replace(said, outcome=outcome, detail=status.reason or said.detail)
+            if outcome
+            else replace(said, outcome=CancelOutcome.REFUSED, detail=f"{said.detail or ''} {words}".strip())
+            for status, outcome in outcomes.items()
+            for said in [refused[status.job]]
+        ]
 
     def _settled(self, results: list[CancelResult]) -> list[CancelResult]:
         """The same results; what was answered is not in doubt any more."""

@@ -22,7 +22,6 @@ from airflow_cancel_provider.services.aws.service import (
     REQUESTS_AT_ONCE,
     AwsJobService,
     in_turn,
-    is_malformed,
 )
 from airflow_cancel_provider.services.base import (
     as_asked,
@@ -205,23 +204,11 @@ class BatchJobService(AwsJobService):
 
     def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started(urgent=True)
-
-        def look(some: Sequence[RemoteJob]) -> _Answers | ServiceError:
-            try:
-                return self._look_twice(series, some)
-            except ServiceError as error:
-                return error
-
-        for some, answers in zip(
-            _lookups(jobs), side_by_side(look, _lookups(jobs), REQUESTS_AT_ONCE, 1), strict=True
-        ):
+        seen, looked_for = _Answers(), set[RemoteJob]()
+        for some, answers in self._seen_before(list(_lookups(jobs)), self._look_twice):
             if isinstance(answers, dict):
                 seen |= answers
                 looked_for.update(some)
-            # Cancelling without having looked does no harm; not cancelling does.
-            elif not is_malformed(answers):
-                break
         return seen, looked_for - set(seen)
 
     def _send(

@@ -29,8 +29,6 @@ from airflow_cancel_provider.services.base import (
     in_order,
     labelled_by_name,
     named,
-    outcome_after,
-    outcome_of,
     submitted,
 )
 from airflow_cancel_provider.services.emr.states import (
@@ -185,8 +183,8 @@ class EmrStepService(AwsJobService):
             if not said:
                 raise
         results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
-        unclear = {step: result.detail or "" for step, result in results.items() if is_unclear(result)}
-        results |= {result.job: result for result in self._explain(series, cluster, unclear)}
+        unclear = {step: result for step, result in results.items() if is_unclear(result)}
+        results |= {result.job: result for result in self._explained_here(series, unclear)}
         return list(results.values())
 
     def _ask(self, cluster: str, ids: Sequence[str], said: dict[str, dict[str, str]], option: str) -> None:
@@ -203,31 +201,24 @@ class EmrStepService(AwsJobService):
         self, series: CallSeries, steps: Sequence[RemoteJob], option: str, words: str
     ) -> list[CancelResult]:
         """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
-        results = self._explain(series, str(steps[0].scope), dict.fromkeys(steps, words))
+        refused = {step: CancelResult(step, CancelOutcome.REFUSED, words) for step in steps}
+        results = self._explained_here(series, refused)
         over = [result for result in results if result.outcome in _OVER]
         alive = [result.job for result in results if result.outcome not in _OVER]
         if not over or not alive:
             return results
         return over + self._cancel_some(series, alive, option)
 
-    def _explain(self, series: CallSeries, cluster: str, said: dict[RemoteJob, str]) -> list[CancelResult]:
-        """What a refusal really means: look at the steps, and at the cluster's release where they live."""
-        if not said:
-            return []
+    def _explained_here(
+        self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]
+    ) -> list[CancelResult]:
+        """What answers really mean; where a step lives that was refused, with the cluster's release."""
         try:
-            found = self._find(series, cluster, list(said))
-            statuses = in_order(said, found)
-        except ServiceError as error:
-            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
-            return [CancelResult(step, outcome_after(error), words) for step, words in said.items()]
-        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
-        release = self._release(series, cluster) if None in outcomes.values() else ""
-        return [
-            CancelResult(status.job, outcome, status.reason)
-            if outcome
-            else CancelResult(status.job, CancelOutcome.REFUSED, f"{said[status.job]} {release}".strip())
-            for status, outcome in outcomes.items()
-        ]
+            return self._explained(
+                series, unclear, lambda: self._release(series, str(next(iter(unclear)).scope))
+            )
+        except UnknownScope:
+            return [replace(result, outcome=CancelOutcome.REFUSED) for result in unclear.values()]
 
     def _release(self, series: CallSeries, cluster: str) -> str:
         try:
