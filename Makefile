@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli docs-test
+.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## Make .venv with everything in it
 
@@ -110,6 +110,15 @@ matrix-celery: $(VENV)/.celery ## Faults into Airflow on Celery workers, each on
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 		postgresql redis-server iproute2 util-linux; }
 	$(BIN)/python -m tests.matrix_celery $(CELERY)
+
+# More arguments for it: make matrix-containers CONTAINERS="--only 'pod deleted' --reaper off".
+CONTAINERS ?=
+
+matrix-containers: $(READY) ## Faults into tasks in containers; writes docs/containers.csv; root (30 minutes)
+	@{ ls /usr/lib/postgresql/*/bin/initdb && command -v dumb-init unshare; } >/dev/null 2>&1 || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		postgresql dumb-init util-linux; }
+	$(BIN)/python -m tests.matrix_containers $(CONTAINERS)
 
 # What people submit jobs with; aioboto3 allows one release of botocore, so they have a venv of their own.
 CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \

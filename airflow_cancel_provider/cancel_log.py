@@ -46,14 +46,11 @@ class CancelLog:
             self._unwritten = {}
 
     def _ended(self, status: JobStatus, requested_at: float | None) -> None:
-        now = time.time()
-        is_ours = status.state is JobState.CANCELLED
-        by = self._by if is_ours else Actor.SERVICE
-        self.ends[status.job] = JobEnd(status.state, by, self._why() if is_ours else "", round(now, 3))
+        self.ends[status.job] = JobEnd.seen(status, self._by, self._why())
         if len(self.ends) > LINES:
             self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
-        elif is_ours and requested_at is not None:
-            seconds = max(now - requested_at, 0.0)
+        elif status.state is JobState.CANCELLED and requested_at is not None:
+            seconds = max(time.time() - requested_at, 0.0)
             words = "%s: cancelled %s (%s after %.1f s)."
             self._log.info(words, self._why(), status.job, status.state, seconds)
         elif status.state is JobState.GONE:

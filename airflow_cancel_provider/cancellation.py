@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from airflow_cancel_provider.exceptions import (
@@ -202,8 +202,10 @@ class Cancellation(Watch):
 
     def request(self, pool: ServicePool) -> list[CancelResult]:
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
-        self.requested_at = self.requested_at or time.time()
-        results = pool.cancel([job for job in self.jobs if job not in self.results], self.reason)
+        jobs = [job for job in self.jobs if job not in self.results]
+        if jobs:
+            self.requested_at = self.requested_at or time.time()
+        results = pool.cancel(jobs, self.reason)
         self._note(results)
         return results
 
@@ -274,6 +276,23 @@ class Cancellation(Watch):
             message = "Not running any more when the cancel was requested:"
             self._raise_if_any(message, NotRunning, *gone, but=self._may_be_ours)
         return self.states
+
+    def outcomes(
+        self, failed: Iterable[RemoteJob] = (), *, is_watched: bool = True
+    ) -> Iterator[tuple[RemoteJob, str]]:
+        """``requested``, ``confirmed`` (seen to end after a request) or ``failed``, for each job.
+
+        :param failed: other jobs that could not be cancelled.
+        :param is_watched: whether a job that was not seen to end counts as failed although its request was
+            accepted.
+        """
+        accepted = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+        taken = {job for job, result in self.results.items() if result.outcome in accepted}
+        refused = {job for job, result in self.results.items() if result.outcome is CancelOutcome.REFUSED}
+        living = {*failed, *self.open}
+        yield from ((job, "requested") for job in taken)
+        yield from ((job, "confirmed") for job in taken - living)
+        yield from ((job, "failed") for job in refused | (living if is_watched else living - taken))
 
     def _may_be_ours(self, job: RemoteJob) -> bool:
         """Whether a job may have been cancelled by a request of ours whose answer was lost."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, select, tuple_
 
+from airflow_cancel_provider.ends_on_record import readable, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
@@ -102,12 +103,14 @@ class _Recorded:
 
     :param record: of the try that started the job.
     :param keeper: of the try that is responsible for it now.
+    :param end: how it has ended, where somebody has put that down.
     """
 
     job: RemoteJob
     record: TryRecord
     keeper: TryRecord
     row: Any
+    end: JobEnd | None
 
     @property
     def at(self) -> datetime:
@@ -144,7 +147,7 @@ def inventory(
 ) -> Page:
     """Jobs on record. A filter that is None lets all pass.
 
-    One query; four more for each 500 of the tries that are over and whose state matters.
+    Two queries; four more for each 500 of the tries that are over and whose state matters.
 
     :param dag_ids: the Dags that the user may read; None: all.
     :param states: some of :class:`EntryState`.
@@ -152,9 +155,10 @@ def inventory(
     :param orphans_only: only those with ``is_orphan``.
     """
     wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    ends = stored_ends(session, _conditions(dag_ids, wanted))
     found = [
         each
-        for each in _recorded(_rows(session, dag_ids, wanted))
+        for each in _recorded(_rows(session, dag_ids, wanted), ends)
         if service in (None, each.job.service) and (since is None or each.at >= since)
     ]
     found.sort(key=lambda each: (each.at, each.job), reverse=order == Order.NEWEST)
@@ -177,7 +181,7 @@ def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[T
     keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
     query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
     for row in session.execute(query):
-        yield TaskKey(*row[:4]), XCom.deserialize_value(row)
+        yield TaskKey(*row[:4]), readable(row)
 
 
 def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:
@@ -189,26 +193,32 @@ def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, An
     same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
     columns = (XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
     query: Any = select(*keys, *columns).select_from(XCom).join(TI, same).where(XCom.key == RECORD_KEY)
-    for name, value in wanted.items():
-        query = query if value is None else query.where(getattr(XCom, name) == value)
-    if dag_ids is not None:
-        query = query.where(XCom.dag_id.in_(list(dag_ids)))
-    return session.execute(query)  # type: ignore[no-any-return]
+    return session.execute(query.where(*_conditions(dag_ids, wanted)))  # type: ignore[no-any-return]
 
 
-def _recorded(rows: Iterable[Any]) -> Iterator[_Recorded]:
+def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> list[Any]:
+    """What rows in Airflow's table of XComs have to fulfil."""
     from airflow.models.xcom import XComModel
 
+    conditions = [getattr(XComModel, name) == value for name, value in wanted.items() if value is not None]
+    if dag_ids is not None:
+        conditions.append(XComModel.dag_id.in_(list(dag_ids)))
+    return conditions
+
+
+def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, JobEnd]]) -> Iterator[_Recorded]:
     for row in rows:
         try:
-            keeper = TryRecord.from_json(XComModel.deserialize_value(row))
+            keeper = TryRecord.from_json(readable(row))
         except InvalidInput:  # anybody may write an XCom
             continue
+        its_ends = ends.get(TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index), {})
         seen: set[RemoteJob] = set()
         for record in (keeper, *keeper.earlier):
             new = [job for job in record.jobs if job not in seen]
             seen.update(new)
-            yield from (_Recorded(job, record, keeper, row) for job in new)
+            for job in new:
+                yield _Recorded(job, record, keeper, row, record.ends.get(job) or its_ends.get(job))
 
 
 def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
@@ -256,7 +266,7 @@ def _numbers(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, int]:
 
 
 def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
-    end = each.record.ends.get(each.job)
+    end = each.end
     state, is_orphan = _judged(each, tries_of.keeper(each)) if end is None else (EntryState.ENDED, False)
     number, ti_state = tries_of.started(each)
     row = each.row

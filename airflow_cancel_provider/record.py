@@ -7,6 +7,7 @@ job is read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +18,8 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 
+LATEST = 253_402_300_800.0
+"""Epoch seconds of the year 10000: a date can't be later."""
 RECORD_KEY = "remote_jobs"
 """Key of the record in XCom and in the task state store."""
 
@@ -71,7 +74,7 @@ class StoredIntent:
             _text(values["region"]),
             _text(values["scope"]),
             Label.find(_text(values["label"])),
-            float(values["at"]),
+            _seconds(values["at"]),
         )
 
 
@@ -85,10 +88,12 @@ class Actor(StrEnum):
     TRIGGER = "trigger"
     API_SERVER = "api-server"
     REAPER = "reaper"
+    USER = "user"
+    """A person, on the page or the command line."""
     OPERATOR = "operator"
-    """A cancel operator, sensor, callback or command."""
+    """A cancel operator, sensor or callback."""
     SERVICE = "service"
-    """Nobody here: the job has ended by itself."""
+    """Nobody here, as far as is known: the job has ended by itself, or was cancelled elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,16 @@ class JobEnd:
     reason: str
     at: float
 
+    @classmethod
+    def seen(cls, status: JobStatus, by: Actor, reason: str) -> JobEnd:
+        """The end that was seen now.
+
+        :param by: who has requested the cancel; only a job that ends as cancelled was ended by it.
+        """
+        is_ours = status.state is JobState.CANCELLED
+        at = round(time.time(), 3)
+        return cls(status.state, by if is_ours else Actor.SERVICE, reason if is_ours else "", at)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"state": str(self.state), "by": str(self.by), "reason": self.reason, "at": self.at}
@@ -114,7 +129,10 @@ class JobEnd:
     def from_json(cls, values: Mapping[str, Any]) -> JobEnd:
         """The inverse of :meth:`as_json`."""
         return cls(
-            JobState(values["state"]), str(Actor(values["by"])), str(values["reason"]), float(values["at"])
+            JobState(values["state"]),
+            str(Actor(values["by"])),
+            str(values["reason"]),
+            _seconds(values["at"]),
         )
 
 
@@ -129,7 +147,8 @@ class TryRecord:
         another's.
     :param earlier: what this try took over from earlier tries of its task, each with its own id.
     :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
-    :param ends: how jobs have ended, as far as somebody saw it who can write the record.
+    :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
+        :mod:`airflow_cancel_provider.ends_on_record`.
     """
 
     ti_id: UUID
@@ -171,9 +190,9 @@ class TryRecord:
                 TryState(values["state"]),
                 tuple(map(RemoteJob, _listed(values["jobs"]))),
                 tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
-                {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("not_before") or {}).items()},
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
-                {RemoteJob(job): float(at) for job, at in (values.get("submitted") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("submitted") or {}).items()},
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
@@ -245,3 +264,10 @@ def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
     return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"{value!r} are no epoch seconds")
+    return seconds

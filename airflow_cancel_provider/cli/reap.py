@@ -13,6 +13,7 @@ from uuid import UUID
 
 from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
@@ -46,6 +47,9 @@ class NoAirflow(Airflow):
         """None."""
         return None
 
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """A dry run writes nothing."""
+
     def set_variable(self, key: str, value: str | None) -> None:
         """A dry run writes nothing."""
 
@@ -74,14 +78,14 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         rules=rules,
         stop=stop,
     )
-    gauge = stats_of_process().gauge
+    stats = stats_of_process()
 
     def sweep() -> int:
         report = reaper.sweep()
         if isinstance(airflow, NoAirflow):  # a warning has said so
             report.troubles = [trouble for trouble in report.troubles if trouble != NOT_TOLD]
         printer.say(report) if printer.is_for_people else printer.value(report.as_json())
-        send(report, gauge)
+        send(report, lambda: stats)
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0

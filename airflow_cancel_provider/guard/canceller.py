@@ -15,7 +15,7 @@ from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.metrics import send_cancel, stats_of_task
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
@@ -113,7 +113,7 @@ class Canceller:
         self._is_late |= self._is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
-            if os.getpid() != self._pid:
+            if os.getpid() != self._pid and isinstance(event, SubmissionIntended | JobsStarted):
                 self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
@@ -254,6 +254,7 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
+        since = time.time()
         cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why)
         self.ends = cancel_log.ends
         loop = CancelLoop(
@@ -266,7 +267,14 @@ class CancelThread:
             cancel_log=cancel_log,
         )
         loop.run(self._say)
-        send_cancel(loop.engine, "task", stats_of_task, self._log)
+        send_cancel(
+            loop.engine.outcomes(),
+            Layer.TASK,
+            stats_of_task,
+            self._log,
+            since=since,
+            requested_at=loop.engine.cancellation.requested_at,
+        )
 
     def _say(self, word: str) -> None:
         self._words |= {word}

@@ -1,4 +1,4 @@
-"""Log each remote job that a task starts: what it is, where it can be seen, and what ends it."""
+"""Log and count each remote job that a task starts: what it is, where it can be seen, and what ends it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.guard.events import Event, JobsPlaced, JobsReleased, JobsStarted
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import console_url
+from airflow_cancel_provider.metrics import send_started, stats_of_task
 from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.task_log import named
 
@@ -52,9 +53,9 @@ class SubmissionLog:
             self._unwritten = 0
 
     def _started(self, event: JobsStarted) -> None:
-        for job in event.jobs:
-            if job in self._seen:
-                continue
+        new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
+        send_started(new, stats_of_task, self._log)
+        for job in new:
             self._seen.add(job)
             if len(self._seen) <= LINES:
                 self._log.info("Started %s; it will be %s.", described(job), self._end)

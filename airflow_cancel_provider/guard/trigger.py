@@ -70,7 +70,10 @@ class GuardTrigger(BaseTrigger):
         classpath, kwargs = inner.serialize()
         if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
             kwargs = {**kwargs, "cancel_reason": None}  # one of the two is enough
-        return cls(classpath, kwargs, record.as_json(), reason, deployment)
+        guarded = cls(classpath, kwargs, record.as_json(), reason, deployment)
+        # From Airflow 3.2 on it decides on the queue of triggerers that the trigger is put into.
+        guarded.supports_triggerer_queue = getattr(inner, "supports_triggerer_queue", True)
+        return guarded
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -87,7 +90,7 @@ class GuardTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """The events of the operator's own trigger."""
-        for shared in ("task_instance", "trigger_id", "timeout_after"):
+        for shared in ("task_instance", "trigger_id", "triggerer_job_id", "timeout_after"):
             if hasattr(self, shared):
                 setattr(self.inner, shared, getattr(self, shared))
         jobs = self._jobs()

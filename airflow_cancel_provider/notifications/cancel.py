@@ -18,6 +18,13 @@ from airflow_cancel_provider.engine.recorded import (
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.metrics import (
+    Layer,
+    Stats,
+    send_cancel,
+    stats_of_callback,
+    stats_of_server,
+)
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.settings import Settings
@@ -62,6 +69,13 @@ class CancelRemoteJobs(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         """Request the end of every job, and log what became of each request."""
+        self._notify(context, stats_of_callback())
+
+    async def async_notify(self, context: Any) -> None:
+        """As :meth:`notify`, in a triggerer."""
+        await sync_to_async(self._notify, thread_sensitive=False)(context, stats_of_server())
+
+    def _notify(self, context: Any, stats: Stats) -> None:
         if not all(map(is_answered, ("GetXCom", "GetTaskStates", "GetVariable"))):
             self.log.error(_NO_ANSWERS)
             return
@@ -80,15 +94,12 @@ class CancelRemoteJobs(BaseNotifier):
                 "The remote jobs of %s are left alone: its next try goes on with them.", TaskKey.of(ti)
             )
         elif requests:
-            self._cancel(requests)
+            self._cancel(requests, stats)
         else:
             self.log.info("No remote jobs are on record.")
 
-    async def async_notify(self, context: Any) -> None:
-        """As :meth:`notify`, in a triggerer."""
-        await sync_to_async(self.notify, thread_sensitive=False)(context)
-
-    def _cancel(self, requests: Iterable[CancelRequest]) -> None:
+    def _cancel(self, requests: Iterable[CancelRequest], stats: Stats) -> None:
+        since = time.time()
         deployment, service = Settings.read().deployment, Access().service
         cancellations = [
             cancel_over_connections(service, some, deployment, call_seconds=CALL_SECONDS)
@@ -109,6 +120,14 @@ class CancelRemoteJobs(BaseNotifier):
         for cancellation in cancellations:
             if not cancellation.is_requested:
                 cancellation.close()
+            send_cancel(
+                cancellation.outcomes(is_watched=False),
+                Layer.CALLBACK,
+                lambda: stats,
+                self.log,
+                since=since,
+                requested_at=cancellation.cancellation.requested_at,
+            )
 
     def _of_task(self, ti: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         task = TaskKey.of(ti)

@@ -8,6 +8,7 @@ from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cance
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
@@ -178,6 +179,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
 
     def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
         """States of the jobs, by address."""
+        outcomes = watch.outcomes(is_watched=self.wait_for_completion)
+        send_cancel(outcomes, Layer.OPERATOR, stats_of_task, self.log, requested_at=watch.requested_at)
         states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
         self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
         return states

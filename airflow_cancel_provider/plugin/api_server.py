@@ -22,8 +22,8 @@ from airflow_cancel_provider.owner import TaskKey
 if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
     from airflow_cancel_provider.engine.recorded import CancelRequest
-    from airflow_cancel_provider.jobs import RemoteJob
-    from airflow_cancel_provider.record import TryRecord
+    from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+    from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
     from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ MOST_AT_ONCE = 500
 MOST_ATTEMPTS = 5
 """Times that records are read again after the database did not give them."""
 MOST_NAMES = 20
+"""Tasks that one line names, and jobs that one entry of the event log does."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -92,18 +93,45 @@ class Mark:
 
     task: TaskKey
     ti_id: UUID
+    state: str
+    """What it was marked as."""
     attempts: int = 0
+    since: float = field(default_factory=time.time)
+
+    @property
+    def why(self) -> str:
+        """Why its jobs are cancelled, for people."""
+        return f"Task was marked {self.state} while it was deferred"
 
     def __str__(self) -> str:
         return str(self.task)
 
 
 @dataclass(frozen=True, slots=True)
+class CancelFor:
+    """For whom a job is cancelled, for its record and for Airflow's event log.
+
+    :param task: that has started the job.
+    :param by: who cancels it.
+    :param user: who has asked for it.
+    :param why: for people.
+    :param lines: what was logged of the cancel.
+    """
+
+    task: TaskKey
+    by: Actor
+    user: str
+    why: str
+    lines: Callable[[], Sequence[str]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
-    """A cancel that a person has asked for, and what is to be done when it is over."""
+    """A cancel that a person has asked for."""
 
     request: CancelRequest
-    finished: Callable[[], None]
+    asked_by: CancelFor
+    since: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
         return ", ".join(self.request.jobs)
@@ -111,27 +139,28 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Round:
-    """A cancel that is under way, over one connection."""
+    """A cancel that is under way, over one connection.
+
+    :param since: when it was known that the jobs are to be cancelled, in epoch seconds.
+    :param owned: for whom each job is cancelled.
+    """
 
     cancellation: CancelEngine
-    finished: Callable[[], None] | None = None
-    tasks: Mapping[RemoteJob, TaskKey] = field(default_factory=dict)
-    """Of jobs on record: whose they are, if Airflow's event log is to tell of their end."""
+    since: float
+    owned: Mapping[RemoteJob, CancelFor]
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
 
 def cancel_when_marked(task_instance: Any) -> None:
     """Have what a task left behind cancelled, in the background: a person waits for the answer."""
-    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id))), HEAD_START)
+    state = str(getattr(task_instance, "state", None) or "as ended")
+    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state), HEAD_START)
 
 
-def cancel_now(request: CancelRequest, finished: Callable[[], None]) -> None:
-    """Have jobs over one connection cancelled, in the background, because a person has asked for it.
-
-    :param finished: called when they were seen to end, or when patience has run out.
-    """
-    _queue.put(_Asked(request, finished), 0.0)
+def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
+    """Have jobs over one connection cancelled, in the background, because a person has asked for it."""
+    _queue.put(_Asked(request, asked_by), 0.0)
 
 
 def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
@@ -143,7 +172,11 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
         rounds += _begun(marks)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
-    rounds += [_Round(_engine([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
+    rounds += [
+        _Round(_engine([each.request]), each.since, dict.fromkeys(each.request.jobs, each.asked_by))
+        for each in due
+        if isinstance(each, _Asked)
+    ]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             _close(each)
@@ -155,26 +188,45 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
 def _close(each: _Round) -> None:
     each.cancellation.close()
     try:
-        if each.finished:
-            each.finished()
-        if each.tasks:
-            _write_events(each.cancellation.cancellation.states, each.tasks)
+        _write_down(each.owned, each.cancellation.cancellation.statuses)
     except Exception:
         log.exception("The end of a cancel could not be written down")
+    _send_metrics(each)
 
 
-def _write_events(states: Mapping[str, str], tasks: Mapping[RemoteJob, TaskKey]) -> None:
-    """Put into Airflow's event log what became of the jobs of marked tasks: one entry for each task."""
+def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJob, JobStatus]) -> None:
+    """Put on record, and into Airflow's event log, what became of each job."""
     from airflow.utils.session import create_session
 
-    from airflow_cancel_provider.plugin.event_log import MARKED, write
+    from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
+    from airflow_cancel_provider.plugin.event_log import FINISHED, write
 
-    by_task: dict[TaskKey, dict[str, str]] = {}
-    for job, task in tasks.items():
-        by_task.setdefault(task, {})[job] = states.get(job, "not seen")
+    seen = {job: statuses[job] for job in owned if job in statuses}
+    ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for job, status in seen.items():
+        whom = owned[job]
+        ends.setdefault(whom.task, {}).update(ends_seen([status], whom.by, whom.why))
     with create_session() as session:
-        for task, jobs in by_task.items():
-            write(session, MARKED, "airflow", task, why="the deferred task was marked", jobs=jobs)
+        for job, whom in owned.items():
+            state = seen[job].state if job in seen else None
+            end = str(state) if state is not None and state.is_terminal else ""
+            write(session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=end, lines=whom.lines())
+        write_in_database(session, ends)
+
+
+def _send_metrics(each: _Round) -> None:
+    from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
+    from airflow_cancel_provider.record import Actor
+
+    is_asked = any(whom.by is Actor.USER for whom in each.owned.values())
+    send_cancel(
+        each.cancellation.outcomes(),
+        Layer.PAGE if is_asked else Layer.API_SERVER,
+        stats_of_server,
+        log,
+        since=each.since,
+        requested_at=each.cancellation.cancellation.requested_at,
+    )
 
 
 def _stepped(each: _Round) -> _Round:
@@ -187,11 +239,17 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     if not marks:
         return []
     from airflow_cancel_provider.engine.recorded import by_service
+    from airflow_cancel_provider.record import Actor
 
     requests = list(_requests(marks))
-    tasks = {job: mark.task for mark, request in requests for job in request.jobs}
+    owned = {
+        job: CancelFor(mark.task, Actor.API_SERVER, "airflow", mark.why)
+        for mark, request in requests
+        for job in request.jobs
+    }
+    since = min(mark.since for mark in marks)
     return [
-        _Round(_engine(some), tasks={job: tasks[job] for each in some for job in each.jobs})
+        _Round(_engine(some), since, {job: owned[job] for each in some for job in each.jobs})
         for some in by_service(request for _, request in requests).values()
     ]
 

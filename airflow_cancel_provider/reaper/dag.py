@@ -99,7 +99,7 @@ def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: Rules) -> Report:
 
     report = make_reaper(rest_airflow(airflow_conn_id), rules=rules, **sweep).sweep()
     log.info("%s", report)
-    send(report, stats_of_task().gauge)
+    send(report, stats_of_task)
     return report
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event
+from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
@@ -21,6 +22,7 @@ from airflow_cancel_provider.reaper.releases import ReleaseCleanup
 from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.reaper.rules import Rules
 from airflow_cancel_provider.reaper.services import Services
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.base import JobService
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ class Reaper:
             report.orphans = orphans
         else:
             report.orphans = self._cancel(report, orphans)
+            self._write_ends(report.orphans)
             letters = self.letters.write(report.orphans)
             letters = self._drop_ended(letters, lettered, report.troubles)
             self._clean_releases(report)
@@ -158,6 +161,21 @@ class Reaper:
         seen = self._cancels.run(free, self.services.pool(), self.rules.confirm_seconds, report.troubles)
         self.services.troubled |= self._cancels.troubled
         return seen + braked
+
+    def _write_ends(self, orphans: Sequence[Orphan]) -> None:
+        """Put on record which orphans have ended, for those who look at their tasks."""
+        ends: dict[UUID, dict[RemoteJob, JobEnd]] = {}
+        for orphan in orphans:
+            status, label = orphan.status, orphan.found.claim.label
+            if status is not None and status.state.is_terminal and orphan.is_taken and label is not None:
+                end = JobEnd.seen(status, Actor.REAPER, f"Its task was over: {orphan.found.decision.because}")
+                ends.setdefault(label.ti_id, {})[orphan.job] = end
+        if not ends:
+            return
+        try:
+            self.airflow.write_ends(ends)
+        except AirflowUnavailable as error:
+            log.info("How orphans have ended is not put on record of their tasks: %s", error)
 
     def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
         """Forget the letters of jobs that have ended since, in the places where this reaper looks.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from airflow_cancel_provider.reaper.judge import DecisionKind, Found
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+FAILED = (CancelOutcome.REFUSED.lower(), CancelOutcome.UNANSWERED.lower())
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Orphan:
     """Whether it is not cancelled because there are too many."""
     result: CancelResult | None = None
     status: JobStatus | None = None
+    counted: set[str] = field(default_factory=set)
+    """What was counted of it in metrics: one whose end takes long is in the reports of several sweeps."""
 
     @property
     def job(self) -> RemoteJob:
@@ -54,6 +57,18 @@ class Orphan:
         if self.is_braked:
             return "braked"
         return self.result.outcome.lower() if self.result else "found"
+
+    def outcomes(self) -> Iterator[str]:
+        """As :meth:`Cancellation.outcomes`, each word once."""
+        words = {
+            "requested": self.is_taken,
+            "confirmed": self.is_taken and self.is_over,
+            "failed": self.fate in FAILED,
+        }
+        for word, is_so in words.items():
+            if is_so and word not in self.counted:
+                self.counted.add(word)
+                yield word
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

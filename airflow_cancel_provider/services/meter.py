@@ -71,6 +71,14 @@ class Meter:
         other.paid = Counter({self._name(operation): calls})
         return other
 
+    def give_back(self) -> None:
+        """Put back what was paid for and not used."""
+        with exclusive():
+            for name, calls in self.paid.items():
+                for bucket in self._buckets(name):
+                    bucket.spend(-calls)
+            self.paid.clear()
+
     def seconds_until(self, operation: str, calls: int = 1) -> float:
         """Seconds until so many requests that are no cancels would be let go, those who wait included."""
         buckets = self._buckets(operation)

@@ -43,7 +43,9 @@ def run_out(name: str, processes: Iterable[int], victim: int, strike: Callable[[
     :param strike: called right before.
     """
     group = _make(f"airflow-cancel-{name}")
-    # Of what is there already nothing counts for the cgroup: only what is taken from now on.
+    # What they have counts for the cgroup, as it does where they were started in it: without that the kernel
+    # frees nothing by killing the one that takes most, and goes on killing.
+    (group / "memory.move_charge_at_immigrate").write_text("3")
     for pid in processes:
         (group / "cgroup.procs").write_text(str(pid))
     Path(f"/proc/{victim}/oom_score_adj").write_text("1000")

@@ -16,7 +16,7 @@ from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import event_of
 from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
-from airflow_cancel_provider.metrics import PlainStatsd, send_cancel
+from airflow_cancel_provider.metrics import Layer, PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -34,6 +34,7 @@ class TaskChannel(Protocol):
     notes: list[bytes]
     ends_at: float
     why: str
+    since: float
     is_connected: bool
     logged: int
 
@@ -144,7 +145,14 @@ def act(watch: TaskChannel) -> None:
         _stop_listening(watch.channel)
         reader.read()
         if hello["statsd"]:
-            send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
+            send_cancel(
+                loop.engine.outcomes(),
+                Layer.SENTINEL,
+                lambda: PlainStatsd(hello["statsd"]),
+                log,
+                since=watch.since,
+                requested_at=loop.engine.cancellation.requested_at,
+            )
     while watch.ends_at:
         time.sleep(0.2)
         watch.kill_if_late()

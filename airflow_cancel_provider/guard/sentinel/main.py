@@ -25,8 +25,9 @@ TASK_GRACE = 5.0
 class TaskWatch:
     """Keeps the messages of the task, and decides when to act.
 
-    ``why`` is the reason for the cancel, for people. ``logged`` counts the lines that the task has taken for
-    its log. ``is_connected`` is false once the task can't be told anything any more.
+    ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged``
+    counts the lines that the task has taken for its log. ``is_connected`` is false once the task can't be
+    told anything any more.
     """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:
@@ -39,6 +40,7 @@ class TaskWatch:
         self.is_armed = True
         self.ends_at = 0.0
         self.why = ""
+        self.since = 0.0
         self.logged = 0
         self.is_connected = True
         self._poll = select.poll()
@@ -170,6 +172,7 @@ def main() -> None:
     report("watching")
     if watch.watch() is None:
         return
+    watch.since = time.time()
     import site
 
     # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.

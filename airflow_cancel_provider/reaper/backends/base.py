@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.release import Release
 
@@ -86,6 +87,10 @@ class Airflow(ABC):
     @abstractmethod
     def variable(self, key: str) -> str | None:
         """An Airflow Variable, or None where there is none."""
+
+    @abstractmethod
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """Put on record how jobs of these tries have ended, where there are records of them."""
 
     @abstractmethod
     def set_variable(self, key: str, value: str | None) -> None:

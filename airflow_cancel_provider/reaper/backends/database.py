@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_cancel_provider.ends_on_record import Ends, write_in_database
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
@@ -22,6 +24,7 @@ from airflow_cancel_provider.reaper.backends.base import (
     TryAnswer,
     TryPhase,
 )
+from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import chunks
 
@@ -59,6 +62,11 @@ class Database(Airflow):
             )
         return value
 
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """Three queries, and two for each task instance with something new."""
+        with session_of_airflow() as session:
+            write_ends_of_tries(session, ends)
+
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable."""
         from airflow.models.variable import Variable
@@ -68,6 +76,29 @@ class Database(Airflow):
                 Variable.delete(key)
             else:
                 Variable.set(key, value)
+
+
+def write_ends_of_tries(session: Any, ends: Mapping[UUID, Ends]) -> None:
+    """Put on record how jobs of these tries have ended; a try that Airflow does not know is passed over."""
+    tasks = tasks_of(session, ends)
+    by_task: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for ti_id, task in tasks.items():
+        by_task.setdefault(task, {}).update(ends[ti_id])
+    write_in_database(session, by_task)
+
+
+def tasks_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TaskKey]:
+    """The task instances of these tries, present and earlier ones. Two queries for each 500."""
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
+
+    found: dict[UUID, TaskKey] = {}
+    for some in chunks(list(ti_ids), IDS_PER_QUERY):
+        for table, id_column in ((TI, TI.id), (TIH, TIH.task_instance_id)):
+            names: tuple[Any, ...] = (table.dag_id, table.run_id, table.task_id, table.map_index)
+            rows = session.execute(select(id_column, *names).where(id_column.in_(as_ids(some))))
+            found |= {UUID(str(ti_id)): TaskKey(*key) for ti_id, *key in rows}
+    return found
 
 
 def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import requests
 
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
 from airflow_cancel_provider.services.base import chunks
@@ -21,6 +22,8 @@ from airflow_cancel_provider.services.tls import tls_trouble
 
 OWNERS = "remote-jobs/v1/owners"
 """Path of the endpoint, with the version of its answers."""
+ENDS = "remote-jobs/v1/ends"
+"""Path of the endpoint that puts on record how jobs have ended."""
 VERSION = 1
 IDS_PER_CALL = 1000
 TIMEOUT = (5, 60)
@@ -101,6 +104,15 @@ class Rest(Airflow):
             if value is None:
                 raise ValueError(f"Variable {key} has no value")
             return value
+
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """One request for each 1,000 tries. Dags whose runs the account may not edit are left out."""
+        for some in chunks(list(ends), IDS_PER_CALL):
+            values = {
+                str(ti_id): {str(job): end.as_json() for job, end in ends[ti_id].items()} for ti_id in some
+            }
+            with self._understood(ENDS):
+                _check(self._send("POST", ENDS, json={"ends": values}), requests.codes.ok)
 
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable."""

@@ -230,13 +230,11 @@ class EmrStepService(AwsJobService):
     def _find(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
-        """One ListSteps for each 10 steps; for many, the cluster's live ones by 50 first."""
-        found: dict[RemoteJob, JobStatus] = {}
-        if len(steps) > WORTH_LISTING:
-            found = self._newest(series, cluster, steps)
-        if len(missing := [step for step in steps if step not in found]) > WORTH_LISTING:
-            found |= pick(missing, self._listed(series, cluster, **self._live))
+        """One ListSteps for each 10 steps; for many, the cluster's newest or live ones by 50 first."""
+        found = self._newest(series, cluster, steps) if len(steps) > WORTH_LISTING else {}
         missing = [step for step in steps if step not in found]
+        if len(missing) > WORTH_LISTING:
+            return found | self._by_order(series, cluster, missing, LookMemory(), None)
         return found | self._by_ids(series, cluster, missing)
 
     def _by_order(
@@ -262,17 +260,23 @@ class EmrStepService(AwsJobService):
                 break
         found = pick(steps, [listed.values()])
         asked = [step for step in steps if step.id in wanted and step not in found]
-        found |= self._left(series, cluster, asked)
+        found |= self._left(series, cluster, asked, max(len(listed), len(memory.seen)))
         memory.order.take_in(listed, [found[step] for step in asked], is_whole=fresh is None)
         return found
 
     def _left(
-        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob], live: int
     ) -> dict[RemoteJob, JobStatus]:
-        """Steps that are not live any more: most ended lately. GONE is what EMR does not know."""
+        """Steps that are not live any more: by ids, or among all steps from the newest on if that costs less.
+
+        GONE is what EMR does not know.
+
+        :param live: number of live steps; in the listing of all, they come first.
+        """
+        pages = -(-(live + len(steps)) // STEPS_PER_PAGE)
         found: dict[RemoteJob, JobStatus] = {}
-        if len(steps) > 2 * STEPS_PER_LOOKUP:
-            found = pick(steps, islice(self._listed(series, cluster), len(steps) // STEPS_PER_PAGE + 2))
+        if pages < len(steps) / STEPS_PER_LOOKUP:
+            found = pick(steps, islice(self._listed(series, cluster), pages))
         found |= self._by_ids(series, cluster, [step for step in steps if step not in found])
         return dict(zip(steps, in_order(steps, found), strict=True))
 

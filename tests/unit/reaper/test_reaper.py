@@ -54,6 +54,11 @@ class TestSweep:
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
         assert report.kinds == {DecisionKind.ORPHAN: 4 * len(SERVICES)}
+        # Batch knows no state for it, but its reason for the end is the reaper's.
+        assert {job: (end.state, end.by) for job, end in ground.airflow.ends.items()} == dict.fromkeys(
+            jobs + replaced, ("CANCELLED", "reaper")
+        )
+        assert all(end.reason.startswith("Its task was over: ") for end in ground.airflow.ends.values())
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
