@@ -21,7 +21,6 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.progress import Progress, shown
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -387,6 +386,8 @@ def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
 
 def request(cancellation: Cancellation, pool: ServicePool, log: Log) -> None:
     """Request the end of every job, and log how far that has got and what became of each."""
+    from airflow_cancel_provider.services.progress import Progress, shown
+
     progress = Progress("Cancel requests", len(cancellation.jobs), log.info)
     with shown(progress.advance):
         results = cancellation.request(pool)
@@ -398,6 +399,9 @@ def look(watch: Watch, pool: ServicePool, log: Log) -> None:
 
     :raises UnknownScope: as :meth:`Watch.lose`.
     """
+    # Not above: a Dag file that is parsed needs none of it.
+    from airflow_cancel_provider.services.progress import Progress, shown
+
     jobs = watch.open
     try:
         with shown(Progress("Looking at jobs", len(jobs), log.info).advance):
