@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
@@ -21,6 +21,7 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.task_log import Log
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -35,24 +36,6 @@ MANY = 100
 """Above so many jobs, those with nothing special are logged by their number."""
 LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 LOUD_STATES = (JobState.FAILED, JobState.GONE)
-
-
-class Log(Protocol):
-    """A logger: the standard library's, or the one Airflow gives a task."""
-
-    def info(self, message: str, /, *args: Any) -> Any:
-        """Say what happens."""
-        ...
-
-    def warning(self, message: str, /, *args: Any) -> Any:
-        """Say what may become a trouble."""
-        ...
-
-    def error(self, message: str, /, *args: Any) -> Any:
-        """Say what somebody must look at."""
-        ...
-
-
 ENDS = tuple(state for state in JobState if state.is_terminal)
 
 

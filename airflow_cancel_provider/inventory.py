@@ -1,6 +1,6 @@
 """The remote jobs of this Airflow, from the records of its tries: what the page and the command line list.
 
-A record is what the guard wrote. It does not say what a job does now: that is for its service to say.
+A record is what the guard wrote. The present state of a job is known to its service only.
 """
 
 from __future__ import annotations
@@ -25,26 +25,19 @@ from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TrySta
 from airflow_cancel_provider.services.base import chunks
 
 _DEPLOYMENT = "00000000"
-"""Stands for this Airflow where the reaper's rules are asked: whose the record is, is known."""
+"""Stands for this Airflow where the reaper's rules are applied: the records are its own."""
 
 
 class EntryState(StrEnum):
-    """What is known of a job without asking its service."""
+    """What is known of a job without a call of its service."""
 
     LIVING = "living"
-    """It was started, and nobody has put down that it has ended."""
+    """It was started, and no end is on record."""
     ENDED = "ended"
     RELEASED = "released"
-    """It may live on: its task has succeeded, or has released it."""
+    """It is left running: its task has succeeded, or has released it."""
     UNKNOWN = "unknown"
-    """Its task has ended, and it is not on record what has become of the job."""
-
-
-class Order(StrEnum):
-    """Which jobs come first."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
+    """Its task has ended, and no end of the job is on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +46,9 @@ class RemoteJobEntry:
 
     :param ti_state: Airflow's state of that try; None: it has not started, or Airflow has no row of it.
     :param state: one of :class:`EntryState`.
-    :param is_orphan: whether the try is over, did not release the job, and no end is on record: the same
-        rules as the reaper's. Whether the job still lives, only its service knows.
-    :param is_current_try: whether no other try has taken that try's place.
+    :param is_orphan: whether the try is over, did not release the job, and no end is on record: by the
+        rules of the reaper. Whether the job still runs, only its service knows.
+    :param is_current_try: whether that try is the task instance's present one.
     """
 
     job: RemoteJob
@@ -143,9 +136,8 @@ def inventory(
     orphans_only: bool = False,
     limit: int | None = None,
     offset: int = 0,
-    order: str = Order.NEWEST,
 ) -> Page:
-    """Jobs on record. A filter that is None lets all pass.
+    """Jobs on record, the newest first. A filter that is None lets all pass.
 
     Two queries; four more for each 500 of the tries that are over and whose state matters.
 
@@ -161,7 +153,7 @@ def inventory(
         for each in _recorded(_rows(session, dag_ids, wanted), ends)
         if service in (None, each.job.service) and (since is None or each.at >= since)
     ]
-    found.sort(key=lambda each: (each.at, each.job), reverse=order == Order.NEWEST)
+    found.sort(key=lambda each: (each.at, each.job), reverse=True)
     end = None if limit is None else offset + limit
     if not states and not orphans_only:
         return Page(_entries(session, found[offset:end]), len(found))
@@ -174,7 +166,7 @@ def inventory(
 
 
 def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, Any]]:
-    """What is in XCom as the record of these task instances, in one query; anybody may have written it."""
+    """The records of these task instances in XCom, in one query, unchecked: anybody may have written them."""
     from airflow.models.xcom import XComModel as XCom
 
     key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
@@ -227,7 +219,7 @@ def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
 
 
 class _Tries:
-    """What Airflow says of the tries of some jobs: of the present ones that is in the rows."""
+    """The states of the tries of some jobs; for present tries they are in the rows already."""
 
     def __init__(self, session: Any, found: Iterable[_Recorded]) -> None:
         found = list(found)

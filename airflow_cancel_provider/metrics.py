@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.task_log import Log
 
 PREFIX = "remote_jobs"
 

@@ -1,8 +1,8 @@
-"""What one try of a task has submitted, in the one form in which it is stored.
+"""The record: what one try of a task has submitted, in the form in which it is stored.
 
 The guard writes it to XCom and the task state store; triggers, callbacks, the API server and operators
-read it. Others can write there too, so a record is a hint: before a cancel that rests on it, the label on the
-job is read.
+read it. Others can write there too, so a record is only a hint: the label on a job is read before it is
+cancelled.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class TryState(StrEnum):
     DEFERRED = "deferred"
     """The guard's trigger, until the task is resumed."""
     RETURNED = "returned"
-    """Nobody: the task's work is done, what lives is meant to live."""
+    """Nobody: the task has succeeded, and its jobs are left running."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredIntent:
-    """A submission whose outcome is not known: its jobs are to be found by the label of the try.
+    """A submission whose outcome is not known: its jobs are searched by the label of the try.
 
     ``at`` is epoch seconds.
     """
@@ -79,12 +79,12 @@ class StoredIntent:
 
 
 class Actor(StrEnum):
-    """Who ended a job, or saw it end."""
+    """Who has cancelled a job."""
 
     TASK = "task"
     """The task's own process."""
     SENTINEL = "sentinel"
-    """The process that outlives the task."""
+    """The sentinel process."""
     TRIGGER = "trigger"
     API_SERVER = "api-server"
     REAPER = "reaper"
@@ -138,7 +138,7 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True)
 class TryRecord:
-    """What a try has started and not released, and what it may have started.
+    """The jobs that a try has started and not released, and its submissions of unknown outcome.
 
     :param ti_id: the try's task-instance id.
     :param jobs: addresses.
@@ -199,17 +199,17 @@ class TryRecord:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
 
     def of(self, jobs: Collection[RemoteJob]) -> TryRecord:
-        """Leave out all other jobs, and the intents."""
+        """The record with these jobs only, and without intents."""
         kept = tuple(job for job in self.jobs if job in jobs)
         return replace(self, jobs=kept, intents=())
 
     def foreign(self, status: JobStatus, deployment: str, task: str | None = None) -> str | None:
-        """Why a job that is on record is not this try's, in words; None where nothing speaks against it.
+        """Why a recorded job does not belong to this try, as text; None: it may.
 
         :param status: the job as the service shows it, with its label and the time of its submission.
         :param deployment: this Airflow's name in labels.
-        :param task: given for what an earlier try has left: digest of the task instance. Whether the try is
-            one of this task's is known from the label on the job alone.
+        :param task: for jobs of an earlier try: digest of the task instance. Only the label on the job shows
+            that the try is one of this task.
         """
         label, at = status.label, status.submitted_at
         if label is not None and label.deployment != deployment:
@@ -224,7 +224,7 @@ class TryRecord:
         return None
 
     def foreign_intent(self, intent: StoredIntent, deployment: str) -> str | None:
-        """Why jobs that an intent leads to are not this try's, in words; None where they may be.
+        """Why the jobs of an intent do not belong to this try, as text; None: they may.
 
         :param deployment: this Airflow's name in labels.
         """
@@ -234,9 +234,9 @@ class TryRecord:
         return None
 
     def without_foreign_intents(self, deployment: str, say: Callable[[str], None]) -> TryRecord:
-        """The record without intents that lead to another try's jobs; those of earlier tries likewise.
+        """The record without intents for jobs of other tries; the same for its earlier tries.
 
-        :param say: told of each that is left out.
+        :param say: called with a sentence on each intent that is left out.
         """
         kept = []
         for intent in self.intents:
@@ -248,7 +248,7 @@ class TryRecord:
         return replace(self, intents=tuple(kept), earlier=earlier)
 
     def without(self, ti_id: UUID) -> TryRecord:
-        """The record without what one of the tries has started."""
+        """The record without the jobs and intents of one of its tries."""
         earlier = tuple(record for record in self.earlier if record.ti_id != ti_id)
         own = replace(self, jobs=(), intents=()) if self.ti_id == ti_id else self
         return replace(own, earlier=earlier)

@@ -40,7 +40,7 @@ def _parts(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings(Options):
-    """What the guard and the reaper do: the options, and what follows from them.
+    """The options of the guard and the reaper, and values derived from them.
 
     :param carriers: by service: where its label goes, if there is a choice.
     :param deployment_name: what ``deployment`` stands for in labels: the name that is set, or the
@@ -56,9 +56,9 @@ class Settings(Options):
 
     @classmethod
     def read(cls) -> Settings:
-        """The settings in force here; what is not set has its default.
+        """Read the settings from Airflow's configuration; what is not set has its default.
 
-        :raises InvalidInput: the value of one is not among those that it may have.
+        :raises InvalidInput: a value is invalid.
         """
         values = {each.name: _value(each.name, each.default) for each in fields(Options)}
         name, url = values["deployment"].strip(), str(conf.get("api", "base_url", fallback=""))

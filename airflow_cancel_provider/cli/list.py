@@ -139,7 +139,7 @@ def _row_of_service(found: Found) -> dict[str, Any]:
         "submitted": at_second(claim.submitted_at),
         "orphan": found.decision.kind in (DecisionKind.SUSPECT, DecisionKind.ORPHAN),
         "kind": str(found.decision.kind),
-        "because": found.decision.because.removesuffix("; a second look has to agree"),
+        "because": found.decision.because.removesuffix("; a second check has to agree"),
     }
 
 

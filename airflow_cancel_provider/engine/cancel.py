@@ -16,7 +16,6 @@ from typing import Protocol
 from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
     Cancellation,
-    Log,
     report,
     take_in,
     unknown_to_the_service,
@@ -33,6 +32,7 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.task_log import Log
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import StoredIntent
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.task_log import Log
 
 SEARCH_SECONDS = 60.0
 """For how long after a submission its jobs may be missing in a listing."""

@@ -57,7 +57,7 @@ class CancelRemoteJobs(BaseNotifier):
 
     :param whole_run: all tasks of the run that are over and did not succeed, not only the one that the
         callback is about. A deadline, which is about none, always means the run.
-    :param reason: words for the services.
+    :param reason: text for the services' ``reason`` field.
     """
 
     template_fields = ("reason",)
@@ -137,7 +137,7 @@ class CancelRemoteJobs(BaseNotifier):
         if str(record.ti_id) == str(ti.id):
             yield task, record
         else:
-            self.log.warning("What is on record of %s is another try's, and is left alone.", task)
+            self.log.warning("The record of %s is of another try: its jobs are left alone.", task)
 
     def _of_run(self, context: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         """Records of tasks that are over. That is asked once more after their records were read.
@@ -157,8 +157,8 @@ class CancelRemoteJobs(BaseNotifier):
             found = recorded(task)
             return TryRecord.from_json(found) if found is not None else None
         except InvalidInput as error:
-            self.log.warning("XCom %s of %s is passed over: %s", RECORD_KEY, task, error)
-        except Exception as error:  # noqa: BLE001  of one task; backends of XCom have errors of their own
+            self.log.warning("XCom %s of %s is ignored: %s", RECORD_KEY, task, error)
+        except Exception as error:  # noqa: BLE001  reported; the jobs of other tasks are still cancelled
             self.log.warning("XCom %s of %s could not be read: %r", RECORD_KEY, task, error)
         return None
 

@@ -1,7 +1,7 @@
-"""A deferred task that a person marks while no triggerer runs: the API server is the only one to know.
+"""Cancel the jobs of deferred tasks that a person marks, in the API server.
 
-The trigger of such a task is gone before a triggerer could be told to cancel. So the API server waits a
-moment for a triggerer to do it, and then requests the end of what the task has started itself.
+Without a triggerer, only the API server notices the mark: the trigger is deleted at once. So the API server
+waits a moment for a triggerer to cancel, and then cancels the jobs of the task itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.task_log import named
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEAD_START = 10.0
-"""Seconds that a triggerer has to cancel first; it mostly needs two or three."""
+"""Seconds for a triggerer to cancel first; it mostly needs two or three."""
 CALL_SECONDS = 10.0
 """Patience of one round of calls."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
 ESCALATE_AFTER = 60.0
 PATIENCE = 180.0
-"""Seconds: repeat what was not answered, look again for what was not seen, escalate, see the end."""
+"""Seconds for which a cancel is repeated, escalated and checked."""
 MOST_AT_ONCE = 500
-"""Tasks whose records are read together: a transaction of the API server's database is to be short."""
+"""Tasks whose records are read together, so that transactions of the database are short."""
 MOST_ATTEMPTS = 5
-"""Times that records are read again after the database did not give them."""
+"""How often records are read again after an error of the database."""
 MOST_NAMES = 20
 """Tasks that one line names, and jobs that one entry of the event log does."""
 LINES_AT_ONCE = 4
@@ -47,9 +48,9 @@ LINES_AT_ONCE = 4
 
 
 class DueQueue:
-    """Work that is due later, done by one daemon thread, which is started when there is some.
+    """Work that is due later, done by one daemon thread, which starts with the first work.
 
-    :param do: does what is due, all of it together; what it raises is logged, and ends nothing.
+    :param do: does all the work that is due; its errors are logged.
     """
 
     def __init__(self, do: Callable[[Sequence[Any]], None], name: str) -> None:
@@ -61,7 +62,7 @@ class DueQueue:
         self._thread: Thread | None = None
 
     def put(self, what: Any, delay: float) -> None:
-        """Have something done in so many seconds."""
+        """Have work done in so many seconds."""
         with self._changed:
             heappush(self._heap, (time.monotonic() + delay, next(self._numbers), what))
             if self._thread is None or not self._thread.is_alive():
@@ -75,7 +76,7 @@ class DueQueue:
             try:
                 self._do(due)
             except Exception:
-                log.exception("What was due could not be done, and is given up: %s", due)
+                log.exception("Work that was due has failed, and is not repeated: %s", due)
 
     def _due(self) -> list[Any]:
         with self._changed:
@@ -153,7 +154,7 @@ class _Round:
 
 
 def cancel_when_marked(task_instance: Any) -> None:
-    """Have what a task left behind cancelled, in the background: a person waits for the answer."""
+    """Have the jobs of a marked task cancelled in the background: a person waits for the answer."""
     state = str(getattr(task_instance, "state", None) or "as ended")
     _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state), HEAD_START)
 
@@ -171,7 +172,7 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
     try:
         rounds += _begun(marks)
     except Exception:
-        log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
+        log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
     rounds += [
         _Round(_engine([each.request]), each.since, dict.fromkeys(each.request.jobs, each.asked_by))
         for each in due
@@ -190,7 +191,7 @@ def _close(each: _Round) -> None:
     try:
         _write_down(each.owned, each.cancellation.cancellation.statuses)
     except Exception:
-        log.exception("The end of a cancel could not be written down")
+        log.exception("The end of a cancel could not be recorded")
     _send_metrics(each)
 
 
@@ -235,7 +236,7 @@ def _stepped(each: _Round) -> _Round:
 
 
 def _begun(marks: Sequence[Mark]) -> list[_Round]:
-    """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
+    """The cancels for some marks: few for many, as tasks are mostly marked together."""
     if not marks:
         return []
     from airflow_cancel_provider.engine.recorded import by_service
@@ -255,7 +256,7 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
 
 
 def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
-    """The cancel of what is reached over one connection."""
+    """The cancel of jobs that are reached over one connection."""
     from airflow_cancel_provider.engine.recorded import cancel_over_connections
     from airflow_cancel_provider.hooks.access import Access
     from airflow_cancel_provider.settings import Settings
@@ -270,7 +271,7 @@ def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
 
 
 def _requests(marks: Sequence[Mark]) -> Iterator[tuple[Mark, CancelRequest]]:
-    """What was left by the tries that were marked, and they have not released."""
+    """Requests for the jobs of marked tries that they have not released."""
     from airflow_cancel_provider.engine.recorded import cancel_requests
 
     for mark, record, releases in _recorded(marks):
@@ -295,7 +296,7 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
 
 
 def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
-    """Records of tries that were marked, if they are those that deferred last."""
+    """Records of marked tries, if they were written when the try was deferred."""
     from airflow_cancel_provider.exceptions import InvalidInput
     from airflow_cancel_provider.record import TryRecord, TryState
 
@@ -305,9 +306,9 @@ def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator
         try:
             record = TryRecord.from_json(rows[mark.task])
         except InvalidInput as error:
-            log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
+            log.warning("XCom remote_jobs of %s is ignored: %s", mark, error)
             continue
-        # A task that runs is told to end by its own process.
+        # A running task cancels in its own process.
         if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
             yield mark, record
 
@@ -321,17 +322,12 @@ def _read_later(marks: Sequence[Mark], error: Exception) -> None:
         "Records could not be read: %r. Remote jobs may run on%s: %s",
         error,
         ", and it is tried again" if again else "",
-        _names(marks),
+        named(marks),
     )
 
 
-def _names(marks: Sequence[Mark]) -> str:
-    others = f" and {len(marks) - MOST_NAMES} others" if len(marks) > MOST_NAMES else ""
-    return ", ".join(map(str, marks[:MOST_NAMES])) + others
-
-
 def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
-    """What is in XCom as the records of marked tasks."""
+    """The records of marked tasks in XCom."""
     from airflow.utils.session import create_session
 
     from airflow_cancel_provider.inventory import stored_records
@@ -341,7 +337,7 @@ def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
 
 
 def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:
-    """What the tries on these records have released."""
+    """The releases of the tries of these records."""
     from airflow_cancel_provider.reaper.backends.database import releases_of, session_of_airflow
 
     ti_ids = {one.ti_id for record in records for one in (record, *record.earlier)}
@@ -355,7 +351,7 @@ _queue = DueQueue(_do, "remote-jobs-marked")
 
 
 def _begin_anew() -> None:
-    """A forked child has no thread, and its parent's marks are its parent's."""
+    """Start with an empty queue in a forked child: it has no thread, and the parent keeps its marks."""
     global _queue  # noqa: PLW0603  one for each process
     _queue = DueQueue(_do, "remote-jobs-marked")
 

@@ -1,6 +1,6 @@
-"""The application that Airflow mounts in its API server: the page, and what a reaper elsewhere asks.
+"""The application that Airflow mounts in its API server: the page, and the endpoint for reapers elsewhere.
 
-A reaper asks how the tries with some uuids stand:
+A reaper asks for the states of the tries with some uuids:
 ``POST /remote-jobs/v1/owners`` with ``{"ti_ids": [...]}``, at most 1,000 of them. Airflow's own
 login, tokens and permissions apply. It reads only.
 
@@ -84,7 +84,7 @@ def _add(api: FastAPI, path: str, most: int, answer: Callable[[Any, bytes], dict
             return JSONResponse({"detail": "Airflow's database did not answer."}, 503)
         return JSONResponse({"version": VERSION, **values})
 
-    # FastAPI reads these; as texts they would be looked for in this module, which imports neither.
+    # FastAPI reads these. As texts they would be resolved in this module, which imports neither.
     post.__annotations__ = {"request": Request, "user": Annotated[Any, Depends(get_user)]}
     api.post(path, response_model=None)(post)
 
@@ -145,7 +145,7 @@ def _ids(body: bytes) -> list[UUID]:
 
 
 def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
-    """What this user may know of these tries."""
+    """Answers on these tries, as far as this user may read them."""
     from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
 
@@ -153,7 +153,7 @@ def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
         found = tries(session, ti_ids)
         dag_ids = {each.dag_id for each in found.values()}
         shown = readable(user, dag_ids - {""})
-        # Of a try without a row, nobody can say whose it was.
+        # A try without a row may be of any Dag.
         if "" in dag_ids and may_read_all(user, session):
             shown.add("")
     hidden = TryAnswer(Presence.NOT_PERMITTED)

@@ -1,6 +1,6 @@
-"""Who has asked for which cancel, and what became of it: entries in Airflow's event log.
+"""Entries in Airflow's event log: who has requested which cancel, and its outcome.
 
-All API servers see them, they outlive a restart, and Airflow shows them under Browse, Audit Log.
+All API servers can read them, also after a restart, and Airflow shows them under Browse, Audit Log.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MOST_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class AskedCancel:
-    """A cancel that a user has asked for on the page.
+    """A cancel that a user has requested on the page.
 
-    :param lines: what came of it, in words; the last line says most.
-    :param is_over: whether nothing is done any more for it.
-    :param end: the terminal state that was seen then; empty where none was.
+    :param lines: its log; the last line has the outcome.
+    :param is_over: whether it has finished.
+    :param end: the terminal state of the job then; empty where it has not ended.
     """
 
     user: str

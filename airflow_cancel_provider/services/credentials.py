@@ -51,7 +51,7 @@ def keys_of(credentials: Any) -> dict[str, str | None]:
 
     That takes a call, except in a running event loop: there it is left to the loop's own client.
 
-    :raises Exception: what the identity service, or whoever else gives them out, has to say.
+    :raises Exception: any error of the credential provider.
     """
     read = getattr(credentials, "get_frozen_credentials", None)
     keys = credentials

@@ -10,7 +10,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.ends_on_record import ends_seen, write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
@@ -19,7 +18,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
-from airflow_cancel_provider.task_log import PrefixedLog, TaskLogger
+from airflow_cancel_provider.task_log import Log, PrefixedLog, TaskLogger
 from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
@@ -100,24 +99,15 @@ class KilledTrigger:
         return ", ".join([*jobs, *(f"those of {each.service} in {each.scope}" for each in intents)])
 
 
-class InContext:
+class InContext(PrefixedLog):
     """The log of a try, from any thread: a triggerer keeps apart by contexts what its triggers log."""
 
     def __init__(self, log: TaskLogger) -> None:
-        self._log = PrefixedLog(log)
+        super().__init__(log)
         self._context = copy_context()
 
-    def info(self, message: str, /, *args: Any) -> None:
-        """Say what happens."""
-        self._context.copy().run(self._log.info, message, *args)
-
-    def warning(self, message: str, /, *args: Any) -> None:
-        """Say what may become a trouble."""
-        self._context.copy().run(self._log.warning, message, *args)
-
-    def error(self, message: str, /, *args: Any) -> None:
-        """Say what somebody must look at."""
-        self._context.copy().run(self._log.error, message, *args)
+    def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
+        self._context.copy().run(super()._write, write, message, args)
 
 
 async def cancel_if_dead(killed: KilledTrigger) -> None:

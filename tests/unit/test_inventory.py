@@ -182,7 +182,6 @@ def many(records: Records) -> list[RemoteJob]:
     "filters, expected",
     [
         ({}, [5, 4, 3, 2, 1, 0]),
-        ({"order": "oldest"}, [0, 1, 2, 3, 4, 5]),
         ({"dag_ids": ["dag1"]}, [5, 3, 1]),
         ({"dag_ids": []}, []),
         ({"dag_ids": ["dag1"], "dag_id": "dag0"}, []),

@@ -1,4 +1,4 @@
-"""Events of a try as JSON, on their way to the sentinel. Clients go by name."""
+"""The events of a try as JSON, for the sentinel. Clients are referred to by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Note = dict[str, Any]
 
 
 def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
-    """An event in one or more notes; none for what the sentinel can't act on."""
+    """An event as one or more notes; none for an event that is of no use to the sentinel."""
     match event:
         case SubmissionIntended():
             label = str(event.label) if event.label else None

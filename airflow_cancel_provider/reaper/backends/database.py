@@ -1,4 +1,4 @@
-"""Airflow by its own models, for processes with access to the metadata database."""
+"""The metadata database as a source of answers, through Airflow's own models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IDS_PER_QUERY = 500
 
 
 class Database(Airflow):
-    """Asks the metadata database: every try has a task-instance id of its own, also when it is history."""
+    """Reads the metadata database, where every try has its own task-instance id, also as history."""
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
         """As :func:`tries`."""
@@ -50,7 +50,7 @@ class Database(Airflow):
 
     def variable(self, key: str) -> str | None:
         """An Airflow Variable that was set in the database."""
-        # Variable.get takes a database that does not answer for a missing Variable.
+        # Variable.get treats a database error like a missing Variable.
         from airflow.models.variable import Variable
 
         with session_of_airflow() as session:
@@ -140,13 +140,13 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
         TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
     )
     rows = list(session.execute(query.where(TIH.task_instance_id.in_(as_ids(ids)))))
-    # No guess by names: a foreign key ties a row of history to its task instance; they are deleted together.
+    # A foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[2:6]) for row in rows})
     return {
         UUID(str(ti_id)): TryAnswer(
             Presence.ARCHIVED,
             state or NOT_STARTED,
-            # The foreign key ensures that it is there; in doubt the try is alive.
+            # The foreign key ensures that it is there; otherwise the try counts as ALIVE.
             latest.get(tuple(names[:4]), NOT_STARTED),
             _in_words(*names),
             dag_id=names[0],
@@ -175,7 +175,7 @@ def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID
 
 
 def releases_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, Release]:
-    """What these tries have released, as far as something is on record. One query for each 500."""
+    """The releases of these tries, where there are some. One query for each 500."""
     from airflow.models.variable import Variable
 
     keys = {release_key(ti_id): ti_id for ti_id in ti_ids}
@@ -193,13 +193,13 @@ def _value(variable: Any) -> str | None:
 
 
 def as_ids(ids: Sequence[UUID]) -> list[Any]:
-    """Ids of task instances as their column has them."""
+    """Ids of task instances in the type of their column."""
     # Up to Airflow 3.2 the ids of task instances are text, in every database.
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
     try:
         is_text = TI.__table__.c.id.type.python_type is str
-    except NotImplementedError:  # Airflow 3.0: SQLAlchemy 1.4 does not know it where databases differ
+    except NotImplementedError:  # Airflow 3.0: SQLAlchemy 1.4 does not know the type where databases differ
         is_text = True
     return [str(ti_id) for ti_id in ids] if is_text else list(ids)
 

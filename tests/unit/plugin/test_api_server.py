@@ -231,7 +231,7 @@ def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
     assert f"{other_try} is left alone: its label names another try" in caplog.text
-    assert "XCom remote_jobs of nightly / manual__2026 / broken is passed over" in caplog.text
+    assert "XCom remote_jobs of nightly / manual__2026 / broken is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])

@@ -104,7 +104,7 @@ class TestSweep:
         assert fates(report) == {orphan: "ended"}
         assert ground.lives(left_out)
         assert report.kinds[DecisionKind.UNANSWERED] == 1
-        assert "did not tell the state of the tasks of some jobs" in report.troubles[0]
+        assert "did not give the state of the tasks of some jobs" in report.troubles[0]
 
     def test_a_pending_job_is_cancelled(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED, name="pending")
