@@ -21,10 +21,10 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.task_log import Log
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
+    from airflow_cancel_provider.task_log import Log
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
