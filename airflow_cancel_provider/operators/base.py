@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
@@ -164,10 +164,14 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
             escalate_after=self.escalate_after,
             leave_running=self.leave_running,
         )
-        report(cancellation.request(pool), self.log)
-        look(cancellation, pool, self.log)
+        request(cancellation, pool, self.log)
+        delay, most = self.waiter_delay, self.waiter_max_attempts
+        if len(self.jobs) <= MANY or not self.wait_for_completion:
+            look(cancellation, pool, self.log)
+        elif not self.deferrable:
+            # Looking at so many takes many calls; they are not spent before the first jobs have ended.
+            wait(cancellation, pool, self.log, delay=min(delay, FIRST_LOOK_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
-            delay, most = self.waiter_delay, self.waiter_max_attempts
             if self.deferrable:
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)

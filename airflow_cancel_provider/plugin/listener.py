@@ -104,9 +104,10 @@ def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
-    from airflow_cancel_provider.settings import Settings
+    from airflow_cancel_provider.settings import Settings, use_quotas
 
     settings = Settings.read()
+    use_quotas()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
         from airflow_cancel_provider.guard.task import TaskGuard
 

@@ -14,7 +14,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, request
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
     JobsError,
@@ -118,6 +118,28 @@ class TestRequest:
         look(cancellation, memory.pool(), LOG)
         look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", False)] * 2
+
+
+class TestLog:
+    def test_of_many_jobs_only_what_is_special_is_logged_one_by_one(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        ids = [f"j{number}" for number in range(200)]
+        memory.outcomes |= {"j7": CancelOutcome.REFUSED, "j9": CancelOutcome.GONE}
+        cancellation = Cancellation(memory.jobs(*ids), REASON)
+        request(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: REQUESTED" in words
+        assert len(words) == 3
+        caplog.clear()
+        end(memory, *ids)
+        memory.states["j5"] = JobState.FAILED
+        look(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: CANCELLED" in words
+        assert len([each for each in words if "j5 is FAILED" in each]) == 1
+        assert len(words) == 2
 
 
 class TestUnknown:

@@ -20,6 +20,7 @@ from airflow_cancel_provider.metrics import Layer, PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.task_log import TryLogFile
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
@@ -74,6 +75,7 @@ def act(watch: TaskChannel) -> None:
     reader = NoteReader(watch)
     hello = reader.hello
     os.environ.update(hello["environment"])
+    PACES.configure(*hello["quotas"])
     _log_to(hello["log_file"])
     task_log = TaskLogHandler(watch, TryLogFile(hello["task_log"]) if hello["task_log"] else None)
     log.addHandler(task_log)

@@ -35,6 +35,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import statsd_target
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import JobEnd
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 
 LONGEST_MESSAGE = 1 << 16
@@ -306,6 +307,7 @@ class Sentinel:
             "log_file": self._log_file,
             "task_log": self._task_log,
             "environment": _network_environment(),
+            "quotas": PACES.configured,
             "statsd": statsd_target(),
         }
         yield NOTE + json.dumps({"hello": hello}).encode()
