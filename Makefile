@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test
+.PHONY: model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -70,8 +70,22 @@ docs-test: $(READY) ## The blocks of the documents, and the quickstart as it is 
 wheel: $(READY) ## Wheel and sdist in dist/
 	$(BIN)/python -m hatchling build -d dist
 
-bench: $(READY) ## What the guard costs, beside the stock way
-	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m benchmarks.guard_cost
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[bench]'
+	touch $@
+
+# More arguments for it: make bench BENCH=--full, make bench BENCH="--only waits".
+BENCH ?=
+
+bench: $(VENV)/.bench ## All figures, beside the stock way and the quotas; writes docs/benchmarks (10 minutes)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# More arguments for it: make endurance ENDURANCE="--minutes 60 --waits 5000".
+ENDURANCE ?=
+
+endurance: $(READY) ## Thousands of waits in one event loop while everything fails by turns (8 minutes)
+	$(BIN)/python -m benchmarks.endurance $(ENDURANCE)
 
 scale: $(READY) ## A sweep over 100,000 jobs, with the published quotas (6 minutes)
 	$(BIN)/python -m benchmarks.reaper_scale
