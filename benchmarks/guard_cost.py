@@ -1,8 +1,8 @@
 """What the guard costs, for one machine and one run.
 
-The time of a submission with and without the capture, the time to put the guard on a task, what a deferral pays,
-and the sentinel's start, memory and reaction. Everything goes over HTTP to the local cloud, so the submission is
-as fast as it can be, and its ratio as bad as it can be.
+The time of a submission with and without the capture, the time to put the guard on a task, what a deferral
+pays, and the sentinel's start, memory and reaction. Everything goes over HTTP to the local cloud, so the
+submission is as fast as it can be, and its ratio as bad as it can be.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -46,11 +47,10 @@ def draw(panels: Sequence[Panel], file: Path) -> None:
     file.write_text("\n".join(map(str.rstrip, lines)) + "\n", encoding="utf-8")
 
 
-def _draw_panel(axes: object, panel: Panel) -> None:
-    ax: mpl.axes.Axes = axes
+def _draw_panel(ax: Any, panel: Panel) -> None:
     for line in panel.lines:
         xs, ys = zip(*sorted(line.points), strict=True)
-        ax.plot(xs, ys, label=_label(line), **STYLES[line.side])  # type: ignore[arg-type]
+        ax.plot(xs, ys, label=_label(line), **STYLES[line.side])
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_title(panel.title, loc="left")

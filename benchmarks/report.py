@@ -144,7 +144,7 @@ def _cancels(results: dict[str, Any]) -> Iterator[str]:
         return
     yield "Seconds from the first call until each job was seen to have ended, 2 seconds after its cancel."
     yield "*Floor*: the fewest calls that cancel all jobs and read the last state of each, within the quotas."
-    yield "Stock: one job after the other, as ``on_kill`` of the Amazon provider's operators and their waiters do."
+    yield "Stock: one job after the other, as ``on_kill`` and the waiters of the Amazon provider do."
     yield "~: stopped, and extrapolated from what was done by then."
     yield ""
     heads = ("jobs", "", "", "seconds", "floor", "times floor", "calls", "throttled", "CPU s", "MiB")
