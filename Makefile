@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery clean clients slow browser awscli docs-test endurance
+.PHONY: model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## Make .venv with everything in it
 
@@ -111,6 +111,46 @@ soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (
 	@$(POSTGRESQL)
 	$(BIN)/python -m tests.soak $(SOAK)
 
+model: $(READY) ## Every order of events of one task, with the package's own decisions; writes docs/model-results.txt
+	$(BIN)/python -m tests.model
+
+# FUZZ says how many times more examples are tried than in make test.
+FUZZ ?= 30
+
+fuzz: $(READY) ## Many more examples of what others may write: replies, records, addresses, inputs (slow)
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 1200 --numprocesses 2 $(PYTEST)
+
+.versions/audit/.ready:
+	"$(PYTHON)" -m venv .versions/audit
+	.versions/audit/bin/python -m pip install --quiet --disable-pip-version-check \
+		'pip-audit>=2.10' 'cyclonedx-bom>=7' 'pip-licenses>=5.5'
+	touch $@
+
+# Of what this package itself asks for, in the versions of constraints.txt; docs/security.rst says how to read it.
+OURS := import importlib.metadata as m, re; \
+	names = [re.match('[A-Za-z0-9._-]+', each)[0] for each in m.requires('airflow-cancel-provider') or [] if '; extra' not in each.replace(' ;', ';') or 'mrs' in each]; \
+	print(' '.join(sorted(set(names))))
+
+audit: $(READY) .versions/audit/.ready ## Known vulnerabilities, licences and a bill of materials (dist/sbom.json) of what we depend on
+	mkdir -p dist
+	.versions/audit/bin/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json $(BIN)/python
+	.versions/audit/bin/pip-licenses --python $(BIN)/python --packages $$($(BIN)/python -c "$(OURS)") \
+		--format plain-vertical --no-license-path --partial-match \
+		--allow-only 'Apache;MIT;BSD;Python Software Foundation;Mozilla Public License' > dist/licences.txt
+	.versions/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+.versions/mutants/.ready: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv .versions/mutants
+	.versions/mutants/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mrs,test]' 'cosmic-ray>=8.7'
+	touch $@
+
+# Which modules, and how many changes of each: make mutants MUTANTS="reaper/judge --most 50".
+MUTANTS ?=
+
+mutants: .versions/mutants/.ready ## Change the decisions one at a time: which changes do the fast tests miss? (hours)
+	.versions/mutants/bin/python -m tests.mutation $(MUTANTS)
+
 # More arguments for it: make matrix-celery CELERY="--only 'host lost' --repeat 3".
 CELERY ?=
 
@@ -124,6 +164,15 @@ matrix-celery: $(VENV)/.celery ## Faults into Airflow on Celery workers, each on
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 		postgresql redis-server iproute2 util-linux; }
 	$(BIN)/python -m tests.matrix_celery $(CELERY)
+
+# More arguments for it: make matrix-containers CONTAINERS="--only 'pod deleted' --reaper off".
+CONTAINERS ?=
+
+matrix-containers: $(READY) ## Faults into tasks in containers; writes docs/containers.csv; root (30 minutes)
+	@{ ls /usr/lib/postgresql/*/bin/initdb && command -v dumb-init unshare; } >/dev/null 2>&1 || { \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		postgresql dumb-init util-linux; }
+	$(BIN)/python -m tests.matrix_containers $(CONTAINERS)
 
 # What people submit jobs with; aioboto3 allows one release of botocore, so they have a venv of their own.
 CLIENTS := awswrangler luigi mrjob dagster-aws aioboto3 opentelemetry-distro \

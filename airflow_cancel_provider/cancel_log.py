@@ -1,23 +1,22 @@
-"""How jobs have ended that were to be cancelled: a line for each in the log of the try, and its record."""
+"""Log how cancelled jobs have ended: a line for each in the log of the try, and the ends for its record."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
-from airflow_cancel_provider.task_log import named
+from airflow_cancel_provider.task_log import Log, named
 
 LINES = 20
 """Jobs with a line of their own."""
 
 
 class CancelLog:
-    """Logs who cancelled each job, why, and what was seen.
+    """Logs who cancelled each job, why, and its final state.
 
-    :param why: what has ended the task, as the beginning of a sentence; it may become clearer meanwhile.
+    :param why: gives the reason for the cancel, as the beginning of a sentence; it may change meanwhile.
     """
 
     def __init__(self, log: Log, by: Actor, why: Callable[[], str]) -> None:
@@ -26,13 +25,13 @@ class CancelLog:
         self._unwritten: dict[JobState, int] = {}
 
     def begin(self, jobs: Iterable[RemoteJob]) -> None:
-        """Log what is about to be cancelled."""
-        self._log.info("%s: cancelling %s.", self._why(), named(jobs) or "jobs that are found by their label")
+        """Log the jobs that are about to be cancelled."""
+        self._log.info("%s: cancelling %s.", self._why(), named(jobs) or "jobs to be found by their label")
 
     def ended(self, statuses: Iterable[JobStatus], requested_at: float | None) -> None:
-        """Take in what was seen of jobs whose end was requested; those that have not ended are passed over.
+        """Log the jobs that have ended among these.
 
-        :param requested_at: when the end was requested, in epoch seconds; None where it was not.
+        :param requested_at: when the cancel was requested, in epoch seconds; None where it was not.
         """
         for status in statuses:
             if status.state.is_terminal and status.job not in self.ends:
@@ -46,14 +45,11 @@ class CancelLog:
             self._unwritten = {}
 
     def _ended(self, status: JobStatus, requested_at: float | None) -> None:
-        now = time.time()
-        is_ours = status.state is JobState.CANCELLED
-        by = self._by if is_ours else Actor.SERVICE
-        self.ends[status.job] = JobEnd(status.state, by, self._why() if is_ours else "", round(now, 3))
+        self.ends[status.job] = JobEnd.seen(status, self._by, self._why())
         if len(self.ends) > LINES:
             self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
-        elif is_ours and requested_at is not None:
-            seconds = max(now - requested_at, 0.0)
+        elif status.state is JobState.CANCELLED and requested_at is not None:
+            seconds = max(time.time() - requested_at, 0.0)
             words = "%s: cancelled %s (%s after %.1f s)."
             self._log.info(words, self._why(), status.job, status.state, seconds)
         elif status.state is JobState.GONE:

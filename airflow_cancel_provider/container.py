@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-WAIT_SECONDS = 25.0
-"""Kubernetes gives a pod 30 seconds (``terminationGracePeriodSeconds``)."""
+WAIT_SECONDS = 30.0
+"""As long as Kubernetes gives a pod to end (``terminationGracePeriodSeconds``), which it ends in any case."""
 SENTINEL = str(Path(__file__).with_name("guard") / "sentinel" / "main.py")
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 STEP = 0.1
@@ -28,14 +28,13 @@ STEP = 0.1
 class Container:
     """One command, and the time in which its sentinels have to end.
 
-    :param wait: seconds; from the first signal where one came, else from the end of the command.
+    :param wait: seconds, from the end of the command.
     """
 
     def __init__(self, command: Sequence[str], wait: float) -> None:
         self._command, self._wait = command, wait
         self._child: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
-        self._signalled_at: float | None = None
 
     def run(self) -> int:
         """Run the command to its end, then wait for sentinels; the command's exit code, as a shell has it."""
@@ -47,12 +46,10 @@ class Container:
         for early in self._early:
             self._child.send_signal(early)
         code = self._wait_for_child(self._child.pid)
-        self._wait_for_sentinels(self._signalled_at or time.monotonic())
+        self._wait_for_sentinels(time.monotonic() + self._wait)
         return code if code >= 0 else 128 - code
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
-            self._signalled_at = self._signalled_at or time.monotonic()
         if self._child is None:
             self._early.append(number)
             return
@@ -66,13 +63,13 @@ class Container:
             if ended == pid:
                 return os.waitstatus_to_exitcode(status)
 
-    def _wait_for_sentinels(self, begun: float) -> None:
+    def _wait_for_sentinels(self, deadline: float) -> None:
         is_told = False
         while pids := sentinels():
             if not is_told:
                 _say(f"waiting for sentinel {_listed(pids)} to cancel, at most {self._wait:g} s.")
                 is_told = True
-            if time.monotonic() > begun + self._wait:
+            if time.monotonic() > deadline:
                 _say(f"sentinel {_listed(pids)} has not finished; the reaper has to find the jobs.")
                 return
             with suppress(ChildProcessError):

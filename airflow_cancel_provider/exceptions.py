@@ -6,18 +6,18 @@
     ├── InvalidInput          a parameter, an address or a connection is unusable; nothing was sent
     ├── ServiceError          the service answered with an error
     │   ├── AccessDenied      the identity may not do this
-    │   │   └── IdentityError  the service does not accept the identity, or there is none; renewed, it may do
+    │   │   └── IdentityError  no credentials, or the service does not accept them (renewed ones may do)
     │   ├── ConnectionUnusable  TLS, proxy or endpoint of the connection are set wrongly
     │   ├── UnknownScope      the service does not know the cluster or application, over this connection
     │   └── ServiceUnavailable  throttled, failing or out of reach until patience ran out
-    ├── AirflowUnavailable    Airflow did not say how tasks stand
-    ├── SubmissionRefused     the task was told to end and may not start more jobs
-    └── JobsError             some jobs are not as they should be; names each of them
+    ├── AirflowUnavailable    Airflow did not answer a question about its tasks, Variables or connections
+    ├── SubmissionRefused     the task received SIGTERM and may not start more jobs
+    └── JobsError             some jobs are not in the expected state; names each of them
         ├── CancelRefused     the service will not cancel them
-        ├── NotRunning        they had ended already, and ``fail_if_not_running`` was set
-        ├── NotEnded          they were not seen to end within the attempts allowed
+        ├── NotRunning        they had ended before the cancel, and ``fail_if_not_running`` was set
+        ├── NotEnded          they have not ended within the attempts allowed
         └── UnexpectedEnd     they ended in a state the caller calls a failure
-    Killed                    a BaseException: the task was killed; no ``except Exception`` may go on
+    Killed                    a BaseException: the task was killed; ``except Exception`` must not catch it
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class AccessDenied(ServiceError):
 class IdentityError(AccessDenied):
     """The service does not accept the identity, or there are no credentials.
 
-    Credentials expire and are renewed: who opens the service anew may be answered. Whether this identity may
-    make the call is not known.
+    After a renewal of the credentials the same call may succeed. Whether the identity has the permission is
+    not known.
     """
 
 
@@ -68,7 +68,7 @@ class ConnectionUnusable(ServiceError):
 
 
 class UnknownScope(ServiceError):
-    """The service does not know the cluster or application, over this connection and in this region."""
+    """The service does not know the cluster or application over this connection, in this region."""
 
 
 class ServiceUnavailable(ServiceError):
@@ -76,11 +76,11 @@ class ServiceUnavailable(ServiceError):
 
 
 class AirflowUnavailable(CancelProviderError):
-    """Airflow did not say how tasks stand; whoever needs to know that does nothing."""
+    """Airflow did not answer a question about its tasks, Variables or connections."""
 
 
 class SubmissionRefused(CancelProviderError):
-    """A task that was told to end tried to start another job. Nothing was sent."""
+    """A task that has received SIGTERM tried to start another job. Nothing was sent."""
 
 
 class _NamesJobs(BaseException):
@@ -96,7 +96,7 @@ class _NamesJobs(BaseException):
 
 
 class JobsError(_NamesJobs, CancelProviderError):
-    """Some jobs are not as they should be.
+    """Some jobs are not in the expected state.
 
     :param message: what is wrong with them, and what to do.
     :param jobs: one line for each job.
@@ -112,7 +112,7 @@ class NotRunning(JobsError):
 
 
 class NotEnded(JobsError):
-    """These jobs were not seen to end within the attempts allowed; they may still be running."""
+    """These jobs have not ended within the attempts allowed; they may still be running."""
 
 
 class UnexpectedEnd(JobsError):

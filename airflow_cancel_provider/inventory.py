@@ -1,6 +1,6 @@
 """The remote jobs of this Airflow, from the records of its tries: what the page and the command line list.
 
-A record is what the guard wrote. It does not say what a job does now: that is for its service to say.
+A record is what the guard wrote. The present state of a job is known to its service only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, select, tuple_
 
+from airflow_cancel_provider.ends_on_record import readable, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
@@ -24,26 +25,19 @@ from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TrySta
 from airflow_cancel_provider.services.base import chunks
 
 _DEPLOYMENT = "00000000"
-"""Stands for this Airflow where the reaper's rules are asked: whose the record is, is known."""
+"""Stands for this Airflow where the reaper's rules are applied: the records are its own."""
 
 
 class EntryState(StrEnum):
-    """What is known of a job without asking its service."""
+    """What is known of a job without a call of its service."""
 
     LIVING = "living"
-    """It was started, and nobody has put down that it has ended."""
+    """It was started, and no end is on record."""
     ENDED = "ended"
     RELEASED = "released"
-    """It may live on: its task has succeeded, or has released it."""
+    """It is left running: its task has succeeded, or has released it."""
     UNKNOWN = "unknown"
-    """Its task has ended, and it is not on record what has become of the job."""
-
-
-class Order(StrEnum):
-    """Which jobs come first."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
+    """Its task has ended, and no end of the job is on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +46,9 @@ class RemoteJobEntry:
 
     :param ti_state: Airflow's state of that try; None: it has not started, or Airflow has no row of it.
     :param state: one of :class:`EntryState`.
-    :param is_orphan: whether the try is over, did not release the job, and no end is on record: the same
-        rules as the reaper's. Whether the job still lives, only its service knows.
-    :param is_current_try: whether no other try has taken that try's place.
+    :param is_orphan: whether the try is over, did not release the job, and no end is on record: by the
+        rules of the reaper. Whether the job still runs, only its service knows.
+    :param is_current_try: whether that try is the task instance's present one.
     """
 
     job: RemoteJob
@@ -102,12 +96,14 @@ class _Recorded:
 
     :param record: of the try that started the job.
     :param keeper: of the try that is responsible for it now.
+    :param end: how it has ended, where somebody has put that down.
     """
 
     job: RemoteJob
     record: TryRecord
     keeper: TryRecord
     row: Any
+    end: JobEnd | None
 
     @property
     def at(self) -> datetime:
@@ -140,11 +136,10 @@ def inventory(
     orphans_only: bool = False,
     limit: int | None = None,
     offset: int = 0,
-    order: str = Order.NEWEST,
 ) -> Page:
-    """Jobs on record. A filter that is None lets all pass.
+    """Jobs on record, the newest first. A filter that is None lets all pass.
 
-    One query; four more for each 500 of the tries that are over and whose state matters.
+    Two queries; four more for each 500 of the tries that are over and whose state matters.
 
     :param dag_ids: the Dags that the user may read; None: all.
     :param states: some of :class:`EntryState`.
@@ -152,12 +147,13 @@ def inventory(
     :param orphans_only: only those with ``is_orphan``.
     """
     wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    ends = stored_ends(session, _conditions(dag_ids, wanted))
     found = [
         each
-        for each in _recorded(_rows(session, dag_ids, wanted))
+        for each in _recorded(_rows(session, dag_ids, wanted), ends)
         if service in (None, each.job.service) and (since is None or each.at >= since)
     ]
-    found.sort(key=lambda each: (each.at, each.job), reverse=order == Order.NEWEST)
+    found.sort(key=lambda each: (each.at, each.job), reverse=True)
     end = None if limit is None else offset + limit
     if not states and not orphans_only:
         return Page(_entries(session, found[offset:end]), len(found))
@@ -170,14 +166,14 @@ def inventory(
 
 
 def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, Any]]:
-    """What is in XCom as the record of these task instances, in one query; anybody may have written it."""
+    """The records of these task instances in XCom, in one query, unchecked: anybody may have written them."""
     from airflow.models.xcom import XComModel as XCom
 
     key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
     keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
     query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
     for row in session.execute(query):
-        yield TaskKey(*row[:4]), XCom.deserialize_value(row)
+        yield TaskKey(*row[:4]), readable(row)
 
 
 def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:
@@ -189,26 +185,32 @@ def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, An
     same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
     columns = (XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
     query: Any = select(*keys, *columns).select_from(XCom).join(TI, same).where(XCom.key == RECORD_KEY)
-    for name, value in wanted.items():
-        query = query if value is None else query.where(getattr(XCom, name) == value)
-    if dag_ids is not None:
-        query = query.where(XCom.dag_id.in_(list(dag_ids)))
-    return session.execute(query)  # type: ignore[no-any-return]
+    return session.execute(query.where(*_conditions(dag_ids, wanted)))  # type: ignore[no-any-return]
 
 
-def _recorded(rows: Iterable[Any]) -> Iterator[_Recorded]:
+def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> list[Any]:
+    """What rows in Airflow's table of XComs have to fulfil."""
     from airflow.models.xcom import XComModel
 
+    conditions = [getattr(XComModel, name) == value for name, value in wanted.items() if value is not None]
+    if dag_ids is not None:
+        conditions.append(XComModel.dag_id.in_(list(dag_ids)))
+    return conditions
+
+
+def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, JobEnd]]) -> Iterator[_Recorded]:
     for row in rows:
         try:
-            keeper = TryRecord.from_json(XComModel.deserialize_value(row))
+            keeper = TryRecord.from_json(readable(row))
         except InvalidInput:  # anybody may write an XCom
             continue
+        its_ends = ends.get(TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index), {})
         seen: set[RemoteJob] = set()
         for record in (keeper, *keeper.earlier):
             new = [job for job in record.jobs if job not in seen]
             seen.update(new)
-            yield from (_Recorded(job, record, keeper, row) for job in new)
+            for job in new:
+                yield _Recorded(job, record, keeper, row, record.ends.get(job) or its_ends.get(job))
 
 
 def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
@@ -217,7 +219,7 @@ def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
 
 
 class _Tries:
-    """What Airflow says of the tries of some jobs: of the present ones that is in the rows."""
+    """The states of the tries of some jobs; for present tries they are in the rows already."""
 
     def __init__(self, session: Any, found: Iterable[_Recorded]) -> None:
         found = list(found)
@@ -256,7 +258,7 @@ def _numbers(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, int]:
 
 
 def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
-    end = each.record.ends.get(each.job)
+    end = each.end
     state, is_orphan = _judged(each, tries_of.keeper(each)) if end is None else (EntryState.ENDED, False)
     number, ti_state = tries_of.started(each)
     row = each.row

@@ -1,4 +1,4 @@
-"""The words every other module speaks: a job's address, its state, what became of a cancel."""
+"""The basic types: a job's address, its state, the outcome of a cancel."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHAPE = (
 
 
 class RemoteJob(str):
-    """Address of one unit of work in a service: all that is needed to act on it.
+    """Address of a remote job: all that is needed to describe or cancel it.
 
-    It *is* its URI, so it is the same value in a set, an XCom, a command line and a log line::
+    It *is* its URI, a text, with the same value in a set, an XCom, a command line and a log line::
 
         emr://aws_default@us-east-1/j-2AXX/s-3BYY
         batch://aws_default@us-east-1/5b1f…            (no scope: a Batch job id stands alone)
@@ -126,7 +126,7 @@ def _decode(part: str, uri: str) -> str:
 
 
 class JobState(StrEnum):
-    """A job's state in words common to all services; the service's own word is kept beside it."""
+    """A job's state, common to all services; the service's own state is kept beside it."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -183,12 +183,12 @@ class JobStatus:
 
 
 class CancelOutcome(StrEnum):
-    """What became of one request to cancel one job. None of these says that the job has ended."""
+    """Outcome of one request to cancel one job. None of these means that the job has ended."""
 
     REQUESTED = "REQUESTED"
     """The service accepted the request."""
     ALREADY_CANCELLING = "ALREADY_CANCELLING"
-    """An earlier request is under way; nothing was sent, or the service said so."""
+    """An earlier request is under way: so the service answered, or nothing was sent."""
     ALREADY_ENDED = "ALREADY_ENDED"
     """The job had ended before the request."""
     GONE = "GONE"
@@ -196,7 +196,7 @@ class CancelOutcome(StrEnum):
     LEFT_RUNNING = "LEFT_RUNNING"
     """Only pending jobs were to be cancelled, and this one has started."""
     REFUSED = "REFUSED"
-    """The service said no: not allowed, not supported."""
+    """The service refused: not allowed, not supported."""
     UNANSWERED = "UNANSWERED"
     """The service did not answer in time; the request may or may not have arrived."""
 
@@ -205,7 +205,7 @@ class CancelOutcome(StrEnum):
 class CancelResult:
     """Outcome of one cancel request for one job.
 
-    ``code`` and ``detail`` are the service's error code and words, with what to do about it. ``response`` is
+    ``code`` and ``detail`` are the service's error code and message, with what to do. ``response`` is
     the service's own reply, where it has one; it may hold secrets, so it is neither printed nor stored.
     """
 

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_cancel_provider.cancellation import Log
-from airflow_cancel_provider.engine.cancel import CancelEngine
+from airflow_cancel_provider.jobs import RemoteJob
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.task_log import Log
 
 PREFIX = "remote_jobs"
+
+
+class Layer(StrEnum):
+    """Who has cancelled, in the names of metrics."""
+
+    TASK = "task"
+    SENTINEL = "sentinel"
+    TRIGGER = "trigger"
+    API_SERVER = "api_server"
+    REAPER = "reaper"
+    OPERATOR = "operator"
+    CALLBACK = "callback"
+    PAGE = "page"
+    CLI = "cli"
 
 
 class Stats(Protocol):
     """What Airflow's metrics offer, as far as it is used here."""
 
-    def incr(self, stat: str, count: int = 1) -> Any:
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None) -> Any:
         """Add to a counter."""
         ...
 
-    def timing(self, stat: str, dt: float) -> Any:
+    def timing(self, stat: str, dt: float, *, tags: dict[str, str] | None = None) -> Any:
         """Send a duration, in milliseconds."""
         ...
 
@@ -30,7 +48,7 @@ class Stats(Protocol):
 
 
 class PlainStatsd:
-    """A StatsD server, in a process without Airflow.
+    """A StatsD server, in a process without Airflow. Plain StatsD has no tags: they are left out.
 
     :param target: as :func:`statsd_target` gives it.
     """
@@ -38,11 +56,11 @@ class PlainStatsd:
     def __init__(self, target: Mapping[str, Any]) -> None:
         self._address, self._prefix = (target["host"], target["port"]), target["prefix"]
 
-    def incr(self, stat: str, count: int = 1) -> None:
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None) -> None:
         """Add to a counter."""
         self._send(f"{stat}:{count}|c")
 
-    def timing(self, stat: str, dt: float) -> None:
+    def timing(self, stat: str, dt: float, *, tags: dict[str, str] | None = None) -> None:
         """Send a duration, in milliseconds."""
         self._send(f"{stat}:{dt:.3f}|ms")
 
@@ -57,21 +75,47 @@ class PlainStatsd:
             client.sendto(text.encode(), address)
 
 
-def send_cancel(engine: CancelEngine, layer: str, open_stats: Callable[[], Stats], log: Log) -> None:
+def send_cancel(
+    outcomes: Iterable[tuple[RemoteJob, str]],
+    layer: Layer,
+    open_stats: Callable[[], Stats],
+    log: Log,
+    *,
+    since: float | None = None,
+    requested_at: float | None = None,
+) -> None:
     """Send what a cancel came to; an error is logged, and changes nothing.
 
-    :param layer: who has cancelled: ``task`` or ``sentinel``.
+    :param outcomes: as :meth:`Cancellation.outcomes` gives them.
+    :param layer: who has cancelled.
+    :param since: when it was known that the jobs are to be cancelled, in epoch seconds.
+    :param requested_at: when the first request was sent, in epoch seconds.
     """
     try:
-        stats = open_stats()
-        figures = Counter((job.service, what) for job, what in engine.outcomes())
+        figures = Counter((job.service, what) for job, what in outcomes)
+        if not figures:
+            return
+        stats, now = open_stats(), time.time()
         for (service, what), count in figures.items():
-            stats.incr(f"{PREFIX}.cancel.{what}.{layer}.{service}", count)
-            if what == "confirmed":
-                milliseconds = engine.seconds * 1000
-                stats.timing(f"{PREFIX}.cancel.time_to_confirm.{layer}.{service}", milliseconds)
+            tags = {"layer": str(layer), "service": service}
+            stats.incr(f"{PREFIX}.cancel.{what}.{layer}.{service}", count, tags=tags)
+            if what == "requested" and since is not None and requested_at is not None:
+                seconds = max(requested_at - since, 0.0)
+                stats.timing(f"{PREFIX}.cancel.time_to_request.{layer}.{service}", seconds * 1000, tags=tags)
+            if what == "confirmed" and (begun := since or requested_at) is not None:
+                seconds = max(now - begun, 0.0)
+                stats.timing(f"{PREFIX}.cancel.time_to_confirm.{layer}.{service}", seconds * 1000, tags=tags)
     except Exception as error:  # noqa: BLE001  a metrics client has errors of its own; the cancel is done
         log.warning("The metrics of this cancel could not be sent: %s", error)
+
+
+def send_started(jobs: Iterable[RemoteJob], open_stats: Callable[[], Stats], log: Log) -> None:
+    """Count jobs that a task has started; an error is logged, and changes nothing."""
+    try:
+        for service, count in Counter(job.service for job in jobs).items():
+            open_stats().incr(f"{PREFIX}.started.{service}", count, tags={"service": service})
+    except Exception as error:  # noqa: BLE001  a metrics client has errors of its own; the task goes on
+        log.warning("The metrics of started jobs could not be sent: %s", error)
 
 
 def statsd_target() -> dict[str, Any] | None:
@@ -94,6 +138,22 @@ def stats_of_task() -> Stats:
     except ImportError:  # before Airflow 3.2
         from airflow import stats  # type: ignore[no-redef]
     return _functions(stats)
+
+
+def stats_of_server() -> Stats:
+    """The metrics of a triggerer, an API server or a Dag processor."""
+    try:
+        from airflow.observability import stats
+    except ImportError:  # before Airflow 3.2
+        from airflow import stats  # type: ignore[no-redef]
+    return _functions(stats)
+
+
+def stats_of_callback() -> Stats:
+    """The metrics of a callback, which runs in a task's process, a triggerer or a Dag processor."""
+    from airflow_cancel_provider.version_compat import is_answered
+
+    return stats_of_task() if is_answered("SucceedTask") else stats_of_server()
 
 
 def stats_of_process() -> Stats:

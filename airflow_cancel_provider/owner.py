@@ -29,12 +29,12 @@ class TaskKey:
         return cls(ti.dag_id, ti.run_id, ti.task_id, -1 if map_index is None else int(map_index))
 
     def __str__(self) -> str:
-        """In words: ``dag / run / task[3]``."""
+        """For people: ``dag / run / task[3]``."""
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"{self.dag_id} / {self.run_id} / {self.task_id}{mapped}"
 
     def with_try(self, number: int) -> str:
-        """One of its tries in words: ``dag / run / task[3] try 2``; 0 stands for none."""
+        """One of its tries for people: ``dag / run / task[3] try 2``; 0: no try."""
         return f"{self} try {number}" if number else str(self)
 
     @property
@@ -104,17 +104,17 @@ class Owner:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The owner as tags, in the characters and lengths that AWS takes."""
+        """The owner as tags, in the characters and lengths that AWS accepts."""
         return {f"airflow_{name}": _NO_TAG.sub("_", str(value))[:256] for name, value in asdict(self).items()}
 
     @property
     def task(self) -> str:
-        """The try in words: ``dag / run / task[3] try 2``."""
+        """The try for people: ``dag / run / task[3] try 2``."""
         return self.key.with_try(self.try_number)
 
     @property
     def reason(self) -> str:
-        """Words for a service's ``reason`` field: who cancelled."""
+        """Text for a service's ``reason`` field."""
         return f"Cancelled by Airflow: {self.task}"
 
 
@@ -126,7 +126,7 @@ class Label:
     digits: 8 for the deployment, 25 for the try's id in base 36, 7 for its task (:attr:`TaskKey.digest`).
 
     :param reconnects: the task's next try will reconnect to the job instead of starting another.
-    :param owner: the whole owner, where it is known; it travels only where there is room (:attr:`in_full`).
+    :param owner: the whole owner, where it is known; written only where it fits (:attr:`in_full`).
     :param task: digest of the task instance, whichever its try.
     """
 
@@ -150,7 +150,7 @@ class Label:
     def find(cls, text: str | None) -> Label | None:
         """The label in a job's name or parameters, if there is one.
 
-        Of several the last: who takes an earlier job's name, label and all, has its own put behind it.
+        Of several the last: a job that has the name of an earlier one has its own label behind it.
         """
         read = (cls._read(text or "", found) for found in _LABEL.finditer(text or ""))
         labels = [label for label in read if label is not None]
@@ -196,5 +196,5 @@ def deployment_of(text: str) -> str:
 
 
 def release_key(ti_id: UUID | str) -> str:
-    """Key of the Airflow Variable that says which jobs of a try are meant to live on."""
+    """Key of the Airflow Variable with the jobs that a try has released."""
     return f"remote_jobs_released_{ti_id}"

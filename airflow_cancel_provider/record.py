@@ -1,12 +1,13 @@
-"""What one try of a task has submitted, in the one form in which it is stored.
+"""The record: what one try of a task has submitted, in the form in which it is stored.
 
 The guard writes it to XCom and the task state store; triggers, callbacks, the API server and operators
-read it. Others can write there too, so a record is a hint: before a cancel that rests on it, the label on the
-job is read.
+read it. Others can write there too, so a record is only a hint: the label on a job is read before it is
+cancelled.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +18,8 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 
+LATEST = 253_402_300_800.0
+"""Epoch seconds of the year 10000: a date can't be later."""
 RECORD_KEY = "remote_jobs"
 """Key of the record in XCom and in the task state store."""
 
@@ -29,12 +32,12 @@ class TryState(StrEnum):
     DEFERRED = "deferred"
     """The guard's trigger, until the task is resumed."""
     RETURNED = "returned"
-    """Nobody: the task's work is done, what lives is meant to live."""
+    """Nobody: the task has succeeded, and its jobs are left running."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredIntent:
-    """A submission whose outcome is not known: its jobs are to be found by the label of the try.
+    """A submission whose outcome is not known: its jobs are searched by the label of the try.
 
     ``at`` is epoch seconds.
     """
@@ -71,24 +74,26 @@ class StoredIntent:
             _text(values["region"]),
             _text(values["scope"]),
             Label.find(_text(values["label"])),
-            float(values["at"]),
+            _seconds(values["at"]),
         )
 
 
 class Actor(StrEnum):
-    """Who ended a job, or saw it end."""
+    """Who has cancelled a job."""
 
     TASK = "task"
     """The task's own process."""
     SENTINEL = "sentinel"
-    """The process that outlives the task."""
+    """The sentinel process."""
     TRIGGER = "trigger"
     API_SERVER = "api-server"
     REAPER = "reaper"
+    USER = "user"
+    """A person, on the page or the command line."""
     OPERATOR = "operator"
-    """A cancel operator, sensor, callback or command."""
+    """A cancel operator, sensor or callback."""
     SERVICE = "service"
-    """Nobody here: the job has ended by itself."""
+    """Not this package: the job has ended by itself, or was cancelled by other means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,16 @@ class JobEnd:
     reason: str
     at: float
 
+    @classmethod
+    def seen(cls, status: JobStatus, by: Actor, reason: str) -> JobEnd:
+        """The end that was seen now.
+
+        :param by: who has requested the cancel; only a job that ends as cancelled was ended by it.
+        """
+        is_ours = status.state is JobState.CANCELLED
+        at = round(time.time(), 3)
+        return cls(status.state, by if is_ours else Actor.SERVICE, reason if is_ours else "", at)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"state": str(self.state), "by": str(self.by), "reason": self.reason, "at": self.at}
@@ -114,13 +129,16 @@ class JobEnd:
     def from_json(cls, values: Mapping[str, Any]) -> JobEnd:
         """The inverse of :meth:`as_json`."""
         return cls(
-            JobState(values["state"]), str(Actor(values["by"])), str(values["reason"]), float(values["at"])
+            JobState(values["state"]),
+            str(Actor(values["by"])),
+            str(values["reason"]),
+            _seconds(values["at"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class TryRecord:
-    """What a try has started and not released, and what it may have started.
+    """The jobs that a try has started and not released, and its submissions of unknown outcome.
 
     :param ti_id: the try's task-instance id.
     :param jobs: addresses.
@@ -129,7 +147,8 @@ class TryRecord:
         another's.
     :param earlier: what this try took over from earlier tries of its task, each with its own id.
     :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
-    :param ends: how jobs have ended, as far as somebody saw it who can write the record.
+    :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
+        :mod:`airflow_cancel_provider.ends_on_record`.
     """
 
     ti_id: UUID
@@ -171,26 +190,26 @@ class TryRecord:
                 TryState(values["state"]),
                 tuple(map(RemoteJob, _listed(values["jobs"]))),
                 tuple(map(StoredIntent.from_json, _listed(values["intents"]))),
-                {RemoteJob(job): float(at) for job, at in (values.get("not_before") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("not_before") or {}).items()},
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
-                {RemoteJob(job): float(at) for job, at in (values.get("submitted") or {}).items()},
+                {RemoteJob(job): _seconds(at) for job, at in (values.get("submitted") or {}).items()},
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
 
     def of(self, jobs: Collection[RemoteJob]) -> TryRecord:
-        """Leave out all other jobs, and the intents."""
+        """The record with these jobs only, and without intents."""
         kept = tuple(job for job in self.jobs if job in jobs)
         return replace(self, jobs=kept, intents=())
 
     def foreign(self, status: JobStatus, deployment: str, task: str | None = None) -> str | None:
-        """Why a job that is on record is not this try's, in words; None where nothing speaks against it.
+        """Why a recorded job does not belong to this try, as text; None: it may.
 
         :param status: the job as the service shows it, with its label and the time of its submission.
         :param deployment: this Airflow's name in labels.
-        :param task: given for what an earlier try has left: digest of the task instance. Whether the try is
-            one of this task's is known from the label on the job alone.
+        :param task: for jobs of an earlier try: digest of the task instance. Only the label on the job shows
+            that the try is one of this task.
         """
         label, at = status.label, status.submitted_at
         if label is not None and label.deployment != deployment:
@@ -205,7 +224,7 @@ class TryRecord:
         return None
 
     def foreign_intent(self, intent: StoredIntent, deployment: str) -> str | None:
-        """Why jobs that an intent leads to are not this try's, in words; None where they may be.
+        """Why the jobs of an intent do not belong to this try, as text; None: they may.
 
         :param deployment: this Airflow's name in labels.
         """
@@ -215,9 +234,9 @@ class TryRecord:
         return None
 
     def without_foreign_intents(self, deployment: str, say: Callable[[str], None]) -> TryRecord:
-        """The record without intents that lead to another try's jobs; those of earlier tries likewise.
+        """The record without intents for jobs of other tries; the same for its earlier tries.
 
-        :param say: told of each that is left out.
+        :param say: called with a sentence on each intent that is left out.
         """
         kept = []
         for intent in self.intents:
@@ -229,7 +248,7 @@ class TryRecord:
         return replace(self, intents=tuple(kept), earlier=earlier)
 
     def without(self, ti_id: UUID) -> TryRecord:
-        """The record without what one of the tries has started."""
+        """The record without the jobs and intents of one of its tries."""
         earlier = tuple(record for record in self.earlier if record.ti_id != ti_id)
         own = replace(self, jobs=(), intents=()) if self.ti_id == ti_id else self
         return replace(own, earlier=earlier)
@@ -245,3 +264,10 @@ def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
     return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"{value!r} are no epoch seconds")
+    return seconds

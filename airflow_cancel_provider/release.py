@@ -1,4 +1,4 @@
-"""What a try has released: its jobs that are meant to live on, in an Airflow Variable of its own."""
+"""A release: jobs that a try leaves running, in an Airflow Variable for each try."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import StoredIntent
 
 MOST_JOBS = 1000
-"""Addresses that a release spells out; with so many there may be more."""
+"""Addresses that a release lists at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """Jobs that a try has released.
 
-    :param all: every job of the try is meant, also those that are not spelled out.
-    :param more: where jobs are that are not spelled out: addresses with ``*`` in place of the id.
+    :param all: every job of the try is released, also those that are not listed.
+    :param more: places of jobs that are not listed: addresses with ``*`` in place of the id.
     :param at: when it was written (UTC), where that can be read.
-    :param is_readable: whether this is what a guard writes. What is not is taken for a release of everything:
-        in doubt a job is kept.
+    :param is_readable: whether the guard wrote it. Anything else counts as a release of all jobs: in doubt a
+        job is kept.
     """
 
     all: bool
@@ -35,7 +35,7 @@ class Release:
 
     @classmethod
     def parse(cls, text: str | None) -> Release:
-        """Read a Variable's value, in which anybody may have written anything.
+        """Read a Variable's value, which anybody may have written.
 
         :param text: None where it can't be decrypted.
         """
@@ -57,7 +57,7 @@ class Release:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it tells of every place where its jobs may be."""
+        """Whether it names every place where its jobs may be."""
         return self.is_readable and bool(self.more or 0 < len(self.jobs) < MOST_JOBS)
 
     def as_json(self) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class Release:
         }
 
     def covers(self, job: RemoteJob) -> bool:
-        """Whether this job is meant to live on, whatever the connection it is reached over."""
+        """Whether this job is released, whatever connection its address names."""
         return self.all or job.identity in {each.identity for each in self.jobs}
 
     def __str__(self) -> str:
         if not self.is_readable:
             return "its release can't be read"
-        return "it has released all that lives on" if self.all else "it has released the job"
+        return "it has released all of its jobs" if self.all else "it has released the job"
 
 
 def place_of(what: RemoteJob | StoredIntent) -> RemoteJob:

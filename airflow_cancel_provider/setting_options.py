@@ -50,21 +50,36 @@ class Options:
     sentinel: bool = _option("Start a small process beside a task that submits jobs.", default=True)
     patience: float = _option("Seconds for which cancelling is tried after a task has ended.", default=900.0)
     confirm_seconds: float = _option(
-        "Seconds for which a failing task waits to see its jobs end before it reports.", default=30.0
+        "Seconds for which a failing task waits for the end of its jobs.",
+        default=30.0,
     )
-    escalate_after: float = _option("Seconds after which a job that won't end is forced to.", default=60.0)
+    escalate_after: float = _option(
+        "Seconds after which a job that has not ended gets a harder cancel, where there is one.", default=60.0
+    )
     on_retry: str = _option(
-        "What becomes of the jobs of a failed try that will be retried: cancel, or keep them for the next "
-        "one (they are cancelled when the last one fails).",
+        "What happens to the jobs of a failed try that will be retried: cancel, or keep them for the next "
+        "try (they are cancelled when the last try fails).",
         default="cancel",
     )
+    quotas: tuple[str, ...] = _option(
+        "Quotas of your accounts where they are not the published ones, as emr.ListSteps=20/2 (calls at once "
+        "/ calls a second), separated by commas; emr.*: all operations of EMR together.",
+        default=(),
+    )
+    quota_share: float = _option(
+        "Share of these quotas that one process uses; below 1 where others use the same accounts.",
+        default=1.0,
+    )
     reaper_places: tuple[str, ...] = _option(
-        "Where a reaper looks: aws://connection@region, mrs://connection, separated by commas.", default=()
+        "Places that a reaper checks: aws://connection@region, mrs://connection, with commas.",
+        default=(),
     )
     reaper_scopes: tuple[str, ...] = _option(
-        "Clusters, queues and applications that a reaper looks at, as patterns.", default=("*",)
+        "Clusters, queues and applications that a reaper checks, as patterns.", default=("*",)
     )
-    reaper_except_scopes: tuple[str, ...] = _option("Those that it leaves out, as patterns.", default=())
+    reaper_except_scopes: tuple[str, ...] = _option(
+        "Clusters, queues and applications that a reaper leaves out, as patterns.", default=()
+    )
 
 
 def _described(default: Any, description: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Log lines on remote jobs: one prefix for all, and a way to the try's log for who outlives its task."""
+"""Log lines on remote jobs: their common prefix, and the log file of a try for processes beside the task."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LONGEST_EVENT = 8000
 _log = logging.getLogger(__name__)
 
 
-class TaskLogger(Protocol):
-    """The logger that Airflow gives a task, or one of the standard library."""
+class Log(Protocol):
+    """A logger: one of the standard library, or the one that Airflow gives a task."""
 
     def info(self, message: str, /, *args: Any) -> Any:
         """Log what happens."""
@@ -34,6 +34,10 @@ class TaskLogger(Protocol):
         """Log what somebody must look at."""
         ...
 
+
+class TaskLogger(Log, Protocol):
+    """A logger that can log tracebacks."""
+
     def exception(self, message: str, /, *args: Any) -> Any:
         """Log an error with its traceback."""
         ...
@@ -42,7 +46,7 @@ class TaskLogger(Protocol):
 class PrefixedLog:
     """Puts the prefix before every line, so that all lines on remote jobs can be found together.
 
-    A line that can't be written, as the process that takes it is gone, is no error of who logs it.
+    A line that can't be written, as the receiving process has ended, raises no error.
     """
 
     def __init__(self, log: TaskLogger) -> None:
@@ -67,7 +71,7 @@ class PrefixedLog:
     def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
         try:
             write(f"{PREFIX} {message}", *args)
-        except Exception as error:  # noqa: BLE001  a cancel goes on without its log
+        except Exception as error:  # noqa: BLE001  reported; an error of the log must not stop a cancel
             _log.warning("A line could not be written into the log of the task: %r", error)
 
 
@@ -99,19 +103,16 @@ class TryLogFile:
     shows what is in the file when it is looked at. With remote logging the supervisor uploads the file when
     the task's process ends; what is written later stays on this host.
 
-    :param path: of the file; of one that others write from its beginning on, the name of another beside it,
-        which Airflow shows, too.
-    :param is_new: whether the file may be made; otherwise there must be one.
+    :param path: of the file, which must be there.
     """
 
-    def __init__(self, path: str, *, is_new: bool = False) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if is_new else 0)
 
     def write(self, line: bytes) -> bool:
         """Append a line; whether that was possible."""
         try:
-            file = os.open(self._path, self._flags, 0o664)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError:
             return False
         try:
@@ -130,7 +131,7 @@ def log_file_of(ti: Any) -> str | None:
     try:
         path = _path_of(ti)
     except Exception as error:  # noqa: BLE001  a template may be anything; a task must not fail for it
-        _log.debug("The log file of the try can't be told: %r", error)
+        _log.debug("The path of the try's log file is not known: %r", error)
         return None
     return path
 
@@ -141,7 +142,7 @@ def _path_of(ti: Any) -> str | None:
     folder = os.path.realpath(conf.get("logging", "base_log_folder"))
     name = _rendered(conf.get("logging", "log_filename_template"), ti)
     path = os.path.realpath(Path(folder, name))
-    # As Airflow's reader does: a run's id, which a person gives, must not lead out of the folder.
+    # As Airflow's reader does: a run id, which people choose, must not lead out of the folder.
     is_inside = os.path.commonpath([folder, path]) == folder
     return path if is_inside and Path(path).parent.is_dir() else None
 

@@ -1,8 +1,7 @@
-"""What differs between the versions of Airflow: where its classes are, and what may be asked where.
+"""What differs between versions of Airflow: the modules of its classes, and the requests that it answers.
 
-All modules import what has moved from here, so an installation needs nothing beside Airflow itself for it.
-A name is looked up when it is first used: importing this module is cheap, and a name that an Airflow does
-not have disturbs only those who use it.
+All modules import from here what has moved. A name is looked up when it is first used: importing this module
+is cheap, and a name that an Airflow does not have fails only where it is used.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ def __getattr__(name: str) -> Any:
         try:
             found = getattr(import_module(module), name)
         except ModuleNotFoundError as error:
-            if error.name != module:
-                raise  # it is there, but what it needs is not
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module and its packages exist, but one that it imports does not
         except AttributeError:
             continue
         else:

@@ -181,8 +181,9 @@ def main() -> int:
     late, last = found["late"], found["samples"][-1]
     print(
         f"{options.waits:,} waits for {options.minutes:g} minutes; {found['ends']:,} of their jobs ended, "
-        f"seen after {late['median']:.1f} s (median), {late['99 %']:.1f} s (99 %), {late['worst']:.1f} s (worst), "
-        f"{found['most']:.1f} s allowed\nworst block of the event loop {found['block']:.3f} s, CPU "
+        f"seen after {late['median']:.1f} s (median), {late['99 %']:.1f} s (99 %), "
+        f"{late['worst']:.1f} s (worst), {found['most']:.1f} s allowed\n"
+        f"worst block of the event loop {found['block']:.3f} s, CPU "
         f"{found['cpu']:.0f} s; in the end {last['memory']:.0f} MiB, {last['threads']:.0f} threads, "
         f"{last['files']:.0f} file descriptors\ncalls that met a trouble: {found['troubles']}"
     )

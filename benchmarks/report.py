@@ -159,7 +159,7 @@ def _cancel_row(run: dict[str, Any]) -> Row:
         f"{run['jobs']:,}",
         NAMES[run["service"]],
         SIDES[run["side"]],
-        f"{about}{run['seconds for all']:,.1f}",
+        f"{about}{run['from the first call']:,.1f}",
         f"{run['floor']['ended']:,.1f}",
         f"{about}{run['ratio']:,.2f}",
         f"{sum(call['calls'] for call in run['calls'].values()):,}",

@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
 
+from airflow_cancel_provider.ends_on_record import ENDS_KEY
 from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 
@@ -23,7 +24,7 @@ def key_of(ti: Any) -> Key:
 
 
 class FakeAirflow:
-    """The present state of each task instance, its XCom ``remote_jobs``, and Variables.
+    """The present state of each task instance, its XComs on remote jobs, and Variables.
 
     ``asked`` counts requests. ``down``: raised instead of an answer. ``before_states`` is called with the
     number of each request for states, before it is answered.
@@ -32,12 +33,15 @@ class FakeAirflow:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.states: dict[Key, str | None] = {}
         self.xcoms: dict[Key, Any] = {}
+        self.ends: dict[Key, Any] = {}
+        """XCom ``remote_jobs_ended``."""
         self.variables: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
         self.down: Exception | None = None
         self.before_states: Callable[[int], None] = lambda _: None
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
         monkeypatch.setattr(XCom, "get_one", self._xcom)
+        monkeypatch.setattr(XCom, "set", self._set_ends)
         monkeypatch.setattr(airflow_variables, "read_variable", self._variable)
 
     def put(self, ti: Any, state: str | None, record: TryRecord | dict[str, Any] | None = None) -> None:
@@ -83,14 +87,24 @@ class FakeAirflow:
         map_index: int | None = None,
         include_prior_dates: bool = False,
     ) -> Any:
-        assert key == RECORD_KEY
         assert map_index is not None
         assert not include_prior_dates
+        if key == ENDS_KEY:
+            self._answer("ends")
+            return self.ends.get((dag_id, run_id, task_id, map_index))
+        assert key == RECORD_KEY
         self._answer("xcom")
         value = self.xcoms.get((dag_id, run_id, task_id, map_index))
         if isinstance(value, Exception):
             raise value
         return value
+
+    def _set_ends(
+        self, *, key: str, value: Any, dag_id: str, task_id: str, run_id: str, map_index: int
+    ) -> None:
+        assert key == ENDS_KEY
+        self._answer("ends")
+        self.ends[(dag_id, run_id, task_id, map_index)] = json.loads(json.dumps(value))
 
     def _variable(self, key: str) -> str | None:
         self._answer("variable")

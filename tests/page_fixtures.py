@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 import requests
 
+from airflow_cancel_provider.ends_on_record import ENDS_KEY
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin.page import states
@@ -74,6 +75,18 @@ class Page:
         with self.tables.engine.begin() as connection:
             connection.execute(TaskInstance.__table__.insert(), tries)
             connection.execute(XComModel.__table__.insert(), xcoms)
+
+    def put_ends(self, value: Any, **names: Any) -> None:
+        """Write XCom ``remote_jobs_ended`` of a task instance that is there."""
+        from airflow.models.xcom import XComModel
+
+        named = self.tables._names(names)
+        key = {name: named[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
+        number = self._runs[(named["dag_id"], named["run_id"])]
+        at = datetime(2026, 11, 20, 12, tzinfo=UTC)
+        row = {"dag_run_id": number, "key": ENDS_KEY, "value": value, "timestamp": at, **key}
+        with self.tables.engine.begin() as connection:
+            connection.execute(XComModel.__table__.insert(), [row])
 
     def events(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         """The event log: event, user, task, and what else it says."""

@@ -169,9 +169,9 @@ class ApiServer:
         url = f"{self.url}/remote-jobs/v1/owners"
         return requests.post(url, data=data, headers=headers, timeout=30, allow_redirects=False, **more)
 
-    def airflow(self, username: str = "reaper") -> Rest:
+    def airflow(self, username: str = "reaper", role: str = "viewer") -> Rest:
         """The API server as a reaper has it."""
-        return Rest(self.url, token=self.token(username))
+        return Rest(self.url, token=self.token(username, role))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
@@ -22,6 +23,7 @@ from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.reaper.rules import Rules
+from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services import registry
 from airflow_cancel_provider.services.base import JobService
@@ -65,6 +67,7 @@ class MemoryAirflow(Airflow):
     tries: dict[UUID, OwnerState] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
+    ends: dict[RemoteJob, JobEnd] = field(default_factory=dict)
     is_down: bool = False
     looks: int = 0
     before_look: Callable[[int], None] = lambda _: None
@@ -87,6 +90,11 @@ class MemoryAirflow(Airflow):
     def variable(self, key: str) -> str | None:
         self._answer()
         return self.variables.get(key)
+
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        self._answer()
+        for found in ends.values():
+            self.ends |= found
 
     def set_variable(self, key: str, value: str | None) -> None:
         self._answer()

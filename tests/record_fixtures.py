@@ -27,14 +27,14 @@ class Records:
         self.tables.current(ti or record.ti_id, state, **names)
         self.xcom(record.as_json(), **names)
 
-    def xcom(self, value: Any, **names: Any) -> None:
+    def xcom(self, value: Any, /, key: str = RECORD_KEY, **names: Any) -> None:
         from airflow.models.xcom import XComModel
 
         named = self.tables._names(names)
-        key = {name: named[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
+        keys = {name: named[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
         number = self._runs.setdefault((named["dag_id"], named["run_id"]), len(self._runs) + 1)
         self.tables._insert(
-            XComModel.__table__, dag_run_id=number, key=RECORD_KEY, value=value, timestamp=AT, **key
+            XComModel.__table__, dag_run_id=number, key=key, value=value, timestamp=AT, **keys
         )
 
     def succeed(self, **names: Any) -> None:

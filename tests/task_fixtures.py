@@ -158,6 +158,7 @@ class TaskInstance:
     try_number: int = 1
     id: UUID = field(default_factory=uuid4)
     pushed: dict[str, Any] = field(default_factory=dict)
+    state: str | None = None
     start_date: ClassVar[None] = None
 
     def xcom_push(self, key: str, value: Any) -> None:

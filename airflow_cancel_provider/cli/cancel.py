@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation, report
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
-from airflow_cancel_provider.cli.command import complain, log
-from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel
-from airflow_cancel_provider.cli.printer import Printer, progress
+from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
+from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel, write_ends
+from airflow_cancel_provider.cli.printer import Printer, adding, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob, by_service_key
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_process
 from airflow_cancel_provider.reaper.rules import number_from_0
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.settings import Settings
 
 COLUMNS = ("job", "state", "outcome", "detail")
 LOOK_SECONDS = 2.0
 SERVICE_OPTIONS = ("pending_only", "cancellation_option", "shutdown_grace_period")
 FAILED = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+INTERRUPTED_WORDS = "Interrupted. What was requested is not undone: the table shows what was seen until now."
 WOULD, LEFT_ALONE = "WOULD_BE_CANCELLED", "LEFT_ALONE"
 
 
@@ -43,6 +47,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     pool = checked_pool(jobs, _service_options(options))
     rows: dict[str, dict[str, Any]] = {}
     troubles: list[str] = []
+    is_watched = True
     if entries is not None or options.dry_run:
         jobs = _looked_through(pool, jobs, entries, rows, troubles)
     if entries is not None and not options.dry_run:
@@ -51,11 +56,16 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     if options.dry_run:
         _would(rows, jobs)
     else:
-        groups = _cancelled(pool, jobs, options, seconds)
+        groups = _cancelled(pool, jobs, options)
+        is_watched = _watched(groups, pool, seconds, is_quiet=options.quiet)
         rows |= {each["job"]: each for group in groups for each in group.rows()}
         troubles += [str(each.error) for each in groups if each.error]
-        troubles += _troubles(rows, jobs, seconds, leaves_running=options.pending_only)
+        troubles += _troubles(rows, jobs, seconds * is_watched, leaves_running=options.pending_only)
+        _write_down(groups, entries or {}, options.reason, is_watched=is_watched and seconds > 0)
     printer.rows(list(rows.values()), COLUMNS, "No jobs.")
+    if not is_watched:
+        complain([INTERRUPTED_WORDS, *troubles])
+        return INTERRUPTED
     if not options.ignore_missing:
         troubles += [gone(RemoteJob(job)) for job, each in rows.items() if each["state"] == JobState.GONE]
     return complain(dict.fromkeys(troubles))
@@ -118,7 +128,8 @@ def _confirm(
             "Jobs that are chosen by their task are cancelled without a question only with --yes."
         )
     lines = [f"  {job}  ({entries[job].task.with_try(entries[job].try_number)})" for job in jobs]
-    sys.stderr.write("\n".join([*lines, f"Cancel these {len(jobs)} jobs? [y/N] "]))
+    these = f"these {len(jobs)} jobs" if len(jobs) > 1 else "this job"
+    sys.stderr.write("\n".join([*lines, f"Cancel {these}? [y/N] "]))
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise InvalidInput("Nothing is cancelled.")
@@ -141,25 +152,53 @@ def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:
 
 
 def _cancelled(
-    pool: ServicePool, jobs: Sequence[RemoteJob], options: argparse.Namespace, seconds: float
+    pool: ServicePool, jobs: Sequence[RemoteJob], options: argparse.Namespace
 ) -> list[WatchedJobs]:
-    """Request the end of all jobs, and see them end."""
+    """Request the end of all jobs. Whatever happens with those of one service, the others are requested."""
     groups = []
-    for some in by_service_key(jobs):
-        cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
-        groups.append(WatchedJobs(cancellation))
-        try:
-            if options.force:
-                results = pool.cancel(some, options.reason, force=True)
-                cancellation.results = {result.job: result for result in results}
-            else:
-                results = cancellation.request(pool)
-            report(results, log)
-        except CancelProviderError as error:
-            groups[-1].error = error
-    with progress("Cancelling jobs", len(jobs), is_quiet=options.quiet) as update:
-        follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
+    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update, shown(adding(update)):
+        for some in by_service_key(jobs):
+            cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
+            groups.append(WatchedJobs(cancellation))
+            with groups[-1].troubles():
+                if options.force:
+                    cancellation.requested_at = time.time()
+                    results = pool.cancel(some, options.reason, force=True)
+                    cancellation.results = {result.job: result for result in results}
+                else:
+                    results = cancellation.request(pool)
+                report(results, log)
     return groups
+
+
+def _watched(groups: Sequence[WatchedJobs], pool: ServicePool, seconds: float, *, is_quiet: bool) -> bool:
+    """See jobs end; whether nobody has interrupted that."""
+    total = sum(len(each.watch.jobs) for each in groups)
+    with progress("Cancelling jobs", total, is_quiet=is_quiet) as update:
+        try:
+            if seconds > FIRST_LOOK_SECONDS and total > MANY:
+                time.sleep(FIRST_LOOK_SECONDS)
+            follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
+        except KeyboardInterrupt:
+            return False
+    return True
+
+
+def _write_down(
+    groups: Sequence[WatchedJobs],
+    entries: Mapping[RemoteJob, RemoteJobEntry],
+    reason: str,
+    *,
+    is_watched: bool,
+) -> None:
+    """Put on record how jobs have ended, and send the metrics."""
+    tasks = {job: entry.task for job, entry in entries.items()}
+    write_ends([status for each in groups for status in each.watch.statuses.values()], tasks, reason)
+    for each in groups:
+        if isinstance(each.watch, Cancellation):
+            outcomes = each.watch.outcomes(is_watched=is_watched)
+            requested_at = each.watch.requested_at
+            send_cancel(outcomes, Layer.CLI, stats_of_process, log, requested_at=requested_at)
 
 
 def _troubles(

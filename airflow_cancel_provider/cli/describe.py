@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import complain
+from airflow_cancel_provider.cli.on_record import ends_on_record
 from airflow_cancel_provider.cli.printer import Printer, at_second
 from airflow_cancel_provider.cli.watched_jobs import gone, looked_at, row
 from airflow_cancel_provider.jobs import JobState
 
-COLUMNS = ("job", "state", "service_state", "name", "submitted", "detail")
+COLUMNS = ("job", "state", "service_state", "name", "submitted", "ended_by", "reason", "detail")
 
 
 def describe(options: argparse.Namespace, printer: Printer) -> int:
     """Show jobs as they are."""
     jobs = named_jobs(options.jobs)
     seen, errors = looked_at(checked_pool(jobs), jobs)
+    ends = ends_on_record(seen.values())
     rows = []
     for job in jobs:
-        status = seen.get(job)
+        status, end = seen.get(job), ends.get(job)
         label = status.label if status else None
         rows.append(
             row(job, status, error=errors.get(job))
@@ -27,6 +30,9 @@ def describe(options: argparse.Namespace, printer: Printer) -> int:
                 "submitted": at_second(status.submitted_at if status else None),
                 "task": label.owner.task if label and label.owner else None,
                 "label": str(label) if label else None,
+                "ended_by": end.by if end else None,
+                "ended_at": at_second(datetime.fromtimestamp(end.at, UTC)) if end else None,
+                "reason": end.reason or None if end else None,
             }
         )
     printer.rows(rows, COLUMNS, "No jobs.")

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pendulum
 from pendulum.parsing.exceptions import ParserError
 
+from airflow_cancel_provider.cli.command import log
+from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.reaper.backends.database import (
+    session_of_airflow,
+    tasks_of,
+    write_ends_of_tries,
+)
+from airflow_cancel_provider.record import Actor, JobEnd
+from airflow_cancel_provider.settings import Settings
 
 TASK_OPTIONS = ("dag_id", "run_id", "task_id", "map_index")
 
@@ -31,6 +42,51 @@ def recorded(options: argparse.Namespace, **filters: Any) -> Page:
     chosen = {name: getattr(options, name) for name in TASK_OPTIONS}
     with session_of_airflow() as session:
         return inventory(session, **chosen, **filters)
+
+
+def write_ends(statuses: Iterable[JobStatus], tasks: Mapping[RemoteJob, TaskKey], why: str) -> None:
+    """Put on record which jobs were seen to end, where this is possible; it is no error where it is not.
+
+    :param tasks: whose jobs they are, where that is known; else their labels tell.
+    :param why: words for people.
+    """
+    by_task: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    by_try: dict[UUID, dict[RemoteJob, JobEnd]] = {}
+    own = Settings.read().deployment
+    for status in statuses:
+        end = ends_seen([status], Actor.USER, why)
+        if (task := tasks.get(status.job)) is not None:
+            by_task.setdefault(task, {}).update(end)
+        elif status.label is not None and status.label.deployment == own:
+            by_try.setdefault(status.label.ti_id, {}).update(end)
+    if not any(by_task.values()) and not any(by_try.values()):
+        return
+    try:
+        with session_of_airflow() as session:
+            write_in_database(session, by_task)
+            write_ends_of_tries(session, by_try)
+    except Exception as error:  # noqa: BLE001  there may be no Airflow here; the jobs have ended all the same
+        log.info("How jobs have ended is not put on record: %s", error)
+
+
+def ends_on_record(statuses: Iterable[JobStatus]) -> dict[RemoteJob, JobEnd]:
+    """How jobs of this Airflow have ended, by the records of its tasks; empty where it can't be asked."""
+    own = Settings.read().deployment
+    ti_ids = {
+        status.label.ti_id
+        for status in statuses
+        if status.state.is_terminal and status.label is not None and status.label.deployment == own
+    }
+    if not ti_ids:
+        return {}
+    try:
+        with session_of_airflow() as session:
+            tasks = set(tasks_of(session, ti_ids).values())
+            found = [entry for task in tasks for entry in inventory(session, **asdict(task)).entries]
+    except Exception as error:  # noqa: BLE001  there may be no Airflow here; what services show is enough
+        log.info("Who has ended jobs can't be read from Airflow's records: %s", error)
+        return {}
+    return {entry.job: entry.end for entry in found if entry.end is not None}
 
 
 def to_cancel(options: argparse.Namespace) -> list[RemoteJobEntry]:

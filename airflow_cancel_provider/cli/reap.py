@@ -13,6 +13,7 @@ from uuid import UUID
 
 from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
@@ -30,6 +31,12 @@ NO_NAME = (
     "are counted as another's. Set it as it is set on the workers."
 )
 
+NO_OWNERS = (
+    "So it is not known which tasks are over: the dry run lists jobs, and can't tell which are orphans. "
+    "Run it where Airflow's database can be reached, or name a connection to its API server with "
+    "--airflow-conn-id."
+)
+
 
 class NoAirflow(Airflow):
     """Stands in a dry run for an Airflow that does not answer: it knows nothing."""
@@ -45,6 +52,9 @@ class NoAirflow(Airflow):
     def variable(self, key: str) -> str | None:
         """None."""
         return None
+
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """A dry run writes nothing."""
 
     def set_variable(self, key: str, value: str | None) -> None:
         """A dry run writes nothing."""
@@ -74,14 +84,14 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         rules=rules,
         stop=stop,
     )
-    gauge = stats_of_process().gauge
+    stats = stats_of_process()
 
     def sweep() -> int:
         report = reaper.sweep()
         if isinstance(airflow, NoAirflow):  # a warning has said so
             report.troubles = [trouble for trouble in report.troubles if trouble != NOT_TOLD]
         printer.say(report) if printer.is_for_people else printer.value(report.as_json())
-        send(report, gauge)
+        send(report, lambda: stats)
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0
@@ -94,7 +104,8 @@ def _asked(airflow: Airflow) -> Airflow:
     try:
         airflow.variable(VARIABLE)
     except AirflowUnavailable as error:
-        log.warning("%s The owners of jobs are not known: the dry run shows jobs, and no orphans.", error)
+        words = str(error).replace(" Nothing is cancelled.", "")
+        log.warning("%s %s", words, NO_OWNERS)
         return NoAirflow()
     except InvalidInput:
         pass  # the sweep says so

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +36,16 @@ class WatchedJobs:
 
     def look(self, pool: ServicePool) -> None:
         """Look once, and do what is due."""
-        try:
+        with self.troubles():
             look(self.watch, pool, log)
-        except CancelProviderError as error:
-            self.error = error
+
+    @contextmanager
+    def troubles(self) -> Iterator[None]:
+        """Keep an error of these jobs from the jobs of other services."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
+            self.error = in_words(error, self.watch.jobs)
 
     @property
     def ended(self) -> int:
@@ -51,6 +58,17 @@ class WatchedJobs:
         for job in self.watch.jobs:
             status, result = self.watch.statuses.get(job), results.get(job)
             yield row(job, status, result, self.error if job in self.watch.open else None)
+
+
+def in_words(error: Exception, jobs: Sequence[RemoteJob]) -> CancelProviderError:
+    """An error that this package did not expect, as one of its own; its traceback is logged with ``-v``."""
+    if isinstance(error, CancelProviderError):
+        return error
+    log.info("Unexpected error", exc_info=error)
+    others = f" and {len(jobs) - 1} others" if len(jobs) > 1 else ""
+    return CancelProviderError(
+        f"{jobs[0]}{others}: {type(error).__name__}: {error}. Run the command again with -v for the details."
+    )
 
 
 def row(
@@ -87,8 +105,8 @@ def looked_at(
     for some in by_service_key(jobs):
         try:
             found, unknown = pool.described(some)
-        except CancelProviderError as error:
-            errors |= dict.fromkeys(some, error)
+        except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
+            errors |= dict.fromkeys(some, in_words(error, some))
             continue
         seen |= {status.job: status for status in found}
         errors |= unknown

@@ -16,7 +16,6 @@ from typing import Protocol
 from airflow_cancel_provider.cancellation import (
     UNSEEN_SECONDS,
     Cancellation,
-    Log,
     report,
     take_in,
     unknown_to_the_service,
@@ -33,6 +32,7 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.task_log import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,7 @@ class CancelEngine:
     ) -> None:
         self.cancellation = Cancellation([], "", escalate_after=escalate_after)
         self._claimants, self._pool = list(claimants), pool
-        self._began_at = time.monotonic()
-        self._unknown_until = self._began_at + unknown_seconds
+        self._unknown_until = time.monotonic() + unknown_seconds
         self._has_looked = False
         self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
         self._owner_of: dict[RemoteJob, Claimant] = {}
@@ -154,23 +153,9 @@ class CancelEngine:
             self._send(self.cancellation.act)
         self._has_looked = True
 
-    @property
-    def seconds(self) -> float:
-        """How long it has been working."""
-        return time.monotonic() - self._began_at
-
-    def outcomes(self) -> Iterator[tuple[RemoteJob, str]]:
-        """``requested``, ``confirmed`` (seen to end after a request) or ``failed``, for each job."""
-        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
-        failed = {*self._unclear, *self.cancellation.open}
-        for job, result in self.cancellation.results.items():
-            if result.outcome in taken:
-                yield job, "requested"
-                if job not in failed:
-                    yield job, "confirmed"
-            elif result.outcome is CancelOutcome.REFUSED:
-                failed.add(job)
-        yield from ((job, "failed") for job in failed)
+    def outcomes(self, *, is_watched: bool = True) -> Iterator[tuple[RemoteJob, str]]:
+        """As :meth:`Cancellation.outcomes`, with the jobs that could not be looked at."""
+        return self.cancellation.outcomes(self._unclear, is_watched=is_watched)
 
     def close(self) -> list[RemoteJob]:
         """Log which jobs may still be running, and return those that are known."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import StoredIntent
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.task_log import Log
 
 SEARCH_SECONDS = 60.0
 """For how long after a submission its jobs may be missing in a listing."""
@@ -113,9 +113,11 @@ class LabelSearch:
             return False
         if progress.searched_at - intent.stored.at > SEARCH_SECONDS:
             return True
-        # One submission is taken as a whole, so where there is one job there are all of them.
+        # One submission is taken as a whole, so where there is one job there are all of them. One that is not
+        # answered yet may be repeated by its client.
+        may_be_repeated = intent.is_lost or intent.is_under_way
         return progress.found_at is not None and (
-            not intent.is_lost or progress.searched_at - progress.found_at >= REPEATED_SECONDS
+            not may_be_repeated or progress.searched_at - progress.found_at >= REPEATED_SECONDS
         )
 
     def _search(self, intent: Intent) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.cancel import CancelEngine, Claim
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
@@ -14,6 +13,7 @@ from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.pool import Opener, ServiceKey, ServicePool
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.task_log import Log
 
 
 @dataclass(frozen=True, eq=False)

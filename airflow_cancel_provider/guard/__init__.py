@@ -1,4 +1,4 @@
-"""No remote job outlives its task: capture, ledger, and what acts when a task ends badly.
+"""The guard: record the remote jobs that a task starts, and cancel them unless the task succeeds.
 
 Installing the package is enough. For Dags, there are :func:`guard`, :func:`track` and :func:`release`.
 """
@@ -14,7 +14,7 @@ __all__ = ["guard", "release", "track"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what Dags use when they ask for it: the sentinel imports this package, and no Airflow."""
+    """Import the public functions on first use: the sentinel imports this package without Airflow."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from airflow_cancel_provider.guard import api

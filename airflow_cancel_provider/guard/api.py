@@ -1,4 +1,4 @@
-"""For those who want to see the guard in the Dag."""
+"""The functions for Dags: ``guard``, ``track`` and ``release``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def guard(target: T, *, on: bool = True) -> T:
     :raises InvalidInput: it is none of these.
     """
     operator = getattr(target, "operator", target)
-    # A mapped operator, or a @task function; an operator itself tells its class, too.
+    # A mapped operator or a @task function; an operator itself has that attribute, too.
     if hasattr(operator, "operator_class") and not isinstance(operator, BaseOperator):
         object.__setattr__(operator, "operator_class", switched_class(operator.operator_class, on))
     elif hasattr(operator, "task_id"):
@@ -44,14 +44,14 @@ def switched_class(cls: Any, on: bool) -> Any:  # noqa: FBT001  pickle calls it 
 
 @cache
 def _switching(meta: Any) -> Any:
-    """A metaclass of switched classes: pickle looks for a way to pickle a class by its metaclass."""
+    """A metaclass of switched classes: pickle chooses how to pickle a class by its metaclass."""
     switching = type(meta.__name__, (meta,), {})
     copyreg.pickle(switching, lambda cls: (switched_class, (cls.__mro__[1], getattr(cls, SWITCH))))
     return switching
 
 
 def track(job: str) -> RemoteJob:
-    """Guard a job that was started in a way that can't be seen: a subprocess, another SDK.
+    """Guard a job whose submission can't be captured: by a subprocess, or by another SDK.
 
     Call it in the task that started the job, right after.
 
@@ -64,7 +64,7 @@ def track(job: str) -> RemoteJob:
 
 
 def release(job: str) -> None:
-    """Let a job of this task live on, however the task ends.
+    """Leave a job of this task running, however the task ends.
 
     :raises InvalidInput: this is no address, or no guarded task runs here.
     """

@@ -1,8 +1,8 @@
-"""Stand between Airflow and a task's methods, without a trace on the task itself.
+"""Wrap a task's methods for the guard, without a change of the task itself.
 
 Airflow looks up ``execute``, ``resume_execution`` and ``on_kill`` on the task when it calls them. The
-wrappers are put on the *class* that defines each: the instance pickles, copies and compares as ever. A
-wrapper refers to nothing but the method it wraps, so a class that is pickled by value can be sent anywhere.
+wrappers are put on the *class* that defines each: pickling, copying and comparing the instance work as
+before. A wrapper refers only to the method it wraps, so a class can be pickled by value.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _undo: list[Callable[[], None]] = []
 
 
 def attach(guard: Guard) -> None:
-    """From now on the guard is asked instead of its task's methods; of an earlier task it is not any more."""
+    """Have the guard called instead of its task's methods; the guard of an earlier task is removed."""
     detach()
     for name in METHODS:
         own = getattr(guard.task, "__dict__", {})
-        if name in own:  # somebody has put a method of his own on the instance
+        if name in own:  # a method was set on the instance
             _replace_own(own, name)
         else:
             owner = next(cls for cls in type(guard.task).__mro__ if name in vars(cls))
@@ -34,7 +34,7 @@ def attach(guard: Guard) -> None:
 
 
 def detach() -> None:
-    """Leave the classes as they were."""
+    """Restore the classes."""
     ATTACHED.clear()
     while _undo:
         _undo.pop()()
@@ -59,7 +59,7 @@ def _replace_own(own: dict[str, Any], name: str) -> None:
 
 
 class _OwnMethod:
-    """A method on an instance, which knows neither its task nor its guard."""
+    """A wrapped method of an instance. It refers neither to its task nor to its guard."""
 
     def __init__(self, original: Callable[..., Any], name: str) -> None:
         self.original, self.name = original, name

@@ -1,4 +1,4 @@
-"""The guard that is asked instead of its task's methods, in this process."""
+"""The guard that is called instead of its task's methods, in this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class Guard(Protocol):
-    """Who is asked instead of the task's methods."""
+    """What is called instead of the task's methods."""
 
     task: Any
 
@@ -22,11 +22,11 @@ class Guard(Protocol):
 
 
 ATTACHED: list[tuple[int, Guard]] = []
-"""The guard of the task that runs in this process, with the process's id: a forked child is not guarded."""
+"""The guard of the task in this process, with the process id: a forked child is not guarded."""
 
 
 def call(original: Any, name: str, task: Any, args: Any, kwargs: Any) -> Any:
-    """Call a wrapped method: through the guard if the task is the one that is guarded in this process."""
+    """Call a wrapped method: through the guard if it belongs to the task that is guarded in this process."""
     method = original.__get__(task, type(task))
     guard = attached_guard()
     if guard is None or guard.task is not task:

@@ -1,4 +1,4 @@
-"""One submitting call, from its parameters to its last answer, as the recorders are told of it."""
+"""One submitting call, from its parameters to its last answer, as it is recorded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
-from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS, Recorder
+from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS
 
 log = logging.getLogger(__name__)
 Request = dict[str, Any]
 
 
 class SubmissionCall:
-    """What is written on a submission, and what became of each attempt to send it.
+    """The label and tags on a submission, and the outcome of each attempt to send it.
 
     :param params: of the call; botocore's other handlers may change them until it is serialised.
     :param token_name: the parameter that holds its idempotency token; None: the operation has none.
@@ -44,7 +44,9 @@ class SubmissionCall:
         self._params = params
         self._token_name = token_name
         self._is_token_given = is_token_given
-        self._tokens: list[tuple[Recorder, str]] = []
+        self._recorder = RECORDERS[0]
+        self._token: str | None = None
+        """Of the submission; None while it is not recorded."""
         self._label: Label | None = None
         self._sent: Mapping[str, Any] = params
         """The parameters as they are sent, label and tags included."""
@@ -52,16 +54,16 @@ class SubmissionCall:
         """The request's body without our tags, for an identity that may not tag."""
         self._first_sent: float | None = None
         self._is_out = False
-        """Whether an attempt was sent whose outcome was not judged yet."""
+        """Whether an attempt was sent whose outcome is not evaluated yet."""
         self._is_unknown = False
-        """Whether the outcome of an attempt is unknown for good."""
+        """Whether the outcome of an attempt can't become known any more."""
         self._is_told = False
-        """Whether the recorders were told so."""
+        """Whether that is recorded."""
 
     @property
     def wants_tags(self) -> bool:
         """Whether tags are to be added to it."""
-        return bool(self.submission.most_tags and not self._has_users_token and _tags())
+        return bool(self.submission.most_tags and not self._has_users_token and self._recorder.tags())
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -73,11 +75,10 @@ class SubmissionCall:
 
         The caller's parameters, and what other handlers made of them, stay as they are.
 
-        :param other_tags: how many tags the job gets from elsewhere; None: nobody knows, so none is added.
+        :param other_tags: how many tags the job gets from elsewhere; None: unknown, so no tag is added.
         :raises SubmissionRefused: the task may not start more jobs.
         """
-        recorder = next(iter(RECORDERS))
-        label = recorder.label(self.submission)
+        label = self._recorder.label(self.submission)
         if self._has_users_token:
             label = None
         body = _body(request)
@@ -87,10 +88,11 @@ class SubmissionCall:
         before = {**self._params, **body}
         after: Mapping[str, Any] = before
         if label:
-            after = self.submission.labelled(before, label, recorder.carrier(self.submission.service))
+            carrier = self._recorder.carrier(self.submission.service)
+            after = self.submission.labelled(before, label, carrier)
         bare = after
         if self.wants_tags and other_tags is not None:
-            after = self.submission.tagged(after, _tags(), other_tags)
+            after = self.submission.tagged(after, self._recorder.tags(), other_tags)
         if after is not before:
             request["body"] = _changed(body, before, after)
         if after is not bare:
@@ -98,24 +100,20 @@ class SubmissionCall:
         self._label, self._sent = label, after
 
     def intend(self, client: ClientSpec) -> None:
-        """Tell the recorders that it is about to be sent."""
+        """Record that it is about to be sent."""
         scope = self.submission.scope(self._sent)
         unlabelled = self.submission.unlabelled(self._sent, self._label)
         is_labelled = len(unlabelled) < self._job_count
-        told = [
-            (recorder, recorder.intend(client, scope, unlabelled, is_labelled=is_labelled))
-            for recorder in RECORDERS
-        ]
-        self._tokens = [(recorder, token) for recorder, token in told if token is not None]
+        self._token = self._recorder.intend(client, scope, unlabelled, is_labelled=is_labelled)
 
     def sending(self) -> None:
-        """An attempt leaves now."""
+        """Note that an attempt is sent now."""
         self._is_out = True
         if self._first_sent is None:
             self._first_sent = time.monotonic()
 
     def judge(self, http_response: Any, answer: Any, error: BaseException | None) -> None:
-        """An attempt was answered, or has failed."""
+        """Evaluate an attempt that was answered or has failed."""
         was_out, self._is_out = self._is_out, False
         if not was_out:
             return
@@ -126,24 +124,24 @@ class SubmissionCall:
             unknown = error is None or not was_never_sent(error)
         if unknown:
             self._is_unknown = True
-            # A request with a token gives the same job when it is repeated: the last answer tells.
-            if not self._has_token:
+            # Repeated with its token, a request gives the same job: the last answer counts.
+            if not self._idempotency_token:
                 self._tell_lost()
 
     def take_tags_away(self, request: Request) -> bool:
-        """Have our tags left out of the next attempt; whether there are any."""
+        """Leave our tags out of the next attempt; return whether there are any."""
         if self._untagged is None:
             return False
         request["body"], self._untagged = self._untagged, None
         return True
 
     def answered(self, http_response: Any, answer: Any) -> None:
-        """The last answer is in.
+        """Record the last answer.
 
-        :raises Killed: the task was told to end meanwhile.
+        :raises Killed: the task received SIGTERM meanwhile.
         """
         self.judge(http_response, answer, None)
-        if not self._tokens:
+        if self._token is None:
             return
         if self._first_sent is None or not came_over_a_socket(http_response):
             self._answered_inside()
@@ -153,7 +151,7 @@ class SubmissionCall:
             self._taken(http_response, answer if isinstance(answer, Mapping) else {})
 
     def failed(self, error: BaseException) -> None:
-        """No answer will come."""
+        """Record that no answer will come."""
         self.judge(None, None, error)
         self._end()
 
@@ -163,19 +161,18 @@ class SubmissionCall:
             return
         jobs = list(self.submission.jobs(self._sent, answer))
         if len(jobs) < self._job_count:
-            self._tell_lost()  # a success that does not tell the ids is not the service's answer
+            self._tell_lost()  # a success without the ids is not the service's own answer
         not_before = self._not_before(http_response)
-        for recorder, token in self._tokens if jobs else ():
-            recorder.started(token, jobs, not_before)
+        if jobs and self._token:
+            self._recorder.started(self._token, jobs, not_before)
 
     def _placed(self, place: Any) -> None:
         if not isinstance(place, str) or not place:
             self._tell_lost()
-        elif self._job_count:
-            for recorder, token in self._tokens:
-                recorder.placed(token, place)
+        elif self._job_count and self._token:
+            self._recorder.placed(self._token, place)
         else:
-            self._end()  # a cluster without steps: no job of ours
+            self._end()  # a cluster without steps: no job to guard
 
     @property
     def _job_count(self) -> int:
@@ -192,39 +189,31 @@ class SubmissionCall:
         self._end()
 
     def _end(self) -> None:
-        """Nothing more can have been started, except by an attempt whose outcome is unknown."""
+        """Record that nothing more was started, except perhaps by an attempt of unknown outcome."""
         if self._is_unknown:
             self._tell_lost()
-            return
-        for recorder, token in self._tokens:
-            recorder.closed(token)
+        elif self._token:
+            self._recorder.closed(self._token)
 
     def _tell_lost(self) -> None:
         was_told, self._is_told = self._is_told, True
-        for recorder, token in () if was_told else self._tokens:
-            recorder.lost(token)
+        if self._token and not was_told:
+            self._recorder.lost(self._token)
 
     @property
-    def _token(self) -> Any:
+    def _idempotency_token(self) -> Any:
         return self._params.get(self._token_name) if self._token_name else None
 
     @property
-    def _has_token(self) -> bool:
-        return bool(self._token)
-
-    @property
     def _has_users_token(self) -> bool:
-        """Whether its token may be that of other submissions, too, so that nothing else of it may change."""
-        if not self._has_token:
+        """Whether other submissions may have the same token: then no parameter may change."""
+        token = self._idempotency_token
+        if not token:
             return False
-        if not self._is_token_given and is_random(self._token):
-            remember_made_up(self._token)
+        if not self._is_token_given and is_random(token):
+            remember_made_up(token)
             return False
-        return not is_made_up(self._token) and not is_made_by_operator(self._token)
-
-
-def _tags() -> Mapping[str, str]:
-    return next((recorder.tags() for recorder in RECORDERS), {})
+        return not is_made_up(token) and not is_made_by_operator(token)
 
 
 def _body(request: Request) -> dict[str, Any] | None:
@@ -242,7 +231,7 @@ def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[
 
 
 def _is_failure(answer: Any) -> bool:
-    """Whether a service tells of a failure of its own; EMR does so with HTTP 400."""
+    """Whether an answer reports an internal failure of the service; EMR does so with HTTP 400."""
     from airflow_cancel_provider.services.aws.errors import FAILING
 
     error = answer.get("Error") if isinstance(answer, Mapping) else None

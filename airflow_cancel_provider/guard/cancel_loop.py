@@ -1,4 +1,4 @@
-"""Cancel what a try has started, and see it end. Runs in the sentinel, or in a thread of the task."""
+"""Cancel the jobs of a try, and wait for their end. Runs in the sentinel, or in a thread of the task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from math import inf
 from traceback import format_exc
 
 from airflow_cancel_provider.cancel_log import CancelLog
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.engine.cancel import CancelEngine, Claim
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -21,17 +20,18 @@ from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.task_log import Log
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 CALL_SECONDS = 5.0
-"""Patience of one round of calls; the loop's own patience repeats the rounds."""
+"""Seconds for which one round of calls is retried; the loop repeats the rounds."""
 AFTER_TROUBLE = 5.0
 """Seconds."""
 
 
 class LedgerClaimant:
-    """What a try's ledger names, over the clients that submitted it, for :class:`CancelEngine`."""
+    """The jobs of a try's ledger, reached with the clients that submitted them, for :class:`CancelEngine`."""
 
     def __init__(self, ledger: TryLedger, log: Log, own: Label, reason: str) -> None:
         self.log, self.reason = log, reason
@@ -76,17 +76,18 @@ class LedgerClaimant:
 
 
 class CancelLoop:
-    """One try's jobs, from the first request to the last seen end.
+    """Cancels the jobs of one try, from the first request until all have ended.
 
-    A job that this process saw the try start is cancelled at once. A job that is only on record, or that was
-    answered to an idempotency token, is looked at first, and left alone where it is another's.
+    A job whose submission this process recorded is cancelled at once. A job that is only on record, or that
+    was answered to an idempotency token of the user's, is described first, and left alone if it belongs to
+    another try.
 
     :param own: the try's label. What an earlier try has left is cancelled if its label shows the same task.
     :param patience: seconds until it gives up, and logs which jobs may still be running.
-    :param escalate_after: seconds after which a job that won't end is forced to.
+    :param escalate_after: seconds after which a harder cancel is requested, where there is one.
     :param refresh: called before each round; brings the ledger up to date.
     :param unknown_seconds: as for :class:`CancelEngine`.
-    :param cancel_log: logs how the jobs have ended; None where nobody reads that.
+    :param cancel_log: logs how the jobs have ended; None: that is not logged.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class CancelLoop:
         )
 
     def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> None:
-        """Work until everything has ended or patience runs out, through whatever trouble.
+        """Cancel until everything has ended or patience runs out; after an error the round is repeated.
 
         :param say: gets ``accepted`` once every request was answered, and ``ended`` or ``failed`` last.
         """
@@ -125,7 +126,7 @@ class CancelLoop:
                     is_said = True
                     say("accepted")
                 is_over = self.engine.is_done
-            except Exception:  # noqa: BLE001  whatever it is, nobody else acts: report it and go on
+            except Exception:  # noqa: BLE001  reported; no other process cancels these jobs, so go on
                 self.log.error("Unexpected error while cancelling; trying again:\n%s", format_exc())  # noqa: TRY400
                 pause, is_over = AFTER_TROUBLE, False
             if is_over or time.monotonic() > self._given_up_at:
@@ -143,7 +144,7 @@ class CancelLoop:
             return
         try:
             write(self._cancel_log)
-        except Exception as error:  # noqa: BLE001  what is logged must not stop the cancel
+        except Exception as error:  # noqa: BLE001  reported; an error of the log must not stop the cancel
             self.log.warning("How remote jobs have ended could not be logged: %r", error)
 
     def _close(self) -> str:
@@ -151,7 +152,7 @@ class CancelLoop:
         if self.engine.close():
             return "failed"
         cancellation = self.engine.cancellation
-        # Who is told again to cancel has nothing to do.
+        # A second cancel then has nothing to do.
         self.ledger.apply(
             JobsEnded(tuple(cancellation.jobs), self._cancel_log.ends if self._cancel_log else {})
         )

@@ -1,4 +1,4 @@
-"""Who cancels what a try has started: the sentinel, or a thread of the task's own process."""
+"""Have the jobs of a try cancelled: by the sentinel, or by a thread of the task's own process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from mmap import mmap
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -15,45 +15,26 @@ from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.metrics import send_cancel, stats_of_task
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
 
 START_SECONDS = 1.0
-"""For how long it is waited for a sentinel to come to life; mostly it has while the service answered."""
+"""Longest wait for the sentinel to start; mostly it has started before the service answers."""
 START_AGAIN_SECONDS = 10.0
 """Pause before another attempt to start one."""
 INLINE_SECONDS = 4.0
-"""For how long a killed task cancels by itself where it can't even start a thread."""
-
-
-class CancelWorker(Protocol):
-    """What cancels a try's jobs: the sentinel process, or a thread of the task's process.
-
-    ``why`` is for people: the beginning of a sentence; empty for the reason of before.
-    """
-
-    def killed(self, why: str) -> None:
-        """Cancel now, as the task was told to end. Safe in a signal handler."""
-        ...
-
-    def cancel(self, why: str) -> None:
-        """Cancel now, as the task is failing."""
-        ...
-
-    def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait until ``accepted`` or ``ended``; whether it came to that."""
-        ...
+"""Longest time for which a killed task cancels by itself where it can't start a thread."""
 
 
 class Canceller:
-    """Gets every event of a try, and has its jobs cancelled on request.
+    """Passes every event of a try to the sentinel, and has the jobs cancelled on request.
 
-    The sentinel process does it, as it also sees the task's sudden end. Where there is none, a thread of the
-    task's process does it, and the task's log says so. Recording goes on without the sentinel.
+    The sentinel process cancels, because it survives the task's process. Without a sentinel a thread of the
+    task's process cancels, and the task's log has a warning. Recording goes on without the sentinel.
 
-    :param is_armed: whether the sentinel cancels when the task's process ends without a word.
+    :param is_armed: whether the sentinel cancels when the task's process ends without notice.
     """
 
     def __init__(
@@ -70,7 +51,7 @@ class Canceller:
     ) -> None:
         self._pid = os.getpid()
         self._heard_children = mmap(-1, 1)
-        """Memory that forked children share: whether the sentinel was told of a job of theirs."""
+        """Memory shared with forked children: whether they have sent a job to the sentinel."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
@@ -80,9 +61,9 @@ class Canceller:
         self._start_again_at = 0.0
         self._thread = CancelThread(ledger, owner, settings, log)
         self._has_news = False
-        """Whether something happened that no sentinel was told of."""
+        """Whether there are events that no sentinel has received."""
         self._is_told = self._is_late = False
-        """Whether it was told to cancel, and whether jobs were started after that."""
+        """Whether a cancel was requested, and whether jobs were started after that."""
         self._is_done = False
 
     @property
@@ -93,11 +74,11 @@ class Canceller:
 
     @property
     def knows_more(self) -> bool:
-        """Whether the sentinel knows of jobs that this process does not: forked children started them."""
+        """Whether the sentinel knows jobs that this process does not: jobs of forked children."""
         return bool(self._heard_children[0])
 
     def hear(self, event: Event) -> None:
-        """Take an event.
+        """Pass an event on.
 
         :raises InvalidInput: a forked child of the task started the task's first job.
         """
@@ -113,7 +94,7 @@ class Canceller:
         self._is_late |= self._is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
-            if os.getpid() != self._pid:
+            if os.getpid() != self._pid and isinstance(event, SubmissionIntended | JobsStarted):
                 self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
@@ -122,7 +103,7 @@ class Canceller:
             self._start_again_at = time.monotonic() + START_AGAIN_SECONDS
             why = (
                 "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
-                f"{error}. On an error or SIGTERM this process cancels its jobs itself."
+                f"{error}. After an error or SIGTERM this process cancels its jobs itself."
             )
             if why not in self._reported:
                 self._reported.add(why)
@@ -134,19 +115,19 @@ class Canceller:
         return {**self._thread.ends, **(self._sentinel.ends if self._sentinel else {})}
 
     def killed(self, why: str) -> None:
-        """The task was told to end: cancel now. Safe in a signal handler.
+        """Cancel now, as the task received SIGTERM. Safe in a signal handler.
 
-        :param why: for people; the beginning of a sentence.
+        :param why: why the task ends, as the beginning of a sentence.
         """
         self._begin()
         if not self._is_finished:
-            self._worker.killed(why)
+            (self.sentinel or self._thread).killed(why)
 
     def cancel(self, why: str) -> None:
-        """The task is failing: cancel now."""
+        """Cancel now, as the task is failing."""
         self._begin()
         if not self._is_finished:
-            self._worker.cancel(why)
+            (self.sentinel or self._thread).cancel(why)
 
     def relay(self) -> None:
         """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
@@ -154,20 +135,20 @@ class Canceller:
             self._sentinel.relay()
 
     def returned(self) -> None:
-        """The task's work is done; if it dies from here on, it may have succeeded."""
+        """Disarm the sentinel: if the task's process ends from here on, the task may have succeeded."""
         if self._sentinel and not self._is_done:
             self._sentinel.returned()
 
     def done(self) -> None:
-        """Nothing is left to do, or somebody else goes on with the jobs: the sentinel ends."""
+        """End the sentinel: nothing is left to cancel, or the jobs were handed over."""
         if self._sentinel and not self._is_done:
             self._sentinel.done()
         self._is_done = True
 
     def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait until ``accepted`` or ``ended``, for whoever is cancelling; whether it came to that.
+        """Wait until the cancel is ``accepted`` or the jobs have ``ended``; return whether they have.
 
-        If the sentinel process exits before, the thread goes on.
+        If the sentinel process exits before that, the thread of this process cancels.
         """
         sentinel = self._sentinel
         if self._thread.is_started or sentinel is None or self._is_done:
@@ -186,22 +167,18 @@ class Canceller:
 
     def _begin(self) -> None:
         if self._is_late and self._sentinel:
-            # What it has said before may be of the jobs that it knew then.
+            # Its earlier messages may be about the jobs that it knew then.
             self._sentinel.forget_words()
         self._is_told, self._is_late = True, False
 
     @property
-    def _worker(self) -> CancelWorker:
-        return self.sentinel or self._thread
-
-    @property
     def _is_finished(self) -> bool:
-        """Whether the sentinel has done all there is to do."""
+        """Whether the sentinel has finished, and there were no events since."""
         sentinel = self._sentinel
         return bool(sentinel and sentinel.last_word and not self._has_news)
 
     def _start_another(self, event: Event) -> bool:
-        """Try anew with a new submission; whether it is time for that."""
+        """Prepare another sentinel for a new submission; return whether it is time for that."""
         is_time = isinstance(event, SubmissionIntended) and time.monotonic() >= self._start_again_at
         if is_time:
             self._sentinel = self._new_sentinel()
@@ -209,7 +186,7 @@ class Canceller:
 
 
 class CancelThread:
-    """Does what the sentinel does, for as long as the task's process lives."""
+    """Cancels in a thread of the task's process, where there is no sentinel."""
 
     def __init__(self, ledger: TryLedger, owner: Owner, settings: Settings, log: Any) -> None:
         self._ledger, self._owner, self._settings, self._log = ledger, owner, settings, log
@@ -218,11 +195,11 @@ class CancelThread:
         self._words: frozenset[str] = frozenset()
         self._why = ""
         self.ends: dict[RemoteJob, JobEnd] = {}
-        """How jobs have ended that it has cancelled."""
+        """How the jobs that it cancelled have ended."""
 
     @property
     def is_started(self) -> bool:
-        """Whether it was told to cancel."""
+        """Whether it was started."""
         return self._thread is not None
 
     def killed(self, why: str) -> None:
@@ -254,6 +231,7 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
+        since = time.time()
         cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why)
         self.ends = cancel_log.ends
         loop = CancelLoop(
@@ -266,7 +244,14 @@ class CancelThread:
             cancel_log=cancel_log,
         )
         loop.run(self._say)
-        send_cancel(loop.engine, "task", stats_of_task, self._log)
+        send_cancel(
+            loop.engine.outcomes(),
+            Layer.TASK,
+            stats_of_task,
+            self._log,
+            since=since,
+            requested_at=loop.engine.cancellation.requested_at,
+        )
 
     def _say(self, word: str) -> None:
         self._words |= {word}

@@ -1,10 +1,10 @@
-"""See every submission that any boto3 or aiobotocore client makes in this process.
+"""Record every submission that any boto3 or aiobotocore client makes in this process.
 
-``botocore.register_initializer`` reaches every session made from now on, whoever makes it. Each of its
-clients of our services is known from the start: ``creating-client-class`` gives its class a base of ours,
-which puts the handlers on the client itself. So a handler knows whose call it sees, and its place among
-others does not depend on when they were registered: the label is written into the serialised request, after
-all of them. https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
+``botocore.register_initializer`` is called for every session that is made from now on. The event
+``creating-client-class`` adds a base class of ours to each client class of our services, which registers the
+handlers on the client itself. So a handler knows the client of a call, and its order among other handlers
+does not depend on when they were registered: the label is written into the serialised request, after all of
+them. https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _KEY = "airflow_cancel_provider"
 _FACTORY_DEPTH = 20
 """Frames between the Amazon provider's session factory and botocore's session; there are about ten."""
 _under_way: ContextVar[SubmissionCall | None] = ContextVar("airflow_cancel_provider_call", default=None)
-"""The submitting call of this thread or coroutine: ``before-send`` does not tell whose request it is."""
+"""The submitting call of this thread or coroutine: ``before-send`` does not name the call it belongs to."""
 _installed = False
 
 
 def install() -> None:
-    """See all sessions from now on, and those that are there already. Once is enough.
+    """Capture the clients of all sessions, new and existing ones. Further calls do nothing.
 
-    Imports next to nothing, so that a task that never uses AWS pays nothing.
+    Imports almost nothing: a task that never uses AWS has no cost.
     """
     global _installed  # noqa: PLW0603  botocore keeps the initializer for the whole process, too
     if _installed:
@@ -65,8 +65,8 @@ def install() -> None:
 
 
 def see_session(session: Any) -> None:
-    """See the clients that a session makes from now on."""
-    with _shielded("submissions of one AWS session can't be seen"):
+    """Capture the clients that a session makes from now on."""
+    with _shielded("submissions of one AWS session can't be captured"):
         conn_id = _connection_at_work()
         for service in sorted(SERVICES):
             event = f"creating-client-class.{service}"
@@ -74,11 +74,11 @@ def see_session(session: Any) -> None:
 
 
 def see_client(client: Any, conn_id: str | None = None) -> None:
-    """See what a client submits from now on.
+    """Capture what a client submits from now on.
 
     :param conn_id: the Airflow connection that it was made with; None: by hand.
     """
-    with _shielded("submissions of one AWS client can't be seen"):
+    with _shielded("submissions of one AWS client can't be captured"):
         _Handlers(client, conn_id).register()
 
 
@@ -88,7 +88,7 @@ def _add_base(conn_id: str | None, base_classes: list[type], **_: Any) -> None:
 
 def _seen(conn_id: str | None) -> type:
     class Seen:
-        """Base of a client class, which shows us each client."""
+        """Base of a client class that captures each of its clients."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -98,7 +98,7 @@ def _seen(conn_id: str | None) -> type:
 
 
 class _Handlers:
-    """What happens at each point of a call of one client."""
+    """The handlers of one client's events."""
 
     def __init__(self, client: Any, conn_id: str | None) -> None:
         self._client = ref(client)  # its events must not keep it alive
@@ -109,7 +109,7 @@ class _Handlers:
     def register(self) -> None:
         """Put the handlers on the client.
 
-        botocore calls those of the longest name first: what is to be last of all goes under the shortest.
+        botocore calls handlers with the longest event name first, so the last ones have the shortest names.
         """
         for service, operation in _BY_CALL:
             if service == self._service:
@@ -126,7 +126,7 @@ class _Handlers:
         getattr(self._events, how)(event, handler, unique_id=f"{_KEY}-{event}")
 
     def _build(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        """Take note of the parameters, before botocore fills in an idempotency token."""
+        """Keep the parameters, before botocore fills in an idempotency token."""
         if not RECORDERS:
             return
         with _recording(model.name):
@@ -136,7 +136,7 @@ class _Handlers:
             context[_KEY] = SubmissionCall(submission, params, token_name, is_token_given=is_given)
 
     def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
-        """Refuse, or add the label, and write down the intent: the request is ready, nothing is sent yet."""
+        """Refuse the submission, or add the label and record the intent. Nothing is sent yet."""
         call = context.get(_KEY)
         if call is None or not RECORDERS:
             return None
@@ -166,7 +166,7 @@ class _Handlers:
     def _judge(
         self, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any
     ) -> float | None:
-        """Judge an attempt; seconds to wait until the next, or no opinion."""
+        """Evaluate an attempt; return 0 to have it repeated at once, None to leave that to botocore."""
         call: SubmissionCall | None = request_dict["context"].get(_KEY)
         if call is not None:
             with _recording(call.submission.operation):
@@ -178,19 +178,19 @@ class _Handlers:
         return None
 
     def _answered(self, http_response: Any, parsed: Any, context: dict[str, Any], **_: Any) -> None:
-        """Write down what was started, or that nothing was."""
+        """Record which jobs were started, or that none was."""
         if call := self._over(context):
             with _recording(call.submission.operation):
                 call.answered(http_response, parsed)
 
     def _failed(self, exception: BaseException, context: dict[str, Any], **_: Any) -> None:
-        """Write down that nothing was sent, or that nobody knows."""
+        """Record that nothing was sent, or that the outcome is unknown."""
         if call := self._over(context):
             with _recording(call.submission.operation):
                 call.failed(exception)
 
     def _looked(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
-        """Take note of jobs that have ended."""
+        """Record jobs that a reply shows as ended."""
         if RECORDERS and http_response.status_code < 300:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
 
@@ -203,7 +203,7 @@ class _Handlers:
 
 @contextmanager
 def _recording(operation: str) -> Iterator[None]:
-    """Keep the recorder's own trouble out of the user's call, but say that it goes unguarded."""
+    """Keep errors of the recorder out of the user's call; log that the call is not guarded."""
     with _shielded(f"a submission ({operation}) could not be recorded"):
         yield
 
@@ -214,9 +214,7 @@ def _shielded(what: str) -> Iterator[None]:
         yield
     except SubmissionRefused:
         raise
-    except (
-        Exception
-    ) as error:  # whatever it is, the user's own call must go on; the task's log says what is missed
+    except Exception as error:  # reported below; the user's own call must go on
         log.exception("[remote jobs] Not guarded: %s", what)
         _say_unguarded(f"{what}: {error!r}")
 
@@ -232,11 +230,11 @@ def _is_about_tags(http: Any, answer: dict[str, Any]) -> bool:
 
 
 def _connection_at_work() -> str | None:
-    """Id of the Airflow connection that the Amazon provider is making a session from, or None.
+    """Id of the Airflow connection from which the Amazon provider is making a session, or None.
 
-    A session does not know who made it, so its makers are asked: the provider's session factory holds what
-    Airflow gave for the hook's ``aws_conn_id``. Where that is not defined, it goes on without one; so must
-    whoever acts on the jobs later. Asks Airflow for nothing.
+    A session does not know its connection. So the session factory of the provider is looked up in the frames
+    of the call: it holds the connection that Airflow found for the hook's ``aws_conn_id``, or none where that
+    is not defined. Sends no request to Airflow.
     """
     base_aws = sys.modules.get("airflow.providers.amazon.aws.hooks.base_aws")
     factory_class = getattr(base_aws, "BaseSessionFactory", None)

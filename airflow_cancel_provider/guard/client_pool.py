@@ -1,4 +1,4 @@
-"""Every job over the client that submitted it, or over the connection that its address names."""
+"""Reach every job with the client that submitted it, or over the connection in its address."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from airflow_cancel_provider.services.retry import Patience
 
 
 class ClientPool(ServicePool):
-    """The services that some jobs need: one for each client, opened anew when its credentials were renewed.
+    """One service for each client, opened anew when the client's credentials were renewed.
 
-    An address alone leads nowhere here: two clients may have the same connection and region, and
-    different identities.
+    An address alone is not enough: two clients may have the same connection and region, and different
+    identities.
 
     :param client: the client of a job.
     """
@@ -32,7 +32,7 @@ class ClientPool(ServicePool):
         self._by_client: dict[str, JobService] = {}
 
     def service_of(self, job: RemoteJob) -> JobService:
-        """The service that a job belongs to, with the identity that submitted it.
+        """The service of a job, with the identity that submitted it.
 
         :raises CancelProviderError: it can't be opened.
         """
@@ -49,13 +49,13 @@ class ClientPool(ServicePool):
         return self._by_client[plain]
 
     def renew(self) -> None:
-        """Keep what is open: a client whose credentials were renewed is another one."""
+        """Do nothing: a client whose credentials were renewed has a service of its own."""
 
     def _key(self, job: RemoteJob) -> Hashable:
         try:
             return _plain(self._client(job))
         except CancelProviderError:
-            return job  # opening it meets the error again
+            return job  # opening it raises the error again
 
 
 def client_over(service: str, conn_id: str | None, region: str | None) -> ClientSpec:
@@ -76,7 +76,7 @@ def _plain(client: ClientSpec) -> str:
         return json.dumps(as_json(client), sort_keys=True)
     except CancelProviderError:
         raise
-    except Exception as error:  # whoever gives credentials out has errors of its own
+    except Exception as error:  # credential providers have errors of their own
         raise InvalidInput(f"Credentials for {client.service} can't be read: {error}") from error
 
 
@@ -85,7 +85,7 @@ def _opened(client: ClientSpec, patience: Patience) -> JobService:
         return open_service(client, patience)
     except CancelProviderError:
         raise
-    except Exception as error:  # botocore has many for a configuration that it does not take
+    except Exception as error:  # botocore has many for a configuration that it does not accept
         raise InvalidInput(f"{client.service} can't be reached as its submitter did: {error}") from error
 
 

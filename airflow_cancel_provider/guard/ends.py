@@ -1,4 +1,4 @@
-"""Jobs that a reply shows in a terminal state, whoever asked: what has ended need not be released by name."""
+"""Record jobs that a reply to the task's own calls shows as ended: they need no cancel and no release."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def note_ends(service: str, operation: str, region: str | None, answer: Any) -> None:
-    """Tell the recorders which jobs of a reply have ended; no reply makes the caller's call fail."""
+    """Record which jobs of a reply have ended. Raises nothing, whatever the reply holds."""
     try:
         row = service_info(service)
         seen = row.looks[operation](answer)

@@ -1,6 +1,6 @@
-"""What happens to the submissions of one try, as events, and the one reducer that takes them in.
+"""The events of a try's submissions, and the ledger that is their sum.
 
-The task's process, the sentinel and the stored record all see a try through :class:`TryLedger`.
+The task's process, the sentinel and the stored record all use :class:`TryLedger`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SubmissionIntended:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLost:
-    """One attempt of a submission was sent, and what became of it is not known."""
+    """One attempt of a submission was sent, and its outcome is not known."""
 
     token: str
     at: float
@@ -41,12 +41,12 @@ class AttemptLost:
 
 @dataclass(frozen=True, slots=True)
 class JobsStarted:
-    """A service took jobs.
+    """A service accepted jobs.
 
     :param token: of the submission; empty for jobs that were started in some other way.
-    :param at: when they were taken, in epoch seconds; 0 for long ago.
+    :param at: when it accepted them, in epoch seconds; 0 for long ago.
     :param not_before: as in :class:`~airflow_cancel_provider.record.TryRecord`; 0 where it does not matter.
-    :param ti_id: the try on whose record the jobs are; None where this process saw them start.
+    :param ti_id: the try whose record has the jobs; None where this process recorded their submission.
     """
 
     token: str
@@ -59,7 +59,7 @@ class JobsStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobsPlaced:
-    """A service took jobs whose ids are not known; they are in this scope, under the label."""
+    """A service accepted jobs whose ids are not known; they are in this scope and carry the label."""
 
     token: str
     scope: str
@@ -68,7 +68,7 @@ class JobsPlaced:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionClosed:
-    """Nothing (more) can come of a submission."""
+    """A submission started nothing (more)."""
 
     token: str
 
@@ -77,7 +77,7 @@ class SubmissionClosed:
 class JobsEnded:
     """Jobs were seen in a terminal state.
 
-    :param ends: how, for those of them of which it is known.
+    :param ends: how they ended, for those of which it is known.
     """
 
     jobs: tuple[RemoteJob, ...]
@@ -86,14 +86,14 @@ class JobsEnded:
 
 @dataclass(frozen=True, slots=True)
 class JobsReleased:
-    """Jobs are meant to live on, over whatever connection they are addressed."""
+    """Jobs were released, whatever connection their addresses name."""
 
     jobs: tuple[RemoteJob, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordInherited:
-    """What is on record from before this process; how to reach it is not known yet."""
+    """The record of earlier processes was read; the clients of its jobs are not known yet."""
 
     record: TryRecord
 
@@ -112,10 +112,10 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class StartedJob:
-    """What is known of a job; the first parts are those of :class:`JobsStarted`.
+    """What is known of a job; the first fields are those of :class:`JobsStarted`.
 
-    :param client: None for one that is on record and not reached yet.
-    :param submitted: when the guard saw it start, in epoch seconds; 0 where it did not.
+    :param client: None for a recorded job whose client is not known yet.
+    :param submitted: when the guard recorded its submission, in epoch seconds; 0 where it did not.
     :param end: how it has ended, where that is known.
     """
 
@@ -129,15 +129,15 @@ class StartedJob:
 
     @property
     def is_certain(self) -> bool:
-        """Whether this process saw the try start the job: then it can be cancelled without a look."""
+        """Whether this process recorded the submission: then the job is cancelled without a check first."""
         return self.ti_id is None and not self.not_before
 
 
 class TryLedger:
-    """What a try has started and may have started: the sum of its events.
+    """The jobs that a try has started, and the submissions of unknown outcome: the sum of its events.
 
-    Every event takes constant time for each of its jobs, and may come twice. Safe to use from any thread, and
-    in a signal handler.
+    Every event takes constant time for each of its jobs, and may be applied twice. Safe to use in any
+    thread and in a signal handler.
     """
 
     def __init__(self) -> None:
@@ -152,32 +152,32 @@ class TryLedger:
             AttemptLost: self._lost,
             JobsStarted: self._started,
             JobsPlaced: self._placed,
-            SubmissionClosed: self._closed,
+            SubmissionClosed: lambda event: self._answered(event.token),
             JobsEnded: self._ended,
             JobsReleased: self._release,
             RecordInherited: self._inherited,
         }
 
     def apply(self, event: Event) -> None:
-        """Take in an event."""
+        """Apply an event."""
         with self._lock:
             self._reducers[type(event)](event)
 
     @property
     def jobs(self) -> list[RemoteJob]:
-        """Jobs that were started and not released, also those that have ended."""
+        """Jobs that were started and not released, including those that have ended."""
         with self._lock:
             return list(self._jobs)
 
     @property
     def started(self) -> dict[RemoteJob, StartedJob]:
-        """Those that were not seen to end, and what is known of them."""
+        """The jobs that are not known to have ended, and what is known of them."""
         with self._lock:
             return {job: known for job, known in self._jobs.items() if not known.has_ended}
 
     @property
     def intents(self) -> list[Intent]:
-        """Submissions of which not everything is known."""
+        """Submissions whose outcome is not completely known."""
         with self._lock:
             return list(self._intents.values())
 
@@ -189,18 +189,18 @@ class TryLedger:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was started, and nothing can have been."""
+        """Whether no job was started, and no submission is open."""
         with self._lock:
             return not self._jobs and not self._intents
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left that could have to be cancelled."""
+        """Whether there is nothing left to cancel."""
         return not self.intents and not self.started
 
     @property
     def is_submitting(self) -> bool:
-        """Whether the answer to a submission may still come in."""
+        """Whether a submission is waiting for its answer."""
         return any(intent.is_under_way for intent in self.intents)
 
     @property
@@ -210,28 +210,28 @@ class TryLedger:
             return len(self._jobs) + len(self._intents)
 
     def intent(self, token: str) -> Intent | None:
-        """An open submission."""
+        """The open submission with this token."""
         with self._lock:
             return self._intents.get(token)
 
-    def is_living(self, job: RemoteJob) -> bool:
-        """Whether a job was started, and not released or seen to end."""
+    def is_running(self, job: RemoteJob) -> bool:
+        """Whether a job was started, and is neither released nor known to have ended."""
         with self._lock:
             return job in self._jobs and not self._jobs[job].has_ended
 
     def is_released(self, job: RemoteJob) -> bool:
-        """Whether a job was released, over whatever connection it was named."""
+        """Whether a job was released, whatever connection its address names."""
         with self._lock:
             return job.identity in self._released
 
     def find(self, service: str, scope: str | None, id: str) -> list[RemoteJob]:
-        """Known jobs of this id; ``scope`` may be None where it is not known."""
+        """The jobs with this id; ``scope`` is None where it is not known."""
         with self._lock:
             found = list(self._by_id.get((service, id), ()))
         return [job for job in found if scope is None or job.scope is None or job.scope == scope]
 
     def record(self, ti_id: UUID, state: TryState) -> TryRecord:
-        """The stored form: what is this try's own, and beside it what it took over from earlier ones."""
+        """The stored form: the try's own jobs, and beside them those that it took over from earlier tries."""
         with self._lock:
             jobs, intents = dict(self._jobs), list(self._intents.values())
         tries = [ti_id, *(known.ti_id for known in jobs.values() if known.ti_id)]
@@ -248,7 +248,7 @@ class TryLedger:
         return replace(own, earlier=tuple(earlier))
 
     def history(self) -> Iterator[Event]:
-        """Events that lead to the present state, for a reader that comes late."""
+        """Events that lead to the present state, for a reader that starts late."""
         with self._lock:
             intents, jobs, released = self.intents, dict(self._jobs), self.released
         for intent in intents:
@@ -280,21 +280,18 @@ class TryLedger:
             if job.identity in self._released:
                 continue
             before = self._jobs.get(job)
-            # One that was on record is reached now: it was seen to start earlier.
+            # For a recorded job the client is known now: the time of its submission stays.
             self._add(job, replace(new, submitted=before.submitted or event.at) if before else new)
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):
-            # What an attempt that was lost may have started is elsewhere: each makes a cluster of its own.
+            # Each attempt makes a cluster of its own: jobs of a lost attempt are not in this one.
             scope = intent.stored.scope if intent.is_lost else event.scope
             stored = replace(intent.stored, scope=scope, at=event.at)
             self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_placed=True)
 
-    def _closed(self, event: SubmissionClosed) -> None:
-        self._answered(event.token)
-
     def _answered(self, token: str) -> None:
-        """Only an attempt that was lost keeps a submission open once it is answered."""
+        """Close a submission that was answered, unless one of its attempts was lost."""
         intent = self._intents.get(token)
         if intent is None:
             return

@@ -1,4 +1,4 @@
-"""Whose idempotency token a submission carries: nothing that the service compares with it may change."""
+"""Who has made a submission's idempotency token: with a user's token, no parameter may be changed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _MISSING = object()
 
 
 def is_random(token: Any) -> bool:
-    """Whether a token looks like those that botocore and the Amazon provider make up."""
+    """Whether a token has the form of those that botocore and the Amazon provider generate."""
     return isinstance(token, str) and _RANDOM.fullmatch(token) is not None
 
 
 def remember_made_up(token: str) -> None:
-    """Take note of a token that botocore has filled in."""
+    """Remember a token that botocore has filled in."""
     _made_up[token] = None
     while len(_made_up) > _KEPT:
         _made_up.pop(next(iter(_made_up)), None)
 
 
 def is_made_up(token: Any) -> bool:
-    """Whether botocore has filled this token in before, into a dictionary that its caller uses again."""
+    """Whether botocore filled in this token before, in a dictionary that the caller uses again."""
     return token in _made_up
 
 
 def is_made_by_operator(token: Any) -> bool:
-    """Whether the running task's operator made up this token, because its author gave none.
+    """Whether the running task's operator generated this token, as the Dag gives none.
 
     Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``,
     or, where the attribute stays empty, ``self.client_request_token or str(uuid4())`` as they submit.
-    Such a token belongs to one try. One that the author gave may be the same in other tries and tasks, also
-    one that an ``execute`` of the author's own gives as it submits.
+    Such a token belongs to one try. A token from the Dag may be the same in other tries and tasks; so may one
+    that an ``execute`` of a user's own operator gives.
     """
     task = _running_task()
     given = getattr(task, "_BaseOperator__init_kwargs", None)
@@ -61,5 +61,5 @@ def _running_task() -> Any:
         return None
     try:
         return sdk.get_current_context()["ti"].task
-    except (RuntimeError, KeyError, AttributeError):  # nothing is executed, or not by a task runner
+    except (RuntimeError, KeyError, AttributeError):  # no task is running, or not in a task runner
         return None

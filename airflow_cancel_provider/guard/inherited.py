@@ -1,4 +1,4 @@
-"""Jobs that are on record from before this process: of this try, or of earlier tries of the task."""
+"""Jobs on record from before this process: of this try before a deferral, or of earlier tries of the task."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
 UNKNOWN_SECONDS = 10.0
-"""For how long a try that begins looks for a job of an earlier one that the service does not know: it may
-have forgotten it, as AWS Batch does after a week."""
+"""Longest time for which a new try looks for a job of an earlier one that the service does not know: the
+service may have deleted it, as AWS Batch does after a week."""
 
 
 def reached(ledger: TryLedger, log: Any) -> list[Event]:
-    """Events that tell how inherited jobs are reached: over the connections in their addresses.
+    """Events that add the clients of inherited jobs, made from the connections in their addresses.
 
-    Asks Airflow for the connections: never from a signal handler.
+    Asks Airflow for the connections: not for signal handlers.
     """
     events: list[Event] = []
     for job, known in ledger.started.items():
         if known.client is None:
             try:
                 client = client_of(job)
-            except Exception as error:  # noqa: BLE001  what can't be reached must not keep the rest from it
-                log.error("%s can't be reached, and may run on: %s", job, error)  # noqa: TRY400
+            except Exception as error:  # noqa: BLE001  reported; the other jobs are still reached
+                log.error("%s can't be reached and may run on: %s", job, error)  # noqa: TRY400
             else:
                 events.append(JobsStarted("", (job,), client, not_before=known.not_before, ti_id=known.ti_id))
     for intent in ledger.intents:
@@ -50,17 +50,17 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
             try:
                 client = client_over(*stored.service_key)
             except Exception as error:  # noqa: BLE001  as above
-                log.error("%s can't be looked for, and what it started may run on: %s", intent, error)  # noqa: TRY400
+                log.error("%s can't be looked up; jobs that it started may run on: %s", intent, error)  # noqa: TRY400
             else:
                 events += history_of(replace(intent, client=client))
     return events
 
 
 def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
-    """Events that tell of what is on record, without what its tries have released.
+    """Events for the jobs of a record, without those that its tries have released.
 
-    Where a release can't be read, what that try has left is left alone. What this try has released before it
-    was deferred is not among its jobs; it matters where jobs are looked for by the label.
+    Where a release can't be read, the jobs of that try are left alone. Jobs that this try released before it
+    was deferred are not in its record; they matter where jobs are searched by label.
     Asks Airflow: see :func:`reached`.
     """
     released: list[RemoteJob] = []
@@ -83,9 +83,9 @@ def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
 
 
 def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> None:
-    """Cancel what earlier tries left alive, and see it end, for up to ``confirm_seconds``.
+    """Cancel the running jobs of earlier tries, and wait for their end, for up to ``confirm_seconds``.
 
-    What can't be reached is only reported: it must not keep this try from being guarded.
+    Jobs that can't be reached are only logged: this try is guarded all the same.
     """
     ledger = TryLedger()
     for event in inherited(record, owner, log):
@@ -94,7 +94,7 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
         ledger.apply(event)
     if not any(known.client for known in ledger.started.values()) and not ledger.intents:
         return
-    log.info("Looking at what an earlier try may have left: %s", ", ".join(ledger.jobs) or "no jobs known")
+    log.info("Checking jobs of earlier tries: %s", ", ".join(ledger.jobs) or "none is known by its id")
     loop = CancelLoop(
         ledger,
         log,

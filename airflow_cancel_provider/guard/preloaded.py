@@ -1,4 +1,4 @@
-"""Sessions and clients of botocore that were made before anybody could see it: of preloaded modules."""
+"""Find the sessions and clients of botocore that were made before the capture, by preloaded modules."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 def sessions() -> list[Any]:
-    """All living sessions, aiobotocore's included. Import botocore.session before."""
+    """All existing sessions, including aiobotocore's. Import botocore.session before."""
     from botocore.session import Session
 
     return _instances(list(_with_subclasses(Session)))
 
 
 def clients(services: Collection[str]) -> list[Any]:
-    """All living clients of some services."""
+    """All existing clients of some services."""
     from botocore.client import BaseClient
 
-    # Each client has a class of its own; where there is none, there is nothing to look for.
+    # Each client has a class of its own.
     found = _instances(list(_with_subclasses(BaseClient)))
     return [each for each in found if each.meta.service_model.service_name in services]
 
@@ -32,7 +32,7 @@ def _with_subclasses(base: type) -> Iterator[type]:
 
 
 def _instances(classes: list[type]) -> list[Any]:
-    # type(), not isinstance(): that would wake lazy objects up.
+    # type(), not isinstance(), which would load lazy objects.
     with _unfrozen():
         referrers: list[Any] = gc.get_referrers(*classes)
     return [one for one in referrers if type(one) in classes]
@@ -40,7 +40,7 @@ def _instances(classes: list[type]) -> list[Any]:
 
 @contextmanager
 def _unfrozen() -> Iterator[None]:
-    """The collector sees what the executor froze before it forked: ``gc.freeze`` hides it from look-ups."""
+    """Unfreeze the garbage collector: it does not find objects that the executor froze before it forked."""
     frozen = gc.get_freeze_count()
     if frozen:
         gc.unfreeze()

@@ -1,4 +1,4 @@
-"""What one try tells of its submissions, and what is written on its jobs."""
+"""Record the submissions of one try, and give the labels and tags for its jobs."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from airflow_cancel_provider.settings import Settings
 class TryRecorder:
     """The label and the ledger of one try; refuses submissions after a kill.
 
-    See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted until
-    ``execute`` ends is the try's, and what the operator's ``on_kill`` submits is not.
+    See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted before
+    ``execute`` ends belongs to the try. What the operator's ``on_kill`` submits does not.
 
     :param goes_on: whether the next try takes over the jobs.
     """
@@ -47,20 +47,20 @@ class TryRecorder:
         self._goes_on = goes_on
         self._tokens = count(1)
         self._clean_up_beside: set[int] | None = None
-        """While clean-up code runs: the threads that were there before."""
+        """While clean-up code runs: ids of the threads that ran before it."""
         self._reported: set[str] = set()
         self.ledger = ledger
         self.readers: list[Callable[[Event], None]] = []
-        """Who else is told of each event; one that fails does not stop the others."""
+        """Called with each event; an error of one does not stop the others."""
         self.is_killed = False
-        """Whether the task was told to end: then it may start nothing more."""
+        """Whether the task received SIGTERM: then it may not start more jobs."""
         self.is_over = False
-        """Whether ``execute`` has ended: what is started from now on is not the try's."""
+        """Whether ``execute`` has ended: later submissions do not belong to the try."""
 
     def label(self, submission: object) -> Label | None:
-        """What to write on a job.
+        """The label for a job, if it gets one.
 
-        :raises SubmissionRefused: the task was told to end.
+        :raises SubmissionRefused: the task received SIGTERM.
         """
         if not self._is_own:
             return None
@@ -68,7 +68,7 @@ class TryRecorder:
         return self._label
 
     def carrier(self, service: str) -> str | None:
-        """What of a service's jobs carries the label, where there is a choice."""
+        """The field of a service's jobs that carries the label, where there is a choice."""
         return self._settings.carriers.get(service)
 
     def tags(self) -> dict[str, str]:
@@ -80,80 +80,81 @@ class TryRecorder:
     def intend(
         self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool
     ) -> str | None:
-        """A submission is about to be sent; jobs of these names go without the label. Gives its token.
+        """Record a submission that is about to be sent, and return its token.
 
-        :raises SubmissionRefused: the task was told to end.
+        :param unlabelled: names of its jobs that carry no label.
+        :raises SubmissionRefused: the task received SIGTERM.
         """
         if not self._is_own:
             return None
         self._refuse_after_kill()
         token = f"{os.getpid()}.{next(self._tokens)}"
         label = self._label if is_labelled else None
-        self._emit(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
+        self.tell(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
         return token
 
     def lost(self, token: str) -> None:
-        """One attempt was sent, and what became of it is not known."""
+        """Record that the outcome of an attempt that was sent is not known."""
         if intent := self.ledger.intent(token):
             self._log.warning(
                 "It is not known whether the service carried out %s. If it is repeated, it may be carried "
                 "out twice. If this task fails, living jobs with its label are looked for and cancelled.",
                 intent,
             )
-            self._emit(AttemptLost(token, time.time()))
+            self.tell(AttemptLost(token, time.time()))
 
     def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
-        """It was taken.
+        """Record that the service accepted a submission.
 
-        :raises Killed: the task was told to end meanwhile.
+        :raises Killed: the task received SIGTERM meanwhile.
         """
         intent = self.ledger.intent(token)
         if intent is None or intent.client is None:
             self.unguarded(f"jobs whose submission is not known: {', '.join(job_id for _, job_id in jobs)}")
             return
         addresses = tuple(intent.client.address(scope, job_id) for scope, job_id in jobs)
-        self._emit(JobsStarted(token, addresses, intent.client, time.time(), not_before))
+        self.tell(JobsStarted(token, addresses, intent.client, time.time(), not_before))
         if self.is_killed:
-            # Its end is being requested by now; the task must not go on with it.
-            raise Killed("The task was killed while it started a job; its end was requested.", addresses)
+            # Its cancel is requested by now; the task must not go on with it.
+            raise Killed("The task was killed while it started a job; its cancel was requested.", addresses)
 
     def placed(self, token: str, scope: str) -> None:
-        """It was taken, and its jobs are in this scope, under the label."""
+        """Record that the service accepted a submission whose jobs are known by scope and label alone."""
         intent = self.ledger.intent(token)
-        self._emit(JobsPlaced(token, scope, time.time()))
+        self.tell(JobsPlaced(token, scope, time.time()))
         if intent and intent.unlabelled:
             self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
 
     def closed(self, token: str) -> None:
-        """Nothing (more) can have been started."""
-        self._emit(SubmissionClosed(token))
+        """Record that a submission started nothing (more)."""
+        self.tell(SubmissionClosed(token))
 
     def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
-        """These were seen in a terminal state."""
+        """Record jobs that were seen in a terminal state."""
         jobs = [
             job
             for scope, job_id in ids
             for job in self.ledger.find(service, scope, job_id)
-            if self.ledger.is_living(job) and (region is None or job.region in (None, region))
+            if self.ledger.is_running(job) and (region is None or job.region in (None, region))
         ]
         if jobs:
-            self._emit(JobsEnded(tuple(jobs)))
+            self.tell(JobsEnded(tuple(jobs)))
 
     def unguarded(self, why: str) -> None:
-        """Say that the guard has a hole."""
+        """Log that something is not guarded, and why."""
         self._log.warning("Not guarded: %s", why)
 
     def track(self, job: RemoteJob) -> None:
-        """Guard a job that was started out of sight; it is reached over the connection in its address."""
-        self._emit(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
+        """Guard a job whose submission was not captured; it is reached over the connection in its address."""
+        self.tell(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
 
     def release(self, job: RemoteJob) -> None:
-        """Let a job live on, over whatever connection it was named."""
-        self._emit(JobsReleased((job,)))
+        """Leave a job running however the task ends, whatever connection its address names."""
+        self.tell(JobsReleased((job,)))
 
     @contextmanager
     def clean_up(self) -> Iterator[None]:
-        """Run code that cleans up: what it submits, here or in a thread that it starts, is not the try's."""
+        """Run clean-up code: what it submits, also in threads that it starts, does not belong to the try."""
         before = self._clean_up_beside
         self._clean_up_beside = {each.ident or 0 for each in threading.enumerate()} - {threading.get_ident()}
         try:
@@ -162,16 +163,13 @@ class TryRecorder:
             self._clean_up_beside = before
 
     def tell(self, event: Event) -> None:
-        """Take an event that is not a submission's."""
-        self._emit(event)
-
-    def _emit(self, event: Event) -> None:
+        """Apply an event to the ledger, then pass it on to every reader."""
         self.ledger.apply(event)
         for reader in self.readers:
             try:
                 reader(event)
-            except Exception as trouble:  # noqa: BLE001  none may keep the others from it
-                self._report(f"what {type(event).__name__} tells: {trouble!r}")
+            except Exception as trouble:  # noqa: BLE001  reported; the other readers still get the event
+                self._report(f"an event ({type(event).__name__}) that could not be handled: {trouble!r}")
 
     def _report(self, why: str) -> None:
         if why not in self._reported:
@@ -180,11 +178,11 @@ class TryRecorder:
 
     def _refuse_after_kill(self) -> None:
         if self.is_killed:
-            raise SubmissionRefused("This task was told to end; it may not start more remote jobs.")
+            raise SubmissionRefused("This task received SIGTERM; it may not start more remote jobs.")
 
     @property
     def _is_own(self) -> bool:
-        """Whether who asks is the try's own work, and not a callback or code that cleans up."""
+        """Whether the calling code is the task's own work, and not a callback or clean-up code."""
         beside = self._clean_up_beside
         is_cleaning_up = beside is not None and threading.get_ident() not in beside
         return not self.is_over and not is_cleaning_up

@@ -1,4 +1,4 @@
-"""What a try lets live on, in an Airflow Variable: that outlives the task, its run and its XCom."""
+"""Write what a try has released to an Airflow Variable, which survives the Dag run and its XCom."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from threading import RLock, Thread
 from typing import Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
@@ -18,35 +17,36 @@ from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.task_log import Log
 
 LOOK_SECONDS = 5.0
-"""For how long a resumed task that has succeeded looks whether its jobs have ended."""
+"""Longest time for which a task that has succeeded checks whether jobs from before a deferral have ended."""
 _BY_HAND = '{"all": true, "jobs": []}'
 
 
 class Releases:
     """Writes the Variable of a try, and those of earlier tries whose jobs it took over.
 
-    What a Variable says already stays: it is read before it is written for the first time.
+    What is in a Variable already is kept: it is read before the first write.
     """
 
     def __init__(self, owner: Owner, ledger: TryLedger, store: RecordStore, log: Log) -> None:
         self._owner, self._ledger, self._store, self._log = owner, ledger, store, log
         self._before: dict[UUID, Release | None] = {}
-        """What the Variables said before this process wrote to them."""
+        """The contents of the Variables before this process wrote to them."""
         self._withdrawable: set[UUID] = set()
-        """Tries whose Variables tell of jobs that may live on because the task has succeeded."""
+        """Tries whose jobs were released because the task has succeeded."""
         self._released: dict[tuple[str, str | None, str], RemoteJob] = {}
-        """What this process has released; the ledger knows those of earlier tries, too."""
+        """What this process has released. The ledger also has the releases of earlier tries."""
         self._written = 0
-        """How many of them it was tried to write into the try's Variable."""
+        """How many of them were in the last attempt to write the Variable."""
         self._has_failed = False
         """Whether the last of these attempts has failed."""
         self._lock = RLock()
-        """The last write holds all: two threads may release at once."""
+        """Two threads may release at the same time."""
 
     def hear(self, event: Event) -> None:
-        """Take an event of the ledger."""
+        """Write releases if it is time."""
         if not isinstance(event, JobsReleased):
             return
         self._released |= {job.identity: job for job in event.jobs}
@@ -67,9 +67,9 @@ class Releases:
                 self._written = len(released)
 
     def succeeded(self, found: Mapping[RemoteJob, UUID | None] | None = None) -> None:
-        """Before success is reported: everything that is not known to have ended may live on.
+        """Release all jobs that are not known to have ended; called before the success is reported.
 
-        :param found: jobs that carry the label of a try beside those that are known; None: this one's.
+        :param found: further jobs that carry a label, with the try's id; None stands for this try.
         """
         if not self._store.may_write():
             return
@@ -79,7 +79,7 @@ class Releases:
         known_of = {job: known.ti_id for job, known in self._ledger.started.items()}
         for job, ti_id in (known_of | dict(found or {})).items():
             living.setdefault(ti_id or own, []).append(job)
-        # What a submission has led to and is not known by its address may live on, too.
+        # Jobs of submissions without an answer are released as well, though their addresses are not known.
         unnamed = {intent.ti_id or own for intent in self._ledger.intents if intent.stored.label}
         with self._lock:
             for ti_id in living.keys() | unnamed:
@@ -91,7 +91,7 @@ class Releases:
             self.flush()
 
     def withdraw(self) -> None:
-        """The task fails after all: only what was released by its own word lives on."""
+        """Withdraw the releases of a success, as the task fails after all. Explicit releases stay."""
         for ti_id in self._withdrawable:
             self._store.report_failure("The withdrawal of a release", lambda: self._restore(ti_id))  # noqa: B023
         if self._withdrawable:
@@ -115,7 +115,7 @@ class Releases:
             i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
         ]
         more = [*before.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, unnamed)]
-        # What is not spelled out could not be told from what was not released: in doubt it lives on.
+        # With more jobs than are listed, the release covers all jobs of the try: in doubt a job is kept.
         covers_all = is_all or before.all or len(named) > MOST_JOBS
         self._set(ti_id, Release(covers_all, named, more=tuple(dict.fromkeys(more))))
 
@@ -138,18 +138,18 @@ class Releases:
         }
         if release.more:
             value["more"] = [str(place) for place in release.more]
-        words = "Remote jobs that their task has let go; the reaper removes this when they have ended"
+        words = "Remote jobs that their task has released; the reaper removes this when they have ended"
         Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
 
     def _look_at_inherited(self) -> None:
-        """One look at jobs from before this process; what does not answer in time counts as living."""
+        """Check which inherited jobs have ended; without an answer in time they count as running."""
         clients: dict[RemoteJob, ClientSpec] = {}
         for job, known in self._ledger.started.items():
             if known.client is None:
                 try:
                     clients[job] = client_of(job)
                 except Exception as error:  # noqa: BLE001  connections have errors of their own
-                    self._log.info("Whether %s has ended is not known: %s", job, error)
+                    self._log.info("It is not known whether %s has ended: %s", job, error)
         if not clients:
             return
         seen: list[JobStatus] = []
@@ -167,5 +167,5 @@ class Releases:
         for service, jobs in pool.by_service(clients)[0]:
             try:
                 seen.extend(service.describe(jobs))
-            except Exception as error:  # noqa: BLE001  it is only a look
-                self._log.info("Whether %s have ended is not known: %s", ", ".join(jobs), error)
+            except Exception as error:  # noqa: BLE001  reported; such jobs count as running
+                self._log.info("It is not known whether %s have ended: %s", ", ".join(jobs), error)

@@ -1,4 +1,4 @@
-"""What one try of a task has to do with the one before it and the one after it."""
+"""The tries of a task: whether one takes over the jobs of the one before."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ ENDS_FOR_GOOD = (
     "AirflowSkipException",
     "AirflowTaskTerminated",
 )
-"""What ``execute`` raises, by name, so that no retry follows."""
+"""Exceptions of ``execute`` after which there is no retry, by name."""
 
 
 class Tries:
-    """Whether the tries of a task go on with each other's jobs: with ``durable`` or ``on_retry = keep``."""
+    """Whether a try takes over the jobs of the one before, as with ``durable`` or ``on_retry = keep``."""
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self._ti = ti
         self.go_on = _reconnects(getattr(ti, "task", None)) or settings.on_retry == "keep"
-        """Whether each try takes over the jobs of the one before instead of starting anew."""
+        """Whether each try takes over the jobs of the one before instead of submitting new ones."""
 
     @property
     def is_first(self) -> bool:
-        """Whether no try came before."""
+        """Whether this is the first try."""
         return bool(self._ti.try_number <= 1)
 
     @property
@@ -54,9 +54,9 @@ class Tries:
 
 
 def _reconnects(task: Any) -> bool:
-    """Whether an operator's next try goes on with the job of the one before."""
+    """Whether an operator's next try reconnects to the job of the one before."""
     if getattr(task, "durable", False) and hasattr(task, "submit_job"):
         return True
-    # GlueJobOperator before it had ``durable`` (Amazon provider 9.39). Its first releases look in XCom alone,
+    # GlueJobOperator before it had ``durable`` (Amazon provider 9.39). Its first versions read XCom only,
     # which Airflow clears before each try.
     return bool(getattr(task, "resume_glue_job_on_retry", False)) and hasattr(task, "TASK_UUID_ARG")

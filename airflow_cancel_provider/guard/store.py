@@ -1,4 +1,4 @@
-"""The record of a try where it outlives the task: XCom, and from Airflow 3.3 the task state store."""
+"""Store the record of a try in XCom, and from Airflow 3.3 on in the task state store."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 
 WRITTEN_EACH = 64
-"""Up to so many jobs the record is written at each one; then when it has grown by a part."""
+"""Up to so many jobs, the record is written after each one."""
 GROWTH = 16
-"""One part in so many."""
+"""With more jobs, it is written when it has grown by a 16th."""
 
 
 class RecordStore:
     """Keeps a try's record where triggers, callbacks, other tasks and the next try can read it.
 
-    Written at once where the channel to Airflow may be used (:meth:`may_write`). What is left is written
-    by :meth:`flush`. A record that can't be written is reported, and is no error.
+    Written at once where the channel to Airflow may be used (:meth:`may_write`), and by :meth:`flush`.
+    A record that can't be written is logged, and does not fail the task.
     """
 
     def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger) -> None:
@@ -47,17 +47,17 @@ class RecordStore:
         self.state = TryState.RUNNING
 
     def hear(self, event: Event) -> None:
-        """Take an event of the ledger, which has it already."""
+        """Write the record if it is time; the ledger has applied the event already."""
         if not self._changes_record(event):
             return
         self._changes += 1
-        # Who reads a record before the end of the task must not cancel what was released.
+        # A reader of the record must not cancel what was released, even before the task ends.
         is_due = self._is_due or (isinstance(event, JobsReleased) and self._has_few_releases)
         if is_due and self.may_write():
             self.flush()
 
     def flush(self, state: TryState | None = None) -> None:
-        """Write what was not written yet, with this state from now on."""
+        """Write the record if it has changed; ``state`` is its state from now on."""
         self.state = state or self.state
         if not self.may_write():
             return
@@ -73,15 +73,15 @@ class RecordStore:
         self._changes, self._size = 0, self._ledger.size
 
     def close(self) -> None:
-        """The try's work is done: no later try and no trigger may end what lives on."""
+        """Close the record of a try that has succeeded: no later try or trigger may cancel its jobs."""
         self.flush(TryState.RETURNED)
         if self._written is not None:
             self.report_failure("The end of the task's remote jobs", self._delete)
 
     def before_deferral(self) -> TryRecord | None:
-        """What this same try had started before it was deferred; None where nothing is on record.
+        """The record of this try from before it was deferred, if there is one.
 
-        :raises Exception: Airflow did not say.
+        :raises Exception: Airflow did not answer.
         """
         ti = self._ti
         stored = ti.xcom_pull(task_ids=ti.task_id, key=RECORD_KEY, map_indexes=ti.map_index)
@@ -100,17 +100,19 @@ class RecordStore:
         return record
 
     def _taken_over(self) -> tuple[TryRecord, ...]:
-        """What this try has taken over: XCom, where every task can write, may say that of any try."""
+        """What this try has taken over. Not read from XCom, where every task can write."""
         kept = self.of_earlier()
         return kept.earlier if kept is not None and kept.ti_id == self._owner.ti_id else ()
 
     def of_earlier(self) -> TryRecord | None:
-        """What the task has left to whoever comes next, where Airflow keeps that (3.3)."""
+        """The record that an earlier try of the task has left, from Airflow 3.3 on."""
         try:
             store = self._state_store()
             return self._read(store.get(RECORD_KEY) if store is not None else None)
-        except Exception as error:  # noqa: BLE001  a task must not fail for what an earlier one may have left
-            self._log.warning("Jobs that were started before could not be read: %s", error)
+        except Exception as error:  # noqa: BLE001  reported; the task must not fail for it
+            self._log.warning(
+                "The record of an earlier try can't be read; its jobs may still be running: %s", error
+            )
             return None
 
     def may_write(self) -> bool:
@@ -128,25 +130,25 @@ class RecordStore:
         return False
 
     def report_failure(self, what: str, write: Callable[[], None], otherwise: str = "") -> bool:
-        """Write; whether that was possible. A task must not fail for a second copy.
+        """Write, log a failure, and return whether it was possible. The task must not fail for it.
 
-        :param otherwise: what to do where it was not possible.
+        :param otherwise: what follows from a failure, as text for the log.
         """
         try:
             with self._lock:
                 write()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is said
+        except Exception as error:  # noqa: BLE001  reported
             self._log.warning("%s could not be written: %s%s", what, error, otherwise)
             return False
         return True
 
     def check_written(self) -> None:
-        """Make sure that the record stands in XCom as it is now.
+        """Make sure that XCom has the record as it is now.
 
-        :raises CancelProviderError: it does not.
+        :raises CancelProviderError: it has not.
         """
         if self._written != self._ledger.record(self._owner.ti_id, self.state).as_json():
-            raise CancelProviderError("its record is not in XCom, so a trigger can't tell whose they are")
+            raise CancelProviderError("its record is not in XCom, so a trigger can't check the try")
 
     @property
     def _is_due(self) -> bool:
@@ -158,7 +160,7 @@ class RecordStore:
 
     def _changes_record(self, event: Event) -> bool:
         if isinstance(event, SubmissionIntended):
-            return bool(event.unlabelled)  # nothing else tells of it
+            return bool(event.unlabelled)  # such jobs can't be found by label
         if isinstance(event, SubmissionClosed):
             return bool(self._written and self._written["intents"])
         return isinstance(event, AttemptLost | JobsPlaced | JobsReleased | JobsStarted)
@@ -169,7 +171,7 @@ class RecordStore:
         try:
             record = TryRecord.from_json(stored)
         except InvalidInput as error:
-            self._log.error("Remote jobs that were started before may run on: %s", error)
+            self._log.error("Remote jobs of an earlier try may still be running: %s", error)
             return None
         return None if record.state is TryState.RETURNED else record
 

@@ -1,24 +1,24 @@
-"""Log each remote job that a task starts: what it is, where it can be seen, and what ends it."""
+"""Log and count each remote job that a task starts: what it is, where it can be seen, and what ends it."""
 
 from __future__ import annotations
 
-from airflow_cancel_provider.cancellation import Log
 from airflow_cancel_provider.guard.events import Event, JobsPlaced, JobsReleased, JobsStarted
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import console_url
+from airflow_cancel_provider.metrics import send_started, stats_of_task
 from airflow_cancel_provider.services.registry import service_info
-from airflow_cancel_provider.task_log import named
+from airflow_cancel_provider.task_log import Log, named
 
 LINES = 20
 """Jobs with a line of their own."""
 SUMMARY_EACH = 100
-"""Then there is one line for so many jobs."""
+"""After these, one line is logged for so many jobs."""
 CANCELLED_UNLESS = "cancelled unless this task succeeds"
 CANCELLED_AT_LAST = "cancelled unless this try or a later one succeeds"
 
 
 class SubmissionLog:
-    """Hears of every event of a try; a loop that starts many jobs does not flood the task's log.
+    """Logs the events of a try that people need; many jobs share a line.
 
     :param goes_on: whether the next try takes over the jobs.
     """
@@ -30,7 +30,7 @@ class SubmissionLog:
         self._unwritten = 0
 
     def hear(self, event: Event) -> None:
-        """Take an event of the ledger."""
+        """Log an event."""
         if isinstance(event, JobsStarted) and event.at:
             self._started(event)
         elif isinstance(event, JobsStarted) and not event.token:
@@ -52,9 +52,9 @@ class SubmissionLog:
             self._unwritten = 0
 
     def _started(self, event: JobsStarted) -> None:
-        for job in event.jobs:
-            if job in self._seen:
-                continue
+        new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
+        send_started(new, stats_of_task, self._log)
+        for job in new:
             self._seen.add(job)
             if len(self._seen) <= LINES:
                 self._log.info("Started %s; it will be %s.", described(job), self._end)
@@ -65,7 +65,7 @@ class SubmissionLog:
 
 
 def described(job: RemoteJob) -> str:
-    """A job as its service calls it, with its page in the console where there is one."""
+    """A job in the words of its service, with its page in the console where there is one."""
     row = service_info(job.service)
     noun = row.ids_param.removesuffix("_ids").replace("_", " ")
     preposition = "of" if row.scope_param == "job_name" else "on"

@@ -1,4 +1,4 @@
-"""The guard in the task's own process: from before ``execute`` until the state is reported."""
+"""The guard in the task's own process, from before ``execute`` until the task's state is reported."""
 
 from __future__ import annotations
 
@@ -34,20 +34,22 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog, log_file_of, named
 
 KILL_GRACE = 4.0
-"""Seconds that a killed task waits for the word that the request was accepted; Airflow gives it five."""
+"""Seconds for which a killed task waits until its cancel requests are accepted; Airflow gives it five."""
 
-TOLD_TO_END = "Task was told to end (SIGTERM: marked, cleared, Dag run timed out, or its worker stops)"
-"""Airflow does not tell a task which of these it was."""
+SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, or its worker stops)"
+"""Airflow does not tell a task which of these is the reason."""
 
-HANDED_ON = ("TaskDeferred",)
-GOES_ON = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
+KILLED = "The task was killed; its remote jobs are being cancelled."
+
+DEFERRED = ("TaskDeferred",)
+CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
 SUCCEEDED = ("DownstreamTasksSkipped",)
-"""What ``execute`` raises, by name, though the task has not failed: not every Airflow has each."""
+"""Exceptions of ``execute`` that are no failure, by name: not every Airflow version has each class."""
 TIMED_OUT = ("AirflowTaskTimeout",)
 
 
 class TaskGuard:
-    """Guards one try: whatever it starts is cancelled unless it succeeds, defers, or lets it go."""
+    """Guards one try: cancels its remote jobs unless the task succeeds, defers or releases them."""
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self.ti = ti
@@ -66,22 +68,24 @@ class TaskGuard:
             self.recorder.unguarded,
             log_file=_log_file(),
             task_log=log_file_of(ti),
-            # What the next try takes over must outlive this one's crash; only being told to end ends it.
+            # Jobs that the next try takes over must survive a crash of this one; only SIGTERM cancels them.
             is_armed=not self.tries.is_followed,
         )
         self.store = RecordStore(ti, self.log, self.owner, self.ledger)
         self.releases = Releases(self.owner, self.ledger, self.store, self.log)
         self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
-        self._is_seen_to = False
-        """Whether the jobs were cancelled, or left to a trigger or a later process."""
+        self._is_handled = False
+        """Whether the jobs were cancelled, or handed over to a trigger or a later process."""
         self._is_left = False
         self._is_timed_out = False
         self._is_executing = False
+        self._is_to_end = False
+        """Whether the task received SIGTERM while a submission was under way."""
         self._pid = os.getpid()
 
     def install(self) -> None:
-        """See submissions from now on, and stand between Airflow and the operator."""
-        # The record comes last: it is written over a channel that may be slow.
+        """Start to record submissions, and wrap the operator's methods."""
+        # The store comes late: it writes over a channel that may be slow.
         self.recorder.readers = [
             self.canceller.hear,
             self.submission_log.hear,
@@ -89,84 +93,96 @@ class TaskGuard:
             self.releases.hear,
         ]
         capture.install()
-        self._see_to_the_past()
+        self._take_over_or_cancel()
         attach(self)
-        # Last: a guard that is not whole must not record, or nobody tells the sentinel of a success.
+        # Last: a guard that is only half installed would not report the task's success to the sentinel.
         RECORDERS[:] = [self.recorder]
 
     def run(self, method: Callable[[], Any]) -> Any:
-        """Run ``execute`` or ``resume_execution``, and see to the jobs when it ends."""
+        """Run ``execute`` or ``resume_execution``, then cancel, keep or hand over the jobs."""
         if self._is_executing:  # resume_execution() goes on with execute()
             return method()
         self._is_executing = True
         try:
             result = method()
+            self._end_if_killed()
         except Killed as killed:
-            self._see_to_end(killed)
-            # The log of a task that was told to end needs no traceback of where it was.
+            self._handle_end(killed)
+            # A traceback of where SIGTERM interrupted the task is of no use in its log.
             raise killed.with_traceback(None) from None
-        except BaseException as end:  # whatever ends the task, the jobs end with it
-            self._see_to_end(end)
+        except BaseException as end:  # also SystemExit and KeyboardInterrupt end the task
+            self._handle_end(end)
             raise
         finally:
             self._is_executing = False
         try:
-            self._see_to_end(None)
-        except Killed as killed:  # it came while success was being recorded
-            self._see_to_end(killed)
+            self._handle_end(None)
+        except Killed as killed:  # SIGTERM came while the success was being recorded
+            self._handle_end(killed)
             raise
         return result
 
     def on_kill(self, original: Callable[[], Any]) -> None:
-        """Have the jobs cancelled, let the operator do its own, and end the task.
+        """Cancel the jobs, run the operator's own ``on_kill``, and end the task.
 
-        Runs in a signal handler: nothing here may ask Airflow for anything.
+        Runs in a signal handler: nothing here may send a request to Airflow's supervisor.
 
-        :raises Killed: jobs had been started, and ``raise_on_sigterm`` is set.
+        :raises Killed: jobs were started, and ``raise_on_sigterm`` is set.
         """
         if self._is_timed_out:
-            # Airflow's own call after execution_timeout: _ended() has seen to the jobs.
+            # Airflow calls it after execution_timeout, too: _ended() has cancelled the jobs by then.
             self._is_timed_out = False
             original()
             return
         again, self.recorder.is_killed = self.recorder.is_killed, True
         has_nothing = self.ledger.is_empty and not self.canceller.knows_more
-        if self._is_seen_to or self._has_succeeded or has_nothing:
+        if self._is_handled or self._has_succeeded or has_nothing:
             with self.recorder.clean_up():
                 original()
             return
         if is_open := not self._is_settled:
-            self.canceller.killed(TOLD_TO_END)
+            self.canceller.killed(SIGTERM_RECEIVED)
         with suppress(Killed), self.recorder.clean_up():
             original()
-        # With a call under way its answer is worth more: the task ends when it is in.
+        # A submission is under way: the task goes on until the answer has named the job.
         if self.ledger.is_submitting:
+            self._is_to_end = True
             return
         if is_open:
             self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
         if self.settings.raise_on_sigterm:
-            raise Killed("The task was killed; the end of its remote jobs was requested.", self.ledger.jobs)
+            raise Killed(KILLED, self.ledger.jobs)
+
+    def _end_if_killed(self) -> None:
+        """Fail a task that returned though it received SIGTERM during a submission.
+
+        Its jobs are being cancelled.
+
+        :raises Killed: it received SIGTERM, and ``raise_on_sigterm`` is set.
+        """
+        if self._is_to_end and self.settings.raise_on_sigterm:
+            raise Killed(KILLED, self.ledger.jobs)
 
     def succeeded(self) -> None:
-        """The state was reported: nothing is left to do."""
-        self._is_seen_to = True
+        """The task's success was reported: end the sentinel, and unwrap the operator."""
+        self._is_handled = True
         self.canceller.done()
         detach()
 
     def failed(self) -> None:
-        """The task failed after ``execute`` had returned, or for a reason the guard did not see."""
-        if self._is_seen_to and not self._is_left:
+        """Handle a failure after ``execute`` had returned, or one that did not pass through ``execute``."""
+        if self._is_handled and not self._is_left:
             detach()
             return
         self.releases.withdraw()
         if self.tries.will_follow:
             self._leave(TryState.RUNNING)
         else:
-            self._cancel("Task was failed by Airflow after its work was done")
+            self._cancel("Airflow failed the task after execute had returned")
         detach()
 
-    def _see_to_end(self, end: BaseException | None) -> None:
-        """Do what the end of ``execute`` asks for; its own exception is what Airflow sees."""
+    def _handle_end(self, end: BaseException | None) -> None:
+        """Handle the end of ``execute``; Airflow still gets the exception of ``execute`` itself."""
         try:
             self._ended(end)
         except Exception:
@@ -178,51 +194,51 @@ class TaskGuard:
 
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
-            return  # a forked child of the task, not the task
+            return  # this is a forked child of the task
         self.recorder.is_over = True
         self.submission_log.close()
         self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
         if end is None or _is(end, SUCCEEDED):
             self._settle()
-        elif _is(end, HANDED_ON):
-            self._hand_on(end)
-        elif _is(end, GOES_ON):
+        elif _is(end, DEFERRED):
+            self._defer(end)
+        elif _is(end, CONTINUED):
             self._leave(TryState.DEFERRED)
         elif not self.recorder.is_killed and self.tries.may_follow(end):
-            # Airflow may decide otherwise (a retry policy): failed() is told then.
+            # Airflow may decide otherwise (a retry policy): then failed() cancels.
             self.store.flush()
             self.canceller.returned()
-            self._log_living("%s; the next try takes over %s.", self._why(end))
+            self._log_running("%s; the next try takes over %s.", self._why(end))
         else:
             self.releases.withdraw()
             self._cancel(self._why(end))
 
     def _why(self, end: BaseException | None) -> str:
-        """What has ended the task, without the words of its exception: they may hold secrets."""
+        """Why the task ended, without the message of its exception, which may hold secrets."""
         if self.recorder.is_killed:
-            return TOLD_TO_END
+            return SIGTERM_RECEIVED
         if self._is_timed_out:
             return "Task ran longer than its execution_timeout"
         if type(end).__name__ == "AirflowSkipException":
             return "Task was skipped"
         return f"Task failed ({type(end).__name__})"
 
-    def _log_living(self, words: str, *before: str) -> None:
-        if living := self.ledger.started:
-            self.log.info(words, *before, named(living))
+    def _log_running(self, words: str, *before: str) -> None:
+        if running := self.ledger.started:
+            self.log.info(words, *before, named(running))
 
     def _settle(self) -> None:
-        """The work is done: what lives may live on. Said before success is reported."""
-        # What was released in an event loop, where nothing can be written, is in the ledger no more.
+        """Release the jobs that still run, before the task's success is reported."""
+        # Jobs released in an event loop have left the ledger, but their release is not written yet.
         if not self.ledger.is_empty or self.ledger.released:
-            self._find_placed("They may live on, as the task has succeeded.")
+            self._find_placed("They are left running, as the task has succeeded.")
             self.releases.succeeded(self._duplicates())
             self.store.close()
-            self._log_living("Task succeeded; left running: %s.")
+            self._log_running("Task succeeded; left running: %s.")
         self.canceller.returned()
 
     def _duplicates(self) -> dict[RemoteJob, UUID | None]:
-        """Living jobs of submissions that may have been carried out twice; they are left alone, and named."""
+        """Running jobs of submissions that may have been carried out twice: logged, and left running."""
         known = {job.identity for job in [*self.ledger.jobs, *self.ledger.released]}
         found: dict[RemoteJob, UUID | None] = {}
         for intent in self.ledger.intents:
@@ -231,7 +247,7 @@ class TaskGuard:
             try:
                 service = open_service(intent.client, Patience(seconds=LOOK_SECONDS / 2))
                 found |= {job: intent.ti_id for job in labelled(intent, service) if job.identity not in known}
-            except Exception as error:  # noqa: BLE001  the task has succeeded; it is only a look
+            except Exception as error:  # noqa: BLE001  reported; a task that has succeeded must not fail for it
                 self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
         if found:
             self.log.warning(
@@ -243,20 +259,20 @@ class TaskGuard:
         return found
 
     def _leave(self, state: TryState) -> None:
-        """Leave the jobs to whoever goes on with them."""
+        """Hand the jobs over to the trigger or the process that continues the task."""
         if self.canceller.knows_more:
-            self.recorder.unguarded("from now on, jobs of forked children: they are on no record")
+            self.recorder.unguarded("from now on, jobs of forked children, which are on no record")
         self.store.flush(state)
         self.releases.flush()
-        self._is_seen_to = self._is_left = True
+        self._is_handled = self._is_left = True
         self.canceller.done()
 
     def _cancel(self, why: str) -> None:
-        """Cancel, and see it end before the state is reported: no retry overlaps with what it retries.
+        """Cancel the jobs, and wait for their end: a retry must not overlap with them.
 
-        :param why: what has ended the task, for people.
+        :param why: why the task ended, as the beginning of a sentence.
         """
-        self._is_seen_to, self._is_left = True, False
+        self._is_handled, self._is_left = True, False
         self.canceller.relay()
         if self._is_settled:
             self.store.flush(TryState.RUNNING)
@@ -274,13 +290,13 @@ class TaskGuard:
             self.store.flush(TryState.RUNNING)
         if not is_over:
             self.log.warning(
-                "%s: not seen to end yet, cancelling goes on for up to %s s: %s",
+                "%s: the jobs have not ended yet; cancelling continues for up to %s s: %s",
                 why,
                 self.settings.patience,
-                named(self.ledger.started) or "jobs whose submission was not answered",
+                named(self.ledger.started) or "jobs of submissions without an answer",
             )
 
-    def _hand_on(self, deferred: Any) -> None:
+    def _defer(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 
         self._find_placed("The trigger looks for them by label.")
@@ -294,15 +310,15 @@ class TaskGuard:
                     deferred.trigger, record, self.owner.reason, self.settings.deployment
                 )
                 deferred.timeout = bounded(deferred.timeout, self.ti)
-                self._log_living("Task is deferred; its trigger guards %s.")
-            except Exception as error:  # noqa: BLE001  a deferral that would have worked must work
+                self._log_running("Task is deferred; its trigger guards %s.")
+            except Exception as error:  # noqa: BLE001  reported; the guard must not break a deferral
                 self.recorder.unguarded(f"the task while it is deferred, with {named(jobs)}: {error!r}")
         self._leave(TryState.DEFERRED)
 
     def _find_placed(self, otherwise: str) -> None:
-        """Learn the addresses of jobs that are known by their cluster and label alone.
+        """Look up the addresses of jobs of which only the cluster and the label are known.
 
-        :param otherwise: what becomes of jobs that can't be looked for.
+        :param otherwise: what happens to jobs that can't be looked up, as a sentence for the log.
         """
         for intent in self.ledger.intents:
             if not intent.is_placed or intent.client is None:
@@ -310,20 +326,20 @@ class TaskGuard:
             try:
                 service = open_service(intent.client, Patience(seconds=LOOK_SECONDS))
                 found = tuple(labelled(intent, service))
-            except Exception as error:  # noqa: BLE001  a task that would have gone on must go on
+            except Exception as error:  # noqa: BLE001  reported; the task itself must go on
                 place = intent.stored.scope
-                self.log.warning("Jobs in %s can't be looked for. %s %s", place, otherwise, error)
+                self.log.warning("Jobs in %s could not be looked up. %s %s", place, otherwise, error)
                 continue
-            # What a service lists lags behind what it has taken: nothing found is no end at first.
+            # A listing shows new jobs late: at first, an empty one does not mean that the jobs have ended.
             if found or time.time() - intent.stored.at > UNSEEN_SECONDS:
                 at, ti_id = intent.stored.at, intent.ti_id
                 self.recorder.tell(JobsStarted(intent.token, found, intent.client, at, ti_id=ti_id))
 
-    def _see_to_the_past(self) -> None:
-        """Take over what is on record of this try or of earlier ones, or cancel it before this one starts."""
+    def _take_over_or_cancel(self) -> None:
+        """Take over the recorded jobs of this try or of earlier ones, or cancel those of earlier ones."""
         if self.tries.is_resumed:
             self._inherit(self.store.before_deferral())
-            # A trigger that was moved, or that fires late, leaves the jobs to this process from now on.
+            # From now on a trigger that is moved, or fires late, leaves the jobs to this process.
             self.store.flush(TryState.RUNNING)
             return
         if self.tries.is_first and not self.tries.is_rescheduled:
@@ -334,11 +350,11 @@ class TaskGuard:
         if self.tries.is_rescheduled:
             self._inherit(left)
             return
-        left = left.without(self.owner.ti_id)  # it has not started yet
+        left = left.without(self.owner.ti_id)  # this try has not started anything yet
         if self.tries.go_on:
             self._inherit(left)
             if not self.tries.is_followed:
-                # The last try: if it dies, they end with it.
+                # The last try: its jobs are cancelled if it fails.
                 for event in reached(self.ledger, self.log):
                     self.recorder.tell(event)
         else:
@@ -351,17 +367,17 @@ class TaskGuard:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether nothing is left that could have to be cancelled, in forked children either."""
+        """Whether there is nothing left to cancel, not even jobs of forked children."""
         return self.ledger.is_settled and not self.canceller.knows_more
 
     @property
     def _has_succeeded(self) -> bool:
-        """Whether Airflow has taken the task's success down; callbacks may still run."""
+        """Whether Airflow has recorded the task's success; callbacks may still run."""
         return bool(getattr(self.ti, "state", None) == "success")
 
 
 def log_of(task: Any) -> Any:
-    """The task's logger; what the task keeps of it when it is asked for the first time is taken back."""
+    """The task's logger; attributes that the first access caches on the task are removed again."""
     own = getattr(task, "__dict__", {})
     before = set(own)
     log = task.log

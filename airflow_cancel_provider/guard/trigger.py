@@ -29,15 +29,14 @@ log = logging.getLogger(__name__)
 
 
 class GuardTrigger(BaseTrigger):
-    """Does what the operator's own trigger does, and cancels its jobs if the task is killed meanwhile.
+    """Runs the operator's own trigger, and cancels the jobs if the task is killed meanwhile.
 
-    It holds addresses only; the triggerer reaches the services over the connections they name.
+    It holds addresses only; the triggerer reaches the services over the connections that they name.
 
     :param classpath: the operator's own trigger.
     :param kwargs: its arguments.
-    :param record: what the try has started, as :meth:`TryRecord.as_json`. XCom, where others can write, only
-        tells whether the try is still the one that counts.
-    :param reason: words for the services.
+    :param record: the try's jobs, as :meth:`TryRecord.as_json`. Not read from XCom, where others can write.
+    :param reason: the reason that services keep with a cancelled job.
     :param deployment: this Airflow's name in labels.
     """
 
@@ -50,13 +49,13 @@ class GuardTrigger(BaseTrigger):
         self.record = record
         self.reason = reason
         self.deployment = deployment
-        self._is_dealt_with = False
+        self._is_handled = False
 
     @cached_property
     def inner(self) -> BaseTrigger:
         """The operator's own trigger.
 
-        Made when it is run: an error fails this one trigger then; in ``__init__`` it would end the triggerer.
+        Made in ``run``: an error fails this one trigger there; in ``__init__`` it would end the triggerer.
         """
         module, _, name = self.classpath.rpartition(".")
         inner: BaseTrigger = getattr(import_module(module), name)(**self.kwargs)
@@ -64,13 +63,16 @@ class GuardTrigger(BaseTrigger):
 
     @classmethod
     def around(cls, inner: BaseTrigger, record: TryRecord, reason: str, deployment: str) -> GuardTrigger:
-        """Guard a trigger; one that is guarded already gets the new record."""
+        """Wrap a trigger; one that is wrapped already gets the new record."""
         if isinstance(inner, GuardTrigger):
             return cls(inner.classpath, inner.kwargs, record.as_json(), reason, deployment)
         classpath, kwargs = inner.serialize()
         if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
-            kwargs = {**kwargs, "cancel_reason": None}  # one of the two is enough
-        return cls(classpath, kwargs, record.as_json(), reason, deployment)
+            kwargs = {**kwargs, "cancel_reason": None}  # only one of the two is to cancel
+        guarded = cls(classpath, kwargs, record.as_json(), reason, deployment)
+        # From Airflow 3.2 on it decides on the queue of triggerers that the trigger is put into.
+        guarded.supports_triggerer_queue = getattr(inner, "supports_triggerer_queue", True)
+        return guarded
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -87,7 +89,7 @@ class GuardTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """The events of the operator's own trigger."""
-        for shared in ("task_instance", "trigger_id", "timeout_after"):
+        for shared in ("task_instance", "trigger_id", "triggerer_job_id", "timeout_after"):
             if hasattr(self, shared):
                 setattr(self.inner, shared, getattr(self, shared))
         jobs = self._jobs()
@@ -100,7 +102,7 @@ class GuardTrigger(BaseTrigger):
                 if may_be_killed(error):
                     await self.on_kill()
                 raise
-            if was_cancelled():  # and the operator's own trigger has made an end of it
+            if was_cancelled():  # and the operator's own trigger has swallowed the CancelledError
                 await self.on_kill()
 
     def _jobs(self) -> list[RemoteJob]:
@@ -111,17 +113,17 @@ class GuardTrigger(BaseTrigger):
         return []
 
     async def on_kill(self) -> None:
-        """Cancel the jobs if the task is really dead, then let the operator's own trigger do its part.
+        """Cancel the jobs if the try is over, then call ``on_kill`` of the operator's own trigger.
 
-        May be called more than once.
+        Further calls do nothing.
         """
-        if self._is_dealt_with:
+        if self._is_handled:
             return
-        self._is_dealt_with = True
+        self._is_handled = True
         try:
             record = TryRecord.from_json(self.record)
         except InvalidInput as error:
-            # Another version of this package has written it.
+            # It was written by another version of this package.
             log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
         own_log, deferred = InContext(log), DeferredTry.of(self.task_instance)
@@ -132,7 +134,7 @@ class GuardTrigger(BaseTrigger):
         await cancel_if_dead(killed)
 
     def _access(self) -> Access:
-        """How to reach the jobs, beside their connections: a trigger of ours knows what the task said."""
+        """Further settings to reach the jobs: a trigger of this package has those of the task."""
         is_ours = self.classpath.endswith(f".{RemoteJobsTrigger.__name__}")
         return Access(**self.kwargs["access"]) if is_ours else Access()
 
@@ -149,13 +151,13 @@ class GuardTrigger(BaseTrigger):
 
 
 def was_cancelled() -> bool:
-    """Whether the running task was told to end."""
+    """Whether the running asyncio task was cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def bounded(timeout: timedelta | None, ti: Any) -> timedelta | None:
-    """A deferral's timeout, cut to what is left of ``execution_timeout``, which Airflow 3 forgets there.
+    """The timeout of a deferral: at most the rest of ``execution_timeout``, which Airflow 3 ignores.
 
     https://github.com/apache/airflow/issues/69678
     """

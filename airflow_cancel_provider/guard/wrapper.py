@@ -1,4 +1,4 @@
-"""The wrapper of a task's method; alone here, as some picklers take a function's module along by value."""
+"""The wrapper of a task's method. A module of its own, as some picklers send a whole module by value."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def wrapped(original: Any, name: str) -> Callable[..., Any]:
-    """A method that goes through the guard of its task; where this package is not installed, the original.
+    """A method that calls the guard of its task; where this package is not installed, the original.
 
-    Named as the original: pickled by name, it is the method of its class.
+    It has the name of the original: pickled by name, it is the method of its class.
     """
 
     @wraps(original)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             from airflow_cancel_provider.guard.attached import call
-        except ImportError:  # it was sent, by value, to where only the Dag's own packages are
+        except ImportError:  # it was pickled by value, and this package is not installed here
             return original.__get__(self, type(self))(*args, **kwargs)
         return call(original, name, self, args, kwargs)
 

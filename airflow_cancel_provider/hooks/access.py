@@ -1,4 +1,4 @@
-"""How to reach a service, in plain values: the same for an operator, its trigger and a callback.
+"""How to reach a service, as plain values, for operators, triggers and callbacks.
 
 Importing this imports no hook, no boto3: a hook is loaded when a job of its service is acted on.
 """
@@ -8,28 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.services.registry import service_info
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.base import JobService
     from airflow_cancel_provider.services.pool import ServicePool
-
-
-class RemoteJobsHook(Protocol):
-    """What is asked of a hook here."""
-
-    service: JobService
-
-    def check_connection(self) -> None:
-        """Read the connection; send nothing."""
-        ...
-
-    @classmethod
-    def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> RemoteJobsHook:
-        """A hook for that connection and region."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +39,8 @@ class Access:
         :raises InvalidInput: there is no such service, or the connection is not defined or unusable.
         :raises AirflowUnavailable: Airflow did not say whether the connection is defined.
         """
-        return self._hook(name, conn_id, region).service
+        service: JobService = self._hook(name, conn_id, region).service
+        return service
 
     def check_connections(self, places: Iterable[tuple[str, str | None, str | None]]) -> None:
         """Read the connections of some services and regions, before anything is sent to one of them.
@@ -64,13 +50,12 @@ class Access:
         for place in dict.fromkeys(places):
             self._hook(*place).check_connection()
 
-    def _hook(self, name: str, conn_id: str | None, region: str | None) -> RemoteJobsHook:
-        hook_class: type[RemoteJobsHook] = service_info(name).hook_class
-        return hook_class.for_address(conn_id, region, self)
+    def _hook(self, name: str, conn_id: str | None, region: str | None) -> Any:
+        return service_info(name).hook_class.for_address(conn_id, region, self)
 
     def pool(self) -> ServicePool:
         """Every service this way, each opened when it is first needed."""
-        # Here, not above: whoever parses a Dag file opens no service.
+        # Imported here, as parsing a Dag file opens no service.
         from airflow_cancel_provider.services.pool import ServicePool
 
         return ServicePool(self.service)

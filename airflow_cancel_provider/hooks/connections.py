@@ -19,7 +19,7 @@ AWS_DEFAULT = "aws_default"
 """The default of every operator and hook of the Amazon provider, which need not be defined."""
 _NAMES = {"MetastoreBackend": "Airflow's database", "EnvironmentVariablesBackend": "the environment"}
 _UNREADABLE = (ValueError, TypeError, KeyError)
-"""What a value that is no connection raises. Its words are not repeated: they may hold secrets."""
+"""What an invalid connection raises. The message is not repeated: it may hold secrets."""
 _LONGEST = 300
 
 
@@ -48,14 +48,14 @@ def used_connection(conn_id: str | None, log: Any) -> str | None:
         log.warning("Connection %r is not defined: the process's own AWS credentials are used.", conn_id)
         return None
     except InvalidInput:
-        pass  # whoever opens it says so
+        pass  # raised again when it is opened
     return conn_id
 
 
 def parse_extra(conn_id: str, text: str | None) -> dict[str, Any]:
     """Fields in ``extra``.
 
-    :raises InvalidInput: it is not a JSON object. The text itself is not repeated: it may hold secrets.
+    :raises InvalidInput: it is not a JSON object. The text is not repeated: it may hold secrets.
     """
     try:
         extra = json.loads(text or "{}")
@@ -75,7 +75,7 @@ def _found(conn_id: str) -> Any:
     try:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        # Airflow says so of a source that failed, too.
+        # Airflow raises this for a source that failed, too.
         return _first(conn_id, _sources_of_client(supervisor))
     except Exception as error:
         raise _unavailable(conn_id, "Airflow", error) from error
@@ -123,7 +123,7 @@ def _first(conn_id: str, sources: Iterable[Any]) -> Any:
         try:
             if connection := source.get_connection(conn_id=conn_id):
                 return connection
-        except Exception as error:  # noqa: BLE001  backends are anybody's; told below
+        except Exception as error:  # noqa: BLE001  backends have errors of their own; raised below
             failed.append((_NAMES.get(name, name), error))
     for name, failure in failed:
         if isinstance(failure, _UNREADABLE):

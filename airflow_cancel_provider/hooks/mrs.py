@@ -20,10 +20,11 @@ from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
 from airflow_cancel_provider.services.mrs.submit import submit
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import recorded
+from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 _SECRETS = [name for name, form in mrs_form.FIELDS.items() if form.is_secret]
-"""Fields of ``extra`` that no log shows."""
+"""Fields of ``extra`` that are masked in logs."""
 
 
 class MrsHook(BaseHook):
@@ -88,8 +89,9 @@ class MrsHook(BaseHook):
         """MRS over this connection.
 
         :raises InvalidInput: the connection is unknown, of another type, or lacks something.
-        :raises ServiceError: a project was to be looked up by its name, and the identity service did not say.
+        :raises ServiceError: the project could not be looked up by its name.
         """
+        use_quotas()
         return MrsJobService(
             self.client, conn_id=self.mrs_conn_id, region=self.region_name, patience=self.patience
         )
@@ -146,14 +148,14 @@ class MrsHook(BaseHook):
         arguments: Sequence[str] = (),
         properties: Mapping[str, str] | None = None,
     ) -> RemoteJob:
-        """Submit a job once, and give its address; where the answer is lost, the job is found by its name.
+        """Submit a job once, and return its address; if the answer is lost, the job is searched by name.
 
         :param job_type: MapReduce, SparkSubmit, SparkPython, HiveScript, HiveSql, DistCp, SparkScript,
             SparkSql or Flink.
         :param job_name: 1 to 64 letters, digits, underscores, hyphens; make it unique.
         :param arguments: of the program; the first is its path.
         :raises InvalidInput: a parameter is unusable.
-        :raises ServiceUnavailable: it was not submitted, or nobody knows; the words say which.
+        :raises ServiceUnavailable: it was not submitted, or that is not known; the message says which.
         :raises ServiceError: MRS refused it.
 
         OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
@@ -180,10 +182,8 @@ class MrsHook(BaseHook):
         return list(self.service.listing(cluster_id, job_name, live_only=live_only))
 
     def kill_job(self, cluster_id: str, job_execution_id: str) -> CancelResult:
-        """Request the end of a job, and say what became of the request (mrs_02_0088; V1.1: mrs_02_0052)."""
+        """Request the cancel of a job, and return the outcome (mrs_02_0088; V1.1: mrs_02_0052)."""
         return self.cancel_job_executions(cluster_id, [job_execution_id])[0]
-
-    cancel_job_execution = kill_job
 
     def cancel_job_executions(self, cluster_id: str, job_execution_ids: Sequence[str]) -> list[CancelResult]:
         """As :meth:`kill_job`, for any number of jobs (one call each).

@@ -16,7 +16,7 @@ def read_variable(key: str) -> str | None:
 
     ``Variable.get`` gives its default whatever goes wrong.
 
-    :raises AirflowUnavailable: Airflow did not say whether there is one.
+    :raises AirflowUnavailable: Airflow gave no answer.
     """
     from airflow.sdk.exceptions import ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable
@@ -25,19 +25,19 @@ def read_variable(key: str) -> str | None:
     try:
         answer: Any = task_runner.SUPERVISOR_COMMS.send(GetVariable(key=key))
     except Exception as error:
-        raise AirflowUnavailable(f"Airflow did not say what Variable {key} holds: {error!r}.") from error
+        raise AirflowUnavailable(f"Airflow did not answer what Variable {key} holds: {error!r}.") from error
     if not isinstance(answer, ErrorResponse):
         return str(answer.value or "")
     if answer.error is ErrorType.VARIABLE_NOT_FOUND:
         return None
-    raise AirflowUnavailable(f"Airflow did not say what Variable {key} holds: {answer.error.name}.")
+    raise AirflowUnavailable(f"Airflow did not answer what Variable {key} holds: {answer.error.name}.")
 
 
 def read_release(ti_id: UUID) -> Release | None:
-    """What a try has released; None where nothing is on record. Asks as :func:`read_variable`.
+    """The release of a try; None where there is none. Asks as :func:`read_variable`.
 
-    :raises AirflowUnavailable: Airflow did not say.
-    :raises InvalidInput: it is nothing that a guard has written, and may mean any job.
+    :raises AirflowUnavailable: Airflow gave no answer.
+    :raises InvalidInput: the guard did not write it, so it may mean any job.
     """
     key = release_key(ti_id)
     text = read_variable(key)
@@ -45,6 +45,6 @@ def read_release(ti_id: UUID) -> Release | None:
     if release is not None and not release.is_readable:
         raise InvalidInput(
             f"Variable {key} is not a release as the guard writes it: repair it, or delete it if none of the "
-            "try's jobs is to live on."
+            "try's jobs is to be left running."
         )
     return release

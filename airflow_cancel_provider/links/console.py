@@ -11,7 +11,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.version_compat import BaseOperatorLink
 
-# By partition, as botocore names them; those of the isolated ones are not published.
+# By partition, as botocore names them; isolated partitions have no published domain.
 _DOMAINS = {
     "aws": "aws.amazon.com",
     "aws-cn": "amazonaws.cn",

@@ -1,1 +1,1 @@
-"""What operators and sensors share: which jobs are meant, how they are reached, what a kill does."""
+"""What operators and sensors share: the jobs, the connection, the wait, and the cancel on a kill."""

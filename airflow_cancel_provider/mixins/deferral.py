@@ -1,4 +1,4 @@
-"""Wait for jobs in the triggerer, and take over from it."""
+"""Wait for jobs in the triggerer, and resume from it."""
 
 from __future__ import annotations
 

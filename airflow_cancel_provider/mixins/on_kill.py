@@ -1,4 +1,4 @@
-"""Cancel what a task started or waits for when the task itself is killed while it waits."""
+"""Cancel the jobs of an operator or sensor when its task is killed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 Objection = Callable[[JobStatus], str | None]
 GRACE = 4.0
-"""Seconds for the request: Airflow kills a task five seconds after it told it to end."""
+"""Seconds for the request: Airflow kills a task five seconds after SIGTERM."""
 
 
 class CancelsWhenKilled(BaseOperator):
     """A task that, once armed, cancels its jobs when it is killed, times out, or fails while deferred.
 
-    Requests go out from a thread with clients that were made before: in a signal handler nothing may ask
-    Airflow for anything (its channel's lock may be held by the code that was interrupted).
+    The requests are sent by a thread, with clients that were made before: a signal handler must not ask
+    Airflow's supervisor, as the interrupted code may hold the lock of its channel.
     """
 
     starts_jobs: ClassVar[bool] = False
-    """Whether the jobs are the task's own: then they stand in its record, which the guard writes if it is
-    there. Otherwise the record says only which try waits."""
+    """Whether the task submits the jobs: then they are in its record, which the guard writes if the task is
+    guarded. Otherwise the record has no jobs, only the try that waits."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,11 +61,11 @@ class CancelsWhenKilled(BaseOperator):
         self.keep_record(context, TryState.RUNNING)
 
     def disarm(self) -> None:
-        """From now on leave the jobs alone."""
+        """Leave the jobs alone from now on."""
         self._armed = None
 
     def keep_record(self, context: Any, state: TryState) -> None:
-        """Write down who is responsible for the jobs: only this try may wait for them in a triggerer."""
+        """Write the record: who is responsible for the jobs, and which try waits for them in a triggerer."""
         if self.starts_jobs and RECORDERS:
             return
         ti: Any = context["ti"]
@@ -73,9 +73,9 @@ class CancelsWhenKilled(BaseOperator):
         ti.xcom_push(key=RECORD_KEY, value=TryRecord(UUID(str(ti.id)), state, tuple(jobs)).as_json())
 
     def on_kill(self) -> None:
-        """Request the end of the jobs, and end the task: Airflow 3 goes on with it otherwise.
+        """Request the cancel of the jobs, and end the task, which Airflow 3 would continue.
 
-        :raises Killed: the request was sent, or could not be within four seconds.
+        :raises Killed: the request was sent, or could not be sent within four seconds.
         """
         self._killed = True
         if self._armed is None:
@@ -84,10 +84,10 @@ class CancelsWhenKilled(BaseOperator):
         thread = Thread(target=self._request, args=(pool, jobs, reason), daemon=True)
         thread.start()
         thread.join(GRACE)
-        raise Killed("The task was killed; the end of its remote jobs was requested.", jobs)
+        raise Killed("The task was killed; its remote jobs are being cancelled.", jobs)
 
     def cancel_armed(self) -> None:
-        """Request the end of the jobs, in a task that fails on its own account."""
+        """Request the cancel of the jobs, in a task that fails."""
         if self._armed is not None:
             self._request(*self._armed)
             self.disarm()
@@ -102,7 +102,7 @@ class CancelsWhenKilled(BaseOperator):
         try:
             objections = {status.job: self._objection(status) for status in pool.describe(jobs)}
         except CancelProviderError as error:
-            what = "Not cancelled, because the owner can't be read; may still be running: %s: %s"
+            what = "Not cancelled, as their owner can't be read; may still be running: %s: %s"
             self.log.error(what, ", ".join(jobs), error)  # noqa: TRY400
             return []
         for job, objection in objections.items():

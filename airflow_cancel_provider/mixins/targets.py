@@ -1,4 +1,4 @@
-"""Which jobs an operator or a sensor means, and how it reaches them."""
+"""Which jobs an operator or a sensor is about, and how it reaches them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Targets(BaseOperator):
         return value is not None and is_literal(self, value)
 
     def _ways(self) -> list[Any]:
-        """The parameters that say which jobs are meant, of which some exclude others."""
+        """The parameters that name jobs, of which some exclude others."""
         return [self.remote_jobs, getattr(self, self.ids_param)]
 
     def _check_one_way(self) -> None:

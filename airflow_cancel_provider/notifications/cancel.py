@@ -18,6 +18,13 @@ from airflow_cancel_provider.engine.recorded import (
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.metrics import (
+    Layer,
+    Stats,
+    send_cancel,
+    stats_of_callback,
+    stats_of_server,
+)
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.settings import Settings
@@ -50,7 +57,7 @@ class CancelRemoteJobs(BaseNotifier):
 
     :param whole_run: all tasks of the run that are over and did not succeed, not only the one that the
         callback is about. A deadline, which is about none, always means the run.
-    :param reason: words for the services.
+    :param reason: text for the services' ``reason`` field.
     """
 
     template_fields = ("reason",)
@@ -61,7 +68,14 @@ class CancelRemoteJobs(BaseNotifier):
         self.reason = reason
 
     def notify(self, context: Any) -> None:
-        """Request the end of every job, and log what became of each request."""
+        """Request the cancel of every job, and log the outcome of each request."""
+        self._notify(context, stats_of_callback())
+
+    async def async_notify(self, context: Any) -> None:
+        """As :meth:`notify`, in a triggerer."""
+        await sync_to_async(self._notify, thread_sensitive=False)(context, stats_of_server())
+
+    def _notify(self, context: Any, stats: Stats) -> None:
         if not all(map(is_answered, ("GetXCom", "GetTaskStates", "GetVariable"))):
             self.log.error(_NO_ANSWERS)
             return
@@ -80,15 +94,12 @@ class CancelRemoteJobs(BaseNotifier):
                 "The remote jobs of %s are left alone: its next try goes on with them.", TaskKey.of(ti)
             )
         elif requests:
-            self._cancel(requests)
+            self._cancel(requests, stats)
         else:
             self.log.info("No remote jobs are on record.")
 
-    async def async_notify(self, context: Any) -> None:
-        """As :meth:`notify`, in a triggerer."""
-        await sync_to_async(self.notify, thread_sensitive=False)(context)
-
-    def _cancel(self, requests: Iterable[CancelRequest]) -> None:
+    def _cancel(self, requests: Iterable[CancelRequest], stats: Stats) -> None:
+        since = time.time()
         deployment, service = Settings.read().deployment, Access().service
         cancellations = [
             cancel_over_connections(service, some, deployment, call_seconds=CALL_SECONDS)
@@ -109,6 +120,14 @@ class CancelRemoteJobs(BaseNotifier):
         for cancellation in cancellations:
             if not cancellation.is_requested:
                 cancellation.close()
+            send_cancel(
+                cancellation.outcomes(is_watched=False),
+                Layer.CALLBACK,
+                lambda: stats,
+                self.log,
+                since=since,
+                requested_at=cancellation.cancellation.requested_at,
+            )
 
     def _of_task(self, ti: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         task = TaskKey.of(ti)
@@ -118,7 +137,7 @@ class CancelRemoteJobs(BaseNotifier):
         if str(record.ti_id) == str(ti.id):
             yield task, record
         else:
-            self.log.warning("What is on record of %s is another try's, and is left alone.", task)
+            self.log.warning("The record of %s is of another try: its jobs are left alone.", task)
 
     def _of_run(self, context: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         """Records of tasks that are over. That is asked once more after their records were read.
@@ -138,8 +157,8 @@ class CancelRemoteJobs(BaseNotifier):
             found = recorded(task)
             return TryRecord.from_json(found) if found is not None else None
         except InvalidInput as error:
-            self.log.warning("XCom %s of %s is passed over: %s", RECORD_KEY, task, error)
-        except Exception as error:  # noqa: BLE001  of one task; backends of XCom have errors of their own
+            self.log.warning("XCom %s of %s is ignored: %s", RECORD_KEY, task, error)
+        except Exception as error:  # noqa: BLE001  reported; the jobs of other tasks are still cancelled
             self.log.warning("XCom %s of %s could not be read: %r", RECORD_KEY, task, error)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
@@ -18,6 +18,7 @@ from airflow_cancel_provider.mixins.targets import (
     number,
     whole_number,
 )
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.version_compat import Context
 
 if TYPE_CHECKING:
@@ -25,26 +26,26 @@ if TYPE_CHECKING:
 
 
 class CancelRemoteJobsOperator(DefersWait, Targets):
-    """Cancel jobs, and succeed only when each was seen to have ended.
+    """Cancel jobs, and succeed only when each has ended.
 
     A job that had ended already is a success, and so, with a warning, is one that the service does not know.
     One that the service refuses to cancel, or whose cluster or application it does not know, fails the task,
-    by name, after the others were seen to. Killing this task neither
-    stops nor undoes what was requested; a retry only waits for what is already being cancelled.
+    by name, after the others were handled. Killing this task neither stops nor undoes what was requested; a
+    retry only waits for jobs that are already being cancelled.
 
     :param all_live: cancel every job that lives in the scope, instead of named ones.
     :param name_prefix: with ``all_live``, only jobs whose name starts so.
     :param reason: words that the service keeps with the job where it can, at most 1,024 characters;
         by default, which Dag, run and task cancelled it.
-    :param wait_for_completion: wait until every job was seen to end; otherwise return the states seen
-        right after the request.
+    :param wait_for_completion: wait until every job has ended; otherwise return the states right after the
+        request.
     :param waiter_delay: seconds between two looks.
     :param waiter_max_attempts: looks at most.
     :param deferrable: wait in the triggerer.
     :param fail_if_not_running: fail if a job had ended before.
     :return: final state of each job by its address.
     :raises CancelRefused: the service will not cancel some jobs.
-    :raises NotEnded: some were not seen to end in time.
+    :raises NotEnded: some have not ended in time.
     :raises NotRunning: see ``fail_if_not_running``.
     :raises UnknownScope: with ``all_live``, the service does not know the cluster or application.
     :raises InvalidInput: a parameter is unusable; nothing was sent.
@@ -163,10 +164,14 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
             escalate_after=self.escalate_after,
             leave_running=self.leave_running,
         )
-        report(cancellation.request(pool), self.log)
-        look(cancellation, pool, self.log)
+        request(cancellation, pool, self.log)
+        delay, most = self.waiter_delay, self.waiter_max_attempts
+        if len(self.jobs) <= MANY or not self.wait_for_completion:
+            look(cancellation, pool, self.log)
+        elif not self.deferrable:
+            # Looking at so many takes many calls; they are not spent before the first jobs have ended.
+            wait(cancellation, pool, self.log, delay=min(delay, FIRST_LOOK_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
-            delay, most = self.waiter_delay, self.waiter_max_attempts
             if self.deferrable:
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
@@ -174,6 +179,11 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
 
     def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
         """States of the jobs, by address."""
+        # Not at the top: a Dag file that is parsed loads as little as possible.
+        from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
+
+        outcomes = watch.outcomes(is_watched=self.wait_for_completion)
+        send_cancel(outcomes, Layer.OPERATOR, stats_of_task, self.log, requested_at=watch.requested_at)
         states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
         self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
         return states
@@ -181,10 +191,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
     def _reason(self, context: Context) -> str:
         from airflow_cancel_provider.services.base import LONGEST_REASON
 
-        ti: Any = context["ti"]
-        mapped = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
-        by = f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id}{mapped}"
-        reason = self.reason or by
+        reason = self.reason or f"Cancelled by Airflow: {TaskKey.of(context['ti'])}"
         if len(reason) > LONGEST_REASON:
             self.log.warning("reason has %d characters; the first %d are sent.", len(reason), LONGEST_REASON)
         return reason[:LONGEST_REASON]

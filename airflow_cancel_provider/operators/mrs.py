@@ -97,14 +97,14 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         was not answered is found by it.
     :param arguments: the program's arguments, in order.
     :param properties: the program's settings.
-    :param wait_for_completion: wait for the job; otherwise it lives on when the task has ended.
+    :param wait_for_completion: wait for the job; otherwise it is left running when the task has ended.
     :param waiter_delay: seconds between two looks.
     :param waiter_max_attempts: looks at most; a job that takes longer is cancelled.
     :param deferrable: wait in the triggerer.
     :return: the job's address.
     :raises UnexpectedEnd: the job failed or was cancelled.
     :raises NotEnded: the job took too long.
-    :raises Killed: the task was killed; the job's end was requested.
+    :raises Killed: the task was killed; the job is being cancelled.
     :raises ServiceError: MRS did not take the job, or refuses to be asked about it.
     """
 
@@ -160,9 +160,9 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         job, pool = self._submit()
         watch = Watch([job], [JobState.SUCCEEDED])
         try:
-            self._take_on(context, pool, job)
+            self._guard_job(context, pool, job)
             if not self.wait_for_completion:
-                self._let_go(context)
+                self._release(context)
                 return str(job)
             look(watch, pool, self.log)
             if not watch.is_decided:
@@ -174,16 +174,16 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
             raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take over from the trigger; whatever else happened to it, the job must not outlive the task."""
+        """Resume from the trigger; also after its failure the job must not outlive the task."""
         try:
-            self._take_back(context, next_kwargs or {})
+            self._guard_again(context, next_kwargs or {})
             return super().resume_execution(next_method, next_kwargs, context)
         except Exception:
             self.cancel_armed()
             raise
 
-    def _take_back(self, context: Context, next_kwargs: Mapping[str, Any]) -> None:
-        """From now on the job ends with the task again: the one that was waited for, or is on record."""
+    def _guard_again(self, context: Context, next_kwargs: Mapping[str, Any]) -> None:
+        """Cancel the job with the task again: the one that was waited for, or the recorded one."""
         from airflow_cancel_provider.settings import Settings
 
         ti: Any = context["ti"]
@@ -226,8 +226,8 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         pool.service_of(job)
         return job, pool
 
-    def _take_on(self, context: Context, pool: ServicePool, job: RemoteJob) -> None:
-        """From now on the job ends with the task; leave its address for whoever looks for it."""
+    def _guard_job(self, context: Context, pool: ServicePool, job: RemoteJob) -> None:
+        """Cancel the job with the task from now on, and record its address."""
         self.jobs = [job]
         self.arm(context, pool, self.jobs, "")
         self.log.info("Started %s", job)
@@ -242,9 +242,9 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
     def finish(self, context: Context, watch: Watch) -> str:
         """The job's address."""
         watch.verdict()
-        self._let_go(context)
+        self._release(context)
         return str(watch.jobs[0])
 
-    def _let_go(self, context: Context) -> None:
+    def _release(self, context: Context) -> None:
         self.keep_record(context, TryState.RETURNED)
         self.disarm()

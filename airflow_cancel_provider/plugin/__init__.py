@@ -1,4 +1,4 @@
-"""What Airflow loads in each of its processes. Imports next to nothing until a task runs."""
+"""The plugin that Airflow loads in each of its processes. Imports almost nothing until a task runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_cancel_provider.plugin import endpoint, external_views, extra_links
 
 
 class RemoteJobsPlugin(AirflowPlugin):
-    """Puts the guard on every task; in the API server, shows remote jobs and answers a reaper."""
+    """Installs the guard on tasks; in the API server, shows remote jobs and answers reapers."""
 
     name = "airflow_cancel_provider"
     listeners = [listener]  # noqa: RUF012  Airflow declares it so

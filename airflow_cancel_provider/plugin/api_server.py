@@ -1,7 +1,7 @@
-"""A deferred task that a person marks while no triggerer runs: the API server is the only one to know.
+"""Cancel the jobs of deferred tasks that a person marks, in the API server.
 
-The trigger of such a task is gone before a triggerer could be told to cancel. So the API server waits a
-moment for a triggerer to do it, and then requests the end of what the task has started itself.
+Without a triggerer, only the API server notices the mark: the trigger is deleted at once. So the API server
+waits a moment for a triggerer to cancel, and then cancels the jobs of the task itself.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.task_log import named
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
     from airflow_cancel_provider.engine.recorded import CancelRequest
-    from airflow_cancel_provider.jobs import RemoteJob
-    from airflow_cancel_provider.record import TryRecord
+    from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+    from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
     from airflow_cancel_provider.release import Release
 
 log = logging.getLogger(__name__)
 
 HEAD_START = 10.0
-"""Seconds that a triggerer has to cancel first; it mostly needs two or three."""
+"""Seconds for a triggerer to cancel first; it mostly needs two or three."""
 CALL_SECONDS = 10.0
 """Patience of one round of calls."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
 ESCALATE_AFTER = 60.0
 PATIENCE = 180.0
-"""Seconds: repeat what was not answered, look again for what was not seen, escalate, see the end."""
+"""Seconds for which a cancel is repeated, escalated and checked."""
 MOST_AT_ONCE = 500
-"""Tasks whose records are read together: a transaction of the API server's database is to be short."""
+"""Tasks whose records are read together, so that transactions of the database are short."""
 MOST_ATTEMPTS = 5
-"""Times that records are read again after the database did not give them."""
-MOST_NAMES = 20
+"""How often records are read again after an error of the database."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
 
 class DueQueue:
-    """Work that is due later, done by one daemon thread, which is started when there is some.
+    """Work that is due later, done by one daemon thread, which starts with the first work.
 
-    :param do: does what is due, all of it together; what it raises is logged, and ends nothing.
+    :param do: does all the work that is due; its errors are logged.
     """
 
     def __init__(self, do: Callable[[Sequence[Any]], None], name: str) -> None:
@@ -60,7 +60,7 @@ class DueQueue:
         self._thread: Thread | None = None
 
     def put(self, what: Any, delay: float) -> None:
-        """Have something done in so many seconds."""
+        """Have work done in so many seconds."""
         with self._changed:
             heappush(self._heap, (time.monotonic() + delay, next(self._numbers), what))
             if self._thread is None or not self._thread.is_alive():
@@ -74,7 +74,7 @@ class DueQueue:
             try:
                 self._do(due)
             except Exception:
-                log.exception("What was due could not be done, and is given up: %s", due)
+                log.exception("Work that was due has failed, and is not repeated: %s", due)
 
     def _due(self) -> list[Any]:
         with self._changed:
@@ -92,18 +92,45 @@ class Mark:
 
     task: TaskKey
     ti_id: UUID
+    state: str
+    """What it was marked as."""
     attempts: int = 0
+    since: float = field(default_factory=time.time)
+
+    @property
+    def why(self) -> str:
+        """Why its jobs are cancelled, for people."""
+        return f"Task was marked {self.state} while it was deferred"
 
     def __str__(self) -> str:
         return str(self.task)
 
 
 @dataclass(frozen=True, slots=True)
+class CancelFor:
+    """For whom a job is cancelled, for its record and for Airflow's event log.
+
+    :param task: that has started the job.
+    :param by: who cancels it.
+    :param user: who has asked for it.
+    :param why: for people.
+    :param lines: what was logged of the cancel.
+    """
+
+    task: TaskKey
+    by: Actor
+    user: str
+    why: str
+    lines: Callable[[], Sequence[str]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
-    """A cancel that a person has asked for, and what is to be done when it is over."""
+    """A cancel that a person has asked for."""
 
     request: CancelRequest
-    finished: Callable[[], None]
+    asked_by: CancelFor
+    since: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
         return ", ".join(self.request.jobs)
@@ -111,27 +138,28 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Round:
-    """A cancel that is under way, over one connection."""
+    """A cancel that is under way, over one connection.
+
+    :param since: when it was known that the jobs are to be cancelled, in epoch seconds.
+    :param owned: for whom each job is cancelled.
+    """
 
     cancellation: CancelEngine
-    finished: Callable[[], None] | None = None
-    tasks: Mapping[RemoteJob, TaskKey] = field(default_factory=dict)
-    """Of jobs on record: whose they are, if Airflow's event log is to tell of their end."""
+    since: float
+    owned: Mapping[RemoteJob, CancelFor]
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
 
 def cancel_when_marked(task_instance: Any) -> None:
-    """Have what a task left behind cancelled, in the background: a person waits for the answer."""
-    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id))), HEAD_START)
+    """Have the jobs of a marked task cancelled in the background: a person waits for the answer."""
+    state = str(getattr(task_instance, "state", None) or "as ended")
+    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state), HEAD_START)
 
 
-def cancel_now(request: CancelRequest, finished: Callable[[], None]) -> None:
-    """Have jobs over one connection cancelled, in the background, because a person has asked for it.
-
-    :param finished: called when they were seen to end, or when patience has run out.
-    """
-    _queue.put(_Asked(request, finished), 0.0)
+def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
+    """Have jobs over one connection cancelled, in the background, because a person has asked for it."""
+    _queue.put(_Asked(request, asked_by), 0.0)
 
 
 def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
@@ -142,8 +170,12 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
     try:
         rounds += _begun(marks)
     except Exception:
-        log.exception("Remote jobs of marked tasks may run on: %s", _names(marks))
-    rounds += [_Round(_engine([each.request]), each.finished) for each in due if isinstance(each, _Asked)]
+        log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
+    rounds += [
+        _Round(_engine([each.request]), each.since, dict.fromkeys(each.request.jobs, each.asked_by))
+        for each in due
+        if isinstance(each, _Asked)
+    ]
     for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             _close(each)
@@ -155,26 +187,45 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
 def _close(each: _Round) -> None:
     each.cancellation.close()
     try:
-        if each.finished:
-            each.finished()
-        if each.tasks:
-            _write_events(each.cancellation.cancellation.states, each.tasks)
+        _write_down(each.owned, each.cancellation.cancellation.statuses)
     except Exception:
-        log.exception("The end of a cancel could not be written down")
+        log.exception("The end of a cancel could not be recorded")
+    _send_metrics(each)
 
 
-def _write_events(states: Mapping[str, str], tasks: Mapping[RemoteJob, TaskKey]) -> None:
-    """Put into Airflow's event log what became of the jobs of marked tasks: one entry for each task."""
+def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJob, JobStatus]) -> None:
+    """Write the end of each job to its record and to Airflow's event log."""
     from airflow.utils.session import create_session
 
-    from airflow_cancel_provider.plugin.event_log import MARKED, write
+    from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
+    from airflow_cancel_provider.plugin.event_log import FINISHED, write
 
-    by_task: dict[TaskKey, dict[str, str]] = {}
-    for job, task in tasks.items():
-        by_task.setdefault(task, {})[job] = states.get(job, "not seen")
+    seen = {job: statuses[job] for job in owned if job in statuses}
+    ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for job, status in seen.items():
+        whom = owned[job]
+        ends.setdefault(whom.task, {}).update(ends_seen([status], whom.by, whom.why))
     with create_session() as session:
-        for task, jobs in by_task.items():
-            write(session, MARKED, "airflow", task, why="the deferred task was marked", jobs=jobs)
+        for job, whom in owned.items():
+            state = seen[job].state if job in seen else None
+            end = str(state) if state is not None and state.is_terminal else ""
+            write(session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=end, lines=whom.lines())
+        write_in_database(session, ends)
+
+
+def _send_metrics(each: _Round) -> None:
+    from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
+    from airflow_cancel_provider.record import Actor
+
+    is_asked = any(whom.by is Actor.USER for whom in each.owned.values())
+    send_cancel(
+        each.cancellation.outcomes(),
+        Layer.PAGE if is_asked else Layer.API_SERVER,
+        stats_of_server,
+        log,
+        since=each.since,
+        requested_at=each.cancellation.cancellation.requested_at,
+    )
 
 
 def _stepped(each: _Round) -> _Round:
@@ -183,21 +234,27 @@ def _stepped(each: _Round) -> _Round:
 
 
 def _begun(marks: Sequence[Mark]) -> list[_Round]:
-    """The cancels that marks ask for: few for many, as tasks are mostly marked together."""
+    """The cancels for some marks: few for many, as tasks are mostly marked together."""
     if not marks:
         return []
     from airflow_cancel_provider.engine.recorded import by_service
+    from airflow_cancel_provider.record import Actor
 
     requests = list(_requests(marks))
-    tasks = {job: mark.task for mark, request in requests for job in request.jobs}
+    owned = {
+        job: CancelFor(mark.task, Actor.API_SERVER, "airflow", mark.why)
+        for mark, request in requests
+        for job in request.jobs
+    }
+    since = min(mark.since for mark in marks)
     return [
-        _Round(_engine(some), tasks={job: tasks[job] for each in some for job in each.jobs})
+        _Round(_engine(some), since, {job: owned[job] for each in some for job in each.jobs})
         for some in by_service(request for _, request in requests).values()
     ]
 
 
 def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
-    """The cancel of what is reached over one connection."""
+    """The cancel of jobs that are reached over one connection."""
     from airflow_cancel_provider.engine.recorded import cancel_over_connections
     from airflow_cancel_provider.hooks.access import Access
     from airflow_cancel_provider.settings import Settings
@@ -212,7 +269,7 @@ def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
 
 
 def _requests(marks: Sequence[Mark]) -> Iterator[tuple[Mark, CancelRequest]]:
-    """What was left by the tries that were marked, and they have not released."""
+    """Requests for the jobs of marked tries that they have not released."""
     from airflow_cancel_provider.engine.recorded import cancel_requests
 
     for mark, record, releases in _recorded(marks):
@@ -237,7 +294,7 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
 
 
 def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
-    """Records of tries that were marked, if they are those that deferred last."""
+    """Records of marked tries, if they were written when the try was deferred."""
     from airflow_cancel_provider.exceptions import InvalidInput
     from airflow_cancel_provider.record import TryRecord, TryState
 
@@ -247,9 +304,9 @@ def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator
         try:
             record = TryRecord.from_json(rows[mark.task])
         except InvalidInput as error:
-            log.warning("XCom remote_jobs of %s is passed over: %s", mark, error)
+            log.warning("XCom remote_jobs of %s is ignored: %s", mark, error)
             continue
-        # A task that runs is told to end by its own process.
+        # A running task cancels in its own process.
         if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
             yield mark, record
 
@@ -263,17 +320,12 @@ def _read_later(marks: Sequence[Mark], error: Exception) -> None:
         "Records could not be read: %r. Remote jobs may run on%s: %s",
         error,
         ", and it is tried again" if again else "",
-        _names(marks),
+        named(marks),
     )
 
 
-def _names(marks: Sequence[Mark]) -> str:
-    others = f" and {len(marks) - MOST_NAMES} others" if len(marks) > MOST_NAMES else ""
-    return ", ".join(map(str, marks[:MOST_NAMES])) + others
-
-
 def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
-    """What is in XCom as the records of marked tasks."""
+    """The records of marked tasks in XCom."""
     from airflow.utils.session import create_session
 
     from airflow_cancel_provider.inventory import stored_records
@@ -283,7 +335,7 @@ def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
 
 
 def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:
-    """What the tries on these records have released."""
+    """The releases of the tries of these records."""
     from airflow_cancel_provider.reaper.backends.database import releases_of, session_of_airflow
 
     ti_ids = {one.ti_id for record in records for one in (record, *record.earlier)}
@@ -297,7 +349,7 @@ _queue = DueQueue(_do, "remote-jobs-marked")
 
 
 def _begin_anew() -> None:
-    """A forked child has no thread, and its parent's marks are its parent's."""
+    """Start with an empty queue in a forked child: it has no thread, and the parent keeps its marks."""
     global _queue  # noqa: PLW0603  one for each process
     _queue = DueQueue(_do, "remote-jobs-marked")
 

@@ -1,4 +1,4 @@
-"""What is sent to our endpoints: read no further than it may be long, and refused in words."""
+"""Read the bodies of requests, up to a length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_cancel_provider.exceptions import CancelProviderError
 
 @dataclass
 class Refusal(CancelProviderError):
-    """A request that is not answered, and the HTTP status that says so."""
+    """A request that is refused, with the HTTP status and the message for it."""
 
     status: int
     detail: str
@@ -20,7 +20,7 @@ async def read_body(request: Any, most: int, too_long: str) -> bytes:
     """The body of a request.
 
     :param most: bytes that it may have.
-    :param too_long: words for one that has more.
+    :param too_long: message for a longer one.
     :raises Refusal: it is longer.
     """
     body = b""

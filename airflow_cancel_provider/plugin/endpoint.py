@@ -1,8 +1,11 @@
-"""The application that Airflow mounts in its API server: the page, and what a reaper elsewhere asks.
+"""The application that Airflow mounts in its API server: the page, and the endpoint for reapers elsewhere.
 
-A reaper asks how the tries with some uuids stand:
+A reaper asks for the states of the tries with some uuids:
 ``POST /remote-jobs/v1/owners`` with ``{"ti_ids": [...]}``, at most 1,000 of them. Airflow's own
 login, tokens and permissions apply. It reads only.
+
+After its cancels it may say how jobs of some tries have ended: ``POST /remote-jobs/v1/ends`` with
+``{"ends": {ti_id: {job: end}}}``. That is put on record for the Dags whose runs its account may edit.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+from airflow_cancel_provider.ends_on_record import Ends, ends_from_json
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.plugin.bodies import Refusal, read_body
 from airflow_cancel_provider.plugin.permissions import may_read_all, readable
@@ -26,9 +30,11 @@ URL_PREFIX = "/remote-jobs"
 VERSION = 1
 """Of question and answer; part of the path."""
 OWNERS_PATH = f"/v{VERSION}/owners"
+ENDS_PATH = f"/v{VERSION}/ends"
 MOST_IDS = 1000
 MOST_BYTES = 100_000
 """Of a question: 1,000 uuids take 40,000."""
+MOST_BYTES_OF_ENDS = 1_000_000
 
 Message = Mapping[str, Any]
 
@@ -48,34 +54,79 @@ def make_app() -> FastAPI:
     from airflow_cancel_provider.plugin.page.routes import add_page
 
     api = FastAPI(title="Remote jobs", docs_url=None, redoc_url=None, openapi_url=None)
-    _add_owners(api)
+    _add(api, OWNERS_PATH, MOST_BYTES, _owners)
+    _add(api, ENDS_PATH, MOST_BYTES_OF_ENDS, _keep_ends)
     add_page(api, URL_PREFIX)
     return api
 
 
-def _add_owners(api: FastAPI) -> None:
+def _add(api: FastAPI, path: str, most: int, answer: Callable[[Any, bytes], dict[str, Any]]) -> None:
+    """Add an address that programs post to.
+
+    :param most: bytes of a body.
+    :param answer: makes the answer for a user and a body; called in a thread.
+    """
     from airflow.api_fastapi.core_api.security import get_user
     from fastapi import Depends, Request
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    too_long = f"A question has at most {MOST_BYTES} bytes, with {MOST_IDS} uuids."
+    too_long = f"A body has at most {most} bytes, with {MOST_IDS} uuids."
 
-    async def owners(request: Any, user: Any) -> JSONResponse:
+    async def post(request: Any, user: Any) -> JSONResponse:
         try:
-            ti_ids = _ids(await read_body(request, MOST_BYTES, too_long))
-            found = await run_in_threadpool(_answers, user, ti_ids)
+            _check_site(request.headers)
+            body = await read_body(request, most, too_long)
+            values = await run_in_threadpool(answer, user, body)
         except Refusal as refusal:
             return JSONResponse({"detail": refusal.detail}, refusal.status)
         except AirflowUnavailable:
             return JSONResponse({"detail": "Airflow's database did not answer."}, 503)
-        return JSONResponse(
-            {"version": VERSION, "owners": {str(ti_id): each.as_json() for ti_id, each in found.items()}}
-        )
+        return JSONResponse({"version": VERSION, **values})
 
-    # FastAPI reads these; as texts they would be looked for in this module, which imports neither.
-    owners.__annotations__ = {"request": Request, "user": Annotated[Any, Depends(get_user)]}
-    api.post(OWNERS_PATH, response_model=None)(owners)
+    # FastAPI reads these. As texts they would be resolved in this module, which imports neither.
+    post.__annotations__ = {"request": Request, "user": Annotated[Any, Depends(get_user)]}
+    api.post(path, response_model=None)(post)
+
+
+def _check_site(headers: Mapping[str, str]) -> None:
+    """:raises Refusal: another web site makes a user's browser send this."""
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Refusal(403, "This address is for a reaper, not for other web sites.")
+
+
+def _owners(user: Any, body: bytes) -> dict[str, Any]:
+    return {"owners": {str(ti_id): each.as_json() for ti_id, each in _answers(user, _ids(body)).items()}}
+
+
+def _keep_ends(user: Any, body: bytes) -> dict[str, Any]:
+    """Put on record what this user may: of Dags whose runs they may edit."""
+    from airflow_cancel_provider.plugin.permissions import editable
+    from airflow_cancel_provider.reaper.backends.database import (
+        session_of_airflow,
+        tasks_of,
+        write_ends_of_tries,
+    )
+
+    ends = _ends(body)
+    with session_of_airflow() as session:
+        tasks = tasks_of(session, ends)
+        allowed = editable(user, {task.dag_id for task in tasks.values()})
+        permitted = {ti_id: ends[ti_id] for ti_id, task in tasks.items() if task.dag_id in allowed}
+        write_ends_of_tries(session, permitted)
+    return {"written": sorted(map(str, permitted))}
+
+
+def _ends(body: bytes) -> dict[UUID, Ends]:
+    """Ends of jobs, by the try that has started them."""
+    try:
+        values = json.loads(body)["ends"]
+        found: dict[UUID, Ends] = {UUID(ti_id): ends_from_json(ends) for ti_id, ends in values.items()}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise Refusal(422, 'Expected {"ends": {ti_id: {job: {"state", "by", "reason", "at"}}}}.') from None
+    if len(found) > MOST_IDS:
+        raise Refusal(413, f"Expected ends of at most {MOST_IDS} tries; got {len(found)}.")
+    return found
 
 
 def _ids(body: bytes) -> list[UUID]:
@@ -94,7 +145,7 @@ def _ids(body: bytes) -> list[UUID]:
 
 
 def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
-    """What this user may know of these tries."""
+    """Answers on these tries, as far as this user may read them."""
     from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
 
@@ -102,7 +153,7 @@ def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
         found = tries(session, ti_ids)
         dag_ids = {each.dag_id for each in found.values()}
         shown = readable(user, dag_ids - {""})
-        # Of a try without a row, nobody can say whose it was.
+        # A try without a row may be of any Dag.
         if "" in dag_ids and may_read_all(user, session):
             shown.add("")
     hidden = TryAnswer(Presence.NOT_PERMITTED)

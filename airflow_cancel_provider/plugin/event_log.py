@@ -1,6 +1,6 @@
-"""Who has asked for which cancel, and what became of it: entries in Airflow's event log.
+"""Entries in Airflow's event log: who has requested which cancel, and its outcome.
 
-All API servers see them, they outlive a restart, and Airflow shows them under Browse, Audit Log.
+All API servers can read them, also after a restart, and Airflow shows them under Browse, Audit Log.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 
 REQUESTED, FINISHED = "cancel_remote_job", "cancel_remote_job_finished"
-"""Names of the events of a cancel that a user has asked for."""
-MARKED = "remote_jobs_cancelled"
-"""Name of the event of a deferred task that was marked."""
+"""Names of the events: a user asks for the cancel of a job; what became of a cancel, also of a job whose
+deferred task was marked."""
 SHOWN_FOR = timedelta(days=1)
+GIVEN_UP_AFTER = timedelta(minutes=5)
+"""A cancel without an end in the log is over then: the API server that worked on it has ended."""
+GIVEN_UP = "The API server ended before the cancel was confirmed. Refresh the states; cancel again if needed."
 MOST_READ = 1000
 MOST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class AskedCancel:
-    """A cancel that a user has asked for on the page.
+    """A cancel that a user has requested on the page.
 
-    :param lines: what came of it, in words; the last line says most.
-    :param is_over: whether nothing is done any more for it.
-    :param end: the terminal state that was seen then; empty where none was.
+    :param lines: its log; the last line has the outcome.
+    :param is_over: whether it has finished.
+    :param end: the terminal state of the job then; empty where it has not ended.
     """
 
     user: str
@@ -87,7 +89,9 @@ def asked_cancels(session: Any, jobs: Collection[RemoteJob]) -> dict[RemoteJob, 
             )
         else:
             lines, end = finished.get(job, ((), ""))
-            found[job] = AskedCancel(user or "", at, lines, job in finished, end)
+            is_lost = job not in finished and at < datetime.now(UTC) - GIVEN_UP_AFTER
+            lines = (GIVEN_UP,) if is_lost else lines
+            found[job] = AskedCancel(user or "", at, lines, is_lost or job in finished, end)
     return found
 
 

@@ -1,6 +1,6 @@
 """Links to the consoles of the services on every task that has started remote jobs, whatever its operator.
 
-Airflow asks a plugin's links in the API server, and shows a button for those that lead somewhere. The
+Airflow evaluates a plugin's links in the API server, and shows a button for those with an address. The
 operators of this package have links of their own with the same names, which Airflow prefers.
 """
 
@@ -29,7 +29,7 @@ class ConsoleLink:
         try:
             return _console_url(ti_key, self.number)
         except Exception:
-            # What leaves here would take the links of all others from the page.
+            # Raised, it would remove all other links from the page.
             log.exception("%s of %s could not be read", self.name, ti_key)
             return ""
 

@@ -1,7 +1,7 @@
-"""Airflow's word that a task runs, succeeds or fails, passed on to whoever has to do with it there.
+"""The listener: passes the start and the end of a task on to the guard, or to the API server's cancel.
 
-Imports nothing of ours at module level: what can't be imported is then told in the task's log, and
-``fail_closed`` holds for it.
+Imports nothing of this package at module level: an import error is then in the task's log, and
+``fail_closed`` applies to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _guards: dict[int, TaskGuard] = {}
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """See AWS sessions that a Dag file makes while it is parsed; until the task runs nothing is recorded."""
+    """Capture AWS sessions that a Dag file makes while it is parsed; recording starts with the task."""
     if type(component).__name__ != "TaskRunnerMarker":
         return  # the scheduler, the triggerer and others start, too
     try:
@@ -34,9 +34,9 @@ def on_starting(component: Any) -> None:
 
         capture.install()
     except Exception:
-        # The guard tries again when the task runs, and fails closed there if it is told to.
+        # The guard tries again when the task runs; ``fail_closed`` applies there.
         log.exception(
-            "[remote jobs] AWS sessions made in the Dag file can't be seen: the guard could not be installed"
+            "[remote jobs] AWS sessions of the Dag file can't be captured: the guard could not be installed"
         )
 
 
@@ -49,7 +49,7 @@ def on_task_instance_running(task_instance: Any) -> None:
     try:
         _guard(task_instance)
     except Exception as error:
-        # Nothing may leave here: the listeners of other plugins would not be called.
+        # Raise nothing: the listeners of other plugins would not be called.
         reason = f"The guard could not be installed: {type(error).__name__}: {error}"
         task.log.exception("[remote jobs] Not guarded: nothing cancels this task's remote jobs. %s", reason)
         if _is_closed(task):
@@ -78,7 +78,7 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
 
 @hookimpl
 def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
-    """A person has marked the task; one that skips itself has been seen to (from Airflow 3.1 on)."""
+    """A person has marked the task; one that skips itself is handled before (from Airflow 3.1 on)."""
     with _contained(task_instance):
         if previous_state is None and not _guard_of(task_instance):
             _marked(task_instance)
@@ -86,12 +86,12 @@ def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
 
 @contextmanager
 def _contained(task_instance: Any) -> Iterator[None]:
-    """Report an error here: one that leaves would keep the listeners of other plugins from being called."""
+    """Log an error: raised, it would keep the listeners of other plugins from being called."""
     try:
         yield
     except Exception:
         log.exception(
-            "[remote jobs] Failed to see to the jobs of %s after its end",
+            "[remote jobs] Failed to handle the remote jobs of %s after its end",
             getattr(task_instance, "id", "?"),
         )
 
@@ -99,14 +99,15 @@ def _contained(task_instance: Any) -> Iterator[None]:
 def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.services.submissions import RECORDERS
 
-    # Where one process runs task after task (``dags test``), the guard of the last one has done its part.
+    # Where one process runs task after task (``dags test``), the guard of the last task has finished.
     RECORDERS.clear()
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
-    from airflow_cancel_provider.settings import Settings
+    from airflow_cancel_provider.settings import Settings, use_quotas
 
     settings = Settings.read()
+    use_quotas()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
         from airflow_cancel_provider.guard.task import TaskGuard
 
@@ -118,8 +119,8 @@ def _guard(task_instance: Any) -> None:
 def _is_closed(task: Any) -> bool:
     """Whether a task that can't be guarded is to fail.
 
-    Asked of Airflow's own configuration: it may be our own modules that can't be imported. What is set to
-    something that is neither true nor false was not meant to be false.
+    Read from Airflow's configuration directly: modules of this package may be what can't be imported. A value
+    that is neither true nor false counts as true.
     """
     try:
         from airflow.sdk.configuration import conf
@@ -135,7 +136,7 @@ def _is_closed(task: Any) -> bool:
 
 
 def _wanted(task: Any, dag_id: str, settings: Settings) -> bool:
-    """A task's own switch counts for more than the configuration."""
+    """Whether a task is guarded: its own switch takes precedence over the configuration."""
     own = getattr(task, "remote_jobs_guard", None)
     operator = f"{type(task).__module__}.{type(task).__qualname__}"
     return bool(own) if own is not None else settings.guards(dag_id, operator)

@@ -1,4 +1,4 @@
-"""What Airflow's auth manager lets a user do with the jobs of a Dag."""
+"""What a user may do with the jobs of a Dag, by Airflow's auth manager."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from functools import cache
 from typing import Any
 
 from airflow_cancel_provider.version_compat import team_names
-
-
-def may_read(user: Any, dag_id: str) -> bool:
-    """Whether a user may read the task instances of a Dag; of an empty id: of Dags at all."""
-    return dag_id in readable(user, [dag_id])
 
 
 def readable(user: Any, dag_ids: Collection[str]) -> set[str]:
@@ -35,9 +30,9 @@ def may_read_all(user: Any, session: Any) -> bool:
     from airflow.models.dagbundle import DagBundleModel
     from sqlalchemy import select
 
-    if not may_read(user, ""):
+    if not readable(user, [""]):
         return False
-    # The auth manager, too, leaves out the Dags of a bundle that is no more.
+    # The auth manager, too, leaves out the Dags of deleted bundles.
     bundles = select(DagBundleModel.name)
     known = set(session.scalars(select(DagModel.dag_id).where(DagModel.bundle_name.in_(bundles))))
     return known <= set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))

@@ -1,4 +1,4 @@
-"""The cancels of a reaper, from the request until the jobs are seen to have ended."""
+"""The cancels of a reaper, from the request until the jobs have ended."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class PlaceCancel:
     orphans: dict[RemoteJob, Orphan]
 
     def update(self) -> None:
-        """Write what became of each orphan into it."""
+        """Update the orphans with the results and the states of their jobs."""
         for job, orphan in self.orphans.items():
             orphan.result = self.cancellation.results.get(job)
             orphan.status = self.cancellation.statuses.get(job)
 
     def forget(self) -> bool:
-        """Forget what has ended, and what was not answered: the next sweep decides on that anew.
+        """Forget jobs that have ended, and those without an answer: the next sweep decides on them anew.
 
-        Whether some are left.
+        :return: whether some are left.
         """
         left = set(self.cancellation.open)
         self.orphans = {
@@ -51,9 +51,9 @@ class PlaceCancel:
 
 
 class Cancels:
-    """All cancels that were requested, and whose jobs have not been seen to end.
+    """All cancels that were requested and whose jobs have not ended.
 
-    :param escalate_after: seconds after which a job that won't end is forced to.
+    :param escalate_after: seconds after which a harder cancel is requested, where there is one.
     :param stop: nothing more is sent once it is set.
     """
 
@@ -61,21 +61,21 @@ class Cancels:
         self._escalate_after, self._stop = escalate_after, stop
         self._cancels: list[PlaceCancel] = []
         self.troubled: set[Place] = set()
-        """Places in which something was not answered in the last run."""
+        """Places that did not answer a request in the last run."""
 
     @property
     def jobs(self) -> set[RemoteJob]:
-        """Jobs that have been asked to end and have not been seen to."""
+        """Jobs whose cancel was requested and that have not ended."""
         return {job for cancel in self._cancels for job in cancel.cancellation.open}
 
     def run(
         self, orphans: list[Orphan], pool: ServicePool, seconds: float, troubles: list[str]
     ) -> list[Orphan]:
-        """Cancel these and wait for them to end; look once, and escalate, at those of earlier runs.
+        """Cancel these and wait for their end; check and escalate those of earlier runs once.
 
         :param seconds: longest wait.
-        :param troubles: gets a sentence for what was not answered.
-        :return: these, and before them the earlier ones that had not been seen to end.
+        :param troubles: gets a sentence for requests without an answer.
+        :return: the earlier ones that had not ended, and these.
         """
         self.troubled = set()
         earlier = [orphan for cancel in self._cancels for orphan in cancel.orphans.values()]
@@ -89,12 +89,12 @@ class Cancels:
         self.troubled |= {Place.of(orphan.job) for orphan in unanswered}
         if unanswered:
             troubles.append(
-                f"{len(unanswered)} jobs: no answer to the request to cancel them; the next sweep asks again."
+                f"{len(unanswered)} jobs: no answer to the request to cancel them; the next sweep repeats it."
             )
         return earlier + orphans
 
     def _requested(self, orphans: Iterable[Orphan], pool: ServicePool) -> list[PlaceCancel]:
-        """A cancel for each place: one that does not answer delays no other."""
+        """Request the cancels, place by place: one that does not answer delays no other."""
         by_job = {orphan.job: orphan for orphan in orphans}
 
         def request(place: Place, jobs: list[RemoteJob]) -> PlaceCancel | None:
@@ -120,20 +120,20 @@ class Cancels:
             self._stop.wait(LOOK_SECONDS)
 
     def _look(self, pool: ServicePool, troubles: list[str], cancel: PlaceCancel) -> bool:
-        """Whether looking is possible."""
+        """Update the states of a cancel's jobs; return whether that was possible."""
         if self._stop.is_set() or not cancel.cancellation.open:
             return True
         try:
             look(cancel.cancellation, pool, log)
         except Exception as error:  # noqa: BLE001  reported; no error of a service ends a sweep
-            troubles.append(f"{cancel.place}: what was cancelled can't be looked at: {in_words(error)}")
+            troubles.append(f"{cancel.place}: the state of cancelled jobs can't be read: {in_words(error)}")
             self.troubled.add(cancel.place)
             return False
         return True
 
 
 def _results(cancellation: Cancellation, pool: ServicePool) -> list[CancelResult]:
-    """Request the cancel of all; a job without an answer is asked again in the next sweep."""
+    """Request the cancel of all jobs; the next sweep repeats it for those without an answer."""
     try:
         return cancellation.request(pool)
     except Exception as error:  # noqa: BLE001  reported for each job; no error of a service ends a sweep

@@ -40,9 +40,9 @@ def reaper_dag(
     on_orphans: Callable[[Mapping[str, Any]], None] | None = None,
     **dag_options: Any,
 ) -> DAG:
-    """A Dag with a task ``reap``, which sweeps once and returns what it saw as XCom, and a task ``check``.
+    """A Dag with a task ``reap``, which sweeps once and returns its report as XCom, and a task ``check``.
 
-    It asks the API server, with a service account. ``check`` fails when something could not be looked at or
+    It uses the API server, with a service account. ``check`` fails when something could not be checked or
     cancelled. When a sweep finds orphans, asset ``remote_jobs_orphans`` gets an event with the XCom as its
     extra.
 
@@ -84,7 +84,7 @@ def reaper_dag(
 
         @task(retries=0)
         def check(*, ti: Any = None) -> None:
-            """Fail where a person should look; a task of its own, as one that fails sends no asset events."""
+            """Fail if a person has to act. A task of its own, as a failed task sends no asset events."""
             _fail_if_troubled(ti.xcom_pull(task_ids="reap"))
 
         reap() >> check()
@@ -99,7 +99,7 @@ def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: Rules) -> Report:
 
     report = make_reaper(rest_airflow(airflow_conn_id), rules=rules, **sweep).sweep()
     log.info("%s", report)
-    send(report, stats_of_task().gauge)
+    send(report, stats_of_task)
     return report
 
 

@@ -22,7 +22,7 @@ Letters = dict[str, dict[str, Any]]
 class DeadLetters:
     """The dead letters of an Airflow, in one of its Variables.
 
-    A job with a dead letter is not asked to end again. An acknowledged one is not listed any more, either.
+    A job with a dead letter is not cancelled again. An acknowledged one is not listed any more, either.
     """
 
     def __init__(self, airflow: Airflow) -> None:
@@ -43,7 +43,7 @@ class DeadLetters:
             ) from None
 
     def write(self, orphans: Iterable[Orphan]) -> Letters:
-        """Add what the service refused to cancel; all letters afterwards."""
+        """Add the jobs that a service refused to cancel; return all letters."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         new = {
             str(orphan.job): {
@@ -58,7 +58,7 @@ class DeadLetters:
         return self._change(lambda letters: dict(list((letters | new).items())[-MOST:]) if new else letters)
 
     def acknowledge(self, jobs: Collection[str]) -> Letters:
-        """Don't list these any more, and don't cancel them."""
+        """Stop to list these; they are still not cancelled."""
         return self._change(
             lambda letters: {
                 job: {**letter, "acknowledged": True} if job in jobs else letter
@@ -67,7 +67,7 @@ class DeadLetters:
         )
 
     def drop(self, jobs: Collection[str]) -> Letters:
-        """Forget these: they have ended, or the next sweep is to ask again."""
+        """Delete these: they have ended, or the next sweep is to cancel them again."""
         return self._change(lambda letters: {job: letters[job] for job in letters if job not in jobs})
 
     def _change(self, change: Any) -> Letters:
@@ -79,5 +79,5 @@ class DeadLetters:
 
 
 def unacknowledged(letters: Letters) -> Letters:
-    """Those that a person has not looked at yet."""
+    """Those that no person has acknowledged."""
     return {job: letter for job, letter in letters.items() if not letter.get("acknowledged")}

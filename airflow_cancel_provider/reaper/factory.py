@@ -1,4 +1,4 @@
-"""Make a reaper from names and numbers: for the command line, the Dag and a program alike."""
+"""Make a reaper from names and numbers, for the command line and the Dag."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def make_reaper(
     rules: Rules | None = None,
     stop: Event | None = None,
 ) -> Reaper:
-    """A reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
+    """Make a reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
 
-    :param airflow: who knows the states of tries.
+    :param airflow: gives the states of tries.
     :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
-    :param scopes: patterns of cluster ids, queue names and application ids to look at.
+    :param scopes: patterns of cluster ids, queue names and application ids to check.
     :param except_scopes: patterns of those to leave out.
     :param share: of the API quotas in force, above 0, at most 1.
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
-        Airflow has no name that others can't have, and cancels.
+        Airflow has no unique name and the reaper is to cancel.
     """
     settings, access = Settings.read(), Access()
     chosen = Scopes(
         as_list("scopes", scopes) or settings.reaper_scopes,
         as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
     )
-    # Without a name of its own it may take another Airflow's jobs for its own; looking does no harm.
+    # Without a unique name it may take another Airflow's jobs for its own; a dry run does no harm.
     if not settings.has_own_name and not (rules and rules.is_dry):
         raise InvalidInput(NO_NAME)
     chosen_places = places(as_list("at", at) or settings.reaper_places)
-    # A sweep does so, too; here it comes before any request. What can't be read now may be readable later.
+    # Before the first request. A connection that can't be read now may be readable in a sweep.
     with suppress(AirflowUnavailable):
         access.check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
 
@@ -82,7 +82,7 @@ def rest_airflow(conn_id: str) -> Airflow:
     login the password is a token.
 
     :raises InvalidInput: the connection is not defined, can't be read, or has no host.
-    :raises AirflowUnavailable: Airflow did not say whether it is defined.
+    :raises AirflowUnavailable: it could not be looked up.
     """
     from airflow_cancel_provider.hooks.connections import get_connection
     from airflow_cancel_provider.reaper.backends.rest import Rest

@@ -1,4 +1,4 @@
-"""Which living jobs are orphans: the decision, which is pure, and the class that asks Airflow for owners."""
+"""Decide which running jobs are orphans: a pure function, and a class that asks Airflow for owners."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
 
 NOT_PERMITTED = (
-    "The reaper's account at Airflow may not read the tasks of some jobs, which are therefore kept: let it "
-    "read the task instances of all Dags."
+    "The reaper's Airflow account may not read the tasks of some jobs, which are therefore kept: give it "
+    "permission to read the task instances of all Dags."
 )
-NOT_TOLD = "Airflow did not tell the state of the tasks of some jobs, which are therefore kept."
+NOT_TOLD = "Airflow did not give the state of the tasks of some jobs, which are therefore kept."
 
 
 class DecisionKind(StrEnum):
-    """Why a job is kept or cancelled, in one word; sweeps count by it. Only an ORPHAN is cancelled."""
+    """Why a job is kept or cancelled; sweeps count jobs by it. Only an ORPHAN is cancelled."""
 
     ENDED = "ended"
     UNLABELLED = "unlabelled"
@@ -34,13 +34,13 @@ class DecisionKind(StrEnum):
     RELEASED = "released"
     DEAD_LETTER = "dead letter"
     SUSPECT = "suspect"
-    """To be looked at a second time."""
+    """To be checked a second time."""
     ORPHAN = "orphan"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a job is, and why."""
+    """The decision on a job, and the reason."""
 
     kind: DecisionKind
     because: str
@@ -52,8 +52,8 @@ class Case:
 
     :param claim: the job, and the label that it carries.
     :param owner: what Airflow says of the try that started it; None: Airflow did not answer.
-    :param suspected_since: when an earlier look found it to be an orphan, and none since found otherwise.
-    :param letter: why it could not be cancelled before, if a person has not dealt with that yet.
+    :param suspected_since: time of the first check by which it is an orphan, if later ones agree.
+    :param letter: why it could not be cancelled before, if it has a dead letter.
     """
 
     claim: JobStatus
@@ -63,16 +63,16 @@ class Case:
 
 
 def decide(case: Case, deployment: str, now: datetime, grace: timedelta) -> Decision:
-    """What a job is; in doubt it is kept.
+    """Decide on a job; in doubt it is kept.
 
     :param deployment: this Airflow's name in labels.
-    :param grace: time between the first look that finds an orphan and the one that may cancel it.
+    :param grace: time between the first check that finds an orphan and the one that may cancel it.
     """
     return _kept_unasked(case, deployment) or _kept_for_its_try(case) or _orphan(case, now, grace)
 
 
 def _kept_unasked(case: Case, deployment: str) -> Decision | None:
-    """Why a job is kept about whose try Airflow says nothing."""
+    """Why a job is kept whatever the state of its try."""
     label = case.claim.label
     if case.claim.state.is_terminal:
         return Decision(DecisionKind.ENDED, "it has ended")
@@ -81,7 +81,7 @@ def _kept_unasked(case: Case, deployment: str) -> Decision | None:
     if label.deployment != deployment:
         return Decision(DecisionKind.FOREIGN, f"it belongs to another Airflow, {label.deployment}")
     if case.owner is None:
-        return Decision(DecisionKind.UNANSWERED, "Airflow did not tell the state of its task")
+        return Decision(DecisionKind.UNANSWERED, "Airflow did not give the state of its task")
     return None
 
 
@@ -90,9 +90,9 @@ def _kept_for_its_try(case: Case) -> Decision | None:
     if owner is None or owner.phase is TryPhase.ALIVE:
         return Decision(DecisionKind.ALIVE, str(owner))
     if owner.phase is TryPhase.UNKNOWN:
-        return Decision(DecisionKind.UNKNOWN, "the reaper's account at Airflow may not read its task")
+        return Decision(DecisionKind.UNKNOWN, "the reaper's Airflow account may not read its task")
     if owner.phase is TryPhase.SUCCEEDED:
-        return Decision(DecisionKind.SUCCEEDED, f"{owner}: the job is meant to go on")
+        return Decision(DecisionKind.SUCCEEDED, f"{owner}: the job is to be left running")
     if owner.release is not None and owner.release.covers(case.claim.job):
         return Decision(DecisionKind.RELEASED, f"{owner}, and {owner.release}")
     if case.claim.label is not None and case.claim.label.reconnects:
@@ -105,7 +105,7 @@ def _kept_for_the_next_try(owner: OwnerState) -> Decision | None:
     if owner.phase is TryPhase.RETRYING or owner.later in going_on:
         return Decision(DecisionKind.RECONNECTING, f"{owner}, and the next try takes the job over")
     if owner.phase is TryPhase.DELETED:
-        # `airflow db clean` removes a task's earlier tries, and leaves the one that goes on with their jobs.
+        # `airflow db clean` removes a task's earlier tries, and keeps the one that has taken over their jobs.
         return Decision(DecisionKind.UNKNOWN, f"{owner}, and a later try may have taken the job over")
     return None
 
@@ -115,7 +115,7 @@ def _orphan(case: Case, now: datetime, grace: timedelta) -> Decision:
     if case.letter is not None:
         return Decision(DecisionKind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
     if since is None:
-        return Decision(DecisionKind.SUSPECT, f"{case.owner}; a second look has to agree")
+        return Decision(DecisionKind.SUSPECT, f"{case.owner}; a second check has to agree")
     if now - since < grace:
         seconds = (now - since).total_seconds()
         return Decision(DecisionKind.SUSPECT, f"{case.owner}; first seen {seconds:.0f} s ago")
@@ -124,7 +124,7 @@ def _orphan(case: Case, now: datetime, grace: timedelta) -> Decision:
 
 @dataclass
 class Found:
-    """One job that was looked at, and what was decided."""
+    """One job that was checked, and the decision on it."""
 
     claim: JobStatus
     owner: OwnerState | None
@@ -147,7 +147,7 @@ class Judge:
     """Asks Airflow for the owners of jobs, and decides.
 
     :param deployment: this Airflow's name in labels.
-    :param grace: time between the look that finds an orphan and the one that may cancel it.
+    :param grace: time between the check that finds an orphan and the one that may cancel it.
     :param letters: dead letters.
     :param troubles: gets a sentence where Airflow does not answer.
     """
@@ -163,7 +163,7 @@ class Judge:
     ) -> list[Found]:
         """Decide on jobs as they are now.
 
-        :param since: when an earlier look found some of them to be suspects; none of the others is an orphan.
+        :param since: for suspects, the time of the earlier check; no other job can be an orphan yet.
         """
         now, since = datetime.now(UTC), since or {}
         owners = self._owners(claims)
@@ -178,7 +178,7 @@ class Judge:
         return found
 
     def decide_again(self, suspects: Collection[Found], statuses: Collection[JobStatus]) -> list[Found]:
-        """Decide once more on suspects, those of which the state now is among the statuses."""
+        """Decide again on those suspects whose present state is given."""
         before = {found.job: found for found in suspects}
         claims = [_completed(status, before[status.job].claim) for status in statuses]
         # A job that has another label now is a suspect for the first time.
@@ -205,7 +205,7 @@ class Judge:
 
 
 def _completed(status: JobStatus, before: JobStatus) -> JobStatus:
-    """A status, with what only the listing shows."""
+    """A status, completed by what only the listing shows."""
     return replace(
         status,
         label=status.label or before.label,

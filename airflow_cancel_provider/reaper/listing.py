@@ -1,4 +1,4 @@
-"""List the living jobs of many places at a time, with bounded memory."""
+"""List the running jobs of many places at the same time, with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.services.base import JobService
 
 BATCH = 500
-"""Jobs whose owners are asked for together."""
+"""Jobs whose owners are queried together."""
 WAITING = 8
 """Batches that may wait to be decided on; a place that lists faster waits."""
-SILENCES = 2
-"""Scopes in a row that may stay unanswered; then the rest of their place is left out."""
+MOST_UNANSWERED = 2
+"""Scopes in a row that may stay without an answer; then the rest of their place is left out."""
 TICK = 0.5
 """Seconds after which waiting threads check whether the listing is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedJobs:
-    """Some living jobs of one scope, or, without a scope, the end of a place.
+    """Some running jobs of one scope, or, without a scope, the end of a place's list.
 
     :param trouble: why some could not be listed.
     """
@@ -39,9 +39,9 @@ class ListedJobs:
 def listed(
     services: dict[Place, JobService], scopes: Scopes, stop: Event | None = None
 ) -> Iterator[ListedJobs]:
-    """All living jobs of all places, each place in a thread of its own.
+    """List all running jobs of all places, each place in a thread of its own.
 
-    A scope without jobs is a batch as well. What can't be listed is a batch with its trouble.
+    A scope without jobs gives an empty batch. A scope that can't be listed gives a batch with its trouble.
 
     :param stop: ends the listing early when it is set.
     """
@@ -60,7 +60,7 @@ def listed(
 
 
 class _Listing:
-    """What the threads of one listing share."""
+    """The state that the threads of one listing share."""
 
     def __init__(self, scopes: Scopes, stop: Event) -> None:
         self._scopes, self._stop = scopes, stop
@@ -79,24 +79,24 @@ class _Listing:
         return None
 
     def list_place(self, place: Place, service: JobService) -> None:
-        """Put all batches of a place, and its end."""
+        """Put all batches of a place into the queue, and its end."""
         trouble: str | None = None
-        silences = 0
+        unanswered = 0
         try:
             for scope in self._scopes.chosen(service.scopes()):
-                if self._is_over or silences >= SILENCES:
+                if self._is_over or unanswered >= MOST_UNANSWERED:
                     break
-                # Each silence has cost the service's whole patience.
-                silences = 0 if self._list_scope(place, service, scope) else silences + 1
-            if silences >= SILENCES:
-                trouble = f"No answer for {silences} scopes in a row: the rest is left out."
+                # Each of these has waited for the service's whole patience.
+                unanswered = 0 if self._list_scope(place, service, scope) else unanswered + 1
+            if unanswered >= MOST_UNANSWERED:
+                trouble = f"No answer for {unanswered} scopes in a row: the rest is left out."
         except Exception as error:  # noqa: BLE001  reported; the sweep goes on with the other places
             trouble = _words(place, error)
         finally:
             self._put(ListedJobs(place, trouble=trouble))
 
     def _list_scope(self, place: Place, service: JobService, scope: str) -> bool:
-        """Put all batches of a scope; whether the service answered."""
+        """Put all batches of a scope into the queue; return whether the service answered."""
         claims: list[JobStatus] = []
         try:
             for claim in service.claims(scope):

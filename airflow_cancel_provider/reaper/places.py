@@ -1,4 +1,4 @@
-"""Where a reaper looks: a connection in a region, for one service or for all of AWS."""
+"""The places of a reaper: each a connection in a region, for one service or for all of AWS."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Place:
 
 
 def places(texts: Iterable[str]) -> list[Place]:
-    """Each place once, in the order given.
+    """Parse places; each once, in the order given.
 
     :raises InvalidInput: there is none, or one can't be read.
     """
@@ -79,9 +79,9 @@ def by_place(jobs: Iterable[RemoteJob]) -> dict[Place, list[RemoteJob]]:
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """Which clusters, queues and applications are looked at.
+    """Which clusters, queues and applications are checked.
 
-    They go by what :meth:`JobService.scopes` names: Batch queues by name, all else by id.
+    They are named as :meth:`JobService.scopes` names: Batch queues by name, all else by id.
 
     :param allow: patterns, one of which has to match.
     :param deny: patterns, none of which may.
@@ -91,7 +91,7 @@ class Scopes:
     deny: Collection[str] = field(default=())
 
     def chosen(self, scopes: Iterable[str]) -> Iterator[str]:
-        """Those that are looked at."""
+        """Those that are checked."""
         return (
             scope
             for scope in scopes

@@ -1,4 +1,4 @@
-"""The reaper: look twice, cancel what both looks find to be an orphan, and see it end."""
+"""The reaper: list the jobs, check suspects a second time, cancel the orphans, and wait for their end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event
+from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
@@ -21,24 +22,25 @@ from airflow_cancel_provider.reaper.releases import ReleaseCleanup
 from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.reaper.rules import Rules
 from airflow_cancel_provider.reaper.services import Services
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.base import JobService
 
 log = logging.getLogger(__name__)
 
-STOPPED = "The sweep was stopped before it had looked at everything: nothing is cancelled."
+STOPPED = "The sweep was stopped before it had checked everything: nothing is cancelled."
 
 
 class Reaper:
     """Sweeps some places for the jobs of one Airflow.
 
-    Keep it between sweeps: it remembers what it has cancelled until that is seen to end. Two of them
-    do no harm to each other: a job that is ending is not asked again.
+    Keep it between sweeps: it remembers the jobs that it has cancelled until they have ended. Two reapers
+    may run at the same time: a job that is being cancelled is not cancelled again.
 
-    :param airflow: who knows the states of tries.
-    :param deployment: that Airflow's name in labels; jobs with another one are not touched.
+    :param airflow: gives the states of tries.
+    :param deployment: that Airflow's name in labels; jobs with another name are left alone.
     :param open_place: opens a place's service; called in the thread that sweeps.
     :param stop: ends a sweep early when it is set; then nothing more is cancelled.
-    :param name: what people call that Airflow.
+    :param name: that Airflow's name for people.
     """
 
     def __init__(
@@ -62,10 +64,10 @@ class Reaper:
         self._cancels = Cancels(self.rules.escalate_after, self.stop)
 
     def sweep(self) -> Report:
-        """Look at everything once, and cancel the orphans.
+        """Check all places once, and cancel the orphans.
 
-        Whatever a service or Airflow answers: what could not be looked at or done is among the ``troubles``
-        of the report, and the other places are looked at.
+        An error of a service or of Airflow goes into the ``troubles`` of the report; the other places are
+        still checked.
 
         :raises InvalidInput: a connection or the Variable with the dead letters is unusable.
         """
@@ -79,7 +81,7 @@ class Reaper:
             self.services.retire()
         report.seconds = time.monotonic() - begun
         report.calls = self.services.calls - before
-        # Several batches of jobs may have met with the same one.
+        # Several batches of jobs may report the same trouble.
         report.troubles = list(dict.fromkeys(report.troubles))
         return report
 
@@ -98,6 +100,7 @@ class Reaper:
             report.orphans = orphans
         else:
             report.orphans = self._cancel(report, orphans)
+            self._write_ends(report.orphans)
             letters = self.letters.write(report.orphans)
             letters = self._drop_ended(letters, lettered, report.troubles)
             self._clean_releases(report)
@@ -126,7 +129,7 @@ class Reaper:
         return list(suspects.values()), lettered
 
     def _look_again(self, report: Report, judge: Judge, suspects: list[Found]) -> list[Found]:
-        """Suspects that a second look finds to be orphans, too."""
+        """Suspects that are orphans by the second check, too."""
         for found in suspects:
             log.info("suspect: %s: %s", found.job, found.decision.because)
         if not suspects or self.stop.wait(self.rules.grace):
@@ -140,7 +143,7 @@ class Reaper:
         return [found for found in again if found.decision.kind is DecisionKind.ORPHAN]
 
     def _brake(self, report: Report, orphans: list[Orphan]) -> None:
-        """Have none of them cancelled if they are too many; those that are ending already don't count."""
+        """Cancel none of them if they are too many; those that are being cancelled already don't count."""
         new = [orphan for orphan in orphans if orphan.found.claim.state is not JobState.CANCELLING]
         if len(new) <= self.rules.brake:
             return
@@ -152,24 +155,39 @@ class Reaper:
         )
 
     def _cancel(self, report: Report, orphans: list[Orphan]) -> list[Orphan]:
-        """Cancel orphans; these, and those of earlier sweeps that had not ended."""
+        """Cancel orphans; return these, and those of earlier sweeps that had not ended."""
         braked = [orphan for orphan in orphans if orphan.is_braked]
         free = [orphan for orphan in orphans if not orphan.is_braked]
         seen = self._cancels.run(free, self.services.pool(), self.rules.confirm_seconds, report.troubles)
         self.services.troubled |= self._cancels.troubled
         return seen + braked
 
-    def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
-        """Forget the letters of jobs that have ended since, in the places where this reaper looks.
+    def _write_ends(self, orphans: Sequence[Orphan]) -> None:
+        """Put on record which orphans have ended, for those who look at their tasks."""
+        ends: dict[UUID, dict[RemoteJob, JobEnd]] = {}
+        for orphan in orphans:
+            status, label = orphan.status, orphan.found.claim.label
+            if status is not None and status.state.is_terminal and orphan.is_taken and label is not None:
+                end = JobEnd.seen(status, Actor.REAPER, f"Its task was over: {orphan.found.decision.because}")
+                ends.setdefault(label.ti_id, {})[orphan.job] = end
+        if not ends:
+            return
+        try:
+            self.airflow.write_ends(ends)
+        except AirflowUnavailable as error:
+            log.info("How orphans have ended is not put on record of their tasks: %s", error)
 
-        Elsewhere a job may only be unknown to this reaper's identity.
+    def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
+        """Delete the dead letters of jobs that have ended since, in the places of this reaper.
+
+        In another place a job may only be unknown to this reaper's identity.
         """
         here = self.services.places
         unseen = [job for job in map(RemoteJob, letters) if str(job) not in living and Place.of(job) in here]
         if not unseen:
             return letters
-        # They were listed here, so one that is GONE has ended. The end of an acknowledged one must be seen:
-        # the connection may lead elsewhere now.
+        # They were listed here before, so a job that is GONE has ended. For an acknowledged one GONE is not
+        # enough: the connection may lead to another account now.
         kept = letters.keys() - unacknowledged(letters)
         ended = [status for status in self.services.look(unseen, troubles) if status.state.is_terminal]
         return self.letters.drop(
@@ -180,7 +198,7 @@ class Reaper:
         try:
             self.releases.read()
         except AirflowUnavailable as error:
-            # They are read for the clean-up only: what a try has released is part of Airflow's answer on it.
+            # They are read for the clean-up only: the answer on a try has its own release.
             report.troubles.append(str(error))
 
     def _clean_releases(self, report: Report) -> None:
@@ -194,7 +212,7 @@ class Reaper:
             report.troubles.append(f"Releases of jobs that have ended could not be removed: {error}")
 
     def _released(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
-        # A cluster that is unknown may be another account's: that is no end. Nor is it a trouble.
+        # An unknown cluster may be in another account: its jobs count neither as ended nor as trouble.
         unseen: list[str] = []
         statuses = self.services.look(jobs, unseen, unknown_is_gone=False)
         for words in unseen:

@@ -1,4 +1,4 @@
-"""Remove releases that nobody needs any more: all of their jobs have ended."""
+"""Delete the releases whose jobs have all ended."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from airflow_cancel_provider.release import Release
 log = logging.getLogger(__name__)
 
 MOST_READ = 1000
-"""Releases of which a sweep knows, those of the oldest tries first."""
+"""Releases that a sweep reads, those of the oldest tries first."""
 MOST_LOOKED_AT = 100
-"""Jobs that are looked at in one sweep for their releases' sake."""
+"""Released jobs that are described in one sweep."""
 SETTLED = timedelta(hours=1)
-"""Age from which on a release may be removed: until then its task may be at work on it."""
+"""Age from which on a release may be deleted: until then its task may still change it."""
 
 Describe = Callable[[Sequence[RemoteJob]], Iterable[JobStatus]]
 
 
 @dataclass
 class ReleaseCleanup:
-    """Releases that are on record, of which those are left out that a sweep sees in use.
+    """The releases in Airflow; a sweep leaves out those that have running jobs.
 
-    :param airflow: where they are.
+    :param airflow: has them as Variables.
     """
 
     airflow: Airflow
@@ -59,7 +59,7 @@ class ReleaseCleanup:
             self._tries_of.setdefault(job.identity, set()).add(ti_id)
 
     def see(self, claims: Iterable[JobStatus]) -> None:
-        """Take in jobs that live."""
+        """Note running jobs."""
         for claim in claims:
             self._living |= self._tries_of.get(claim.job.identity, set())
             if claim.label is not None and claim.label.ti_id in self.known:
@@ -68,12 +68,12 @@ class ReleaseCleanup:
     def clean(
         self, places: Collection[Place], describe: Describe, listed: Collection[Place] | None = None
     ) -> int:
-        """Remove those whose jobs were all seen to have ended; how many.
+        """Delete those whose jobs have all ended; return how many.
 
-        :param places: where this reaper looks: what is unknown elsewhere may only be unknown to it.
-        :param listed: of these, where this sweep saw every labelled job that lives; None: everywhere. What is
-            released there without its address has ended if none was seen of its try.
-        :param describe: jobs as they are; what can't be looked at is left out.
+        :param places: the reaper's places: a job of another place may only be unknown to this reaper.
+        :param listed: those of them of which this sweep listed every running job; None: all. Jobs that are
+            released there without their address have ended if no running job carries the try's label.
+        :param describe: gives the states of jobs; leaves out those that can't be read.
         :raises AirflowUnavailable: Airflow does not answer.
         """
         chosen = self._chosen(places, places if listed is None else listed)
@@ -82,7 +82,7 @@ class ReleaseCleanup:
         jobs = list(dict.fromkeys(job for release in chosen.values() for job in release.jobs))
         ended = {status.job for status in describe(jobs) if status.state.is_terminal}
         done = [ti_id for ti_id, release in chosen.items() if ended.issuperset(release.jobs)]
-        # A try that is alive may write to its release at this moment.
+        # A try that still runs may write to its release at this moment.
         owners = self.airflow.owners(done) if done else {}
         over = [
             ti_id
@@ -91,11 +91,11 @@ class ReleaseCleanup:
         ]
         for ti_id in over:
             self.airflow.set_variable(release_key(ti_id), None)
-            log.info("All jobs of %s have ended: their release is removed.", owners[ti_id].task or ti_id)
+            log.info("All jobs of %s have ended: their release is deleted.", owners[ti_id].task or ti_id)
         return len(over)
 
     def _chosen(self, places: Collection[Place], listed: Collection[Place]) -> dict[UUID, Release]:
-        """Some of those that no living job was seen of: the oldest, and, for their turn, some others."""
+        """Some of those without a running job: the oldest, and some others at random."""
         unused = [
             (ti_id, release)
             for ti_id, release in self.known.items()

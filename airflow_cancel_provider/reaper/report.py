@@ -1,9 +1,9 @@
-"""What one sweep saw and did, for people, for machines and for metrics."""
+"""The report of one sweep: for people, as JSON, and as metrics."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,17 +13,20 @@ from airflow_cancel_provider.reaper.judge import DecisionKind, Found
 
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
+FAILED = (CancelOutcome.REFUSED.lower(), CancelOutcome.UNANSWERED.lower())
 
 
 @dataclass
 class Orphan:
-    """A job that two looks found to be an orphan, and what became of it."""
+    """A job that is an orphan by two checks, and the outcome of its cancel."""
 
     found: Found
     is_braked: bool = False
     """Whether it is not cancelled because there are too many."""
     result: CancelResult | None = None
     status: JobStatus | None = None
+    counted: set[str] = field(default_factory=set)
+    """What was counted of it in metrics: one whose end takes long is in the reports of several sweeps."""
 
     @property
     def job(self) -> RemoteJob:
@@ -32,7 +35,7 @@ class Orphan:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was seen to end, or had ended before it could be cancelled."""
+        """Whether it has ended, or had ended before the cancel."""
         ended = self.status is not None and self.status.state.is_terminal
         return ended or (self.result is not None and self.result.outcome in DONE)
 
@@ -48,12 +51,24 @@ class Orphan:
 
     @property
     def fate(self) -> str:
-        """What became of it, in a word."""
+        """What happened to it, in one word."""
         if self.is_over:
             return "ended"
         if self.is_braked:
             return "braked"
         return self.result.outcome.lower() if self.result else "found"
+
+    def outcomes(self) -> Iterator[str]:
+        """As :meth:`Cancellation.outcomes`, each word once."""
+        words = {
+            "requested": self.is_taken,
+            "confirmed": self.is_taken and self.is_over,
+            "failed": self.fate in FAILED,
+        }
+        for word, is_so in words.items():
+            if is_so and word not in self.counted:
+                self.counted.add(word)
+                yield word
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -85,8 +100,8 @@ class Report:
 
     ``deployment_name`` is what ``deployment`` stands for in labels.
     ``scopes`` counts by cluster, queue or application the jobs of each kind; ``foreign`` those of other
-    Airflows by their labels; ``letters`` are the dead letters; ``troubles`` is what could not be looked at or
-    done, a sentence each.
+    Airflows by their labels; ``letters`` are the dead letters; ``troubles`` has a sentence for
+    everything that could not be checked or done.
     """
 
     deployment: str
@@ -101,10 +116,10 @@ class Report:
     troubles: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     _suspects: dict[RemoteJob, str] = field(default_factory=dict, repr=False)
-    """Where the jobs are that one look found to be orphans."""
+    """The scopes of jobs that are orphans by the first check."""
 
     def count(self, place: str, scope: str, found: Found) -> None:
-        """Count one job that was looked at."""
+        """Count one job that was checked."""
         self.scopes[f"{place}/{scope}"][found.decision.kind] += 1
         if found.decision.kind is DecisionKind.SUSPECT:
             self._suspects[found.job] = f"{place}/{scope}"
@@ -112,12 +127,12 @@ class Report:
             self.foreign[found.claim.label.deployment] += 1
 
     def confirm(self, orphans: Iterable[Orphan]) -> None:
-        """Count those as orphans that a second look has found to be some."""
+        """Count suspects as orphans that are confirmed by the second check."""
         for orphan in orphans:
             if (where := self._suspects.pop(orphan.job, None)) is not None:
                 self.scopes[where].subtract([DecisionKind.SUSPECT])
                 self.scopes[where][DecisionKind.ORPHAN] += 1
-                self.scopes[where] += Counter()  # drops what is none
+                self.scopes[where] += Counter()  # drops counts of 0
 
     @property
     def kinds(self) -> Counter[DecisionKind]:
@@ -126,17 +141,17 @@ class Report:
 
     @property
     def fates(self) -> Counter[str]:
-        """Orphans by what became of them."""
+        """Number of orphans by their fate."""
         return Counter(orphan.fate for orphan in self.orphans)
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing that a person should look at."""
+        """Whether there is nothing for a person to deal with."""
         return not self.troubles and not self.letters
 
     @property
     def gauges(self) -> dict[str, float]:
-        """What is sent as metrics, by name."""
+        """The metrics, by name."""
         fates, kinds = self.fates, self.kinds
         counts = {
             "living": kinds.total(),
@@ -186,7 +201,7 @@ class Report:
 
 
 def letter_in_words(job: str, letter: Mapping[str, Any], now: datetime) -> str:
-    """A dead letter for people, with its age; a person may have changed what is in it."""
+    """A dead letter for people, with its age. People may have edited it, so every field may be missing."""
     try:
         since = _time_and_age(datetime.fromisoformat(letter["since"]), now)
     except (KeyError, OverflowError, TypeError, ValueError):
@@ -199,7 +214,7 @@ def _time_and_age(moment: datetime, now: datetime) -> str:
 
     :param moment: with a zone, or in UTC.
     """
-    # Only who writes a report needs it.
+    # Slow to import, and not needed for every report.
     import pendulum
 
     moment = pendulum.instance(moment).in_timezone("UTC")

@@ -1,4 +1,4 @@
-"""What a person may set on a reaper; the only place of the defaults. Imports no Airflow and no SDK."""
+"""The options of a reaper and their defaults. Imports no Airflow and no SDK."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import astuple, dataclass, fields
 from airflow_cancel_provider.exceptions import InvalidInput
 
 SHARE = 0.5
-"""Share of the published API quotas that a sweep keeps to; the rest is left to everybody else."""
+"""Share of the published API quotas that a sweep uses; the rest is left to other clients."""
 
 
 @dataclass(frozen=True)
 class Rules:
     """How a reaper decides and cancels.
 
-    :param grace: seconds between the look that finds an orphan and the one that may cancel it.
-    :param confirm_seconds: how long a sweep waits to see the jobs end that it has cancelled; later sweeps
-        look at the rest, but don't wait for it.
-    :param escalate_after: seconds after which a job that won't end is forced to.
-    :param brake: most orphans that one sweep may cancel. More look as if the wrong Airflow was asked, or one
-        on a copied database: none of them is cancelled.
-    :param is_dry: look and decide, cancel nothing, write nothing.
+    :param grace: seconds between the check that finds an orphan and the one that may cancel it.
+    :param confirm_seconds: how long a sweep waits for the end of the jobs that it has cancelled; later sweeps
+        check the rest, but don't wait for it.
+    :param escalate_after: seconds after which a harder cancel is requested, where there is one.
+    :param brake: most orphans that one sweep may cancel. If there are more, none is cancelled: the reaper may
+        ask the wrong Airflow, or one on a copied database.
+    :param is_dry: decide only; cancel nothing, write nothing.
     :raises InvalidInput: a number is negative or infinite.
     """
 

@@ -1,4 +1,4 @@
-"""The services of the places where a reaper looks; each stays open between sweeps while it answers."""
+"""The services of a reaper's places; each stays open between sweeps while it answers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from airflow_cancel_provider.services.pool import ServicePool
 
 T = TypeVar("T")
 PLACES_AT_ONCE = 8
-"""Places that are asked at a time: each has quotas of its own, and one that is silent delays no other."""
+"""Places that are called at the same time: each has its own quotas, and none delays another."""
 
 
 class Services:
-    """Opens places, and looks at jobs in them.
+    """Opens places, and describes jobs in them.
 
     :param open_place: opens a place's service; called in the thread that sweeps.
     """
@@ -35,7 +35,7 @@ class Services:
         self._services: dict[Place, JobService] = {}
         self._retired: Counter[str] = Counter()
         self.troubled: set[Place] = set()
-        """Places that did not answer something in this sweep."""
+        """Places that did not answer a request in this sweep."""
 
     def open(self, troubles: list[str]) -> dict[Place, JobService]:
         """All places that can be opened.
@@ -49,17 +49,17 @@ class Services:
                     self._services[place] = self._open_place(place)
                 except InvalidInput:
                     raise
-                except Exception as error:  # noqa: BLE001  reported; the other places are looked at
+                except Exception as error:  # noqa: BLE001  reported; the other places are still checked
                     troubles.append(f"{place}: {in_words(error)}")
         return dict(self._services)
 
     @property
     def places(self) -> set[Place]:
-        """Where this reaper looks, with the regions of its connections."""
+        """The places of this reaper, with the regions of their connections."""
         return set(map(Place.at, self._services.values()))
 
     def retire(self) -> None:
-        """Close what did not answer: the next sweep opens it anew, maybe with renewed credentials."""
+        """Close services that did not answer: the next sweep opens them with renewed credentials."""
         for place, service in list(self._services.items()):
             if self.troubled.intersection((place, Place.at(service))):
                 self._retired += Counter(self._services.pop(place).traffic)
@@ -85,7 +85,7 @@ class Services:
     def look(
         self, jobs: Sequence[RemoteJob], troubles: list[str], *, unknown_is_gone: bool = True
     ) -> list[JobStatus]:
-        """Jobs as they are now; those that can't be looked at are left out.
+        """Describe jobs; those whose state can't be read are left out.
 
         :param troubles: gets a sentence for each place with such jobs.
         :param unknown_is_gone: jobs of a cluster that the service does not know (any more) are GONE.
@@ -107,9 +107,9 @@ class Services:
                     self.troubled.add(place)
                     is_silent = isinstance(error, ServiceUnavailable)
                     left = len(some) - len(statuses) if is_silent else len(jobs_of_one)
-                    troubles.append(f"{place}: {left} jobs could not be looked at again: {in_words(error)}")
+                    troubles.append(f"{place}: {left} jobs could not be checked again: {in_words(error)}")
                     if is_silent:
-                        # The next scope would cost the service's whole patience once more.
+                        # The next scope would wait for the whole patience once more.
                         break
             return statuses
 
@@ -122,12 +122,12 @@ def at_each_place(
     """Call a function with each place and its jobs, several places at a time, each in a thread."""
     groups = by_place(jobs)
     for some in groups.values():
-        # Not in a thread, because opening may ask Airflow. An error comes again in the thread.
+        # Not in a thread, because opening may send a request to Airflow. The thread raises the error again.
         with suppress(Exception):
             pool.service_of(some[0])
     return side_by_side(lambda group: function(*group), groups.items(), PLACES_AT_ONCE)
 
 
 def in_words(error: Exception) -> str:
-    """An error for people: those of this package are sentences."""
+    """An error as text; those of this package are sentences."""
     return str(error) if isinstance(error, CancelProviderError) else repr(error)

@@ -14,6 +14,7 @@ from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.version_compat import (
     AirflowException,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSensorOperator):
     """Wait until every job has ended, with as few calls as the service allows.
 
-    By default any end is a success: the sensor says *that* the jobs ended, and returns how.
+    By default the sensor succeeds for every final state, and returns the states.
 
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
@@ -73,7 +74,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
-            self._let_go(context)
+            self._release(context)
             return states
         with self._never_failing():
             return self._look_or_defer(context, pool, watch)
@@ -107,7 +108,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         try:
             with self._never_failing(), self._skipping():
                 states = super().resume_execution(next_method, next_kwargs, context)
-                self._let_go(context)
+                self._release(context)
                 return states
         except (AirflowSensorTimeout, AirflowSkipException) as end:
             if self.cancel_on_kill:
@@ -131,15 +132,15 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
                     raise AirflowSkipException(f"Skipping due to {switch} is set to True.") from error
             raise
 
-    def _let_go(self, context: Context) -> None:
-        """The waiting is done; from now on no mark on the task ends the jobs."""
+    def _release(self, context: Context) -> None:
+        """Leave the jobs alone: the wait is over."""
         if self.cancel_on_kill:
             self.keep_record(context, TryState.RETURNED)
         self.disarm()
 
     @contextmanager
     def _never_failing(self) -> Iterator[None]:
-        """Skip instead of failing where ``never_fail`` says so; Airflow sees to it only while poking."""
+        """Skip instead of failing with ``never_fail``, which Airflow handles only while poking."""
         try:
             yield
         except CancelProviderError as error:
@@ -182,5 +183,4 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             self.cancel_armed()
 
     def _reason(self, context: Context) -> str:
-        ti: Any = context["ti"]
-        return f"Cancelled by Airflow: {ti.dag_id} / {ti.run_id} / {ti.task_id} waited for this job"
+        return f"Cancelled by Airflow: {TaskKey.of(context['ti'])} waited for this job"

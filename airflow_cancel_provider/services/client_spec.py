@@ -1,4 +1,4 @@
-"""How a submitting client reaches its service, so that another process can do the same."""
+"""The configuration of a submitting client, with which another process can make the same client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_cancel_provider.services.credentials import is_renewable, keys_of
 class ClientSpec:
     """A client's whole configuration, as plain values.
 
-    Retries and time-outs are not part of it: who acts with the specification has its own. ``secrets`` holds
+    Without retries and time-outs: each process has its own. ``secrets`` holds
     credentials, and a proxy's address may hold a password: both go through a pipe to the sentinel, and
     nowhere else.
 

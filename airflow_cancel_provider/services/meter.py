@@ -71,6 +71,15 @@ class Meter:
         other.paid = Counter({self._name(operation): calls})
         return other
 
+    def give_back(self) -> None:
+        """Put back what was paid for and not used."""
+        left = {name: (calls, self._buckets(name)) for name, calls in self.paid.items()}
+        with exclusive():
+            for calls, buckets in left.values():
+                for bucket in buckets:
+                    bucket.spend(-calls)
+            self.paid.clear()
+
     def seconds_until(self, operation: str, calls: int = 1) -> float:
         """Seconds until so many requests that are no cancels would be let go, those who wait included."""
         buckets = self._buckets(operation)
@@ -88,8 +97,9 @@ class Meter:
     def repeated(self, operation: str, times: int) -> None:
         """Count what a client has sent again by itself; who comes next waits for it, too."""
         if times:
+            buckets = self._buckets(operation)
             with exclusive():
-                for bucket in self._buckets(operation):
+                for bucket in buckets:
                     bucket.spend(times)
             self.count(operation, times)
 

@@ -80,7 +80,8 @@ class ServicePool:
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """As :meth:`JobService.cancel`, for jobs of any service.
 
-        Jobs whose service can't be opened are UNANSWERED: they do not stop the others.
+        Jobs whose service can't be opened, or meets an unexpected error, are UNANSWERED: they do not stop the
+        others.
         """
         groups, troubles = self.by_service(jobs)
         unanswered = CancelOutcome.UNANSWERED
@@ -181,3 +182,8 @@ def _cancel(
         if len(scopes) == 1:
             return undone(jobs, error)
         return [result for some in scopes.values() for result in _cancel(service, some, reason, force=force)]
+    except CancelProviderError:
+        raise
+    except Exception as error:  # noqa: BLE001  it is in the results; the jobs of other services are seen to
+        words = f"Unexpected error: {error!r}."
+        return [CancelResult(job, CancelOutcome.UNANSWERED, words) for job in jobs]

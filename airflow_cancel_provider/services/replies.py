@@ -1,4 +1,4 @@
-"""What a reply, or its absence, says of whether a request was carried out. Imports no SDK."""
+"""Find out from a reply or an error whether a request was carried out. Imports no SDK."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any
 
 CLOCK_GRAIN = 2.0
-"""Seconds: a ``Date`` header has whole ones, and a proxy may add its own a moment later."""
+"""Seconds: a ``Date`` header has whole seconds, and a proxy may add its own one a moment later."""
 CLOCKS_APART = 300.0
 """Seconds that the service's clock may differ from this machine's; AWS refuses signatures beyond them."""
 _TRANSPORTS = ("urllib3", "botocore", "aiohttp", "aiobotocore", "httpx", "httpcore")
 _DOUBLES = ("builtins", "unittest", "urllib3", "vcr", "responses", "requests_mock")
-"""Packages of what may stand below urllib3 instead of a connection; the first: None."""
+"""Packages of test doubles that replace the connection of urllib3; ``builtins`` is that of None."""
 _CONNECTING = {
     "urllib3": {"_new_conn", "connect", "_prepare_proxy", "_validate_conn", "create_connection"},
     "http": {"connect", "_tunnel"},
@@ -27,7 +27,7 @@ _CONNECTING = {
 """Functions, by package, that run before the first byte of a request is sent."""
 _REFUSED_CERTIFICATE = re.compile(r"ALERT_(\w+_)?(CERTIFICATE|CA|HANDSHAKE|ACCESS_DENIED)")
 """Reasons of ``ssl.SSLError``: with TLS 1.3 a server refuses a client's certificate when the client has
-already begun to send, and reads nothing of it."""
+already begun to send, and does not read the request."""
 _UNSENT = ("EndpointConnectionError", "ConnectTimeoutError")
 _UNSENT_ASYNC = (
     "ClientConnectorError",
@@ -46,9 +46,9 @@ answered_inside: ContextVar[bool] = ContextVar("airflow_cancel_provider_answered
 def came_over_a_socket(http_response: Any) -> bool:
     """Whether a reply came from a server, and not from a test double inside this process.
 
-    A real one, of botocore or of requests, holds the response of urllib3, which reads from one of
-    ``http.client``, or of aiohttp. moto and botocore's ``Stubber`` put objects of their own in its place;
-    vcrpy and ``responses`` put theirs below urllib3. In doubt it came from a server.
+    A real reply of botocore or requests holds a response of aiohttp, or one of urllib3, which reads from one
+    of ``http.client``. moto and botocore's ``Stubber`` replace it by objects of their own; vcrpy and
+    ``responses`` replace what is below urllib3. In doubt it came from a server.
     """
     raw = getattr(http_response, "raw", None)
     if raw is None or _package(raw) not in _TRANSPORTS:
@@ -59,7 +59,7 @@ def came_over_a_socket(http_response: Any) -> bool:
 
 
 def was_never_sent(error: BaseException) -> bool:
-    """Whether an attempt failed before its first byte left: no name, no connection, no TLS handshake.
+    """Whether an attempt failed before its first byte was sent: in name lookup, connection or TLS handshake.
 
     In doubt it was sent.
     """
@@ -72,16 +72,13 @@ def earliest_start(headers: Mapping[str, Any], round_trip: float) -> float:
     :param headers: of its reply.
     :param round_trip: seconds from the first attempt to the reply.
     """
+    date = next((value for name, value in headers.items() if str(name).lower() == "date"), None)
     try:
-        answered = parsedate_to_datetime(str(_header(headers, "date"))).timestamp()
+        answered = parsedate_to_datetime(str(date)).timestamp()
     except (TypeError, ValueError):
-        # Nobody knows what time it is there. Another's job must not be taken for one that was started now.
+        # The service's time is not known: assume the latest, so that no older job of others counts as ours.
         return time.time() + CLOCKS_APART
     return answered - round_trip - CLOCK_GRAIN
-
-
-def _header(headers: Mapping[str, Any], name: str) -> Any:
-    return next((value for key, value in headers.items() if str(key).lower() == name), None)
 
 
 def _package(value: Any) -> str:
@@ -96,7 +93,7 @@ def _is_of_connecting(error: BaseException) -> bool:
     if isinstance(error, SSLError) and _REFUSED_CERTIFICATE.search(str(error.reason)):
         return True
     if name in _UNSENT and _package(error) == "botocore":
-        # aiobotocore uses the same word for every broken connection; what it was made from tells them apart.
+        # aiobotocore raises the same class for every broken connection; its cause shows which one it is.
         inner = _inner(error)
         return inner is None or _package(inner) != "aiohttp"
     return any(function in _CONNECTING.get(package, ()) for package, function in _frames(error.__traceback__))

@@ -1,4 +1,4 @@
-"""What the guard is told of submissions, and how a job's name carries a label. Imports no SDK."""
+"""The interface through which submissions are recorded, and labels in job names. Imports no SDK."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_NAME = 256
 
 
 class Recorder(Protocol):
-    """Who is told of submissions in this process.
+    """Records the submissions of this process.
 
     A submission is under way from :meth:`intend` to the first of :meth:`lost`, :meth:`started`,
     :meth:`placed` and :meth:`closed`; its token names it in all of these.
@@ -33,7 +33,7 @@ class Recorder(Protocol):
     def label(self, submission: Submission) -> Label | None:
         """What to write on a job, if anything.
 
-        :raises SubmissionRefused: the task was told to end and may not start more jobs.
+        :raises SubmissionRefused: the task received SIGTERM and may not start more jobs.
         """
         ...
 
@@ -50,28 +50,28 @@ class Recorder(Protocol):
     ) -> str | None:
         """A submission is about to be sent; those of its jobs that have these names carry no label.
 
-        Gives the submission's token, or None if it is not the try's (clean-up code, a callback): then nothing
-        more is told of it.
+        Return the submission's token, or None for a submission that is not the try's own (clean-up code, a
+        callback): the later methods are not called for it.
 
         :param is_labelled: whether one of its jobs carries the label.
         """
         ...
 
     def lost(self, token: str) -> None:
-        """One attempt was sent and its outcome is unknown: the intent stays open whatever comes later."""
+        """One attempt was sent and its outcome is unknown: the intent stays open, whatever comes later."""
         ...
 
     def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
-        """It was taken: scope and id of each job.
+        """The service accepted it: scope and id of each job.
 
         :param not_before: the earliest time, in epoch seconds of the service's clock, at which this
             submission can have started the jobs; set where an older job may have been answered to it.
-        :raises Killed: the task was told to end meanwhile.
+        :raises Killed: the task received SIGTERM meanwhile.
         """
         ...
 
     def placed(self, token: str, scope: str) -> None:
-        """It was taken, and its jobs are in this scope, under the label; their ids are not known."""
+        """The service accepted it; its jobs are in this scope and have the label; no ids are known."""
         ...
 
     def closed(self, token: str) -> None:
@@ -83,12 +83,12 @@ class Recorder(Protocol):
         ...
 
     def unguarded(self, why: str) -> None:
-        """The guard has a hole: say so in the task's log."""
+        """Log that something is not guarded, and why."""
         ...
 
 
 RECORDERS: list[Recorder] = []
-"""Recorders of this process; at most one in practice. Capture tells them of AWS, hooks of all else."""
+"""The recorder of this process, if it has one. The capture calls it for AWS, hooks for other services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def with_label(name: str, label: Label, joint: str = " ", longest: int = LONGEST
 
 
 def without_label(name: str) -> str:
-    """A name without the label of the job that it was copied from: it would name the wrong owner."""
+    """A name without the label of the job that it was copied from, which names another owner."""
     while found := Label.find(name):
         name = name.replace(str(found), "").rstrip(" -")
     return name
@@ -130,7 +130,7 @@ def label_in_tags(tags: Mapping[str, str]) -> Label | None:
 
 
 class OpenSubmission:
-    """A submission that a hook of ours makes itself, as its recorders see it."""
+    """A submission by a hook of this package, as it is recorded."""
 
     def __init__(self, kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> None:
         self._kind = kind
@@ -146,7 +146,7 @@ class OpenSubmission:
         self._tokens = [(recorder, token) for recorder, token in told if token is not None]
 
     def started(self, scope: str | None, id: str) -> None:
-        """The service took it; what a test double has answered is not carried outside."""
+        """The service accepted it. An answer of a test double is not recorded as a job."""
         if self._tokens and answered_inside.get():
             log.info(ANSWERED_INSIDE, self._kind.operation)
             self.closed()
@@ -156,13 +156,13 @@ class OpenSubmission:
             recorder.started(token, [(scope, id)])
 
     def lost(self) -> None:
-        """Nobody knows whether the service took it."""
+        """It is not known whether the service accepted it."""
         for recorder, token in self._tokens:
             recorder.lost(token)
         self._tokens = []
 
     def closed(self) -> None:
-        """The service took nothing."""
+        """The service did not accept it."""
         for recorder, token in self._tokens:
             recorder.closed(token)
         self._tokens = []
@@ -172,9 +172,9 @@ class OpenSubmission:
 def recorded(
     kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str
 ) -> Iterator[OpenSubmission]:
-    """Tell the recorders of a submission that is made within.
+    """Record the submission that is made in this context.
 
-    Call :meth:`OpenSubmission.started` when the service has taken it. One of our errors means that nothing
+    Call :meth:`OpenSubmission.started` when the service has accepted it. One of our errors means that nothing
     was started, unless :meth:`OpenSubmission.lost` was called before. Whatever else ends it (a time-out of
     the task, a signal) leaves it lost.
 
@@ -194,10 +194,10 @@ def recorded(
 
 
 def tell_ended(service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
-    """Tell the recorders of jobs that were seen in a terminal state; their own trouble stays here."""
+    """Record jobs that were seen in a terminal state. An error of a recorder is logged, not raised."""
     for recorder in RECORDERS if ids else ():
         try:
             recorder.ended(service, region, ids)
         except Exception:
-            # The caller only looked at a job. A job that is not known to have ended is released by name.
+            # The caller only asked for a job's state, and must not fail for this.
             log.exception("%d jobs of %s that have ended could not be noted", len(ids), service)

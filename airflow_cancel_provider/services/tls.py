@@ -1,4 +1,4 @@
-"""Verification of a service's certificate: what may be set for it, and what goes wrong for good."""
+"""Verification of a service's certificate: its setting, and errors that no retry can mend."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def verification(value: object) -> bool | str | None:
 
 
 def tls_trouble(error: BaseException) -> str | None:
-    """Why no TLS connection will come about however often it is tried, in OpenSSL's own words.
+    """The message of OpenSSL for a TLS error that no retry can mend.
 
-    None for errors of other kinds, and for handshakes that only broke off.
+    None for other errors, and for handshakes that only broke off.
     """
     causes = list(_causes(error))
     if any(isinstance(cause, _BROKEN) or getattr(cause, "reason", "") in _BROKEN_REASONS for cause in causes):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.ends_on_record import ends_seen, write_over_supervisor
+from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.task_log import PrefixedLog, TaskLogger
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.record import Actor
+from airflow_cancel_provider.task_log import Log, PrefixedLog, TaskLogger
 from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
@@ -25,6 +31,9 @@ from airflow_cancel_provider.triggers.ownership import (
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
+log = logging.getLogger(__name__)
+REASON = "Task was ended by Airflow while it was deferred"
+"""Why, for people."""
 TOGETHER = 0.2
 """Seconds in which kills are gathered: hundreds of tasks may be marked with one click."""
 CALL_SECONDS = 8.0
@@ -47,6 +56,7 @@ class KilledTrigger:
     :param access: how to reach their services.
     :param deployment: this Airflow's name in labels.
     :param then: what else is to be done if the task is dead.
+    :param since: when it was told, in epoch seconds.
     """
 
     deferred: DeferredTry
@@ -55,6 +65,7 @@ class KilledTrigger:
     access: Access
     deployment: str = ""
     then: Callable[[], Awaitable[None]] = nothing_more
+    since: float = field(default_factory=time.time)
 
     async def settle(self, standing: DeferredStanding) -> None:
         """Do what is right for a try that stands so, now that it is clear."""
@@ -73,7 +84,8 @@ class KilledTrigger:
             for each in self.requests
         ]
         requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in heeded]
-        await GatheredCancels.here().request(requests, self.access, self.deployment)
+        gathered = GatheredRequests(tuple(requests), self.deferred.task, self.since)
+        await GatheredCancels.here().request(gathered, self.access, self.deployment)
         try:
             await self.then()
         except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
@@ -87,24 +99,15 @@ class KilledTrigger:
         return ", ".join([*jobs, *(f"those of {each.service} in {each.scope}" for each in intents)])
 
 
-class InContext:
+class InContext(PrefixedLog):
     """The log of a try, from any thread: a triggerer keeps apart by contexts what its triggers log."""
 
     def __init__(self, log: TaskLogger) -> None:
-        self._log = PrefixedLog(log)
+        super().__init__(log)
         self._context = copy_context()
 
-    def info(self, message: str, /, *args: Any) -> None:
-        """Say what happens."""
-        self._context.copy().run(self._log.info, message, *args)
-
-    def warning(self, message: str, /, *args: Any) -> None:
-        """Say what may become a trouble."""
-        self._context.copy().run(self._log.warning, message, *args)
-
-    def error(self, message: str, /, *args: Any) -> None:
-        """Say what somebody must look at."""
-        self._context.copy().run(self._log.error, message, *args)
+    def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
+        self._context.copy().run(super()._write, write, message, args)
 
 
 async def cancel_if_dead(killed: KilledTrigger) -> None:
@@ -129,6 +132,25 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
         await killed.settle(standing)
 
 
+@dataclass(frozen=True, eq=False)
+class GatheredRequests:
+    """What one kill leaves to be cancelled.
+
+    :param since: when it was known, in epoch seconds.
+    """
+
+    requests: tuple[CancelRequest, ...]
+    task: TaskKey
+    since: float
+    sent: asyncio.Future[None] | None = None
+    """Done after the first request."""
+
+    @property
+    def jobs(self) -> set[RemoteJob]:
+        """The jobs."""
+        return {job for request in self.requests for job in request.jobs}
+
+
 class GatheredCancels(PerLoop):
     """What a triggerer still has to cancel: kills that come together go out together.
 
@@ -137,18 +159,16 @@ class GatheredCancels(PerLoop):
     """
 
     def __init__(self) -> None:
-        self._gathered: dict[
-            tuple[str | None, ...], list[tuple[list[CancelRequest], asyncio.Future[None]]]
-        ] = {}
+        self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
         self._requesting: dict[tuple[str | None, ...], asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
-    async def request(self, requests: Sequence[CancelRequest], access: Access, deployment: str) -> None:
+    async def request(self, killed: GatheredRequests, access: Access, deployment: str) -> None:
         """Have the end of jobs requested, and seen to in the background; returns after the first request."""
         loop = asyncio.get_running_loop()
         sent: list[asyncio.Future[None]] = []
-        for service, parts in by_service(requests).items():
+        for service, parts in by_service(killed.requests).items():
             key = (access.key, deployment, *service)
             if key not in self._gathered:
                 self._gathered[key] = []
@@ -157,7 +177,7 @@ class GatheredCancels(PerLoop):
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             sent.append(loop.create_future())
-            self._gathered[key].append((parts, sent[-1]))
+            self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1]))
         await asyncio.gather(*sent)
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
@@ -166,7 +186,7 @@ class GatheredCancels(PerLoop):
             gathered = self._gathered.pop(key)
             cancellation = cancel_over_connections(
                 Board.here().opener(access),
-                [request for requests, _ in gathered for request in requests],
+                [request for each in gathered for request in each.requests],
                 deployment,
                 call_seconds=CALL_SECONDS,
                 escalate_after=ESCALATE_AFTER,
@@ -174,12 +194,29 @@ class GatheredCancels(PerLoop):
             try:
                 await in_thread(cancellation.step)
             finally:
-                for _, requested in gathered:
-                    if not requested.done():
-                        requested.set_result(None)
+                for each in gathered:
+                    if each.sent and not each.sent.done():
+                        each.sent.set_result(None)
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while not cancellation.is_done and time.monotonic() < given_up_at:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
             await in_thread(cancellation.step)
         cancellation.close()
+        await in_thread(_write_down, gathered, cancellation)
+
+
+def _write_down(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
+    """Put on record how the jobs have ended, and send the metrics."""
+    cancellation = engine.cancellation
+    ends = ends_seen(cancellation.statuses.values(), Actor.TRIGGER, REASON)
+    for each in gathered:
+        write_over_supervisor(each.task, {job: ends[job] for job in each.jobs if job in ends})
+    send_cancel(
+        engine.outcomes(),
+        Layer.TRIGGER,
+        stats_of_server,
+        log,
+        since=min(each.since for each in gathered),
+        requested_at=cancellation.requested_at,
+    )

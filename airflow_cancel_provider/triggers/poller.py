@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TypeVar
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
@@ -24,10 +27,11 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.pool import Opener, ServiceKey
+from airflow_cancel_provider.services.pool import Opener
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
-from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
+from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
 
+T = TypeVar("T")
 Key = tuple[str | None, ...]
 """Key of an access, then service, connection and region, then, of a poll, its scope."""
 
@@ -95,40 +99,61 @@ class _Poll:
             if not await self._schedule.wait():
                 continue
             # Some that were due have joined an earlier poll, or were cancelled.
-            now = loop.time()
-            if [wait for wait in self._schedule.due(now) if wait in self._waits]:
-                await self._poll(now)
+            due = [wait.due for wait in self._schedule.due(loop.time()) if wait in self._waits]
+            if due:
+                await self._poll(due[0])
 
-    async def _poll(self, now: float) -> None:
-        ready = [wait for wait in self._waits if wait.joins_from <= now]
-        self._demand.delay = min(wait.delay for wait in ready)
-        self._demand.due = min(wait.due for wait in ready)
-        self._demand.memory.keep({job.id for wait in self._waits for job in wait.jobs})
-        for wait in ready:
-            del self._waits[wait]
-        groups, looks = [ready], 0
-        while groups:
+    async def _poll(self, due: float) -> None:
+        self._demand.delay = min(wait.delay for wait in self._waits)
+        self._demand.due = due
+        ready: list[_Wait] = []
+
+        def question() -> Question:
+            # Only now that it is this look's turn: more waits may have come to be due.
+            ready.extend(self._take())
+            return _question(ready)
+
+        seen = await self._seen(question)
+        # Where the service could not even be opened, nobody has asked.
+        groups = [ready or self._take()]
+        for looks in count(1):
             waits = [wait for wait in groups.pop() if not wait.seen.done()]
-            if not waits:
-                continue
-            seen = await self._seen(waits) if looks < MOST_LOOKS else _TOO_MANY
-            looks += 1
             if isinstance(seen, ServiceError) and len(waits) > 1 and not _concerns_all(seen):
                 # It may be about the jobs of one wait, which must not disturb the others.
                 middle = len(waits) // 2
                 groups += [waits[middle:], waits[:middle]]
             else:
                 await _tell(waits, seen)
+            if not groups:
+                return
+            asked = partial(_question, groups[-1])
+            seen = await self._seen(asked) if looks < MOST_LOOKS else _TOO_MANY
 
-    async def _seen(self, waits: Sequence[_Wait]) -> dict[RemoteJob, JobStatus] | CancelProviderError:
-        jobs = list(dict.fromkeys(job for wait in waits for job in wait.jobs))
-        fresh = {job for wait in waits if wait.is_fresh for job in wait.jobs}
+    def _take(self) -> list[_Wait]:
+        """Take those off the list that are due, and those that can as well be told now."""
+        now = asyncio.get_running_loop().time()
+        ready = [wait for wait in self._waits if wait.joins_from <= now]
+        self._demand.memory.keep({job.id for wait in self._waits for job in wait.jobs})
+        for wait in ready:
+            del self._waits[wait]
+        return ready
+
+    async def _seen(
+        self, question: Callable[[], Question]
+    ) -> dict[RemoteJob, JobStatus] | CancelProviderError:
         try:
-            return {status.job: status for status in await self._service.look(self._demand, jobs, fresh)}
+            statuses = await self._service.look(self._demand, question)
         except CancelProviderError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours; each wait raises it where it is awaited
-            return ServiceError(f"Looking at {jobs[0]} and {len(jobs) - 1} others failed: {error!r}.")
+            return ServiceError(f"Looking at {self._demand.scope or 'jobs'} failed: {error!r}.")
+        return {status.job: status for status in statuses}
+
+
+def _question(waits: Sequence[_Wait]) -> Question:
+    waits = [wait for wait in waits if not wait.seen.done()]
+    jobs = dict.fromkeys(job for wait in waits for job in wait.jobs)
+    return list(jobs), {job for wait in waits if wait.is_fresh for job in wait.jobs}
 
 
 _TOO_MANY = ServiceUnavailable(
@@ -165,6 +190,17 @@ def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderE
 Seen = tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]
 
 
+async def _all(looks: Sequence[Awaitable[T]]) -> list[T | BaseException]:
+    """Results, or errors, of all looks."""
+    if len(looks) > 1:
+        return await asyncio.gather(*looks, return_exceptions=True)
+    # Mostly there is one; thousands of them are to take no task each.
+    try:
+        return [await looks[0]]
+    except CancelProviderError as error:
+        return [error]
+
+
 class SharedWaits:
     """The polls in which one trigger takes part."""
 
@@ -182,10 +218,14 @@ class SharedWaits:
         groups: dict[Key, list[RemoteJob]] = {}
         for job in jobs:
             groups.setdefault((self._access_key, *job.service_key, job.scope), []).append(job)
-        looks = [self._board.poll(key).look(some, delay, is_fresh=is_fresh) for key, some in groups.items()]
+        polls = [self._board.poll(key) for key in groups]
+        looks = [
+            poll.look(some, delay, is_fresh=is_fresh)
+            for poll, some in zip(polls, groups.values(), strict=True)
+        ]
         found: list[JobStatus] = []
         unknown: dict[RemoteJob, UnknownScope] = {}
-        answers = await asyncio.gather(*looks, return_exceptions=True)
+        answers = await _all(looks)
         for some, seen in zip(groups.values(), answers, strict=True):
             if isinstance(seen, UnknownScope):
                 unknown |= dict.fromkeys(some, seen)
@@ -225,7 +265,7 @@ class Board(PerLoop):
         """The poll of a scope."""
         if key not in self._polls:
             service, scope = self._services[key[:-1]], key[-1]
-            demand = service.demands[scope] = Demand()
+            demand = service.demands[scope] = Demand(scope)
 
             def rest() -> None:
                 if poll.is_idle:
@@ -234,9 +274,14 @@ class Board(PerLoop):
             poll = self._polls[key] = _Poll(service, demand, rest)
         return self._polls[key]
 
-    async def open(self, access: Access, service_key: ServiceKey) -> None:
+    def is_open(self, key: Key) -> bool:
+        """Whether a service is open, by the key of the access and its own."""
+        service = self._services.get(key)
+        return service is not None and service.opened is not None
+
+    async def open(self, key: Key) -> None:
         """Open a service that is attended to, if it is not open."""
-        if service := self._services.get((access.key, *service_key)):
+        if service := self._services.get(key):
             await service.open()
 
     def opener(self, access: Access) -> Opener:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 
-from airflow_cancel_provider.cancellation import Log
+from airflow_cancel_provider.task_log import Log
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.ownership import DeferredStanding, DeferredTry, Verdict, ask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ MOST_PAID = 20
 """Calls of a look for which it waits on the event loop; for the others it waits in its thread."""
 AT_ONCE = 0.05
 """Seconds: who gets his turn so soon did not wait for the quota."""
-CHANGED = 1.5
+CHANGED = 2.0
 """Factor by which a period differs from the one that was logged last, to be logged."""
 
 
@@ -40,6 +40,10 @@ class _Threads(PerLoop):
         self.waiting = asyncio.Semaphore(2)
 
 
+Question = tuple[list[RemoteJob], set[RemoteJob]]
+"""Jobs to look at, and those of them that must not be reported as last seen."""
+
+
 @dataclass(slots=True, eq=False)
 class Demand:
     """The looks that are wanted at one cluster or application.
@@ -48,6 +52,7 @@ class Demand:
     :param due: when the next one is due, in the loop's time.
     """
 
+    scope: str | None
     memory: LookMemory = field(default_factory=LookMemory)
     delay: float = 1.0
     due: float = 0.0
@@ -79,33 +84,43 @@ class SharedService:
                 self.opened = await in_thread(self._access.service, *self._service_key)
             return self.opened
 
-    async def look(
-        self, demand: Demand, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]
-    ) -> list[JobStatus]:
+    async def look(self, demand: Demand, question: Callable[[], Question]) -> list[JobStatus]:
         """Look when it is this look's turn; once more with fresh credentials where they are refused.
 
         Clusters and applications take turns in the order in which they come.
+
+        :param question: what is to be looked at; called when it is this look's turn.
         """
         async with self._turns:
+            asked = await self._turn(demand), question()
             try:
-                return await self._look(demand, jobs, fresh)
+                return await self._look(demand, *asked)
             except AccessDenied:
                 # A connection may have been mended since the client was made.
                 self.opened = None
-                return await self._look(demand, jobs, fresh)
+                return await self._look(demand, await self._turn(demand), asked[1])
 
-    async def _look(
-        self, demand: Demand, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]
-    ) -> list[JobStatus]:
-        opened, memory, loop = await self.open(), demand.memory, asyncio.get_running_loop()
-        came, paid = loop.time(), min(memory.calls, MOST_PAID)
-        service = (await opened.look_turn(paid)).with_patience(POLL_PATIENCE)
+    async def _turn(self, demand: Demand) -> JobService:
+        """The service, once the quota lets this look go."""
+        opened, loop = await self.open(), asyncio.get_running_loop()
+        came = loop.time()
+        service = await opened.look_turn(min(demand.memory.calls, MOST_PAID))
         if loop.time() - came > AT_ONCE:
             self._tell_period(opened, demand, loop.time())
-        may_wait = _Threads.here().waiting if memory.calls > paid else nullcontext()
-        is_short = self._is_short(opened)
-        async with may_wait:
-            return await in_thread(service.look, jobs, memory, fresh=fresh, may_leave_out=is_short)
+        return service.with_patience(POLL_PATIENCE)
+
+    async def _look(self, demand: Demand, service: JobService, question: Question) -> list[JobStatus]:
+        (jobs, fresh), memory = question, demand.memory
+        if not jobs:
+            service.meter.give_back()
+            return []
+        is_short = self._is_short(service)
+        may_wait = _Threads.here().waiting if memory.calls > MOST_PAID else nullcontext()
+        try:
+            async with may_wait:
+                return await in_thread(service.look, jobs, memory, fresh=fresh, may_leave_out=is_short)
+        finally:
+            service.meter.give_back()
 
     def _is_short(self, service: JobService) -> bool:
         """Whether the quota is too small for whole looks everywhere within the delays asked for."""

@@ -181,7 +181,7 @@ def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
     assert job["cancelled"]
     assert run.error("stubborn")[0] == "Killed"
     last = run.remote_job_lines("stubborn")[-1]
-    assert last.startswith("[remote jobs] Task was told to end (SIGTERM")
+    assert last.startswith("[remote jobs] Task received SIGTERM (")
     assert f"cancelled batch://@us-east-1/{job['id']} (CANCELLED after " in last
 
 

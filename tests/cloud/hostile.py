@@ -60,7 +60,6 @@ EXAMPLES: dict[str, Any] = {
     "CancelJobRun": {"applicationId": "x", "jobRunId": "x", "virtualClusterId": "x", "id": "x"},
     "BatchStopJobRun": {"SuccessfulSubmissions": [{"JobName": "x", "JobRunId": "x"}], "Errors": []},
     "CreateExecuteJob": {"job_submit_result": {"job_id": "x", "state": "COMPLETE"}},
-    "ExecuteSql": {"sql_id": "x"},
     "CancelSql": {"status": "SUCCEED"},
     "CreateAndExecuteJob": {"job_execution": {"id": "x", "job_state": 1, "job_final_status": 0}},
     "CancelJobExecution": {"job_execution": {"id": "x", "cluster_id": "x", "info": None}},

@@ -71,13 +71,6 @@ class V2:
             return str(self._store.option("kill_again"))
         return "0175" if job.type == "SparkSql" else job.life.timings.refuse
 
-    def execute_sql(self, request: Request, cluster: str) -> Response:
-        json.loads(request.get_data(cache=True))
-        return reply({"sql_id": self._store.add(cluster, "sql", "presto", [], {})})
-
-    def show_sql(self, request: Request, cluster: str, job: str) -> Response:
-        return reply({"status": self._store.job(job, cluster).life.state(self._store.clock())})
-
     def cancel_sql(self, request: Request, cluster: str, job: str) -> Response:
         found = self._store.jobs.get(job)
         if found is None or found.life.timings.refuse:

@@ -19,10 +19,9 @@ TASK = "task"
 PATIENCE = 120.0
 SHORTEST, LONGEST = 10.0, 60.0
 """Seconds for which jobs are watched after their tasks were killed; longer while a guarded one lives."""
-# The local cloud has no quotas.
 REAPER = (
     "--share",
-    "100",
+    "1",
     "--loop",
     "--interval",
     "5",

@@ -130,6 +130,8 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
+        # The local cloud has a hundred clusters, and no quotas.
+        "AIRFLOW__CANCEL_PROVIDER__QUOTAS": "*=1000000/1000000",
         # Without it nothing finds a run whose submission was not answered, nor one whose host is gone.
         "AIRFLOW__CANCEL_PROVIDER__GLUE_LABEL": "arguments",
         # Longer than the longest outage here; no sentinel is to outlive the matrix for long.

@@ -21,8 +21,7 @@ S = TypeVar("S", bound=Scenario)
 def reaper_command() -> list[str]:
     """How the reaper is started."""
     places = [f"aws://aws_default@{REGION}", "mrs://mrs_default"]
-    # The local cloud has a hundred clusters, and no quotas.
-    options = ["--interval", INTERVAL, "--grace", GRACE, "--share", 100]
+    options = ["--interval", INTERVAL, "--grace", GRACE, "--share", 1]
     at = [word for place in places for word in ("--at", place)]
     return [sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--loop", *map(str, options), *at]
 

@@ -38,8 +38,6 @@ def main() -> int:
     outcome: dict[report.Column, list[Result]] = {}
     for reaper in {"both": (False, True), "off": (False,), "on": (True,)}[options.reaper]:
         _run(kinds, reaper, options, outcome)
-    if not options.only:
-        report.write(outcome)
     for row in report.rows(outcome):
         print(" | ".join(row))
     wrong = [line for results in outcome.values() for line in problems(results)]
@@ -59,6 +57,7 @@ def _run(
             runner = Runner(up, lambda result, kind=kind: _tell(begun, kind, result), at_once=AT_ONCE)  # type: ignore[misc]
             outcome[kind, reaper] = runner.run(cells(kind, options.only, reaper=reaper))
             PODS.clear()
+            report.write(outcome)
 
 
 def _tell(begun: float, kind: str, result: Result) -> None:
@@ -76,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix_containers", description=__doc__)
     parser.add_argument("--kind", action="append", choices=KINDS, help="only containers of this kind")
     parser.add_argument("--reaper", choices=("on", "off", "both"), default="both")
-    parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this; no table")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")
     parser.add_argument("--list", action="store_true", help="name the cells, run nothing")
     return parser.parse_args()

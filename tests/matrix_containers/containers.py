@@ -26,8 +26,8 @@ class Pod:
 
     def __init__(self, victim: Victim) -> None:
         self._folder = Path(victim.ground.airflow.processes.environment[FOLDER])
-        self._name = str(victim.task()["id"])
-        record = json.loads((self._folder / f"{self._name}.json").read_text())
+        self.name = str(victim.task()["id"])
+        record = json.loads((self._folder / f"{self.name}.json").read_text())
         (self.init,) = children(record["pid"])
         sentinels = [pid for pid in below(self.init) if SENTINEL in _command(pid)]
         if len(sentinels) > 1:
@@ -54,7 +54,7 @@ class Pod:
 
     def lose(self) -> None:
         """As when the node is lost: all is gone, and nobody reports it."""
-        (self._folder / f"{self._name}.{LOST}").touch()
+        (self._folder / f"{self.name}.{LOST}").touch()
         _kill(self.init, signal.SIGKILL)
 
     def wait_until_gone(self, seconds: float) -> float | None:

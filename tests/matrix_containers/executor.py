@@ -1,8 +1,8 @@
 """An executor of Airflow that runs each task in a container, as KubernetesExecutor runs it in a pod.
 
-A container is a PID namespace with its own ``/proc``. Its command is what KubernetesExecutor gives a pod,
-behind what is process 1 in the image. When process 1 ends, the kernel kills all that is left in the
-namespace, as in a pod.
+A container is a PID namespace with its own ``/proc``, and a memory cgroup where there are any. Its command is
+what KubernetesExecutor gives a pod, behind what is process 1 in the image. When process 1 ends, the kernel
+kills all that is left in the namespace, as in a pod.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow.executors.base_executor import BaseExecutor
+
+from tests.matrix_containers import memory
 
 FOLDER = "MATRIX_CONTAINERS"
 """Variable with the folder that the executor and the matrix share."""
@@ -64,7 +66,7 @@ class ContainerExecutor(BaseExecutor):
         ]
         with (self._folder / f"{name}.log").open("ab") as output:
             container = subprocess.Popen(
-                [*UNSHARE, *KINDS[kind], *task],
+                [*memory.inside(name), *UNSHARE, *KINDS[kind], *task],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.real_airflow.world import eventually
+
 CGROUP_1 = Path("/sys/fs/cgroup/memory")
+PREFIX = "airflow-cancel-"
 ROOM = 24 << 20
 """Bytes that are left when the limit is set."""
 # Takes memory until the kernel has killed somebody, then gives it back.
@@ -27,7 +30,7 @@ while killed() == before:
 def can_limit() -> bool:
     """Whether memory can be limited here: root, with the cgroups' first version."""
     try:
-        group = _make("airflow-cancel-probe")
+        group = _make(f"{PREFIX}probe")
     except OSError:
         return False
     found = (group / "memory.oom_control").exists()
@@ -35,30 +38,35 @@ def can_limit() -> bool:
     return found
 
 
-def run_out(name: str, processes: Iterable[int], victim: int, strike: Callable[[], None]) -> None:
+def inside(name: str) -> list[str]:
+    """What to put before a command to run it in a memory cgroup; nothing where there are none.
+
+    Memory counts for the cgroup in which it was taken: a process must be in it from the start.
+    """
+    if not can_limit():
+        return []
+    return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(_make(f"{PREFIX}{name}") / "cgroup.procs")]
+
+
+def run_out(name: str, victim: int, strike: Callable[[], None]) -> None:
     """Have the kernel kill a process, because its cgroup is out of memory.
 
-    :param processes: all of the container.
+    :param name: as for :func:`inside`.
     :param victim: the one that the kernel is to choose; elsewhere it is the one that takes most.
     :param strike: called right before.
     """
-    group = _make(f"airflow-cancel-{name}")
-    # Of what is there already nothing counts for the cgroup: only what is taken from now on.
-    for pid in processes:
-        (group / "cgroup.procs").write_text(str(pid))
+    group = CGROUP_1 / f"{PREFIX}{name}"
     Path(f"/proc/{victim}/oom_score_adj").write_text("1000")
     used = int((group / "memory.usage_in_bytes").read_text())
     (group / "memory.limit_in_bytes").write_text(str(used + ROOM))
     strike()
     subprocess.run([sys.executable, "-S", "-E", "-c", EATER, str(group)], check=False, timeout=60)
-    (group / "memory.limit_in_bytes").write_text("-1")
-    if Path(f"/proc/{victim}").exists() and _is_alive(victim):
-        raise RuntimeError(f"the kernel did not kill process {victim}")
+    eventually(lambda: not _is_alive(victim), f"the end of process {victim}", seconds=20)
 
 
 def tidy() -> None:
     """Remove the cgroups whose processes have ended."""
-    for group in CGROUP_1.glob("airflow-cancel-*"):
+    for group in CGROUP_1.glob(f"{PREFIX}*"):
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             try:
@@ -75,4 +83,7 @@ def _make(name: str) -> Path:
 
 
 def _is_alive(pid: int) -> bool:
-    return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -55,4 +55,9 @@ def write(outcome: Outcome, table: Path = TABLE) -> None:
 
 
 def _of(results: Iterable[Result], name: str) -> list[Result]:
-    return [result for result in results if result.cell.scenario.name == name]
+    """The results of a scenario, if all its services were run."""
+    found = [result for result in results if result.cell.scenario.name == name]
+    services = {
+        service for result in found for group in result.cell.scenario.modes.values() for service in group
+    }
+    return found if services == {result.cell.service for result in found} else []

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from typing import Self
 
+from airflow_cancel_provider.metrics import PlainStatsd
+
 
 class Statsd:
     """Keeps what is sent to it."""
@@ -33,6 +35,11 @@ class Statsd:
             "AIRFLOW__METRICS__STATSD_PORT": str(port),
             "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "remote_jobs",
         }
+
+    def client(self) -> PlainStatsd:
+        """What sends its metrics here, where no Airflow has set its own up."""
+        host, port = self._socket.getsockname()
+        return PlainStatsd({"host": host, "port": port, "prefix": "airflow"})
 
     def wait_for(self, name: str, value: float, *, within: float = 5) -> bool:
         """Whether a gauge of this name got this value, to the third decimal."""

@@ -6,21 +6,20 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, wait
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, request
 from airflow_cancel_provider.exceptions import (
-    AccessDenied,
     CancelRefused,
     JobsError,
-    NotEnded,
     NotRunning,
     ServiceUnavailable,
-    UnexpectedEnd,
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
@@ -28,7 +27,11 @@ from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
 from tests.memory_service import Memory
 
 LOG = logging.getLogger(__name__)
+
+
 REASON = "no longer needed"
+
+
 DUE = 1e-9
 """Seconds after which the next look escalates."""
 
@@ -115,6 +118,28 @@ class TestRequest:
         look(cancellation, memory.pool(), LOG)
         look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", False)] * 2
+
+
+class TestLog:
+    def test_of_many_jobs_only_what_is_special_is_logged_one_by_one(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        ids = [f"j{number}" for number in range(200)]
+        memory.outcomes |= {"j7": CancelOutcome.REFUSED, "j9": CancelOutcome.GONE}
+        cancellation = Cancellation(memory.jobs(*ids), REASON)
+        request(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: REQUESTED" in words
+        assert len(words) == 3
+        caplog.clear()
+        end(memory, *ids)
+        memory.states["j5"] = JobState.FAILED
+        look(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: CANCELLED" in words
+        assert len([each for each in words if "j5 is FAILED" in each]) == 1
+        assert len(words) == 2
 
 
 class TestUnknown:
@@ -206,6 +231,18 @@ class TestEscalation:
         assert memory.sent == []
         assert not cancellation.is_due()
 
+    def test_a_job_that_is_found_later_is_given_its_own_time(self, memory: Memory) -> None:
+        with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+            cancellation = requested(memory, "a", escalate_after=60)
+            clock.shift(61)
+            cancellation.jobs += memory.jobs("b")
+            cancellation.request(memory.pool())
+            cancellation.act(memory.pool())
+            assert memory.sent == [("b", False), ("a", True)]
+            clock.shift(60)
+            cancellation.act(memory.pool())
+            assert memory.sent == [("b", False), ("a", True), ("b", True)]
+
     def test_only_what_did_not_answer_to_force_is_forced_again(self, memory: Memory) -> None:
         memory.forced_outcomes["b"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a", "b", escalate_after=DUE)
@@ -225,135 +262,9 @@ class TestEscalation:
         assert cancellation.is_due()
 
 
-class TestVerdict:
-    def test_final_states_by_address(self, memory: Memory) -> None:
-        cancellation = requested(memory, "a", "b")
-        end(memory, "a")
-        end(memory, "b", state=JobState.SUCCEEDED)
-        look(cancellation, memory.pool(), LOG)
-        assert cancellation.verdict() == {"memory:///place/a": "CANCELLED", "memory:///place/b": "SUCCEEDED"}
-
-    def test_an_accepted_request_is_no_end(self, memory: Memory) -> None:
-        cancellation = requested(memory, "a", "b")
-        end(memory, "b")
-        look(cancellation, memory.pool(), LOG)
-        with pytest.raises(NotEnded, match="waiter_max_attempts") as caught:
-            cancellation.verdict()
-        assert caught.value.jobs == ("memory:///place/a is RUNNING",)
-        assert cancellation.verdict(ended=False)["memory:///place/a"] == "RUNNING"
-
-    def test_a_job_that_was_never_seen_is_named_too(self, memory: Memory) -> None:
-        with pytest.raises(NotEnded, match="memory:///place/a: not seen"):
-            requested(memory, "a").verdict()
-
-    def test_refused_jobs_are_settled_and_each_is_named(self, memory: Memory) -> None:
-        memory.outcomes |= dict.fromkeys("ab", CancelOutcome.REFUSED)
-        cancellation = requested(memory, "a", "b", "c")
-        assert [job.id for job in cancellation.open] == ["c"]
-        end(memory, "c")
-        look(cancellation, memory.pool(), LOG)
-        assert cancellation.is_decided
-        assert memory.looks == [["c"]]
-        with pytest.raises(CancelRefused) as caught:
-            cancellation.verdict()
-        assert caught.value.jobs == tuple(f"memory:///place/{name}: REFUSED: {REASON}" for name in "ab")
-
-    def test_a_request_without_answer_is_an_error_although_nobody_waits(self, memory: Memory) -> None:
-        memory.outcomes["a"] = CancelOutcome.UNANSWERED
-        cancellation = requested(memory, "a", "b")
-        with pytest.raises(NotEnded, match="memory:///place/a: UNANSWERED") as caught:
-            cancellation.verdict(ended=False)
-        assert len(caught.value.jobs) == 1
-
-    @pytest.mark.parametrize("outcome", [CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE])
-    def test_not_running_is_an_error_on_demand(self, memory: Memory, outcome: CancelOutcome) -> None:
-        memory.outcomes["a"] = outcome
-        cancellation = requested(memory, "a", "b")
-        end(memory, "a", "b")
-        look(cancellation, memory.pool(), LOG)
-        assert set(cancellation.verdict().values()) == {"CANCELLED"}
-        with pytest.raises(NotRunning, match=f"memory:///place/a: {outcome}") as caught:
-            cancellation.verdict(fail_if_not_running=True)
-        assert len(caught.value.jobs) == 1
-
-    def test_what_runs_may_be_left_running(self, memory: Memory) -> None:
-        cancellation = requested(memory, "a", "b", leave_running=True)
-        end(memory, "b", state=JobState.PENDING)
-        look(cancellation, memory.pool(), LOG)
-        assert [job.id for job in cancellation.open] == ["b"]
-        end(memory, "b")
-        look(cancellation, memory.pool(), LOG)
-        assert cancellation.verdict() == {"memory:///place/a": "RUNNING", "memory:///place/b": "CANCELLED"}
-        assert memory.looks == [["a", "b"], ["b"]]
-
-
-class TestWatch:
-    def test_it_never_sends(self, memory: Memory) -> None:
-        watch = Watch(memory.jobs("a"))
-        look(watch, memory.pool(), LOG)
-        assert not watch.is_due()
-        assert memory.sent == []
-
-    def test_a_target_may_be_alive(self, memory: Memory) -> None:
-        watch = Watch(memory.jobs("a"), [JobState.RUNNING, JobState.SUCCEEDED])
-        look(watch, memory.pool(), LOG)
-        assert watch.verdict() == {"memory:///place/a": "RUNNING"}
-
-    def test_a_wrong_end_decides_at_once_with_its_reason(self, memory: Memory) -> None:
-        first, second = memory.jobs("a", "b")
-        watch = Watch([first, second], [JobState.SUCCEEDED])
-        watch.observe([JobStatus(first, JobState.FAILED, "ERROR", "out of memory")])
-        assert watch.is_decided
-        with pytest.raises(UnexpectedEnd) as caught:
-            watch.verdict()
-        assert caught.value.jobs == ("memory:///place/a is FAILED (ERROR): out of memory",)
-        assert "SUCCEEDED" in caught.value.message
-
-    def test_only_news_are_told(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO)
-        watch = Watch(memory.jobs("a"))
-        for _ in range(3):
-            look(watch, memory.pool(), LOG)
-        assert [record.getMessage() for record in caplog.records] == ["memory:///place/a is RUNNING"]
-
-
-class TestWaiting:
-    def test_attempts_and_pauses_are_counted(self, memory: Memory) -> None:
-        pauses: list[float] = []
-        watch = Watch(memory.jobs("a"))
-        wait(watch, memory.pool(), LOG, delay=7, max_attempts=3, sleep=pauses.append)
-        assert pauses == [7, 7, 7]
-        assert len(memory.looks) == 3
-
-    def test_once_all_is_decided_nothing_is_looked_at_and_nobody_sleeps(self, memory: Memory) -> None:
-        pauses: list[float] = []
-        watch = Watch(memory.jobs("a"))
-        end(memory, "a")
-        wait(watch, memory.pool(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
-        assert len(memory.looks) == 1
-        assert pauses == [7]
-
-    def test_an_outage_is_outlasted(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
-        memory.errors += [ServiceUnavailable("The service is away.")] * 2
-        watch = Watch(memory.jobs("a"))
-        end(memory, "a")
-        wait(watch, memory.pool(), LOG, delay=0, max_attempts=3)
-        assert watch.verdict() == {"memory:///place/a": "CANCELLED"}
-        assert caplog.text.count("The service is away. Looking again later.") == 2
-
-    def test_an_outage_of_looking_does_not_hold_up_what_is_due(self, memory: Memory) -> None:
-        cancellation = requested(memory, "a", escalate_after=DUE)
-        memory.errors.append(ServiceUnavailable("The service is away."))
-        look(cancellation, memory.pool(), LOG)
-        assert memory.sent == [("a", True)]
-
-    def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
-        memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
-        with pytest.raises(AccessDenied):
-            wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
-
-
 JOBS = Memory().jobs("a", "b", "c")
+
+
 STATUSES = st.lists(
     st.builds(
         JobStatus,
@@ -364,6 +275,8 @@ STATUSES = st.lists(
     ),
     max_size=8,
 )
+
+
 RESULTS = st.lists(
     st.builds(CancelResult, st.sampled_from(JOBS), st.sampled_from(CancelOutcome), st.none() | st.text()),
     max_size=4,
@@ -415,42 +328,3 @@ def test_a_cancellation_goes_through_json_at_every_stage(
     assert travelled.is_due() is cancellation.is_due()
     how = {"fail_if_not_running": strict, "ended": ended}
     assert judged(travelled, **how) == judged(cancellation, **how)
-
-
-@given(STATUSES, st.lists(st.sampled_from(JobState), min_size=1))
-def test_a_watch_goes_through_json_at_every_stage(
-    statuses: Sequence[JobStatus], targets: Sequence[JobState]
-) -> None:
-    watch = Watch(JOBS, targets)
-    travelled = again(watch)
-    for status in statuses:
-        assert travelled.observe([status]) == watch.observe([status])
-        travelled = again(travelled)
-    assert type(travelled) is Watch
-    assert travelled.as_json() == watch.as_json()
-    assert judged(travelled) == judged(watch)
-    assert travelled.is_decided is watch.is_decided
-
-
-@given(STATUSES, RESULTS)
-def test_a_verdict_is_an_error_that_names_each_open_job_or_none_is_open(
-    statuses: Sequence[JobStatus], results: Sequence[CancelResult]
-) -> None:
-    cancellation = Cancellation(JOBS, REASON)
-    cancellation.results.update({result.job: result for result in results})
-    cancellation.observe(statuses)
-    verdict = judged(cancellation)
-    if isinstance(verdict, tuple):
-        named = (
-            cancellation.open
-            if verdict[0] is NotEnded
-            else [r.job for r in results if _refused(cancellation, r)]
-        )
-        assert named
-        assert all(str(job) in verdict[1] for job in named)
-    else:
-        assert not cancellation.open
-
-
-def _refused(cancellation: Cancellation, result: CancelResult) -> bool:
-    return cancellation.results[result.job].outcome is CancelOutcome.REFUSED

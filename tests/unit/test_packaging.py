@@ -134,6 +134,16 @@ def test_a_name_that_this_airflow_does_not_have_is_said(monkeypatch: pytest.Monk
         _ = version_compat.Gone
 
 
+@pytest.mark.parametrize("older", ["airflow.sdk.gone", "airflow.gone.module"])
+def test_a_module_whose_package_is_not_there_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, older: str
+) -> None:
+    monkeypatch.setitem(version_compat._MODULES, "DAG", (older, "airflow.sdk"))
+    monkeypatch.delitem(vars(version_compat), "DAG", raising=False)
+    assert version_compat.DAG.__name__ == "DAG"
+    monkeypatch.delitem(vars(version_compat), "DAG")
+
+
 def test_what_a_module_of_airflow_lacks_is_not_taken_for_a_module_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,5 +1,5 @@
-"""A small process that outlives its task and cancels what the task has started.
+"""The sentinel: a small process that cancels the jobs of its task when the task's own process can't.
 
-``client``: the task's side. ``main``: what the process runs while all is well; a script that imports next to
-nothing. ``cancel``: what it loads when it must act.
+``client`` is the task's side. ``main`` is the script that waits for the end of the task; it imports almost
+nothing. ``cancel`` is loaded when there is something to cancel.
 """

@@ -1,4 +1,4 @@
-"""What the sentinel loads when it must act."""
+"""Cancel the jobs of a task: what the sentinel loads when there is something to cancel."""
 
 from __future__ import annotations
 
@@ -8,55 +8,29 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
-from airflow_cancel_provider.guard.sentinel.notes import event_of
-from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
-from airflow_cancel_provider.metrics import PlainStatsd, send_cancel
+from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of
+from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskChannel, TaskLogHandler, messages_of, send
+from airflow_cancel_provider.metrics import Layer, PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.task_log import TryLogFile
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
 story = logging.getLogger(STORY)
 
 
-class TaskChannel(Protocol):
-    """What ``main`` hands over."""
-
-    channel: int
-    notes: list[bytes]
-    ends_at: float
-    why: str
-    is_connected: bool
-    logged: int
-
-    def receive(self) -> bytes | None:
-        """Take one message from the task."""
-        ...
-
-    def channel_is_open(self) -> bool:
-        """Whether there is one to take."""
-        ...
-
-    def pause(self, seconds: float) -> None:
-        """Pause until there is one, or for so many seconds."""
-        ...
-
-    def kill_if_late(self) -> None:
-        """Kill a task that should have ended."""
-        ...
-
-
 class NoteReader:
-    """Reads what the task has sent of its jobs, also while they are cancelled.
+    """Reads the notes of the task on its jobs, also while they are cancelled.
 
-    ``has_news`` is set by each note of a job that may have to be cancelled.
+    ``has_news`` is set by each note on a job that may have to be cancelled.
     """
 
     def __init__(self, watch: TaskChannel) -> None:
@@ -68,14 +42,14 @@ class NoteReader:
         self.read()
 
     def read(self) -> None:
-        """Take in what the task has sent since."""
+        """Read the notes that the task has sent since."""
         while self._watch.channel_is_open():
             self._watch.receive()
         notes, self._watch.notes = self._watch.notes, []
         for note in notes:
             try:
                 self._take(json.loads(note))
-            except (LookupError, TypeError, ValueError) as error:
+            except UNREADABLE as error:
                 log.error("A note of the task can't be read: %r", error)  # noqa: TRY400  a traceback says no more
 
     def _take(self, note: dict[str, Any]) -> None:
@@ -88,7 +62,7 @@ class NoteReader:
             self.has_news |= isinstance(event, JobsStarted | SubmissionIntended)
 
     def _renew(self, name: str, client: ClientSpec) -> None:
-        """Keep a client; one that is known already may have got new credentials."""
+        """Keep a client; a known one may have new credentials."""
         if known := self._clients.get(name):
             known.secrets.clear()
             known.secrets.update(client.secrets)
@@ -97,10 +71,11 @@ class NoteReader:
 
 
 def act(watch: TaskChannel) -> None:
-    """Cancel everything the task has started and not released, and report how it goes."""
+    """Cancel the jobs that the task has started and not released, and report the progress to the task."""
     reader = NoteReader(watch)
     hello = reader.hello
     os.environ.update(hello["environment"])
+    PACES.configure(*hello["quotas"])
     _log_to(hello["log_file"])
     task_log = TaskLogHandler(watch, TryLogFile(hello["task_log"]) if hello["task_log"] else None)
     log.addHandler(task_log)
@@ -114,7 +89,7 @@ def act(watch: TaskChannel) -> None:
         send(watch.channel, word)
 
     def wait(seconds: float) -> None:
-        """Pause, but not after the next message: the task may have started more."""
+        """Pause until the next message: the task may have started more jobs."""
         watch.pause(min(seconds, 1.0) if watch.ends_at else seconds)
         watch.kill_if_late()
         task_log.settle()
@@ -142,7 +117,14 @@ def act(watch: TaskChannel) -> None:
         _stop_listening(watch.channel)
         reader.read()
         if hello["statsd"]:
-            send_cancel(loop.engine, "sentinel", lambda: PlainStatsd(hello["statsd"]), log)
+            send_cancel(
+                loop.engine.outcomes(),
+                Layer.SENTINEL,
+                lambda: PlainStatsd(hello["statsd"]),
+                log,
+                since=watch.since,
+                requested_at=loop.engine.cancellation.requested_at,
+            )
     while watch.ends_at:
         time.sleep(0.2)
         watch.kill_if_late()
@@ -157,7 +139,7 @@ def _log_to(path: str | None) -> None:
     try:
         handler: logging.Handler = SharedFileHandler(LogFile(path)) if path else logging.NullHandler()
     except OSError:
-        handler = logging.StreamHandler()  # the file of the start, wherever that is now
+        handler = logging.StreamHandler()  # to the log file of the start
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""The task's side of the channel to its sentinel."""
+"""The task's side of the socket to its sentinel."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.events import Event
+from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile
 from airflow_cancel_provider.guard.sentinel.main import (
     CANCEL,
@@ -30,19 +31,19 @@ from airflow_cancel_provider.guard.sentinel.main import (
     RETURNED,
 )
 from airflow_cancel_provider.guard.sentinel.notes import Note, notes_of
-from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import statsd_target
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import JobEnd
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 
 LONGEST_MESSAGE = 1 << 16
 """Bytes."""
 SEND_SECONDS = 2.0
-"""For how long a sentinel that reads nothing is waited for: a task must not hang with it."""
+"""Longest wait for a sentinel that does not read: a task must not hang with it."""
 WATCHING = "watching"
-"""The first word of a sentinel that was started."""
+"""The first message of a sentinel that was started."""
 
 MAIN = Path(__file__).with_name("main.py")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -50,20 +51,20 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SS
 
 
 class SentinelError(CancelProviderError):
-    """There is no sentinel (any more): it can't be started, or has ended."""
+    """The sentinel can't be started, or has ended."""
 
 
 class Sentinel:
-    """Starts with the first submission, is told of every one, and acts when the task can't.
+    """Starts the sentinel with the first submission, and sends it every event.
 
     Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
     send without a lock.
 
-    :param log_file: where it writes what it does; None: nowhere.
-    :param task_log: log file of the try, for lines that the task can't take any more; None: there is none.
+    :param log_file: path of its log; None: it writes none.
+    :param task_log: log file of the try, for lines that it can't send to the task; None: there is none.
     :param log: the task's.
-    :param history: what has happened so far, as events: it may be started late.
-    :param is_armed: whether it acts when the task dies untold.
+    :param history: the events so far: it may be started late.
+    :param is_armed: whether it cancels when the task's process ends without notice.
     """
 
     def __init__(
@@ -84,39 +85,41 @@ class Sentinel:
         self._is_running = False
         self._socket: socket.socket | None = None
         self._stat: os.stat_result | None = None
-        """Of the socket: by it the descriptor is known again."""
+        """Of the socket, to recognise its descriptor."""
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
         self._starting, self._checking = Lock(), RLock()
-        self._clients = ToldClients(lambda name, client: self._note({"key": name, "client": client}), log)
+        self._clients = KnownClients(lambda name, client: self._note({"key": name, "client": client}), log)
         self._pid = os.getpid()
         self.last_word = ""
-        """``ended`` or ``failed``, once it was received."""
+        """``ended`` or ``failed``, once received."""
         self._lines: list[tuple[str, str]] = []
         self._taken = 0
         self.ends: dict[RemoteJob, JobEnd] = {}
         """How jobs have ended, as far as the sentinel has reported it."""
         self._is_gone = False
+        self._is_acting = False
+        """Whether it was told to cancel."""
 
     @property
     def is_started(self) -> bool:
-        """Whether it was started, and may have ended since."""
+        """Whether it was started; it may have ended since."""
         return self._socket is not None
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be told of more, or is not started yet."""
+        """Whether it can receive events, or is not started yet."""
         return not self._is_gone and not self.last_word
 
     @property
     def can_act(self) -> bool:
-        """Whether it is there, and is not done with its work."""
+        """Whether it runs, and has not finished."""
         if self._socket is not None and not self.last_word:
             self._is_gone = self._is_gone or self._peek() == b""
         return self._socket is not None and self.is_usable
 
     def hear(self, event: Event) -> None:
-        """Pass an event on; the first one starts the process.
+        """Send an event; the first one starts the process.
 
         :raises SentinelError: it can't be started, or has ended.
         """
@@ -128,9 +131,9 @@ class Sentinel:
             raise
 
     def check(self, seconds: float) -> None:
-        """Find out whether it was started; one that is only slow to start is asked again later.
+        """Check that it has started; if it is only slow to start, a later call checks again.
 
-        :raises SentinelError: it has not, and won't.
+        :raises SentinelError: it could not start.
         """
         if self._is_running or not self.is_started or os.getpid() != self._pid:
             return
@@ -138,7 +141,7 @@ class Sentinel:
             self._check(seconds)
 
     def _check(self, seconds: float) -> None:
-        if self._is_running:  # its first word came for another thread
+        if self._is_running:  # another thread has received its first message
             return
         word = self._receive(seconds)
         self._is_running = word == WATCHING
@@ -147,18 +150,18 @@ class Sentinel:
             raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
 
     def killed(self, why: str) -> None:
-        """The task was told to end: cancel now. Safe in a signal handler."""
-        self._send(KILLED + why.encode())
+        """Tell it to cancel, as the task received SIGTERM. Safe in a signal handler."""
+        self._is_acting = self._send(KILLED + why.encode()) or self._is_acting
 
     def cancel(self, why: str) -> None:
-        """The task is failing: cancel now.
+        """Tell it to cancel, as the task is failing.
 
-        :param why: for people; the beginning of a sentence.
+        :param why: why the task ends, as the beginning of a sentence.
         """
-        self._send(CANCEL + why.encode())
+        self._is_acting = self._send(CANCEL + why.encode()) or self._is_acting
 
     def relay(self) -> None:
-        """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
+        """Log the lines that it has sent for the task's log. Not in a signal handler: a log has locks."""
         lines, self._lines = self._lines, []
         for level, text in lines:
             getattr(self._log, level if level in ("warning", "error") else "info")("%s", text)
@@ -167,12 +170,12 @@ class Sentinel:
             self._send(LOGGED + str(self._taken).encode())
 
     def returned(self) -> None:
-        """The task's work is done; if it dies from here on, it may have succeeded."""
+        """Disarm it: if the task's process ends from here on, the task may have succeeded."""
         if not self._send(RETURNED):
             self._end()
 
     def done(self) -> None:
-        """The task has succeeded, or has handed its jobs on: nothing is left to do."""
+        """End it: the task has succeeded, or has handed its jobs over."""
         self._clients.stop()
         if not self._send(DONE):
             self._end()
@@ -182,7 +185,7 @@ class Sentinel:
                 self._process.wait(2)  # so that it leaves no zombie
 
     def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait for this word of the sentinel, or its last one; whether this one came, or ``ended``."""
+        """Wait for this message, or the last one; return whether this one came, or ``ended``."""
         deadline = time.monotonic() + seconds
         while self.can_act and (left := deadline - time.monotonic()) > 0:
             received = self._receive(left)
@@ -209,9 +212,12 @@ class Sentinel:
             self.ends[RemoteJob(job)] = JobEnd.from_json(end)
 
     def _end(self) -> None:
-        """End a sentinel that can't be told anything: it would cancel the jobs of a task that succeeds."""
+        """Kill a sentinel that receives no messages: it would cancel the jobs of a task that succeeds.
+
+        One that was told to cancel goes on.
+        """
         self._is_gone = True
-        if self._process is not None and os.getpid() == self._pid:
+        if self._process is not None and os.getpid() == self._pid and not self._is_acting:
             self._process.kill()
 
     @property
@@ -226,7 +232,7 @@ class Sentinel:
         return None
 
     def _receive(self, seconds: float) -> str:
-        """The next word; empty if none comes in time, or none will come."""
+        """The next message; empty if none comes in time, or none will come."""
         channel = self._channel
         if channel is None:
             return ""
@@ -240,7 +246,7 @@ class Sentinel:
             return ""
 
     def _peek(self) -> bytes | None:
-        """The next word, which stays; None if there is none yet, empty if there will be none."""
+        """The next message, without taking it; None: none yet; empty: none will come."""
         channel = self._channel
         if channel is None:
             return b"" if self._socket else None
@@ -250,12 +256,12 @@ class Sentinel:
             except BlockingIOError:
                 return None
             except OSError:
-                # It ended before it had read everything. This error comes once; its last messages follow.
+                # It ended with unread messages. This error comes once; its last messages follow.
                 continue
         return b""
 
     def _start(self) -> bool:
-        """Start it if it was not; whether it was started, and told of everything that has happened."""
+        """Start it and send it the events so far; return False if it was started before."""
         if self.is_started:
             return False
         with self._starting:
@@ -278,7 +284,7 @@ class Sentinel:
                 except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
                     ours.close()
                     raise SentinelError(f"{error!r}") from error
-            # Before any other message: it can't act without these.
+            # Before any other message: it can't cancel without these.
             micros = int(SEND_SECONDS * 1_000_000)
             timeout = struct.pack("ll", *divmod(micros, 1_000_000))  # a timeval
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -290,9 +296,9 @@ class Sentinel:
         return True
 
     def _introduction(self) -> Iterator[bytes]:
-        paths: list[Any] = sys.path  # of texts, but for what tasks put there
-        # Whole, as the sentinel runs in another folder: "" is the task's.
-        yield PATHS + b"\0".join(os.fsencode(_whole(path)) for path in paths if isinstance(path, str))
+        paths: list[Any] = sys.path  # texts, and whatever tasks have put there
+        # Absolute paths, as the sentinel runs in another folder.
+        yield PATHS + b"\0".join(os.fsencode(_absolute(path)) for path in paths if isinstance(path, str))
         hello = {
             "label": str(self._owner.label),
             "reason": self._owner.reason,
@@ -301,6 +307,7 @@ class Sentinel:
             "log_file": self._log_file,
             "task_log": self._task_log,
             "environment": _network_environment(),
+            "quotas": PACES.configured,
             "statsd": statsd_target(),
         }
         yield NOTE + json.dumps({"hello": hello}).encode()
@@ -311,7 +318,7 @@ class Sentinel:
         try:
             return LogFile(self._log_file).open() if self._log_file else open(os.devnull, "ab")  # noqa: PTH123
         except OSError as error:
-            self._log.warning("What the sentinel does will be in no log: %s", error)
+            self._log.warning("The sentinel writes no log: %s", error)
             return open(os.devnull, "ab")  # noqa: PTH123
 
     def _tell(self, event: Event) -> None:
@@ -327,7 +334,7 @@ class Sentinel:
         return channel is not None and _send(channel, message)
 
 
-def _whole(path: str) -> str:
+def _absolute(path: str) -> str:
     try:
         return str(Path(path).absolute())
     except OSError:  # the task's folder is gone
@@ -335,7 +342,7 @@ def _whole(path: str) -> str:
 
 
 def _send(channel: socket.socket, message: bytes) -> bool:
-    """Send; whether it was sent. A dead sentinel must not end the task, whatever SIGPIPE does here."""
+    """Send; return whether it was sent. A sentinel that has ended must not end the task by SIGPIPE."""
     try:
         channel.send(message, socket.MSG_NOSIGNAL)
     except OSError:
@@ -345,7 +352,7 @@ def _send(channel: socket.socket, message: bytes) -> bool:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block signals: for a process started meanwhile they stay blocked; here they arrive afterwards."""
+    """Block signals. For a process that is started meanwhile they stay blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     try:
         yield
@@ -354,7 +361,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _supervisor() -> int:
-    """Process that runs this task, or this process where it runs the task by itself (``dags test``)."""
+    """Id of the process that supervises this task; without one (``dags test``), of this process."""
     from airflow.sdk.execution_time import task_runner
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
@@ -362,6 +369,6 @@ def _supervisor() -> int:
 
 
 def _network_environment() -> dict[str, str]:
-    """Proxies and certificates; a proxy's address may hold a password, so it does not go the open way."""
+    """Proxies and certificates. Sent over the socket, as a proxy's address may hold a password."""
     wanted = ("_PROXY", "_CA_BUNDLE")
     return {name: value for name, value in os.environ.items() if name.upper().endswith(wanted)}

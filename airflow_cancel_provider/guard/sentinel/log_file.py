@@ -1,4 +1,4 @@
-"""The sentinels' log: one file for each user of a host, of a bounded size, shared by many processes."""
+"""The log of the sentinels: one file of bounded size for each user of a host, shared by their processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 LARGEST = 5 * 1024 * 1024
-"""Bytes; as much again is kept of what was written before, in ``<name>.1``."""
+"""Bytes; the file before it is kept as ``<name>.1``."""
 
 
 def log_file_in(folder: Path) -> Path:
@@ -19,7 +19,7 @@ def log_file_in(folder: Path) -> Path:
 
 
 class LogFile:
-    """A file that many processes append to; whoever finds it too large renames it."""
+    """A file that many processes append to; a process that finds it too large renames it."""
 
     def __init__(self, path: str, largest: int = LARGEST) -> None:
         self._path, self._largest = path, largest
@@ -37,13 +37,14 @@ class LogFile:
             if os.fstat(file.fileno()).st_size < self._largest:
                 return
             # One of those who find it too large renames it; the others see that it is another file now.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            # A task must not wait for the process that has the lock, which may be stopped.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):  # noqa: PTH116
                 os.replace(self._path, f"{self._path}.1")  # noqa: PTH105
 
 
 class SharedFileHandler(logging.Handler):
-    """Appends each record to a :class:`LogFile`; what others have renamed is not written to any more."""
+    """Appends each record to a :class:`LogFile`, also after another process has renamed it."""
 
     def __init__(self, file: LogFile) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class SharedFileHandler(logging.Handler):
         self._file.open().close()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record. A log that can't be written (any more) must not stop the cancelling."""
+        """Write a record. A log that can't be written must not stop the cancel."""
         try:
             with self._file.open() as file:
                 file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))

@@ -1,7 +1,7 @@
-"""What the sentinel runs while all is well: wait for the end of the task, at the cost of a bare interpreter.
+"""Wait for the end of the task, with the memory of a bare interpreter: the script that the sentinel runs.
 
 Run as a script with ``-S -E``, with a socket to the task as standard input and the process ids of the
-task and its supervisor as arguments. Imports nothing but built-in modules until it must act.
+task and its supervisor as arguments. Imports only built-in modules until there is something to cancel.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"
 """First byte of each message of the task."""
 TASK_ENDED = "The task's process ended without notice (SIGKILL or out of memory)"
 SUPERVISOR_ENDED = "The task's supervisor process ended"
-"""Why the sentinel cancels, where the task can't give the reason."""
+"""Why the sentinel cancels, where the task has not sent a reason."""
 LARGEST = 1 << 20
 TASK_GRACE = 5.0
-"""Seconds that a task has to end when its supervisor is gone."""
+"""Seconds that a task has to end after its supervisor has ended."""
 
 
 class TaskWatch:
-    """Keeps the messages of the task, and decides when to act.
+    """Keeps the messages of the task, and decides when to cancel.
 
-    ``why`` is the reason for the cancel, for people. ``logged`` counts the lines that the task has taken for
-    its log. ``is_connected`` is false once the task can't be told anything any more.
+    ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged``
+    counts the lines that the task has confirmed. ``is_connected`` is False once nothing can be sent to the
+    task any more.
     """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:
@@ -39,6 +40,7 @@ class TaskWatch:
         self.is_armed = True
         self.ends_at = 0.0
         self.why = ""
+        self.since = 0.0
         self.logged = 0
         self.is_connected = True
         self._poll = select.poll()
@@ -46,7 +48,7 @@ class TaskWatch:
             self._poll.register(source, select.POLLIN)
 
     def watch(self) -> bytes | None:
-        """Wait; return why to act, or None when there is nothing to do any more."""
+        """Wait; return the kind of message to act on, or None when there is nothing to cancel."""
         while True:
             ready = {source for source, _ in self._poll.poll(1000 if self.ends_at else None)}
             self.kill_if_late()
@@ -55,7 +57,7 @@ class TaskWatch:
                 if kind:
                     return kind if kind != DONE else None
             elif self.task_end in ready:
-                # What the supervisor was about may have told the task to end, too.
+                # The supervisor may have sent SIGTERM to the task before.
                 self.why = self.why or TASK_ENDED
                 return KILLED if self.is_armed else None
             elif self.supervisor_end in ready:
@@ -65,11 +67,11 @@ class TaskWatch:
                     return KILLED
 
     def receive(self) -> bytes | None:
-        """Take one message; return its kind if it ends the watch."""
+        """Receive one message; return its kind if it ends the wait."""
         try:
             message = os.read(self.channel, LARGEST)
         except ConnectionResetError:
-            # The task died before it had read everything. This error comes once; its last messages follow.
+            # The task ended with unread messages. This error comes once; its last messages follow.
             self.is_connected = False
             return None
         except OSError:
@@ -84,7 +86,7 @@ class TaskWatch:
         elif kind == LOGGED:
             self.logged = int(body)
         elif not kind:
-            # The task closed the channel, or died: its end shows which, and may be a moment late.
+            # The channel is closed: wait for the end of the task's process, which may come a moment later.
             self.is_connected = False
             self._poll.unregister(self.channel)
         else:
@@ -94,17 +96,17 @@ class TaskWatch:
         return None
 
     def _end_task(self) -> None:
-        """End a task without its supervisor: nobody would take its state any more.
+        """End a task whose supervisor has ended: it could not report its state any more.
 
-        It gets SIGTERM, and five seconds; meanwhile its jobs are already being cancelled. Where the jobs are
-        to run on, it gets SIGKILL: told to end, it would cancel them.
+        It gets SIGTERM and five seconds, while its jobs are being cancelled already. Where the jobs are to
+        keep running, it gets SIGKILL: with SIGTERM it would cancel them.
         """
         self._poll.unregister(self.supervisor_end)
         self._signal(signal.SIGTERM if self.is_armed else signal.SIGKILL)
         self.ends_at = time.monotonic() + TASK_GRACE
 
     def kill_if_late(self) -> None:
-        """Kill a task that was told to end and has not ended in time."""
+        """Kill a task that got SIGTERM and has not ended in time."""
         if self.ends_at and time.monotonic() > self.ends_at:
             self.ends_at = 0.0
             self._signal(signal.SIGKILL)
@@ -112,7 +114,7 @@ class TaskWatch:
     def _signal(self, number: int) -> None:
         if select.select([self.task_end], [], [], 0)[0]:
             return
-        # contextlib would be memory that an idle process can do without.
+        # contextlib would cost memory in every idle sentinel.
         try:  # noqa: SIM105
             os.kill(self.task, number)
         except ProcessLookupError:
@@ -131,7 +133,7 @@ class TaskWatch:
             messages.register(self.channel, select.POLLIN)
             messages.poll(seconds * 1000)
         else:
-            # The end of a closed channel can be read for ever: it would be no pause.
+            # poll() returns at once for a closed channel.
             time.sleep(seconds)
 
     def _is_registered(self) -> bool:
@@ -153,15 +155,15 @@ def end_of(process: int) -> int:
 
 
 def report(word: str) -> None:
-    """Send a word to the task."""
+    """Send a message to the task."""
     try:  # noqa: SIM105
         os.write(0, word.encode())
     except OSError:
-        pass  # it died meanwhile: the watch sees that next
+        pass  # the task has ended meanwhile, which watch() handles
 
 
 def main() -> None:
-    """Watch, and act if it comes to that. Signals to end are blocked from before the start."""
+    """Wait, and cancel if necessary. SIGTERM, SIGINT and SIGHUP are blocked since before the start."""
     try:
         watch = TaskWatch(0, int(sys.argv[1]), int(sys.argv[2]))
     except (AttributeError, OSError) as error:  # an old kernel, a container that forbids it
@@ -170,10 +172,11 @@ def main() -> None:
     report("watching")
     if watch.watch() is None:
         return
+    watch.since = time.time()
     import site
 
     # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.
-    # Then the task's order counts: this must be the same version of every package that the task has.
+    # Then the task's paths in their order, for the same version of every package as in the task.
     first = [*sys.path, *(path for path in watch.paths if path not in sys.path)]
     site.main()
     sys.path[:] = [*first, *(path for path in sys.path if path not in first)]

@@ -1,4 +1,4 @@
-"""Events of a try as JSON, on their way to the sentinel. Clients go by name."""
+"""The events of a try as JSON, for the sentinel. Clients are referred to by name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 JOBS_PER_NOTE = 500
 """A message has a largest size."""
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What :func:`event_of` raises for something that is no note."""
+
 Note = dict[str, Any]
 
 
 def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
-    """An event in one or more notes; none for what the sentinel can't act on."""
+    """An event as one or more notes; none for an event that is of no use to the sentinel."""
     match event:
         case SubmissionIntended():
             label = str(event.label) if event.label else None
@@ -58,7 +61,7 @@ def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
 def event_of(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
     """The inverse of :func:`notes_of`.
 
-    :raises LookupError, TypeError, ValueError: this is no such note.
+    Raises one of :data:`UNREADABLE` for what is no such note.
     """
     return _READERS[note["event"]](note, clients)
 

@@ -1,4 +1,4 @@
-"""Lines of the sentinel for the task's log: through the task while it lives, else into its log file."""
+"""Log lines of the sentinel for the task's log: sent to the task, or written to its log file."""
 
 from __future__ import annotations
 
@@ -18,33 +18,53 @@ from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.task_log import LONGEST_EVENT, PREFIX, TryLogFile, log_line
 
 STORY = "airflow_cancel_provider.sentinel.story"
-"""Name of the logger whose lines are all for the task's log; of others only warnings and errors are."""
+"""Logger whose lines all go to the task's log; of other loggers only warnings and errors do."""
 MOST_WAITING = 50
-"""Lines that wait for the task to take them."""
+"""Lines that may wait for the confirmation of the task."""
 SEND_SECONDS = 1.0
 LAST_SECONDS = 5.0
-"""For how long a task that lives on is given time to take the last lines."""
+"""Seconds that a task which still runs has to confirm the last lines."""
 ENDS_PER_MESSAGE = 50
 
 
-class TaskConnection(Protocol):
-    """The sentinel's view of the task."""
+class TaskChannel(Protocol):
+    """The methods of ``TaskWatch`` that are used here; its module imports ours."""
 
     channel: int
+    notes: list[bytes]
+    ends_at: float
+    why: str
+    since: float
     is_connected: bool
     logged: int
 
+    def receive(self) -> bytes | None:
+        """Take one message from the task."""
+        ...
+
+    def channel_is_open(self) -> bool:
+        """Whether there is one to take."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Pause until there is one, or for so many seconds."""
+        ...
+
+    def kill_if_late(self) -> None:
+        """Kill a task that should have ended."""
+        ...
+
 
 class TaskLogHandler(logging.Handler):
-    """Sends lines to the task, and writes those into the try's log file that the task did not take.
+    """Sends lines to the task, and writes those that the task has not confirmed to the try's log file.
 
-    The task confirms each line that it has logged. Once it can't any more, as it has ended, its lines go into
-    the file: none is lost, whenever the task ends.
+    The task confirms each line that it has logged. When it has ended, the other lines are written to the
+    file, so that none is lost.
 
-    :param file: None: lines that the task does not take are in the sentinel's own log only.
+    :param file: None: lines that the task does not confirm are in the sentinel's own log only.
     """
 
-    def __init__(self, task: TaskConnection, file: TryLogFile | None) -> None:
+    def __init__(self, task: TaskChannel, file: TryLogFile | None) -> None:
         super().__init__(logging.INFO)
         self._task, self._file = task, file
         self._waiting: deque[bytes] = deque()
@@ -52,7 +72,7 @@ class TaskLogHandler(logging.Handler):
         self.addFilter(lambda record: record.levelno >= logging.WARNING or record.name == STORY)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a line on."""
+        """Send a line, or write it."""
         level, text = record.levelname.lower(), self.format(record)[:LONGEST_EVENT]
         line = log_line(level, f"{PREFIX} {text}", record.created)
         self.settle()
@@ -66,7 +86,7 @@ class TaskLogHandler(logging.Handler):
             self._write(line)
 
     def settle(self) -> None:
-        """Drop the lines that the task has confirmed; write the others if it can't be asked any more."""
+        """Drop the lines that the task has confirmed; write the others if the task has ended."""
         while self._waiting and self._confirmed < self._task.logged:
             self._waiting.popleft()
             self._confirmed += 1
@@ -76,7 +96,7 @@ class TaskLogHandler(logging.Handler):
     def finish(self, listen: Callable[[float], None]) -> None:
         """Wait until the task has confirmed the last lines, or has ended, or does neither in time.
 
-        :param listen: takes messages of the task, for at most so many seconds.
+        :param listen: receives messages of the task, for at most so many seconds.
         """
         deadline = time.monotonic() + LAST_SECONDS
         self.settle()
@@ -96,7 +116,7 @@ class TaskLogHandler(logging.Handler):
 
 
 def send(channel: int, message: str) -> bool:
-    """Send a message to the task; whether it was sent. A task that does not read must not stop the cancel."""
+    """Send a message to the task; return whether it was sent. Does not wait for a task that does not read."""
     writable = select.poll()
     writable.register(channel, select.POLLOUT)
     if not writable.poll(SEND_SECONDS * 1000):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.plugin.event_log import FINISHED, MOST_LINES, REQUESTED, write
-from airflow_cancel_provider.plugin.page import states
+from airflow_cancel_provider.plugin.event_log import MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
+from airflow_cancel_provider.record import Actor
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 50
@@ -23,7 +22,11 @@ class Story:
     """A log that also keeps what was said last of one cancel."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self._lines: list[str] = []
+
+    def lines(self) -> list[str]:
+        """What was said, the last lines of it."""
+        return self._lines
 
     def info(self, message: str, /, *args: Any) -> None:
         """Say what happens."""
@@ -39,17 +42,19 @@ class Story:
 
     def _take(self, level: int, message: str, args: Sequence[Any]) -> None:
         log.log(level, message, *args)
-        self.lines = [*self.lines, message % tuple(args) if args else message][-MOST_LINES:]
+        self._lines = [*self._lines, message % tuple(args) if args else message][-MOST_LINES:]
 
 
 def cancel(user: Any, named: Sequence[Named]) -> None:
     """Have jobs cancelled in the background, if this user may do that.
 
-    All of them or none: nothing is begun before each was looked up.
+    Nothing is begun before each was looked up: if one of them can't be cancelled, none is. From then on each
+    is cancelled by itself; :func:`~airflow_cancel_provider.plugin.page.states.states` and the event log tell
+    what became of each.
 
     :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag.
     """
-    from airflow_cancel_provider.plugin.api_server import cancel_now
+    from airflow_cancel_provider.plugin.api_server import CancelFor, cancel_now
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     name = str(user.get_name())
@@ -61,7 +66,8 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
             write(session, REQUESTED, name, each.task, job=each.job, reason=reason_of(name))
     for job in found.values():
         story = Story()
-        cancel_now(_request(job, name, story), partial(_finished, name, job, story))
+        asked_by = CancelFor(job.named.task, Actor.USER, name, reason_of(name), story.lines)
+        cancel_now(_request(job, name, story), asked_by)
 
 
 def reason_of(user: str) -> str:
@@ -83,8 +89,8 @@ def _check_permission(user: Any, named: Sequence[Named]) -> None:
 def _check_state(named: Named, found: JobOnRecord | None) -> None:
     if found is None:
         raise Refusal(404, f"{named.job} is not on record any more. Load the page again.")
-    if end := found.record.ends.get(named.job):
-        raise Refusal(409, f"{named.job} has already ended: {end.state}.")
+    if found.end is not None:
+        raise Refusal(409, f"{named.job} has already ended: {found.end.state}.")
 
 
 def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
@@ -96,11 +102,3 @@ def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
         found.record.of([named.job]),
         task=named.task.digest if found.is_earlier else None,
     )
-
-
-def _finished(user: str, found: JobOnRecord, story: Story) -> None:
-    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
-
-    end = states.end_of(found.named.job)
-    with session_of_airflow() as session:
-        write(session, FINISHED, user, found.named.task, job=found.named.job, lines=story.lines, end=end)

@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_cancel_provider.ends_on_record import are_of, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import stored_records
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.record import JobEnd, TryRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class JobOnRecord:
 
     :param record: of the try that has started it.
     :param is_earlier: whether that is an earlier try than the one that wrote the record.
+    :param end: how it has ended, where somebody has put that down.
     """
 
     named: Named
     record: TryRecord
     is_earlier: bool
+    end: JobEnd | None
 
 
 def read_named(body: bytes, most: int) -> list[Named]:
@@ -62,9 +65,15 @@ def _named(values: Mapping[str, Any]) -> Named:
 
 
 def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]:
-    """Look these jobs up on the records of their task instances, in one query."""
-    by_task = dict(records(session, {each.task for each in named}))
-    found = {each: _found(each, by_task[each.task]) for each in named if each.task in by_task}
+    """Look these jobs up on the records of their task instances, in two queries."""
+    tasks = {each.task for each in named}
+    by_task = dict(records(session, tasks))
+    ends = stored_ends(session, [are_of(tasks)]) if by_task else {}
+    found = {
+        each: _found(each, by_task[each.task], ends.get(each.task, {}))
+        for each in named
+        if each.task in by_task
+    }
     return {each: job for each, job in found.items() if job is not None}
 
 
@@ -77,8 +86,9 @@ def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey,
             continue
 
 
-def _found(named: Named, record: TryRecord) -> JobOnRecord | None:
+def _found(named: Named, record: TryRecord, ends: Mapping[RemoteJob, JobEnd]) -> JobOnRecord | None:
     for one in (record, *record.earlier):
         if named.job in one.jobs:
-            return JobOnRecord(named, one, is_earlier=one is not record)
+            end = one.ends.get(named.job) or ends.get(named.job)
+            return JobOnRecord(named, one, is_earlier=one is not record, end=end)
     return None

@@ -88,7 +88,8 @@ async def _post(
 
 def _cancelled(user: Any, named: Sequence[Named]) -> tuple[dict[str, Any], int]:
     cancel.cancel(user, named)
-    return {"detail": "The cancel goes on in the background."}, 202
+    words = "The cancel goes on in the background. POST /states tells what becomes of each job."
+    return {"detail": words, "jobs": dict.fromkeys((each.job for each in named), "accepted")}, 202
 
 
 def _states(user: Any, named: Sequence[Named]) -> tuple[dict[str, Any], int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import console_url
 from airflow_cancel_provider.plugin.event_log import AskedCancel
 from airflow_cancel_provider.plugin.page.filters import STATES
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _BY = {
     "trigger": "the triggerer",
     "api-server": "the API server",
     "reaper": "the reaper",
-    "operator": "an operator or a command",
+    "operator": "an operator",
 }
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -114,7 +115,9 @@ def _story(entry: RemoteJobEntry, asked: AskedCancel | None) -> str:
     return f"{what}: {asked.lines[-1]}" if asked.lines else f"{what}."
 
 
-def _end_in_words(end: Any) -> str:
+def _end_in_words(end: JobEnd) -> str:
+    if end.by == Actor.SERVICE and end.state is JobState.CANCELLED:
+        return "Cancelled; the log of the task tells by whom"
     by = _BY.get(end.by, "")
     if not by:
         return end.reason or "Ended by itself"

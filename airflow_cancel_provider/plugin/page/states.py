@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
-from airflow_cancel_provider.plugin.page.on_record import Named, recorded
+from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import readable
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.base import JobService, side_by_side
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
@@ -87,13 +90,6 @@ class LiveStates:
 LIVE = LiveStates()
 
 
-def end_of(job: RemoteJob) -> str:
-    """The terminal state of a job, as its service shows it now; empty where it shows none."""
-    seen = _read([job]).get(job)
-    state = seen.state if seen else None
-    return str(state) if state is not None and state.is_terminal and state is not JobState.GONE else ""
-
-
 def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
     """What the services and the event log say of these jobs, as far as this user may read them.
 
@@ -103,10 +99,29 @@ def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
 
     with session_of_airflow() as session:
         shown = readable(user, {each.task.dag_id for each in named})
-        jobs = [each.job for each in recorded(session, [each for each in named if each.task.dag_id in shown])]
+        found = recorded(session, [each for each in named if each.task.dag_id in shown])
+        jobs = list(dict.fromkeys(each.job for each in found))
         asked = asked_cancels(session, jobs)
     seen = LIVE.of(jobs, asked)
+    _keep_ends(found, seen)
     return {job: seen[job].as_json() | _as_json(asked.get(job)) for job in jobs if job in seen}
+
+
+def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen]) -> None:
+    """Put on record which jobs have ended: what has cancelled them may not have been able to."""
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow
+
+    ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for named, on_record in found.items():
+        state = seen[named.job].state if named.job in seen else None
+        if state is None or not state.is_terminal or state is JobState.GONE:
+            continue
+        if on_record.end is None:
+            end = ends_seen([JobStatus(named.job, state)], Actor.SERVICE, "")
+            ends.setdefault(named.task, {}).update(end)
+    if ends:
+        with session_of_airflow() as session:
+            write_in_database(session, ends)
 
 
 def _as_json(asked: AskedCancel | None) -> dict[str, Any]:

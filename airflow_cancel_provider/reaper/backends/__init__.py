@@ -1,1 +1,1 @@
-"""Ways to ask an Airflow for the states of the tries that started jobs."""
+"""Two ways to get the states of tries from an Airflow: its database, and its API server."""

@@ -1,4 +1,4 @@
-"""What a reaper asks Airflow: the states of the tries with some uuids."""
+"""The interface through which a reaper gets the states of tries, and the answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.release import Release
 
@@ -22,7 +23,7 @@ class TryPhase(StrEnum):
     """What Airflow's state of a try means for its jobs."""
 
     ALIVE = "ALIVE"
-    """Running, or going to: scheduled, queued, deferred, waiting for its next poke."""
+    """Running, or about to run: scheduled, queued, deferred, waiting for its next poke."""
     RETRYING = "RETRYING"
     """Failed, and to be tried again."""
     SUCCEEDED = "SUCCEEDED"
@@ -33,7 +34,7 @@ class TryPhase(StrEnum):
     DELETED = "DELETED"
     """Airflow has no row of it: its Dag run was deleted, or ``airflow db clean`` has removed it."""
     UNKNOWN = "UNKNOWN"
-    """The reaper's account at Airflow may not read it."""
+    """The reaper's Airflow account may not read it."""
 
 
 _STATES = {
@@ -45,7 +46,7 @@ _STATES = {
 
 
 def phase_of(state: str | None) -> TryPhase:
-    """What a task instance's state means for its jobs; a state that Airflow adds some day means ALIVE."""
+    """What a task instance's state means for its jobs; an unknown state means ALIVE."""
     return _STATES.get(state or "", TryPhase.ALIVE)
 
 
@@ -71,8 +72,8 @@ class OwnerState:
 class Airflow(ABC):
     """What a reaper needs of an Airflow.
 
-    Every method raises :class:`~airflow_cancel_provider.exceptions.AirflowUnavailable` when Airflow does
-    not answer: then nothing is cancelled.
+    Every method raises :class:`~airflow_cancel_provider.exceptions.AirflowUnavailable` when Airflow does not
+    answer; then nothing is cancelled.
     """
 
     @abstractmethod
@@ -88,12 +89,16 @@ class Airflow(ABC):
         """An Airflow Variable, or None where there is none."""
 
     @abstractmethod
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """Put on record how jobs of these tries have ended, where there are records of them."""
+
+    @abstractmethod
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable; None deletes it."""
 
 
 class Presence(StrEnum):
-    """Where Airflow has a try."""
+    """In which table Airflow has a try."""
 
     CURRENT = "current"
     """It is its task instance's present try."""
@@ -101,7 +106,7 @@ class Presence(StrEnum):
     """Another try of the task instance has taken its place."""
     ABSENT = "absent"
     NOT_PERMITTED = "not permitted"
-    """The account that asks may not read the Dag."""
+    """The account may not read the Dag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class TryAnswer:
 
     :param later: state of the try that took its place.
     :param task: ``dag / run / task`` for people.
-    :param dag_id: whose permissions decide who may read this; not part of an answer over HTTP.
+    :param dag_id: its permissions decide who may read this; not part of an answer over HTTP.
     """
 
     presence: Presence

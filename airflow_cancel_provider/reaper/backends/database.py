@@ -1,4 +1,4 @@
-"""Airflow by its own models, for processes with access to the metadata database."""
+"""The metadata database as a source of answers, through Airflow's own models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_cancel_provider.ends_on_record import Ends, write_in_database
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
@@ -22,6 +24,7 @@ from airflow_cancel_provider.reaper.backends.base import (
     TryAnswer,
     TryPhase,
 )
+from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.base import chunks
 
@@ -29,7 +32,7 @@ IDS_PER_QUERY = 500
 
 
 class Database(Airflow):
-    """Asks the metadata database: every try has a task-instance id of its own, also when it is history."""
+    """Reads the metadata database, where every try has its own task-instance id, also as history."""
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
         """As :func:`tries`."""
@@ -47,7 +50,7 @@ class Database(Airflow):
 
     def variable(self, key: str) -> str | None:
         """An Airflow Variable that was set in the database."""
-        # Variable.get takes a database that does not answer for a missing Variable.
+        # Variable.get treats a database error like a missing Variable.
         from airflow.models.variable import Variable
 
         with session_of_airflow() as session:
@@ -59,6 +62,11 @@ class Database(Airflow):
             )
         return value
 
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """Three queries, and two for each task instance with something new."""
+        with session_of_airflow() as session:
+            write_ends_of_tries(session, ends)
+
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable."""
         from airflow.models.variable import Variable
@@ -68,6 +76,29 @@ class Database(Airflow):
                 Variable.delete(key)
             else:
                 Variable.set(key, value)
+
+
+def write_ends_of_tries(session: Any, ends: Mapping[UUID, Ends]) -> None:
+    """Put on record how jobs of these tries have ended; a try that Airflow does not know is passed over."""
+    tasks = tasks_of(session, ends)
+    by_task: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for ti_id, task in tasks.items():
+        by_task.setdefault(task, {}).update(ends[ti_id])
+    write_in_database(session, by_task)
+
+
+def tasks_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TaskKey]:
+    """The task instances of these tries, present and earlier ones. Two queries for each 500."""
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
+
+    found: dict[UUID, TaskKey] = {}
+    for some in chunks(list(ti_ids), IDS_PER_QUERY):
+        for table, id_column in ((TI, TI.id), (TIH, TIH.task_instance_id)):
+            names: tuple[Any, ...] = (table.dag_id, table.run_id, table.task_id, table.map_index)
+            rows = session.execute(select(id_column, *names).where(id_column.in_(as_ids(some))))
+            found |= {UUID(str(ti_id)): TaskKey(*key) for ti_id, *key in rows}
+    return found
 
 
 def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
@@ -109,13 +140,13 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
         TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
     )
     rows = list(session.execute(query.where(TIH.task_instance_id.in_(as_ids(ids)))))
-    # No guess by names: a foreign key ties a row of history to its task instance; they are deleted together.
+    # A foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[2:6]) for row in rows})
     return {
         UUID(str(ti_id)): TryAnswer(
             Presence.ARCHIVED,
             state or NOT_STARTED,
-            # The foreign key ensures that it is there; in doubt the try is alive.
+            # The foreign key ensures that it is there; otherwise the try counts as ALIVE.
             latest.get(tuple(names[:4]), NOT_STARTED),
             _in_words(*names),
             dag_id=names[0],
@@ -144,7 +175,7 @@ def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID
 
 
 def releases_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, Release]:
-    """What these tries have released, as far as something is on record. One query for each 500."""
+    """The releases of these tries, where there are some. One query for each 500."""
     from airflow.models.variable import Variable
 
     keys = {release_key(ti_id): ti_id for ti_id in ti_ids}
@@ -162,13 +193,13 @@ def _value(variable: Any) -> str | None:
 
 
 def as_ids(ids: Sequence[UUID]) -> list[Any]:
-    """Ids of task instances as their column has them."""
+    """Ids of task instances in the type of their column."""
     # Up to Airflow 3.2 the ids of task instances are text, in every database.
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
     try:
         is_text = TI.__table__.c.id.type.python_type is str
-    except NotImplementedError:  # Airflow 3.0: SQLAlchemy 1.4 does not know it where databases differ
+    except NotImplementedError:  # Airflow 3.0: SQLAlchemy 1.4 does not know the type where databases differ
         is_text = True
     return [str(ti_id) for ti_id in ids] if is_text else list(ids)
 

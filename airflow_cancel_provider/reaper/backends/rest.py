@@ -1,6 +1,6 @@
-"""Airflow over HTTP, for processes elsewhere, with a service account.
+"""The API server as a source of answers, with a service account, for processes without the database.
 
-Tries are asked for at the endpoint that this package adds to the API server, Variables at the stable REST API
+Tries are read from the endpoint that this package adds to the API server, Variables from the stable REST API
 (https://airflow.apache.org/docs/apache-airflow/stable/stable-rest-api-ref.html).
 """
 
@@ -14,6 +14,7 @@ from uuid import UUID
 
 import requests
 
+from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
 from airflow_cancel_provider.services.base import chunks
@@ -21,6 +22,8 @@ from airflow_cancel_provider.services.tls import tls_trouble
 
 OWNERS = "remote-jobs/v1/owners"
 """Path of the endpoint, with the version of its answers."""
+ENDS = "remote-jobs/v1/ends"
+"""Path of the endpoint that puts on record how jobs have ended."""
 VERSION = 1
 IDS_PER_CALL = 1000
 TIMEOUT = (5, 60)
@@ -34,7 +37,7 @@ PAGE = 100
 
 
 class Rest(Airflow):
-    """Asks an API server on which this package is installed.
+    """Reads from an API server on which this package is installed.
 
     :param url: where the API server is, as ``https://airflow.example.com``.
     :param token: a bearer token; or
@@ -58,7 +61,7 @@ class Rest(Airflow):
         self._login = {"username": login, "password": password} if login else None
         self._token = token
         self._session = requests.Session()
-        # Given with each request: of a session, REQUESTS_CA_BUNDLE would take precedence.
+        # Given with each request: REQUESTS_CA_BUNDLE takes precedence over the session's.
         self._options: dict[str, Any] = {"timeout": TIMEOUT, "allow_redirects": False, "verify": verify}
         # Not a header of the session: a login in ~/.netrc would replace it.
         self._session.auth = self._with_token
@@ -102,6 +105,15 @@ class Rest(Airflow):
                 raise ValueError(f"Variable {key} has no value")
             return value
 
+    def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
+        """One request for each 1,000 tries. Dags whose runs the account may not edit are left out."""
+        for some in chunks(list(ends), IDS_PER_CALL):
+            values = {
+                str(ti_id): {str(job): end.as_json() for job, end in ends[ti_id].items()} for ti_id in some
+            }
+            with self._understood(ENDS):
+                _check(self._send("POST", ENDS, json={"ends": values}), requests.codes.ok)
+
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable."""
         path = _path_of(key)
@@ -115,7 +127,7 @@ class Rest(Airflow):
             answer = self._send("PATCH", path, json=body)
             if _is_missing(answer):
                 answer = self._send("POST", "api/v2/variables", json=body)
-            # A login page has status 200 as well.
+            # A login page has status 200, too.
             if _values(answer)["key"] != key:
                 raise ValueError("another Variable was written")
 
@@ -144,7 +156,7 @@ class Rest(Airflow):
 
     @contextmanager
     def _understood(self, path: str) -> Iterator[None]:
-        """Raise AirflowUnavailable for everything that is not an answer of Airflow."""
+        """Raise AirflowUnavailable for everything that is not a valid answer of Airflow."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""How requests prove who sends them: a signature with an access key, or a token of the identity service.
+"""Authentication of requests: a signature with an access key, or a token of the identity service.
 
 OTC API reference of MRS, "Authentication"; OpenStack Identity v3, "Password authentication".
 """
@@ -26,7 +26,7 @@ _SIGNED = ("Content-Type", "X-Project-Id", "X-Security-Token")
 _CALL = "KeystoneCreateUserTokenByPassword"
 _TIMEOUT = 30.0
 _NO_TOKEN = (TypeError, AttributeError, KeyError, ValueError, RecursionError)
-"""What keystoneauth1 raises over JSON that is not the object which it expects."""
+"""What keystoneauth1 raises for JSON that is not the object it expects."""
 
 
 class AkSkAuth(AuthBase):
@@ -83,10 +83,10 @@ class AkSkAuth(AuthBase):
 
 
 class TokenAuth(AuthBase):
-    """Send a project's token, and get a new one, once, for a request that is refused because of it.
+    """Send a project's token; fetch a new one, once, for a request that is refused because of it.
 
-    The token is shared by all instances of this process with the same arguments: the identity service
-    lets nobody fetch many, and each is good for a day.
+    The token is shared by all instances of this process with the same arguments: the identity service limits
+    their number, and each is valid for a day.
 
     :param iam_endpoint: base URL of the identity service, with or without ``/v3``.
     :param domain: the account's name.
@@ -132,7 +132,7 @@ class TokenAuth(AuthBase):
     def project_id(self) -> str:
         """Id of the project that the token is for.
 
-        :raises Fault: no token could be had.
+        :raises Fault: no token could be fetched.
         """
         plugin, session = self._keystone
         with _faults(self.user):
@@ -150,14 +150,14 @@ class TokenAuth(AuthBase):
         again = response.request.copy()
         again.headers["X-Auth-Token"] = self._token()
         response.close()
-        # Straight through the adapter: no hook runs again, so there is one renewal and no loop.
+        # Through the adapter, which runs no hook: there is one renewal, and no loop.
         second: Response = response.connection.send(again, **kwargs)
         second.history.append(response)
         second.request = again
         return second
 
     def _drop(self, refused: str) -> None:
-        """Forget the token, unless another thread has renewed it meanwhile."""
+        """Invalidate the token, unless another thread has renewed it meanwhile."""
         plugin, _ = self._keystone
         if plugin.auth_ref is not None and plugin.auth_ref.auth_token == refused:
             plugin.invalidate()
@@ -182,7 +182,7 @@ def _keystone(
     verify: bool | str,
 ) -> tuple[Password, KeystoneSession]:
     try:
-        # An extra, which only this way of signing in needs.
+        # From the extra `mrs`, which only this kind of sign-in needs.
         from keystoneauth1.identity.v3 import Password
         from keystoneauth1.session import Session
     except ImportError:
@@ -196,7 +196,7 @@ def _keystone(
         password=password,
         user_domain_name=domain,
         project_id=project_id,
-        # By name, the project's domain has to be said too; an id needs neither.
+        # A project name needs the project's domain; an id does not.
         project_name=None if project_id else project_name,
         project_domain_name=None if project_id else domain,
     )
@@ -205,7 +205,7 @@ def _keystone(
 
 @contextmanager
 def _faults(user: str) -> Iterator[None]:
-    """Turn what keystoneauth1 raises into a fault; its words hold neither password nor token."""
+    """Turn errors of keystoneauth1 into a fault; its message has neither password nor token."""
     from keystoneauth1 import exceptions
 
     what = f"Signing in as user {user} ({_CALL}) failed"
@@ -218,8 +218,8 @@ def _faults(user: str) -> Iterator[None]:
             "Check user name, password, account name (domain), project and IAM endpoint (iam_endpoint)"
             " of the connection."
         )
-        said = (error.message or "").removesuffix(f"(HTTP {error.http_status})").rstrip(". ")
-        words = f"{what}: HTTP {error.http_status} {said}".rstrip()
+        message = (error.message or "").removesuffix(f"(HTTP {error.http_status})").rstrip(". ")
+        words = f"{what}: HTTP {error.http_status} {message}".rstrip()
         raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
     except exceptions.SSLError as error:
         raise Fault(f"{what}: {error}. Check TLS verification (verify) of the connection.", _CALL) from None

@@ -17,7 +17,7 @@ ApiVersion = Literal["v2", "v1.1"]
 API_VERSIONS: tuple[ApiVersion, ...] = ("v2", "v1.1")
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
-"""Clusters, job executions and SQL queries are called so; anything else has no business in a path."""
+"""The form of ids of clusters, job executions and SQL queries; nothing else may go into a path."""
 
 _VERSIONED = re.compile(r"/v\d[\d.]*(/[^/]*)?/*$")
 
@@ -59,7 +59,6 @@ class Api:
 
 
 _JOBS = "/v2/{project}/clusters/{cluster}/job-executions"
-_SQL = "/v2/{project}/clusters/{cluster}/sql-execution"
 
 V2 = Api(
     submit=ApiCall("CreateExecuteJob", "POST", _JOBS, "mrs:job:submit", mutates=True),
@@ -90,9 +89,13 @@ V1_1 = Api(
 )
 APIS: dict[ApiVersion, Api] = {"v2": V2, "v1.1": V1_1}
 
-EXECUTE_SQL = ApiCall("ExecuteSql", "POST", _SQL, "mrs:sql:execute", mutates=True)
-SHOW_SQL = ApiCall("ShowSqlResult", "GET", _SQL + "/{job}", "mrs:sql:get")
-CANCEL_SQL = ApiCall("CancelSql", "POST", _SQL + "/{job}/cancel", "mrs:sql:cancel", mutates=True)
+CANCEL_SQL = ApiCall(
+    "CancelSql",
+    "POST",
+    "/v2/{project}/clusters/{cluster}/sql-execution/{job}/cancel",
+    "mrs:sql:cancel",
+    mutates=True,
+)
 LIST_CLUSTERS = ApiCall("ListClusters", "GET", "/v1.1/{project}/cluster_infos", "mrs:cluster:list")
 
 
@@ -102,7 +105,7 @@ def base_url(endpoint: str, what: str = "endpoint") -> str:
     :raises InvalidInput: it is not an http or https URL.
     """
     if "@" in endpoint:
-        # Before all else: what else is wrong with it is said by repeating it.
+        # First: the other errors repeat the value.
         raise InvalidInput(
             f"{what} holds a user or password: these belong in the connection's login and password."
         )

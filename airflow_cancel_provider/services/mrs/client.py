@@ -1,6 +1,6 @@
 """MRS over HTTP: one method for each call, one request for each method, and nothing repeated.
 
-What the calls answer is parsed at once; no raw reply is kept or logged.
+Replies are parsed at once; no raw reply is kept or logged.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from airflow_cancel_provider.services.mrs.calls import (
     API_VERSIONS,
     APIS,
     CANCEL_SQL,
-    EXECUTE_SQL,
     LIST_CLUSTERS,
-    SHOW_SQL,
     ApiCall,
     ApiVersion,
     base_url,
@@ -56,7 +54,6 @@ class MrsClient:
         *,
         api_version: ApiVersion = "v2",
         verify: bool | str = True,
-        session: requests.Session | None = None,
         timeouts: tuple[float, float] = (10.0, 60.0),
     ) -> None:
         if api_version not in API_VERSIONS:
@@ -70,9 +67,7 @@ class MrsClient:
         self.verify = verify
         self._api = APIS[api_version]
         self.meter = Meter(lambda: PACES.of("mrs", self.endpoint, self.project_id, QUOTAS))
-        self._transport = Transport(
-            auth, verify=verify, session=session or requests.Session(), timeouts=timeouts
-        )
+        self._transport = Transport(auth, verify=verify, session=requests.Session(), timeouts=timeouts)
 
     def __repr__(self) -> str:
         return f"MrsClient({self.endpoint!r}, {self.project_id!r}, api_version={self.api_version!r})"
@@ -89,9 +84,9 @@ class MrsClient:
         return bool(self._api.living)
 
     def submit_job(self, cluster_id: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Add and execute a job (mrs_02_0085; V1.1: mrs_02_0040), and give what became of it.
+        """Add and execute a job (mrs_02_0085; V1.1: mrs_02_0040), and return the result.
 
-        A 200 may carry a submission that failed. Sent twice, it makes two jobs.
+        A 200 may report a submission that failed. Sent twice, it makes two jobs.
         """
         call = self._api.submit
         answer = self._send(call, cluster_id, body=body)
@@ -143,7 +138,7 @@ class MrsClient:
         return records
 
     def kill_job(self, cluster_id: str, job_execution_id: str) -> Mapping[str, Any]:
-        """Ask for a job to end (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and give the reply.
+        """Terminate a job (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and return the reply.
 
         V2 answers nothing. V1.1 answers ``job_execution``: ``id``, ``cluster_id``, ``job_id``, ``tenant_id``,
         ``created_at``, ``updated_at``, ``start_time``, ``end_time``, ``oozie_job_id``, ``engine_job_id``,
@@ -160,22 +155,12 @@ class MrsClient:
             raise _misunderstood(call, about, "a reply with a body, where MRS sends none")
         return answer
 
-    def execute_sql(self, cluster_id: str, body: Mapping[str, Any]) -> str:
-        """Submit a Presto query and give its id (Huawei Cloud, ExecuteSql). Not on OTC."""
-        answer = self._send(EXECUTE_SQL, cluster_id, body=body)
-        # The reference's table calls it id, its samples sql_id.
-        sql_id = _text(answer, "sql_id") or _text(answer, "id")
-        if not sql_id:
-            raise _misunderstood(EXECUTE_SQL, cluster_id, "a reply without the query's id")
-        return sql_id
-
-    def show_sql(self, cluster_id: str, sql_id: str) -> str:
-        """State of a Presto query, in the service's words (Huawei Cloud, ShowSqlResult)."""
-        return self._status(SHOW_SQL, cluster_id, sql_id)
-
     def cancel_sql(self, cluster_id: str, sql_id: str) -> str:
         """Cancel a Presto query; ``SUCCEED`` also for one that has ended (Huawei Cloud, CancelSql)."""
-        return self._status(CANCEL_SQL, cluster_id, sql_id)
+        status = _text(self._send(CANCEL_SQL, cluster_id, sql_id), "status")
+        if not status:
+            raise _misunderstood(CANCEL_SQL, f"{cluster_id}/{sql_id}", "a reply without a status")
+        return status
 
     def list_clusters(self, page: int = 1) -> list[tuple[str, str]]:
         """Query one page of the project's clusters: id and state of each ("Querying a Cluster List").
@@ -201,12 +186,6 @@ class MrsClient:
     @property
     def _project(self) -> str:
         return f"project {self.project_id}"
-
-    def _status(self, call: ApiCall, cluster_id: str, sql_id: str) -> str:
-        status = _text(self._send(call, cluster_id, sql_id), "status")
-        if not status:
-            raise _misunderstood(call, f"{cluster_id}/{sql_id}", "a reply without a status")
-        return status
 
     def _send(
         self,

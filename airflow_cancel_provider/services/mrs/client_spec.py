@@ -1,4 +1,4 @@
-"""How an MRS client reaches its service, so that another process can do the same."""
+"""The configuration of an MRS client, with which another process can make the same client."""
 
 from __future__ import annotations
 

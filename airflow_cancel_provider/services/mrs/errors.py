@@ -1,6 +1,6 @@
-"""What MRS, its gateway and the identity service say when a call fails, and what that means.
+"""The errors of MRS, its gateway and the identity service, and what they mean.
 
-Codes decide before HTTP statuses: one and the same code comes with 500 on OTC and with 400 on Huawei Cloud.
+The code counts before the HTTP status: the same code comes with 500 on OTC and with 400 on Huawei Cloud.
 OTC API reference, "Error Codes" (mrs_02_0014); Huawei Cloud, API Gateway error codes.
 """
 
@@ -32,11 +32,11 @@ class FaultKind(StrEnum):
     IDENTITY = "identity"
     """The service does not accept the identity, and a new token would not help."""
     TOKEN = "token"  # noqa: S105  not one
-    """The service does not accept this token; a new one may do."""
+    """The service does not accept this token; it may accept a new one."""
     THROTTLED = "throttled"
     TRANSIENT = "transient"
     SUBMITTING = "submitting"
-    """The job is on its way to the cluster and can't be acted on yet."""
+    """The job is being submitted to the cluster, and can't be cancelled yet."""
     USE_V1 = "use v1.1"
     USE_V2 = "use v2"
     WRONG_PATH = "wrong path"
@@ -44,7 +44,7 @@ class FaultKind(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One line of the table: what a code means, and what to do about it."""
+    """One row of the table: what a code means, and what to do."""
 
     kind: FaultKind
     advice: str = ""
@@ -59,7 +59,7 @@ _SYNC_USER = (
 _NOT_KILLED = "Look at the job's state: it may have ended, and SparkSql jobs can't be stopped at all."
 _ONLY_V2 = "Set api_version to v2 in the connection."
 _WRONG_PATH = "This host has no such API: check endpoint, region and api_version of the connection."
-_BUSY = "The cluster has its fill of jobs: wait for some to end."
+_BUSY = "The cluster runs as many jobs as it can: wait until some have ended."
 
 CODES: dict[str, Entry] = {
     "0160": Entry(FaultKind.OTHER, _NOT_KILLED),
@@ -86,7 +86,7 @@ CODES: dict[str, Entry] = {
     "12000085": Entry(FaultKind.USE_V2, f"The old API does not serve this cluster's version. {_ONLY_V2}"),
     "130000002": Entry(FaultKind.TOKEN, _CHECK_CREDENTIALS),
     "APIGW.0101": Entry(FaultKind.WRONG_PATH, _WRONG_PATH),
-    # An expired token and a wrong signature are one and the same to the gateway.
+    # The gateway gives this code for an expired token and for a wrong signature.
     "APIGW.0301": Entry(
         FaultKind.TOKEN,
         f"{_CHECK_CREDENTIALS} {_CHECK_CLOCK}",
@@ -112,14 +112,14 @@ _ERRORS: dict[FaultKind, type[ServiceError]] = {
     FaultKind.NO_CLUSTER: UnknownScope,
 }
 _FAILED = "FAILED"
-"""What the SQL calls say, as ``status`` and without a code, where others have an error code."""
+"""The ``status`` of SQL calls that fail; they have no error code."""
 
 
 class Fault(ServiceError):
-    """How one call failed.
+    """The error of one call.
 
-    :param kind: what that means.
-    :param may_have_acted: the request may have been carried out all the same.
+    :param kind: what it means.
+    :param may_have_acted: the request may still have been carried out.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Fault(ServiceError):
         return self.kind in _PATIENT
 
     def named(self, context: str = "") -> ServiceError:
-        """The same as the error that this package shows to its users, with ``context`` added."""
+        """The same as an error for users of this package, with ``context`` added to the message."""
         words = f"{self.message} {context}".strip()
         if self.kind in _ERRORS:
             return _ERRORS[self.kind](words, self.operation, self.code)
@@ -152,32 +152,32 @@ class Fault(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What an error reply says, whichever of its shapes it has; empty where it says nothing."""
+    """The content of an error reply, in whichever form it came; fields are empty where it has none."""
 
     code: str = ""
     words: str = ""
     request_id: str = ""
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.code, self.words.rstrip(". ")) if part) or "no explanation"
-        return said + (f" (request {self.request_id})" if self.request_id else "")
+        text = ": ".join(part for part in (self.code, self.words.rstrip(". ")) if part) or "no explanation"
+        return text + (f" (request {self.request_id})" if self.request_id else "")
 
 
 def classify(code: str, status: int) -> Entry:
     """Meaning of an error, by its code first and its HTTP status second."""
     entry = CODES.get(code.replace("APIG.", "APIGW.", 1))
     if entry is None and status == 404:
-        # A 404 without a code of MRS is some other server's, or a wrong path. It never says "gone".
+        # A 404 without a code of MRS comes from another server, or for a wrong path: it never means GONE.
         mrs = bool(code) and code != "404" and not code.startswith(("APIG", "HTTP"))
         return Entry(FaultKind.GONE) if mrs else Entry(FaultKind.WRONG_PATH, _WRONG_PATH)
     if entry is None and status == 500 and code in ("", "500"):
         return Entry(FaultKind.TRANSIENT)
-    # An unknown code with 500 is MRS's way of saying no, for good: nothing that time would mend.
+    # MRS gives 500 with an unknown code for permanent refusals: no retry.
     return entry or STATUSES.get(status, Entry(FaultKind.OTHER))
 
 
 def complaint(response: Response) -> Complaint:
-    """Read an error reply in any of its shapes, or none: ``error_code``, ``errorCode``, ``code``, nested."""
+    """Read an error reply in any of its forms: ``error_code``, ``errorCode``, ``code``, nested, or none."""
     request_id = response.headers.get("X-Request-Id", "")
     try:
         body: Any = json.loads(response.content)

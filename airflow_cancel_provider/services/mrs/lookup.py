@@ -1,4 +1,4 @@
-"""Asking MRS patiently, and finding jobs with few requests."""
+"""Calls of MRS with retries, and the search for jobs with few requests."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from airflow_cancel_provider.services.retry import CallSeries, Patience
 T = TypeVar("T")
 
 WORTH_LISTING = 5
-"""From so many jobs on, listing a cluster's live ones, 100 at a time, beats asking for each."""
+"""With more jobs than these, a cluster's jobs are listed, 100 a call, instead of described one by one."""
 
-SILENT = 2
-"""From so many jobs in a row that patience ran out for, the service counts as down."""
+MOST_UNANSWERED = 2
+"""After so many jobs in a row without an answer, the service counts as down."""
 
 _CLUSTER_WIDE = frozenset(
     {
@@ -37,13 +37,13 @@ _CLUSTER_WIDE = frozenset(
 )
 
 CLUSTER_ENDS = frozenset({"terminating", "terminated", "failed"})
-"""States of a cluster in which no job lives, or not for long."""
+"""States of a cluster in which its jobs have ended, or are about to end."""
 
 
 class Lookup:
-    """Calls of one client, repeated for as long as ``patience`` lasts where that is safe.
+    """Calls of one client, repeated until ``patience`` runs out where that is safe.
 
-    :param conn_id: for the words of errors.
+    :param conn_id: for error messages.
     """
 
     def __init__(self, client: MrsClient, patience: Patience, conn_id: str | None) -> None:
@@ -52,9 +52,9 @@ class Lookup:
         self.conn_id = conn_id
 
     def call(self, series: CallSeries, request: Callable[[], T]) -> T:
-        """Make a call that is safe to repeat, patiently.
+        """Make a call that is safe to repeat, with retries.
 
-        :raises ServiceError: it failed for good, or patience ran out.
+        :raises ServiceError: it failed permanently, or patience ran out.
         """
         try:
             return series.call(request, self._may_pass, partial(self.client.meter.wait, EVERY))
@@ -75,9 +75,9 @@ class Lookup:
         return fault.named()
 
     def find(self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobRecord]:
-        """Records of those of a cluster's jobs that MRS knows.
+        """Records of those jobs of a cluster that MRS knows.
 
-        :raises UnknownScope: MRS does not know the cluster, not even as one that has ended.
+        :raises UnknownScope: MRS does not know the cluster, not even as a terminated one.
         :raises ServiceError: as :meth:`call`.
         """
         found: dict[RemoteJob, JobRecord] = {}
@@ -93,10 +93,7 @@ class Lookup:
         return found
 
     def has_ended(self, series: CallSeries, cluster: str) -> bool:
-        """Whether MRS lists a cluster whose jobs it does not know any more as one that has ended.
-
-        False where that can't be found out.
-        """
+        """Whether MRS lists a cluster as terminated. False where that is not known."""
         try:
             states = {id_: state for page in self.clusters(series) for id_, state in page}
         except ServiceError:
@@ -108,7 +105,7 @@ class Lookup:
     ) -> dict[RemoteJob, JobRecord]:
         by_id = {job.id: job for job in jobs}
         found: dict[RemoteJob, JobRecord] = {}
-        # Newest first: what is not among the living has mostly just ended, and is near the top.
+        # Newest first: most jobs that are not running any more have just ended, and come early.
         recent = islice(self.pages(series, cluster), len(jobs) // PAGE + 2)
         live = self.pages(series, cluster, live_only=True) if self.client.lists_living else iter(())
         for page in chain(live, recent):
@@ -145,38 +142,38 @@ class Lookup:
             before = page
 
 
-class Hopeless:
-    """What need not be tried again after what others met.
+class CircuitBreaker:
+    """Leaves out requests that would fail like the ones before.
 
-    Without it, a thousand jobs of a service that is down would each wait for a timeout of their own.
+    Without it, each of a thousand jobs would wait for its own timeout of a service that is down.
     """
 
     def __init__(self) -> None:
         self._clusters: dict[str | None, ServiceError] = {}
         self._outcomes: dict[str | None, CancelOutcome] = {}
-        self._silent: list[ServiceError] = []
+        self._unanswered: list[ServiceError] = []
 
-    def of(self, job: RemoteJob) -> ServiceError | None:
-        """The error that a request for this job would meet as well."""
-        if len(self._silent) >= SILENT:
-            return self._silent[-1]
+    def error_for(self, job: RemoteJob) -> ServiceError | None:
+        """The error with which a request for this job would fail, if that is known."""
+        if len(self._unanswered) >= MOST_UNANSWERED:
+            return self._unanswered[-1]
         return self._clusters.get(job.scope)
 
     def outcome(self, job: RemoteJob, error: ServiceError) -> CancelOutcome:
-        """What became of a request for this job that was not sent."""
+        """The outcome for a job whose request is left out."""
         return self._outcomes.get(job.scope) or outcome_after(error)
 
-    def note(self, job: RemoteJob, error: ServiceError | None, outcome: CancelOutcome) -> None:
-        """Take in how a request went."""
+    def record(self, job: RemoteJob, error: ServiceError | None, outcome: CancelOutcome) -> None:
+        """Record the outcome of a request."""
         kind = kind_of(error) if error else None
         if kind in (FaultKind.THROTTLED, FaultKind.TRANSIENT):
-            self._silent += [error] if error else []
+            self._unanswered += [error] if error else []
             return
-        self._silent.clear()
+        self._unanswered.clear()
         if error and kind in _CLUSTER_WIDE:
             self._clusters[job.scope], self._outcomes[job.scope] = error, outcome
 
 
 def kind_of(error: ServiceError) -> FaultKind:
-    """What an error of :meth:`Lookup.call` means."""
+    """The kind of an error of :meth:`Lookup.call`."""
     return error.__cause__.kind if isinstance(error.__cause__, Fault) else FaultKind.OTHER

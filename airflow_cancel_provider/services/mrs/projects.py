@@ -26,7 +26,7 @@ def project_id(
     """Id of the project with this name: the token's own, or looked up with an access key.
 
     :raises InvalidInput: no project, or more than one, has this name.
-    :raises ServiceError: the identity service did not say.
+    :raises ServiceError: the identity service gave an error or no answer.
     """
     try:
         ids = patience.started().call(

@@ -1,4 +1,4 @@
-"""Hosts of MRS and of the identity service by region: a convenience, since no rule derives them.
+"""Hosts of MRS and of the identity service by region. There is no rule for them, so here is a table.
 
 Huawei Cloud, "Regions and Endpoints" (developer.huaweicloud.com/endpoint); OTC, "Regions and Endpoints".
 """

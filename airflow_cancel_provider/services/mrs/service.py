@@ -34,22 +34,29 @@ from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.client_spec import client_of, spec_of
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
-from airflow_cancel_provider.services.mrs.lookup import CLUSTER_ENDS, WORTH_LISTING, Hopeless, Lookup, kind_of
+from airflow_cancel_provider.services.mrs.lookup import (
+    CLUSTER_ENDS,
+    WORTH_LISTING,
+    CircuitBreaker,
+    Lookup,
+    kind_of,
+)
 from airflow_cancel_provider.services.mrs.states import (
     SPARK_SQL,
     JobRecord,
     ended_before,
-    is_puzzling,
-    not_given_up,
-    not_refused,
+    is_unexplained,
+    retried_if_kill_failed,
+    retried_if_refused,
     status_of,
 )
 from airflow_cancel_provider.services.mrs.submission import QUOTAS
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
 KILL_SECONDS = 60.0
-"""For how long a job whose kill was accepted is not asked again: a kill may take some ten seconds."""
+"""For how long an accepted kill is not repeated: it may take some ten seconds."""
 
 
 class MrsJobService(JobService):
@@ -57,7 +64,7 @@ class MrsJobService(JobService):
 
     :param client: for one project and one API version.
     :param region: where addresses name one: the region set over that of the connection.
-    :param lag: seconds that MRS may show a state late. A refusal is looked at once more after them.
+    :param lag: seconds by which MRS may show a state late. After them, a refused job is described once more.
     """
 
     name = "mrs"
@@ -108,7 +115,7 @@ class MrsJobService(JobService):
         return Lookup(self.client, self.patience, self.conn_id)
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
-        """One request for each job; for many, a cluster's live jobs by 100 and its newest ones first."""
+        """One request for each job; for many, the cluster's running and newest jobs are listed by 100."""
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
         found: dict[RemoteJob, JobStatus] = {}
         for cluster, some in by_scope(jobs).items():
@@ -121,28 +128,29 @@ class MrsJobService(JobService):
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """One request for each job; where they are many, a listing by 100 first leaves out the ended ones.
+        """One request for each job; many are listed first, 100 a call, to leave out those that have ended.
 
-        MRS has no place for ``reason``, and no harder way for ``force``.
+        MRS has no field for ``reason``, and no harder cancel for ``force``.
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
-        results, hopeless = self._needless(series, jobs), Hopeless()
+        results, breaker = self._needless(series, jobs), CircuitBreaker()
         unclear: dict[RemoteJob, CancelResult] = {}
         for job in jobs:
             if job in results:
                 continue
-            if error := hopeless.of(job):
-                results[job] = replace(unsent(job, error), outcome=hopeless.outcome(job, error))
+            if error := breaker.error_for(job):
+                results[job] = replace(unsent(job, error), outcome=breaker.outcome(job, error))
                 continue
             results[job], failure = self._cancel_one(series, job)
-            hopeless.note(job, failure, results[job].outcome)
+            advance(1)
+            breaker.record(job, failure, results[job].outcome)
             if failure and kind_of(failure) is FaultKind.OTHER:
                 unclear[job] = results[job]
         results |= self._explained(series, unclear)
         return [results[job] for job in jobs]
 
     def scopes(self) -> Iterator[str]:
-        """Clusters of the project that have not ended and are not ending; jobs run while they scale, too."""
+        """Clusters of the project that are neither terminated nor terminating, in whatever other state."""
         for page in self.lookup.clusters(self.patience.started()):
             yield from (cluster for cluster, state in page if state.lower() not in CLUSTER_ENDS)
 
@@ -195,7 +203,7 @@ class MrsJobService(JobService):
             )
 
     def _needless(self, series: CallSeries, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
-        """Results for jobs that need no request: those that have ended, and those that are being killed."""
+        """Results for jobs that need no request: they have ended, or are being killed."""
         doubtful = [
             job for some in by_scope(jobs).values() for job in some if self._is_worth_a_look(job, len(some))
         ]
@@ -211,7 +219,7 @@ class MrsJobService(JobService):
         }
 
     def _is_worth_a_look(self, job: RemoteJob, in_cluster: int) -> bool:
-        """Whether to look at a job before it is asked to end: V1.1 accepts that of any job."""
+        """Whether to describe a job before its kill: V1.1 also accepts the kill of an ended job."""
         return self.client.api_version == "v1.1" or in_cluster > WORTH_LISTING or job in self._asked
 
     def _is_being_killed(self, job: RemoteJob) -> bool:
@@ -219,12 +227,12 @@ class MrsJobService(JobService):
         return asked_at is not None and time.monotonic() - asked_at < KILL_SECONDS
 
     def _cancel_one(self, series: CallSeries, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
-        """The result, and what went wrong, if anything did."""
+        """The result, and the error, if there was one."""
         unsure = False
 
         def request() -> CancelResult:
             nonlocal unsure
-            # An answer was lost: look before asking again.
+            # An answer was lost: describe the job before the request is repeated.
             if unsure and (over := self._over(job)):
                 return over
             try:
@@ -253,7 +261,7 @@ class MrsJobService(JobService):
         )
 
     def _over(self, job: RemoteJob) -> CancelResult | None:
-        """The result where the job has ended since a request whose answer was lost."""
+        """The result for a job that has ended since a request whose answer was lost."""
         try:
             record = self.client.show_job(str(job.scope), job.id)
         except Fault as fault:
@@ -261,7 +269,7 @@ class MrsJobService(JobService):
                 return CancelResult(job, CancelOutcome.GONE)
             if fault.is_transient:
                 raise
-            # Looking is not allowed: ask again, which does no harm.
+            # Describing is not allowed: repeat the kill, which does no harm.
             return None
         if record.state is JobState.CANCELLED:
             return CancelResult(job, CancelOutcome.REQUESTED)
@@ -274,15 +282,16 @@ class MrsJobService(JobService):
     def _explained(
         self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
-        """What the answers really mean: look at the jobs, and at the refused ones that live once more."""
+        """Explain unclear results by the jobs' states; describe refused jobs that still run once more."""
         results = self._looked(series, results)
-        puzzling = {job: result for job, result in results.items() if is_puzzling(result)}
-        if not puzzling:
+        unexplained = {job: result for job, result in results.items() if is_unexplained(result)}
+        if not unexplained:
             return results
-        # The job may have ended on the cluster already, and MRS still show it as running.
+        # The job may have ended already, while MRS still shows it as running.
         time.sleep(min(self.lag, self.patience.seconds))
         return {
-            job: not_given_up(result) for job, result in (results | self._looked(series, puzzling)).items()
+            job: retried_if_kill_failed(result)
+            for job, result in (results | self._looked(series, unexplained)).items()
         }
 
     def _looked(
@@ -295,10 +304,10 @@ class MrsJobService(JobService):
                 for job, record in self.lookup.find(series, str(cluster), jobs).items()
             }
         except ServiceUnavailable:
-            # Looking is not possible now: what was refused is asked again.
-            return {job: not_refused(result) for job, result in results.items()}
+            # The states can't be read now: repeat what was refused.
+            return {job: retried_if_refused(result) for job, result in results.items()}
         except ServiceError:
-            # Looking is not allowed: the service's first answer has to do.
+            # Describing is not allowed: the first answer counts.
             return results
         return {job: self._judged(result, found.get(job)) for job, result in results.items()}
 
@@ -310,7 +319,7 @@ class MrsJobService(JobService):
         if result.outcome is CancelOutcome.REQUESTED:
             return result
         if (record.type or "").lower() == "sparksql":
-            # No code: there is nothing to wait for and look at again.
+            # Without a code: then it is not described again.
             return CancelResult(result.job, CancelOutcome.REFUSED, SPARK_SQL)
         return (
             replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result

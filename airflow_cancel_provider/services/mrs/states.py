@@ -1,6 +1,6 @@
-"""What a reply says of a job, whichever API it comes from, and without what nobody should see.
+"""States of MRS jobs, and what is read of a reply of either API version.
 
-Replies repeat ``arguments`` and ``properties`` of every job, which may hold passwords: they end here.
+Replies repeat ``arguments`` and ``properties`` of every job, which may hold passwords: they are not kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_cancel_provider.services.base import labelled_by_name, submitted
 
 SPARK_SQL = "MRS can't stop SparkSql jobs: this one runs to its end, or until its cluster is stopped."
 KILL_FAILED = frozenset({"0160", "0175", "0200"})
-"""What MRS says of a kill that did not work: of a job that is ending, too."""
+"""Codes of a kill that failed; MRS also gives them for a job that is ending."""
 _RESULTS = {
     "SUCCEEDED": JobState.SUCCEEDED,
     "FAILED": JobState.FAILED,
@@ -28,7 +28,7 @@ STATES = {
     "SUBMITTED": JobState.PENDING,
     "ACCEPTED": JobState.PENDING,
     "RUNNING": JobState.RUNNING,
-    # The job is over, however: only its result says well or badly, and here there is none.
+    # The job has ended, but only its result shows whether it succeeded: without one it counts as failed.
     "FINISHED": JobState.FAILED,
     "FAILED": JobState.FAILED,
     "KILLED": JobState.CANCELLED,
@@ -46,7 +46,7 @@ _OLD_RESULTS = {
     "1": ("terminated by an error", JobState.FAILED),
     "2": ("successful", JobState.SUCCEEDED),
     "3": ("cancelled", JobState.CANCELLED),
-    # The reference says 3; older clients of the vendor say 4.
+    # 3 in the reference, 4 in older clients of the vendor.
     "4": ("cancelled", JobState.CANCELLED),
 }
 _OLD_TYPES = {
@@ -119,9 +119,9 @@ class JobRecord:
 
 
 def fingerprint(arguments: object) -> str:
-    """What tells a job's arguments from another's, and no one what they are.
+    """A hash of a job's arguments, to compare them without keeping them.
 
-    MRS repeats the list ``["a", "b"]`` as the text ``[a, b]``: only what is between blanks and commas counts.
+    MRS repeats the list ``["a", "b"]`` as the text ``[a, b]``: only text between blanks and commas counts.
     """
     words = arguments if isinstance(arguments, list) else [str(arguments).strip("[]")]
     plain = " ".join(re.sub(r"[\s,\"]+", " ", str(word)).strip() for word in words)
@@ -135,33 +135,33 @@ def _word(fields: Mapping[str, Any], name: str) -> str:
 
 def _number(fields: Mapping[str, Any], name: str) -> int | None:
     word = _word(fields, name)
-    # A time of more than 14 digits is in no year that a calendar has.
+    # A time of more than 14 digits is beyond datetime's range.
     return int(word) if word.isascii() and word.isdecimal() and len(word) <= 14 else None
 
 
 def _milliseconds(time: int | None) -> int | None:
-    """V1.1 gives times in seconds here and in milliseconds there."""
+    """A time in milliseconds: V1.1 gives some times in seconds."""
     return time * 1000 if time is not None and time < 10**11 else time
 
 
-def not_given_up(result: CancelResult) -> CancelResult:
-    """A kill that failed may only mean that somebody else's is under way: it is to be asked again."""
-    return not_refused(result) if result.code in KILL_FAILED else result
+def retried_if_kill_failed(result: CancelResult) -> CancelResult:
+    """The result of a failed kill, as one to be repeated: another kill of the job may be under way."""
+    return retried_if_refused(result) if result.code in KILL_FAILED else result
 
 
-def not_refused(result: CancelResult) -> CancelResult:
-    """A refusal that is not taken for one yet: it is to be asked again."""
+def retried_if_refused(result: CancelResult) -> CancelResult:
+    """A refusal, as one to be repeated: UNANSWERED."""
     refused = result.outcome is CancelOutcome.REFUSED
     return replace(result, outcome=CancelOutcome.UNANSWERED) if refused else result
 
 
 def ended_before(result: CancelResult, record: JobRecord) -> CancelResult:
-    """The result for a job that was over when it was looked at."""
+    """The result for a job that had ended before the cancel."""
     return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
 
 
-def is_puzzling(result: CancelResult) -> bool:
-    """Refused by MRS itself, with a code of its own, although the job lives."""
+def is_unexplained(result: CancelResult) -> bool:
+    """Whether MRS itself refused the cancel of a running job, with a code of its own."""
     own = bool(result.code) and not str(result.code).startswith("HTTP")
     return own and result.outcome is CancelOutcome.REFUSED
 

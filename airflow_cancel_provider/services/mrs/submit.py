@@ -1,4 +1,4 @@
-"""Submitting a job exactly once, to a service that has no token against doing it twice.
+"""Submit a job exactly once, to a service without idempotency tokens.
 
 OTC API reference, "Adding and Executing a Job" (mrs_02_0085; V1.1: mrs_02_0040).
 """
@@ -20,9 +20,9 @@ _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
 _OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
 
 LOOKS = 4
-"""How often a job whose submission was not answered is looked for."""
+"""How often a job whose submission was not answered is searched."""
 PAUSE = 3.0
-"""Seconds between two looks."""
+"""Seconds between two searches."""
 CLOCKS_APART = 120.0
 """Seconds that MRS's clock may differ from this machine's."""
 _SUBMITTED: set[str] = set()
@@ -38,16 +38,16 @@ def submit(
     properties: Mapping[str, str] | None = None,
     lost: Callable[[], None] = lambda: None,
 ) -> str:
-    """Submit a job and give its execution id.
+    """Submit a job and return its execution id.
 
-    It is sent again only where it can't have been carried out (throttled, no connection). Where the answer is
-    lost, the job is looked for by its name.
+    The request is repeated only where it can't have been carried out (throttled, no connection). Where the
+    answer is lost, the job is searched by its name.
 
-    :param job_name: 1 to 64 letters, digits, underscores and hyphens. MRS does not ask for it to be unique;
-        that it is makes a lost answer harmless.
-    :param lost: called before an error leaves after which nobody knows whether the job was submitted.
+    :param job_name: 1 to 64 letters, digits, underscores and hyphens. It should be unique: then a
+        job whose answer is lost can be found.
+    :param lost: called before an error is raised after which it is not known whether the job was submitted.
     :raises InvalidInput: a parameter is unusable.
-    :raises ServiceUnavailable: it was not submitted, or nobody knows; the words say which.
+    :raises ServiceUnavailable: it was not submitted, or that is not known; the message says which.
     :raises ServiceError: MRS refused it.
     """
     body = request_body(lookup.client, cluster_id, job_type, job_name, arguments, properties or {})
@@ -57,7 +57,7 @@ def submit(
         try:
             return lookup.client.submit_job(cluster_id, body)
         except Fault as fault:
-            # Only what is certain not to have been done may be done again.
+            # Only what was certainly not carried out is repeated.
             if not fault.may_have_acted:
                 raise
             return fault
@@ -137,7 +137,7 @@ def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
 
 
 def _job_and_state(answer: Mapping[str, Any]) -> tuple[str, str]:
-    # V1.1 answers both: there job_id is the engine's, and id the one to ask for.
+    # V1.1 answers both: there job_id is the engine's id, and id that of the execution.
     return str(answer.get("id") or answer.get("job_id") or ""), str(answer.get("state") or "").upper()
 
 
@@ -168,7 +168,7 @@ def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: flo
 
 
 def _alike(records: Sequence[JobRecord], body: Mapping[str, Any]) -> list[JobRecord]:
-    """Those that were started with the same arguments, as far as MRS tells: others may bear the name, too."""
+    """Those with the same arguments, where MRS shows them: other jobs may have the same name."""
     mine = fingerprint(body["arguments"])
     return [record for record in records if record.arguments in (None, mine)]
 
@@ -183,7 +183,7 @@ def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: F
             lost.operation,
             lost.code,
         ) from error
-    # MRS finds names that contain this one.
+    # MRS also finds names that contain this one.
     named = [record for page in pages for record in page if record.name == job_name]
     others = [record for record in named if record.id not in _SUBMITTED]
     return [record for record in others if record.submitted is None or record.submitted >= since]

@@ -1,4 +1,4 @@
-"""One request, and what its reply means: parsed JSON, or a :class:`Fault`."""
+"""Send one request; the result is parsed JSON, or a :class:`Fault`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import requests
 from requests import Response
 from requests.auth import AuthBase
 
+from airflow_cancel_provider.services.credentials import without
 from airflow_cancel_provider.services.mrs.calls import ApiCall
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
-# One of the calls that cancel is a GET: without these, a cache may answer it and MRS never hear of it.
+# V1.1 cancels with a GET: without these headers, a cache may answer it instead of MRS.
 _UNCACHED = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
+_SECRET_HEADERS = ("X-Auth-Token", "X-Security-Token")
 _LOST = (
     requests.ConnectionError,
     requests.Timeout,
@@ -26,7 +28,7 @@ _LOST = (
 
 
 class Transport:
-    """Sends requests as one identity. Follows no redirect and repeats nothing.
+    """Sends requests with one identity. Follows no redirect and repeats nothing.
 
     :param verify: check certificates, or the path of a CA bundle.
     :param timeouts: seconds to connect, and seconds between bytes of a reply.
@@ -45,7 +47,7 @@ class Transport:
     ) -> dict[str, Any]:
         """Make a call; an empty reply is an empty dict.
 
-        :param about: what the call is about, for the words of an error.
+        :param about: the cluster, job or project, for error messages.
         :raises Fault: the call failed.
         """
         what = failed(call, about)
@@ -67,12 +69,12 @@ class Transport:
 
 
 def failed(call: ApiCall, about: str) -> str:
-    """How the words of every fault begin."""
+    """The beginning of every fault's message."""
     return f"{call.operation} on {about} failed"
 
 
 def _unanswered(error: requests.RequestException, call: ApiCall, what: str) -> Fault:
-    # Behind what urllib3 words as "Max retries exceeded", although it tried once.
+    # Behind what urllib3 words as "Max retries exceeded", although it has tried once.
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     words = f"{what}: {type(error).__name__}: {reason or error}".rstrip(".")
     lost = call.mutates and not was_never_sent(error)
@@ -86,7 +88,7 @@ def _unanswered(error: requests.RequestException, call: ApiCall, what: str) -> F
 
 def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
     status = response.status_code
-    # Caches answer no POST; some proxies add an age to all that passes through them.
+    # Caches don't answer a POST; but some proxies add an Age to every reply.
     if status == 304 or (call.mutates and call.method == "GET" and "Age" in response.headers):
         words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
         raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
@@ -102,7 +104,7 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        # A portal or a proxy: MRS itself answers with objects.
+        # The reply is from a login page or a proxy: MRS itself answers with objects.
         raise misunderstood(call, what, f"HTTP {status} with something that is not an object in JSON")
     if body.get("error_code") or body.get("errorCode"):
         raise _refused(response, call, what)
@@ -110,21 +112,23 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
 
 
 def misunderstood(call: ApiCall, what: str, why: str) -> Fault:
-    """The fault of a success that is not the reply which the reference describes: it is no answer."""
-    words = f"{what}: {why}, which is no answer of MRS. Check endpoint and proxies."
+    """The fault of a success whose reply is not the one that the reference describes."""
+    words = f"{what}: {why}, which is no valid answer of MRS. Check endpoint and proxies."
     return Fault(words, call.operation, "HTTP 200", FaultKind.TRANSIENT, may_have_acted=call.mutates)
 
 
 def _refused(response: Response, call: ApiCall, what: str) -> Fault:
-    said, status = complaint(response), response.status_code
-    kind, advice = classify(said.code, status)
+    error, status = complaint(response), response.status_code
+    kind, advice = classify(error.code, status)
     if kind is FaultKind.DENIED and not advice:
         advice = f"Allow {call.action} to this identity."
     unsure = kind is FaultKind.TRANSIENT and call.mutates and status != 503
+    sent = response.request.headers
+    words = without((sent.get(name, "") for name in _SECRET_HEADERS), f"{what}: {error}. {advice}")
     return Fault(
-        f"{what}: {said}. {advice}".rstrip(),
+        words.rstrip(),
         call.operation,
-        said.code or f"HTTP {status}",
+        error.code or f"HTTP {status}",
         kind,
         may_have_acted=unsure,
     )

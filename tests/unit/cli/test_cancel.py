@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from airflow_cancel_provider.cli import cancel as command
+from airflow_cancel_provider.cli import watched_jobs
+from airflow_cancel_provider.services.batch.service import BatchJobService
 from tests.cli_fixtures import JSON, NOWHERE, TYPO, Line, deployment, line
 from tests.reaper_fixtures import SERVICES, ground
 from tests.task_fixtures import connections, know_no_cluster
@@ -54,6 +58,36 @@ class TestCancel:
         assert done.code == 1
         assert "Allow emr-serverless:CancelJobRun" in done.err
         assert line.ground.lives(job)
+
+    @pytest.mark.parametrize("method", ["cancel", "describe"])
+    def test_an_error_that_nobody_expects_keeps_no_other_job_from_its_end(
+        self, line: Line, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise RuntimeError("the SDK has a bug")
+
+        broken, other = line.ground.unlabelled("batch"), line.ground.unlabelled("emr")
+        monkeypatch.setattr(BatchJobService, method, fail)
+        done = line("cancel", *JSON, str(broken), str(other))
+        assert (done.code, done.states[other]) == (1, "CANCELLED")
+        assert f"{broken}: RuntimeError: the SDK has a bug. Run the command again with -v" in done.err
+        assert done.json[0]["detail"].startswith(f"{broken}: RuntimeError")
+
+    def test_who_interrupts_it_sees_what_was_requested(
+        self, line: Line, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        follow = watched_jobs.follow
+
+        def interrupted(*arguments: Any, **options: Any) -> None:
+            follow(*arguments, **options | {"seconds": 0.0})
+            raise KeyboardInterrupt
+
+        line.ground.benches["batch"].local.configure({"cancel": 1000})
+        job = line.ground.unlabelled("batch")
+        monkeypatch.setattr(command, "follow", interrupted)
+        done = line("cancel", *JSON, str(job))
+        assert (done.code, done.states) == (130, {job: "CANCELLING"})
+        assert done.err.splitlines()[-1].startswith("Interrupted. What was requested is not undone")
 
     def test_a_job_that_has_ended_is_fine(self, line: Line) -> None:
         job = line.ground.unlabelled("batch")

@@ -161,6 +161,18 @@ class TestCancel:
         assert (done.code, done.states) == (0, {job: "CANCELLED"})
         assert tasks.line.ground.lives(other)
 
+    @pytest.mark.parametrize("by_address", [False, True])
+    def test_who_has_cancelled_it_is_on_record(self, tasks: Tasks, by_address: bool) -> None:
+        job = tasks.start(state="failed")
+        chosen = [str(job)] if by_address else [*DAG, "--yes"]
+        assert tasks.line("cancel", "--reason", "wrong month", *chosen).code == 0
+        (row,) = tasks.line("list", *JSON).json
+        assert (row["end"], row["ended_by"], row["reason"]) == ("CANCELLED by user", "user", "wrong month")
+        assert (row["state"], row["orphan"]) == ("ended", False)
+        (row,) = tasks.line("describe", *JSON, str(job)).json
+        assert (row["ended_by"], row["reason"], row["state"]) == ("user", "wrong month", "CANCELLED")
+        assert tasks.line("cancel", *DAG, "--yes", *JSON).json == []
+
     def test_in_a_pipe_only_with_yes(self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
         job = tasks.start()
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
@@ -181,7 +193,7 @@ class TestCancel:
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         done = tasks.line("cancel", *DAG, *JSON)
         assert done.code == code
-        assert f"{job}  (dag / run / task try 1)\nCancel these 1 jobs? [y/N]" in done.err
+        assert f"{job}  (dag / run / task try 1)\nCancel this job? [y/N]" in done.err
         assert tasks.line.ground.lives(job) is (code != 0)
 
     def test_what_is_released_while_a_person_is_asked_lives(

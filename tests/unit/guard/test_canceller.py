@@ -20,7 +20,6 @@ from airflow_cancel_provider.guard.events import (
     TryLedger,
 )
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.metrics import PlainStatsd
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog
@@ -90,11 +89,11 @@ def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
 ) -> None:
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
-    worker.killed("Task was told to end")
+    worker.killed("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert cloud.journal.count("batch", "TerminateJobs") == 1
     requests = len(cloud.journal.entries("batch"))
-    worker.killed("Task was told to end")
+    worker.killed("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert len(cloud.journal.entries("batch")) == requests
 
@@ -104,7 +103,7 @@ def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
     jobs = [line.address(None, submit(cloud)) for _ in range(2)]
     ledger.apply(tracked(line, jobs))
     ledger.apply(JobsReleased((jobs[0],)))
-    worker.killed("Task was told to end")
+    worker.killed("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert {job["id"]: job["cancelled"] for job in cloud.batch.jobs()} == {
         jobs[0].id: False,
@@ -143,9 +142,7 @@ def test_the_metrics_of_a_cancel(
         for name, value in statsd.settings.items():
             monkeypatch.setenv(name, value)
         if layer == "task":  # Airflow sets its metrics up for tasks
-            host, port = statsd._socket.getsockname()
-            target = PlainStatsd({"host": host, "port": port, "prefix": "airflow"})
-            monkeypatch.setattr(canceller_module, "stats_of_task", lambda: target)
+            monkeypatch.setattr(canceller_module, "stats_of_task", statsd.client)
         settings = Settings(patience=20, sentinel=layer == "sentinel")
         worker = canceller(ledger := TryLedger(), settings, LOG, str(tmp_path / "sentinel.log"))
         started = tracked(line, [line.address(None, submit(cloud)) for _ in range(2)])
@@ -157,7 +154,10 @@ def test_the_metrics_of_a_cancel(
         until(lambda: statsd.counters[confirmed] == 2)
         assert statsd.counters[f"airflow.remote_jobs.cancel.requested.{layer}.batch"] == 2
         assert not [name for name in statsd.counters if ".failed." in name]
-        until(lambda: f"airflow.remote_jobs.cancel.time_to_confirm.{layer}.batch" in statsd.timings)
+        times = [f"airflow.remote_jobs.cancel.time_to_{end}.{layer}.batch" for end in ("request", "confirm")]
+        until(lambda: set(times) <= statsd.timings.keys())
+        to_request, to_confirm = (statsd.timings[name] for name in times)
+        assert 0 <= to_request <= to_confirm < 20_000
 
 
 def test_a_reader_in_trouble_does_not_keep_the_others_from_an_event_and_is_said(

@@ -324,7 +324,7 @@ class TestDeferral:
         assert intent.scope == job["scope"]
         assert intent.label
         assert intent.label.ti_id == ti.id
-        words = f"Jobs in {job['scope']} can't be looked for. The trigger looks for them by label"
+        words = f"Jobs in {job['scope']} could not be looked up. The trigger looks for them by label"
         assert words in caplog.text
 
     def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:

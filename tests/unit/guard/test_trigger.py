@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
@@ -102,6 +106,32 @@ def test_its_trigger_carries_the_record_that_is_in_xcom(cloud: LocalCloud) -> No
     assert ti.pushed[RECORD_KEY] == trigger.record
     assert trigger.deployment == "deployed"
     assert trigger.classpath.endswith(".Never")
+
+
+class Curious(BaseTrigger):
+    """A trigger that fires what the triggerer has given it."""
+
+    supports_triggerer_queue = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Curious", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        names = ("task_instance", "trigger_id", "triggerer_job_id", "timeout_after")
+        yield TriggerEvent([getattr(self, name, None) for name in names])  # type: ignore[no-untyped-call]
+
+
+def test_the_operators_own_trigger_is_given_what_the_triggerer_gives() -> None:
+    guarded = GuardTrigger.around(Curious(), TryRecord(uuid4()), "reason", "deployed")  # type: ignore[no-untyped-call]
+    assert guarded.supports_triggerer_queue is False
+    moved: Any = GuardTrigger(**guarded.serialize()[1])
+    given = [SimpleNamespace(task_id="task"), 1, 2, "later"]
+    moved.task_instance, moved.trigger_id, moved.triggerer_job_id, moved.timeout_after = given
+
+    async def first() -> Any:
+        return [event.payload async for event in moved.run()]
+
+    assert asyncio.run(first()) == [given]
 
 
 @pytest.mark.parametrize(

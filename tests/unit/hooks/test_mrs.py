@@ -5,42 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
-import sys
 import time
-import types
-from pathlib import Path
 from typing import Any
 
-import airflow
-import jsonschema
 import pytest
-from airflow.providers_manager import (
-    ProvidersManager,
-    _create_customized_form_field_behaviours_schema_validator,
-)
-from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     InvalidInput,
-    ServiceError,
-    ServiceUnavailable,
 )
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
-from airflow_cancel_provider.hooks.mrs_form import FIELDS, connection_type
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.regions import endpoints
 from airflow_cancel_provider.services.retry import Patience
-from airflow_cancel_provider.version_compat import BaseHook, needs_port_for_test
-from tests.airflow_versions import AIRFLOW
+from airflow_cancel_provider.version_compat import BaseHook
 from tests.cloud.server import LocalCloud
+from tests.cloud_fixtures import eventually
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
 from tests.reaper_airflow import Tables, empty_database, tables
 
 __all__ = ["cloud", "empty_database", "mrs_server", "tables"]
+
 
 AKSK = {"login": "DEMOACCESSKEY", "password": "demo-secret-key", "auth_type": "aksk", "domain": None}
 
@@ -228,7 +215,7 @@ class TestVerbs:
         assert not hook.show_job(CLUSTER, job.id).state.is_terminal
         assert [status.job for status in hook.list_jobs(CLUSTER, "my-job")] == [job]
         assert len(hook.list_jobs(CLUSTER, live_only=True)) == 2
-        assert hook.cancel_job_execution(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
+        assert hook.kill_job(CLUSTER, job.id).outcome is CancelOutcome.REQUESTED
         assert hook.show_job(CLUSTER, "no-such-job").state is JobState.GONE
 
     def test_v1(self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,172 +248,12 @@ class TestVerbs:
             hook.submit_job(**good | changes)
         assert not cloud.mrs.jobs()
 
-    def test_sql(self, hook: MrsHook) -> None:
-        query = hook.client.execute_sql(CLUSTER, {"sql_type": "presto", "sql_content": "select 1"})
-        hook.cancel_sql_execution(CLUSTER, query)
+    def test_sql(self, hook: MrsHook, cloud: LocalCloud) -> None:
+        query = submitted(cloud)[0]
+        hook.cancel_sql_execution(CLUSTER, query.id)
+        eventually(lambda: hook.show_job(CLUSTER, query.id).state, JobState.CANCELLED)
         with pytest.raises(InvalidInput):
             hook.cancel_sql_execution(CLUSTER, "..")
-
-
-class TestSubmitOnce:
-    def test_a_200_that_failed(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.mrs.settings.set(submit_result="JOBSTAT_SUBMIT_FAILED")
-        with pytest.raises(ServiceError, match="Failed to submit"):
-            hook.submit_job(CLUSTER, "Flink", "j", ["a"])
-
-    @pytest.mark.parametrize("version", ["v2", "v1.1"])
-    def test_a_lost_reply_is_found_by_its_name(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str
-    ) -> None:
-        define(monkeypatch, cloud, api_version=version)
-        operation = "CreateExecuteJob" if version == "v2" else "CreateAndExecuteJob"
-        cloud.faults.add("mrs", operation, "lost_reply")
-        cloud.mrs.add_job(name="mine-not")
-        job = MrsHook(patience=QUICK).submit_job(CLUSTER, "MapReduce", "mine", ["a"])
-        assert [known["id"] for known in cloud.mrs.jobs() if known["name"] == "mine"] == [job.id]
-
-    def test_a_reset_before_the_act_is_not_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.faults.add("mrs", "CreateExecuteJob", "reset", times=1)
-        with pytest.raises(ServiceUnavailable, match=r"may or may not have been submitted as mine .no job"):
-            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-        assert cloud.journal.count(operation="CreateExecuteJob") == 1
-
-    def test_two_of_the_name(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply", times=1)
-        cloud.mrs.add_job(name="mine", arguments=["a"])
-        with pytest.raises(ServiceUnavailable, match="have this name"):
-            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-
-    @pytest.mark.parametrize("fault", ["lost_reply", "reset"])
-    def test_a_job_of_the_name_with_other_arguments_is_somebody_elses(
-        self, hook: MrsHook, cloud: LocalCloud, fault: str
-    ) -> None:
-        cloud.mrs.add_job(name="mine", arguments=["--day", "1"])
-        cloud.faults.add("mrs", "CreateExecuteJob", fault, times=1)
-        if fault == "lost_reply":
-            job = hook.submit_job(CLUSTER, "Flink", "mine", ["--day", "2, 3"])
-            assert cloud.mrs.jobs()[-1]["id"] == job.id
-        else:
-            with pytest.raises(ServiceUnavailable, match="no job has this name"):
-                hook.submit_job(CLUSTER, "Flink", "mine", ["--day", "2, 3"])
-
-    def test_a_job_submitted_before_under_the_same_name_is_not_taken_for_this_one(
-        self, hook: MrsHook, cloud: LocalCloud
-    ) -> None:
-        hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-        cloud.faults.add("mrs", "CreateExecuteJob", "reset", times=1)
-        with pytest.raises(ServiceUnavailable, match="no job has this name"):
-            hook.submit_job(CLUSTER, "Flink", "mine", ["b"])
-
-    def test_throttled_is_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.faults.add("mrs", "CreateExecuteJob", "throttle", times=3)
-        hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-        assert len(cloud.mrs.jobs()) == 1
-
-    def test_denied(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.faults.add("mrs", "CreateExecuteJob", "denied")
-        with pytest.raises(AccessDenied, match="mrs:job:submit"):
-            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-
-    def test_lost_and_looking_fails_too(self, hook: MrsHook, cloud: LocalCloud) -> None:
-        cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply")
-        cloud.faults.add("mrs", "ShowJobExeListNew", "denied")
-        with pytest.raises(ServiceUnavailable, match="looking for it failed"):
-            hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
-
-
-class TestForm:
-    @pytest.mark.skipif(Version("3.2") > AIRFLOW, reason="before 3.2 Airflow asks the hook for its form")
-    def test_airflow_reads_the_declared_form(self) -> None:
-        # Not the singleton, which other tests read.
-        manager = object.__new__(ProvidersManager)
-        manager._connection_form_widgets, manager._field_behaviours = {}, {}
-        manager._customized_form_fields_schema_validator = (
-            _create_customized_form_field_behaviours_schema_validator()  # type: ignore[no-untyped-call]
-        )
-        declared = connection_type()
-        manager._add_widgets("us", declared["hook-class-name"], "mine_mrs", declared["conn-fields"])
-        manager._add_customized_fields("us", "mine_mrs", declared["ui-field-behaviour"])
-        token = manager._connection_form_widgets["extra__mine_mrs__security_token"]
-        assert token.is_sensitive
-        hidden = manager._field_behaviours["mine_mrs"]["hidden_fields"]
-        assert hidden == (["host", "schema"] if needs_port_for_test() else ["host", "port", "schema"])
-
-    def test_the_schema_of_airflows_own_providers_takes_it(self) -> None:
-        schema = json.loads((Path(airflow.__path__[0]) / "provider.yaml.schema.json").read_text())
-        jsonschema.validate([connection_type()], schema["properties"]["connection-types"])
-
-    def test_it_names_the_hook(self) -> None:
-        declared = connection_type()
-        assert declared["hook-class-name"] == f"{MrsHook.__module__}.{MrsHook.__name__}"
-        assert (declared["connection-type"], declared["hook-name"]) == (MrsHook.conn_type, MrsHook.hook_name)
-
-    def test_older_forms_know_the_same_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Only the API server of Airflow 3.0 and 3.1 has these: stand-ins take their place.
-        def field(label: str, *, widget: object, **options: Any) -> tuple[str, object, dict[str, Any]]:
-            return label, widget, options
-
-        widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "password"}
-        for name, contents in (
-            ("flask_appbuilder", {}),
-            ("flask_appbuilder.fieldwidgets", widgets),
-            ("wtforms", {"StringField": field, "PasswordField": field}),
-            ("wtforms.validators", {"any_of": list}),
-        ):
-            module = types.ModuleType(name)
-            vars(module).update(contents)
-            monkeypatch.setitem(sys.modules, name, module)
-        fields = MrsHook.get_connection_form_widgets()
-        assert set(fields) == set(connection_type()["conn-fields"])
-        assert [name for name, made in fields.items() if made[1] == "password"] == ["security_token"]
-        assert fields["auth_type"][2]["validators"] == [["password", "aksk"]]
-        assert set(MrsHook.get_ui_field_behaviour()["placeholders"]) <= {"login", "password", "port"}
-
-    @pytest.mark.parametrize(
-        "version, is_shown",
-        [("3.2.2", False), ("3.3.0", False), ("3.3.1", True), ("3.3.2", True), ("3.3.3", False)],
-    )
-    def test_the_port_is_shown_where_airflow_tests_no_connection_without_one(
-        self, monkeypatch: pytest.MonkeyPatch, version: str, is_shown: bool
-    ) -> None:
-        monkeypatch.setattr(airflow, "__version__", version)
-        behaviour = connection_type()["ui-field-behaviour"]
-        assert ("port" not in behaviour["hidden-fields"]) is is_shown
-        assert ("port" in behaviour["placeholders"]) is is_shown
-
-    @pytest.mark.parametrize("name", FIELDS)
-    def test_a_choice_is_one_that_people_read(self, name: str) -> None:
-        schema = connection_type()["conn-fields"][name]["schema"]
-        assert None not in schema.get("enum", [])
-        assert set(schema.get("values_display", {})) == set(schema.get("enum", []))
-        assert schema.get("default") == (schema["enum"][0] if "enum" in schema else None)
-
-    def test_regions_are_suggested(self) -> None:
-        examples = connection_type()["conn-fields"]["region"]["schema"]["examples"]
-        assert {"eu-de", "cn-north-4"} <= set(examples)
-
-    def test_importing_the_hook_loads_neither_boto3_nor_keystoneauth1(self) -> None:
-        code = (
-            "import sys, airflow_cancel_provider.hooks.mrs;"
-            "print([name for name in ('boto3', 'botocore', 'keystoneauth1') if name in sys.modules])"
-        )
-        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert output.stdout.strip().splitlines()[-1] == "[]"
-
-    @pytest.mark.parametrize(
-        "module",
-        [
-            "services.mrs.service",
-            "services.mrs.projects",
-            "services.mrs.submission",
-            "hooks.mrs_connection",
-            "hooks.mrs_form",
-        ],
-    )
-    def test_none_of_these_imports_airflow(self, module: str) -> None:
-        code = f"import sys, airflow_cancel_provider.{module}; print('airflow' in sys.modules)"
-        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert output.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(

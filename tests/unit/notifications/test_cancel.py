@@ -180,7 +180,7 @@ class TestTask:
     ) -> None:
         airflow.put(ti := task(), "failed", broken)
         CancelRemoteJobs().notify({"ti": ti, **RUN})
-        assert "XCom remote_jobs of nightly / manual__2026 / copy is passed over" in capsys.readouterr().out
+        assert "XCom remote_jobs of nightly / manual__2026 / copy is ignored" in capsys.readouterr().out
         assert bench.count() == 0
 
 
@@ -254,7 +254,7 @@ class TestRun:
         CancelRemoteJobs(whole_run=True).notify(context)
         assert asked(bench) == ids(over)
         said = capsys.readouterr().out
-        assert "/ forged is passed over" in said
+        assert "/ forged is ignored" in said
         assert "/ lost could not be read: ConnectionError('the backend of XCom is away')" in said
         assert f"{gone} was not cancelled and may still be running" in said
 

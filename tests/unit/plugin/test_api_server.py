@@ -16,12 +16,13 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
+from airflow_cancel_provider.ends_on_record import ENDS_KEY, ends_from_json
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of, release_key
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin import listener
-from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.record import RECORD_KEY, JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
 from tests.guard_fixtures import until
@@ -66,6 +67,13 @@ class XComs:
         ]
         with self.engine.begin() as connection:
             connection.execute(self._table.insert(), values)
+
+    def ends(self, ti: TaskInstance) -> dict[RemoteJob, JobEnd]:
+        """Ends of jobs that others than the task have written."""
+        columns = self._table.c
+        query = self._table.select().where(columns.key == ENDS_KEY, columns.map_index == ti.map_index)
+        with self.engine.connect() as connection:
+            return ends_from_json(connection.execute(query).one().value)
 
     def release(self, ti_id: UUID, value: str) -> None:
         with self.engine.begin() as connection:
@@ -132,6 +140,7 @@ def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XC
     jobs = memory.jobs("first", "second")
     xcoms.put(*((ti, deferred(ti, job)) for ti, job in zip(tis, jobs, strict=True)))
     for ti in tis:
+        ti.state = "failed"
         marked.cancel_when_marked(ti)
     until(lambda: len(memory.sent) == 2)
     for job in jobs:
@@ -145,9 +154,33 @@ def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XC
 
     until(lambda: len(entries()) == 2, 60)
     for ti, job, entry in zip(tis, jobs, entries(), strict=True):
-        assert (entry.event, entry.dag_id, entry.run_id) == ("remote_jobs_cancelled", ti.dag_id, ti.run_id)
+        assert entry.event == "cancel_remote_job_finished"
+        assert (entry.dag_id, entry.run_id) == (ti.dag_id, ti.run_id)
         assert (entry.task_id, entry.map_index) == (ti.task_id, ti.map_index)
-        assert json.loads(entry.extra)["jobs"] == {str(job): "CANCELLED"}
+        extra = json.loads(entry.extra)
+        assert (extra["job"], extra["end"]) == (job, "CANCELLED")
+        assert extra["why"] == "Task was marked failed while it was deferred"
+        end = xcoms.ends(ti)[job]
+        assert (end.state, end.by, end.reason) == (JobState.CANCELLED, "api-server", extra["why"])
+
+
+def test_thousands_of_jobs_of_a_task_have_an_entry_each(xcoms: XComs, memory: Memory) -> None:
+    """MySQL takes 65,535 bytes an entry, and would refuse all others with it."""
+    ti = TaskInstance(run_id="wide")
+    jobs = memory.jobs(*(f"{number:064}" for number in range(2000)))
+    xcoms.put((ti, deferred(ti, *jobs)))
+    marked.cancel_when_marked(ti)
+    until(lambda: len(memory.sent) == len(jobs))
+    memory.states |= dict.fromkeys(memory.states, JobState.CANCELLED)
+
+    def extras() -> list[str]:
+        with xcoms.engine.connect() as connection:
+            query = xcoms.events.select().where(xcoms.events.c.run_id == "wide")
+            return [entry.extra for entry in connection.execute(query)]
+
+    entries = until(extras, 60)
+    assert {json.loads(extra)["job"] for extra in entries} == set(jobs)
+    assert max(len(extra.encode()) for extra in entries) < 65_535
 
 
 def test_only_the_mapped_task_and_the_try_that_was_marked(xcoms: XComs, memory: Memory) -> None:
@@ -185,17 +218,20 @@ def test_what_its_own_process_sees_to_or_nobody_is_left(
 def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
     xcoms: XComs, memory: Memory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ti, broken = TaskInstance(), TaskInstance(task_id="broken")
+    ti, broken, unreadable = TaskInstance(), TaskInstance(task_id="broken"), TaskInstance(task_id="class")
+    not_allowed = json.dumps({"__classname__": "not.Allowed", "__version__": 1, "__data__": 1})
     own, other_try, other_airflow = memory.jobs("a", "b", "c")
     name = deployment_of("production")
     memory.labels = {"a": Label(name, ti.id), "b": Label(name, uuid4()), "c": Label("another0", ti.id)}
     xcoms.put((ti, deferred(ti, other_try, own, other_airflow)), (broken, ["memory:///place/a"]))
+    xcoms.put((unreadable, not_allowed))
     marked.cancel_when_marked(broken)
+    marked.cancel_when_marked(unreadable)
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
     assert f"{other_try} is left alone: its label names another try" in caplog.text
-    assert "XCom remote_jobs of nightly / manual__2026 / broken is passed over" in caplog.text
+    assert "XCom remote_jobs of nightly / manual__2026 / broken is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])
@@ -282,6 +318,28 @@ def test_an_error_ends_neither_the_thread_nor_the_others(
     xcoms.put((again, deferred(again, memory.job("b"))))
     marked.cancel_when_marked(again)
     until(lambda: sent(memory) == {"a", "b", "c"})
+
+
+def test_an_unexpected_error_in_a_cancel_ends_neither_it_nor_the_others(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancel, failures = memory_service.MemoryService.cancel, [RuntimeError("can't start new thread")]
+
+    def fail_once(self: Any, jobs: Any, *args: Any, **kwargs: Any) -> Any:
+        jobs = list(jobs)
+        if failures and any(job.id == "a" for job in jobs):
+            raise failures.pop()
+        return cancel(self, jobs, *args, **kwargs)
+
+    monkeypatch.setattr(memory_service.MemoryService, "cancel", fail_once)
+    memory.job("b")
+    other = RemoteJob.of("memory", "b", scope="place", conn_id="other")
+    first, second = TaskInstance(), TaskInstance(task_id="second")
+    xcoms.put((first, deferred(first, memory.job("a"))), (second, deferred(second, other)))
+    marked.cancel_when_marked(first)
+    marked.cancel_when_marked(second)
+    until(lambda: sent(memory) == {"a", "b"})
+    assert "can't start new thread" in caplog.text
 
 
 def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) -> None:

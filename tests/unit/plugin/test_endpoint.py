@@ -12,18 +12,22 @@ import pytest
 import requests
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.inventory import inventory
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import endpoint
 from airflow_cancel_provider.reaper.backends import rest
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
+from tests.record_fixtures import Records, records
 from tests.task_fixtures import connections
 
-__all__ = ["api_server", "connections", "empty_database", "ground", "tables"]
+__all__ = ["api_server", "connections", "empty_database", "ground", "records", "tables"]
 
 S = TryPhase
 TI, LATER, OTHER = uuid4(), uuid4(), uuid4()
@@ -101,6 +105,45 @@ class TestAnswers:
     def test_none_at_all(self, api_server: ApiServer) -> None:
         answer = api_server.ask(question(), api_server.token("reaper"))
         assert answer.json() == {"version": 1, "owners": {}}
+
+
+class TestEnds:
+    """How jobs have ended that a reaper has cancelled."""
+
+    END = JobEnd(JobState.CANCELLED, Actor.REAPER, "Its task was over", 1795000000.0)
+
+    def test_they_are_put_on_record(self, records: Records, api_server: ApiServer) -> None:
+        records.put(TryRecord(TI, jobs=(JOB,)), "failed")
+        api_server.airflow("op", "op").write_ends({TI: {JOB: self.END}, OTHER: {JOB: self.END}})
+        with session_of_airflow() as session:
+            (entry,) = inventory(session).entries
+        assert (entry.state, entry.end, entry.is_orphan) == ("ended", self.END, False)
+
+    def test_of_an_earlier_try(self, records: Records, api_server: ApiServer) -> None:
+        records.put(TryRecord(LATER, earlier=(TryRecord(TI, jobs=(JOB,)),)), "running")
+        records.tables.history(TI, "failed")
+        api_server.airflow("op", "op").write_ends({TI: {JOB: self.END}})
+        with session_of_airflow() as session:
+            assert [entry.end for entry in inventory(session).entries] == [self.END]
+
+    def test_an_account_that_may_only_read_writes_nothing(
+        self, records: Records, api_server: ApiServer
+    ) -> None:
+        records.put(TryRecord(TI, jobs=(JOB,)), "failed")
+        before = _dump(records.tables)
+        api_server.airflow("viewer").write_ends({TI: {JOB: self.END}})
+        assert _dump(records.tables) == before
+
+    @pytest.mark.parametrize(
+        "body", ["", "[]", "{}", '{"ends": []}', '{"ends": {"x": {}}}', "[" * 90_000, b"\xff"]
+    )
+    def test_what_is_none(self, api_server: ApiServer, body: Any) -> None:
+        headers = {"Authorization": f"Bearer {api_server.token('reaper', 'op')}"}
+        url = f"{api_server.url}/remote-jobs/v1/ends"
+        assert requests.post(url, data=body, headers=headers, timeout=30).status_code == 422
+        headers["Sec-Fetch-Site"] = "cross-site"
+        assert requests.post(url, data=body, headers=headers, timeout=30).status_code == 403
+        assert requests.post(url, data=body, timeout=30).status_code == 401
 
 
 def _dump(tables: Tables) -> list[str]:

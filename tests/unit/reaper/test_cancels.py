@@ -64,7 +64,7 @@ class TestEnding:
         assert fates(report) == {**dict.fromkeys(jobs.values(), "ended"), blind: "requested"}
         (trouble,) = report.troubles
         assert trouble.startswith(
-            "emr-serverless://aws_default@us-east-1: what was cancelled can't be looked at"
+            "emr-serverless://aws_default@us-east-1: the state of cancelled jobs can't be read"
         )
 
     def test_no_answer_to_a_request(self, ground: Ground, memory: Memory) -> None:

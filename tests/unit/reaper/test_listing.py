@@ -53,7 +53,7 @@ class TestListing:
         wait_until(lambda: not reapers())
 
     def test_silences(self, memory: Memory) -> None:
-        assert sweeping.SILENCES == 2
+        assert sweeping.MOST_UNANSWERED == 2
         service = MemoryService(memory, None, None)
         assert list(listed({Place("memory"): service}, Scopes())) == []
         assert list(listed({}, Scopes())) == []

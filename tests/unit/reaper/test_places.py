@@ -1,4 +1,4 @@
-"""Where a reaper looks."""
+"""The places and scopes that a reaper checks."""
 
 from __future__ import annotations
 

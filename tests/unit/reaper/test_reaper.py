@@ -54,6 +54,11 @@ class TestSweep:
         assert all(ground.truth(job)["cancelled"] for job in jobs + replaced)
         assert report.is_clean
         assert report.kinds == {DecisionKind.ORPHAN: 4 * len(SERVICES)}
+        # Batch knows no state for it, but its reason for the end is the reaper's.
+        assert {job: (end.state, end.by) for job, end in ground.airflow.ends.items()} == dict.fromkeys(
+            jobs + replaced, ("CANCELLED", "reaper")
+        )
+        assert all(end.reason.startswith("Its task was over: ") for end in ground.airflow.ends.values())
 
     def test_everything_else_lives(self, ground: Ground) -> None:
         living = []
@@ -99,7 +104,7 @@ class TestSweep:
         assert fates(report) == {orphan: "ended"}
         assert ground.lives(left_out)
         assert report.kinds[DecisionKind.UNANSWERED] == 1
-        assert "did not tell the state of the tasks of some jobs" in report.troubles[0]
+        assert "did not give the state of the tasks of some jobs" in report.troubles[0]
 
     def test_a_pending_job_is_cancelled(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED, name="pending")

@@ -150,10 +150,47 @@ def test_what_a_person_should_look_at(report: Report, matter: str) -> None:
     assert report.is_clean
 
 
+class Figures:
+    """Takes metrics."""
+
+    def __init__(self) -> None:
+        self.gauges: dict[str, float] = {}
+        self.counters: Counter[str] = Counter()
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None) -> None:
+        assert tags == {"layer": "reaper", "service": "emr"}
+        self.counters[stat] += count
+
+    def timing(self, stat: str, dt: float, *, tags: dict[str, str] | None = None) -> None:
+        raise AssertionError(f"{stat}: a sweep does not know when the cancel of one job began")
+
+    def gauge(self, stat: str, value: float) -> None:
+        self.gauges[stat] = value
+
+
+def test_what_became_of_orphans_is_counted_once_though_several_sweeps_report_it(report: Report) -> None:
+    sent = Figures()
+    send(report, lambda: sent)
+    send(report, lambda: sent)
+    assert sent.counters == {
+        "remote_jobs.cancel.requested.reaper.emr": 2,
+        "remote_jobs.cancel.confirmed.reaper.emr": 1,
+        "remote_jobs.cancel.failed.reaper.emr": 2,
+    }
+
+
+def test_metrics_that_cannot_be_sent_end_no_sweep(report: Report, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> Figures:
+        raise OSError("no such host")
+
+    send(report, fail)
+    assert "The metrics of this sweep could not be sent: no such host" in caplog.text
+
+
 def test_metrics(report: Report) -> None:
-    sent: dict[str, float] = {}
-    send(report, lambda name, value: sent.update({name: value}))
-    assert sent == {
+    sent = Figures()
+    send(report, lambda: sent)
+    assert sent.gauges == {
         "remote_jobs.living": 4,
         "remote_jobs.orphans": 6,
         "remote_jobs.cancelled": 2,

@@ -8,14 +8,17 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_cancel_provider.ends_on_record import ends_from_json
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, JobStatus
 from airflow_cancel_provider.owner import Label, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.recheck import Rechecks
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
-from tests.airflow_fakes import FakeAirflow, airflow
+from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.memory_service import Memory
+from tests.real_airflow.statsd import Statsd
 from tests.task_fixtures import TaskInstance
 from tests.trigger_fixtures import (
     DEPLOYMENT,
@@ -43,6 +46,30 @@ def test_only_the_jobs_of_the_dead_are_cancelled(
     airflow.put(ti, state, recorded(ti, OURS))
     assert story(lambda: killed(make(ti, memory.jobs("a")), ti))
     assert memory.sent == asked
+
+
+def test_who_has_ended_the_jobs_is_on_record_and_counted(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    job, other = memory.jobs("a", "b")
+
+    async def tell(statsd: Statsd) -> None:
+        assert await killed(guarding(ti, [job, other]), ti)
+        memory.states |= {"a": JobState.CANCELLED, "b": JobState.SUCCEEDED}
+        await until(lambda: len(airflow.ends) == 1)
+        ends = ends_from_json(airflow.ends[key_of(ti)])
+        assert {job: (end.by, end.reason) for job, end in ends.items()} == {
+            job: ("trigger", "Task was ended by Airflow while it was deferred"),
+            other: ("service", ""),
+        }
+        await until(lambda: statsd.counters["airflow.remote_jobs.cancel.confirmed.trigger.memory"] == 2)
+        assert {"time_to_request", "time_to_confirm"} == {name.split(".")[3] for name in statsd.timings}
+
+    with Statsd() as statsd:
+        monkeypatch.setattr(killing, "stats_of_server", statsd.client)
+        story(lambda: tell(statsd))
 
 
 @pytest.mark.parametrize("make", [guarding, sensing])

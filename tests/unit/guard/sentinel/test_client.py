@@ -1,4 +1,4 @@
-"""The sentinel as a real process beside a real task process that really dies."""
+"""The task's side of the sentinel: how it is started, spoken to and replaced."""
 
 from __future__ import annotations
 
@@ -6,111 +6,28 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 from typing import Any
-from uuid import UUID
 
 import boto3
 import pytest
 
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.sentinel.told_clients import ToldClients
+from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import RECORDERS
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import OWNER
+from tests.sentinel_fixtures import SECRET, Task, alive, batch, is_cancelled, run, submit, until
 from tests.task_fixtures import connect_aws
-from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
+from tests.try_fixtures import Try, variables
 
-ROOT = Path(__file__).parents[4]
-
-
-SECRET = "not-to-be-seen-anywhere"
-
-
-TASK = """
-import logging, os, resource, signal, sys, time
-from pathlib import Path
-from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended, TryLedger
-from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.client_spec import ClientSpec
-from tests.guard_fixtures import canceller
-
-url, log, orders = sys.argv[1:4]
-log = os.environ.get("LOG", log)
-keys = {"aws_access_key_id": "AKIDTASK", "aws_secret_access_key": os.environ.pop("SECRET")}
-credentials = {**keys, "aws_session_token": None}
-client = ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": credentials})
-settings = Settings(patience=float(os.environ.get("PATIENCE", "60")), escalate_after=5)
-armed = "UNARMED" not in os.environ
-ledger = TryLedger()
-cancels = canceller(ledger, settings, logging.getLogger("task"), log, is_armed=armed)
-label = Label.find(os.environ.get("LABEL"))
-
-def tell(event):
-    ledger.apply(event)
-    cancels.hear(event)
-
-def job(id):
-    return RemoteJob(f"batch://@us-east-1/{id}")
-
-for order in orders.split(","):
-    what, _, value = order.partition("=")
-    if what == "start":
-        tell(SubmissionIntended(value, client, "queue", label, at=time.time()))
-        tell(JobsStarted(value, (job(value),), client, time.time()))
-    elif what == "intend":
-        tell(SubmissionIntended("open", client, "queue", label, at=time.time()))
-    elif what == "release":
-        tell(JobsReleased((job(value),)))
-    elif what == "path":
-        sys.path.insert(0, value)
-    elif what == "odd":
-        sys.path += [Path("/no/text"), "/no/utf-8/\\udce9"]
-    elif what == "files":
-        resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        files = [open(os.devnull) for _ in range(1100)]
-    elif what == "interpreter":
-        sys.executable = value
-    elif what == "limit":
-        # This user can't read root's Python: all that a call needs is imported before.
-        import boto3
-
-        boto3.client("batch", endpoint_url=sys.argv[1], region_name="us-east-1").describe_jobs(jobs=["none"])
-        # Root is above the limit; processes and threads of this user are counted together.
-        os.setgid(65534)
-        os.setuid(54321)
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-    elif what == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    elif what == "lose":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        cancels._sentinel._process.kill()
-        cancels._sentinel._process.wait()
-        print(cancels.sentinel is not None, flush=True)
-    elif what == "pause":
-        time.sleep(float(value))
-    elif what == "say":
-        getattr(cancels, value)(*(["why"] if value in ("killed", "cancel") else []))
-    elif what == "waits":
-        print(cancels.wait_for(value, 0.5), flush=True)
-    elif what == "wait":
-        print(cancels.wait_for(value, 20), flush=True)
-process = cancels._sentinel._process
-print("ready", process.pid if process else 0, flush=True)
-sys.stdin.read()
-"""
-
+__all__ = ["batch", "run", "variables"]
 
 WITHOUT_PIDFD = """
 import os, runpy, sys
@@ -120,196 +37,9 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
-class Task:
-    """A process that plays the task, and what is known of its sentinel."""
-
-    def __init__(self, cloud: LocalCloud, log: Path, orders: str, **environment: str) -> None:
-        # Its own session, so that its group can be killed as Airflow does.
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TASK, cloud.url, str(log), orders],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Where an Airflow before 3.2 sends its logs.
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "SECRET": SECRET, **environment},
-            start_new_session=True,
-        )
-        self.said: list[str] = []
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.said.append(line.strip())
-            if line.startswith("ready"):
-                break
-        self.sentinel = int(self.said[-1].split()[1])
-
-    @property
-    def answers(self) -> list[str]:
-        """What the task was answered, between the lines of its log."""
-        return [line for line in self.said if line in ("True", "False")]
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def end(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(10)
-
-
-@pytest.fixture
-def run(cloud: LocalCloud, tmp_path: Path) -> Iterator[Callable[..., Task]]:
-    tasks: list[Task] = []
-
-    def start(orders: str, **environment: str) -> Task:
-        tasks.append(Task(cloud, tmp_path / "sentinel.log", orders, **environment))
-        return tasks[-1]
-
-    yield start
-    for task in tasks:
-        task.process.kill()
-        task.process.wait()
-        for pipe in (task.process.stdin, task.process.stdout):
-            if pipe:
-                pipe.close()
-        if alive(task.sentinel):
-            os.kill(task.sentinel, signal.SIGKILL)
-
-
-@pytest.fixture
-def batch(cloud: LocalCloud) -> Any:
-    return boto3.client("batch", endpoint_url=cloud.url, region_name="us-east-1")
-
-
-def submit(batch: Any, **extra: Any) -> str:
-    job: str = batch.submit_job(jobName="j", jobQueue="queue", jobDefinition="d", **extra)["jobId"]
-    return job
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def until(true: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (seen := true()):
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.05)
-    return seen
-
-
-def is_cancelled(cloud: LocalCloud, job: str) -> bool:
-    return any(found["cancelled"] for found in cloud.batch.jobs() if found["id"] == job)
-
-
-def test_sigkill_of_the_task_cancels_and_sees_the_end(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path
-) -> None:
-    job = submit(batch)
-    task = run(f"start={job}")
-    began = time.time()
-    task.kill()
-    until(lambda: is_cancelled(cloud, job))
-    until(lambda: not alive(task.sentinel))
-    (seen,) = cloud.batch.jobs()
-    assert seen["cancel_requested_at"] - began < 3
-    assert seen["reason"] == OWNER.reason
-    log = (tmp_path / "sentinel.log").read_text()
-    assert "is CANCELLED" in log
-    assert SECRET not in log
-
-
-@pytest.mark.parametrize("orders", ["say=done", "say=returned"])
-def test_a_task_that_is_done_leaves_its_jobs_alone(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task], orders: str
-) -> None:
-    job = submit(batch)
-    task = run(f"start={job},{orders}")
-    task.kill()
-    until(lambda: not alive(task.sentinel))
-    time.sleep(0.5)
-    assert not is_cancelled(cloud, job)
-    assert not cloud.journal.count("batch", "TerminateJobs")
-
-
-def test_what_the_next_try_takes_over_outlives_a_crash_but_not_a_kill(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
-    kept, lost = submit(batch), submit(batch)
-    crashed = run(f"start={kept}", UNARMED="1")
-    crashed.kill()
-    until(lambda: not alive(crashed.sentinel))
-    run(f"start={lost},say=killed", UNARMED="1").kill()
-    until(lambda: is_cancelled(cloud, lost))
-    assert not is_cancelled(cloud, kept)
-
-
-def test_after_the_tasks_death_there_is_a_pause_between_two_looks(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
-    cloud.batch.set(cancel=2)
-    job = submit(batch)
-    run(f"start={job}").kill()
-    until(lambda: is_cancelled(cloud, job))
-    assert cloud.journal.count("batch", "DescribeJobs") <= 8
-
-
 def test_done_leaves_no_zombie(batch: Any, run: Callable[..., Task]) -> None:
     task = run(f"start={submit(batch)},say=done")
     assert not Path(f"/proc/{task.sentinel}").exists()
-
-
-def test_a_released_job_lives_on(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
-    kept, lost = submit(batch), submit(batch)
-    run(f"start={kept},start={lost},release={kept}").kill()
-    until(lambda: is_cancelled(cloud, lost))
-    assert not is_cancelled(cloud, kept)
-
-
-def test_a_failing_task_hears_that_its_job_has_ended(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
-    job = submit(batch)
-    task = run(f"start={job},say=cancel,wait=accepted,wait=ended")
-    assert task.answers[:2] == ["True", "True"]
-    assert is_cancelled(cloud, job)
-
-
-def test_a_job_whose_answer_was_lost_is_found_by_its_label(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
-    label, other = (str(Label("abcd1234", UUID(int=number))) for number in (7, 8))
-    ours = submit(batch, parameters={"airflow_owner": label})
-    foreign = submit(batch, parameters={"airflow_owner": other})
-    unlabelled = submit(batch)
-    run("intend=1", LABEL=label).kill()
-    until(lambda: is_cancelled(cloud, ours))
-    assert not is_cancelled(cloud, foreign)
-    assert not is_cancelled(cloud, unlabelled)
-
-
-def test_an_outage_is_outlasted(cloud: LocalCloud, batch: Any, run: Callable[..., Task]) -> None:
-    job = submit(batch)
-    task = run(f"start={job}")
-    cloud.faults.add("batch", kind="server_error", seconds=6)
-    task.kill()
-    until(lambda: is_cancelled(cloud, job), 60)
-
-
-def test_giving_up_is_loud(cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path) -> None:
-    job = submit(batch)
-    task = run(f"start={job}", PATIENCE="1")
-    cloud.faults.add("batch", kind="reset")
-    task.kill()
-    until(lambda: not alive(task.sentinel), 60)
-    log = (tmp_path / "sentinel.log").read_text()
-    assert f"{job}: UNANSWERED" in log
-    assert "may still be running" in log
 
 
 def test_the_last_word_is_heard_although_the_sentinel_did_not_hear_the_tasks(
@@ -385,7 +115,7 @@ def test_what_a_task_does_to_its_paths_does_not_harm_the_sentinel(
 def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
     cloud: LocalCloud,
     monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, Any],  # noqa: ARG001, F811
+    variables: dict[str, Any],  # noqa: ARG001
 ) -> None:
     connect_aws(monkeypatch, cloud)
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
@@ -437,7 +167,7 @@ def test_a_client_that_could_not_be_told_is_told_the_next_time() -> None:
         if len(told) == 1:
             raise ValueError("not this time")
 
-    clients, client = ToldClients(tell, None), ClientSpec("batch", None, "us-east-1", None)
+    clients, client = KnownClients(tell, None), ClientSpec("batch", None, "us-east-1", None)
     with pytest.raises(ValueError, match="not this time"):
         clients.name(client)
     assert [clients.name(client), clients.name(client)] == [told[0]] * 2
@@ -497,56 +227,3 @@ def test_it_uses_the_packages_that_the_task_has(
     task.kill()
     until(lambda: not alive(task.sentinel))
     assert "the botocore of the task" in (tmp_path / "sentinel.log").read_text()
-
-
-SUPERVISOR = """
-import os, subprocess, sys
-# The task keeps the other end of its standard input itself: nothing but a signal ends it.
-ear, mouth = os.pipe()
-command = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
-task = subprocess.Popen(command, stdin=ear, pass_fds=[mouth])
-print("task", task.pid, flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.parametrize("deaf", [True, False])
-def test_a_task_whose_supervisor_died_is_ended_even_if_it_ignores_sigterm(
-    cloud: LocalCloud, batch: Any, tmp_path: Path, deaf: bool
-) -> None:
-    job = submit(batch)
-    orders = f"{'deaf=1,' if deaf else ''}start={job}"
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, TASK, cloud.url, str(tmp_path / "sentinel.log"), orders],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "SECRET": SECRET},
-    )
-    assert supervisor.stdout
-    task = sentinel = 0
-    for line in supervisor.stdout:
-        word, _, value = line.strip().partition(" ")
-        task = int(value) if word == "task" else task
-        if word == "ready":
-            sentinel = int(value)
-            break
-    supervisor.kill()
-    supervisor.wait()
-    began = time.monotonic()
-    until(lambda: is_cancelled(cloud, job))
-    until(lambda: not alive(task))
-    assert time.monotonic() - began < 25
-    until(lambda: not alive(sentinel))
-    for pipe in (supervisor.stdin, supervisor.stdout):
-        if pipe:
-            pipe.close()
-
-
-def test_the_word_accepted_comes_before_the_end(
-    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
-) -> None:
-    cloud.batch.set(cancel=3)
-    task = run(f"start={submit(batch)},say=killed,wait=accepted,waits=ended")
-    assert task.answers[:2] == ["True", "False"]

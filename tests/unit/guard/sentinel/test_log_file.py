@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
-from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
+from airflow_cancel_provider.guard.sentinel.log_file import LogFile, log_file_in
 from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
 
 ROOT = Path(__file__).parents[4]
@@ -31,6 +33,16 @@ for number in range(1000):
         for each in tmp_path.iterdir():
             assert 0 < each.stat().st_size < 25_000
             assert set(each.read_text().splitlines()) == {line}
+
+    def test_a_process_that_holds_its_lock_stops_nobody(self, tmp_path: Path) -> None:
+        """It may be frozen; and a task opens the log when it starts its first job."""
+        (path := tmp_path / "log").write_text("too long")
+        with path.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            opened = Thread(target=lambda: LogFile(str(path), largest=1).open().close(), daemon=True)
+            opened.start()
+            opened.join(10)
+            assert not opened.is_alive()
 
     def test_each_user_of_a_host_has_one(self, tmp_path: Path) -> None:
         assert log_file_in(tmp_path).name == f"remote_jobs_sentinel.{os.getuid()}.log"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.models.log import Log
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import ServiceUnavailable
@@ -17,7 +20,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin.page import states
-from airflow_cancel_provider.record import JobEnd, TryRecord
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryService
 from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, memory, page, tables
@@ -76,6 +79,42 @@ class TestCancel:
         assert "Cancelled by olga in the page Remote jobs" in shown.words
         assert 'class="state cancelled"' in shown.text
         assert (shown.buttons, "orphan" in shown.words) == (0, False)
+
+    @pytest.mark.parametrize("minutes, is_lost", [(2, False), (6, True)])
+    def test_an_api_server_that_ends_meanwhile(
+        self, page: Page, memory: Memory, minutes: int, is_lost: bool
+    ) -> None:
+        job = memory.job("a")
+        page.put(job)
+        asked_at = datetime.now(UTC) - timedelta(minutes=minutes)
+        with page.tables.engine.begin() as connection:
+            row = {"event": "cancel_remote_job", "owner": "olga", "dttm": asked_at, "task_id": "task"}
+            connection.execute(Log.__table__.insert(), [{**row, "extra": json.dumps({"job": job})}])
+        shown = page.get("op", role="op")
+        assert shown.buttons == int(is_lost)
+        assert ("The API server ended before the cancel was confirmed" in shown.words) is is_lost
+
+    def test_what_becomes_of_each_of_several_jobs(self, page: Page, memory: Memory) -> None:
+        one, refused = memory.jobs("a", "b")
+        page.put(one, refused)
+        memory.outcomes["b"] = CancelOutcome.REFUSED
+        answer = page.cancel("op", one, refused)
+        assert answer.json()["jobs"] == {one: "accepted", refused: "accepted"}
+        until(lambda: len(memory.sent) == 2)
+        memory.states["a"] = JobState.CANCELLED
+        until(lambda: len(page.events()) == 4)
+        became = {extra["job"]: extra for event, _, _, extra in page.events() if event.endswith("finished")}
+        assert (became[one]["end"], became[refused]["end"]) == ("CANCELLED", "")
+        assert "REFUSED" in "".join(became[refused]["lines"])
+
+    def test_nothing_is_begun_where_one_of_them_has_ended(self, page: Page, memory: Memory) -> None:
+        one, ended = memory.job("a"), memory.job("b", JobState.CANCELLED)
+        page.put(one, ended)
+        page.post("viewer", "/states", ended)
+        answer = page.cancel("op", one, ended)
+        assert answer.status_code == 409
+        assert answer.json()["detail"] == f"{ended} has already ended: CANCELLED."
+        assert (memory.sent, page.events()) == ([], [])
 
     def test_the_label_of_another_try(self, page: Page, memory: Memory) -> None:
         """Whoever can write an XCom can name any job there."""
@@ -166,13 +205,64 @@ class TestCancel:
         first, second = memory.jobs("a", "b")
         page.put(first, second)
 
-        def fails() -> None:
+        def fails() -> list[str]:
             raise OSError("disk full")
 
         memory.states["a"] = JobState.SUCCEEDED
-        marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), fails)
+        asked_by = marked.CancelFor(TaskKey("dag", "run", "task"), Actor.USER, "op", "why", fails)
+        marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), asked_by)
         assert page.cancel("op", second).ok
         until(lambda: ("b", False) in memory.sent)
+
+
+class TestEnds:
+    """Whoever sees a job end puts it on record: the page does not go on showing it as active."""
+
+    def test_a_job_that_somebody_else_has_cancelled(self, page: Page, memory: Memory) -> None:
+        """As the sentinel does after SIGKILL, which can't write the record."""
+        job = memory.job("a", JobState.CANCELLED)
+        page.put(job, ti_state="failed")
+        assert "1 orphan" in page.get("viewer").words
+        page.post("viewer", "/states", job)
+        shown = page.get("viewer")
+        assert "orphan" not in shown.words.replace("Orphans only", "")
+        assert 'class="state cancelled"' in shown.text
+        assert "Cancelled; the log of the task tells by whom" in shown.words
+
+    def test_who_has_cancelled_it_is_kept(self, page: Page, memory: Memory) -> None:
+        job = memory.job("a")
+        page.put(job)
+        page.cancel("olga", job)
+        until(lambda: memory.sent == [("a", False)])
+        memory.states["a"] = JobState.CANCELLED
+        page.post("viewer", "/states", job)
+        until(lambda: finished(page))
+        page.post("viewer", "/states", job)
+        assert "Cancelled by olga in the page Remote jobs" in page.get("viewer").words
+
+    def test_what_nobody_has_cancelled(self, page: Page, memory: Memory) -> None:
+        job = memory.job("a", JobState.FAILED)
+        page.put(job, ti_state="failed")
+        page.post("viewer", "/states", job)
+        shown = page.get("viewer")
+        assert 'class="state failed"' in shown.text
+        assert "Ended by itself" in shown.words
+
+    @pytest.mark.parametrize("state", [JobState.GONE, JobState.RUNNING])
+    def test_what_has_no_end(self, page: Page, memory: Memory, state: JobState) -> None:
+        job = memory.job("a", state)
+        page.put(job, ti_state="failed")
+        page.post("viewer", "/states", job)
+        assert "1 orphan" in page.get("viewer").words
+
+    def test_what_is_no_end_on_record_is_passed_over(self, page: Page, memory: Memory) -> None:
+        """Anybody may write an XCom."""
+        job = memory.job("a")
+        page.put(job)
+        page.put_ends({"nonsense": 7, job: {"state": "DANCING"}})
+        shown = page.get("viewer")
+        assert shown.response.status_code == 200
+        assert 'class="state living"' in shown.text
 
 
 class TestStates:

@@ -57,9 +57,8 @@ class Answering(requests.adapters.BaseAdapter):
         pass
 
     def service(self) -> MrsJobService:
-        session = requests.Session()
-        session.mount("https://", self)
-        client = MrsClient("https://mrs", PROJECT, AkSkAuth("a", "b"), session=session)
+        client = MrsClient("https://mrs", PROJECT, AkSkAuth("a", "b"))
+        client._transport._session.mount("https://", self)
         return MrsJobService(client, patience=NONE, lag=0.1)
 
 

@@ -1,4 +1,4 @@
-"""How the sentinel reaches the services: the task's clients, told by name and kept up to date."""
+"""The clients that the sentinel knows: sent to it once under a name, and again with renewed credentials."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from airflow_cancel_provider.services.credentials import is_renewable, seconds_l
 
 LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 2.0
-"""Seconds between two looks at credentials; between the two: half of what they have left."""
+"""Seconds between two checks of credentials: half of the time that they have left, within these bounds."""
 
 
-class ToldClients:
-    """Clients by name, as the sentinel was told of them.
+class KnownClients:
+    """Sends clients to the sentinel, each under a name, and their renewed credentials.
 
-    The sentinel can't ask a task that died. So the task tells it of renewed credentials while the old ones
-    are still good, from a thread that is started with the first credentials that renew themselves.
+    The sentinel can't ask a task whose process has ended. So the task sends renewed credentials while the old
+    ones are still valid, from a thread that starts with the first credentials that renew themselves.
 
-    :param tell: takes a client's name and its plain values, secrets included.
+    :param tell: sends a client's name and its plain values, secrets included.
     """
 
     def __init__(self, tell: Callable[[str, dict[str, Any]], None], log: Any) -> None:
@@ -37,7 +37,7 @@ class ToldClients:
         self._renewing_in: int | None = None
 
     def name(self, client: ClientSpec) -> str:
-        """Name of a client that the sentinel knows; it is told if it, or its credentials, are new."""
+        """The name of a client; the client is sent if it, or its credentials, are new."""
         identity = identity_of(client)
         with self._lock:
             # A forked child has names of its own.
@@ -54,7 +54,7 @@ class ToldClients:
         return name
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop to renew."""
         self._is_stopped = True
         self._woken.set()
 
@@ -62,7 +62,7 @@ class ToldClients:
         with self._lock:
             is_running, self._renewing_in = self._renewing_in == os.getpid(), os.getpid()
         if is_running:
-            self._woken.set()  # what is new may expire before the next look
+            self._woken.set()  # the new ones may expire before the next check
             return
         self._woken = Event()
         try:
@@ -73,7 +73,7 @@ class ToldClients:
     def _keep_renewing(self) -> None:
         while not self._is_stopped:
             if self._woken.wait(self._pause()):
-                # Thousands of clients may come one after the other: together they are one look.
+                # Thousands of clients may come one after the other: check them together.
                 time.sleep(SHORTEST_PAUSE)
                 self._woken.clear()
             for name, client in self._renewable():
@@ -95,11 +95,11 @@ class ToldClients:
         try:
             self._tell_news(name, client)
             self._in_trouble.discard(name)
-        except Exception as error:  # noqa: BLE001  whoever gives credentials out has errors of its own
+        except Exception as error:  # noqa: BLE001  reported; credential providers have errors of their own
             if name not in self._in_trouble:
                 self._in_trouble.add(name)
                 self._log.warning(
-                    "Credentials to cancel with (%s) can't be renewed, trying again; good for %.0f s: %s",
+                    "Credentials to cancel with (%s) can't be renewed, trying again; %.0f s are left: %s",
                     client.conn_id or client.service,
                     seconds_left(client.credentials),
                     error,

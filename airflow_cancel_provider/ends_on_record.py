@@ -1,0 +1,125 @@
+"""How jobs have ended, as others than their task have seen it: XCom ``remote_jobs_ended``.
+
+A try's own process writes ends into its record. The triggerer, the API server, the reaper, the page and the
+command line must not write there: the next try may have begun a record of its own. So they write an XCom of
+their own. It holds ends by the address of the job, which is never used again, so an old entry does no harm.
+The list, the page and ``describe`` read both. Nothing is cancelled, or left alone, by what it says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, astuple
+from typing import Any
+
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd
+
+ENDS_KEY = "remote_jobs_ended"
+"""Key of the XCom."""
+Ends = Mapping[RemoteJob, JobEnd]
+MOST_KEPT = 1000
+"""Ends of one task instance."""
+
+log = logging.getLogger(__name__)
+
+
+def ends_seen(statuses: Iterable[JobStatus], by: Actor, reason: str) -> dict[RemoteJob, JobEnd]:
+    """The ends among what was seen of jobs."""
+    return {status.job: JobEnd.seen(status, by, reason) for status in statuses if status.state.is_terminal}
+
+
+def ends_from_json(values: Any) -> dict[RemoteJob, JobEnd]:
+    """What such an XCom holds; anybody may have written it, and what is no end is passed over."""
+    return dict(_ends(values if isinstance(values, dict) else {}))
+
+
+def _ends(values: Mapping[Any, Any]) -> Iterator[tuple[RemoteJob, JobEnd]]:
+    for job, end in values.items():
+        try:
+            yield RemoteJob(job), JobEnd.from_json(end)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            log.debug("An entry of XCom %s is passed over: %r", ENDS_KEY, error)
+
+
+def _merged(stored: Any, ends: Ends) -> dict[str, Any]:
+    """What is to be stored, now that more ends were seen. Who has cancelled a job knows most of its end."""
+    known = {
+        job: end for job, end in ends_from_json(stored).items() if job not in ends or end.by != Actor.SERVICE
+    }
+    return {str(job): end.as_json() for job, end in list({**ends, **known}.items())[:MOST_KEPT]}
+
+
+def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
+    """Write ends in a triggerer's or a task's process. An error is logged: the jobs have ended.
+
+    Not in the event loop of a triggerer: this waits for the answer.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    if not ends:
+        return
+    names = asdict(task)
+    try:
+        XCom.set(key=ENDS_KEY, value=_merged(XCom.get_one(key=ENDS_KEY, **names), ends), **names)
+    except Exception as error:  # noqa: BLE001  a supervisor and backends of XCom have errors of their own
+        log.warning("How remote jobs of %s have ended could not be written to XCom: %r", task, error)
+
+
+def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
+    """Write ends where the database can be reached; only of task instances that have a record."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import delete, select
+
+    some = {task: found for task, found in ends.items() if found}
+    if not some:
+        return
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    query: Any = select(*key, XComModel.key, XComModel.dag_run_id, XComModel.value)
+    query = query.where(XComModel.key.in_((RECORD_KEY, ENDS_KEY)), are_of(some))
+    rows = list(session.execute(query))
+    stored = {TaskKey(*row[:4]): readable(row) for row in rows if row.key == ENDS_KEY}
+    for row in rows:
+        task = TaskKey(*row[:4])
+        if row.key != RECORD_KEY or (value := _merged(stored.get(task), some[task])) == stored.get(task):
+            continue
+        if task in stored:
+            session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, are_of([task])))
+        session.add(XComModel(dag_run_id=row.dag_run_id, key=ENDS_KEY, value=value, **asdict(task)))
+
+
+def readable(row: Any) -> Any:
+    """The value of an XCom; as it is stored, which means nothing, where Airflow can't read it."""
+    from airflow.models.xcom import XComModel
+
+    try:
+        return XComModel.deserialize_value(row)
+    except Exception as error:  # noqa: BLE001  anybody may write an XCom, of any class
+        log.warning("An XCom of remote jobs can't be read: %r", error)
+        return row.value
+
+
+def are_of(tasks: Collection[TaskKey]) -> Any:
+    """Whether rows in Airflow's table of XComs are of these task instances."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import tuple_
+
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    return tuple_(*key).in_([astuple(task) for task in tasks])
+
+
+def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[RemoteJob, JobEnd]]:
+    """By task instance: every end that others than its own process have written, in one query.
+
+    An end counts for the jobs of its own task instance alone: any task may write any XCom of its own.
+
+    :param wanted: conditions on columns of Airflow's table of XComs.
+    """
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
+    query: Any = select(*key, XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
+    return {TaskKey(*row[:4]): ends_from_json(readable(row)) for row in session.execute(query)}

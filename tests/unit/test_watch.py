@@ -1,0 +1,157 @@
+"""Watching jobs without cancelling them, and waiting for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, wait
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    JobsError,
+    ServiceUnavailable,
+    UnexpectedEnd,
+)
+from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
+from tests.memory_service import Memory
+
+LOG = logging.getLogger(__name__)
+
+
+REASON = "no longer needed"
+
+
+DUE = 1e-9
+"""Seconds after which the next look escalates."""
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+def requested(memory: Memory, *ids: str, **options: Any) -> Cancellation:
+    """A cancellation of running jobs whose first request was sent."""
+    cancellation = Cancellation(memory.jobs(*ids), REASON, **options)
+    cancellation.request(memory.pool())
+    memory.sent.clear()
+    return cancellation
+
+
+def end(memory: Memory, *ids: str, state: JobState = JobState.CANCELLED) -> None:
+    memory.states |= dict.fromkeys(ids, state)
+
+
+class TestWatch:
+    def test_it_never_sends(self, memory: Memory) -> None:
+        watch = Watch(memory.jobs("a"))
+        look(watch, memory.pool(), LOG)
+        assert not watch.is_due()
+        assert memory.sent == []
+
+    def test_a_target_may_be_alive(self, memory: Memory) -> None:
+        watch = Watch(memory.jobs("a"), [JobState.RUNNING, JobState.SUCCEEDED])
+        look(watch, memory.pool(), LOG)
+        assert watch.verdict() == {"memory:///place/a": "RUNNING"}
+
+    def test_a_wrong_end_decides_at_once_with_its_reason(self, memory: Memory) -> None:
+        first, second = memory.jobs("a", "b")
+        watch = Watch([first, second], [JobState.SUCCEEDED])
+        watch.observe([JobStatus(first, JobState.FAILED, "ERROR", "out of memory")])
+        assert watch.is_decided
+        with pytest.raises(UnexpectedEnd) as caught:
+            watch.verdict()
+        assert caught.value.jobs == ("memory:///place/a is FAILED (ERROR): out of memory",)
+        assert "SUCCEEDED" in caught.value.message
+
+    def test_only_news_are_told(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        watch = Watch(memory.jobs("a"))
+        for _ in range(3):
+            look(watch, memory.pool(), LOG)
+        assert [record.getMessage() for record in caplog.records] == ["memory:///place/a is RUNNING"]
+
+
+class TestWaiting:
+    def test_attempts_and_pauses_are_counted(self, memory: Memory) -> None:
+        pauses: list[float] = []
+        watch = Watch(memory.jobs("a"))
+        wait(watch, memory.pool(), LOG, delay=7, max_attempts=3, sleep=pauses.append)
+        assert pauses == [7, 7, 7]
+        assert len(memory.looks) == 3
+
+    def test_once_all_is_decided_nothing_is_looked_at_and_nobody_sleeps(self, memory: Memory) -> None:
+        pauses: list[float] = []
+        watch = Watch(memory.jobs("a"))
+        end(memory, "a")
+        wait(watch, memory.pool(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
+        assert len(memory.looks) == 1
+        assert pauses == [7]
+
+    def test_an_outage_is_outlasted(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+        memory.errors += [ServiceUnavailable("The service is away.")] * 2
+        watch = Watch(memory.jobs("a"))
+        end(memory, "a")
+        wait(watch, memory.pool(), LOG, delay=0, max_attempts=3)
+        assert watch.verdict() == {"memory:///place/a": "CANCELLED"}
+        assert caplog.text.count("The service is away. Looking again later.") == 2
+
+    def test_an_outage_of_looking_does_not_hold_up_what_is_due(self, memory: Memory) -> None:
+        cancellation = requested(memory, "a", escalate_after=DUE)
+        memory.errors.append(ServiceUnavailable("The service is away."))
+        look(cancellation, memory.pool(), LOG)
+        assert memory.sent == [("a", True)]
+
+    def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
+        memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
+        with pytest.raises(AccessDenied):
+            wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
+
+
+JOBS = Memory().jobs("a", "b", "c")
+
+
+STATUSES = st.lists(
+    st.builds(
+        JobStatus,
+        st.sampled_from(JOBS),
+        st.sampled_from(JobState),
+        st.none() | st.text(),
+        st.none() | st.text(),
+    ),
+    max_size=8,
+)
+
+
+def judged(watch: Watch, **how: bool) -> dict[str, str] | tuple[type[JobsError], str]:
+    try:
+        return watch.verdict(**how)
+    except JobsError as error:
+        return type(error), str(error)
+
+
+def again(watch: Watch) -> Watch:
+    """The same after a way through JSON."""
+    return watch_from_json(json.loads(json.dumps(watch.as_json())))
+
+
+@given(STATUSES, st.lists(st.sampled_from(JobState), min_size=1))
+def test_a_watch_goes_through_json_at_every_stage(
+    statuses: Sequence[JobStatus], targets: Sequence[JobState]
+) -> None:
+    watch = Watch(JOBS, targets)
+    travelled = again(watch)
+    for status in statuses:
+        assert travelled.observe([status]) == watch.observe([status])
+        travelled = again(travelled)
+    assert type(travelled) is Watch
+    assert travelled.as_json() == watch.as_json()
+    assert judged(travelled) == judged(watch)
+    assert travelled.is_decided is watch.is_decided

@@ -1,0 +1,152 @@
+"""Many deferred tasks that are ended at once, and what is built before the first of them is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.cancellation import Watch
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.triggers.ownership import USER_ACTION
+from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from tests import memory_service
+from tests.airflow_fakes import FakeAirflow, airflow
+from tests.cloud.server import LocalCloud
+from tests.memory_service import Memory, MemoryHook
+from tests.service_fixtures import EmrBench
+from tests.task_fixtures import TaskInstance, connections, event_of
+from tests.trigger_fixtures import OURS, guarding, memory, recorded, sensing, story, until
+
+__all__ = ["airflow", "connections", "memory"]
+
+STORM = 500
+
+
+async def run(trigger: Any, ti: TaskInstance) -> None:
+    trigger.task_instance = ti
+    async for _ in trigger.run():
+        pass
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
+    cloud: LocalCloud, airflow: FakeAirflow
+) -> None:
+    bench = EmrBench(cloud)
+    jobs = [job for _ in range(2) for job in bench.running(STORM // 2)]
+    bench.close()
+    tis = [TaskInstance(map_index=index) for index in range(STORM)]
+    for ti in tis:
+        airflow.put(ti, "deferred", recorded(ti, OURS))
+
+    async def tell() -> None:
+        triggers = [guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)]
+        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        await asyncio.sleep(0.1)
+        for ti, task in zip(tis, tasks, strict=True):
+            airflow.put(ti, "failed", recorded(ti, OURS))
+            task.cancel(USER_ACTION)
+        await asyncio.wait(tasks, timeout=60)
+        assert all(task.cancelled() for task in tasks)
+
+    cloud.journal.clear()
+    story(tell, 90)
+    bench.let_end()
+    assert bench.are_cancelled(jobs)
+    requests = cloud.journal.entries("emr", "CancelSteps")
+    asked = Counter(step for request in requests for step in request.ids)
+    assert asked == dict.fromkeys((job.id for job in jobs), 1)
+    # Each batch takes one request a cluster; one by one they would be 500.
+    print(f"{STORM} kills: {len(requests)} CancelSteps")
+    assert len(requests) <= 40
+
+
+class TestReadiness:
+    """A kill finds what it needs: the first request to Airflow and the first client take seconds."""
+
+    @pytest.mark.parametrize("make", [guarding, sensing])
+    def test_services_are_open_and_airflow_was_asked_before_a_kill(
+        self, airflow: FakeAirflow, memory: Memory, make: Any
+    ) -> None:
+        tis = [TaskInstance(map_index=index) for index in range(3)]
+        for ti in tis:
+            airflow.put(ti, "deferred", recorded(ti, OURS))
+
+        async def tell() -> None:
+            triggers = [make(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis]
+            tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+            await until(lambda: memory.opened)
+            await asyncio.sleep(0.05)
+            assert memory.opened == [(None, None)]
+            assert airflow.asked["states"] == 1
+            airflow.put(tis[0], "failed", recorded(tis[0], OURS))
+            tasks[0].cancel(USER_ACTION)
+            await until(lambda: memory.sent)
+            assert memory.opened == [(None, None)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            assert not Board.here()._services
+
+        story(tell)
+        assert memory.sent == [("j0", False)]
+
+    def test_a_service_that_can_not_be_opened_disturbs_nobody(
+        self, airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ti = TaskInstance()
+        airflow.put(ti, "failed", recorded(ti, OURS))
+        airflow.down = RuntimeError("away")
+        monkeypatch.setattr(MemoryHook, "for_address", _broken)
+
+        async def tell() -> None:
+            task = asyncio.ensure_future(run(guarding(ti, memory.jobs("a")), ti))
+            await asyncio.sleep(0.1)
+            assert not task.done()
+            monkeypatch.undo()
+            monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
+            task.cancel()
+            await asyncio.wait([task])
+
+        story(tell)
+
+
+def _broken(*_: Any) -> Any:
+    raise RuntimeError("no connection")
+
+
+def test_thousands_of_waits_are_told_a_few_in_each_turn_of_the_loop(memory: Memory) -> None:
+    """What is counted is work between two turns, which is what blocks others."""
+    jobs = [memory.job(f"j{index}") for index in range(1000)]
+    done: list[RemoteJob] = []
+    most = 0
+
+    async def wait(job: RemoteJob) -> None:
+        trigger = RemoteJobsTrigger(Watch([job]).as_json(), Access().as_json(), 0.3, None, time.time())
+        await event_of(trigger)
+        done.append(job)
+
+    async def count_turns() -> None:
+        nonlocal most
+        while len(done) < len(jobs):
+            before = len(done)
+            await asyncio.sleep(0)
+            most = max(most, len(done) - before)
+
+    async def tell() -> None:
+        waits = [asyncio.ensure_future(wait(job)) for job in jobs]
+        await until(lambda: memory.looks)
+        for job in jobs:
+            memory.states[job.id] = JobState.SUCCEEDED
+        await asyncio.gather(count_turns(), *waits)
+
+    story(tell, 60)
+    assert most <= 3 * TOLD_TOGETHER
+    assert len(memory.looks) <= 8
