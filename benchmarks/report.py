@@ -72,7 +72,7 @@ def _bound_of_block(run: dict[str, Any]) -> str:
 
 def _goals_of_cancels(run: dict[str, Any]) -> Iterator[tuple[str, float, float, str]]:
     name = f"cancel of {run['jobs']:,} {NAMES[run['service']]} jobs"
-    bound = f"two looks are 2 s apart, CPU {run['cpu']:.1f} s"
+    bound = f"a look each 2 s, the calls beside the fewest, {run['cpu']:.1f} s of CPU"
     yield f"{name}: times the floor", run["ratio"], 1.1, bound
     yield (
         f"{name}: calls throttled, %",
