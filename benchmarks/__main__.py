@@ -35,11 +35,11 @@ WAITS: dict[str, dict[Side, tuple[int, ...]]] = {
     "full": {"ours": (10, 100, 1000, 5000), "stock": (10, 100, 1000)},
 }
 CANCELS: dict[str, dict[str, tuple[int, ...]]] = {
-    "small": {"emr": (100, 500), "batch": (100, 1000, 10_000), "emr-serverless": (10, 50)},
+    "small": {"emr": (100, 500), "batch": (100, 1000, 10_000), "emr-serverless": (10, 40)},
     "full": {"emr": (100, 1000, 2000), "batch": (100, 1000, 10_000), "emr-serverless": (10, 50, 150)},
 }
-WINDOW = {"small": 20.0, "full": 60.0}
-BUDGET = {"small": 15.0, "full": 60.0}
+WINDOW = {"small": 15.0, "full": 60.0}
+BUDGET = {"small": 10.0, "full": 60.0}
 """Seconds for the stock way to cancel."""
 REAPED = {"small": (10_000,), "full": (10_000, 100_000)}
 

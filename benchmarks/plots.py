@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.series import Line, Panel
 from benchmarks.slopes import slope
@@ -57,7 +58,10 @@ def _draw_panel(ax: Any, panel: Panel) -> None:
     ax.set_xlabel(panel.x)
     ax.set_ylabel(panel.y)
     ax.grid(visible=True, which="major")
-    ax.legend(loc="best")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _label(line: Line) -> str:

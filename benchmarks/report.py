@@ -72,7 +72,7 @@ def _bound_of_block(run: dict[str, Any]) -> str:
 
 def _goals_of_cancels(run: dict[str, Any]) -> Iterator[tuple[str, float, float, str]]:
     name = f"cancel of {run['jobs']:,} {NAMES[run['service']]} jobs"
-    bound = f"two looks are 2 s apart, CPU {run['cpu']:.1f} s"
+    bound = f"a look each 2 s, the calls beside the fewest, {run['cpu']:.1f} s of CPU"
     yield f"{name}: times the floor", run["ratio"], 1.1, bound
     yield (
         f"{name}: calls throttled, %",
@@ -159,7 +159,7 @@ def _cancel_row(run: dict[str, Any]) -> Row:
         f"{run['jobs']:,}",
         NAMES[run["service"]],
         SIDES[run["side"]],
-        f"{about}{run['seconds for all']:,.1f}",
+        f"{about}{run['from the first call']:,.1f}",
         f"{run['floor']['ended']:,.1f}",
         f"{about}{run['ratio']:,.2f}",
         f"{sum(call['calls'] for call in run['calls'].values()):,}",

@@ -50,7 +50,7 @@ def cancel_panels(results: dict[str, Any]) -> Iterator[Panel]:
     """Seconds until all were seen to end, by the number of jobs, for each service."""
     for service in SERVICES:
         runs = [run for run in results.get("cancels", []) if run["service"] == service]
-        lines = [_by_size(side, runs, "jobs", lambda run: run["seconds for all"]) for side in SIDES]
+        lines = [_by_size(side, runs, "jobs", lambda run: run["from the first call"]) for side in SIDES]
         floor = [(run["jobs"], run["floor"]["ended"]) for run in runs if run["side"] == "ours"]
         lines.append(Line("floor of the quotas", "floor", floor))
         if runs:
