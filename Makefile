@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test
+.PHONY: model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -70,8 +70,22 @@ docs-test: $(READY) ## The blocks of the documents, and the quickstart as it is 
 wheel: $(READY) ## Wheel and sdist in dist/
 	$(BIN)/python -m hatchling build -d dist
 
-bench: $(READY) ## What the guard costs, beside the stock way
-	AIRFLOW_HOME=$$(mktemp -d) $(BIN)/python -m benchmarks.guard_cost
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[bench]'
+	touch $@
+
+# More arguments for it: make bench BENCH=--full, make bench BENCH="--only waits".
+BENCH ?=
+
+bench: $(VENV)/.bench ## All figures, beside the stock way and the quotas; writes docs/benchmarks (10 minutes)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# More arguments for it: make endurance ENDURANCE="--minutes 60 --waits 5000".
+ENDURANCE ?=
+
+endurance: $(READY) ## Thousands of waits in one event loop while everything fails by turns (8 minutes)
+	$(BIN)/python -m benchmarks.endurance $(ENDURANCE)
 
 scale: $(READY) ## A sweep over 100,000 jobs, with the published quotas (6 minutes)
 	$(BIN)/python -m benchmarks.reaper_scale
@@ -96,6 +110,46 @@ SOAK ?= --minutes 30 --seed 7
 soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (35 minutes)
 	@$(POSTGRESQL)
 	$(BIN)/python -m tests.soak $(SOAK)
+
+model: $(READY) ## Every order of events of one task, with the package's own decisions; writes docs/model-results.txt
+	$(BIN)/python -m tests.model
+
+# FUZZ says how many times more examples are tried than in make test.
+FUZZ ?= 30
+
+fuzz: $(READY) ## Many more examples of what others may write: replies, records, addresses, inputs (slow)
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 1200 --numprocesses 2 $(PYTEST)
+
+.versions/audit/.ready:
+	"$(PYTHON)" -m venv .versions/audit
+	.versions/audit/bin/python -m pip install --quiet --disable-pip-version-check \
+		'pip-audit>=2.10' 'cyclonedx-bom>=7' 'pip-licenses>=5.5'
+	touch $@
+
+# Of what this package itself asks for, in the versions of constraints.txt; docs/security.rst says how to read it.
+OURS := import importlib.metadata as m, re; \
+	names = [re.match('[A-Za-z0-9._-]+', each)[0] for each in m.requires('airflow-cancel-provider') or [] if '; extra' not in each.replace(' ;', ';') or 'mrs' in each]; \
+	print(' '.join(sorted(set(names))))
+
+audit: $(READY) .versions/audit/.ready ## Known vulnerabilities, licences and a bill of materials (dist/sbom.json) of what we depend on
+	mkdir -p dist
+	.versions/audit/bin/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json $(BIN)/python
+	.versions/audit/bin/pip-licenses --python $(BIN)/python --packages $$($(BIN)/python -c "$(OURS)") \
+		--format plain-vertical --no-license-path --partial-match \
+		--allow-only 'Apache;MIT;BSD;Python Software Foundation;Mozilla Public License' > dist/licences.txt
+	.versions/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+.versions/mutants/.ready: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv .versions/mutants
+	.versions/mutants/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mrs,test]' 'cosmic-ray>=8.7'
+	touch $@
+
+# Which modules, and how many changes of each: make mutants MUTANTS="reaper/judge --most 50".
+MUTANTS ?=
+
+mutants: .versions/mutants/.ready ## Change the decisions one at a time: which changes do the fast tests miss? (hours)
+	.versions/mutants/bin/python -m tests.mutation $(MUTANTS)
 
 # More arguments for it: make matrix-celery CELERY="--only 'host lost' --repeat 3".
 CELERY ?=

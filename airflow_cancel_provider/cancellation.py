@@ -7,6 +7,7 @@ process drives it, and it goes through JSON from one to the next.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,15 +21,21 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.task_log import Log
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
+    from airflow_cancel_provider.task_log import Log
 
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
 
 
+FIRST_LOOK_SECONDS = 2.0
+"""After the cancel of many jobs: for as long they are given to end before the first look at them."""
+MANY = 100
+"""Above so many jobs, those with nothing special are logged by their number."""
+LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+LOUD_STATES = (JobState.FAILED, JobState.GONE)
 ENDS = tuple(state for state in JobState if state.is_terminal)
 
 
@@ -174,12 +181,15 @@ class Cancellation(Watch):
         """Jobs with a request that was not answered, and may have been carried out."""
         self.taken_at: dict[RemoteJob, float] = {}
         """When the service took a job, in epoch seconds, where that is known; only in this process."""
+        self._first_asked: dict[RemoteJob, float] = {}
+        """When the end of a job was requested first, as ``requested_at``; only in this process."""
 
     def request(self, pool: ServicePool) -> list[CancelResult]:
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
         jobs = [job for job in self.jobs if job not in self.results]
         if jobs:
             self.requested_at = self.requested_at or time.time()
+            self._first_asked |= dict.fromkeys(jobs, time.time())
         results = pool.cancel(jobs, self.reason)
         self._note(results)
         return results
@@ -296,15 +306,19 @@ class Cancellation(Watch):
         ]
 
     def _is_time_to_escalate(self) -> bool:
-        if self.escalate_after is None or self.requested_at is None:
-            return False
-        return bool(self._unforced()) and time.time() - self.requested_at >= self.escalate_after
+        return bool(self._due_to_escalate())
 
-    def _unforced(self) -> list[RemoteJob]:
-        return [job for job in self.open if job not in self.forced]
+    def _due_to_escalate(self) -> list[RemoteJob]:
+        """Jobs that were asked long enough ago; some may have been found later than the others."""
+        if self.escalate_after is None or self.requested_at is None:
+            return []
+        asked_by = time.time() - self.escalate_after
+        asked = self._first_asked
+        unforced = (job for job in self.open if job not in self.forced)
+        return [job for job in unforced if asked.get(job, self.requested_at) <= asked_by]
 
     def _escalate(self, pool: ServicePool) -> list[CancelResult]:
-        due = self._unforced()
+        due = self._due_to_escalate()
         jobs = [job for job in due if pool.can_escalate(job)]
         results = pool.cancel(jobs, self.reason, force=True) if jobs else []
         # What was not answered is asked again at the next look.
@@ -360,13 +374,28 @@ def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
     return job.service, job.conn_id, job.scope
 
 
+def request(cancellation: Cancellation, pool: ServicePool, log: Log) -> None:
+    """Request the end of every job, and log how far that has got and what became of each."""
+    from airflow_cancel_provider.services.progress import Progress, shown
+
+    progress = Progress("Cancel requests", len(cancellation.jobs), log.info)
+    with shown(progress.advance):
+        results = cancellation.request(pool)
+    report(results, log)
+
+
 def look(watch: Watch, pool: ServicePool, log: Log) -> None:
     """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
 
     :raises UnknownScope: as :meth:`Watch.lose`.
     """
+    # Not above: a Dag file that is parsed needs none of it.
+    from airflow_cancel_provider.services.progress import Progress, shown
+
+    jobs = watch.open
     try:
-        seen, unknown = pool.described(watch.open)
+        with shown(Progress("Looking at jobs", len(jobs), log.info).advance):
+            seen, unknown = pool.described(jobs)
         take_in(watch, seen, log)
         report_lost(watch, unknown, log)
     except ServiceUnavailable as error:
@@ -395,11 +424,20 @@ def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
     """Observe, and log what is new: loudly, if it is that the service does not know a job."""
     before = set(watch.statuses)
     warned = {job for job, result in _results(watch).items() if result.outcome is CancelOutcome.GONE}
-    for status in watch.observe(statuses):
+    news = watch.observe(statuses)
+    if len(news) > MANY:
+        _count((status.state for status in news if status.state not in LOUD_STATES), log)
+        news = [status for status in news if status.state in LOUD_STATES]
+    for status in news:
         if status.state is JobState.GONE and status.job not in before | warned:
             log.warning("%s", f"{status.job} is GONE: {unknown_to_the_service(status.job)}")
         else:
             log.info("%s", status)
+
+
+def _count(words: Iterable[str], log: Log) -> None:
+    for word, number in Counter(words).items():
+        log.info("%d jobs: %s", number, word)
 
 
 def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
@@ -410,14 +448,18 @@ def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Lo
 
 
 def report(results: Iterable[CancelResult], log: Log) -> None:
-    """Log what became of each request."""
-    loud = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+    """Log what became of each request; of many that went well, only how many."""
+    results = list(results)
+    if len(results) > MANY:
+        special = (*LOUD_OUTCOMES, CancelOutcome.GONE)
+        _count((result.outcome for result in results if result.outcome not in special), log)
+        results = [result for result in results if result.outcome in special]
     for result in results:
         if result.outcome is CancelOutcome.GONE:
             words = unknown_to_the_service(result.job)
             log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
         else:
-            (log.error if result.outcome in loud else log.info)("%s", result)
+            (log.error if result.outcome in LOUD_OUTCOMES else log.info)("%s", result)
 
 
 def unknown_to_the_service(job: RemoteJob) -> str:

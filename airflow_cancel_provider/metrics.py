@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.task_log import Log
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.task_log import Log
 
 PREFIX = "remote_jobs"
 

@@ -93,7 +93,7 @@ class Actor(StrEnum):
     OPERATOR = "operator"
     """A cancel operator, sensor or callback."""
     SERVICE = "service"
-    """Nobody here, as far as is known: the job has ended by itself, or was cancelled elsewhere."""
+    """Not this package: the job has ended by itself, or was cancelled by other means."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,15 @@ class Options:
         "try (they are cancelled when the last try fails).",
         default="cancel",
     )
+    quotas: tuple[str, ...] = _option(
+        "Quotas of your accounts where they are not the published ones, as emr.ListSteps=20/2 (calls at once "
+        "/ calls a second), separated by commas; emr.*: all operations of EMR together.",
+        default=(),
+    )
+    quota_share: float = _option(
+        "Share of these quotas that one process uses; below 1 where others use the same accounts.",
+        default=1.0,
+    )
     reaper_places: tuple[str, ...] = _option(
         "Places that a reaper checks: aws://connection@region, mrs://connection, with commas.",
         default=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -11,11 +12,16 @@ from urllib.parse import urlsplit
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, share_of_quotas
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.setting_options import OPTIONS, Options
 from airflow_cancel_provider.version_compat import conf
 
 SECTION = "cancel_provider"
+_QUOTA = re.compile(
+    r"(?P<name>\*|(?P<service>[a-z-]+)\.(?P<operation>\w+|\*))\s*=\s*(?P<burst>\d+)\s*/\s*(?P<rate>\d+(?:\.\d+)?)",
+    re.ASCII,
+)
 ON_RETRY = ("cancel", "keep")
 PRIVATE_DOMAINS = frozenset(
     {
@@ -79,6 +85,35 @@ class Settings(Options):
             and _matches(names, self.operators)
             and not _matches(names, self.except_operators)
         )
+
+
+def use_quotas() -> None:
+    """Have this process keep to the quotas that are set, where they are not the published ones.
+
+    :raises InvalidInput: they can't be read.
+    """
+    share: float = _value("quota_share", Options.quota_share)
+    quotas: tuple[str, ...] = _value("quotas", Options.quotas)
+    PACES.configure(dict(map(_quota, quotas)), share_of_quotas(share))
+
+
+def _quota(text: str) -> tuple[str, tuple[float, float]]:
+    found = _QUOTA.fullmatch(text)
+    name, service = (found["name"], found["service"]) if found else ("", None)
+    if not found or not (name == EVERY or service in SERVICES):
+        raise InvalidInput(
+            f"[{SECTION}] quotas: {text!r} can't be read; expected service.operation=calls at once/calls a "
+            f"second, as emr.ListSteps=20/2. Services: {', '.join(SERVICES)}."
+        )
+    known = SERVICES[service].quotas if service else {}
+    if service and found["operation"] not in {EVERY, *known, *SERVICES[service].operations}:
+        raise InvalidInput(
+            f"[{SECTION}] quotas: {service} has no quota for {found['operation']}; it has {', '.join(known)}."
+        )
+    burst, rate = float(found["burst"]), float(found["rate"])
+    if not (burst >= 1 and rate > 0):
+        raise InvalidInput(f"[{SECTION}] quotas: {text!r} is below 1 call at once, or 0 a second.")
+    return name, (burst, rate)
 
 
 def _value(name: str, default: Any) -> Any:

@@ -131,7 +131,7 @@ def log_file_of(ti: Any) -> str | None:
     try:
         path = _path_of(ti)
     except Exception as error:  # noqa: BLE001  a template may be anything; a task must not fail for it
-        _log.debug("The log file of the try can't be told: %r", error)
+        _log.debug("The path of the try's log file is not known: %r", error)
         return None
     return path
 

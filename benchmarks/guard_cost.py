@@ -1,12 +1,13 @@
-"""What the guard costs: ``make bench``.
+"""What the guard costs, for one machine and one run.
 
-Prints, for one machine and one run: the time of a submission with and without the capture (as a ratio), the
-time to put the guard on a task, and the sentinel's start, memory and reaction. Everything goes over HTTP to
-the local cloud, so the submission is as fast as it can be, and the ratio as bad as it can be.
+The time of a submission with and without the capture, the time to put the guard on a task, what a deferral
+pays, and the sentinel's start, memory and reaction. Everything goes over HTTP to the local cloud, so the
+submission is as fast as it can be, and its ratio as bad as it can be.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -21,13 +22,17 @@ from typing import Any
 from uuid import UUID
 
 import boto3
+from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
 
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.events import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.submissions import RECORDERS
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
@@ -59,17 +64,20 @@ class Recording:
 
 
 def main() -> None:
-    """Measure, and print a line for each figure."""
+    """Print the figures as JSON."""
+    print(json.dumps(measure()))
+
+
+def measure() -> dict[str, float]:
+    """Measure; figures by name."""
     os.environ.update(
         AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_EC2_METADATA_DISABLED="true"
     )
     with LocalCloud() as cloud:
-        _submission(cloud)
-        _sentinel(cloud)
-    _task_without_submission()
+        return {**_submission(cloud), **_sentinel(cloud), **_deferral(), **_task_without_submission()}
 
 
-def _submission(cloud: LocalCloud) -> None:
+def _submission(cloud: LocalCloud) -> dict[str, float]:
     plain = _client(cloud)
     capture.install()
     recording = Recording()
@@ -87,12 +95,11 @@ def _submission(cloud: LocalCloud) -> None:
         warm_up()
     pairs = [(_timed(without), _timed(with_guard)) for _ in range(ROUNDS)]
     stock, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"one SubmitJob, stock          {stock * 1e6:9.0f} µs")
-    print(f"one SubmitJob, guarded        {ours * 1e6:9.0f} µs   {ours / stock:.2f} x stock")
     recording.canceller.done()
+    return {"submission, stock": stock, "submission, guarded": ours}
 
 
-def _sentinel(cloud: LocalCloud) -> None:
+def _sentinel(cloud: LocalCloud) -> dict[str, float]:
     starts, memory = [], 0
     for _ in range(10):
         sentinel = Sentinel(Settings(), OWNER, None, logging.getLogger(__name__), TryLedger().history)
@@ -102,10 +109,29 @@ def _sentinel(cloud: LocalCloud) -> None:
         memory = _resident(process.pid if process else 0)
         sentinel.done()
     latencies = [_kill_to_request(cloud) for _ in range(5)]
-    print(f"sentinel, start               {statistics.median(starts) * 1e3:9.1f} ms")
-    print(f"sentinel, idle                {memory / 1024:9.1f} MiB resident")
-    median, worst = statistics.median(latencies), max(latencies)
-    print(f"SIGKILL to cancel request     {median:9.2f} s median, {worst:.2f} s worst of 5")
+    return {
+        "sentinel, start": statistics.median(starts),
+        "sentinel, MiB while idle": memory / 1024,
+        "SIGKILL to cancel request, median": statistics.median(latencies),
+        "SIGKILL to cancel request, worst": max(latencies),
+    }
+
+
+def _deferral() -> dict[str, float]:
+    """What a deferral pays for the guard's trigger around the operator's own, written and read back."""
+    job = RemoteJob.of("batch", "5ca1ab1e-0000-4e00-8000-000000000000", conn_id="aws_default")
+    inner = BatchJobTrigger(job_id=job.id, waiter_delay=30, waiter_max_attempts=100)
+    record = TryRecord(OWNER.ti_id, TryState.DEFERRED, (job,))
+
+    def guarded() -> None:
+        made = GuardTrigger.around(inner, record, "why", "00000000")
+        GuardTrigger(**made.serialize()[1])
+
+    def stock() -> None:
+        BatchJobTrigger(**inner.serialize()[1])
+
+    times = {"deferral, stock": stock, "deferral, guarded": guarded}
+    return {name: statistics.median(_timed(way) for _ in range(ROUNDS)) for name, way in times.items()}
 
 
 def _kill_to_request(cloud: LocalCloud) -> float:
@@ -126,7 +152,7 @@ def _kill_to_request(cloud: LocalCloud) -> float:
         time.sleep(0.01)
 
 
-def _task_without_submission() -> None:
+def _task_without_submission() -> dict[str, float]:
     """From Airflow's "task is running" to the guard being in place, in a fresh process as every task has."""
     home = tempfile.mkdtemp(prefix="bench-")
     code = """
@@ -158,7 +184,7 @@ print(time.perf_counter() - began, "boto3" in sys.modules, "botocore.client" in 
         times.append(float(seconds))
         if "True" in (boto3_there, client_there):
             raise RuntimeError("guarding a task that submits nothing has imported boto3")
-    print(f"guarding a task, no submission{statistics.median(times) * 1e3:9.0f} ms, without importing boto3")
+    return {"task that submits nothing": statistics.median(times)}
 
 
 def _client(cloud: LocalCloud) -> Any:

@@ -95,6 +95,7 @@ class MemoryService(JobService):
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         jobs = list(dict.fromkeys(jobs))
+        self.meter.turn(self.look_operation)
         self.memory.looks.append([job.id for job in jobs])
         if self.memory.errors:
             raise self.memory.errors.pop(0)

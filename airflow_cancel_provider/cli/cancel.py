@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation, report
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel, write_ends
-from airflow_cancel_provider.cli.printer import Printer, progress
+from airflow_cancel_provider.cli.printer import Printer, adding, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
@@ -21,6 +21,7 @@ from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_process
 from airflow_cancel_provider.reaper.rules import number_from_0
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.settings import Settings
 
 COLUMNS = ("job", "state", "outcome", "detail")
@@ -155,17 +156,18 @@ def _cancelled(
 ) -> list[WatchedJobs]:
     """Request the end of all jobs. Whatever happens with those of one service, the others are requested."""
     groups = []
-    for some in by_service_key(jobs):
-        cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
-        groups.append(WatchedJobs(cancellation))
-        with groups[-1].troubles():
-            if options.force:
-                cancellation.requested_at = time.time()
-                results = pool.cancel(some, options.reason, force=True)
-                cancellation.results = {result.job: result for result in results}
-            else:
-                results = cancellation.request(pool)
-            report(results, log)
+    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update, shown(adding(update)):
+        for some in by_service_key(jobs):
+            cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
+            groups.append(WatchedJobs(cancellation))
+            with groups[-1].troubles():
+                if options.force:
+                    cancellation.requested_at = time.time()
+                    results = pool.cancel(some, options.reason, force=True)
+                    cancellation.results = {result.job: result for result in results}
+                else:
+                    results = cancellation.request(pool)
+                report(results, log)
     return groups
 
 
@@ -174,6 +176,8 @@ def _watched(groups: Sequence[WatchedJobs], pool: ServicePool, seconds: float, *
     total = sum(len(each.watch.jobs) for each in groups)
     with progress("Cancelling jobs", total, is_quiet=is_quiet) as update:
         try:
+            if seconds > FIRST_LOOK_SECONDS and total > MANY:
+                time.sleep(FIRST_LOOK_SECONDS)
             follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
         except KeyboardInterrupt:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -12,8 +13,18 @@ from typing import Any, TextIO
 from airflow.cli.simple_table import AirflowConsole
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
 
+from airflow_cancel_provider.services.progress import Progress
+
+log = logging.getLogger("airflow_cancel_provider")
 Row = Mapping[str, Any]
 WIDTH_OF_A_FILE = 1000
 """Columns where no terminal has an end: addresses stay in one piece."""
@@ -92,19 +103,35 @@ def at_second(at: datetime | None) -> str | None:
 
 @contextmanager
 def progress(what: str, total: int, *, is_quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error while jobs end, if that is a terminal.
+    """Show how far a command has got: on a terminal a bar on standard error, else a line every few seconds.
 
-    Yields what is to be called with the number of those that have ended.
+    Yields what is to be called with the number of jobs that are done with.
     """
-    bar = Progress(
+    if is_quiet or not sys.stderr.isatty():
+        lines = Progress(what, total, (lambda *_: None) if is_quiet else log.warning)
+        yield lambda done: lines.advance(done - lines.done)
+        return
+    bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=is_quiet or not sys.stderr.isatty(),
     )
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def adding(update: Callable[[int], None]) -> Callable[[int], None]:
+    """What takes how many more jobs are done with, for an update that takes how many there are in all."""
+    done = 0
+
+    def add(jobs: int) -> None:
+        nonlocal done
+        done += jobs
+        update(done)
+
+    return add

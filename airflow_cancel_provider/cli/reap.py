@@ -31,6 +31,12 @@ NO_NAME = (
     "are counted as another's. Set it as it is set on the workers."
 )
 
+NO_OWNERS = (
+    "So it is not known which tasks are over: the dry run lists jobs, and can't tell which are orphans. "
+    "Run it where Airflow's database can be reached, or name a connection to its API server with "
+    "--airflow-conn-id."
+)
+
 
 class NoAirflow(Airflow):
     """Stands in a dry run for an Airflow that does not answer: it knows nothing."""
@@ -98,7 +104,8 @@ def _asked(airflow: Airflow) -> Airflow:
     try:
         airflow.variable(VARIABLE)
     except AirflowUnavailable as error:
-        log.warning("%s The owners of jobs are not known: the dry run shows jobs, and no orphans.", error)
+        words = str(error).replace(" Nothing is cancelled.", "")
+        log.warning("%s %s", words, NO_OWNERS)
         return NoAirflow()
     except InvalidInput:
         pass  # the sweep says so

@@ -19,7 +19,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_service_key,
 )
-from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
 
 
 @dataclass
@@ -38,6 +38,14 @@ class WatchedJobs:
         """Look once, and do what is due."""
         with self.troubles():
             look(self.watch, pool, log)
+            self._stop_if_unexpected()
+
+    def _stop_if_unexpected(self) -> None:
+        """Ask no more where something failed in a way that will not pass by itself."""
+        results = self.watch.results if isinstance(self.watch, Cancellation) else {}
+        for job in self.watch.open:
+            if (result := results.get(job)) and result.code == UNEXPECTED:
+                raise _unexpected(self.watch.jobs, result.detail or "")
 
     @contextmanager
     def troubles(self) -> Iterator[None]:
@@ -65,10 +73,12 @@ def in_words(error: Exception, jobs: Sequence[RemoteJob]) -> CancelProviderError
     if isinstance(error, CancelProviderError):
         return error
     log.info("Unexpected error", exc_info=error)
+    return _unexpected(jobs, f"{type(error).__name__}: {error}")
+
+
+def _unexpected(jobs: Sequence[RemoteJob], words: str) -> CancelProviderError:
     others = f" and {len(jobs) - 1} others" if len(jobs) > 1 else ""
-    return CancelProviderError(
-        f"{jobs[0]}{others}: {type(error).__name__}: {error}. Run the command again with -v for the details."
-    )
+    return CancelProviderError(f"{jobs[0]}{others}: {words}. Run the command again with -v for the details.")
 
 
 def row(

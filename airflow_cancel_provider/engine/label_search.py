@@ -113,9 +113,11 @@ class LabelSearch:
             return False
         if progress.searched_at - intent.stored.at > SEARCH_SECONDS:
             return True
-        # One submission is taken as a whole, so where there is one job there are all of them.
+        # One submission is taken as a whole, so where there is one job there are all of them. One that is not
+        # answered yet may be repeated by its client.
+        may_be_repeated = intent.is_lost or intent.is_under_way
         return progress.found_at is not None and (
-            not intent.is_lost or progress.searched_at - progress.found_at >= REPEATED_SECONDS
+            not may_be_repeated or progress.searched_at - progress.found_at >= REPEATED_SECONDS
         )
 
     def _search(self, intent: Intent) -> None:

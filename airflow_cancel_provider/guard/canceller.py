@@ -51,7 +51,7 @@ class Canceller:
     ) -> None:
         self._pid = os.getpid()
         self._heard_children = mmap(-1, 1)
-        """Memory that forked children share: whether the sentinel was told of a job of theirs."""
+        """Memory shared with forked children: whether they have sent a job to the sentinel."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(

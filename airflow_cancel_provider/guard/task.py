@@ -39,6 +39,8 @@ KILL_GRACE = 4.0
 SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, or its worker stops)"
 """Airflow does not tell a task which of these is the reason."""
 
+KILLED = "The task was killed; its remote jobs are being cancelled."
+
 DEFERRED = ("TaskDeferred",)
 CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
 SUCCEEDED = ("DownstreamTasksSkipped",)
@@ -77,6 +79,8 @@ class TaskGuard:
         self._is_left = False
         self._is_timed_out = False
         self._is_executing = False
+        self._is_to_end = False
+        """Whether the task received SIGTERM while a submission was under way."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -101,6 +105,7 @@ class TaskGuard:
         self._is_executing = True
         try:
             result = method()
+            self._end_if_killed()
         except Killed as killed:
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
@@ -141,11 +146,22 @@ class TaskGuard:
             original()
         # A submission is under way: the task goes on until the answer has named the job.
         if self.ledger.is_submitting:
+            self._is_to_end = True
             return
         if is_open:
             self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
         if self.settings.raise_on_sigterm:
-            raise Killed("The task was killed; its remote jobs are being cancelled.", self.ledger.jobs)
+            raise Killed(KILLED, self.ledger.jobs)
+
+    def _end_if_killed(self) -> None:
+        """Fail a task that returned though it received SIGTERM during a submission.
+
+        Its jobs are being cancelled.
+
+        :raises Killed: it received SIGTERM, and ``raise_on_sigterm`` is set.
+        """
+        if self._is_to_end and self.settings.raise_on_sigterm:
+            raise Killed(KILLED, self.ledger.jobs)
 
     def succeeded(self) -> None:
         """The task's success was reported: end the sentinel, and unwrap the operator."""

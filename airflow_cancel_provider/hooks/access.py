@@ -55,7 +55,7 @@ class Access:
 
     def pool(self) -> ServicePool:
         """Every service this way, each opened when it is first needed."""
-        # Here, not above: whoever parses a Dag file opens no service.
+        # Imported here, as parsing a Dag file opens no service.
         from airflow_cancel_provider.services.pool import ServicePool
 
         return ServicePool(self.service)

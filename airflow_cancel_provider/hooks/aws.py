@@ -14,12 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, Profi
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.services.aws.client import ONCE
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, kind_of
 from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.ratelimit import share_of_quotas
 from airflow_cancel_provider.services.tls import verification
+from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
 S = TypeVar("S", bound=AwsJobService)
+QUOTA_SHARE = "quota_share"
+"""Name in the connection's extra: the share of an account's quotas that one process uses."""
 
 
 class AwsJobsHook(AwsBaseHook, Generic[S]):
@@ -114,13 +119,24 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         :raises ServiceError: the connection's role could not be assumed.
         :raises AirflowUnavailable: Airflow did not say whether the connection is defined.
         """
+        use_quotas()
         self.check_connection()
-        client = self._open_client()
-        return self.service_class(client, conn_id=self.aws_conn_id, **self.options)  # type: ignore[return-value]
+        service = self.service_class(self._open_client(), conn_id=self.aws_conn_id, **self.options)
+        service.quota_share = self._quota_share()
+        return service  # type: ignore[return-value]
+
+    def _quota_share(self) -> float | None:
+        share = self.conn_config.extra_config.get(QUOTA_SHARE)
+        try:
+            return None if share in (None, "") else share_of_quotas(float(share))
+        except (TypeError, ValueError, InvalidInput):
+            raise self._unusable(
+                ValueError(f"{QUOTA_SHARE} is {share!r}; expected a number above 0, at most 1")
+            ) from None
 
     def _open_client(self) -> Any:
         try:
-            return self.get_conn()
+            return self.get_client_type(region_name=self.region_name, config=self._config_of_calls())
         except NoRegionError:
             raise InvalidInput(
                 f"No AWS region: set region_name, or the region of connection {self.aws_conn_id!r}; "
@@ -132,6 +148,14 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             raise self._unusable(error) from None
         except (BotoCoreError, ClientError) as error:
             raise self._no_credentials(error) from error
+
+    def _config_of_calls(self) -> Config:
+        """The connection's, without repeats of botocore's own: a service repeats calls, at its pace.
+
+        What is set over the connection, or for the hook, stays.
+        """
+        config: Config = self.config
+        return config if getattr(config, "retries", None) else config.merge(Config(retries=ONCE))
 
     def _unusable(self, error: Exception) -> InvalidInput:
         return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {str(error).rstrip('.')}.")

@@ -34,7 +34,7 @@ class EmrStepsHook(AwsJobsHook[EmrStepService]):
     def cancel_steps(
         self, cluster_id: str, step_ids: Sequence[str], *, force: bool = False
     ) -> list[CancelResult]:
-        """Request the end of steps (any number; 256 a call), and say what became of each request.
+        """Request the end of steps (any number; 256 a call), and return the outcome of each request.
 
         :param force: ``TERMINATE_PROCESS`` whatever the hook's ``cancellation_option``.
         :raises InvalidInput: an id is malformed.

@@ -15,7 +15,7 @@ class GlueJobRunsHook(AwsJobsHook[GlueJobRunService]):
     service_class = GlueJobRunService
 
     def batch_stop_job_runs(self, job_name: str, job_run_ids: Sequence[str]) -> list[CancelResult]:
-        """Request the end of runs of a job (any number; 25 a call), and say what became of each request.
+        """Request the end of runs of a job (any number; 25 a call), and return the outcome of each request.
 
         :raises InvalidInput: an id is malformed.
 

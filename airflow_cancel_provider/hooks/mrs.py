@@ -20,6 +20,7 @@ from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
 from airflow_cancel_provider.services.mrs.submit import submit
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import recorded
+from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 _SECRETS = [name for name, form in mrs_form.FIELDS.items() if form.is_secret]
@@ -90,6 +91,7 @@ class MrsHook(BaseHook):
         :raises InvalidInput: the connection is unknown, of another type, or lacks something.
         :raises ServiceError: the project could not be looked up by its name.
         """
+        use_quotas()
         return MrsJobService(
             self.client, conn_id=self.mrs_conn_id, region=self.region_name, patience=self.patience
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Objection = Callable[[JobStatus], str | None]
 GRACE = 4.0
-"""Seconds for the request: Airflow kills a task five seconds after it told it to end."""
+"""Seconds for the request: Airflow kills a task five seconds after SIGTERM."""
 
 
 class CancelsWhenKilled(BaseOperator):

@@ -68,7 +68,7 @@ class CancelRemoteJobs(BaseNotifier):
         self.reason = reason
 
     def notify(self, context: Any) -> None:
-        """Request the end of every job, and log what became of each request."""
+        """Request the cancel of every job, and log the outcome of each request."""
         self._notify(context, stats_of_callback())
 
     async def async_notify(self, context: Any) -> None:

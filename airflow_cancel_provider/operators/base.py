@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_cancel_provider.cancellation import Cancellation, look, report, wait
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
-from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
@@ -165,10 +164,14 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
             escalate_after=self.escalate_after,
             leave_running=self.leave_running,
         )
-        report(cancellation.request(pool), self.log)
-        look(cancellation, pool, self.log)
+        request(cancellation, pool, self.log)
+        delay, most = self.waiter_delay, self.waiter_max_attempts
+        if len(self.jobs) <= MANY or not self.wait_for_completion:
+            look(cancellation, pool, self.log)
+        elif not self.deferrable:
+            # Looking at so many takes many calls; they are not spent before the first jobs have ended.
+            wait(cancellation, pool, self.log, delay=min(delay, FIRST_LOOK_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
-            delay, most = self.waiter_delay, self.waiter_max_attempts
             if self.deferrable:
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
@@ -176,6 +179,9 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
 
     def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
         """States of the jobs, by address."""
+        # Not at the top: a Dag file that is parsed loads as little as possible.
+        from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
+
         outcomes = watch.outcomes(is_watched=self.wait_for_completion)
         send_cancel(outcomes, Layer.OPERATOR, stats_of_task, self.log, requested_at=watch.requested_at)
         states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)

@@ -41,8 +41,6 @@ MOST_AT_ONCE = 500
 """Tasks whose records are read together, so that transactions of the database are short."""
 MOST_ATTEMPTS = 5
 """How often records are read again after an error of the database."""
-MOST_NAMES = 20
-"""Tasks that one line names, and jobs that one entry of the event log does."""
 LINES_AT_ONCE = 4
 """Connections over which calls are made at the same time."""
 
@@ -196,7 +194,7 @@ def _close(each: _Round) -> None:
 
 
 def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJob, JobStatus]) -> None:
-    """Put on record, and into Airflow's event log, what became of each job."""
+    """Write the end of each job to its record and to Airflow's event log."""
     from airflow.utils.session import create_session
 
     from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database

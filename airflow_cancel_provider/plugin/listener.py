@@ -36,7 +36,7 @@ def on_starting(component: Any) -> None:
     except Exception:
         # The guard tries again when the task runs; ``fail_closed`` applies there.
         log.exception(
-            "[remote jobs] AWS sessions made in the Dag file can't be captured: installing the guard failed"
+            "[remote jobs] AWS sessions of the Dag file can't be captured: the guard could not be installed"
         )
 
 
@@ -104,9 +104,10 @@ def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
-    from airflow_cancel_provider.settings import Settings
+    from airflow_cancel_provider.settings import Settings, use_quotas
 
     settings = Settings.read()
+    use_quotas()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
         from airflow_cancel_provider.guard.task import TaskGuard
 

@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
-from airflow_cancel_provider.version_compat import team_names
-
 
 def readable(user: Any, dag_ids: Collection[str]) -> set[str]:
     """Those of these Dags whose task instances a user may read; an empty id stands for Dags at all."""
@@ -56,6 +54,9 @@ def _allowed(user: Any, dag_ids: Collection[str], method: Any, entities: Collect
 
 def _teams(dag_ids: Collection[str]) -> Mapping[str, str | None]:
     """The teams that Dags belong to, by Dag."""
+    # Not at import: every process loads the plugin, and a broken module must not keep the guard from it.
+    from airflow_cancel_provider.version_compat import team_names
+
     return team_names(dag_ids) if dag_ids and _has_teams() else {}
 
 

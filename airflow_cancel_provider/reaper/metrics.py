@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def send(report: Report, open_stats: Callable[[], Stats]) -> None:
-    """Send what a sweep saw, and what became of its cancels. An error is logged, and changes nothing.
+    """Send the figures of a sweep and the outcomes of its cancels. An error is logged, and changes nothing.
 
     Gauges ``remote_jobs.living``, ``.orphans``, ``.cancelled``, ``.confirmed``, ``.refused`` and so on;
     counters as every other layer has them.

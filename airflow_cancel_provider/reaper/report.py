@@ -141,7 +141,7 @@ class Report:
 
     @property
     def fates(self) -> Counter[str]:
-        """Orphans by what became of them."""
+        """Number of orphans by their fate."""
         return Counter(orphan.fate for orphan in self.orphans)
 
     @property

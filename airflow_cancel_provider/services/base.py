@@ -21,7 +21,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.meter import Meter
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas, share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class JobService(ABC):
     """The operation that most looks take."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
+    quota_share: float | None = None
+    """Share of the quotas in force that this process uses of its account; None: what others say."""
 
     def __init__(self, *, conn_id: str | None, region: str | None, patience: Patience | None = None) -> None:
         self.conn_id = conn_id
@@ -190,9 +192,7 @@ class JobService(ABC):
         :param share: of the quotas in force.
         :raises InvalidInput: ``share`` is not a number above 0, at most 1.
         """
-        if not 0 < share <= 1:
-            raise InvalidInput(f"A share of the quotas is a number above 0, at most 1; got {share!r}.")
-        return self._with_meter(self.meter.sharing(share))
+        return self._with_meter(self.meter.sharing(share_of_quotas(share)))
 
     @property
     def traffic(self) -> Counter[str]:
@@ -225,7 +225,7 @@ class JobService(ABC):
         return other
 
     def _pace(self) -> Pace:
-        return self.paces.of(self.name, self._place, self._account, self.quotas)
+        return self.paces.of(self.name, self._place, self._account, self.quotas, self.quota_share)
 
     @property
     def _place(self) -> Hashable:
@@ -302,23 +302,36 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield piece
 
 
-def side_by_side(function: Callable[[T], U], items: Iterable[T], most: int) -> Iterator[U]:
+def side_by_side(
+    function: Callable[[T], U], items: Iterable[T], most: int, at_first: int | None = None
+) -> Iterator[U]:
     """Results in the order of the items, so many being worked on at a time, each in a thread.
 
     Reads no further than that; an error is raised where its result would be. If the caller stops
     iterating, or the process ends, calls that are under way are abandoned.
+
+    :param most: items that are worked on at a time.
+    :param at_first: fewer at the beginning, and with each result twice as many.
     """
     under_way: deque[Future[U]] = deque()
+    at_once = at_first or most
     for item in items:
         under_way.append(Future())
-        Thread(target=_fulfil, args=(under_way[-1], function, item), daemon=True).start()
-        if len(under_way) == most:
+        (fulfil if at_once == 1 else in_background)(under_way[-1], function, item)
+        if len(under_way) == at_once:
             yield under_way.popleft().result()
+            at_once = min(2 * at_once, most)
     while under_way:
         yield under_way.popleft().result()
 
 
-def _fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
+def in_background(future: Future[U], function: Callable[[T], U], item: T) -> None:
+    """Have a thread give a future its result. If the process ends, the call is abandoned."""
+    Thread(target=fulfil, args=(future, function, item), daemon=True).start()
+
+
+def fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
+    """Give a future its result, or the error of the call."""
     try:
         future.set_result(function(item))
     except BaseException as error:  # noqa: BLE001  raised again where the result is asked for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b32decode
+from collections.abc import Iterable
 from copy import copy
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -23,6 +24,20 @@ def seconds_left(credentials: Any) -> float:
     if getattr(credentials, "_expiry_time", None) is None:
         return 0.0 if is_renewable(credentials) and credentials.refresh_needed() else ENDLESS
     return float(credentials._seconds_remaining())  # noqa: SLF001  there is no public way
+
+
+def secrets_in(credentials: Any) -> tuple[str, ...]:
+    """Secret key and session token of these, where they were loaded; makes no call."""
+    known = getattr(credentials, "__dict__", {})
+    values = (known.get(name) for name in ("_secret_key", "secret_key", "_token", "token"))
+    return tuple(value for value in values if isinstance(value, str))
+
+
+def without(secrets: Iterable[str], words: str) -> str:
+    """Words of others that may repeat what they were sent, without the secrets among it."""
+    for secret in filter(None, secrets):
+        words = words.replace(secret, "***")
+    return words
 
 
 def account_of(credentials: Any) -> str | None:

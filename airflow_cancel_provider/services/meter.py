@@ -73,9 +73,10 @@ class Meter:
 
     def give_back(self) -> None:
         """Put back what was paid for and not used."""
+        left = {name: (calls, self._buckets(name)) for name, calls in self.paid.items()}
         with exclusive():
-            for name, calls in self.paid.items():
-                for bucket in self._buckets(name):
+            for calls, buckets in left.values():
+                for bucket in buckets:
                     bucket.spend(-calls)
             self.paid.clear()
 
@@ -96,8 +97,9 @@ class Meter:
     def repeated(self, operation: str, times: int) -> None:
         """Count what a client has sent again by itself; who comes next waits for it, too."""
         if times:
+            buckets = self._buckets(operation)
             with exclusive():
-                for bucket in self._buckets(operation):
+                for bucket in buckets:
                     bucket.spend(times)
             self.count(operation, times)
 

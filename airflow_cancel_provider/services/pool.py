@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus,
 from airflow_cancel_provider.services.base import JobService, undone
 from airflow_cancel_provider.services.retry import Patience
 
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "UnexpectedError"
+"""Code of a result that is neither an answer of the service nor an error that this package knows."""
 ServiceKey = tuple[str, str | None, str | None]
 """Service, connection and region."""
 
@@ -184,6 +189,7 @@ def _cancel(
         return [result for some in scopes.values() for result in _cancel(service, some, reason, force=force)]
     except CancelProviderError:
         raise
-    except Exception as error:  # noqa: BLE001  it is in the results; the jobs of other services are seen to
-        words = f"Unexpected error: {error!r}."
-        return [CancelResult(job, CancelOutcome.UNANSWERED, words) for job in jobs]
+    except Exception as error:
+        log.info("Unexpected error", exc_info=error)
+        words = f"{type(error).__name__}: {error}"
+        return [CancelResult(job, CancelOutcome.UNANSWERED, words, UNEXPECTED) for job in jobs]

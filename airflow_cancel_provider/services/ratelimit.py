@@ -16,6 +16,8 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Self
 
+from airflow_cancel_provider.exceptions import InvalidInput
+
 if TYPE_CHECKING:
     from botocore.retries.throttling import CubicCalculator
 
@@ -242,6 +244,12 @@ class Paces:
         self._by_key: dict[Hashable, Pace] = {}
         self._quotas: Quotas = {}
         self._share = 1.0
+        self._shares: dict[Hashable, float] = {}
+
+    @property
+    def configured(self) -> tuple[Quotas, float]:
+        """What :meth:`configure` was given last, for another process."""
+        return self._quotas, self._share
 
     def configure(self, quotas: Quotas, share: float = 1.0) -> None:
         """Use other quotas than the published ones.
@@ -254,33 +262,53 @@ class Paces:
                 self._quotas, self._share = dict(quotas), share
                 self._by_key.clear()
 
-    def of(self, service: str, place: Hashable, account: Hashable, published: Quotas) -> Pace:
-        """The pace of an account for a service at a place: its region, or an endpoint of its own."""
+    def of(
+        self,
+        service: str,
+        place: Hashable,
+        account: Hashable,
+        published: Quotas,
+        share: float | None = None,
+    ) -> Pace:
+        """The pace of an account for a service at a place: its region, or an endpoint of its own.
+
+        :param share: of the quotas in force for this account; the smallest one that was given counts.
+        """
         key = (service, place, account)
         with exclusive():
             pace = self._by_key.get(key)
+            if share is not None and share < self._shares.get(key, inf):
+                self._shares[key], pace = share, None
             if pace is None:
-                pace = Pace(self._in_force(service, published), self.clock, self.sleep)
+                pace = Pace(self._in_force(key, published), self.clock, self.sleep)
                 self._by_key[key] = pace
             return pace
 
-    def _in_force(self, service: str, published: Quotas) -> Quotas:
+    def _in_force(self, key: tuple[str, Hashable, Hashable], published: Quotas) -> Quotas:
+        service, share = key[0], self._share * self._shares.get(key, 1.0)
         own = {
             name.removeprefix(f"{service}."): quota
             for name, quota in self._quotas.items()
             if name.startswith(f"{service}.")
         }
         all_of_them = dict.fromkeys(published, self._quotas[EVERY]) if EVERY in self._quotas else published
-        return {
-            name: (burst * self._share, rate * self._share)
-            for name, (burst, rate) in {**all_of_them, **own}.items()
-        }
+        return {name: (burst * share, rate * share) for name, (burst, rate) in {**all_of_them, **own}.items()}
 
     def forget_waiting(self) -> None:
         """Empty all queues: in a forked process those who waited are not there."""
         for pace in self._by_key.values():
             for bucket in pace.buckets.values():
                 bucket.waiting.clear()
+
+
+def share_of_quotas(share: float) -> float:
+    """The same number, if it can be a share.
+
+    :raises InvalidInput: it can't.
+    """
+    if not 0 < share <= 1:
+        raise InvalidInput(f"A share of the quotas is a number above 0, at most 1; got {share!r}.")
+    return share
 
 
 PACES = Paces()

@@ -53,15 +53,14 @@ def _at_once(**_: object) -> float:
 
 
 class CallSeries:
-    """One series of calls under one :class:`Patience`."""
+    """One series of calls under one :class:`Patience`; several threads may make them."""
 
     def __init__(self, patience: Patience, *, urgent: bool = False) -> None:
         self._patience, self._is_urgent = patience, urgent
-        self._held = 0.0
-        """Seconds for which calls waited for their turn."""
+        self._held_until = time.monotonic() + patience.longest_turn
         self._in_vain = 0.0
-        """Seconds spent on calls before the present one, since the last answer."""
-        self._since = time.monotonic()
+        """Seconds spent on calls that were not answered, since the last answer."""
+        self._answered_at = -inf
 
     def call(
         self,
@@ -73,40 +72,47 @@ class CallSeries:
 
         :param turn: called before each attempt. What the first one waits is not held against the service.
         """
+        since, in_vain = time.monotonic(), self._in_vain
+
+        def waited() -> float:
+            if self._answered_at > since:  # to another thread
+                return time.monotonic() - self._answered_at
+            return in_vain + time.monotonic() - since
+
+        def is_exhausted(_: RetryCallState) -> bool:
+            return waited() >= self._patience.seconds
+
         retrying = Retrying(
-            stop=self._is_exhausted,
+            stop=is_exhausted,
             wait=wait_random_exponential(self._patience.first_pause, max=self._patience.longest_pause),
             retry=retry_if_exception(transient),
             reraise=True,
         )
 
         def attempt() -> T:
+            nonlocal since
             again = retrying.statistics["attempt_number"] > 1
-            left = max(0.0, self._patience.longest_turn - self._held)
-            came = time.monotonic()
-            self._held += turn(urgent=self._is_urgent, again=again, at_most=left)
+            left = max(0.0, self._held_until - time.monotonic())
+            turn(urgent=self._is_urgent, again=again, at_most=left)
             if not again:
-                self._since += time.monotonic() - came
+                since = time.monotonic()
             return function()
 
-        self._since = time.monotonic()
         try:
             answer = retrying(attempt)
         except Exception as error:
-            # A refusal is an answer, too.
-            self._in_vain = self._waited if transient(error) else 0.0
+            if transient(error):
+                self._in_vain = waited()
+            else:
+                self._note_answer()  # a refusal is one, too
             raise
-        self._in_vain = 0.0
+        self._note_answer()
         return answer
+
+    def _note_answer(self) -> None:
+        self._in_vain, self._answered_at = 0.0, time.monotonic()
 
     @property
     def seconds_in_vain(self) -> float:
         """How long the call that failed last was tried, and the failed ones before it."""
         return self._in_vain
-
-    @property
-    def _waited(self) -> float:
-        return self._in_vain + time.monotonic() - self._since
-
-    def _is_exhausted(self, _: RetryCallState) -> bool:
-        return self._waited >= self._patience.seconds

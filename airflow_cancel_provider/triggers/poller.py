@@ -27,7 +27,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.pool import Opener, ServiceKey
+from airflow_cancel_provider.services.pool import Opener
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
 
@@ -274,9 +274,14 @@ class Board(PerLoop):
             poll = self._polls[key] = _Poll(service, demand, rest)
         return self._polls[key]
 
-    async def open(self, access: Access, service_key: ServiceKey) -> None:
+    def is_open(self, key: Key) -> bool:
+        """Whether a service is open, by the key of the access and its own."""
+        service = self._services.get(key)
+        return service is not None and service.opened is not None
+
+    async def open(self, key: Key) -> None:
         """Open a service that is attended to, if it is not open."""
-        if service := self._services.get((access.key, *service_key)):
+        if service := self._services.get(key):
             await service.open()
 
     def opener(self, access: Access) -> Opener:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextvars import Context
 from typing import Any
 
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.pool import ServiceKey
 from airflow_cancel_provider.triggers.event_loop import PerLoop
 from airflow_cancel_provider.triggers.ownership import DeferredTry, ask
-from airflow_cancel_provider.triggers.poller import Board
+from airflow_cancel_provider.triggers.poller import Board, Key
 
 log = logging.getLogger(__name__)
 
@@ -27,25 +26,36 @@ class Readiness(PerLoop):
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._has_asked = False
+        self._opening: set[Key] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
     def prepare(self, ti: Any, access: Access, jobs: Iterable[RemoteJob]) -> None:
         """Ask Airflow once, and open the services of jobs that are attended to; returns at once."""
-        service_keys = dict.fromkeys(job.service_key for job in jobs)
-        task = asyncio.get_running_loop().create_task(
-            self._build(ti, access, list(service_keys)), context=Context()
-        )
+        access_key = access.key
+        for service_key in dict.fromkeys(job.service_key for job in jobs):
+            key = (access_key, *service_key)
+            if key not in self._opening and not Board.here().is_open(key):
+                self._opening.add(key)
+                self._do(self._open(key))
+        if not self._has_asked and ti is not None:
+            self._has_asked = True
+            self._do(self._ask(ti))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _build(self, ti: Any, access: Access, service_keys: list[ServiceKey]) -> None:
+    async def _ask(self, ti: Any) -> None:
         async with self._turn:
-            if not self._has_asked and ti is not None:
-                self._has_asked = True
-                await ask([DeferredTry.of(ti)], is_first=True)
-            for service_key in service_keys:
-                try:
-                    await Board.here().open(access, service_key)
-                except Exception as error:  # noqa: BLE001  whoever needs it meets the same, and reports it
-                    log.debug("%s can't be opened yet: %r", service_key, error)
+            await ask([DeferredTry.of(ti)], is_first=True)
+
+    async def _open(self, key: Key) -> None:
+        try:
+            async with self._turn:
+                await Board.here().open(key)
+        except Exception as error:  # noqa: BLE001  whoever needs it meets the same, and reports it
+            log.debug("%s can't be opened yet: %r", key[1:], error)
+        finally:
+            self._opening.discard(key)

@@ -29,7 +29,7 @@ MOST_PAID = 20
 """Calls of a look for which it waits on the event loop; for the others it waits in its thread."""
 AT_ONCE = 0.05
 """Seconds: who gets his turn so soon did not wait for the quota."""
-CHANGED = 1.5
+CHANGED = 2.0
 """Factor by which a period differs from the one that was logged last, to be logged."""
 
 

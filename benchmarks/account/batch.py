@@ -47,6 +47,9 @@ class Batch(SimulatedService):
             return self._describe_queues(params)
         if operation == "ListJobs":
             return self._list(params)
+        if operation == "TerminateJob":
+            self.ends.ask(int(params["jobId"].partition("-")[0], 16))
+            return {}
         ids = params["jobs"]
         if len(ids) > (JOBS_PER_LOOKUP if operation == "DescribeJobs" else JOBS_PER_CANCEL):
             raise Refused("ClientException", f"{len(ids)} jobs are too many for {operation}.")
@@ -97,7 +100,7 @@ class Batch(SimulatedService):
 
     def _detail(self, number: int) -> dict[str, Any]:
         label, index = self.population.label(number), place(number, self.scopes)
-        state = "FAILED" if self.ends.has_ended(number) else self._state(number, self.scopes[index])
+        state = self._state(number, self.scopes[index])
         return {
             **self._summary(number, state),
             "jobQueue": f"{ARN}:job-queue/queue-{index}",
@@ -112,6 +115,8 @@ class Batch(SimulatedService):
         }
 
     def _state(self, number: int, queue: range) -> str:
+        if self.ends.has_ended(number):
+            return "SUCCEEDED" if self.ends.has_succeeded(number) else "FAILED"
         high = 0.0
         for state, share in STATES.items():
             high += share
@@ -120,7 +125,7 @@ class Batch(SimulatedService):
         return "RUNNING"
 
     def _cancel(self, number: int) -> dict[str, Any]:
-        cancelled = self.ends.is_ending(number) or self.ends.has_ended(number)
+        cancelled = number in self.ends.requests
         return {"isTerminated": True, "statusReason": "Terminated on request"} if cancelled else {}
 
     def _number(self, job: str) -> int | None:

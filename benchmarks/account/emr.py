@@ -26,6 +26,11 @@ class Emr(SimulatedService):
         numbers = self._clusters.get(params["ClusterId"])
         if numbers is None:
             raise _invalid(f"Cluster id '{params['ClusterId']}' is not valid.")
+        if operation == "DescribeCluster":
+            status = {"State": "RUNNING", "StateChangeReason": {}, "Timeline": {}}
+            return {"Cluster": {"Id": params["ClusterId"], "ReleaseLabel": "emr-7.9.0", "Status": status}}
+        if operation == "DescribeStep":
+            return {"Step": self._step(self._number(params["StepId"], numbers), numbers)}
         return self._list(numbers, params) if operation == "ListSteps" else self._cancel(numbers, params)
 
     def _list_clusters(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Emr(SimulatedService):
 
     def _state(self, number: int, cluster: range) -> str:
         if self.ends.has_ended(number):
-            return "CANCELLED"
+            return "COMPLETED" if self.ends.has_succeeded(number) else "CANCELLED"
         if self.ends.is_ending(number):
             return "CANCEL_PENDING"
         return "RUNNING" if cluster.index(number) < 10 else "PENDING"

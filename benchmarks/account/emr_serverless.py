@@ -30,6 +30,11 @@ class EmrServerless(SimulatedService):
         numbers = self._applications.get(application)
         if numbers is None:
             raise Refused("ResourceNotFoundException", f"Application {application} does not exist.", 404)
+        if operation == "GetApplication":
+            (found,) = [
+                one for one in self._list_applications({})["applications"] if one["id"] == application
+            ]
+            return {"application": {**found, "applicationId": application}}
         if operation == "ListJobRuns":
             return self._list(application, numbers, params)
         number = int(params["jobRunId"], 16)
@@ -78,7 +83,7 @@ class EmrServerless(SimulatedService):
 
     def _state(self, number: int) -> str:
         if self.ends.has_ended(number):
-            return "CANCELLED"
+            return "SUCCESS" if self.ends.has_succeeded(number) else "CANCELLED"
         return "CANCELLING" if self.ends.is_ending(number) else "RUNNING"
 
     def _run(self, application: str, number: int) -> dict[str, Any]:

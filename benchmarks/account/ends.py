@@ -1,28 +1,50 @@
-"""Which jobs were cancelled, and how far that has got: all that the account has to remember."""
+"""Which jobs have ended, by themselves or cancelled: all that the account has to remember."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 SECONDS_TO_END = 2.0
 """From an accepted cancel to the end of the job."""
 
 
+@dataclass(frozen=True)
+class Finishing:
+    """When jobs succeed by themselves: one in ``every``, evenly between ``begin`` and ``over`` seconds later.
+
+    Whoever knows this knows the moment of each job's end, so that it needs not be told.
+
+    :param begin: epoch seconds.
+    """
+
+    begin: float
+    over: float
+    every: int = 1
+
+    def at(self, number: int) -> float | None:
+        """Epoch seconds at which a job succeeds; None if it never does."""
+        if number % self.every:
+            return None
+        return self.begin + (number // self.every * 2654435761 % 2**32) / 2**32 * self.over
+
+
 class Ends:
-    """Cancels by the number of the job. Threads may share it."""
+    """Ends by the number of the job. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked_at: dict[int, float] = {}
         self.requests: Counter[int] = Counter()
+        self.finishing: Finishing | None = None
 
     def ask(self, number: int) -> None:
         """Somebody asks a job to end."""
         with self._lock:
             self.requests[number] += 1
-            self._asked_at.setdefault(number, time.monotonic())
+            self._asked_at.setdefault(number, time.time())
 
     def is_ending(self, number: int) -> bool:
         """Whether a job was asked to end, and has not yet."""
@@ -31,7 +53,13 @@ class Ends:
     def has_ended(self, number: int) -> bool:
         """Whether a job has ended."""
         asked_at = self._asked_at.get(number)
-        return asked_at is not None and time.monotonic() - asked_at >= SECONDS_TO_END
+        was_cancelled = asked_at is not None and time.time() - asked_at >= SECONDS_TO_END
+        return was_cancelled or self.has_succeeded(number)
+
+    def has_succeeded(self, number: int) -> bool:
+        """Whether a job has ended by itself."""
+        at = self.finishing.at(number) if self.finishing else None
+        return at is not None and at <= time.time() and number not in self._asked_at
 
     def cancelled(self) -> dict[int, int]:
         """How often each job was asked to end."""

@@ -37,7 +37,12 @@ def account(population: Population, latency: float) -> Iterator[str]:
 
 def figures(url: str) -> dict[str, Any]:
     """What the account at an address has seen so far."""
+    return control(url, FIGURES)
+
+
+def control(url: str, path: str, **body: Any) -> dict[str, Any]:
+    """Ask the account for something that no service offers: :data:`FINISH`, :data:`TROUBLE`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{url}{FIGURES}", timeout=30) as answer:
+    with opener.open(f"{url}{path}", json.dumps(body).encode(), timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
         return found

@@ -13,6 +13,8 @@ QUOTAS: dict[str, dict[str, tuple[int, float]]] = {
     "emr": {
         "ListClusters": (20, 0.5),
         "ListSteps": (10, 0.5),
+        "DescribeStep": (10, 0.5),
+        "DescribeCluster": (10, 1.0),
         "CancelSteps": (10, 0.5),
         TOGETHER: (25, 5.0),
     },
@@ -23,6 +25,7 @@ QUOTAS: dict[str, dict[str, tuple[int, float]]] = {
         "ListJobRuns": (25, 1.0),
         "CancelJobRun": (25, 1.0),
         "GetJobRun": (50, 10.0),
+        "GetApplication": (50, 10.0),
         "ListApplications": (50, 10.0),
     },
 }

@@ -12,14 +12,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from benchmarks.account.batch import Batch
 from benchmarks.account.emr import Emr
 from benchmarks.account.emr_serverless import EmrServerless
-from benchmarks.account.ends import Ends
+from benchmarks.account.ends import Ends, Finishing
 from benchmarks.account.gate import Gate
 from benchmarks.account.population import Population
 from benchmarks.account.service import Refused, SimulatedService
+from benchmarks.account.troubles import Troubles
 
 FIGURES = "/figures"
+FINISH = "/finish"
+TROUBLE = "/trouble"
 BATCH = {
-    f"/v1/{name.lower()}": name for name in ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJobs")
+    f"/v1/{name.lower()}": name
+    for name in ("DescribeJobQueues", "ListJobs", "DescribeJobs", "TerminateJobs", "TerminateJob")
 }
 RUN = {"GET": "GetJobRun", "DELETE": "CancelJobRun"}
 
@@ -34,7 +38,7 @@ class Account:
     """
 
     def __init__(self, population: Population, latency: float) -> None:
-        self.latency, self.gate, self.ends = latency, Gate(), Ends()
+        self.latency, self.gate, self.ends, self.troubles = latency, Gate(), Ends(), Troubles()
         kinds: tuple[type[SimulatedService], ...] = (Batch, EmrServerless, Emr)
         self._services = {kind.name: kind(population, self.ends) for kind in kinds}
 
@@ -49,6 +53,11 @@ class Account:
         if not is_let_in:
             raise self._services[service].throttling
         return self._services[service].answer(operation, params)
+
+    def finish(self, how: dict[str, Any]) -> dict[str, Any]:
+        """Let jobs succeed by themselves from now on: see :class:`Finishing`."""
+        self.ends.finishing = Finishing(**how)
+        return {}
 
     def figures(self) -> dict[str, Any]:
         """What the account has seen so far: calls by name, and how often each job was asked to end."""
@@ -69,15 +78,27 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Read a request, answer it."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        if urlsplit(self.path).path == FIGURES:
-            self._send(200, self._account.figures())
+        path = urlsplit(self.path).path
+        if path in (FIGURES, FINISH, TROUBLE):
+            self._send(200, self._control(path, body))
+            return
+        if self._account.troubles.drops():
+            self.close_connection = True
             return
         try:
+            self._account.troubles.check(_access_key(self.headers.get("Authorization", "")))
             self._send(200, self._account.answer(self._call(body)))
         except Refused as error:
             self._send(error.status, {"__type": error.code, "message": error.message}, error.code)
 
     do_GET = do_DELETE = do_POST  # noqa: N815  named by the library
+
+    def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if path == FINISH:
+            return self._account.finish(body)
+        if path == TROUBLE:
+            return self._account.troubles.begin(**body)
+        return self._account.figures()
 
     def _call(self, body: dict[str, Any]) -> Call:
         target = self.headers.get("X-Amz-Target", "")
@@ -117,6 +138,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The figures tell more."""
+
+
+def _access_key(authorization: str) -> str:
+    return authorization.partition("Credential=")[2].partition("/")[0]
 
 
 class Server(ThreadingHTTPServer):

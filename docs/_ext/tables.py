@@ -1,4 +1,4 @@
-"""Directives that make tables from what the package and its runs leave: settings, and the matrix."""
+"""Directives that make tables from what the package and its runs leave: settings, quotas, and the matrix."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from airflow_cancel_provider import setting_options
+from airflow_cancel_provider.services import registry
+from airflow_cancel_provider.services.ratelimit import EVERY
 
 MODES = {"sync": "Operators", "plain": "Python tasks with boto3 or MrsHook", "defer": "Deferrable operators"}
 """First word of a column of the matrix, and what people call it."""
@@ -74,6 +76,26 @@ class SettingsTable(SphinxDirective):
         ]
 
 
+class QuotasTable(SphinxDirective):
+    """The quotas that the package keeps to unless others are set, from the registry."""
+
+    def run(self) -> list[nodes.Node]:
+        """One row for each quota of each service."""
+        self.env.note_dependency(registry.__file__)
+        rows = [
+            (row.title, [_word(name)], f"{burst:g}", f"{rate:g}")
+            for row in registry.SERVICES.values()
+            for name, (burst, rate) in row.quotas.items()
+        ]
+        return [table((34, 34, 16, 16), ("service", "operation", "at once", "a second"), rows, "quotas")]
+
+
+def _word(operation: str) -> nodes.paragraph:
+    if operation == EVERY:
+        return nodes.paragraph("", "all together")
+    return nodes.paragraph("", "", nodes.literal(text=operation))
+
+
 class MatrixTable(SphinxDirective):
     """The matrix that a run printed, as one coloured table for each way to run a task."""
 
@@ -126,5 +148,6 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("settings-table", SettingsTable)
+    app.add_directive("quotas-table", QuotasTable)
     app.add_directive("matrix-table", MatrixTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

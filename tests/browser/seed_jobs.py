@@ -27,13 +27,13 @@ JOBS: tuple[tuple[str, str, str, int, str, float, tuple[JobState, str, str] | No
     (f"{BATCH}0123456789ab", "ml_features", "train", -1, "failed", 190, None),
     (
         f"{BATCH}0123456789ac",
-        *("ml_features", "evaluate", -1, "failed", 65),
+        *("ml_features", "evaluate", -1, "failed", 6),
         (JobState.CANCELLED, "sentinel", "Task's process was killed (SIGKILL)"),
     ),
     (
         f"{MRS}cd0a7c1e-55f2-4a5e-9a8c-77d52ab0f1de",
-        *("billing", "reconcile", -1, "failed", 122),
-        (JobState.CANCELLED, "task", "Task was marked failed"),
+        *("billing", "reconcile", -1, "failed", 8),
+        (JobState.CANCELLED, "trigger", "Task was ended by Airflow while it was deferred"),
     ),
     (
         f"{GLUE}7c0b5f3d9a",

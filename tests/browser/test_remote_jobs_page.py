@@ -11,10 +11,10 @@ import pytest
 from tests.browser.chromium import PHONE, Visitor
 from tests.browser.conftest import Visit
 from tests.real_airflow.system import REPOSITORY
-from tests.real_airflow.world import Jobs, Run, World
+from tests.real_airflow.world import Jobs, Run, World, eventually
 
 ROUTE = "plugin/remote-jobs"
-WIDE = (1280, 900)
+WIDE = (1280, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_filters_stand_in_the_address(visit: Visit) -> None:
     viewer = visit("viewer", size=WIDE)
     frame = opened(viewer)
     frame.get_by_label("Service").select_option("batch")
-    frame.get_by_text("1-2 of 2").wait_for()
+    frame.get_by_text("2 jobs", exact=True).wait_for()
     assert frame.locator("tr[data-job]").count() == 2
     frame.get_by_role("link", name="Reset").click()
     frame.get_by_text("1 orphan", exact=True).wait_for()
@@ -113,6 +113,20 @@ def test_a_tab_of_the_task_and_links_to_it(job: Any, visit: Visit) -> None:
     tab.get_by_text("Remote jobs of this task").wait_for()
     assert tab.locator("tr[data-job]").count() == 1
     viewer.picture("page-tab")
+
+
+def test_the_log_of_a_task_that_was_marked_failed(seeded: World, visit: Visit) -> None:
+    run, jobs = seeded.submit("sync", cancel=1)
+    run.mark("submit", "failed")
+    jobs.wait_until_cancelled()
+    eventually(
+        lambda: any(": cancelled mrs://" in line for line in run.remote_job_lines("submit")), "the log"
+    )
+    viewer = visit("viewer", size=(1280, 760))
+    page = viewer.open(f"dags/{run.dag_id}/runs/{run.run_id}/tasks/submit")
+    page.get_by_text("it will be cancelled unless this task succeeds").first.wait_for()
+    page.get_by_text(": cancelled mrs://").first.scroll_into_view_if_needed()
+    viewer.picture("task-log")
 
 
 @pytest.mark.usefixtures("seeded")

@@ -1,4 +1,4 @@
-"""``make model``: explore, look for the seeded faults, and write what was found into docs/model-results.txt."""
+"""``make model``: explore, look for seeded faults, and write both into docs/model-results.txt."""
 
 from __future__ import annotations
 
@@ -55,9 +55,11 @@ def main() -> int:
     lines += ["", "seeded fault: how it is found"]
     for mutant in MUTANTS:
         with mutant.planted():
-            found = explore(mutant.rules, mutant.faults, most=most, stop_at_first=True)
-        words = next(iter(found.wrongs), "NOT FOUND")
-        is_good = is_good and bool(found.wrongs)
+            limit = min(most, 5_000) if mutant.doubled_by else most
+            found = explore(mutant.rules, mutant.faults, most=limit, stop_at_first=True)
+        doubled = f"does not show, as {mutant.doubled_by}" if mutant.doubled_by else "NOT FOUND"
+        words = next(iter(found.wrongs), doubled)
+        is_good = is_good and words != "NOT FOUND"
         lines.append(f"{mutant.what}: {words} ({found.states} states)")
         print(lines[-1], flush=True)
     RESULTS.write_text("\n".join(lines) + "\n")

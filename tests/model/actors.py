@@ -44,6 +44,7 @@ from airflow_cancel_provider.guard.sentinel.notes import event_of
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.hooks import variables
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import api_server
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, Presence, TryAnswer
 from airflow_cancel_provider.reaper.judge import DecisionKind, Judge
@@ -93,7 +94,7 @@ class Service(JobService):
         super().__init__(conn_id=CONN, region=REGION)
 
     @classmethod
-    def over(cls, spec: ClientSpec, patience: Any) -> Self:
+    def over(cls, spec: ClientSpec, patience: Any) -> Self:  # noqa: ARG003  all the same here
         return cls()
 
     @property
@@ -134,8 +135,8 @@ class Service(JobService):
         yield "queue"
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        for id in OPEN[0].jobs:
-            if not (status := self._status(address(id))).state.is_terminal:
+        for name in OPEN[0].jobs:
+            if not (status := self._status(address(name))).state.is_terminal:
                 yield status
 
 
@@ -265,7 +266,8 @@ class Thread:
     """Cancels in the task's process where there is no sentinel."""
 
     def __init__(self, ledger: TryLedger, number: int) -> None:
-        self.is_started, self.ends = False, {}
+        self.is_started = False
+        self.ends: dict[RemoteJob, Any] = {}
         self._ledger, self._number = ledger, number
 
     def killed(self, why: str) -> None:
@@ -283,8 +285,8 @@ class Thread:
 def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> Any:
     """The guard of a try, once for all worlds."""
     settings = Settings(deployment=DEPLOYMENT, on_retry="keep" if goes_on else "cancel")
-    with mock.patch.object(task, "log_file_of", lambda _: None), mock.patch.object(task, "_log_file", str):
-        guard = TaskGuard(Ti(number, max_tries, is_resumed=is_resumed), settings)
+    with mock.patch.multiple(task, log_file_of=str, _log_file=str):
+        guard: Any = TaskGuard(Ti(number, max_tries, is_resumed=is_resumed), settings)
     is_armed = not guard.tries.is_followed
     side = TaskSide(settings, guard.owner, None, QUIET, guard.ledger.history, is_armed=is_armed)
     side.number = number
@@ -293,8 +295,9 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
     guard.releases._log = QUIET
     guard.canceller._sentinel = side
     guard.canceller._new_sentinel = lambda: side
-    guard.canceller._thread = Thread(guard.ledger, number)  # type: ignore[assignment]
+    guard.canceller._thread = Thread(guard.ledger, number)
     guard.recorder.readers = [guard.canceller.hear, guard.store.hear, guard.releases.hear]
+    guard.born = freeze(guard)
     return guard
 
 
@@ -303,10 +306,10 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("recorder", ("is_killed", "is_over", "_tokens")),
     ("store", ("_written", "_changes", "_size", "state")),
     ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
-    ("canceller", ("_has_news", "_is_done", "_start_again_at")),
+    ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
     ("canceller._sentinel", ("_socket", "_is_gone", "last_word", "at")),
     ("canceller._thread", ("is_started",)),
-    ("", ("_is_seen_to", "_is_left")),
+    ("", ("_is_handled", "_is_left", "_is_to_end")),
 )
 
 
@@ -376,15 +379,13 @@ class Rules:
     has_triggerer: bool = True
 
 
-@cache
 def unborn(number: int, is_resumed: bool, rules: Rules) -> Any:
     """The state of a guard at its start."""
-    return freeze(guard_of(number, is_resumed, rules.goes_on, rules.max_tries))
+    return guard_of(number, is_resumed, rules.goes_on, rules.max_tries).born
 
 
 def guarded(process: Process, rules: Rules) -> Any:
     """The guard of a process, in its state."""
-    unborn(process.number, process.is_resumed, rules)
     guard = guard_of(process.number, process.is_resumed, rules.goes_on, rules.max_tries)
     thaw(guard, process.guard)
     guard.ti.state = "running"
@@ -547,7 +548,7 @@ def settle_mark(world: World, number: int) -> bool:
     """Whether the API server has done what a mark asks for."""
     if world.is_deleted:
         return True
-    marks = [api_server.Mark(TASK, ti_id(number))]
+    marks = [api_server.Mark(TASK, ti_id(number), world.rows[number].state or "failed")]
     return cancel_over([request for _, request in api_server._requests(marks)])
 
 
@@ -584,9 +585,12 @@ class Answers(Airflow):
     def set_variable(self, key: str, value: str | None) -> None:
         raise AssertionError
 
+    def write_ends(self, *_: Any) -> None:
+        raise AssertionError
 
-def release_of(id: UUID) -> Release | None:
-    text = dict(OPEN[0].variables).get(variables.release_key(id))
+
+def release_of(ti: UUID) -> Release | None:
+    text = dict(OPEN[0].variables).get(release_key(ti))
     return Release.parse(text) if text is not None else None
 
 
@@ -662,7 +666,7 @@ def wired() -> Iterator[None]:
         yield
 
 
-def _describe_at_once(self: Any, clients: Mapping[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
+def _describe_at_once(_: Any, clients: Mapping[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
     seen.extend(SERVICE.describe(clients))
 
 
@@ -670,10 +674,10 @@ class Inline:
     """A thread that has done its work when it is started."""
 
     def __init__(self, target: Any, args: Any, **_: Any) -> None:
-        self._work = lambda: target(*args)
+        self._target, self._args = target, args
 
     def start(self) -> None:
-        self._work()
+        self._target(*self._args)
 
     def join(self, _: float) -> None:
         pass

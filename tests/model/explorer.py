@@ -72,8 +72,8 @@ def _expand(node: Node, rules: Rules, came: dict[Any, Any], queue: deque[Node], 
             queue.append((after, new, depth + 1))
     if is_end:
         found.ends += 1
-        for id in missed(world, has_reaper=rules.has_reaper):
-            found.wrongs.setdefault(f"{id} was never asked to end", _way(came, key))
+        for name in missed(world, has_reaper=rules.has_reaper):
+            found.wrongs.setdefault(f"{name} was never asked to end", _way(came, key))
 
 
 def _way(came: dict[Any, Any], key: Any) -> list[str]:

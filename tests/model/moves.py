@@ -75,6 +75,11 @@ def _process_moves(world: World, slot: str, process: Process, rules: Rules) -> I
         yield from (move(*each) for each in _work(world, process, rules))
     elif process.phase == "sent":
         yield from (move(*each) for each in _sent(process))
+    yield from _ends(world, slot, process, move)
+
+
+def _ends(world: World, slot: str, process: Process, move: Callable[..., Move]) -> Iterator[Move]:
+    who = f"try {process.number + 1}"
     if process.sigterm == "due" and process.phase in ("work", "sent", "done"):
         yield move("gets SIGTERM", _sigterm)
     if process.phase == "done" and process.has_supervisor:
@@ -106,10 +111,10 @@ def _gone(world: World, slot: str) -> None:
             change(at, task_ended=True)
 
 
-def _begin(world: World, process: Process, guard: Any) -> Process | None:
+def _begin(_: World, process: Process, guard: Any) -> Process | None:
     if not process.has_supervisor:
         return None
-    guard._see_to_the_past()
+    guard._take_over_or_cancel()
     return process._replace(phase="work")
 
 
@@ -119,9 +124,9 @@ Part = tuple[str, Callable[[World, Process, Any], Process | None]]
 def _work(world: World, process: Process, rules: Rules) -> Iterator[Part]:
     if process.submitted < rules.jobs and len(world.jobs) - world.is_forged <= rules.jobs + 1:
         yield "submits a job", _submit
-    for id, job in world.jobs.items():
-        if job.owner == process.number and id not in world.released and not world.rows[job.owner].is_doomed:
-            yield f"releases {id}", _releasing(id)
+    for name, job in world.jobs.items():
+        if job.owner == process.number and name not in world.released and not world.rows[job.owner].is_doomed:
+            yield f"releases {name}", _releasing(name)
     yield "returns", _ending("success")
     for waits in (True, False):
         yield f"fails{'' if waits else ', and its cancel is slow'}", _ending("fail", waits=waits)
@@ -135,6 +140,8 @@ def _submit(world: World, process: Process, guard: Any) -> Process:
         token = guard.recorder.intend(CLIENT, None, (), is_labelled=True)
     except SubmissionRefused as refused:
         return _end(world, process, guard, refused, "fail")
+    if not process.has_supervisor:
+        world.set_row(process.number, was_orphaned=True)  # its sentinel may be done already
     return process._replace(phase="sent", token=token, pending="", submitted=process.submitted + 1)
 
 
@@ -156,9 +163,9 @@ def _sent(process: Process) -> Iterator[Part]:
 
 def _carried_out(*, is_listed: bool) -> Callable[[World, Process, Any], Process]:
     def carry_out(world: World, process: Process, guard: Any) -> Process:
-        id = f"j{len(world.jobs)}"
-        world.jobs[id] = Job(process.number, guard.tries.go_on, is_listed)
-        return process._replace(pending=id)
+        name = f"j{len(world.jobs)}"
+        world.jobs[name] = Job(process.number, guard.tries.go_on, is_listed)
+        return process._replace(pending=name)
 
     return carry_out
 
@@ -171,13 +178,13 @@ def _answered(world: World, process: Process, guard: Any) -> Process:
     return process._replace(phase="work", token="")
 
 
-def _unanswered(world: World, process: Process, guard: Any) -> Process:
+def _unanswered(_: World, process: Process, guard: Any) -> Process:
     guard.recorder.lost(process.token)
     guard.recorder.closed(process.token)
     return process._replace(phase="work", token="")
 
 
-def _repeated(world: World, process: Process, guard: Any) -> Process:
+def _repeated(_: World, process: Process, guard: Any) -> Process:
     """The first answer is lost, and botocore sends the request again."""
     guard.recorder.lost(process.token)
     return process._replace(pending="")
@@ -328,13 +335,17 @@ def _other_moves(world: World, rules: Rules) -> Iterator[Move]:
         if world.process and world.process.number == number:
             continue  # it waits ten seconds; a task that runs is told to end at its next heartbeat
         yield "API server sees to a mark", _mark(number)
-    for id, job in world.jobs.items():
-        if not job.is_listed:
-            yield f"service lists {id}", _listed(id)
+    yield from _service_moves(world)
     if rules.has_reaper:
         yield "reaper looks", lambda world: setattr(world, "suspects", actors.first_look())
         if world.suspects:
             yield "reaper looks again", _second_look
+
+
+def _service_moves(world: World) -> Iterator[Move]:
+    for name, job in world.jobs.items():
+        if not job.is_listed:
+            yield f"service lists {name}", _listed(name)
 
 
 def _sentinel(at: int) -> Callable[[World], None]:
@@ -430,12 +441,12 @@ def _crashes(world: World, rules: Rules) -> Iterator[Move]:
             yield "Airflow gives up a task that lives", _noticed
     for at, sentinel in enumerate(world.sentinels):
         if sentinel.is_alive and sentinel.phase != "done" and rules.has_reaper:
-            yield "SIGKILL of the sentinel", lambda world, at=at: change(at, is_alive=False)  # type: ignore[misc]
+            yield "SIGKILL of the sentinel", _sentinel_killed(at)
     for at, trigger in enumerate(world.triggers):
         if trigger.phase == "run":
             yield "the trigger moves to another triggerer", _moved(at)
         elif rules.has_reaper:
-            yield "the triggerer restarts", lambda world, at=at: _without(world, at)  # type: ignore[misc]
+            yield "the triggerer restarts", _forgotten(at)
 
 
 def _told_to_end(slot: str) -> Callable[[World], None]:
@@ -452,11 +463,21 @@ def _killed(slot: str) -> Callable[[World], None]:
         process = getattr(world, slot)
         number, is_told = process.number, process.sigterm == "done"
         _gone(world, slot)
-        # docs/guarantees.rst: before Airflow has noted a deferral, or after it was resumed, only the reaper sees it.
-        if not is_told and (process.outcome == "defer" or process.is_resumed):
+        # docs/guarantees.rst: before Airflow has noted a deferral, or after it was resumed, only the reaper
+        # sees it. What was told to end has seen to its jobs itself.
+        is_noted = process.outcome != "defer" or not _is_wanted(world, process)
+        if not is_noted or (process.is_resumed and not is_told):
             world.set_row(number, was_orphaned=True)
 
     return kill
+
+
+def _sentinel_killed(at: int) -> Callable[[World], None]:
+    return lambda _: change(at, is_alive=False)
+
+
+def _forgotten(at: int) -> Callable[[World], None]:
+    return lambda world: _without(world, at)
 
 
 def _terminated(world: World) -> None:

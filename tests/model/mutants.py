@@ -51,6 +51,8 @@ class Mutant:
     change: Callable[[Any], Any]
     rules: Rules
     faults: int = 1
+    doubled_by: str = ""
+    """What does the same beside it, so that it does not show; empty where it has to be found."""
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -60,15 +62,14 @@ class Mutant:
             actors.watched.cache_clear()
             actors.ledger_of.cache_clear()
             actors.guard_of.cache_clear()
-            actors.unborn.cache_clear()
             yield
-        for cache in (actors.watched, actors.ledger_of, actors.guard_of, actors.unborn):
+        for cache in (actors.watched, actors.ledger_of, actors.guard_of):
             cache.cache_clear()
 
 
 def always(value: Any) -> Callable[[Any], Any]:
     """A function that gives this value, whatever it is called with."""
-    return lambda _: lambda *args, **kwargs: value
+    return lambda _: lambda *_, **__: value
 
 
 def constant(value: Any) -> Callable[[Any], Any]:
@@ -135,7 +136,7 @@ def _as_running(original: Any) -> Any:
 
 
 def _without_object(_: Any) -> Any:
-    def claims(self: LedgerClaimant, known: Any) -> Any:
+    def claims(_: LedgerClaimant, known: Any) -> Any:
         from airflow_cancel_provider.engine.cancel import Claim
 
         return Claim(None, known.at, is_by_submitter=known.ti_id is None)
@@ -195,7 +196,12 @@ MUTANTS = (
     ),
     Mutant("the engine never asks", CancelEngine, "_send", always(None), LAYERS, 0),
     Mutant(
-        "a request without an answer is not repeated", CancelEngine, "_is_unanswered", always(False), LAYERS
+        "a request without an answer is not repeated",
+        CancelEngine,
+        "_is_unanswered",
+        always(False),
+        LAYERS,
+        doubled_by="the cancel asks again by itself where a request was not answered",
     ),
     Mutant("the sentinel is not disarmed by a success", main, "RETURNED", constant(b"?"), LAYERS),
     Mutant(
@@ -209,16 +215,30 @@ MUTANTS = (
     Mutant(
         "the sentinel is not told that the task has returned", Canceller, "returned", always(None), LAYERS
     ),
-    Mutant("the sentinel is not told to cancel on SIGTERM", Canceller, "killed", always(None), LAYERS),
+    Mutant(
+        "the sentinel is not told to cancel on SIGTERM",
+        Canceller,
+        "killed",
+        always(None),
+        LAYERS,
+        doubled_by="the task's own end tells it",
+    ),
     Mutant("the sentinel hears of no job", Canceller, "hear", always(None), LAYERS),
     Mutant("a crash of a try is an end although the next goes on", Tries, "is_followed", prop(False), KEPT),
-    Mutant("a killed task may submit", TryRecorder, "_refuse_after_kill", always(None), LAYERS),
+    Mutant(
+        "a killed task may submit",
+        TryRecorder,
+        "_refuse_after_kill",
+        always(None),
+        LAYERS,
+        doubled_by="what it submits is cancelled with the rest",
+    ),
     Mutant("a task that fails leaves its jobs", TaskGuard, "_cancel", always(None), RETRIES, 0),
     Mutant(
         "a deferred task has no guard",
         TaskGuard,
-        "_hand_on",
-        lambda _: lambda self, end: self._leave(TryState.DEFERRED),
+        "_defer",
+        lambda _: lambda self, _: self._leave(TryState.DEFERRED),
         LAYERS,
     ),
     Mutant(
@@ -229,8 +249,24 @@ MUTANTS = (
         LAYERS,
     ),
     Mutant("a resumed task does not take its jobs back", TaskGuard, "_inherit", always(None), LAYERS, 0),
-    Mutant("what earlier tries left is not looked at", RecordStore, "of_earlier", always(None), RETRIES, 2),
-    Mutant("a try that has returned is on record as running", RecordStore, "flush", _as_running, RETRIES, 2),
+    Mutant(
+        "what earlier tries left is not looked at",
+        RecordStore,
+        "of_earlier",
+        always(None),
+        RETRIES,
+        2,
+        doubled_by="the layers of the try that left it come first",
+    ),
+    Mutant(
+        "a try that has returned is on record as running",
+        RecordStore,
+        "flush",
+        _as_running,
+        RETRIES,
+        2,
+        doubled_by="its record is deleted from the task state store, too",
+    ),
     Mutant(
         "a moved trigger is taken for a dead task",
         ownership,
@@ -242,14 +278,14 @@ MUTANTS = (
         "a late kill of a resumed task's trigger cancels",
         ownership,
         "judged",
-        _judged(lambda d, s, r: DEAD if _is_own(d, r) and r.state is TryState.RUNNING else None),
+        _judged(lambda d, _, r: DEAD if _is_own(d, r) and r.state is TryState.RUNNING else None),
         LAYERS,
     ),
     Mutant(
         "a cleared deferred task is taken for alive",
         ownership,
         "judged",
-        _judged(lambda d, s, r: ownership.LIVES if not _is_own(d, r) else None),
+        _judged(lambda d, _, r: ownership.LIVES if not _is_own(d, r) else None),
         LAYERS,
     ),
     Mutant(
@@ -258,14 +294,16 @@ MUTANTS = (
         "_judged_own",
         always(ownership.LIVES),
         Rules(has_reaper=False),
+        doubled_by="the API server sees to the mark",
     ),
     Mutant(
         "triggers do not heed releases",
         ownership,
         "_without_released",
-        lambda _: lambda deferred, standing: standing,
+        lambda _: lambda _, standing: standing,
         LAYERS,
         2,
+        doubled_by="what was released is on no record",
     ),
     Mutant(
         "the API server does not see to marks",

@@ -26,7 +26,7 @@ def may_be_cancelled(world: World, id: str) -> str:
 
 def missed(world: World, *, has_reaper: bool) -> list[str]:
     """Jobs that should have been asked to end, now that nothing happens any more."""
-    return [id for id in world.jobs if _is_missed(world, id, has_reaper=has_reaper)]
+    return [name for name in world.jobs if _is_missed(world, name, has_reaper=has_reaper)]
 
 
 def _is_missed(world: World, id: str, *, has_reaper: bool) -> bool:

@@ -32,7 +32,11 @@ def test_the_promises_hold_with_one_fault(rules: Rules) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "mutant",
+    [each for each in MUTANTS if not each.doubled_by],
+    ids=lambda mutant: mutant.what.replace(" ", "_"),
+)
 def test_a_seeded_fault_is_found(mutant: Mutant) -> None:
     with mutant.planted():
         assert explore(mutant.rules, mutant.faults, most=60_000, stop_at_first=True).wrongs

@@ -88,7 +88,8 @@ class Process(NamedTuple):
     """The process of a try.
 
     ``phase``: ``begin``, ``work``, ``sent`` (a submission is under way), ``done`` (``execute`` has ended),
-    ``reported``. ``pending``: id of the job that was made of the submission, empty if none was yet. ``sigterm``: ``due`` or ``done``.
+    ``reported``. ``pending``: id of the job that was made of the submission, empty if none was yet.
+    ``sigterm``: ``due`` or ``done``.
     """
 
     number: int

@@ -6,13 +6,15 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report
+from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, request
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
     JobsError,
@@ -118,6 +120,28 @@ class TestRequest:
         assert memory.sent == [("a", False)] * 2
 
 
+class TestLog:
+    def test_of_many_jobs_only_what_is_special_is_logged_one_by_one(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        ids = [f"j{number}" for number in range(200)]
+        memory.outcomes |= {"j7": CancelOutcome.REFUSED, "j9": CancelOutcome.GONE}
+        cancellation = Cancellation(memory.jobs(*ids), REASON)
+        request(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: REQUESTED" in words
+        assert len(words) == 3
+        caplog.clear()
+        end(memory, *ids)
+        memory.states["j5"] = JobState.FAILED
+        look(cancellation, memory.pool(), LOG)
+        words = [record.getMessage() for record in caplog.records]
+        assert "198 jobs: CANCELLED" in words
+        assert len([each for each in words if "j5 is FAILED" in each]) == 1
+        assert len(words) == 2
+
+
 class TestUnknown:
     """Jobs, clusters and applications that the service does not know over this connection."""
 
@@ -206,6 +230,18 @@ class TestEscalation:
         look(cancellation, memory.pool(), LOG)
         assert memory.sent == []
         assert not cancellation.is_due()
+
+    def test_a_job_that_is_found_later_is_given_its_own_time(self, memory: Memory) -> None:
+        with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+            cancellation = requested(memory, "a", escalate_after=60)
+            clock.shift(61)
+            cancellation.jobs += memory.jobs("b")
+            cancellation.request(memory.pool())
+            cancellation.act(memory.pool())
+            assert memory.sent == [("b", False), ("a", True)]
+            clock.shift(60)
+            cancellation.act(memory.pool())
+            assert memory.sent == [("b", False), ("a", True), ("b", True)]
 
     def test_only_what_did_not_answer_to_force_is_forced_again(self, memory: Memory) -> None:
         memory.forced_outcomes["b"] = CancelOutcome.UNANSWERED

@@ -17,7 +17,6 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.metrics import Layer, send_cancel, send_started, stats_of_process
 from airflow_cancel_provider.notifications import cancel as callback
 from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
-from airflow_cancel_provider.operators import base as operators
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin import api_server
 from airflow_cancel_provider.record import Actor, TryRecord
@@ -66,7 +65,7 @@ def test_each_job_that_a_task_starts_is_counted_once(statsd: Statsd, monkeypatch
 
 
 def test_an_operator(batch: BatchBench, statsd: Statsd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "stats_of_task", statsd.client)
+    monkeypatch.setattr(metrics, "stats_of_task", statsd.client)
     batch.local.configure({"cancel": 0.0})
     operator("batch", **targets(batch.submit("running", 2))).execute(context())
     sent(statsd, "operator", requested=2, confirmed=2)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES
+from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.settings import Settings, use_quotas
 
 
 class TestSettings:
@@ -51,3 +55,55 @@ class TestSettings:
         read = getattr(Settings.read(), name.lower())
         assert read == value
         assert type(read) is type(value)
+
+
+@pytest.fixture(autouse=True)
+def kept() -> Iterator[None]:
+    before = PACES.configured
+    yield
+    PACES.configure(*before)
+
+
+def set_to(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"AIRFLOW__CANCEL_PROVIDER__{name}", value)
+
+
+def test_quotas_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to(monkeypatch, "QUOTAS", "emr.ListSteps=20/2, emr.*=50/10.5,mrs.*=5/1")
+    set_to(monkeypatch, "QUOTA_SHARE", "0.5")
+    use_quotas()
+    pace = PACES.of("emr", "here", "me", SERVICES["emr"].quotas)
+    found = {name: [bucket.burst, bucket.per_second] for name, bucket in pace.buckets.items()}
+    assert found["ListSteps"] == [9, 1.0]
+    assert found[EVERY] == [24, 5.25]
+    assert found["CancelSteps"] == [4, 0.25]
+
+
+def test_the_published_ones_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to(monkeypatch, "QUOTAS", "")
+    use_quotas()
+    assert PACES.configured == ({}, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("emr.ListSteps=20", r"'emr.ListSteps=20' can't be read; expected service.operation="),
+        ("emr.ListSteps=0/1", r"below 1 call at once"),
+        ("emr.ListSteps=1/0", r"or 0 a second"),
+        ("emr.ListSteps=a/b", r"can't be read"),
+        ("spark.*=1/1", r"can't be read.*Services: emr, batch"),
+        ("emr.ListStep=1/1", r"emr has no quota for ListStep; it has CancelSteps, ListSteps"),
+    ],
+)
+def test_quotas_that_are_none(monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
+    set_to(monkeypatch, "QUOTAS", text)
+    with pytest.raises(InvalidInput, match=words):
+        use_quotas()
+
+
+@pytest.mark.parametrize("share", ["0", "1.5"])
+def test_shares_that_are_none(monkeypatch: pytest.MonkeyPatch, share: str) -> None:
+    set_to(monkeypatch, "QUOTA_SHARE", share)
+    with pytest.raises(InvalidInput, match="at most 1"):
+        use_quotas()

@@ -116,7 +116,7 @@ def test_addresses_of_other_services_and_malformed_ids_are_refused(bench: Bench)
 TERMINATE = {"TerminateJobs": 20} if HAS_BULK else {"TerminateJob": 1000}
 REQUESTS = {
     # (cancel, describe while all run, describe once all have ended)
-    "emr": ({"CancelSteps": 4}, {"ListSteps": 4 * 5}, {"ListSteps": 4 * 6}),
+    "emr": ({"CancelSteps": 4}, {"ListSteps": 4 * 5}, {"ListSteps": 4 * 5}),
     "batch": ({"DescribeJobs": 10, **TERMINATE}, {"DescribeJobs": 10}, {"DescribeJobs": 10}),
     "emr-serverless": (
         {"CancelJobRun": 1000, "ListJobRuns": 20},

@@ -14,12 +14,13 @@ from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
-from airflow_cancel_provider.guard.sentinel.notes import event_of
+from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of
 from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskChannel, TaskLogHandler, messages_of, send
 from airflow_cancel_provider.metrics import Layer, PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.task_log import TryLogFile
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
@@ -48,7 +49,7 @@ class NoteReader:
         for note in notes:
             try:
                 self._take(json.loads(note))
-            except (LookupError, TypeError, ValueError) as error:
+            except UNREADABLE as error:
                 log.error("A note of the task can't be read: %r", error)  # noqa: TRY400  a traceback says no more
 
     def _take(self, note: dict[str, Any]) -> None:
@@ -74,6 +75,7 @@ def act(watch: TaskChannel) -> None:
     reader = NoteReader(watch)
     hello = reader.hello
     os.environ.update(hello["environment"])
+    PACES.configure(*hello["quotas"])
     _log_to(hello["log_file"])
     task_log = TaskLogHandler(watch, TryLogFile(hello["task_log"]) if hello["task_log"] else None)
     log.addHandler(task_log)

@@ -35,6 +35,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import statsd_target
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import JobEnd
+from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 
 LONGEST_MESSAGE = 1 << 16
@@ -97,6 +98,8 @@ class Sentinel:
         self.ends: dict[RemoteJob, JobEnd] = {}
         """How jobs have ended, as far as the sentinel has reported it."""
         self._is_gone = False
+        self._is_acting = False
+        """Whether it was told to cancel."""
 
     @property
     def is_started(self) -> bool:
@@ -148,14 +151,14 @@ class Sentinel:
 
     def killed(self, why: str) -> None:
         """Tell it to cancel, as the task received SIGTERM. Safe in a signal handler."""
-        self._send(KILLED + why.encode())
+        self._is_acting = self._send(KILLED + why.encode()) or self._is_acting
 
     def cancel(self, why: str) -> None:
         """Tell it to cancel, as the task is failing.
 
         :param why: why the task ends, as the beginning of a sentence.
         """
-        self._send(CANCEL + why.encode())
+        self._is_acting = self._send(CANCEL + why.encode()) or self._is_acting
 
     def relay(self) -> None:
         """Log the lines that it has sent for the task's log. Not in a signal handler: a log has locks."""
@@ -209,9 +212,12 @@ class Sentinel:
             self.ends[RemoteJob(job)] = JobEnd.from_json(end)
 
     def _end(self) -> None:
-        """Kill a sentinel that receives no messages: it would cancel the jobs of a task that succeeds."""
+        """Kill a sentinel that receives no messages: it would cancel the jobs of a task that succeeds.
+
+        One that was told to cancel goes on.
+        """
         self._is_gone = True
-        if self._process is not None and os.getpid() == self._pid:
+        if self._process is not None and os.getpid() == self._pid and not self._is_acting:
             self._process.kill()
 
     @property
@@ -301,6 +307,7 @@ class Sentinel:
             "log_file": self._log_file,
             "task_log": self._task_log,
             "environment": _network_environment(),
+            "quotas": PACES.configured,
             "statsd": statsd_target(),
         }
         yield NOTE + json.dumps({"hello": hello}).encode()

@@ -37,7 +37,7 @@ class LogFile:
             if os.fstat(file.fileno()).st_size < self._largest:
                 return
             # One of those who find it too large renames it; the others see that it is another file now.
-            # A task must not wait for whoever has the lock, and may be frozen.
+            # A task must not wait for the process that has the lock, which may be stopped.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):  # noqa: PTH116
                 os.replace(self._path, f"{self._path}.1")  # noqa: PTH105

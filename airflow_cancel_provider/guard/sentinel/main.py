@@ -26,8 +26,8 @@ class TaskWatch:
     """Keeps the messages of the task, and decides when to cancel.
 
     ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged``
-    counts the lines that the task has taken for its log. ``is_connected`` is false once the task can't be
-    told anything any more.
+    counts the lines that the task has confirmed. ``is_connected`` is False once nothing can be sent to the
+    task any more.
     """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:

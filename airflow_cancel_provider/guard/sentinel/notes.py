@@ -23,6 +23,9 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 JOBS_PER_NOTE = 500
 """A message has a largest size."""
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What :func:`event_of` raises for something that is no note."""
+
 Note = dict[str, Any]
 
 
@@ -58,7 +61,7 @@ def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
 def event_of(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
     """The inverse of :func:`notes_of`.
 
-    :raises LookupError, TypeError, ValueError: this is no such note.
+    Raises one of :data:`UNREADABLE` for what is no such note.
     """
     return _READERS[note["event"]](note, clients)
 

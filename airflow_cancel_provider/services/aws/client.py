@@ -9,6 +9,8 @@ from airflow_cancel_provider.services.client_spec import ClientSpec, frozen, who
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 8
+ONCE: Any = {"mode": "standard", "total_max_attempts": 1}
+"""Retries of a client that repeats nothing: its service does, at the pace of the account."""
 UNSIGNED = "unsigned"
 """Stands for ``botocore.UNSIGNED``, which is no plain value."""
 _NOT_CARRIED = frozenset(
@@ -77,7 +79,7 @@ def _botocore_config(spec: ClientSpec) -> Any:
         client_cert=_pair(spec.client_cert),
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": 1},
+        retries=ONCE,
     )
 
 

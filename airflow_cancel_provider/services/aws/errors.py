@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
@@ -30,6 +32,7 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
 )
 from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.credentials import without
 from airflow_cancel_provider.services.tls import tls_trouble
 
 # The lists botocore's own retry modes use, and Batch's 429.
@@ -113,13 +116,18 @@ def error_code(error: BaseException) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def error_words(error: BaseException) -> str:
-    """The service's code and message, or the client's own words where nothing came back."""
+def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """The service's code and message, or the client's own words where nothing came back.
+
+    :param secrets: what was sent and is to stand in no log: a reply may repeat it.
+    """
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message") or "no message"
-        return f"{error_code(error)}: {message}"[:_LONGEST_WORDS].rstrip(".")
-    own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
-    return f"{own}{error}"[:_LONGEST_WORDS].rstrip(".")
+        words = f"{error_code(error)}: {message}"
+    else:
+        own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
+        words = f"{own}{error}"
+    return without(secrets, words)[:_LONGEST_WORDS].rstrip(".")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -26,7 +26,6 @@ from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.service import (
     AwsJobService,
     in_turn,
-    is_malformed,
     pick,
     pick_listed,
 )
@@ -34,7 +33,6 @@ from airflow_cancel_provider.services.base import (
     as_asked,
     in_order,
     named,
-    outcome_after,
     outcome_of,
     undone,
 )
@@ -164,7 +162,7 @@ class JobRunService(AwsJobService):
         """Parameters of a cancel request beside the run."""
         return {}
 
-    def _refusal_help(self, options: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    def _refusal_help(self, options: Mapping[str, Any]) -> str:
         """What else may be why a run that lives is not cancelled."""
         return ""
 
@@ -202,24 +200,19 @@ class JobRunService(AwsJobService):
 
     def _needless(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, CancelResult]:
         """Results for runs that need no request: ended, ending, or of an unknown scope."""
-        results: dict[RemoteJob, CancelResult] = {}
-        series = self.patience.brief.started(urgent=True)
-        for scope, runs in by_scope(jobs).items():
-            try:
-                found = self._find(series, str(scope), runs)
-            except UnknownScope as error:
-                results |= {result.job: result for result in undone(runs, error)}
-            except ServiceError as error:
-                # Cancelling without having looked does no harm; not cancelling does.
-                if not is_malformed(error):
-                    break
-            else:
-                outcomes = {run: outcome_of(s, asked=run in self._unsure) for run, s in found.items()}
-                over = {run: outcome for run, outcome in outcomes.items() if outcome}
-                results |= {
-                    run: CancelResult(run, outcome, found[run].reason) for run, outcome in over.items()
-                }
-        return results
+        results: list[CancelResult] = []
+
+        def look(series: CallSeries, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+            return self._find(series, str(runs[0].scope), runs)
+
+        for runs, found in self._seen_before(list(by_scope(jobs).values()), look):
+            if isinstance(found, UnknownScope):
+                results += undone(runs, found)
+                continue
+            for run, status in found.items():
+                if outcome := outcome_of(status, asked=run in self._unsure):
+                    results.append(CancelResult(run, outcome, status.reason))
+        return {result.job: result for result in results}
 
     def _cancel_one(self, series: CallSeries, run: RemoteJob, options: Mapping[str, Any]) -> CancelResult:
         try:
@@ -230,28 +223,10 @@ class JobRunService(AwsJobService):
                 self._check_known(series, str(run.scope), str(error))
                 return CancelResult(run, CancelOutcome.GONE, str(error), error.code)
             if error.code == _INVALID:
-                return self._explain(series, run, error, options)
+                refused = CancelResult(run, CancelOutcome.REFUSED, str(error), error.code)
+                return self._explained(series, {run: refused}, lambda: self._refusal_help(options))[0]
             raise
         return CancelResult(run, CancelOutcome.REQUESTED)
-
-    def _explain(
-        self, series: CallSeries, run: RemoteJob, error: ServiceError, options: Mapping[str, Any]
-    ) -> CancelResult:
-        """What a refusal means: mostly that the run has ended, which the service calls invalid."""
-        words = str(error)
-        try:
-            seen = self._get(series, run)
-        except UnknownScope:
-            raise
-        except ServiceError as failure:
-            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
-            return CancelResult(run, outcome_after(failure), words, error.code)
-        status = self._claim(seen) if seen else JobStatus(run, JobState.GONE)
-        if outcome := outcome_of(status, asked=run in self._unsure):
-            return CancelResult(run, outcome, status.reason or words, error.code)
-        return CancelResult(
-            run, CancelOutcome.REFUSED, words + self._refusal_help(options, seen or {}), error.code
-        )
 
     def _find(self, series: CallSeries, scope: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         """One call for each run of a small group; for many, a scope's live runs page by page first."""

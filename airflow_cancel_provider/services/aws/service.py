@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -36,9 +38,20 @@ from airflow_cancel_provider.services.aws.errors import (
     is_unknown_identity,
     kind_of,
 )
-from airflow_cancel_provider.services.base import JobService, in_order, undone, unsent
+from airflow_cancel_provider.services.base import (
+    JobService,
+    fulfil,
+    in_background,
+    in_order,
+    outcome_after,
+    outcome_of,
+    side_by_side,
+    undone,
+    unsent,
+)
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.credentials import account_of
+from airflow_cancel_provider.services.credentials import account_of, secrets_in
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
@@ -51,6 +64,8 @@ SILENCES = 3
 """Requests in a row that may go unanswered. More than one, because a single job may be what breaks them."""
 IDENTITY_ATTEMPTS = 3
 """Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
+REQUESTS_AT_ONCE = 8
+"""Most requests under way at a time: each takes longer than the 20 ms after which Batch takes the next."""
 LONGEST_LISTING = 10_000
 """Pages of a listing; one that has more goes round in circles."""
 
@@ -111,6 +126,7 @@ class AwsJobService(JobService):
         found: dict[RemoteJob, JobStatus] = {}
         for scope, some in by_scope(jobs).items():
             found |= self._find(series, str(scope), some)
+            advance(len(some))
         return in_order(jobs, found)
 
     def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
@@ -190,6 +206,61 @@ class AwsJobService(JobService):
                 if attempts.lost:
                     self._unsure.update(jobs)
 
+    def _seen_before(
+        self,
+        groups: Sequence[Sequence[RemoteJob]],
+        look: Callable[[CallSeries, Sequence[RemoteJob]], T],
+    ) -> Iterator[tuple[Sequence[RemoteJob], T | UnknownScope]]:
+        """Look at jobs before they are cancelled, group by group, as long as there are answers.
+
+        Cancelling without having looked does no harm; not cancelling does.
+        """
+        series = self.patience.brief.started(urgent=True)
+
+        def found_of(some: Sequence[RemoteJob]) -> T | ServiceError:
+            try:
+                return look(series, some)
+            except ServiceError as error:
+                return error
+
+        looks = side_by_side(found_of, groups, REQUESTS_AT_ONCE, 1)
+        for some, found in zip(groups, looks, strict=True):
+            if isinstance(found, UnknownScope) or not isinstance(found, ServiceError):
+                yield some, found
+            elif not is_malformed(found):
+                return
+
+    def _explained(
+        self,
+        series: CallSeries,
+        refused: Mapping[RemoteJob, CancelResult],
+        more: Callable[[], str] = str,
+    ) -> list[CancelResult]:
+        """What refusals mean, after a look at the jobs, all of one scope: mostly that they have ended.
+
+        :param more: gives words for those that live.
+        :raises UnknownScope: the service does not know the scope.
+        """
+        if not refused:
+            return []
+        scope = next(iter(refused)).scope
+        try:
+            statuses = in_order(refused, self._find(series, str(scope), list(refused)))
+        except UnknownScope:
+            raise
+        except ServiceError as error:
+            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            return [replace(result, outcome=outcome_after(error)) for result in refused.values()]
+        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
+        words = more() if None in outcomes.values() else ""
+        return [
+            replace(said, outcome=outcome, detail=status.reason or said.detail)
+            if outcome
+            else replace(said, outcome=CancelOutcome.REFUSED, detail=f"{said.detail or ''} {words}".strip())
+            for status, outcome in outcomes.items()
+            for said in [refused[status.job]]
+        ]
+
     def _settled(self, results: list[CancelResult]) -> list[CancelResult]:
         """The same results; what was answered is not in doubt any more."""
         self._unsure -= {result.job for result in results if result.outcome is not CancelOutcome.UNANSWERED}
@@ -223,7 +294,8 @@ class AwsJobService(JobService):
         return [state for state in states if state not in over]
 
     def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
-        code, words = error_code(error), error_words(error)
+        secrets = secrets_in(self.client._request_signer._credentials)  # noqa: SLF001  as account_of
+        code, words = error_code(error), error_words(error, secrets)
         kind = UnknownScope if self._is_unknown_scope(operation, error) else kind_of(error, operation)
         return kind(
             f"{operation} on {about} failed{self._advised(kind, words, operation, error)}", operation, code
@@ -292,27 +364,64 @@ def in_turn(
     requests: Iterable[Sequence[RemoteJob]],
     ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
 ) -> list[CancelResult]:
-    """Send one cancel request after the other; one that is bound to fail like those before is not sent.
+    """Send cancel requests, more and more of them side by side as long as they are answered.
+
+    After a failure they go one by one, and one that is bound to fail like those before is not sent.
 
     :param requests: the jobs of each request, all of one scope.
     :param ask: sends a request; a :class:`ServiceError` stands for all of its jobs.
     """
-    results: list[CancelResult] = []
-    failures: list[tuple[str | None, ServiceError]] = []
-    for jobs in requests:
-        if _is_pointless(failures, jobs[0].scope):
-            results += [unsent(job, failures[-1][1]) for job in jobs]
-            continue
-        try:
-            results += ask(jobs)
-            failures.clear()
-        except (AccessDenied, ConnectionUnusable, ServiceUnavailable, UnknownScope) as error:
-            failures.append((jobs[0].scope, error))
-            results += undone(jobs, error)
-        except ServiceError as error:
-            failures.clear()
-            results += undone(jobs, error)
-    return results
+    series, todo = _Requests(ask), iter(requests)
+    while jobs := next(todo, None):
+        series.send(jobs)
+    series.settle(0)
+    return series.results
+
+
+class _Requests:
+    """Cancel requests under way, and what became of those before."""
+
+    def __init__(self, ask: Callable[[Sequence[RemoteJob]], list[CancelResult]]) -> None:
+        self.results: list[CancelResult] = []
+        self._ask = ask
+        self._at_once = 1
+        self._failures: list[tuple[str | None, ServiceError]] = []
+        self._under_way: deque[tuple[Sequence[RemoteJob], Future[list[CancelResult]]]] = deque()
+
+    def send(self, jobs: Sequence[RemoteJob]) -> None:
+        """Send a request, and wait until the next one may be sent."""
+        if _is_pointless(self._failures, jobs[0].scope):
+            self.results += [unsent(job, self._failures[-1][1]) for job in jobs]
+            advance(len(jobs))
+            return
+        future: Future[list[CancelResult]] = Future()
+        self._under_way.append((jobs, future))
+        if self._at_once == 1:
+            fulfil(future, self._ask, jobs)
+        else:
+            in_background(future, self._ask, jobs)
+        self.settle(self._at_once - 1)
+
+    def settle(self, most: int) -> None:
+        """Wait until so many are under way at most."""
+        while len(self._under_way) > most:
+            jobs, future = self._under_way.popleft()
+            try:
+                self.results += future.result()
+            except ServiceError as error:
+                self._at_once = 1
+                self._fail(jobs, error)
+            else:
+                self._at_once = min(2 * self._at_once, REQUESTS_AT_ONCE)
+                self._failures.clear()
+            advance(len(jobs))
+
+    def _fail(self, jobs: Sequence[RemoteJob], error: ServiceError) -> None:
+        self.results += undone(jobs, error)
+        if isinstance(error, (AccessDenied, ConnectionUnusable, ServiceUnavailable, UnknownScope)):
+            self._failures.append((jobs[0].scope, error))
+        else:
+            self._failures.clear()
 
 
 def _is_pointless(failures: Sequence[tuple[str | None, ServiceError]], scope: str | None) -> bool:

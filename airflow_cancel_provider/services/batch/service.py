@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from botocore import xform_name
@@ -17,7 +18,11 @@ from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, is_malformed
+from airflow_cancel_provider.services.aws.service import (
+    REQUESTS_AT_ONCE,
+    AwsJobService,
+    in_turn,
+)
 from airflow_cancel_provider.services.base import (
     as_asked,
     batches,
@@ -42,11 +47,10 @@ from airflow_cancel_provider.services.batch.states import (
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 JOBS_PER_LOOKUP = 100
-LOOKUPS_AT_ONCE = 8
-"""Lookups under way at a time. Each takes longer than the 20 ms after which the quota allows the next one."""
 QUEUES_PER_PAGE = 100
 JOBS_PER_CANCEL = 50
 DEFAULT_REASON = "Cancelled on request."
@@ -101,8 +105,9 @@ class BatchJobService(AwsJobService):
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
-        for some in chunks(jobs, JOBS_PER_LOOKUP):
-            seen |= self._look_twice(series, some)
+        for answers in side_by_side(partial(self._look_twice, series), _lookups(jobs), REQUESTS_AT_ONCE, 1):
+            seen |= answers
+            advance(len(answers))
         return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -152,7 +157,7 @@ class BatchJobService(AwsJobService):
             return [seen.get(claim.job, claim) for claim in some]
 
         listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
-        for claims in side_by_side(looked, listed, LOOKUPS_AT_ONCE):
+        for claims in side_by_side(looked, listed, REQUESTS_AT_ONCE):
             yield from (claim for claim in claims if not claim.state.is_terminal)
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
@@ -199,15 +204,11 @@ class BatchJobService(AwsJobService):
 
     def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for, series = _Answers(), set[RemoteJob](), self.patience.brief.started(urgent=True)
-        for some in chunks(jobs, JOBS_PER_LOOKUP):
-            try:
-                seen |= self._look_twice(series, some)
+        seen, looked_for = _Answers(), set[RemoteJob]()
+        for some, answers in self._seen_before(list(_lookups(jobs)), self._look_twice):
+            if isinstance(answers, dict):
+                seen |= answers
                 looked_for.update(some)
-            except ServiceError as error:
-                # Cancelling without having looked does no harm; not cancelling does.
-                if not is_malformed(error):
-                    break
         return seen, looked_for - set(seen)
 
     def _send(
@@ -273,6 +274,10 @@ class BatchJobService(AwsJobService):
             and error_code(error) == "ClientException"
             and bool(NO_QUEUE.search(error_words(error)))
         )
+
+
+def _lookups(jobs: Sequence[RemoteJob]) -> Iterator[Sequence[RemoteJob]]:
+    return chunks(jobs, JOBS_PER_LOOKUP)
 
 
 def _all(jobs: Sequence[RemoteJob]) -> str:

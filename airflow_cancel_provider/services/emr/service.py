@@ -29,8 +29,6 @@ from airflow_cancel_provider.services.base import (
     in_order,
     labelled_by_name,
     named,
-    outcome_after,
-    outcome_of,
     submitted,
 )
 from airflow_cancel_provider.services.emr.states import (
@@ -185,8 +183,8 @@ class EmrStepService(AwsJobService):
             if not said:
                 raise
         results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
-        unclear = {step: result.detail or "" for step, result in results.items() if is_unclear(result)}
-        results |= {result.job: result for result in self._explain(series, cluster, unclear)}
+        unclear = {step: result for step, result in results.items() if is_unclear(result)}
+        results |= {result.job: result for result in self._explained_here(series, unclear)}
         return list(results.values())
 
     def _ask(self, cluster: str, ids: Sequence[str], said: dict[str, dict[str, str]], option: str) -> None:
@@ -203,31 +201,24 @@ class EmrStepService(AwsJobService):
         self, series: CallSeries, steps: Sequence[RemoteJob], option: str, words: str
     ) -> list[CancelResult]:
         """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
-        results = self._explain(series, str(steps[0].scope), dict.fromkeys(steps, words))
+        refused = {step: CancelResult(step, CancelOutcome.REFUSED, words) for step in steps}
+        results = self._explained_here(series, refused)
         over = [result for result in results if result.outcome in _OVER]
         alive = [result.job for result in results if result.outcome not in _OVER]
         if not over or not alive:
             return results
         return over + self._cancel_some(series, alive, option)
 
-    def _explain(self, series: CallSeries, cluster: str, said: dict[RemoteJob, str]) -> list[CancelResult]:
-        """What a refusal really means: look at the steps, and at the cluster's release where they live."""
-        if not said:
-            return []
+    def _explained_here(
+        self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]
+    ) -> list[CancelResult]:
+        """What answers really mean; where a step lives that was refused, with the cluster's release."""
         try:
-            found = self._find(series, cluster, list(said))
-            statuses = in_order(said, found)
-        except ServiceError as error:
-            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
-            return [CancelResult(step, outcome_after(error), words) for step, words in said.items()]
-        outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
-        release = self._release(series, cluster) if None in outcomes.values() else ""
-        return [
-            CancelResult(status.job, outcome, status.reason)
-            if outcome
-            else CancelResult(status.job, CancelOutcome.REFUSED, f"{said[status.job]} {release}".strip())
-            for status, outcome in outcomes.items()
-        ]
+            return self._explained(
+                series, unclear, lambda: self._release(series, str(next(iter(unclear)).scope))
+            )
+        except UnknownScope:
+            return [replace(result, outcome=CancelOutcome.REFUSED) for result in unclear.values()]
 
     def _release(self, series: CallSeries, cluster: str) -> str:
         try:
@@ -239,10 +230,12 @@ class EmrStepService(AwsJobService):
     def _find(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
     ) -> dict[RemoteJob, JobStatus]:
-        """One ListSteps for each 10 steps; for many, the cluster's live ones by 50 first."""
-        if len(steps) <= WORTH_LISTING:
-            return self._by_ids(series, cluster, steps)
-        return self._by_order(series, cluster, steps, LookMemory(), None)
+        """One ListSteps for each 10 steps; for many, the cluster's newest or live ones by 50 first."""
+        found = self._newest(series, cluster, steps) if len(steps) > WORTH_LISTING else {}
+        missing = [step for step in steps if step not in found]
+        if len(missing) > WORTH_LISTING:
+            return found | self._by_order(series, cluster, missing, LookMemory(), None)
+        return found | self._by_ids(series, cluster, missing)
 
     def _by_order(
         self,
@@ -294,6 +287,22 @@ class EmrStepService(AwsJobService):
         for some in chunks(steps, STEPS_PER_LOOKUP):
             found |= self._look_up(series, cluster, some)
         return found
+
+    def _newest(
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]
+    ) -> dict[RemoteJob, JobStatus]:
+        """The newest steps by 50, live or not, as long as most of a page are wanted.
+
+        Many steps that are wanted together were mostly added together. To list the live ones first would
+        take as many pages, and after a cancel, which ends them, all pages of these once more.
+        """
+        wanted, found = {step.id for step in steps}, dict[str, JobStatus]()
+        for page in self._listed(series, cluster):
+            shown = {status.job.id: status for status in page if status.job.id in wanted}
+            found |= shown
+            if len(found) == len(wanted) or len(shown) < STEPS_PER_PAGE / 2:
+                break
+        return pick(steps, [found.values()])
 
     def _look_up(
         self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob]

@@ -78,11 +78,10 @@ class EmrServerlessJobRunService(JobRunService):
         grace = 0 if force and self.shutdown_grace_period else self.shutdown_grace_period
         return {} if grace is None else {_GRACE: grace}
 
-    def _refusal_help(self, options: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    def _refusal_help(self, options: Mapping[str, Any]) -> str:
         if _GRACE not in options:
             return ""
-        release = run.get("releaseLabel")
-        return f" shutdown_grace_period is {options[_GRACE]} s, and needs EMR 7.9.0; the run is on {release}."
+        return f"shutdown_grace_period is {options[_GRACE]} s; the application needs EMR 7.9.0 for it."
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:
         run_id = run.get("jobRunId") or run["id"]

@@ -7,7 +7,6 @@ API_GetJobRuns.html and API_ListJobs.html.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
@@ -22,9 +21,6 @@ from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn,
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,
-    in_order,
-    outcome_after,
-    outcome_of,
     undone,
 )
 from airflow_cancel_provider.services.glue.states import (
@@ -82,7 +78,7 @@ class GlueJobRunService(AwsJobService):
         requests = [some for runs in by_scope(jobs).values() for some in chunks(runs, RUNS_PER_STOP)]
         results = in_turn(requests, lambda runs: self._stop(series, runs))
         unclear = {result.job: result for result in results if is_unclear(result)}
-        return as_asked(jobs, self._settled([*results, *self._explained(series, unclear)]))
+        return as_asked(jobs, self._settled([*results, *self._explained_all(series, unclear)]))
 
     def scopes(self) -> Iterator[str]:
         """Names of the jobs. Which of them have runs, Glue does not tell."""
@@ -131,24 +127,14 @@ class GlueJobRunService(AwsJobService):
         if any(run not in said for run in asked):
             raise NoAnswer(why=UNSAID.rstrip("."))
 
-    def _explained(
+    def _explained_all(
         self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]
     ) -> Iterator[CancelResult]:
-        """What refusals mean: look at the runs."""
-        for job, runs in by_scope(unclear).items():
+        for runs in by_scope(unclear).values():
             try:
-                statuses = in_order(runs, self._find(series, str(job), runs))
+                yield from self._explained(series, {run: unclear[run] for run in runs})
             except UnknownScope as error:
                 yield from undone(runs, error)
-                continue
-            except ServiceError as error:
-                # The refusal's own words have to do. Where looking is not possible now, it is asked again.
-                yield from (replace(unclear[run], outcome=outcome_after(error)) for run in runs)
-                continue
-            for status in statuses:
-                said = unclear[status.job]
-                if outcome := outcome_of(status, asked=status.job in self._unsure):
-                    yield replace(said, outcome=outcome, detail=status.reason or said.detail)
 
     def _find(self, series: CallSeries, job: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         found: dict[RemoteJob, JobStatus] = {}

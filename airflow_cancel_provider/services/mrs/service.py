@@ -51,6 +51,7 @@ from airflow_cancel_provider.services.mrs.states import (
     status_of,
 )
 from airflow_cancel_provider.services.mrs.submission import QUOTAS
+from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
@@ -141,6 +142,7 @@ class MrsJobService(JobService):
                 results[job] = replace(unsent(job, error), outcome=breaker.outcome(job, error))
                 continue
             results[job], failure = self._cancel_one(series, job)
+            advance(1)
             breaker.record(job, failure, results[job].outcome)
             if failure and kind_of(failure) is FaultKind.OTHER:
                 unclear[job] = results[job]

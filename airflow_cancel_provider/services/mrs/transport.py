@@ -10,6 +10,7 @@ import requests
 from requests import Response
 from requests.auth import AuthBase
 
+from airflow_cancel_provider.services.credentials import without
 from airflow_cancel_provider.services.mrs.calls import ApiCall
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
@@ -17,6 +18,7 @@ from airflow_cancel_provider.services.replies import answered_inside, came_over_
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # V1.1 cancels with a GET: without these headers, a cache may answer it instead of MRS.
 _UNCACHED = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
+_SECRET_HEADERS = ("X-Auth-Token", "X-Security-Token")
 _LOST = (
     requests.ConnectionError,
     requests.Timeout,
@@ -121,8 +123,10 @@ def _refused(response: Response, call: ApiCall, what: str) -> Fault:
     if kind is FaultKind.DENIED and not advice:
         advice = f"Allow {call.action} to this identity."
     unsure = kind is FaultKind.TRANSIENT and call.mutates and status != 503
+    sent = response.request.headers
+    words = without((sent.get(name, "") for name in _SECRET_HEADERS), f"{what}: {error}. {advice}")
     return Fault(
-        f"{what}: {error}. {advice}".rstrip(),
+        words.rstrip(),
         call.operation,
         error.code or f"HTTP {status}",
         kind,

@@ -45,6 +45,20 @@ class TestReap:
         assert "Dry run: nothing is cancelled." in words
         assert f"ORPHAN {job}" in words
 
+    def test_dry_on_a_laptop_which_reaches_no_airflow(
+        self, line: Line, deployment: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+        line.ground.airflow.is_down = True
+        done = line("reap", "--dry-run", *JSON, *HASTE)
+        assert (done.code, done.json["orphans"], done.json["troubles"]) == (0, [], [])
+        assert sum(done.json["jobs"].values()) == 1  # the job is listed, as one whose task is not known
+        assert "Airflow is down. So it is not known which tasks are over" in caplog.text
+        assert "--airflow-conn-id" in caplog.text
+        done = line("reap", *JSON, *HASTE)
+        assert done.code == 1
+        assert line.ground.lives(job)
+
     def test_scopes(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         assert line("reap", *JSON, "--except-scope", "que*", *HASTE).json["orphans"] == []

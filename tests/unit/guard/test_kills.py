@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
@@ -105,6 +105,25 @@ class TestWaiting:
         with pytest.raises(Killed):
             ti.task.execute()
         assert names(cloud) == {"slow": True}
+
+    def test_a_task_whose_jobs_are_being_ended_does_not_succeed(self, cloud: LocalCloud) -> None:
+        """The kill comes while a submission is under way, its answer is lost, and the task goes on."""
+
+        def work() -> str:
+            submit("before")
+            cloud.faults.add("batch", "SubmitJob", "latency", delay=1.5)
+            config = Config(retries={"total_max_attempts": 1}, read_timeout=1)
+            batch: Any = boto3.session.Session().client("batch", region_name="us-east-1", config=config)
+            kill_after(0.4)
+            with pytest.raises(ReadTimeoutError):
+                batch.submit_job(jobName="lost", jobQueue="queue", jobDefinition="definition")
+            return "as if nothing had happened"
+
+        ti, guard = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert guard.canceller.wait_for("accepted", 10)
+        until(lambda: names(cloud) == {"before": True, "lost": True})
 
     def test_a_second_kill_cancels_nothing_twice(self, cloud: LocalCloud) -> None:
         def work() -> None:

@@ -7,13 +7,16 @@ import time
 
 import pytest
 
+from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
 from airflow_cancel_provider.guard.inherited import reached
-from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.record import StoredIntent, TryRecord
 from airflow_cancel_provider.settings import Settings
 from tests.guard_fixtures import OWNER, canceller, tracked
+from tests.memory_service import Memory, MemoryService
 from tests.service_fixtures import Bench
 from tests.task_fixtures import bench, connections  # noqa: F401
 
@@ -70,3 +73,21 @@ def test_a_job_that_a_connection_does_not_find_is_a_warning_and_no_end(
     assert not cancels.wait_for("ended", 3)
     assert f"{job}: the service does not know this job over connection" in caplog.text
     assert bench.are_cancelled([other])
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+def test_the_search_for_a_submission_that_may_be_repeated_goes_on_after_the_first_find(
+    is_under_way: bool,
+) -> None:
+    """A task that is about to be killed may send its submission again, and so start a second job."""
+    memory = Memory()
+    job = memory.job("first")
+    memory.claims.append(JobStatus(job, JobState.RUNNING, label=OWNER.label))
+    stored = StoredIntent("memory", None, None, "place", OWNER.label, time.time())
+    intent = Intent("1", stored, None, is_under_way=is_under_way)
+    service = MemoryService(memory, None, None)
+    search = LabelSearch(lambda: [intent], list, lambda _: service, logging.getLogger("task"))
+    search.update()
+    assert list(search.found) == [job]
+    assert search.has_answers
+    assert search.is_over is not is_under_way

@@ -118,6 +118,60 @@ def test_config_goes_to_the_client() -> None:
     assert BatchJobsHook(config=Config(read_timeout=8)).service.client.meta.config.read_timeout == 8
 
 
+def test_throttled_calls_are_repeated_in_one_layer(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the service, at the pace of the account; botocore would repeat them at once."""
+    connect_aws(monkeypatch, cloud, config_kwargs=None)
+    cloud.faults.add("batch", "DescribeJobQueues", "throttle", times=2)
+    service = BatchJobsHook().service
+    sent: list[int] = []
+    service.client.meta.events.register("after-call", lambda parsed, **_: sent.append(attempts(parsed)))
+    list(service.scopes())
+    assert sent == [0, 0, 0]
+
+
+def attempts(parsed: Any) -> int:
+    return int(parsed["ResponseMetadata"].get("RetryAttempts", 0))
+
+
+def test_retries_that_were_set_over_the_connection_stay(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_aws(monkeypatch, cloud, config_kwargs={"retries": {"mode": "adaptive", "total_max_attempts": 7}})
+    assert opened().meta.config.retries == {"mode": "adaptive", "total_max_attempts": 7}
+    assert (
+        opened(botocore_config={"retries": {"total_max_attempts": 4}}).meta.config.retries[
+            "total_max_attempts"
+        ]
+        == 4
+    )
+
+
+def test_the_users_own_client_keeps_botocores_retries(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_aws(monkeypatch, cloud, config_kwargs=None)
+    hook = BatchJobsHook()
+    assert hook.service.client.meta.config.retries["total_max_attempts"] == 1
+    client: Any = hook.get_conn()
+    assert client.meta.config.retries.get("total_max_attempts", 3) > 1
+
+
+def test_a_connection_says_what_share_of_the_quotas_is_used(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_aws(monkeypatch, cloud, quota_share=0.5)
+    assert BatchJobsHook().service.quota_share == 0.5
+
+
+@pytest.mark.parametrize("share", [0, 2, "half"])
+def test_a_share_that_is_none(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, share: Any) -> None:
+    connect_aws(monkeypatch, cloud, quota_share=share)
+    with pytest.raises(InvalidInput, match=r"'aws_default' can't be used: quota_share is"):
+        _ = BatchJobsHook().service
+
+
 @pytest.mark.parametrize("verify", [False, "/some/ca.pem"])
 def test_verify_goes_to_the_client(verify: bool | str) -> None:
     assert opened(verify=verify)._endpoint.http_session._verify == verify

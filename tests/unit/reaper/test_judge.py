@@ -25,8 +25,9 @@ from airflow_cancel_provider.reaper.backends.base import (
     TryPhase,
     phase_of,
 )
-from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
+from airflow_cancel_provider.reaper.judge import Case, DecisionKind, Judge, decide
 from airflow_cancel_provider.release import Release
+from tests.reaper_fixtures import MemoryAirflow
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
 OURS, THEIRS = "0a1b2c3d", "99999999"
@@ -324,3 +325,50 @@ def test_only_a_job_of_ours_whose_owner_is_known_is_suspected(of: Case, grace: t
     elif decision.kind is DecisionKind.UNANSWERED:
         assert is_ours
         assert of.owner is None
+
+
+class TestJudge:
+    """The class around the decision: which owner is asked for, and what a second look knows of the first."""
+
+    LABEL = Label(OURS, TI)
+    RUNNING = JobStatus(JOB, JobState.RUNNING, name="etl", label=LABEL, submitted_at=LONG_AGO)
+
+    @pytest.fixture
+    def judge(self) -> Judge:
+        failed = OwnerState(TryPhase.FAILED, None, "dag / run / task")
+        return Judge(MemoryAirflow({TI: failed, UUID(int=1): failed}), OURS, timedelta(0), {})
+
+    def test_the_owner_on_the_label_is_asked_for(self, judge: Judge) -> None:
+        labelled, unlabelled = judge.decide([self.RUNNING, JobStatus(OTHER, JobState.RUNNING)])
+        assert (labelled.decision.kind, unlabelled.decision.kind) == (
+            DecisionKind.SUSPECT,
+            DecisionKind.UNLABELLED,
+        )
+        assert labelled.task == "dag / run / task"
+
+    def test_a_second_look_keeps_what_only_the_listing_shows(self, judge: Judge) -> None:
+        suspects = judge.decide([self.RUNNING])
+        (again,) = judge.decide_again(suspects, [JobStatus(JOB, JobState.RUNNING)])
+        assert again.decision.kind is DecisionKind.ORPHAN
+        assert again.claim.label == self.LABEL
+        assert (again.claim.name, again.claim.submitted_at) == ("etl", LONG_AGO)
+
+    def test_what_the_second_look_shows_counts_more(self, judge: Judge) -> None:
+        suspects = judge.decide([self.RUNNING])
+        now = replace(self.RUNNING, name="renamed", submitted_at=NOW)
+        (again,) = judge.decide_again(suspects, [now])
+        assert (again.claim.name, again.claim.submitted_at) == ("renamed", NOW)
+
+    @pytest.mark.parametrize("other", [UUID(int=1), UUID(int=(1 << 128) - 1)])
+    def test_a_job_with_another_label_is_a_suspect_for_the_first_time(
+        self, judge: Judge, other: UUID
+    ) -> None:
+        suspects = judge.decide([self.RUNNING])
+        (again,) = judge.decide_again(suspects, [replace(self.RUNNING, label=Label(OURS, other))])
+        assert again.decision.kind is not DecisionKind.ORPHAN
+
+    def test_a_deployment_is_compared_by_its_letters(self, judge: Judge) -> None:
+        label = Label(OURS.encode().decode(), TI)
+        assert label.deployment is not judge.deployment
+        (found,) = judge.decide([replace(self.RUNNING, label=label)])
+        assert found.decision.kind is DecisionKind.SUSPECT

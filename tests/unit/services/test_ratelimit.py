@@ -16,6 +16,7 @@ from botocore.credentials import Credentials
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome
+from airflow_cancel_provider.services import ratelimit
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.pool import ServicePool
@@ -236,7 +237,7 @@ class TestUrgency:
         pool.check([step])
         (result,) = pool.hurried(4.0).cancel([step], "killed")
         assert result.outcome is CancelOutcome.REQUESTED
-        assert sum(fake.slept) == pytest.approx(1.0)
+        assert sum(fake.slept) == pytest.approx(1.0, abs=0.2)
 
     def test_a_lock_that_a_signal_handler_interrupted_does_not_keep_a_cancel(self, fake: FakeTime) -> None:
         meter = Meter(pace_of(fake.pace(every=(10, 1))))
@@ -338,6 +339,13 @@ class TestOnePacePerAccount:
         assert found["ListSteps"] == [1, 1]
         assert found["CancelSteps"] == [4, 0.25]
         assert found[EVERY] == [49, 25]
+
+    def test_the_smallest_share_of_a_connection_counts(self, fake: FakeTime) -> None:
+        for share in (None, 0.5, 0.8, None):
+            pace = fake.paces.of("batch", "us-east-1", "1", SERVICES["batch"].quotas, share)
+        assert pace.buckets[EVERY].per_second == 25
+        other = fake.paces.of("batch", "us-east-1", "2", SERVICES["batch"].quotas)
+        assert other.buckets[EVERY].per_second == 50
 
     def test_a_forked_process_goes_on(self, fake: FakeTime) -> None:
         """Also where it was forked while another thread held the lock and others waited."""
@@ -515,3 +523,30 @@ class TestPatience:
 
         persistence.call(call, lambda error: isinstance(error, ConnectionError), turn)
         return made
+
+
+def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is not free soon is passed over: whoever holds it twice only loses time."""
+    monkeypatch.setattr(ratelimit, "_LOCK_SECONDS", 5)
+    pace = Paces()
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5), EVERY: (25, 5.0)}))
+    began = time.monotonic()
+    paid = asyncio.run(meter.prepaid("ListSteps", 3))
+    paid.turn("ListSteps")
+    paid.give_back()
+    meter.repeated("ListSteps", 1)
+    meter.throttled("ListSteps")
+    assert meter.seconds_until("ListSteps") > 0
+    assert time.monotonic() - began < 5
+
+
+def test_what_was_paid_for_and_not_used_is_given_back() -> None:
+    pace = Paces(clock=lambda: 0.0)
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5)}))
+    paid = asyncio.run(meter.prepaid("ListSteps", 9))
+    assert meter.seconds_until("ListSteps") == 2
+    paid.turn("ListSteps")
+    paid.give_back()
+    paid.give_back()
+    assert meter.seconds_until("ListSteps", 8) == 0
+    assert meter.seconds_until("ListSteps", 9) == 2

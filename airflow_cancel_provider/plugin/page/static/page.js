@@ -110,7 +110,11 @@
       else story.textContent = seen.line ? `Cancelled by ${seen.asked_by}: ${seen.line}` : `${seen.asked_by} asked for its cancel.`;
     }
     const button = row.querySelector("[data-cancel]");
-    if (ENDED.has(seen.state) && seen.state !== "GONE" && button) button.remove();
+    if (ENDED.has(seen.state) && seen.state !== "GONE") {
+      if (button) button.remove();
+      const orphan = row.querySelector(".orphan");
+      if (orphan) orphan.remove();
+    }
     if (ENDED.has(seen.state) || seen.is_over) delete row.dataset.cancelling;
   }
 

@@ -89,7 +89,7 @@ def test_a_release_without_grace_periods_is_named(serverless: EmrServerlessBench
     (result,) = serverless.service(shutdown_grace_period=30).cancel([run], "")
     assert (result.outcome, result.code) == (REFUSED, "ValidationException")
     assert "not supported by this release" in str(result.detail)
-    assert "shutdown_grace_period is 30 s, and needs EMR 7.9.0; the run is on emr-7.1.0" in str(result.detail)
+    assert "shutdown_grace_period is 30 s; the application needs EMR 7.9.0 for it" in str(result.detail)
     assert outcomes(serverless.service().cancel([run], "")) == [REQUESTED]
 
 

@@ -57,7 +57,8 @@ class TestCancel:
         runs = glue.running(30) + glue.running(1)
         assert outcomes(glue.service().cancel(runs, "")) == [REQUESTED] * 31
         sent = [(entry.scope, len(entry.ids)) for entry in stops(glue)]
-        assert sent == [(runs[0].scope, 25), (runs[0].scope, 5), (runs[-1].scope, 1)]
+        assert sent[0] == (runs[0].scope, 25)
+        assert set(sent[1:]) == {(runs[0].scope, 5), (runs[-1].scope, 1)}
 
     def test_each_run_has_its_own_outcome(self, glue: GlueBench) -> None:
         scope = glue.new_scope()

@@ -1,0 +1,1 @@
+"""Cancels of many jobs: how long they take until each was seen to end, beside what the quotas allow."""

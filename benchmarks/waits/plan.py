@@ -1,0 +1,73 @@
+"""What is waited for: one third of the jobs in each service, and the fewest calls that this takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any, Literal
+
+from benchmarks.account.population import SERVICES, Population
+from benchmarks.account.quotas import JOBS_PER_LOOKUP, QUOTAS
+
+Side = Literal["ours", "stock"]
+LOOKS = {"batch": "DescribeJobs", "emr-serverless": "ListJobRuns", "emr": "ListSteps"}
+"""The operation that looks at many jobs at once, by service."""
+STEPS_PER_CLUSTER = 250
+RUNS_PER_APPLICATION = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: so many waits in one event loop.
+
+    :param waits: in all; a third in each service.
+    :param delay: seconds between two looks (``waiter_delay``).
+    :param window: seconds for which calls and CPU are counted, and over which jobs end.
+    :param ending: one job of so many ends within the window.
+    """
+
+    side: Side
+    waits: int
+    delay: float
+    window: float
+    ending: int = 5
+
+    @property
+    def population(self) -> Population:
+        """The account: clusters with up to 250 live steps, applications with up to 1,000 runs."""
+        each = self.waits // 3
+        clusters = max(1, ceil(each / STEPS_PER_CLUSTER))
+        applications = max(1, ceil(each / RUNS_PER_APPLICATION))
+        return Population(1000, 1, self.waits - 2 * each, applications, each, clusters, each)
+
+    def calls_per_poll(self) -> dict[str, int]:
+        """The fewest calls that see every end: by id in Batch, else one listing of each place."""
+        population = self.population
+        return {
+            service: ceil(population.jobs / JOBS_PER_LOOKUP)
+            if service == "batch"
+            else len(population.scopes(service))
+            for service in SERVICES
+        }
+
+    def least(self) -> dict[str, float]:
+        """Calls a minute that see every end once in ``delay`` seconds, as far as the quotas allow it."""
+        return {
+            service: min(calls * 60 / self.delay, per_second(service) * 60)
+            for service, calls in self.calls_per_poll().items()
+        }
+
+    def latest(self) -> float:
+        """Seconds after its end at which a job is seen at the latest: one poll, and what the quotas force."""
+        forced = (calls / per_second(service) for service, calls in self.calls_per_poll().items())
+        return max(self.delay, *forced)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def per_second(service: str) -> float:
+    """The quota of the call that looks."""
+    quotas = QUOTAS[service]
+    return quotas.get(LOOKS[service], quotas.get("*", (0, 0.0)))[1]

@@ -1,0 +1,1 @@
+"""Mutation testing with cosmic-ray: ``make mutants``."""

@@ -1,0 +1,77 @@
+"""Signed calls: no redirect is followed, and a reply that repeats what was sent gives nothing away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth
+from airflow_cancel_provider.services.mrs.client import MrsClient
+from airflow_cancel_provider.services.mrs.service import MrsJobService
+from airflow_cancel_provider.services.retry import Patience
+from tests.fuzz.test_replies import KINDS
+from tests.security.places import Echo
+
+SECRET, TOKEN = "PLANTED-secret-access-key", "PLANTED-session-token/with+odd=signs"
+AT_ONCE = Patience(seconds=0.0, first_pause=0.0, longest_pause=0.0)
+SERVICES = [*KINDS, "mrs"]
+
+
+def opened(name: str, url: str) -> tuple[Any, list[Any]]:
+    """A service at this address, with planted credentials, and jobs of it."""
+    if name == "mrs":
+        client = MrsClient(url, "0123456789abcdef", AkSkAuth("PLANTEDKEY", SECRET, security_token=TOKEN))
+        service: Any = MrsJobService(client, conn_id="mrs_default", patience=AT_ONCE)
+        ids, scope = ["6dcc6ee0-22d0-4ba9-8a3c-6e6ea1b04d39"], "demo-cluster-0001"
+    else:
+        kind, ids, scope = KINDS[name]  # type: ignore[assignment]
+        make: Any = boto3.client
+        service = kind(
+            make(
+                name,
+                region_name="us-east-1",
+                endpoint_url=url,
+                aws_access_key_id="PLANTEDKEY",
+                aws_secret_access_key=SECRET,
+                aws_session_token=TOKEN,
+                config=Config(retries={"total_max_attempts": 1}),
+            ),
+            conn_id="aws_default",
+            patience=AT_ONCE,
+        )
+    return service, [service.address(each, scope) for each in ids]
+
+
+def words_of(service: Any, jobs: list[Any]) -> list[str]:
+    """All that is said of a look, a listing and a cancel that fail."""
+    said = []
+    for call in (lambda: service.describe(jobs), lambda: list(service.claims(jobs[0].scope or "queue"))):
+        with pytest.raises(ServiceError) as raised:
+            call()
+        said += [str(raised.value), repr(raised.value)]
+    results = service.cancel(jobs, "why")
+    return said + [text for result in results for text in (str(result), repr(result), str(result.as_json()))]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_reply_that_repeats_the_request_gives_no_secret_away(name: str) -> None:
+    with Echo() as server:
+        service, jobs = opened(name, server.url)
+        said = words_of(service, jobs)
+        assert server.seen
+    for secret in (SECRET, TOKEN):
+        assert not [text for text in said if secret in text]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirect_is_followed(name: str, status: int) -> None:
+    with Echo() as elsewhere, Echo(status, f"{elsewhere.url}/elsewhere") as server:
+        service, jobs = opened(name, server.url)
+        words_of(service, jobs)
+        assert server.seen
+        assert elsewhere.seen == []

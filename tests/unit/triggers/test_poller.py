@@ -1,0 +1,169 @@
+"""Shared polls at a small quota: whose turn it is, what is logged, and what an error costs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.cancellation import Cancellation, Watch
+from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.services.looks import LookMemory
+from airflow_cancel_provider.triggers.event_loop import Schedule
+from airflow_cancel_provider.triggers.poller import MOST_LOOKS
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from tests.memory_service import Memory, MemoryService
+from tests.task_fixtures import event_of
+from tests.trigger_fixtures import memory, story, until
+
+__all__ = ["memory"]
+
+
+def waiting(jobs: Sequence[RemoteJob] | Watch, delay: float = 0.1) -> RemoteJobsTrigger:
+    watch = jobs if isinstance(jobs, Watch) else Watch(jobs)
+    return RemoteJobsTrigger(watch.as_json(), Access().as_json(), delay, None, time.time())
+
+
+async def polled(triggers: Sequence[RemoteJobsTrigger], is_enough: Callable[[], bool]) -> None:
+    """Let triggers wait until it is enough."""
+    tasks = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+    await until(is_enough)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class TestQuota:
+    def test_clusters_take_turns_and_the_log_says_once_how_long_it_takes(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        memory.quota = (1, 20.0)
+        jobs = [memory.job(f"j{index}", scope=f"place{index % 10}") for index in range(100)]
+        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= 35))
+        turns = [look[0][-1] for look in memory.looks]
+        by_place = Counter(turns)
+        assert max(by_place.values()) - min(by_place.values()) <= 1
+        # Who waits for a turn takes along all that have come to be due by then.
+        assert all(len(look) == 10 for look in memory.looks[10:])
+        told = [record.getMessage() for record in caplog.records if "quota" in record.getMessage()]
+        assert 1 <= len(told) <= 6
+        assert "1.2e+03 calls a minute) stretches the poll from 0.1 s to" in told[0]
+
+    def test_nobody_waits_for_the_quota_in_a_thread(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        under_way, most = 0, 0
+        look = MemoryService.look
+
+        def counted(self: Any, *args: Any, **options: Any) -> Any:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            time.sleep(0.01)
+            under_way -= 1
+            return look(self, *args, **options)
+
+        monkeypatch.setattr(MemoryService, "look", counted)
+        memory.quota = (1, 20.0)
+        jobs = [memory.job(f"j{index}", scope=f"place{index}") for index in range(40)]
+        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= 10))
+        assert most <= 2
+
+    @pytest.mark.parametrize("rate, expected", [(4000.0, False), (5.0, True)])
+    def test_looks_leave_something_out_only_where_the_quota_is_small(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch, rate: float, expected: bool
+    ) -> None:
+        allowed: list[bool] = []
+        look = MemoryService.look
+
+        def noted(self: Any, jobs: Any, memory: LookMemory, **options: Any) -> Any:
+            allowed.append(options["may_leave_out"])
+            return look(self, jobs, memory, **options)
+
+        monkeypatch.setattr(MemoryService, "look", noted)
+        memory.quota = (10, rate)
+        story(lambda: polled([waiting(memory.jobs("a"), 0.05)], lambda: len(memory.looks) >= 3))
+        assert allowed[-1] is expected
+
+
+class TestErrors:
+    def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
+        jobs = [memory.job(f"j{index}", scope="gone") for index in range(50)]
+        good = memory.job("good", JobState.SUCCEEDED)
+        memory.unknown_scopes.add("gone")
+
+        async def tell() -> list[dict[str, Any]]:
+            return await asyncio.gather(*(event_of(waiting([job])) for job in [*jobs, good]))
+
+        *lost, last = story(tell)
+        assert {event["error"]["type"] for event in lost} == {"UnknownScope"}
+        assert last["error"] is None
+        assert len(memory.looks) <= 4
+
+    def test_a_bad_job_among_many_is_found_by_halves(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = [memory.job(f"j{index}", JobState.SUCCEEDED) for index in range(200)]
+        describe = MemoryService.describe
+
+        def refusing(self: Any, asked: Any) -> Any:
+            found = describe(self, asked)
+            if jobs[77] in list(asked):
+                raise ServiceError("This id is malformed.", "Look", "ClientException")
+            return found
+
+        monkeypatch.setattr(MemoryService, "describe", refusing)
+
+        async def tell() -> list[dict[str, Any]]:
+            return await asyncio.gather(*(event_of(waiting([job])) for job in jobs))
+
+        events = story(tell)
+        assert [index for index, event in enumerate(events) if event["error"]] == [77]
+        assert len(memory.looks) <= 20
+
+    def test_a_service_that_refuses_everything_is_not_asked_for_each(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = [memory.job(f"j{index}") for index in range(500)]
+
+        def refusing(self: Any, asked: Any) -> Any:
+            self.memory.looks.append(list(asked))
+            raise ServiceError("No.", "Look", "ClientException")
+
+        monkeypatch.setattr(MemoryService, "describe", refusing)
+        story(lambda: polled([waiting([job], 3) for job in jobs], lambda: len(memory.looks) >= MOST_LOOKS))
+        assert len(memory.looks) <= MOST_LOOKS
+
+
+def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None:
+    job = RemoteJob.of("memory", "a", scope="place")
+    cancellation = Cancellation([job], "why")
+    delays = {}
+    for seconds in (0, 10, 60, 3600):
+        cancellation.requested_at = time.time() - seconds
+        delays[seconds] = round(waiting(cancellation, 30)._delay())
+    assert delays == {0: 2, 10: 5, 60: 30, 3600: 30}
+    assert waiting([job], 30)._delay() == 30
+
+
+def test_to_add_to_a_schedule_of_thousands_compares_few() -> None:
+    """What is counted is comparisons: a list that is searched for each of its items takes millions."""
+    compared = itertools.count()
+
+    class Time(float):
+        def __lt__(self, other: float) -> bool:
+            next(compared)
+            return float.__lt__(self, other)
+
+    schedule: Schedule[int] = Schedule()
+    for number in range(5000):
+        schedule.add(number, Time(number * 7919 % 5000))
+    assert len(list(schedule.due(5000))) == 5000
+    assert next(compared) < 5000 * 40
