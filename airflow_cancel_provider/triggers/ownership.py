@@ -39,9 +39,18 @@ def may_be_killed(error: asyncio.CancelledError) -> bool:
     """Whether a cancellation may mean that a person ended the task.
 
     Airflow 3.3 calls ``on_kill`` after it, but cancels again every second, also while it is on its way
-    there, and may never arrive. So what is to be done then is done at once.
+    there, and may never arrive. So what is to be done then is done at once. Airflow's message is looked for
+    in the errors that this one was raised from, too: who is cancelled in ``sync_to_async``, while its thread
+    waits for the triggerer, gets another error, without the message.
     """
-    return not HAS_ON_KILL or error.args[:1] == (USER_ACTION,)
+    if not HAS_ON_KILL:
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, asyncio.CancelledError) and cause.args[:1] == (USER_ACTION,):
+            return True
+        cause = cause.__context__
+    return False
 
 
 class Verdict(StrEnum):

@@ -7,8 +7,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 
-from airflow_cancel_provider.triggers.ownership import DeferredTry, Verdict, ask, undisturbed
+from airflow_cancel_provider.triggers import ownership
+from airflow_cancel_provider.triggers.ownership import (
+    USER_ACTION,
+    DeferredTry,
+    Verdict,
+    ask,
+    may_be_killed,
+    undisturbed,
+)
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.task_fixtures import TaskInstance
 from tests.trigger_fixtures import (
@@ -149,3 +158,39 @@ def test_ids_are_compared_as_what_they_are(airflow: FakeAirflow) -> None:
     ti.id = str(ti.id)
     assert DeferredTry.of(ti).ti_id == UUID(ti.id)
     assert asked(ti) is LIVES
+
+
+class TestMayBeKilled:
+    """Airflow 3.3 gives a cancellation by a person a message."""
+
+    @pytest.mark.parametrize("message, killed", [(USER_ACTION, True), ("", False)])
+    def test_in_a_thread_that_waits_for_the_triggerer(
+        self, monkeypatch: pytest.MonkeyPatch, message: str, killed: bool
+    ) -> None:
+        """As a hook does that asks for its connection: asgiref raises an error without the message."""
+        monkeypatch.setattr(ownership, "HAS_ON_KILL", True)
+
+        async def trigger(asks: asyncio.Event) -> bool:
+            async def answer() -> None:
+                asks.set()
+                await asyncio.sleep(60)
+
+            try:
+                await sync_to_async(async_to_sync(answer), thread_sensitive=False)()
+            except asyncio.CancelledError as error:
+                return may_be_killed(error)
+            return False
+
+        async def cancelled() -> bool:
+            asks = asyncio.Event()
+            task = asyncio.create_task(trigger(asks))
+            await asks.wait()
+            task.cancel(message)
+            return await task
+
+        assert asyncio.run(cancelled()) is killed
+
+    @pytest.mark.parametrize("message, killed", [(USER_ACTION, True), ("", False)])
+    def test_elsewhere(self, monkeypatch: pytest.MonkeyPatch, message: str, killed: bool) -> None:
+        monkeypatch.setattr(ownership, "HAS_ON_KILL", True)
+        assert may_be_killed(asyncio.CancelledError(message)) is killed
