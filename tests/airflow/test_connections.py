@@ -31,7 +31,7 @@ import json, sys
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.rules import Rules
-reaper = make_reaper(Database(), at=sys.argv[1:], rules=Rules(grace=0.1, is_dry=True), share=100)
+reaper = make_reaper(Database(), at=sys.argv[1:], rules=Rules(grace=0.1, is_dry=True), share=1)
 print(json.dumps(reaper.sweep().as_json()))
 """
 """A reaper in a program of the user's own."""
