@@ -113,7 +113,7 @@ def page_answers(world: World) -> None:
     headers = {"Authorization": f"Bearer {world.airflow.rest.token}"}
     answer = requests.get(f"{world.airflow.url}/remote-jobs/", headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
-    # This Airflow gives everybody the rights of an admin; who may do what is tested with the page's own tests.
+    # This Airflow gives everybody the rights of an admin; the page's own tests have users.
     assert "Remote jobs" in answer.text
 
 
