@@ -47,7 +47,7 @@ def goals(results: dict[str, Any]) -> Iterator[tuple[str, float, float, str]]:
             what,
             trigger["worst"],
             3.0,
-            "not found out here; after 8 s the API server asks in the trigger's place",
+            "not found out here; the API server asks after 10 s itself",
         )
     for name, figures in results.get("parse", {}).items():
         if name.endswith("operators, ours"):
