@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.exceptions import (
@@ -17,10 +17,10 @@ from airflow_cancel_provider.exceptions import (
     NotEnded,
     NotRunning,
     ServiceUnavailable,
-    UnexpectedEnd,
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.watch import Watch, scope_of
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -36,119 +36,6 @@ MANY = 100
 """Above so many jobs, those with nothing special are logged by their number."""
 LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 LOUD_STATES = (JobState.FAILED, JobState.GONE)
-ENDS = tuple(state for state in JobState if state.is_terminal)
-
-
-class Watch:
-    """Jobs that are waited for, and what was last seen of them.
-
-    A job is settled when it is in one of ``target_states`` or has ended.
-    """
-
-    def __init__(self, jobs: Iterable[RemoteJob], target_states: Collection[JobState] = ENDS) -> None:
-        self.jobs = list(dict.fromkeys(jobs))
-        self.target_states = tuple(target_states)
-        self.statuses: dict[RemoteJob, JobStatus] = {}
-
-    @property
-    def open(self) -> list[RemoteJob]:
-        """Jobs that are not settled."""
-        return [job for job in self.jobs if not self._is_settled(job)]
-
-    @property
-    def wrong(self) -> list[JobStatus]:
-        """Jobs that ended in a state that is not a target."""
-        return [
-            s for s in self.statuses.values() if s.state.is_terminal and s.state not in self.target_states
-        ]
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether more looking can't change the verdict."""
-        return bool(self.wrong) or not self.open
-
-    @property
-    def states(self) -> dict[str, str]:
-        """State last seen of each job, by address; a job that was never seen is left out."""
-        return {str(job): str(status.state) for job, status in self.statuses.items()}
-
-    def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
-        """Take in what was seen; return what is new."""
-        news = []
-        for status in statuses:
-            before = self.statuses.get(status.job)
-            if before is None or (before.state, before.service_state) != (status.state, status.service_state):
-                news.append(status)
-            self.statuses[status.job] = status
-        return news
-
-    def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
-        """Take in that the service does not know the clusters or applications of some jobs.
-
-        One that it has known has been deleted since, and its jobs are gone: what is new is returned.
-
-        :raises UnknownScope: it has never known one, which may be a wrong id, connection or region.
-        """
-        known = self._known_scopes()
-        gone = {job: error for job, error in unknown.items() if _scope_of(job) in known}
-        for job, error in unknown.items():
-            if job not in gone:
-                self._mistake(job, error)
-        return self.observe(JobStatus(job, JobState.GONE, reason=str(error)) for job, error in gone.items())
-
-    def _known_scopes(self) -> set[tuple[str | None, ...]]:
-        return {_scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
-
-    def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
-        raise UnknownScope(f"{job} can't be looked at: {error}", error.operation, error.code) from error
-
-    def act(self, pool: ServicePool) -> list[CancelResult]:
-        """Do what is due after a look. A watch only looks."""
-        return []
-
-    def is_due(self) -> bool:
-        """Whether :meth:`act` would send anything."""
-        return False
-
-    def verdict(self) -> dict[str, str]:
-        """States of all jobs, by address.
-
-        :raises UnexpectedEnd: some ended in a state that is not a target; carries the service's reasons.
-        :raises NotEnded: some are still on their way.
-        """
-        if self.wrong:
-            targets = ", ".join(self.target_states)
-            raise UnexpectedEnd(
-                f"Expected {targets}; ended otherwise:", [str(status) for status in self.wrong]
-            )
-        self._raise_if_open()
-        return self.states
-
-    def _raise_if_open(self) -> None:
-        if self.open:
-            raise NotEnded(
-                "Not seen to end within the attempts allowed (waiter_delay, waiter_max_attempts):",
-                [str(self.statuses.get(job, f"{job}: not seen")) for job in self.open],
-            )
-
-    def _is_settled(self, job: RemoteJob) -> bool:
-        status = self.statuses.get(job)
-        return status is not None and (status.state.is_terminal or status.state in self.target_states)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, for a trigger or another process."""
-        return {
-            "jobs": [str(job) for job in self.jobs],
-            "target_states": [str(state) for state in self.target_states],
-            "statuses": [status.as_json() for status in self.statuses.values()],
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The inverse of :meth:`as_json`."""
-        watch = cls(map(RemoteJob, values["jobs"]), [JobState(state) for state in values["target_states"]])
-        watch.observe(map(JobStatus.from_json, values["statuses"]))
-        return watch
 
 
 class Cancellation(Watch):
@@ -213,7 +100,7 @@ class Cancellation(Watch):
 
     def _known_scopes(self) -> set[tuple[str | None, ...]]:
         taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
-        asked = {_scope_of(job) for job, result in self.results.items() if result.outcome in taken}
+        asked = {scope_of(job) for job, result in self.results.items() if result.outcome in taken}
         return asked | super()._known_scopes()
 
     def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
@@ -368,10 +255,6 @@ def _ask_again(job: RemoteJob) -> CancelResult:
     return CancelResult(
         job, CancelOutcome.UNANSWERED, "The service did not know the job at the first request."
     )
-
-
-def _scope_of(job: RemoteJob) -> tuple[str | None, ...]:
-    return job.service, job.conn_id, job.scope
 
 
 def request(cancellation: Cancellation, pool: ServicePool, log: Log) -> None:

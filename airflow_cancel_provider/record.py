@@ -18,8 +18,8 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 
-LATEST = 253_402_300_800.0
-"""Epoch seconds of the year 10000: a date can't be later."""
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0
+"""Epoch seconds of the years 1 and 10000: a date is between them."""
 RECORD_KEY = "remote_jobs"
 """Key of the record in XCom and in the task state store."""
 
@@ -268,6 +268,6 @@ def _text(value: Any) -> str | None:
 
 def _seconds(value: Any) -> float:
     seconds = float(value)
-    if not 0 <= seconds < LATEST:
+    if not EARLIEST <= seconds < LATEST:
         raise ValueError(f"{value!r} are no epoch seconds")
     return seconds

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.mrs import auth
+from airflow_cancel_provider.services.mrs import auth, submit
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService
@@ -103,3 +104,14 @@ def define(
     values = {name: value for name, value in values.items() if value is not None}
     standard = {name: values.pop(name) for name in ("conn_type", "login", "password") if name in values}
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**standard, "extra": values}))
+
+
+def unknown(id_: str = "00000000-dead-beef-0000-000000000000", cluster: str = CLUSTER) -> RemoteJob:
+    return RemoteJob.of("mrs", id_, scope=cluster, conn_id="mrs_default")
+
+
+@pytest.fixture
+def hook(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> MrsHook:
+    define(monkeypatch, cloud)
+    monkeypatch.setattr(submit, "PAUSE", 0.1)
+    return MrsHook(patience=QUICK)

@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
@@ -21,6 +20,7 @@ from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers import recheck as waiting
 from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.memory_service import Memory, MemoryHook

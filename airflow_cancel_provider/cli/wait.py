@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from math import inf
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain
 from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.jobs import JobState, by_service_key
 from airflow_cancel_provider.reaper.rules import number_from_0
+from airflow_cancel_provider.watch import Watch
 
 COLUMNS = ("job", "state", "service_state", "detail")
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, unknown_to_the_service
+from airflow_cancel_provider.cancellation import Cancellation, look, unknown_to_the_service
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import (
@@ -20,6 +20,7 @@ from airflow_cancel_provider.jobs import (
     by_service_key,
 )
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
+from airflow_cancel_provider.watch import Watch
 
 
 @dataclass

@@ -7,10 +7,10 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.version_compat import BaseOperator, Context
+from airflow_cancel_provider.watch import Watch
 
 
 class DefersWait(BaseOperator):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import Watch, look, wait
+from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
@@ -26,6 +26,7 @@ from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
 from airflow_cancel_provider.version_compat import Context
+from airflow_cancel_provider.watch import Watch
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from airflow_cancel_provider.cancellation import ENDS
 from airflow_cancel_provider.mixins.connection import AwsConnection
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames
 from airflow_cancel_provider.sensors.base import RemoteJobsTerminalSensor
+from airflow_cancel_provider.watch import ENDS
 
 
 class EmrServerlessJobRunTerminalSensor(AwsConnection, RemoteJobsTerminalSensor):

@@ -15,6 +15,8 @@ CLOCK_GRAIN = 2.0
 """Seconds: a ``Date`` header has whole seconds, and a proxy may add its own one a moment later."""
 CLOCKS_APART = 300.0
 """Seconds that the service's clock may differ from this machine's; AWS refuses signatures beyond them."""
+OLDEST_DATE = 1_767_225_600.0
+"""Epoch seconds of the year 2026: an earlier ``Date`` is a broken clock's, not the service's."""
 _TRANSPORTS = ("urllib3", "botocore", "aiohttp", "aiobotocore", "httpx", "httpcore")
 _DOUBLES = ("builtins", "unittest", "urllib3", "vcr", "responses", "requests_mock")
 """Packages of test doubles that replace the connection of urllib3; ``builtins`` is that of None."""
@@ -75,7 +77,9 @@ def earliest_start(headers: Mapping[str, Any], round_trip: float) -> float:
     date = next((value for name, value in headers.items() if str(name).lower() == "date"), None)
     try:
         answered = parsedate_to_datetime(str(date)).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError):
+        answered = 0.0
+    if answered < OLDEST_DATE:
         # The service's time is not known: assume the latest, so that no older job of others counts as ours.
         return time.time() + CLOCKS_APART
     return answered - round_trip - CLOCK_GRAIN

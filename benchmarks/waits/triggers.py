@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
 from benchmarks.account.batch import job_id
 from benchmarks.account.emr import step_id
 from benchmarks.account.emr_serverless import run_id

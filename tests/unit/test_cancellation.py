@@ -7,50 +7,38 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, report, request
+from airflow_cancel_provider.cancellation import Cancellation, look, report, request
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
-    JobsError,
     NotRunning,
     ServiceUnavailable,
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
 from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
+from airflow_cancel_provider.watch import Watch
+from tests.cancellation_fixtures import (
+    DUE,
+    JOBS,
+    LOG,
+    REASON,
+    RESULTS,
+    STATUSES,
+    again,
+    end,
+    judged,
+    memory,
+    requested,
+)
 from tests.memory_service import Memory
 
-LOG = logging.getLogger(__name__)
-
-
-REASON = "no longer needed"
-
-
-DUE = 1e-9
-"""Seconds after which the next look escalates."""
-
-
-@pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-def requested(memory: Memory, *ids: str, **options: Any) -> Cancellation:
-    """A cancellation of running jobs whose first request was sent."""
-    cancellation = Cancellation(memory.jobs(*ids), REASON, **options)
-    cancellation.request(memory.pool())
-    memory.sent.clear()
-    return cancellation
-
-
-def end(memory: Memory, *ids: str, state: JobState = JobState.CANCELLED) -> None:
-    memory.states |= dict.fromkeys(ids, state)
+__all__ = ["memory"]
 
 
 class TestRequest:
@@ -260,39 +248,6 @@ class TestEscalation:
         assert abs(cancellation.requested_at - time.time()) < 5
         cancellation.requested_at -= 60
         assert cancellation.is_due()
-
-
-JOBS = Memory().jobs("a", "b", "c")
-
-
-STATUSES = st.lists(
-    st.builds(
-        JobStatus,
-        st.sampled_from(JOBS),
-        st.sampled_from(JobState),
-        st.none() | st.text(),
-        st.none() | st.text(),
-    ),
-    max_size=8,
-)
-
-
-RESULTS = st.lists(
-    st.builds(CancelResult, st.sampled_from(JOBS), st.sampled_from(CancelOutcome), st.none() | st.text()),
-    max_size=4,
-)
-
-
-def judged(watch: Watch, **how: bool) -> dict[str, str] | tuple[type[JobsError], str]:
-    try:
-        return watch.verdict(**how)
-    except JobsError as error:
-        return type(error), str(error)
-
-
-def again(watch: Watch) -> Watch:
-    """The same after a way through JSON."""
-    return watch_from_json(json.loads(json.dumps(watch.as_json())))
 
 
 @given(

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import (
     JobState,
     RemoteJob,
 )
-from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
+from airflow_cancel_provider.record import EARLIEST, Actor, JobEnd, TryRecord
 
 # What tears addresses apart: delimiters, escapes and half escapes, line ends, invisible and reversing marks.
-HOSTILE = (
-    "/@:%#?&=+;,.~[]{}<>|\\'\"$ \t\r\n\0\x7f\x85"
-    "\u00a0\u200b\u200e\u200f\u202e\u2028\u2066\ufeff\u00e9\u65e5\U0001f701"
-)
-
-
-hostile_text = st.text(st.sampled_from(HOSTILE) | st.characters(codec="utf-8"), min_size=1)
-
-
-services = st.from_regex(r"[a-z][a-z0-9-]*", fullmatch=True)
-
-
-class Parts(NamedTuple):
-    service: str
-    id: str
-    scope: str | None
-    conn_id: str | None
-    region: str | None
-
-    def job(self) -> RemoteJob:
-        return RemoteJob.of(self.service, self.id, scope=self.scope, conn_id=self.conn_id, region=self.region)
-
-
-def parts_made_of(text: st.SearchStrategy[str], service: st.SearchStrategy[str]) -> st.SearchStrategy[Parts]:
-    maybe = st.none() | text
-    return st.builds(Parts, service, text, maybe, maybe, maybe)
-
-
-parts = parts_made_of(hostile_text, services)
-
-
-jobs = parts.map(Parts.job)
 
 
 class TestStoredRecord:
@@ -72,6 +39,13 @@ class TestStoredRecord:
             values["not_before"] = {"batch://@r/a": number}
         with pytest.raises(InvalidInput, match="not the record of a try"):
             TryRecord.from_json(values)
+
+    @pytest.mark.parametrize("at", [-5.0, 0.0, 1e9, EARLIEST])
+    def test_every_time_that_a_date_can_have_is_read_back(self, at: float) -> None:
+        job = RemoteJob("batch://@r/a")
+        end = JobEnd(JobState.CANCELLED, Actor.TASK, "", at)
+        record = TryRecord(uuid4(), jobs=(job,), not_before={job: at}, submitted={job: at}, ends={job: end})
+        assert TryRecord.from_json(json.loads(json.dumps(record.as_json()))) == record
 
     def test_tells_when_jobs_were_submitted_and_how_they_ended(self) -> None:
         job, other = RemoteJob("batch://@r/a"), RemoteJob("emr://c@r/j-1/s-1")

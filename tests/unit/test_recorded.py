@@ -315,8 +315,8 @@ def test_a_guarded_deferral_ends_what_it_carries_whatever_stands_in_xcom(
 def test_how_the_task_reached_its_jobs_goes_with_a_deferral_of_ours(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_cancel_provider.cancellation import Watch
     from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+    from airflow_cancel_provider.watch import Watch
 
     define(monkeypatch, cloud, **MRS_KEYS)
     job = RemoteJob("mrs://mrs_default/cluster/job")

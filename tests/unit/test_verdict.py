@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look
+from airflow_cancel_provider.cancellation import Cancellation, look
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
-    JobsError,
     NotEnded,
     NotRunning,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
+from tests.cancellation_fixtures import JOBS, LOG, REASON, RESULTS, STATUSES, end, judged, memory, requested
 from tests.memory_service import Memory
 
-LOG = logging.getLogger(__name__)
-
-
-REASON = "no longer needed"
-
-
-@pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-def requested(memory: Memory, *ids: str, **options: Any) -> Cancellation:
-    """A cancellation of running jobs whose first request was sent."""
-    cancellation = Cancellation(memory.jobs(*ids), REASON, **options)
-    cancellation.request(memory.pool())
-    memory.sent.clear()
-    return cancellation
-
-
-def end(memory: Memory, *ids: str, state: JobState = JobState.CANCELLED) -> None:
-    memory.states |= dict.fromkeys(ids, state)
+__all__ = ["memory"]
 
 
 class TestVerdict:
@@ -103,34 +80,6 @@ class TestVerdict:
         look(cancellation, memory.pool(), LOG)
         assert cancellation.verdict() == {"memory:///place/a": "RUNNING", "memory:///place/b": "CANCELLED"}
         assert memory.looks == [["a", "b"], ["b"]]
-
-
-JOBS = Memory().jobs("a", "b", "c")
-
-
-STATUSES = st.lists(
-    st.builds(
-        JobStatus,
-        st.sampled_from(JOBS),
-        st.sampled_from(JobState),
-        st.none() | st.text(),
-        st.none() | st.text(),
-    ),
-    max_size=8,
-)
-
-
-RESULTS = st.lists(
-    st.builds(CancelResult, st.sampled_from(JOBS), st.sampled_from(CancelOutcome), st.none() | st.text()),
-    max_size=4,
-)
-
-
-def judged(watch: Watch, **how: bool) -> dict[str, str] | tuple[type[JobsError], str]:
-    try:
-        return watch.verdict(**how)
-    except JobsError as error:
-        return type(error), str(error)
 
 
 @given(STATUSES, RESULTS)

@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -15,44 +15,10 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider import exceptions
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, JobsError, ServiceError
-from airflow_cancel_provider.jobs import (
-    RemoteJob,
-)
 from airflow_cancel_provider.owner import Owner
+from tests.job_strategies import hostile_text, jobs
 
 # What tears addresses apart: delimiters, escapes and half escapes, line ends, invisible and reversing marks.
-HOSTILE = (
-    "/@:%#?&=+;,.~[]{}<>|\\'\"$ \t\r\n\0\x7f\x85"
-    "\u00a0\u200b\u200e\u200f\u202e\u2028\u2066\ufeff\u00e9\u65e5\U0001f701"
-)
-
-
-hostile_text = st.text(st.sampled_from(HOSTILE) | st.characters(codec="utf-8"), min_size=1)
-
-
-services = st.from_regex(r"[a-z][a-z0-9-]*", fullmatch=True)
-
-
-class Parts(NamedTuple):
-    service: str
-    id: str
-    scope: str | None
-    conn_id: str | None
-    region: str | None
-
-    def job(self) -> RemoteJob:
-        return RemoteJob.of(self.service, self.id, scope=self.scope, conn_id=self.conn_id, region=self.region)
-
-
-def parts_made_of(text: st.SearchStrategy[str], service: st.SearchStrategy[str]) -> st.SearchStrategy[Parts]:
-    maybe = st.none() | text
-    return st.builds(Parts, service, text, maybe, maybe, maybe)
-
-
-parts = parts_made_of(hostile_text, services)
-
-
-jobs = parts.map(Parts.job)
 
 
 owners = st.builds(

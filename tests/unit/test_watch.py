@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch, look, wait
+from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
-    JobsError,
     ServiceUnavailable,
     UnexpectedEnd,
 )
 from airflow_cancel_provider.jobs import JobState, JobStatus
-from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
+from airflow_cancel_provider.watch import Watch
+from tests.cancellation_fixtures import (
+    DUE,
+    JOBS,
+    LOG,
+    STATUSES,
+    again,
+    end,
+    judged,
+    memory,
+    requested,
+)
 from tests.memory_service import Memory
 
-LOG = logging.getLogger(__name__)
-
-
-REASON = "no longer needed"
-
-
-DUE = 1e-9
-"""Seconds after which the next look escalates."""
-
-
-@pytest.fixture
-def memory() -> Memory:
-    return Memory()
-
-
-def requested(memory: Memory, *ids: str, **options: Any) -> Cancellation:
-    """A cancellation of running jobs whose first request was sent."""
-    cancellation = Cancellation(memory.jobs(*ids), REASON, **options)
-    cancellation.request(memory.pool())
-    memory.sent.clear()
-    return cancellation
-
-
-def end(memory: Memory, *ids: str, state: JobState = JobState.CANCELLED) -> None:
-    memory.states |= dict.fromkeys(ids, state)
+__all__ = ["memory"]
 
 
 class TestWatch:
@@ -113,33 +97,6 @@ class TestWaiting:
         memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
         with pytest.raises(AccessDenied):
             wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
-
-
-JOBS = Memory().jobs("a", "b", "c")
-
-
-STATUSES = st.lists(
-    st.builds(
-        JobStatus,
-        st.sampled_from(JOBS),
-        st.sampled_from(JobState),
-        st.none() | st.text(),
-        st.none() | st.text(),
-    ),
-    max_size=8,
-)
-
-
-def judged(watch: Watch, **how: bool) -> dict[str, str] | tuple[type[JobsError], str]:
-    try:
-        return watch.verdict(**how)
-    except JobsError as error:
-        return type(error), str(error)
-
-
-def again(watch: Watch) -> Watch:
-    """The same after a way through JSON."""
-    return watch_from_json(json.loads(json.dumps(watch.as_json())))
 
 
 @given(STATUSES, st.lists(st.sampled_from(JobState), min_size=1))

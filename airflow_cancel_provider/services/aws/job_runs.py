@@ -22,13 +22,10 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
+from airflow_cancel_provider.services.aws.cancel_requests import in_turn
 from airflow_cancel_provider.services.aws.errors import error_code
-from airflow_cancel_provider.services.aws.service import (
-    AwsJobService,
-    in_turn,
-    pick,
-    pick_listed,
-)
+from airflow_cancel_provider.services.aws.pages import pick, pick_listed
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import (
     as_asked,
     in_order,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +25,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about, check_body
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
+from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, is_malformed
 from airflow_cancel_provider.services.aws.client import client_of, spec_of
 from airflow_cancel_provider.services.aws.errors import (
     connection_trouble,
@@ -40,14 +38,10 @@ from airflow_cancel_provider.services.aws.errors import (
 )
 from airflow_cancel_provider.services.base import (
     JobService,
-    fulfil,
-    in_background,
     in_order,
     outcome_after,
     outcome_of,
     side_by_side,
-    undone,
-    unsent,
 )
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of, secrets_in
@@ -57,15 +51,8 @@ from airflow_cancel_provider.services.retry import CallSeries, Patience
 T = TypeVar("T")
 _AWS = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|amazonwebservices\.com\.cn)$")
 
-DENIALS = 10
-"""Requests in a row that may be denied before the rest of a cluster or application is not tried.
-More than one, because a policy may allow jobs by their tags."""
-SILENCES = 3
-"""Requests in a row that may go unanswered. More than one, because a single job may be what breaks them."""
 IDENTITY_ATTEMPTS = 3
 """Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
-REQUESTS_AT_ONCE = 8
-"""Most requests under way at a time: each takes longer than the 20 ms after which Batch takes the next."""
 LONGEST_LISTING = 10_000
 """Pages of a listing; one that has more goes round in circles."""
 
@@ -322,117 +309,3 @@ class AwsJobService(JobService):
 def _repeats(answer: Any) -> int:
     """How often the client itself sent a call again before this answer came."""
     return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
-
-
-def is_malformed(error: ServiceError) -> bool:
-    """Whether there was a reply, and it was not an answer: the next call may well be answered."""
-    return isinstance(error.__cause__, NoAnswer)
-
-
-def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> dict[RemoteJob, JobStatus]:
-    """Statuses of the wanted jobs of one scope, reading no page more than it takes to find them all.
-
-    Jobs are found by id: an address without a region is as good as the full one.
-    """
-    missing, found = {job.id for job in wanted}, dict[str, JobStatus]()
-    for page in pages:
-        for status in page:
-            if status.job.id in missing:
-                missing.remove(status.job.id)
-                found[status.job.id] = status
-        if not missing:
-            break
-    return {job: replace(found[job.id], job=job) for job in wanted if job.id in found}
-
-
-def pick_listed(
-    wanted: Sequence[RemoteJob],
-    live: Iterable[list[JobStatus]],
-    recent: Iterable[list[JobStatus]],
-    page_size: int,
-) -> dict[RemoteJob, JobStatus]:
-    """As :func:`pick`, for many jobs: those that are live, then those that ended lately.
-
-    :param recent: pages of all jobs, newest first: most jobs that are not live ended a moment ago.
-    """
-    found = pick(wanted, live)
-    missing = [job for job in wanted if job not in found]
-    return found | (pick(missing, islice(recent, len(missing) // page_size + 2)) if missing else {})
-
-
-def in_turn(
-    requests: Iterable[Sequence[RemoteJob]],
-    ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
-) -> list[CancelResult]:
-    """Send cancel requests, more and more of them side by side as long as they are answered.
-
-    After a failure they go one by one, and one that is bound to fail like those before is not sent.
-
-    :param requests: the jobs of each request, all of one scope.
-    :param ask: sends a request; a :class:`ServiceError` stands for all of its jobs.
-    """
-    series, todo = _Requests(ask), iter(requests)
-    while jobs := next(todo, None):
-        series.send(jobs)
-    series.settle(0)
-    return series.results
-
-
-class _Requests:
-    """Cancel requests under way, and what became of those before."""
-
-    def __init__(self, ask: Callable[[Sequence[RemoteJob]], list[CancelResult]]) -> None:
-        self.results: list[CancelResult] = []
-        self._ask = ask
-        self._at_once = 1
-        self._failures: list[tuple[str | None, ServiceError]] = []
-        self._under_way: deque[tuple[Sequence[RemoteJob], Future[list[CancelResult]]]] = deque()
-
-    def send(self, jobs: Sequence[RemoteJob]) -> None:
-        """Send a request, and wait until the next one may be sent."""
-        if _is_pointless(self._failures, jobs[0].scope):
-            self.results += [unsent(job, self._failures[-1][1]) for job in jobs]
-            advance(len(jobs))
-            return
-        future: Future[list[CancelResult]] = Future()
-        self._under_way.append((jobs, future))
-        if self._at_once == 1:
-            fulfil(future, self._ask, jobs)
-        else:
-            in_background(future, self._ask, jobs)
-        self.settle(self._at_once - 1)
-
-    def settle(self, most: int) -> None:
-        """Wait until so many are under way at most."""
-        while len(self._under_way) > most:
-            jobs, future = self._under_way.popleft()
-            try:
-                self.results += future.result()
-            except ServiceError as error:
-                self._at_once = 1
-                self._fail(jobs, error)
-            else:
-                self._at_once = min(2 * self._at_once, REQUESTS_AT_ONCE)
-                self._failures.clear()
-            advance(len(jobs))
-
-    def _fail(self, jobs: Sequence[RemoteJob], error: ServiceError) -> None:
-        self.results += undone(jobs, error)
-        if isinstance(error, (AccessDenied, ConnectionUnusable, ServiceUnavailable, UnknownScope)):
-            self._failures.append((jobs[0].scope, error))
-        else:
-            self._failures.clear()
-
-
-def _is_pointless(failures: Sequence[tuple[str | None, ServiceError]], scope: str | None) -> bool:
-    if not failures:
-        return False
-    last, here = failures[-1][1], sum(there == scope for there, _ in failures)
-    if isinstance(last, (ConnectionUnusable, IdentityError)):
-        return True
-    if isinstance(last, UnknownScope):
-        return here > 0
-    if isinstance(last, AccessDenied):
-        return here >= DENIALS
-    # Of a scope whose replies are malformed the others know nothing; a silence is everybody's.
-    return (here if is_malformed(last) else len(failures)) >= SILENCES

@@ -17,12 +17,9 @@ from botocore.exceptions import ClientError
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, in_turn
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
-from airflow_cancel_provider.services.aws.service import (
-    REQUESTS_AT_ONCE,
-    AwsJobService,
-    in_turn,
-)
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import (
     as_asked,
     batches,

@@ -21,8 +21,10 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.cancel_requests import in_turn
 from airflow_cancel_provider.services.aws.errors import error_words
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.aws.pages import pick
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,

@@ -16,8 +16,10 @@ from botocore.exceptions import ClientError
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.cancel_requests import in_turn
 from airflow_cancel_provider.services.aws.errors import error_code
-from airflow_cancel_provider.services.aws.service import AwsJobService, in_turn, pick
+from airflow_cancel_provider.services.aws.pages import pick
+from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import (
     as_asked,
     chunks,

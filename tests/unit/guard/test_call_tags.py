@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from tests.call_fixtures import gateway
 from tests.capture_fixtures import (
     LABEL,
     Notes,
-    application,
     client,
     recorder,  # noqa: F401
-    start,
     submit,
 )
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
 
-
-@pytest.fixture
-def gateway(cloud: LocalCloud) -> Iterator[Gateway]:
-    with Gateway(cloud.url) as server:
-        yield server
-
-
-def batch(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
-    made = client(cloud, "batch", retries, endpoint_url=gateway.url)
-    return lambda: submit(made)
-
-
-def run(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
-    app = application(client(cloud, "emr-serverless"))
-    made = client(cloud, "emr-serverless", retries, endpoint_url=gateway.url)
-    return lambda: start(made, app)
+__all__ = ["gateway"]
 
 
 TAGGING = (403, b'{"message": "not authorized to perform: batch:TagResource on resource: job-definition/d"}')

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_cancel_provider.services.submissions import RECORDERS
+from tests.call_fixtures import batch, closed_port, gateway, run
 from tests.capture_fixtures import (
     STEP,
     Notes,
@@ -25,6 +25,8 @@ from tests.capture_fixtures import (
 )
 from tests.cloud.server import LocalCloud
 from tests.gateway import RESET, Answer, Gateway
+
+__all__ = ["gateway"]
 
 FAILURE = (500, b'{"message": "an error of ours"}')
 
@@ -48,17 +50,6 @@ INVALID = (400, b'{"__type": "ClientException", "message": "no"}')
 PAGE = (200, b"<html>Welcome</html>")
 
 
-@pytest.fixture
-def gateway(cloud: LocalCloud) -> Iterator[Gateway]:
-    with Gateway(cloud.url) as server:
-        yield server
-
-
-def batch(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
-    made = client(cloud, "batch", retries, endpoint_url=gateway.url)
-    return lambda: submit(made)
-
-
 def steps(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
     cluster = cloud.emr.create_cluster()
     made = client(cloud, "emr", retries, endpoint_url=gateway.url)
@@ -68,12 +59,6 @@ def steps(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[],
 def cluster(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
     made = client(cloud, "emr", retries, endpoint_url=gateway.url)
     return lambda: made.run_job_flow(Name="etl", Steps=[STEP], Instances={"InstanceCount": 1})
-
-
-def run(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
-    app = application(client(cloud, "emr-serverless"))
-    made = client(cloud, "emr-serverless", retries, endpoint_url=gateway.url)
-    return lambda: start(made, app)
 
 
 def glue(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
@@ -198,13 +183,6 @@ def test_aiobotocore_tells_lost_from_never_sent(notes: Notes, gateway: Gateway) 
     with pytest.raises(BotoCoreError):
         asyncio.run(work(f"http://127.0.0.1:{closed_port()}"))
     assert notes.words == ["lost", "started", "closed"]
-
-
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def test_jobs_that_a_reply_shows_as_ended_are_told(cloud: LocalCloud, notes: Notes) -> None:

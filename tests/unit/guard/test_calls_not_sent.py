@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from tests.call_fixtures import closed_port, gateway
 from tests.capture_fixtures import (
     Notes,
     application,
@@ -28,23 +28,7 @@ from tests.capture_fixtures import (
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway, certificate
 
-
-@pytest.fixture
-def gateway(cloud: LocalCloud) -> Iterator[Gateway]:
-    with Gateway(cloud.url) as server:
-        yield server
-
-
-def batch(gateway: Gateway, cloud: LocalCloud, retries: int = 2) -> Callable[[], Any]:
-    made = client(cloud, "batch", retries, endpoint_url=gateway.url)
-    return lambda: submit(made)
-
-
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+__all__ = ["gateway"]
 
 
 class NotSent:

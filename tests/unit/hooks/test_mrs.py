@@ -17,26 +17,18 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.regions import endpoints
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.version_compat import BaseHook
 from tests.cloud.server import LocalCloud
 from tests.cloud_fixtures import eventually
-from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, mrs_server, submitted
+from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, hook, mrs_server, submitted
 from tests.reaper_airflow import Tables, empty_database, tables
 
-__all__ = ["cloud", "empty_database", "mrs_server", "tables"]
+__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
 
 
 AKSK = {"login": "DEMOACCESSKEY", "password": "demo-secret-key", "auth_type": "aksk", "domain": None}
-
-
-@pytest.fixture
-def hook(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> MrsHook:
-    define(monkeypatch, cloud)
-    monkeypatch.setattr(submission, "PAUSE", 0.1)
-    return MrsHook(patience=QUICK)
 
 
 class TestConnection:

@@ -20,21 +20,12 @@ from packaging.version import Version
 
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.hooks.mrs_form import FIELDS, connection_type
-from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.version_compat import needs_port_for_test
 from tests.airflow_versions import AIRFLOW
-from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import QUICK, cloud, define, mrs_server
+from tests.mrs_fixtures import cloud, hook, mrs_server
 from tests.reaper_airflow import empty_database, tables
 
-__all__ = ["cloud", "empty_database", "mrs_server", "tables"]
-
-
-@pytest.fixture
-def hook(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> MrsHook:
-    define(monkeypatch, cloud)
-    monkeypatch.setattr(submission, "PAUSE", 0.1)
-    return MrsHook(patience=QUICK)
+__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
 
 
 class TestForm:

@@ -10,19 +10,11 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
 )
 from airflow_cancel_provider.hooks.mrs import MrsHook
-from airflow_cancel_provider.services.mrs import submit as submission
 from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import CLUSTER, QUICK, cloud, define, mrs_server
+from tests.mrs_fixtures import CLUSTER, QUICK, cloud, define, hook, mrs_server
 from tests.reaper_airflow import empty_database, tables
 
-__all__ = ["cloud", "empty_database", "mrs_server", "tables"]
-
-
-@pytest.fixture
-def hook(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> MrsHook:
-    define(monkeypatch, cloud)
-    monkeypatch.setattr(submission, "PAUSE", 0.1)
-    return MrsHook(patience=QUICK)
+__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
 
 
 class TestSubmitOnce:

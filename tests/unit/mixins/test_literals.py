@@ -11,40 +11,14 @@ from airflow.sdk import DAG
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.dags.kinds import KINDS
+from tests.target_fixtures import (
+    BATCH_ID,
+    IDS,
+    SERVICES,
+)
 from tests.task_fixtures import bench, connections, operator, sensor
 
 __all__ = ["bench", "connections"]
-
-
-EMR_IDS = {"cluster_id": "j-1AB", "step_ids": ["s-1AB"]}
-
-
-BATCH_ID = "00000000-0000-0000-0000-000000000000"
-
-
-BATCH_IDS = {"job_ids": [BATCH_ID]}
-
-
-RUN_IDS = {"application_id": "00f1", "job_run_ids": ["00f2"]}
-
-
-CONTAINER_IDS = {"virtual_cluster_id": "0f1", "job_run_ids": ["0f2"]}
-
-
-MRS_IDS = {"cluster_id": "c-1", "job_execution_ids": ["e-1"]}
-
-
-GLUE_IDS = {"job_name": "nightly/etl ü", "job_run_ids": ["jr_0123"]}
-
-
-IDS: dict[str, dict[str, Any]] = {
-    "emr": EMR_IDS,
-    "batch": BATCH_IDS,
-    "emr-serverless": RUN_IDS,
-    "emr-containers": CONTAINER_IDS,
-    "mrs": MRS_IDS,
-    "glue": GLUE_IDS,
-}
 
 
 URIS = {
@@ -55,9 +29,6 @@ URIS = {
     "glue": "glue://@us-east-1/etl/jr_1",
     "emr-containers": "emr-containers://@us-east-1/0f1/0f2",
 }
-
-
-SERVICES = tuple(KINDS)
 
 
 SUBMIT = {"task_id": "submit", "cluster_id": "c", "job_type": "Flink", "job_name": "mine"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,12 @@ import requests
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 
-from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
+from airflow_cancel_provider.services.replies import (
+    CLOCKS_APART,
+    came_over_a_socket,
+    earliest_start,
+    was_never_sent,
+)
 from tests.gateway import certificate
 
 Act = Callable[[socket.socket], None]
@@ -167,3 +173,12 @@ def test_a_reply_of_a_server_and_one_of_a_double(serve: Callable[..., str]) -> N
 def test_the_services_clock(name: str) -> None:
     headers = {"x": "y", name: "Sat, 28 Nov 2026 15:00:10 GMT"}
     assert earliest_start(headers, 3.0) == 1_795_878_010 - 5.0
+
+
+@pytest.mark.parametrize(
+    "date",
+    [None, "", "soon", "0", "Thu, 01 Jan 1970 00:00:01 GMT", "Mon, 01 Jan 0001 00:00:00 -0000", "9" * 400],
+)
+def test_a_date_that_no_service_has_lets_no_older_job_of_others_count_as_ours(date: str | None) -> None:
+    headers = {} if date is None else {"Date": date}
+    assert earliest_start(headers, 3.0) >= time.time() + CLOCKS_APART - 60

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
@@ -19,6 +19,7 @@ from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
 from airflow_cancel_provider.triggers.poller import MOST_LOOKS
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
 from tests.memory_service import Memory, MemoryService
 from tests.task_fixtures import event_of
 from tests.trigger_fixtures import memory, story, until

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_cancel_provider.cancellation import Cancellation, Watch
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     ConnectionUnusable,
@@ -27,6 +27,7 @@ from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger, error_as_json, raise_from_json
 from airflow_cancel_provider.version_compat import TaskDeferred
+from airflow_cancel_provider.watch import Watch
 from tests import memory_service
 from tests.cloud.server import LocalCloud
 from tests.memory_service import Memory, MemoryHook

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput
-from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService
@@ -23,14 +23,11 @@ from tests.mrs_fixtures import (
     mrs_server,
     open_service,
     submitted,
+    unknown,
     version,
 )
 
 __all__ = ["auth_type", "cloud", "mrs_server", "open_service", "version"]
-
-
-def unknown(id_: str = "00000000-dead-beef-0000-000000000000", cluster: str = CLUSTER) -> RemoteJob:
-    return RemoteJob.of("mrs", id_, scope=cluster, conn_id="mrs_default")
 
 
 class TestIdentity:

@@ -8,28 +8,24 @@ import pytest
 import requests
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
-from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.mrs.service import MrsJobService
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import (
-    CLUSTER,
     NONE,
     PROJECT,
     auth_type,
     cloud,
     mrs_server,
     open_service,
+    unknown,
     version,
 )
 
 __all__ = ["auth_type", "cloud", "mrs_server", "open_service", "version"]
-
-
-def unknown(id_: str = "00000000-dead-beef-0000-000000000000", cluster: str = CLUSTER) -> RemoteJob:
-    return RemoteJob.of("mrs", id_, scope=cluster, conn_id="mrs_default")
 
 
 class Answering(requests.adapters.BaseAdapter):

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_cancel_provider.cancellation import Watch
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.owner import Label, deployment_of
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.version_compat import TaskDeferred
+from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import TaskDeferralError
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connections, event_of, moved, through_serde
