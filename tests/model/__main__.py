@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.model.actors import Rules
 from tests.model.explorer import Findings, explore
+from tests.model.guards import Rules
 from tests.model.mutants import MUTANTS
 
 RESULTS = Path(__file__).parents[2] / "docs" / "model-results.txt"

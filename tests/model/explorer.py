@@ -7,9 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.model.actors import OPEN, Rules, wired
+from tests.model.guards import Rules
 from tests.model.moves import moves
+from tests.model.open_world import OPEN
 from tests.model.promises import missed
+from tests.model.wiring import wired
 from tests.model.world import World
 
 

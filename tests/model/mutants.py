@@ -27,8 +27,8 @@ from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.triggers.ownership import DeferredStanding, Verdict
-from tests.model import actors
-from tests.model.actors import Rules
+from tests.model import guards, sentinels
+from tests.model.guards import Rules
 
 LAYERS = Rules(has_reaper=False)
 REAPER = Rules()
@@ -59,11 +59,11 @@ class Mutant:
         """Have the fault in the package."""
         changed = self.change(getattr(self.target, self.name, None))
         with mock.patch.object(self.target, self.name, changed, create=True):
-            actors.watched.cache_clear()
-            actors.ledger_of.cache_clear()
-            actors.guard_of.cache_clear()
+            sentinels.watched.cache_clear()
+            sentinels.ledger_of.cache_clear()
+            guards.guard_of.cache_clear()
             yield
-        for cache in (actors.watched, actors.ledger_of, actors.guard_of):
+        for cache in (sentinels.watched, sentinels.ledger_of, guards.guard_of):
             cache.cache_clear()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.actors import Rules
 from tests.model.explorer import explore
+from tests.model.guards import Rules
 from tests.model.mutants import MUTANTS, Mutant
 
 QUICK = 600

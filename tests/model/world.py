@@ -5,9 +5,10 @@ A world is made of plain, hashable values. Two worlds are the same state if thei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -215,3 +216,15 @@ class Clock:
 
 
 CLOCK = Clock()
+
+
+Move = tuple[str, Callable[[World], None]]
+MOST_TRIES = 3
+
+
+class TaskDeferred(BaseException):
+    """As Airflow's, which the guard knows by its name."""
+
+    def __init__(self) -> None:
+        self.trigger: Any = SimpleNamespace(serialize=lambda: ("an.operators.Trigger", {}))
+        self.timeout = None

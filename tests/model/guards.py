@@ -1,0 +1,220 @@
+"""The guard of a task: put into a state of the world, used, and read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from airflow_cancel_provider.guard import (
+    task,
+)
+from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.sentinel import main
+from airflow_cancel_provider.guard.sentinel.client import Sentinel as SentinelClient
+from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.settings import Settings
+from tests.model.open_world import OPEN, QUIET, Ti
+from tests.model.sentinels import change, run_loop, step_sentinel
+from tests.model.world import (
+    DEPLOYMENT,
+    Process,
+    Sentinel,
+    owner,
+)
+
+
+class TaskSide(SentinelClient):
+    """The task's side of the channel; the sentinel is in the world."""
+
+    waits = True
+    """Whether the sentinel gets its work done while the task waits for it."""
+
+    def _start(self) -> bool:
+        if self._socket is not None:
+            return False
+        world = OPEN[0]
+        self._socket, self.at = SimpleNamespace(), len(world.sentinels)  # type: ignore[assignment]
+        world.sentinels += (Sentinel(self.number),)
+        for message in hello(self._is_armed):
+            self._send(message)
+        for event in self._history():
+            self._tell(event)
+        return True
+
+    number: int
+    at: int
+
+    def _send(self, message: bytes) -> bool:
+        if self._socket is None:
+            return False
+        sentinel = OPEN[0].sentinels[self.at]
+        if not sentinel.is_alive or sentinel.phase == "done":
+            return False
+        change(self.at, inbox=(*sentinel.inbox, message))
+        return True
+
+    @property
+    def can_act(self) -> bool:
+        sentinel = OPEN[0].sentinels[self.at] if self._socket is not None else None
+        return bool(sentinel and sentinel.is_alive and sentinel.phase != "done" and self.is_usable)
+
+    def check(self, seconds: float) -> None:
+        pass
+
+    def relay(self) -> None:
+        pass
+
+    def done(self) -> None:
+        self._send(main.DONE)
+        self._is_gone = True
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        for _ in range(4):
+            if not (self.waits and self.can_act):
+                break
+            step_sentinel(OPEN[0], self.at)
+        self.last_word = OPEN[0].sentinels[self.at].word if self._socket is not None else ""
+        return self.last_word == "ended"
+
+
+@cache
+def hello(is_armed: bool) -> list[bytes]:
+    """What a sentinel is told first, as the package does it."""
+    client = SentinelClient(Settings(), owner(0), None, QUIET, list, is_armed=is_armed)
+    return [each for each in client._introduction() if not each.startswith(main.PATHS)]
+
+
+class Thread:
+    """Cancels in the task's process where there is no sentinel."""
+
+    def __init__(self, ledger: TryLedger, number: int) -> None:
+        self.is_started = False
+        self.ends: dict[RemoteJob, Any] = {}
+        self._ledger, self._number = ledger, number
+
+    def killed(self, why: str) -> None:
+        self.cancel(why)
+
+    def cancel(self, why: str) -> None:
+        self.is_started = True
+        run_loop(self._ledger, self._number)
+
+    def wait_for(self, word: str, seconds: float) -> bool:
+        return run_loop(self._ledger, self._number) == "ended"
+
+
+@cache
+def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> Any:
+    """The guard of a try, once for all worlds."""
+    settings = Settings(deployment=DEPLOYMENT, on_retry="keep" if goes_on else "cancel")
+    with mock.patch.multiple(task, log_file_of=str, _log_file=str):
+        guard: Any = TaskGuard(Ti(number, max_tries, is_resumed=is_resumed), settings)
+    is_armed = not guard.tries.is_followed
+    side = TaskSide(settings, guard.owner, None, QUIET, guard.ledger.history, is_armed=is_armed)
+    side.number = number
+    side._clients = SimpleNamespace(name=lambda _: "client", stop=lambda: None)  # type: ignore[assignment]
+    guard.log = guard.store._log = guard.recorder._log = guard.canceller._log = QUIET
+    guard.releases._log = QUIET
+    guard.canceller._sentinel = side
+    guard.canceller._new_sentinel = lambda: side
+    guard.canceller._thread = Thread(guard.ledger, number)
+    guard.recorder.readers = [guard.canceller.hear, guard.store.hear, guard.releases.hear]
+    guard.born = freeze(guard)
+    return guard
+
+
+PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("ledger", ("_intents", "_jobs", "_released")),
+    ("recorder", ("is_killed", "is_over", "_tokens")),
+    ("store", ("_written", "_changes", "_size", "state")),
+    ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
+    ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
+    ("canceller._sentinel", ("_socket", "_is_gone", "last_word", "at")),
+    ("canceller._thread", ("is_started",)),
+    ("", ("_is_handled", "_is_left", "_is_to_end")),
+)
+
+
+def part(guard: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        guard = getattr(guard, name)
+    return guard
+
+
+def freeze(guard: Any) -> Any:
+    """A guard's whole state, as values."""
+    return tuple(
+        tuple(_plain(getattr(part(guard, path), name, None)) for name in names) for path, names in PARTS
+    )
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict() if "ti_id" in value:
+            return ("json", json.dumps(value))
+        case dict():
+            return ("dict", tuple(value.items()))
+        case set():
+            return ("set", tuple(sorted(value)))
+        case count():
+            return ("count", value.__reduce__()[1][0])
+        case SimpleNamespace():
+            return ("socket", True)
+        case _:
+            return ("", value)
+
+
+def thaw(guard: Any, state: Any) -> None:
+    """Put a guard into a state."""
+    for (path, names), values in zip(PARTS, state, strict=True):
+        for name, value in zip(names, values, strict=True):
+            setattr(part(guard, path), name, _living(*value))
+    guard.ledger._by_id = {}
+    for job in guard.ledger._jobs:
+        guard.ledger._by_id.setdefault((job.service, job.id), {})[job] = None
+
+
+def _living(kind: str, value: Any) -> Any:
+    match kind:
+        case "json":
+            return json.loads(value)
+        case "dict":
+            return dict(value)
+        case "set":
+            return set(value)
+        case "count":
+            return count(value)
+        case "socket":
+            return SimpleNamespace()
+        case _:
+            return value
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is the same in all worlds of one exploration."""
+
+    goes_on: bool = False
+    max_tries: int = 0
+    jobs: int = 1
+    has_reaper: bool = True
+    has_triggerer: bool = True
+
+
+def unborn(number: int, is_resumed: bool, rules: Rules) -> Any:
+    """The state of a guard at its start."""
+    return guard_of(number, is_resumed, rules.goes_on, rules.max_tries).born
+
+
+def guarded(process: Process, rules: Rules) -> Any:
+    """The guard of a process, in its state."""
+    guard = guard_of(process.number, process.is_resumed, rules.goes_on, rules.max_tries)
+    thaw(guard, process.guard)
+    guard.ti.state = "running"
+    return guard

@@ -1,0 +1,107 @@
+"""The package's own objects, connected to the world instead of Airflow, processes and a service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+from airflow_cancel_provider import cancellation
+from airflow_cancel_provider.engine import cancel as engine_cancel
+from airflow_cancel_provider.engine import label_search
+from airflow_cancel_provider.guard import (
+    cancel_loop,
+    canceller,
+    client_pool,
+    inherited,
+    recorder,
+    releases,
+    task,
+)
+from airflow_cancel_provider.hooks import variables
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.plugin import api_server
+from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.release import Release
+from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.triggers import ownership
+from airflow_cancel_provider.version_compat import Variable
+from tests.model.deciders import release_of
+from tests.model.open_world import OPEN, QUIET, SERVICE, lose_a_write, reach_airflow, stored
+from tests.model.world import (
+    CLIENT,
+    CLOCK,
+    TASK,
+)
+
+
+def _read_variable(key: str) -> str | None:
+    reach_airflow()
+    return dict(OPEN[0].variables).get(key)
+
+
+def _set_variable(key: str, value: Any, **_: Any) -> None:
+    lose_a_write()
+    text = json.dumps({**value, "at": None})  # the time is all that would differ
+    OPEN[0].variables = tuple(sorted({**dict(OPEN[0].variables), key: text}.items()))
+
+
+def _delete_variable(key: str) -> None:
+    reach_airflow()
+    OPEN[0].variables = tuple(each for each in OPEN[0].variables if each[0] != key)
+
+
+def _releases_of(records: Iterable[TryRecord]) -> dict[UUID, Release]:
+    ids = {one.ti_id for record in records for one in (record, *record.earlier)}
+    return {each: release for each in ids if (release := release_of(each))}
+
+
+@contextmanager
+def wired() -> Iterator[None]:
+    """The package's parts in the model instead of in Airflow."""
+    clocked = (cancellation, engine_cancel, label_search, cancel_loop, canceller, inherited, recorder, task)
+    with ExitStack() as stack:
+        for module in clocked:
+            if hasattr(module, "time"):
+                stack.enter_context(mock.patch.object(module, "time", CLOCK))
+        replaced: list[tuple[Any, str, Any]] = [
+            (client_pool, "open_service", lambda *_: SERVICE),
+            (task, "open_service", lambda *_: SERVICE),
+            (client_pool, "client_over", lambda *_: CLIENT),
+            (inherited, "client_over", lambda *_: CLIENT),
+            (inherited, "client_of", lambda _: CLIENT),
+            (recorder, "client_of", lambda _: CLIENT),
+            (releases, "client_of", lambda _: CLIENT),
+            (variables, "read_variable", _read_variable),
+            (Variable, "set", _set_variable),
+            (Variable, "delete", _delete_variable),
+            (ownership, "recorded", lambda _: stored(OPEN[0].xcom)),
+            (api_server, "_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
+            (api_server, "_releases", _releases_of),
+            (api_server, "log", QUIET),
+            (releases, "Thread", Inline),
+            (releases.Releases, "_describe", _describe_at_once),
+        ]
+        for target, name, value in replaced:
+            stack.enter_context(mock.patch.object(target, name, value))
+        yield
+
+
+def _describe_at_once(_: Any, clients: Mapping[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
+    seen.extend(SERVICE.describe(clients))
+
+
+class Inline:
+    """A thread that has done its work when it is started."""
+
+    def __init__(self, target: Any, args: Any, **_: Any) -> None:
+        self._target, self._args = target, args
+
+    def start(self) -> None:
+        self._target(*self._args)
+
+    def join(self, _: float) -> None:
+        pass
