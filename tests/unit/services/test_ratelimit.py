@@ -1,146 +1,30 @@
-"""At what pace services are asked, and what of it counts: requests by operation, time spent in vain."""
+"""At what pace services are asked: the quotas of an account, in turn, slower where it is throttled."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome
-from airflow_cancel_provider.services import ratelimit
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Turn, exclusive
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Turn, exclusive
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.services.retry import CallSeries, Patience
 from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
-from tests.service_fixtures import BENCHES, HASTY, PATIENT, BatchBench, Bench, EmrBench, new_client
+from tests.mrs_fixtures import CLUSTER, Opener, open_service
+from tests.pace_fixtures import LISTINGS, FakeTime, bench, emr, fake, pace_of, queue, sent
+from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench, new_client
 
-__all__ = ["open_service"]
-
-LISTINGS = {"emr": "ListClusters", "batch": "DescribeJobQueues", "emr-serverless": "ListApplications"} | {
-    "glue": "ListJobs",
-    "emr-containers": "ListVirtualClusters",
-}
-
-
-@pytest.fixture(params=BENCHES, ids=lambda kind: str(kind.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
-    bench: Bench = request.param(cloud)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
-    bench = EmrBench(cloud)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def queue(cloud: LocalCloud) -> Iterator[BatchBench]:
-    bench = BatchBench(cloud)
-    yield bench
-    bench.close()
-
-
-def sent(cloud: LocalCloud) -> Counter[str]:
-    """Requests that have arrived, by operation."""
-    return Counter(entry.operation for entry in cloud.journal)
-
-
-class TestTraffic:
-    def test_repeats_count(self, cloud: LocalCloud, bench: Bench) -> None:
-        operation = LISTINGS[bench.name]
-        cloud.faults.add(bench.name, operation, "throttle", times=3)
-        with bench.service_at(cloud.url, PATIENT, retries={"total_max_attempts": 1}) as service:
-            list(service.scopes())
-            assert service.traffic == {operation: 4}
-
-    def test_what_the_client_repeats_by_itself_counts(self, cloud: LocalCloud, queue: BatchBench) -> None:
-        cloud.faults.add("batch", "DescribeJobQueues", "throttle", times=2)
-        retries = {"mode": "standard", "total_max_attempts": 3}
-        with queue.service_at(cloud.url, PATIENT, retries=retries) as service:
-            list(service.scopes())
-            assert service.traffic == sent(cloud) == {"DescribeJobQueues": 3}
-
-    def test_refusals_that_the_client_has_repeated_count(self, cloud: LocalCloud, queue: BatchBench) -> None:
-        cloud.faults.add("batch", "DescribeJobQueues", "throttle")
-        retries = {"mode": "standard", "total_max_attempts": 2}
-        hopeless = Patience(seconds=0)
-        with queue.service_at(cloud.url, hopeless, retries=retries) as service:
-            with pytest.raises(ServiceUnavailable):
-                list(service.scopes())
-            assert service.traffic == sent(cloud) == {"DescribeJobQueues": 2}
-
-    def test_bulk_requests_count(self, cloud: LocalCloud, queue: BatchBench) -> None:
-        jobs = queue.running(60)
-        cloud.journal.clear()
-        service = queue.service()
-        service.cancel(jobs, "")
-        assert service.traffic == sent(cloud)
-
-    def test_mrs(self, cloud: LocalCloud, open_service: Opener) -> None:
-        job = submitted(cloud)[0]
-        cloud.faults.add("mrs", "ListClusters", "throttle", times=2)
-        service = open_service()
-        list(service.scopes())
-        list(service.claims(CLUSTER))
-        service.with_patience(HASTY).cancel([job], "")
-        assert service.traffic == sent(cloud)
-        assert service.traffic == {"ListClusters": 3, "ShowJobExeListNew": 1, "StopJob": 1}
-
-    def test_copies_count_together_and_others_apart(self, queue: BatchBench) -> None:
-        service, other = queue.service(), queue.service()
-        list(service.with_patience(HASTY).scopes())
-        list(service.paced(0.5).scopes())
-        assert service.traffic == {"DescribeJobQueues": 2}
-        assert other.traffic == {}
-
-
-class FakeTime:
-    """A clock that sleeping moves on."""
-
-    def __init__(self) -> None:
-        self.now, self.slept = 1000.0, list[float]()
-        self.on_sleep: Callable[[], None] = lambda: None
-        self.paces = Paces(lambda: self.now, self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        self.on_sleep()
-
-    def pace(self, **quotas: tuple[float, float]) -> Pace:
-        """One with a call more at once: a pace leaves one out."""
-        return Pace({name.replace("every", EVERY): (b + 1, r) for name, (b, r) in quotas.items()}, *self.how)
-
-    @property
-    def how(self) -> tuple[Callable[[], float], Callable[[float], None]]:
-        return (lambda: self.now), self.sleep
-
-    def service(self, bench: Any, **options: Any) -> Any:
-        """A service whose quotas are the published ones, on this clock."""
-        service = bench.service(**options)
-        service.paces = self.paces
-        return service
-
-
-@pytest.fixture
-def fake() -> FakeTime:
-    return FakeTime()
+__all__ = ["bench", "emr", "fake", "open_service", "queue"]
 
 
 class TestPace:
@@ -364,48 +248,6 @@ class TestOnePacePerAccount:
         assert os.waitpid(child, 0)[1] == 0
 
 
-class TestLooksOnTheLoop:
-    def test_a_look_that_has_paid_goes_at_once(self, fake: FakeTime, emr: EmrBench) -> None:
-        (step,) = emr.running(1)
-        service = fake.service(emr)
-        paid = asyncio.run(service.look_turn(3))
-        before = service.seconds_until_look(7)
-        for _ in range(3):
-            list(paid.claims(str(step.scope)))
-        assert fake.slept == []
-        assert service.seconds_until_look(7) == before == pytest.approx(2)
-        assert service.traffic == {"ListSteps": 3}
-
-    def test_it_waits_on_the_loop(self, emr: EmrBench) -> None:
-        service = emr.service()
-        service.paces = Paces()
-        service.paces.configure({"emr.ListSteps": (2, 20.0)})
-
-        async def looks() -> float:
-            began = asyncio.get_running_loop().time()
-            await asyncio.gather(*(service.look_turn() for _ in range(5)))
-            return asyncio.get_running_loop().time() - began
-
-        assert 0.19 < asyncio.run(looks()) < 2
-
-    def test_one_that_is_cancelled_leaves_the_queue(self, fake: FakeTime, emr: EmrBench) -> None:
-        service = fake.service(emr)
-
-        async def cancelled() -> None:
-            task = asyncio.ensure_future(service.look_turn(30))
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        asyncio.run(service.look_turn(9))
-        asyncio.run(cancelled())
-        assert service.seconds_until_look() == pytest.approx(2)
-
-
-def pace_of(pace: Pace) -> Callable[[], Pace]:
-    return lambda: pace
-
-
 def known(pace: Pace) -> Callable[[], Pace]:
     """One that a fork knows of."""
     PACES._by_key["test"] = pace
@@ -483,70 +325,3 @@ class TestShare:
     def test_shares_that_are_none(self, queue: BatchBench, share: float) -> None:
         with pytest.raises(InvalidInput, match="share"):
             queue.service().paced(share)
-
-
-class TestPatience:
-    def test_time_between_calls_does_not_wear_it_out(self) -> None:
-        """A listing is read page by page, and who reads it may take long over each."""
-        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
-        assert self.attempts(persistence, failures=1) == 2
-        time.sleep(0.4)
-        assert self.attempts(persistence, failures=2) == 3
-
-    def test_nor_does_waiting_for_a_turn(self) -> None:
-        def slow(*, again: bool, **_: Any) -> float:
-            time.sleep(0 if again else 0.4)
-            return 0.0
-
-        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
-        assert self.attempts(persistence, failures=1, turn=slow) == 2
-
-    def test_time_spent_in_vain_does(self) -> None:
-        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
-        with pytest.raises(ConnectionError):
-            self.attempts(persistence, failures=10**6)
-        # No answer since then: what comes next is tried once.
-        with pytest.raises(ConnectionError):
-            self.attempts(persistence, failures=1)
-
-    def attempts(
-        self, persistence: CallSeries, failures: int, turn: Callable[..., float] = lambda **_: 0.0
-    ) -> int:
-        """How many attempts a call took that fails so often at first."""
-        made = 0
-
-        def call() -> None:
-            nonlocal made
-            made += 1
-            if made <= failures:
-                raise ConnectionError
-
-        persistence.call(call, lambda error: isinstance(error, ConnectionError), turn)
-        return made
-
-
-def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that is not free soon is passed over: whoever holds it twice only loses time."""
-    monkeypatch.setattr(ratelimit, "_LOCK_SECONDS", 5)
-    pace = Paces()
-    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5), EVERY: (25, 5.0)}))
-    began = time.monotonic()
-    paid = asyncio.run(meter.prepaid("ListSteps", 3))
-    paid.turn("ListSteps")
-    paid.give_back()
-    meter.repeated("ListSteps", 1)
-    meter.throttled("ListSteps")
-    assert meter.seconds_until("ListSteps") > 0
-    assert time.monotonic() - began < 5
-
-
-def test_what_was_paid_for_and_not_used_is_given_back() -> None:
-    pace = Paces(clock=lambda: 0.0)
-    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5)}))
-    paid = asyncio.run(meter.prepaid("ListSteps", 9))
-    assert meter.seconds_until("ListSteps") == 2
-    paid.turn("ListSteps")
-    paid.give_back()
-    paid.give_back()
-    assert meter.seconds_until("ListSteps", 8) == 0
-    assert meter.seconds_until("ListSteps", 9) == 2

@@ -1,0 +1,134 @@
+"""Requests of a service: counted by operation, and paid for before they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from airflow_cancel_provider.exceptions import ServiceUnavailable
+from airflow_cancel_provider.services import ratelimit
+from airflow_cancel_provider.services.meter import Meter
+from airflow_cancel_provider.services.ratelimit import EVERY, Paces
+from airflow_cancel_provider.services.retry import Patience
+from tests.cloud.server import LocalCloud
+from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
+from tests.pace_fixtures import LISTINGS, FakeTime, bench, emr, fake, queue, sent
+from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench
+
+__all__ = ["bench", "emr", "fake", "open_service", "queue"]
+
+
+class TestTraffic:
+    def test_repeats_count(self, cloud: LocalCloud, bench: Bench) -> None:
+        operation = LISTINGS[bench.name]
+        cloud.faults.add(bench.name, operation, "throttle", times=3)
+        with bench.service_at(cloud.url, PATIENT, retries={"total_max_attempts": 1}) as service:
+            list(service.scopes())
+            assert service.traffic == {operation: 4}
+
+    def test_what_the_client_repeats_by_itself_counts(self, cloud: LocalCloud, queue: BatchBench) -> None:
+        cloud.faults.add("batch", "DescribeJobQueues", "throttle", times=2)
+        retries = {"mode": "standard", "total_max_attempts": 3}
+        with queue.service_at(cloud.url, PATIENT, retries=retries) as service:
+            list(service.scopes())
+            assert service.traffic == sent(cloud) == {"DescribeJobQueues": 3}
+
+    def test_refusals_that_the_client_has_repeated_count(self, cloud: LocalCloud, queue: BatchBench) -> None:
+        cloud.faults.add("batch", "DescribeJobQueues", "throttle")
+        retries = {"mode": "standard", "total_max_attempts": 2}
+        hopeless = Patience(seconds=0)
+        with queue.service_at(cloud.url, hopeless, retries=retries) as service:
+            with pytest.raises(ServiceUnavailable):
+                list(service.scopes())
+            assert service.traffic == sent(cloud) == {"DescribeJobQueues": 2}
+
+    def test_bulk_requests_count(self, cloud: LocalCloud, queue: BatchBench) -> None:
+        jobs = queue.running(60)
+        cloud.journal.clear()
+        service = queue.service()
+        service.cancel(jobs, "")
+        assert service.traffic == sent(cloud)
+
+    def test_mrs(self, cloud: LocalCloud, open_service: Opener) -> None:
+        job = submitted(cloud)[0]
+        cloud.faults.add("mrs", "ListClusters", "throttle", times=2)
+        service = open_service()
+        list(service.scopes())
+        list(service.claims(CLUSTER))
+        service.with_patience(HASTY).cancel([job], "")
+        assert service.traffic == sent(cloud)
+        assert service.traffic == {"ListClusters": 3, "ShowJobExeListNew": 1, "StopJob": 1}
+
+    def test_copies_count_together_and_others_apart(self, queue: BatchBench) -> None:
+        service, other = queue.service(), queue.service()
+        list(service.with_patience(HASTY).scopes())
+        list(service.paced(0.5).scopes())
+        assert service.traffic == {"DescribeJobQueues": 2}
+        assert other.traffic == {}
+
+
+class TestLooksOnTheLoop:
+    def test_a_look_that_has_paid_goes_at_once(self, fake: FakeTime, emr: EmrBench) -> None:
+        (step,) = emr.running(1)
+        service = fake.service(emr)
+        paid = asyncio.run(service.look_turn(3))
+        before = service.seconds_until_look(7)
+        for _ in range(3):
+            list(paid.claims(str(step.scope)))
+        assert fake.slept == []
+        assert service.seconds_until_look(7) == before == pytest.approx(2)
+        assert service.traffic == {"ListSteps": 3}
+
+    def test_it_waits_on_the_loop(self, emr: EmrBench) -> None:
+        service = emr.service()
+        service.paces = Paces()
+        service.paces.configure({"emr.ListSteps": (2, 20.0)})
+
+        async def looks() -> float:
+            began = asyncio.get_running_loop().time()
+            await asyncio.gather(*(service.look_turn() for _ in range(5)))
+            return asyncio.get_running_loop().time() - began
+
+        assert 0.19 < asyncio.run(looks()) < 2
+
+    def test_one_that_is_cancelled_leaves_the_queue(self, fake: FakeTime, emr: EmrBench) -> None:
+        service = fake.service(emr)
+
+        async def cancelled() -> None:
+            task = asyncio.ensure_future(service.look_turn(30))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(service.look_turn(9))
+        asyncio.run(cancelled())
+        assert service.seconds_until_look() == pytest.approx(2)
+
+
+def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is not free soon is passed over: whoever holds it twice only loses time."""
+    monkeypatch.setattr(ratelimit, "_LOCK_SECONDS", 5)
+    pace = Paces()
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5), EVERY: (25, 5.0)}))
+    began = time.monotonic()
+    paid = asyncio.run(meter.prepaid("ListSteps", 3))
+    paid.turn("ListSteps")
+    paid.give_back()
+    meter.repeated("ListSteps", 1)
+    meter.throttled("ListSteps")
+    assert meter.seconds_until("ListSteps") > 0
+    assert time.monotonic() - began < 5
+
+
+def test_what_was_paid_for_and_not_used_is_given_back() -> None:
+    pace = Paces(clock=lambda: 0.0)
+    meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5)}))
+    paid = asyncio.run(meter.prepaid("ListSteps", 9))
+    assert meter.seconds_until("ListSteps") == 2
+    paid.turn("ListSteps")
+    paid.give_back()
+    paid.give_back()
+    assert meter.seconds_until("ListSteps", 8) == 0
+    assert meter.seconds_until("ListSteps", 9) == 2

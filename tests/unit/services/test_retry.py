@@ -1,0 +1,51 @@
+"""How long calls are repeated: only time that is spent on them counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.services.retry import CallSeries, Patience
+
+
+class TestPatience:
+    def test_time_between_calls_does_not_wear_it_out(self) -> None:
+        """A listing is read page by page, and who reads it may take long over each."""
+        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
+        assert self.attempts(persistence, failures=1) == 2
+        time.sleep(0.4)
+        assert self.attempts(persistence, failures=2) == 3
+
+    def test_nor_does_waiting_for_a_turn(self) -> None:
+        def slow(*, again: bool, **_: Any) -> float:
+            time.sleep(0 if again else 0.4)
+            return 0.0
+
+        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
+        assert self.attempts(persistence, failures=1, turn=slow) == 2
+
+    def test_time_spent_in_vain_does(self) -> None:
+        persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
+        with pytest.raises(ConnectionError):
+            self.attempts(persistence, failures=10**6)
+        # No answer since then: what comes next is tried once.
+        with pytest.raises(ConnectionError):
+            self.attempts(persistence, failures=1)
+
+    def attempts(
+        self, persistence: CallSeries, failures: int, turn: Callable[..., float] = lambda **_: 0.0
+    ) -> int:
+        """How many attempts a call took that fails so often at first."""
+        made = 0
+
+        def call() -> None:
+            nonlocal made
+            made += 1
+            if made <= failures:
+                raise ConnectionError
+
+        persistence.call(call, lambda error: isinstance(error, ConnectionError), turn)
+        return made
