@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import endurance
+from benchmarks import endurance, report
 from benchmarks.account.batch import job_id
 from benchmarks.account.ends import Ends, Finishing
 from benchmarks.account.population import Population
@@ -21,6 +22,14 @@ from benchmarks.waits.plan import Plan as Wait
 from benchmarks.waits.triggers import addresses
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_tables_in_the_documents_are_made_of_the_results_beside_them() -> None:
+    results = json.loads((DOCS / "benchmarks/results.json").read_text(encoding="utf-8"))
+    assert (DOCS / "benchmarks/tables.txt").read_text(encoding="utf-8") == report.document(results)
+    for part in ("waits", "cancels"):
+        assert results[part]
+        assert (DOCS / f"images/bench-{part}.svg").exists()
 
 
 def test_a_slope_is_the_exponent_of_the_growth() -> None:
