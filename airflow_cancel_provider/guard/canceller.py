@@ -148,22 +148,24 @@ class Canceller:
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until the cancel is ``accepted`` or the jobs have ``ended``; return whether they have.
 
-        If the sentinel process exits before that, the thread of this process cancels.
+        If the sentinel process exits before that, or does not answer, a thread of this process cancels. Where
+        both cancel, a job may be asked to end twice, which does no harm.
         """
+        deadline = time.monotonic() + seconds
         sentinel = self._sentinel
         if self._thread.is_started or sentinel is None or self._is_done:
             return self._thread.wait_for(word, seconds)
         if sentinel.wait_for(word, seconds):
             return True
-        if sentinel.last_word or sentinel.can_act:
+        if sentinel.last_word or (sentinel.can_act and not sentinel.is_stuck):
             return False
         self._log.warning(
-            "The sentinel process exited before the cancel was confirmed (log: %s); cancelling in the task "
-            "process instead.",
+            "The sentinel process %s (log: %s); the task's process cancels now.",
+            "does not answer" if sentinel.can_act else "exited before the cancel was confirmed",
             self._log_file,
         )
         self._thread.cancel("")
-        return self._thread.wait_for(word, seconds)
+        return self._thread.wait_for(word, deadline - time.monotonic())
 
     def _begin(self) -> None:
         if self._is_late and self._sentinel:

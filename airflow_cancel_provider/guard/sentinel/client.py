@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
 import select
@@ -42,6 +43,8 @@ LONGEST_MESSAGE = 1 << 16
 """Bytes."""
 SEND_SECONDS = 2.0
 """Longest wait for a sentinel that does not read: a task must not hang with it."""
+ANSWER_SECONDS = 1.5
+"""Longest wait until it confirms an order to cancel; then the task cancels, too."""
 WATCHING = "watching"
 """The first message of a sentinel that was started."""
 
@@ -83,7 +86,7 @@ class Sentinel:
         self._history = history
         self._is_armed = is_armed
         self._is_running = False
-        self._socket: socket.socket | None = None
+        self._socket: _socket.socket | None = None
         self._stat: os.stat_result | None = None
         """Of the socket, to recognise its descriptor."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,8 +101,10 @@ class Sentinel:
         self.ends: dict[RemoteJob, JobEnd] = {}
         """How jobs have ended, as far as the sentinel has reported it."""
         self._is_gone = False
-        self._is_acting = False
-        """Whether it was told to cancel."""
+        self._ordered_at: float | None = None
+        """When it was told to cancel, by the monotonic clock."""
+        self._has_answered = False
+        """Whether it has confirmed that."""
 
     @property
     def is_started(self) -> bool:
@@ -117,6 +122,12 @@ class Sentinel:
         if self._socket is not None and not self.last_word:
             self._is_gone = self._is_gone or self._peek() == b""
         return self._socket is not None and self.is_usable
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it was told to cancel, and has not confirmed that in time."""
+        at = self._ordered_at
+        return at is not None and not self._has_answered and time.monotonic() >= at + ANSWER_SECONDS
 
     def hear(self, event: Event) -> None:
         """Send an event; the first one starts the process.
@@ -151,14 +162,25 @@ class Sentinel:
 
     def killed(self, why: str) -> None:
         """Tell it to cancel, as the task received SIGTERM. Safe in a signal handler."""
-        self._is_acting = self._send(KILLED + why.encode()) or self._is_acting
+        self._order(KILLED + why.encode())
 
     def cancel(self, why: str) -> None:
         """Tell it to cancel, as the task is failing.
 
         :param why: why the task ends, as the beginning of a sentence.
         """
-        self._is_acting = self._send(CANCEL + why.encode()) or self._is_acting
+        self._order(CANCEL + why.encode())
+
+    def _order(self, message: bytes) -> None:
+        self._wake()
+        if self._send(message) and self._ordered_at is None:
+            self._ordered_at = time.monotonic()
+
+    def _wake(self) -> None:
+        """Let it go on, in case that it was stopped (SIGSTOP): it cancels for longer than the task can."""
+        if self._process is not None and os.getpid() == self._pid and self._process.returncode is None:
+            with suppress(OSError):
+                os.kill(self._process.pid, signal.SIGCONT)
 
     def relay(self) -> None:
         """Log the lines that it has sent for the task's log. Not in a signal handler: a log has locks."""
@@ -185,10 +207,14 @@ class Sentinel:
                 self._process.wait(2)  # so that it leaves no zombie
 
     def wait_for(self, word: str, seconds: float) -> bool:
-        """Wait for this message, or the last one; return whether this one came, or ``ended``."""
+        """Wait for this message, or the last one; return whether this one came, or ``ended``.
+
+        Gives up once it :attr:`is_stuck`.
+        """
         deadline = time.monotonic() + seconds
-        while self.can_act and (left := deadline - time.monotonic()) > 0:
-            received = self._receive(left)
+        while self.can_act and not self.is_stuck and (left := deadline - time.monotonic()) > 0:
+            received = self._receive(left if self._has_answered else min(left, ANSWER_SECONDS))
+            self._has_answered |= bool(received) and received != WATCHING
             if received.startswith("{"):
                 self._take(json.loads(received))
             if received in ("ended", "failed"):
@@ -217,11 +243,11 @@ class Sentinel:
         One that was told to cancel goes on.
         """
         self._is_gone = True
-        if self._process is not None and os.getpid() == self._pid and not self._is_acting:
+        if self._process is not None and os.getpid() == self._pid and self._ordered_at is None:
             self._process.kill()
 
     @property
-    def _channel(self) -> socket.socket | None:
+    def _channel(self) -> _socket.socket | None:
         """The socket, unless the task has closed it: its descriptor may be another file by now."""
         if self._socket is None or self._stat is None:
             return None
@@ -236,7 +262,7 @@ class Sentinel:
         channel = self._channel
         if channel is None:
             return ""
-        messages = select.poll()  # select() knows no descriptors above 1023
+        messages = _poll()  # select() knows no descriptors above 1023
         messages.register(channel, select.POLLIN)
         if not messages.poll(seconds * 1000) or not self._peek():
             return ""
@@ -268,22 +294,14 @@ class Sentinel:
             if self._socket is not None:
                 return False
             introduction = list(self._introduction())
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
-            with theirs, _signals_blocked(), self._open_log() as trouble:
-                try:
-                    self._process = subprocess.Popen(  # noqa: S603  our own script, this interpreter
-                        command,
-                        stdin=theirs.fileno(),
-                        stdout=subprocess.DEVNULL,
-                        stderr=trouble,
-                        start_new_session=True,
-                        env={name: os.environ[name] for name in KEPT if name in os.environ},
-                        cwd="/",
-                    )
-                except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
-                    ours.close()
-                    raise SentinelError(f"{error!r}") from error
+            ours, theirs = _channel()
+            try:
+                self._process = self._popen(theirs)
+            except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+                ours.close()
+                raise SentinelError(f"{error!r}") from error
+            finally:
+                theirs.close()
             # Before any other message: it can't cancel without these.
             micros = int(SEND_SECONDS * 1_000_000)
             timeout = struct.pack("ll", *divmod(micros, 1_000_000))  # a timeval
@@ -294,6 +312,19 @@ class Sentinel:
         for event in self._history():
             self._tell(event)
         return True
+
+    def _popen(self, channel: _socket.socket) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
+        with _signals_blocked(), self._open_log() as trouble:
+            return subprocess.Popen(  # noqa: S603  our own script, this interpreter
+                command,
+                stdin=channel.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=trouble,
+                start_new_session=True,
+                env={name: os.environ[name] for name in KEPT if name in os.environ},
+                cwd="/",
+            )
 
     def _introduction(self) -> Iterator[bytes]:
         paths: list[Any] = sys.path  # texts, and whatever tasks have put there
@@ -334,6 +365,24 @@ class Sentinel:
         return channel is not None and _send(channel, message)
 
 
+def _channel() -> tuple[_socket.socket, _socket.socket]:
+    """A pair of sockets, of the class that gevent does not replace: its sockets wait despite MSG_DONTWAIT.
+
+    :raises SentinelError: no descriptor is left.
+    """
+    try:
+        return _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise SentinelError(f"{error!r}") from error
+
+
+def _poll() -> Any:
+    """A ``select.poll`` that also a signal handler may use: gevent's can't wait in its event loop."""
+    monkey = sys.modules.get("gevent.monkey")
+    poll: Any = monkey.get_original("select", "poll") if monkey else select.poll
+    return poll()
+
+
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).absolute())
@@ -341,7 +390,7 @@ def _absolute(path: str) -> str:
         return path
 
 
-def _send(channel: socket.socket, message: bytes) -> bool:
+def _send(channel: _socket.socket, message: bytes) -> bool:
     """Send; return whether it was sent. A sentinel that has ended must not end the task by SIGPIPE."""
     try:
         channel.send(message, socket.MSG_NOSIGNAL)

@@ -14,10 +14,14 @@ import time
 
 PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"C", b"K", b"L"
 """First byte of each message of the task."""
+ACTING = "acting"
+"""Message to the task: the order to cancel has come in."""
 TASK_ENDED = "The task's process ended without notice (SIGKILL or out of memory)"
 SUPERVISOR_ENDED = "The task's supervisor process ended"
 """Why the sentinel cancels, where the task has not sent a reason."""
 LARGEST = 1 << 20
+LOOK_SECONDS, LOOK_SOON_SECONDS = 1.0, 0.1
+"""Seconds between two looks at processes that can't be watched; once the channel is closed, they come sooner."""
 TASK_GRACE = 5.0
 """Seconds that a task has to end after its supervisor has ended."""
 
@@ -32,7 +36,7 @@ class TaskWatch:
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:
         self.channel = channel
-        self.task = task
+        self.task, self.supervisor = task, supervisor
         self.task_end = end_of(task)
         self.supervisor_end = end_of(supervisor)
         self.notes: list[bytes] = []
@@ -45,26 +49,49 @@ class TaskWatch:
         self.is_connected = True
         self._poll = select.poll()
         for source in (channel, self.task_end, self.supervisor_end):
-            self._poll.register(source, select.POLLIN)
+            if source is not None:
+                self._poll.register(source, select.POLLIN)
 
     def watch(self) -> bytes | None:
         """Wait; return the kind of message to act on, or None when there is nothing to cancel."""
         while True:
-            ready = {source for source, _ in self._poll.poll(1000 if self.ends_at else None)}
+            ready: set[int | None] = {source for source, _ in self._poll.poll(self._pause)}
             self.kill_if_late()
             if self.channel in ready:
                 kind = self.receive()
                 if kind:
                     return kind if kind != DONE else None
-            elif self.task_end in ready:
+            elif self.task_end in ready or self._has_lost_task():
                 # The supervisor may have sent SIGTERM to the task before.
                 self.why = self.why or TASK_ENDED
                 return KILLED if self.is_armed else None
-            elif self.supervisor_end in ready:
+            elif self.supervisor_end in ready or self._has_lost_supervisor():
                 self.why = SUPERVISOR_ENDED
                 self._end_task()
                 if self.is_armed:
                     return KILLED
+
+    @property
+    def _pause(self) -> float | None:
+        """Longest wait for the next message, in milliseconds; None: no end."""
+        if self.task_end is None:
+            return 1000 * (LOOK_SECONDS if self.is_connected else LOOK_SOON_SECONDS)
+        return 1000 * LOOK_SECONDS if self.ends_at else None
+
+    def _has_lost_task(self) -> bool:
+        # The sentinel is a child of the task, and gets another parent when the task ends.
+        return self.task_end is None and os.getppid() != self.task
+
+    def _has_lost_supervisor(self) -> bool:
+        if self.supervisor_end is not None or self.why == SUPERVISOR_ENDED:
+            return False
+        try:
+            os.kill(self.supervisor, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False  # it is another user's
+        return False
 
     def receive(self) -> bytes | None:
         """Receive one message; return its kind if it ends the wait."""
@@ -101,7 +128,8 @@ class TaskWatch:
         It gets SIGTERM and five seconds, while its jobs are being cancelled already. Where the jobs are to
         keep running, it gets SIGKILL: with SIGTERM it would cancel them.
         """
-        self._poll.unregister(self.supervisor_end)
+        if self.supervisor_end is not None:
+            self._poll.unregister(self.supervisor_end)
         self._signal(signal.SIGTERM if self.is_armed else signal.SIGKILL)
         self.ends_at = time.monotonic() + TASK_GRACE
 
@@ -112,7 +140,7 @@ class TaskWatch:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if select.select([self.task_end], [], [], 0)[0]:
+        if self._has_lost_task() or (self.task_end and select.select([self.task_end], [], [], 0)[0]):
             return
         # contextlib would cost memory in every idle sentinel.
         try:  # noqa: SIM105
@@ -144,14 +172,19 @@ class TaskWatch:
         return True
 
 
-def end_of(process: int) -> int:
-    """A descriptor that can be read from once a process has ended."""
+def end_of(process: int) -> int | None:
+    """A descriptor that can be read from once a process has ended.
+
+    None where there is no such descriptor: on an old kernel, or where a container forbids it.
+    """
     try:
         return os.pidfd_open(process)
     except ProcessLookupError:
         ended, other = os.pipe()
         os.close(other)
         return ended
+    except (AttributeError, OSError):
+        return None
 
 
 def report(word: str) -> None:
@@ -164,14 +197,12 @@ def report(word: str) -> None:
 
 def main() -> None:
     """Wait, and cancel if necessary. SIGTERM, SIGINT and SIGHUP are blocked since before the start."""
-    try:
-        watch = TaskWatch(0, int(sys.argv[1]), int(sys.argv[2]))
-    except (AttributeError, OSError) as error:  # an old kernel, a container that forbids it
-        report(f"processes can't be watched here: {error!r}")
-        return
+    watch = TaskWatch(0, int(sys.argv[1]), int(sys.argv[2]))
     report("watching")
     if watch.watch() is None:
         return
+    # Before the imports, which may take a second: a task that gets no answer cancels by itself.
+    report(ACTING)
     watch.since = time.time()
     import site
 

@@ -130,7 +130,7 @@ def test_where_the_sentinel_exits_before_the_cancel_is_confirmed_the_task_cancel
     assert [job["cancelled"] for job in cloud.batch.jobs()] == [True]
     assert (
         f"The sentinel process exited before the cancel was confirmed (log: {log_file}); "
-        "cancelling in the task process instead."
+        "the task's process cancels now."
     ) in caplog.text
 
 

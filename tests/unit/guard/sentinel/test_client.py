@@ -79,27 +79,36 @@ def test_where_the_sentinel_died_without_a_successor_the_task_cancels(
     assert is_cancelled(cloud, job)
 
 
-@pytest.mark.parametrize("way", ["interpreter", "processes", "pidfd"])
+@pytest.mark.parametrize("way", ["interpreter", "processes"])
 def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, way: str
 ) -> None:
     (unrunnable := tmp_path / "python").write_text("no program")
-    # As an old kernel, or a container that forbids it, has it.
-    (blind := tmp_path / "blind").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{WITHOUT_PIDFD}" "$@"\n')
-    blind.chmod(0o755)
-    orders = {
-        "interpreter": f"interpreter={unrunnable}",
-        "processes": "limit=1",
-        "pidfd": f"interpreter={blind}",
-    }
+    orders = {"interpreter": f"interpreter={unrunnable}", "processes": "limit=1"}
     job = submit(batch)
     task = run(f"{orders[way]},start={job},say=killed,wait=accepted,wait=ended")
     assert task.said.count("True") == 2  # accepted, and ended
     assert is_cancelled(cloud, job)
     said = [line for line in task.said if "Not guarded: a sudden end of this task's process (SIGKILL" in line]
     assert len(said) == 1
-    why = {"interpreter": "Permission denied", "processes": "unavailable", "pidfd": "pidfd_open"}
-    assert why[way] in said[0]
+    assert {"interpreter": "Permission denied", "processes": "unavailable"}[way] in said[0]
+
+
+@pytest.mark.parametrize("end", ["kill", "end"])
+def test_where_processes_cannot_be_watched_the_sentinel_looks_for_its_parent(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, end: str
+) -> None:
+    # As an old kernel, or a container that forbids it, has it.
+    (blind := tmp_path / "blind").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{WITHOUT_PIDFD}" "$@"\n')
+    blind.chmod(0o755)
+    task = run(f"interpreter={blind},start={(job := submit(batch))}{',say=done' if end == 'end' else ''}")
+    assert not any("Not guarded" in line for line in task.said)
+    getattr(task, end)()
+    if end == "kill":
+        until(lambda: is_cancelled(cloud, job))
+    else:
+        assert not alive(task.sentinel)
+        assert not is_cancelled(cloud, job)
 
 
 @pytest.mark.parametrize("order", ["path={}", "odd=1"])

@@ -128,6 +128,38 @@ class TestDoesNotRead:
         assert cancelled(cloud) == [True]
 
 
+def test_a_sentinel_that_is_stopped_goes_on_when_it_is_to_cancel(
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec
+) -> None:
+    worker.hear(tracked(client, [client.address(None, submit())], time.time()))
+    sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
+    worker.killed("Task received SIGTERM")
+    assert worker.wait_for("accepted", 20)
+    assert not worker._thread.is_started
+    assert cancelled(cloud) == [True]
+
+
+def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
+    cloud: LocalCloud,
+    worker: Canceller,
+    client: ClientSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It waits for a disk, or for its turn to run."""
+    (silent := tmp_path / "silent.py").write_text("import os, time; os.write(0, b'watching'); time.sleep(60)")
+    monkeypatch.setattr(sentinel_client, "MAIN", silent)
+    monkeypatch.setattr(sentinel_client, "ANSWER_SECONDS", 0.2)
+    event = tracked(client, [client.address(None, submit())], time.time())
+    worker._thread._ledger.apply(event)
+    worker.hear(event)
+    worker.killed("Task received SIGTERM")
+    assert worker.wait_for("accepted", 20)
+    assert cancelled(cloud) == [True]
+    assert "does not answer" in caplog.text
+
+
 class TestClosesDescriptors:
     """As a program that makes itself a daemon does; the number may be another file's afterwards."""
 
