@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.task_log import Log, named
@@ -17,10 +17,12 @@ class CancelLog:
     """Logs who cancelled each job, why, and its final state.
 
     :param why: gives the reason for the cancel, as the beginning of a sentence; it may change meanwhile.
+    :param clock: by which the time of the request is measured.
     """
 
-    def __init__(self, log: Log, by: Actor, why: Callable[[], str]) -> None:
+    def __init__(self, log: Log, by: Actor, why: Callable[[], str], clock: Clock | None = None) -> None:
         self._log, self._by, self._why = log, by, why
+        self._clock = clock or Clock()
         self.ends: dict[RemoteJob, JobEnd] = {}
         self._unwritten: dict[JobState, int] = {}
 
@@ -49,7 +51,7 @@ class CancelLog:
         if len(self.ends) > LINES:
             self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
         elif status.state is JobState.CANCELLED and requested_at is not None:
-            seconds = max(time.time() - requested_at, 0.0)
+            seconds = max(self._clock.now() - requested_at, 0.0)
             words = "%s: cancelled %s (%s after %.1f s)."
             self._log.info(words, self._why(), status.job, status.state, seconds)
         elif status.state is JobState.GONE:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
     JobsError,
@@ -46,6 +47,7 @@ class Cancellation(Watch):
 
     :param escalate_after: seconds from the request; None never escalates.
     :param leave_running: only pending jobs are to be cancelled; one that is seen running is let go.
+    :param clock: that of the try whose jobs they are, if :attr:`taken_at` is filled.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Cancellation(Watch):
         *,
         escalate_after: float | None = None,
         leave_running: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__(jobs)
+        self.clock = clock or Clock()
         self.reason = reason
         self.escalate_after = escalate_after
         self.leave_running = leave_running
@@ -75,8 +79,8 @@ class Cancellation(Watch):
         """Ask for every job to end that was not asked for yet; what became of it, job by job."""
         jobs = [job for job in self.jobs if job not in self.results]
         if jobs:
-            self.requested_at = self.requested_at or time.time()
-            self._first_asked |= dict.fromkeys(jobs, time.time())
+            self.requested_at = self.requested_at or self.clock.now()
+            self._first_asked |= dict.fromkeys(jobs, self.clock.now())
         results = pool.cancel(jobs, self.reason)
         self._note(results)
         return results
@@ -111,7 +115,7 @@ class Cancellation(Watch):
         """Whether the service took a job so short a time ago that it may only not know it yet."""
         status, result = self.statuses.get(job), self.results.get(job)
         is_gone = status.state is JobState.GONE if status else result and result.outcome is CancelOutcome.GONE
-        return bool(is_gone) and time.time() - self.taken_at.get(job, 0.0) < UNSEEN_SECONDS
+        return bool(is_gone) and self.clock.now() - self.taken_at.get(job, 0.0) < UNSEEN_SECONDS
 
     def _has_appeared(self, status: JobStatus) -> bool:
         """Whether a job lives that the service did not know when its end was requested."""
@@ -199,7 +203,7 @@ class Cancellation(Watch):
         """Jobs that were asked long enough ago; some may have been found later than the others."""
         if self.escalate_after is None or self.requested_at is None:
             return []
-        asked_by = time.time() - self.escalate_after
+        asked_by = self.clock.now() - self.escalate_after
         asked = self._first_asked
         unforced = (job for job in self.open if job not in self.forced)
         return [job for job in unforced if asked.get(job, self.requested_at) <= asked_by]

@@ -83,6 +83,7 @@ def send_cancel(
     *,
     since: float | None = None,
     requested_at: float | None = None,
+    now: float | None = None,
 ) -> None:
     """Send what a cancel came to; an error is logged, and changes nothing.
 
@@ -90,12 +91,13 @@ def send_cancel(
     :param layer: who has cancelled.
     :param since: when it was known that the jobs are to be cancelled, in epoch seconds.
     :param requested_at: when the first request was sent, in epoch seconds.
+    :param now: the time by the clock of these.
     """
     try:
         figures = Counter((job.service, what) for job, what in outcomes)
         if not figures:
             return
-        stats, now = open_stats(), time.time()
+        stats, now = open_stats(), time.time() if now is None else now
         for (service, what), count in figures.items():
             tags = {"layer": str(layer), "service": service}
             stats.incr(f"{PREFIX}.cancel.{what}.{layer}.{service}", count, tags=tags)

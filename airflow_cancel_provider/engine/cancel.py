@@ -20,6 +20,7 @@ from airflow_cancel_provider.cancellation import (
     take_in,
     unknown_to_the_service,
 )
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import LabelSearch
 from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
 from airflow_cancel_provider.jobs import (
@@ -83,6 +84,7 @@ class CancelEngine:
     :param escalate_after: as for :class:`Cancellation`.
     :param unknown_seconds: for how long jobs are looked for again that are only on record, and that the
         service does not know.
+    :param clock: by which the claims' ``taken_at`` is measured.
     """
 
     def __init__(
@@ -92,8 +94,9 @@ class CancelEngine:
         *,
         escalate_after: float | None = None,
         unknown_seconds: float = inf,
+        clock: Clock | None = None,
     ) -> None:
-        self.cancellation = Cancellation([], "", escalate_after=escalate_after)
+        self.cancellation = Cancellation([], "", escalate_after=escalate_after, clock=clock)
         self._claimants, self._pool = list(claimants), pool
         self._unknown_until = time.monotonic() + unknown_seconds
         self._has_looked = False
@@ -216,7 +219,7 @@ class CancelEngine:
     def _not_found(self, job: RemoteJob, claims: Mapping[Claimant, Claim]) -> None:
         """Only the identity that submitted a job can tell that it is gone."""
         by_submitter = {who: claim for who, claim in claims.items() if claim.is_by_submitter}
-        late = time.time() - UNSEEN_SECONDS
+        late = self.cancellation.clock.now() - UNSEEN_SECONDS
         self._left_alone |= {(job, who) for who, claim in by_submitter.items() if claim.taken_at < late}
         if len(by_submitter) < len(claims):
             self._unknown.add(job)

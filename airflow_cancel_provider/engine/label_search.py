@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import StoredIntent
 from airflow_cancel_provider.services.base import JobService
@@ -62,6 +62,7 @@ class LabelSearch:
     :param intents: the submissions; there may be more of them at each call.
     :param known: jobs that are not to be found: others of the same label, and released ones.
     :param open_service: opens the service of a submission.
+    :param clock: by which the times of the submissions are measured.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class LabelSearch:
         known: Callable[[], Iterable[RemoteJob]],
         open_service: Callable[[Intent], JobService],
         log: Log,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
         self._intents, self._known, self._open, self._log = intents, known, open_service, log
         self._progress: dict[str, _Progress] = {}
         self.found: dict[RemoteJob, Intent] = {}
@@ -107,7 +110,7 @@ class LabelSearch:
 
     def _is_over(self, intent: Intent) -> bool:
         if intent.stored.label is None:
-            return not intent.is_under_way or time.time() - intent.stored.at > SEARCH_SECONDS
+            return not intent.is_under_way or self._clock.now() - intent.stored.at > SEARCH_SECONDS
         progress = self._of(intent)
         if progress.searched_at is None:
             return False
@@ -125,7 +128,7 @@ class LabelSearch:
             return
         # The label is that of all jobs of the try: those of its other submissions are not this one's.
         others = {job.identity for job in [*self._known(), *self.found]}
-        progress, now = self._of(intent), time.time()
+        progress, now = self._of(intent), self._clock.now()
         try:
             for job in labelled(intent, self._open(intent)):
                 if job.identity not in others:

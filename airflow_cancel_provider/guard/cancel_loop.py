@@ -43,6 +43,7 @@ class LedgerClaimant:
             lambda: [*ledger.jobs, *ledger.released],
             self._service,
             log,
+            ledger.clock,
         )
 
     def claims(self) -> dict[RemoteJob, Claim]:
@@ -108,7 +109,11 @@ class CancelLoop:
         self._given_up_at = time.monotonic() + patience
         claimant = LedgerClaimant(ledger, log, own, reason)
         self.engine = CancelEngine(
-            [claimant], claimant.pool, escalate_after=escalate_after, unknown_seconds=unknown_seconds
+            [claimant],
+            claimant.pool,
+            escalate_after=escalate_after,
+            unknown_seconds=unknown_seconds,
+            clock=ledger.clock,
         )
 
     def run(self, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep) -> None:

@@ -55,7 +55,7 @@ class Canceller:
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
-            settings, owner, log_file, log, ledger.history, is_armed=is_armed, task_log=task_log
+            settings, owner, log_file, log, ledger, is_armed=is_armed, task_log=task_log
         )
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0
@@ -233,8 +233,8 @@ class CancelThread:
         return bool(self._words & {word, "ended"})
 
     def _run(self, patience: float | None = None) -> None:
-        since = time.time()
-        cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why)
+        since = self._ledger.clock.now()
+        cancel_log = CancelLog(self._log, Actor.TASK, lambda: self._why, self._ledger.clock)
         self.ends = cancel_log.ends
         loop = CancelLoop(
             self._ledger,
@@ -253,6 +253,7 @@ class CancelThread:
             self._log,
             since=since,
             requested_at=loop.engine.cancellation.requested_at,
+            now=self._ledger.clock.now(),
         )
 
     def _say(self, word: str) -> None:

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any
 from uuid import UUID
 
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import Intent
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
@@ -140,7 +141,9 @@ class TryLedger:
     thread and in a signal handler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        """The clock of its events."""
         # Re-entrant: a signal handler may read while the code that it interrupted writes.
         self._lock = RLock()
         self._intents: dict[str, Intent] = {}

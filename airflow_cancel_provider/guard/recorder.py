@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -90,7 +89,7 @@ class TryRecorder:
         self._refuse_after_kill()
         token = f"{os.getpid()}.{next(self._tokens)}"
         label = self._label if is_labelled else None
-        self.tell(SubmissionIntended(token, client, scope, label, unlabelled, time.time()))
+        self.tell(SubmissionIntended(token, client, scope, label, unlabelled, self.ledger.clock.now()))
         return token
 
     def lost(self, token: str) -> None:
@@ -101,7 +100,7 @@ class TryRecorder:
                 "out twice. If this task fails, living jobs with its label are looked for and cancelled.",
                 intent,
             )
-            self.tell(AttemptLost(token, time.time()))
+            self.tell(AttemptLost(token, self.ledger.clock.now()))
 
     def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
         """Record that the service accepted a submission.
@@ -113,7 +112,7 @@ class TryRecorder:
             self.unguarded(f"jobs whose submission is not known: {', '.join(job_id for _, job_id in jobs)}")
             return
         addresses = tuple(intent.client.address(scope, job_id) for scope, job_id in jobs)
-        self.tell(JobsStarted(token, addresses, intent.client, time.time(), not_before))
+        self.tell(JobsStarted(token, addresses, intent.client, self.ledger.clock.now(), not_before))
         if self.is_killed:
             # Its cancel is requested by now; the task must not go on with it.
             raise Killed("The task was killed while it started a job; its cancel was requested.", addresses)
@@ -121,7 +120,7 @@ class TryRecorder:
     def placed(self, token: str, scope: str) -> None:
         """Record that the service accepted a submission whose jobs are known by scope and label alone."""
         intent = self.ledger.intent(token)
-        self.tell(JobsPlaced(token, scope, time.time()))
+        self.tell(JobsPlaced(token, scope, self.ledger.clock.now()))
         if intent and intent.unlabelled:
             self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -331,7 +330,7 @@ class TaskGuard:
                 self.log.warning("Jobs in %s could not be looked up. %s %s", place, otherwise, error)
                 continue
             # A listing shows new jobs late: at first, an empty one does not mean that the jobs have ended.
-            if found or time.time() - intent.stored.at > UNSEEN_SECONDS:
+            if found or self.ledger.clock.now() - intent.stored.at > UNSEEN_SECONDS:
                 at, ti_id = intent.stored.at, intent.ti_id
                 self.recorder.tell(JobsStarted(intent.token, found, intent.client, at, ti_id=ti_id))
 

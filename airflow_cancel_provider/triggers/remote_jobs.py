@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.cancellation import Cancellation, report, report_lost, take_in
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
@@ -71,6 +71,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
         self.started_at = started_at
+        self._clock = Clock()
         self.cancel_reason = cancel_reason
         self._is_dealt_with = False
 
@@ -135,7 +136,7 @@ class RemoteJobsTrigger(BaseTrigger):
 
     def _delay(self) -> float:
         """Seconds to the next look: fewer after a cancel, because most jobs then end soon."""
-        since = time.time() - (getattr(self.watch, "requested_at", None) or 0.0)
+        since = self._clock.now() - (getattr(self.watch, "requested_at", None) or 0.0)
         return min(self.waiter_delay, max(SOONEST, since * GROWTH))
 
     @property
@@ -147,7 +148,7 @@ class RemoteJobsTrigger(BaseTrigger):
     def _is_in_time(self) -> bool:
         if self.waiter_max_attempts is None:
             return True
-        return time.time() - self.started_at < self.waiter_max_attempts * self.waiter_delay
+        return self._clock.now() - self.started_at < self.waiter_max_attempts * self.waiter_delay
 
 
 def watch_from_json(values: dict[str, Any]) -> Watch:

@@ -86,7 +86,7 @@ class Ti:
     def xcom_push(self, key: str, value: Any) -> None:
         self.backend.set(f"xcom {key}", value)
 
-    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:  # noqa: ARG002  as Airflow's
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
         return self.backend.get(f"xcom {key}")
 
     def get_first_reschedule_date(self, _: Any) -> None:

@@ -74,7 +74,9 @@ def test_no_pidfd(play: Play, observe: Observe) -> None:
     assert task.end() == OWN_ERROR
     assert task.is_cancelled(job)
     assert "Not guarded" not in task.log
-    observe("pidfd_open is forbidden (seccomp)", "fails with its own error", "by the sentinel", "nothing is lost")
+    observe(
+        "pidfd_open is forbidden (seccomp)", "fails with its own error", "by the sentinel", "nothing is lost"
+    )
 
 
 def test_no_pidfd_and_sigkill(play: Play, observe: Observe) -> None:
@@ -195,7 +197,12 @@ def test_gevent(with_gevent: Callable[[str], Played], observe: Observe) -> None:
     assert "CANCELLED" in task.log
     assert "Not guarded" not in task.log
     assert task.seconds < 15
-    observe("gevent has patched the task's process", "fails with its own error", "by the sentinel", "nothing is lost")
+    observe(
+        "gevent has patched the task's process",
+        "fails with its own error",
+        "by the sentinel",
+        "nothing is lost",
+    )
 
 
 @pytest.mark.parametrize("work", ["time.sleep(60)", "while True: pass"])

@@ -118,8 +118,8 @@ def _kernel() -> Check:
         return Check(
             "kernel",
             Result.LIMIT,
-            f"pidfd_open does not work here ({error}): it needs Linux 5.3. Without the sentinel, "
-            "the task's own process cancels, unless it is killed.",
+            f"pidfd_open does not work here ({error}): it needs Linux 5.3. Sentinels look for the "
+            "end of their tasks once a second instead.",
         )
     return Check("kernel", Result.OK, f"Linux {os.uname().release} has pidfd_open.")
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
@@ -55,6 +56,7 @@ class NoteReader:
     def _take(self, note: dict[str, Any]) -> None:
         if "hello" in note:
             self.hello = {**note["hello"], "label": Label.find(note["hello"]["label"])}
+            self.ledger.clock = Clock(note["hello"]["clock"])
         elif "key" in note:
             self._renew(note["key"], ClientSpec(**note["client"]))
         else:
@@ -80,7 +82,7 @@ def act(watch: TaskChannel) -> None:
     task_log = TaskLogHandler(watch, TryLogFile(hello["task_log"]) if hello["task_log"] else None)
     log.addHandler(task_log)
     log.info("For %s", hello["reason"])
-    cancel_log = CancelLog(story, Actor.SENTINEL, lambda: watch.why)
+    cancel_log = CancelLog(story, Actor.SENTINEL, lambda: watch.why, reader.ledger.clock)
 
     def report(word: str) -> None:
         if word != "accepted":
@@ -122,8 +124,9 @@ def act(watch: TaskChannel) -> None:
                 Layer.SENTINEL,
                 lambda: PlainStatsd(hello["statsd"]),
                 log,
-                since=watch.since,
+                since=reader.ledger.clock.offset + watch.since,
                 requested_at=loop.engine.cancellation.requested_at,
+                now=reader.ledger.clock.now(),
             )
     while watch.ends_at:
         time.sleep(0.2)

@@ -12,14 +12,14 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
 from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.guard.events import Event
+from airflow_cancel_provider.guard.events import Event, TryLedger
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile
 from airflow_cancel_provider.guard.sentinel.main import (
@@ -66,7 +66,7 @@ class Sentinel:
     :param log_file: path of its log; None: it writes none.
     :param task_log: log file of the try, for lines that it can't send to the task; None: there is none.
     :param log: the task's.
-    :param history: the events so far: it may be started late.
+    :param ledger: has the events so far, as it may be started late.
     :param is_armed: whether it cancels when the task's process ends without notice.
     """
 
@@ -76,14 +76,14 @@ class Sentinel:
         owner: Owner,
         log_file: str | None,
         log: Any,
-        history: Callable[[], Iterable[Event]],
+        ledger: TryLedger,
         *,
         is_armed: bool = True,
         task_log: str | None = None,
     ) -> None:
         self._settings, self._owner, self._log_file = settings, owner, log_file
         self._task_log = task_log
-        self._history = history
+        self._ledger = ledger
         self._is_armed = is_armed
         self._is_running = False
         self._socket: _socket.socket | None = None
@@ -309,7 +309,7 @@ class Sentinel:
             for message in introduction:
                 _send(ours, message)
             self._socket, self._stat = ours, os.fstat(ours.fileno())
-        for event in self._history():
+        for event in self._ledger.history():
             self._tell(event)
         return True
 
@@ -340,6 +340,7 @@ class Sentinel:
             "environment": _network_environment(),
             "quotas": PACES.configured,
             "statsd": statsd_target(),
+            "clock": self._ledger.clock.offset,
         }
         yield NOTE + json.dumps({"hello": hello}).encode()
         if not self._is_armed:

@@ -21,7 +21,7 @@ SUPERVISOR_ENDED = "The task's supervisor process ended"
 """Why the sentinel cancels, where the task has not sent a reason."""
 LARGEST = 1 << 20
 LOOK_SECONDS, LOOK_SOON_SECONDS = 1.0, 0.1
-"""Seconds between two looks at processes that can't be watched; once the channel is closed, they come sooner."""
+"""Seconds between two looks at processes that can't be watched, before and after the channel is closed."""
 TASK_GRACE = 5.0
 """Seconds that a task has to end after its supervisor has ended."""
 
@@ -29,9 +29,9 @@ TASK_GRACE = 5.0
 class TaskWatch:
     """Keeps the messages of the task, and decides when to cancel.
 
-    ``why`` is the reason for the cancel, for people; ``since`` is when it came, in epoch seconds. ``logged``
-    counts the lines that the task has confirmed. ``is_connected`` is False once nothing can be sent to the
-    task any more.
+    ``why`` is the reason for the cancel, for people; ``since`` is when it came, by the monotonic clock.
+    ``logged`` counts the lines that the task has confirmed. ``is_connected`` is False once nothing can be
+    sent to the task any more.
     """
 
     def __init__(self, channel: int, task: int, supervisor: int) -> None:
@@ -203,7 +203,7 @@ def main() -> None:
         return
     # Before the imports, which may take a second: a task that gets no answer cancels by itself.
     report(ACTING)
-    watch.since = time.time()
+    watch.since = time.monotonic()
     import site
 
     # The standard library first: a Dag's folder may have an email.py, and be the first of the task's paths.
