@@ -20,13 +20,21 @@ from tests.gateway import Gateway
 pytestmark = pytest.mark.slow
 
 OWN_ERROR = "ValueError the user's own error"
-MOUNTED = (
-    "unshare",
-    "-m",
-    "sh",
-    "-c",
-    'for each in "$DISK/tmp" "$DISK/logs"; do mkdir -p "$each" && mount -t tmpfs -o size=64k none "$each"; done; exec "$@"',
-    "sh",
+
+
+def in_namespace(commands: str) -> tuple[str, ...]:
+    """What goes before a task's command, so that these mounts are the task's alone."""
+    return ("unshare", "-m", "sh", "-ec", f'{commands}; exec "$@"', "sh")
+
+
+MOUNTED = in_namespace(
+    'for each in "$TMPDIR" "$DISK/logs"; do mkdir -p "$each"; mount -t tmpfs -o size=64k none "$each"; done'
+)
+READ_ONLY = in_namespace(
+    'for each in "$TMPDIR" "$HOME"; do mkdir -p "$each"; mount -t tmpfs -o ro none "$each"; done'
+)
+HOSTS = in_namespace(
+    'echo "127.0.0.1 cloud.fault" > "$TEST_FOLDER/hosts"; mount --bind "$TEST_FOLDER/hosts" /etc/hosts'
 )
 FILL = """
 def fill(folder):
@@ -68,16 +76,6 @@ def test_disk_full(play: Play, observe: Observe, tmp_path: Path, end: str) -> No
         task.cancelled(job)
         reported = "by the job's own state and by metrics; the sentinel's log is lost"
     observe(f"Disk full (log folder and TMPDIR), task {end}", "as without us", "by the sentinel", reported)
-
-
-READ_ONLY = (
-    "unshare",
-    "-m",
-    "sh",
-    "-c",
-    'mkdir -p "$HOME" "$TMPDIR" && mount -t tmpfs -o ro none "$HOME" && mount -t tmpfs -o ro none "$TMPDIR" && exec "$@"',
-    "sh",
-)
 
 
 @pytest.mark.parametrize("end", ["fails", "SIGKILL"])
@@ -126,17 +124,6 @@ def test_clock_jumps(play: Play, observe: Observe, cloud: LocalCloud, hours: int
         "by the sentinel; searches and harder cancels keep their times, by the monotonic clock",
         "nothing is lost; the durations in the log are true",
     )
-
-
-HOSTS = (
-    "unshare",
-    "-m",
-    "sh",
-    "-c",
-    'echo "127.0.0.1 cloud.fault" > "$TEST_FOLDER/hosts" && mount --bind "$TEST_FOLDER/hosts" /etc/hosts '
-    '&& exec "$@"',
-    "sh",
-)
 
 
 def test_dns_is_gone(play: Play, observe: Observe, cloud: LocalCloud) -> None:
@@ -189,7 +176,8 @@ import json, sys, time
 from datetime import UTC, datetime, timedelta
 key = open(sys.argv[1]).read()
 end = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()
-print(json.dumps({"Version": 1, "AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t", "Expiration": end}))
+keys = {"AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}
+print(json.dumps({"Version": 1, **keys, "Expiration": end}))
 """
 
 
