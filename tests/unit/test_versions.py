@@ -1,4 +1,4 @@
-"""``make versions``: what it runs, counts and writes down. And what the matrix takes from an Airflow's run ids."""
+"""``make versions``: what it runs, counts and writes down; and that run ids of every Airflow name jobs."""
 
 from __future__ import annotations
 
