@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,17 @@ esac
 echo "<testsuites><testsuite>$cases</testsuite></testsuites>" > "$report"
 exit $(cat {folder}/code)
 """
+CELL = "cleared [emr sync]"
+# Stands for one in which a cell of the matrix fails each time.
+CELLS = """#!/bin/sh
+echo "$@" >> {folder}/calls
+for each; do case "$each" in *.json) report="$each"; esac; done
+case "$*" in
+*--core*) cp {folder}/first "$report";;
+*) cp {folder}/second "$report";;
+esac
+exit 1
+"""
 
 
 class InFolder(Environment):
@@ -59,6 +71,22 @@ class TestRun:
         assert "--numprocesses 2" in first
         assert "--numprocesses" not in second
         assert "tests/unit" in second
+
+    def test_cells_that_fail_run_again_by_themselves(self, environment: Environment) -> None:
+        folder = environment.folder
+        (folder / "bin/python").write_text(CELLS.format(folder=folder))
+        failed, passed = (
+            {"scenario": "cleared", "service": service, "mode": "sync", "as_expected": service == "mrs"}
+            for service in ("emr", "mrs")
+        )
+        (folder / "first").write_text(json.dumps({"on": {"cells": [failed, passed]}}))
+        (folder / "second").write_text(json.dumps({"on": {"cells": [failed]}}))
+        assert run(environment, MATRIX, workers=2, more=[]) == Counts(
+            passed=1, failed=1, skipped=0, failures=(CELL,)
+        )
+        first, second = (folder / "calls").read_text().splitlines()
+        assert first.endswith("--core")
+        assert second.endswith(f"--cell {CELL}")
 
     @pytest.mark.parametrize("code", [2, 130, 137])
     def test_one_that_was_cut_short_has_no_result(self, environment: Environment, code: int) -> None:

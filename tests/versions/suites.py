@@ -52,15 +52,14 @@ class Counts:
 def run(environment: Environment, suite: str, *, workers: int, more: list[str]) -> Counts:
     """Run it; its output goes to ``.versions/<name>/<suite>.log``.
 
-    Tests that fail run once more by themselves: on a busy machine a test may wait in vain for what others
-    delay.
+    What fails runs once more by itself: on a busy machine a test may wait in vain for what others delay.
 
     :raises RuntimeError: it ended before its last test.
     """
     if suite == MATRIX:
-        report = environment.folder / "matrix.json"
-        _run(environment, report, "-m", "tests.matrix", "--core", "--reaper", "--json", str(report))
-        return _of_matrix(report)
+        counts = _run_cells(environment, "matrix", "--core")
+        cells = [word for name in counts.failures for word in ("--cell", name)]
+        return counts.after(_run_cells(environment, "matrix-alone", *cells)) if cells else counts
     chosen = [*CHOSEN[suite], *more]
     name = suite.replace(" ", "-")
     side_by_side = ["--numprocesses", str(workers)] if suite in SIDE_BY_SIDE else []
@@ -75,6 +74,12 @@ def _run_tests(environment: Environment, name: str, *arguments: str) -> Counts:
     cache = f"cache_dir={environment.folder / 'cache'}"
     _run(environment, report, *PYTEST, "-o", cache, *arguments, f"--junitxml={report}")
     return _of_pytest(report)
+
+
+def _run_cells(environment: Environment, name: str, *chosen: str) -> Counts:
+    report = environment.folder / f"{name}.json"
+    _run(environment, report, "-m", "tests.matrix", "--reaper", "--json", str(report), *chosen)
+    return _of_matrix(report)
 
 
 def _run(environment: Environment, report: Path, *arguments: str) -> None:
