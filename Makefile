@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
+.PHONY: faults model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -50,10 +50,10 @@ test: lint ## lint, then the tests: side by side, then those that need an Airflo
 		$(call alone,airflow and not slow and not browser)
 
 slow: $(READY) ## The tests that `make test` leaves out: over the other services, and a sweep of thousands
-	$(BIN)/python -m pytest -m 'slow and not airflow' --numprocesses $(WORKERS) $(PYTEST) || \
-		$(call alone,slow and not airflow)
-	$(BIN)/python -m pytest -m 'slow and airflow' --ignore tests/clients $(PYTEST) || \
-		$(call alone,slow and airflow) --ignore tests/clients
+	$(BIN)/python -m pytest -m 'slow and not airflow' --ignore tests/faults --numprocesses $(WORKERS) $(PYTEST) || \
+		$(call alone,slow and not airflow) --ignore tests/faults
+	$(BIN)/python -m pytest -m 'slow and airflow' --ignore tests/clients --ignore tests/faults $(PYTEST) || \
+		$(call alone,slow and airflow) --ignore tests/clients --ignore tests/faults
 
 # On a busy machine a test may wait in vain for what others delay: what failed has to pass by itself.
 alone = $(BIN)/python -m pytest -m '$(1)' --last-failed --last-failed-no-failures none $(PYTEST)
@@ -110,6 +110,14 @@ SOAK ?= --minutes 30 --seed 7
 soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (35 minutes)
 	@$(POSTGRESQL)
 	$(BIN)/python -m tests.soak $(SOAK)
+
+$(VENV)/.faults: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt gevent
+	touch $@
+
+faults: $(VENV)/.faults ## Faults of host, process and Airflow's servers; writes docs/faults.csv; root (8 minutes)
+	@$(POSTGRESQL)
+	FAULTS_TABLE=docs/faults.csv $(BIN)/python -m pytest tests/faults $(PYTEST)
 
 model: $(READY) ## Every order of events of one task, with the package's own decisions; writes docs/model-results.txt
 	$(BIN)/python -m tests.model

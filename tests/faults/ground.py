@@ -70,14 +70,14 @@ class Played:
             start_new_session=True,
         )
         self.words: list[str] = []
-        self._lines: Queue[str] = Queue()
+        self._lines: Queue[str | None] = Queue()
         Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
             self._lines.put(line.strip())
-        self._lines.put("")
+        self._lines.put(None)
 
     def until(self, word: str, seconds: float = HEARTBEAT) -> str:
         """What follows the next such word of the process."""
@@ -87,7 +87,7 @@ class Played:
                 line = self._lines.get(timeout=max(0.01, deadline - time.monotonic()))
             except Empty:
                 raise AssertionError(f"no {word!r} in {seconds} s: {self.words}\n{self.trouble}") from None
-            assert line, f"it ended before {word!r}: {self.words}\n{self.trouble}"
+            assert line is not None, f"it ended before {word!r}: {self.words}\n{self.trouble}"
             self.words.append(line)
             if line.split(" ")[0] == word:
                 return line.partition(" ")[2]
