@@ -33,7 +33,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 
@@ -43,8 +43,8 @@ VICTIM = """
 import sys, boto3, time
 from benchmarks.guard_cost import Recording
 from airflow_cancel_provider.guard import capture
-from airflow_cancel_provider.services.submissions import RECORDERS
-RECORDERS[:] = [Recording().recorder]
+from airflow_cancel_provider.services.submissions import set_recorder
+set_recorder(Recording().recorder)
 capture.install()
 client = boto3.session.Session().client("batch", endpoint_url=sys.argv[1], region_name="us-east-1")
 client.submit_job(jobName="j", jobQueue="q", jobDefinition="d")
@@ -84,11 +84,11 @@ def _submission(cloud: LocalCloud) -> dict[str, float]:
     guarded = _client(cloud)
 
     def with_guard() -> None:
-        RECORDERS[:] = [recording.recorder]
+        set_recorder(recording.recorder)
         _submit(guarded)
 
     def without() -> None:
-        RECORDERS.clear()
+        set_recorder(None)
         _submit(plain)
 
     for warm_up in (with_guard, without):

@@ -16,7 +16,7 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS, Submission
+from airflow_cancel_provider.services.submissions import Submission, set_recorder
 from tests.cloud.server import LocalCloud
 
 LABEL = Label("abcd1234", uuid.UUID(int=7))
@@ -121,10 +121,10 @@ class Notes:
 def recorder() -> Iterator[Notes]:
     """The only recorder of this process."""
     recorder = Notes()
-    RECORDERS[:] = [recorder]
+    set_recorder(recorder)
     capture.install()
     yield recorder
-    RECORDERS.clear()
+    set_recorder(None)
 
 
 def client(cloud: LocalCloud, service: str, retries: int = 0, **options: Any) -> Any:

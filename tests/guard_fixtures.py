@@ -29,11 +29,11 @@ BEGIN = """
 import sys, time
 import boto3
 from airflow_cancel_provider.guard import capture
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from tests.guard_fixtures import recording
 
 url, log = sys.argv[1:3]
-RECORDERS[:] = [recording(log)]
+set_recorder(recording(log))
 capture.install()
 
 def batch(session):

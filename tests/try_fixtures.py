@@ -19,7 +19,7 @@ from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, set_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
@@ -141,7 +141,7 @@ def _guarded(
     connect_aws(monkeypatch, cloud)
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
     yield
-    RECORDERS.clear()
+    set_recorder(None)
     detach()
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.version_compat import BaseOperator
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ def release(job: str) -> None:
 
 
 def _guard_of_this_task(what: str) -> Any:
-    if not RECORDERS:
+    recorder = current_recorder()
+    if recorder is None:
         raise InvalidInput(f"{what}() works in a guarded task only, and none runs here.")
-    return RECORDERS[0]
+    return recorder

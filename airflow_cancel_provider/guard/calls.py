@@ -18,7 +18,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.replies import came_over_a_socket, earliest_start, was_never_sent
-from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, RECORDERS
+from airflow_cancel_provider.services.submissions import ANSWERED_INSIDE, Recorder
 
 log = logging.getLogger(__name__)
 Request = dict[str, Any]
@@ -34,6 +34,7 @@ class SubmissionCall:
 
     def __init__(
         self,
+        recorder: Recorder,
         submission: AwsSubmission,
         params: Mapping[str, Any],
         token_name: str | None,
@@ -44,7 +45,7 @@ class SubmissionCall:
         self._params = params
         self._token_name = token_name
         self._is_token_given = is_token_given
-        self._recorder = RECORDERS[0]
+        self._recorder = recorder
         self._token: str | None = None
         """Of the submission; None while it is not recorded."""
         self._label: Label | None = None

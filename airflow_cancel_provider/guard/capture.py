@@ -25,7 +25,7 @@ from airflow_cancel_provider.guard.ends import note_ends
 from airflow_cancel_provider.services.aws.client import spec_of
 from airflow_cancel_provider.services.aws.submission import AwsSubmission
 from airflow_cancel_provider.services.registry import SERVICES as REGISTRY
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import current_recorder
 
 log = logging.getLogger(__name__)
 _BY_CALL = {
@@ -127,18 +127,19 @@ class _Handlers:
 
     def _build(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
         """Keep the parameters, before botocore fills in an idempotency token."""
-        if not RECORDERS:
+        recorder = current_recorder()
+        if recorder is None:
             return
         with _recording(model.name):
             token_name = next(iter(model.idempotent_members), None)
             is_given = bool(token_name and params.get(token_name))
             submission = _BY_CALL[self._service, model.name]
-            context[_KEY] = SubmissionCall(submission, params, token_name, is_token_given=is_given)
+            context[_KEY] = SubmissionCall(recorder, submission, params, token_name, is_token_given=is_given)
 
     def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
         """Refuse the submission, or add the label and record the intent. Nothing is sent yet."""
         call = context.get(_KEY)
-        if call is None or not RECORDERS:
+        if call is None or current_recorder() is None:
             return None
         with _recording(model.name):
             count = call.submission.other_tags if call.wants_tags else None
@@ -191,7 +192,7 @@ class _Handlers:
 
     def _looked(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
         """Record jobs that a reply shows as ended."""
-        if RECORDERS and http_response.status_code < 300:
+        if current_recorder() and http_response.status_code < 300:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
 
     @staticmethod
@@ -220,7 +221,7 @@ def _shielded(what: str) -> Iterator[None]:
 
 
 def _say_unguarded(why: str) -> None:
-    for recorder in RECORDERS:
+    if recorder := current_recorder():
         recorder.unguarded(why)
 
 

@@ -29,7 +29,7 @@ from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.registry import open_service
 from airflow_cancel_provider.services.retry import Patience
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog, log_file_of, named
 
@@ -96,7 +96,7 @@ class TaskGuard:
         self._take_over_or_cancel()
         attach(self)
         # Last: a guard that is only half installed would not report the task's success to the sentinel.
-        RECORDERS[:] = [self.recorder]
+        set_recorder(self.recorder)
 
     def run(self, method: Callable[[], Any]) -> Any:
         """Run ``execute`` or ``resume_execution``, then cancel, keep or hand over the jobs."""

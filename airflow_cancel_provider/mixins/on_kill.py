@@ -11,7 +11,7 @@ from airflow_cancel_provider.cancellation import report
 from airflow_cancel_provider.exceptions import CancelProviderError, Killed
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.version_compat import BaseOperator
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class CancelsWhenKilled(BaseOperator):
 
     def keep_record(self, context: Any, state: TryState) -> None:
         """Write the record: who is responsible for the jobs, and which try waits for them in a triggerer."""
-        if self.starts_jobs and RECORDERS:
+        if self.starts_jobs and current_recorder():
             return
         ti: Any = context["ti"]
         jobs = self._armed[1] if self.starts_jobs and self._armed else []

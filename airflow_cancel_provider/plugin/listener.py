@@ -97,10 +97,10 @@ def _contained(task_instance: Any) -> Iterator[None]:
 
 
 def _guard(task_instance: Any) -> None:
-    from airflow_cancel_provider.services.submissions import RECORDERS
+    from airflow_cancel_provider.services.submissions import set_recorder
 
     # Where one process runs task after task (``dags test``), the guard of the last task has finished.
-    RECORDERS.clear()
+    set_recorder(None)
     from airflow_cancel_provider.guard.attach import detach
 
     detach()

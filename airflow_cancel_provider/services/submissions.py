@@ -87,8 +87,18 @@ class Recorder(Protocol):
         ...
 
 
-RECORDERS: list[Recorder] = []
-"""The recorder of this process, if it has one. The capture calls it for AWS, hooks for other services."""
+_recorder: Recorder | None = None
+
+
+def current_recorder() -> Recorder | None:
+    """The recorder of this process, if it has one. The capture calls it for AWS, hooks for other services."""
+    return _recorder
+
+
+def set_recorder(recorder: Recorder | None) -> None:
+    """Set the recorder of this process; None: nothing is recorded from now on."""
+    global _recorder  # noqa: PLW0603  a process has one
+    _recorder = recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,38 +144,41 @@ class OpenSubmission:
 
     def __init__(self, kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> None:
         self._kind = kind
-        label = next((recorder.label(kind) for recorder in RECORDERS), None)
+        recorder = current_recorder()
+        label = recorder.label(kind) if recorder else None
         self.name = kind.named(name, label) if label else name
         """The job's name with the label behind it, or as it was where both don't fit."""
         is_labelled = bool(label and Label.find(self.name))
         unlabelled = () if is_labelled else (name,)
-        told = [
-            (recorder, recorder.intend(spec(), scope, unlabelled, is_labelled=is_labelled))
-            for recorder in RECORDERS
-        ]
-        self._tokens = [(recorder, token) for recorder, token in told if token is not None]
+        token = recorder.intend(spec(), scope, unlabelled, is_labelled=is_labelled) if recorder else None
+        self._open = (recorder, token) if recorder and token is not None else None
 
     def started(self, scope: str | None, id: str) -> None:
         """The service accepted it. An answer of a test double is not recorded as a job."""
-        if self._tokens and answered_inside.get():
+        if self._open and answered_inside.get():
             log.info(ANSWERED_INSIDE, self._kind.operation)
             self.closed()
             return
-        tokens, self._tokens = self._tokens, []
-        for recorder, token in tokens:
+        if taken := self._take():
+            recorder, token = taken
             recorder.started(token, [(scope, id)])
 
     def lost(self) -> None:
         """It is not known whether the service accepted it."""
-        for recorder, token in self._tokens:
+        if taken := self._take():
+            recorder, token = taken
             recorder.lost(token)
-        self._tokens = []
 
     def closed(self) -> None:
         """The service did not accept it."""
-        for recorder, token in self._tokens:
+        if taken := self._take():
+            recorder, token = taken
             recorder.closed(token)
-        self._tokens = []
+
+    def _take(self) -> tuple[Recorder, str] | None:
+        """The recorder and the intent's token, once: a submission has one outcome."""
+        taken, self._open = self._open, None
+        return taken
 
 
 @contextmanager
@@ -195,9 +208,11 @@ def recorded(
 
 def tell_ended(service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
     """Record jobs that were seen in a terminal state. An error of a recorder is logged, not raised."""
-    for recorder in RECORDERS if ids else ():
-        try:
-            recorder.ended(service, region, ids)
-        except Exception:
-            # The caller only asked for a job's state, and must not fail for this.
-            log.exception("%d jobs of %s that have ended could not be noted", len(ids), service)
+    recorder = current_recorder()
+    if recorder is None or not ids:
+        return
+    try:
+        recorder.ended(service, region, ids)
+    except Exception:
+        # The caller only asked for a job's state, and must not fail for this.
+        log.exception("%d jobs of %s that have ended could not be noted", len(ids), service)

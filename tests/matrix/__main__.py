@@ -19,8 +19,7 @@ def main() -> int:
     """Run what the command line asks for."""
     options = _options()
     chosen = cells(options.only, reaper=options.reaper)
-    if options.smoke or options.core:
-        names = SMOKE if options.smoke else CORE
+    if names := options.cell or (options.smoke and SMOKE) or (options.core and CORE):
         chosen = [cell for cell in chosen if cell.name in names]
     if options.list:
         print("\n".join(cell.name for cell in chosen))
@@ -65,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("--guard", choices=("on", "off", "both"), default="on")
     parser.add_argument("--only", default="", metavar="PATTERN", help="cells whose names hold this")
+    parser.add_argument("--cell", action="append", metavar="NAME", help="only this cell")
     parser.add_argument("--smoke", action="store_true", help="the cells that `make test` runs")
     parser.add_argument("--core", action="store_true", help="the cells that `make versions` runs")
     parser.add_argument("--repeat", type=int, default=1, metavar="N")

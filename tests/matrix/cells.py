@@ -31,7 +31,7 @@ RUNNING = (
         faults.supervisor_signalled,
         TASKS,
         kind="signal",
-        # Before 3.3 the processes of LocalExecutor ignore it.
+        # Before 3.3 the processes of LocalExecutor keep the scheduler's handler, which does nothing in them.
         may_go_on=Version("3.3") > AIRFLOW,
     ),
     Scenario("SIGKILL of the task", faults.signalled(SIGKILL), TASKS, kind="signal"),
@@ -90,7 +90,7 @@ WAITING = (
     Scenario("deferral timeout", faults.deferral_timed_out, {"deferred": ("batch", "mrs")}, shape="timeout"),
     Scenario(
         "execution_timeout while deferred",
-        faults.timed_out,
+        faults.timed_out_while_deferred,
         {"deferred": ("emr", "emr-serverless", "emr-containers", "glue")},
         shape="timeout",
         may_go_on=True,

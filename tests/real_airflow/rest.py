@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -160,6 +161,14 @@ class AirflowRest:
         """A task's log, as text."""
         lines = self._log_lines(dag_id, run_id, task_id, try_number)
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else line for line in lines)
+
+    def logged_at(self, dag_id: str, run_id: str, task_id: str, words: str) -> float | None:
+        """When a task's first try logged a line that begins with these words, as epoch seconds."""
+        for line in self._log_lines(dag_id, run_id, task_id, 1):
+            if isinstance(line, dict) and str(line.get("event")).startswith(words):
+                at = datetime.fromisoformat(line["timestamp"])
+                return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()  # Airflow 3.0 names no zone
+        return None
 
     def error(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> tuple[str, str]:
         """Type and text of the exception that ended a task, from its log."""

@@ -13,7 +13,7 @@ from tests.versions.environments import ENVIRONMENTS, FLOOR_TESTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / ".github/workflows/ci.yml").read_text()
-WORKFLOW: dict[str, Any] = yaml.safe_load(TEXT)
+WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
 
 
 def test_every_environment_has_a_job() -> None:
@@ -33,6 +33,12 @@ def test_every_action_is_pinned_to_a_commit_and_checks_out_without_credentials()
     assert len(used) == TEXT.count("uses:") == 2 * len(WORKFLOW["jobs"])
     assert [each for each in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", each)] == []
     assert TEXT.count("persist-credentials: false") == TEXT.count("actions/checkout@")
+
+
+def test_what_somebody_else_writes_is_no_part_of_a_command() -> None:
+    assert set(WORKFLOW[True]) == {"push", "pull_request", "schedule"}  # YAML reads "on" as True
+    steps = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "${{" in step.get("run", "")] == []
 
 
 def test_every_command_is_a_target_of_the_makefile() -> None:

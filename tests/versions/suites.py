@@ -22,6 +22,16 @@ from tests.versions.environments import (
 
 # An old Airflow warns of what was renamed later: no error here.
 PYTEST = ("-m", "pytest", "-W", "default", "-q")
+CHOSEN = {
+    UNIT: ("tests/unit", "-m", "not airflow and not slow"),
+    WIRE: ("tests/wire", "-m", "not airflow and not slow"),
+    AIRFLOW: ("tests", "--ignore", "tests/clients", "-m", "airflow and not slow and not browser"),
+    FLOOR: tuple(f"tests/{path}" for path in FLOOR_TESTS),
+}
+SIDE_BY_SIDE = (UNIT, WIRE)
+FAILED_BEFORE = ("--last-failed", "--last-failed-no-failures", "none")
+WHOLE = (0, 1)
+"""How a run ends that was not cut short: nothing failed, or something did."""
 
 
 @dataclass(frozen=True)
@@ -33,42 +43,60 @@ class Counts:
     skipped: int
     failures: tuple[str, ...] = ()
 
+    def after(self, again: Counts) -> Counts:
+        """What is left when those that failed were run again."""
+        mended = self.failed - again.failed
+        return Counts(self.passed + mended, again.failed, self.skipped, again.failures)
+
 
 def run(environment: Environment, suite: str, *, workers: int, more: list[str]) -> Counts:
     """Run it; its output goes to ``.versions/<name>/<suite>.log``.
 
-    :raises RuntimeError: it ended without a result.
+    What fails runs once more by itself: on a busy machine a test may wait in vain for what others delay.
+
+    :raises RuntimeError: it ended before its last test.
     """
+    if suite == MATRIX:
+        counts = _run_cells(environment, "matrix", "--core")
+        cells = [word for name in counts.failures for word in ("--cell", name)]
+        return counts.after(_run_cells(environment, "matrix-alone", *cells)) if cells else counts
+    chosen = [*CHOSEN[suite], *more]
     name = suite.replace(" ", "-")
-    report = environment.folder / f"{name}.{'json' if suite == MATRIX else 'xml'}"
+    side_by_side = ["--numprocesses", str(workers)] if suite in SIDE_BY_SIDE else []
+    counts = _run_tests(environment, name, *chosen, *side_by_side)
+    if not counts.failed:
+        return counts
+    return counts.after(_run_tests(environment, f"{name}-alone", *chosen, *FAILED_BEFORE))
+
+
+def _run_tests(environment: Environment, name: str, *arguments: str) -> Counts:
+    report = environment.folder / f"{name}.xml"
+    cache = f"cache_dir={environment.folder / 'cache'}"
+    _run(environment, report, *PYTEST, "-o", cache, *arguments, f"--junitxml={report}")
+    return _of_pytest(report)
+
+
+def _run_cells(environment: Environment, name: str, *chosen: str) -> Counts:
+    report = environment.folder / f"{name}.json"
+    _run(environment, report, "-m", "tests.matrix", "--reaper", "--json", str(report), *chosen)
+    return _of_matrix(report)
+
+
+def _run(environment: Environment, report: Path, *arguments: str) -> None:
     report.unlink(missing_ok=True)
-    command = [str(environment.interpreter), *_arguments(suite, report, workers)]
-    with (environment.folder / f"{name}.log").open("w") as output:
-        print(f"   {suite}: {output.name}", flush=True)
+    log = report.with_suffix(".log")
+    print(f"   {report.stem}: {log}", flush=True)
+    with log.open("w") as output:
         done = subprocess.run(
-            command + (more if suite != MATRIX else []),
+            [environment.interpreter, *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             check=False,
         )
-    if not report.exists():
-        raise RuntimeError(f"{suite} ended with {done.returncode} and without a result")
-    return (_of_matrix if suite == MATRIX else _of_pytest)(report)
-
-
-def _arguments(suite: str, report: Path, workers: int) -> list[str]:
-    if suite == MATRIX:
-        return ["-m", "tests.matrix", "--core", "--reaper", "--json", str(report)]
-    side_by_side = ["--numprocesses", str(workers)]
-    chosen = {
-        UNIT: ["tests/unit", "-m", "not airflow and not slow", *side_by_side],
-        WIRE: ["tests/wire", "-m", "not airflow and not slow", *side_by_side],
-        AIRFLOW: ["tests", "--ignore", "tests/clients", "-m", "airflow and not slow and not browser"],
-        FLOOR: [f"tests/{path}" for path in FLOOR_TESTS],
-    }
-    return [*PYTEST, *chosen[suite], f"--junitxml={report}"]
+    if done.returncode not in WHOLE or not report.exists():
+        raise RuntimeError(f"{report.stem} ended with {done.returncode} and without a whole result")
 
 
 def _of_pytest(report: Path) -> Counts:

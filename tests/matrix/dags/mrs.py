@@ -12,7 +12,7 @@ from airflow_cancel_provider.sensors.mrs import MrsJobExecutionTerminalSensor
 from tests.matrix.dags.shapes import DELAY, Shape, victims
 
 # The run's time of day: a longer name leaves no room for a label, and the reaper would know nobody to ask.
-NAME = "{{ run_id[-21:-6] | replace(':', '-') | replace('.', '-') }}-{{ ti.try_number }}"
+NAME = "{{ run_id.partition('T')[2][:15] | replace(':', '-') | replace('.', '-') }}-{{ ti.try_number }}"
 PROGRAM = ["obs://bucket/program.jar"]
 
 

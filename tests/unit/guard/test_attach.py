@@ -22,7 +22,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import guard
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
 
@@ -184,11 +184,11 @@ def test_the_guard_is_asked_for_its_own_task_only(cloud: LocalCloud, install: In
 
     ours, other = Submits(task_id="ours"), Submits(task_id="other")
     guarded = install(ours)
-    RECORDERS.clear()
+    set_recorder(None)
     with pytest.raises(ValueError, match="after"):
         run(other)
     assert guarded.ledger.is_empty
-    RECORDERS[:] = [guarded.recorder]
+    set_recorder(guarded.recorder)
     with pytest.raises(ValueError, match="after"):
         run(ours)
     assert sorted(cancelled(cloud)) == [False, True]

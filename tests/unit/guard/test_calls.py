@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from tests.call_fixtures import batch, closed_port, gateway, run
 from tests.capture_fixtures import (
     STEP,
@@ -224,7 +224,7 @@ def test_a_look_of_the_users_ends_as_it_would_without_the_guard(
             return type(error)
 
     guarded = looked()
-    RECORDERS.clear()
+    set_recorder(None)
     assert guarded == looked()
     assert not notes.ends
     assert len(gateway.seen) == 2

@@ -25,7 +25,7 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS as MRS
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS, OpenSubmission
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, OpenSubmission, set_recorder
 from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit  # noqa: F401
 from tests.cloud.server import LocalCloud
 
@@ -201,7 +201,7 @@ def test_other_calls_are_left_alone(cloud: LocalCloud, notes: Notes) -> None:
 
 @pytest.mark.usefixtures("notes")
 def test_without_a_recorder_nothing_changes(cloud: LocalCloud) -> None:
-    RECORDERS.clear()
+    set_recorder(None)
     submit(client(cloud, "batch"), parameters={"own": "value"})
     (job,) = cloud.batch.jobs()
     assert job["labels"]["parameters"] == {"own": "value"}
@@ -370,7 +370,7 @@ def test_the_users_own_handler_has_its_say_where_nothing_is_labelled(cloud: Loca
     made.meta.events.register(
         "provide-client-params.batch.SubmitJob", lambda params, **_: {**params, "jobName": "theirs"}
     )
-    RECORDERS.clear()
+    set_recorder(None)
     submit(made)
     assert [job["name"] for job in cloud.batch.jobs()] == ["theirs"]
 

@@ -22,7 +22,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
@@ -97,7 +97,7 @@ class TestBefore:
         listener.on_task_instance_running(ti)
         ti.task.execute()
         assert "could not be installed" in caplog.text
-        assert not RECORDERS
+        assert current_recorder() is None
         (job,) = cloud.batch.jobs()
         assert LABEL_PARAMETER not in job["labels"]["parameters"]
 
@@ -152,7 +152,7 @@ class TestBefore:
         guarded(Try())
         monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ENABLED", "False")
         listener.on_task_instance_running(Try())
-        assert not RECORDERS
+        assert current_recorder() is None
 
 
 class TestSuccess:
@@ -344,7 +344,7 @@ class TestRelease:
         monkeypatch.setattr(Try, "get_template_context", lambda _: {})
 
         def work() -> None:
-            guard: Any = RECORDERS[0]
+            guard: Any = current_recorder()
             guard.release(RemoteJob(f"batch://aws_default/{submit().id}"))
             raise ValueError("but the job is to live on")
 
@@ -355,7 +355,7 @@ class TestRelease:
         """The label, by which the one without an answer is found, is the same for both."""
 
         def work() -> None:
-            guard: Any = RECORDERS[0]
+            guard: Any = current_recorder()
             guard.release(submit("released"))
             cloud.faults.add("batch", "SubmitJob", kind="lost_reply")
             submit("lost")

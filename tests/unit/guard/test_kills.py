@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, RECORDERS
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
@@ -280,4 +280,4 @@ def test_nothing_is_left_to_do_when_a_task_that_started_nothing_is_killed() -> N
     ti, guard = guarded(lambda: ti.task.on_kill())  # noqa: PLW0108  it is not there yet
     ti.task.execute()
     assert guard.ledger.is_empty
-    assert guard.recorder in RECORDERS
+    assert guard.recorder is current_recorder()

@@ -118,16 +118,16 @@ def test_sessions_and_clients_that_were_there_before_are_seen(cloud: LocalCloud)
     plain = botocore.session.Session()
     old = session.client("batch", endpoint_url=cloud.url, region_name="us-east-1")
     made: Any = Notes()
-    from airflow_cancel_provider.services.submissions import RECORDERS
+    from airflow_cancel_provider.services.submissions import set_recorder
 
     capture.install()
-    RECORDERS[:] = [made]
+    set_recorder(made)
     try:
         submit(old)
         submit(session.client("batch", endpoint_url=cloud.url, region_name="us-east-1"))
         submit(plain.create_client("batch", endpoint_url=cloud.url, region_name="us-east-1"))
     finally:
-        RECORDERS.clear()
+        set_recorder(None)
     assert made.words == ["started"] * 3
     assert all(job["labels"]["parameters"] == {"airflow_owner": str(LABEL)} for job in cloud.batch.jobs())
 

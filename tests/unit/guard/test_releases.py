@@ -13,7 +13,7 @@ from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import TryState
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
@@ -42,8 +42,9 @@ class TestRelease:
     ) -> None:
         def work() -> None:
             submit()
-            (job,) = RECORDERS[0].ledger.jobs  # type: ignore[attr-defined]
-            RECORDERS[0].release(job)  # type: ignore[attr-defined]
+            recorder: Any = current_recorder()
+            (job,) = recorder.ledger.jobs
+            recorder.release(job)
             raise ValueError("but the job is to live on")
 
         ti = Try(work=work)
@@ -66,7 +67,8 @@ class TestRelease:
             batch: Any = boto3.session.Session().client("batch", region_name="us-east-1")
             for number in range(97):
                 batch.submit_job(jobName=str(number), jobQueue="queue", jobDefinition="definition")
-            RECORDERS[0].release(RECORDERS[0].ledger.jobs[0])  # type: ignore[attr-defined]
+            recorder: Any = current_recorder()
+            recorder.release(recorder.ledger.jobs[0])
 
         guard = TaskGuard(Try(work=work, store=store), CANCEL)
         guard.install()
@@ -85,8 +87,9 @@ class TestRelease:
 
         def release() -> None:
             submit()
-            (job,) = RECORDERS[0].ledger.jobs  # type: ignore[attr-defined]
-            RECORDERS[0].release(job)  # type: ignore[attr-defined]
+            recorder: Any = current_recorder()
+            (job,) = recorder.ledger.jobs
+            recorder.release(job)
 
         seen: list[int] = []
         Try(work=work).run(CANCEL)
@@ -103,8 +106,9 @@ class TestRelease:
 
         def work() -> None:
             submit()
-            (job,) = RECORDERS[0].ledger.jobs  # type: ignore[attr-defined]
-            RECORDERS[0].release(job)  # type: ignore[attr-defined]
+            recorder: Any = current_recorder()
+            (job,) = recorder.ledger.jobs
+            recorder.release(job)
 
         ti = Try(work=work)
         ti.run(CANCEL)

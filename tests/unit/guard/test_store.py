@@ -15,7 +15,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import (
@@ -103,7 +103,7 @@ class TestCost:
 
         def work() -> None:
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
-            recorder: Any = RECORDERS[0]
+            recorder: Any = current_recorder()
             for number in range(count):
                 token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
@@ -138,7 +138,7 @@ class TestCost:
     @pytest.mark.parametrize("how", ["failure", "kill"])
     def test_all_of_them_are_on_record_when_the_task_ends_in_another_way(self, how: str) -> None:
         def work() -> None:
-            recorder: Any = RECORDERS[0]
+            recorder: Any = current_recorder()
             client = ClientSpec("batch", "aws_default", "us-east-1", None)
             for number in range(100):
                 token = recorder.intend(client, "queue", (), is_labelled=True)

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError
 
 from airflow_cancel_provider.services.aws.client import client_of, spec_of
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from tests.capture_fixtures import STEP, Notes, application, client, recorder, start, submit  # noqa: F401
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway, certificate
@@ -265,6 +265,6 @@ def test_an_asynchronous_client_with_certificate_and_path(
 def test_a_client_of_ours_is_specified_as_any_other(cloud: LocalCloud) -> None:
     from airflow_cancel_provider.services.batch.service import BatchJobService
 
-    RECORDERS.clear()
+    set_recorder(None)
     made = client(cloud, "batch", config=Config(user_agent_extra="team/etl"))
     assert BatchJobService(made, conn_id="aws_x").spec == spec_of(made, "aws_x")

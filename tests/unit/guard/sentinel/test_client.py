@@ -20,7 +20,7 @@ from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import RECORDERS
+from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
 from tests.sentinel_fixtures import SECRET, Task, alive, batch, is_cancelled, run, submit, until
@@ -135,7 +135,7 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
         with pytest.raises(ValueError, match="after submitting"):
             ti.task.execute()
     finally:
-        RECORDERS.clear()
+        set_recorder(None)
         detach()
     sentinel = guard.canceller._sentinel
     assert sentinel
