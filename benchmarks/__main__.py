@@ -1,7 +1,8 @@
 """All benchmarks, against the stock way in the same run and against what the quotas allow: ``make bench``.
 
-Writes ``docs/benchmarks/results.json``, the tables and the plots that ``docs/benchmarks.rst`` shows, unless
-only some parts were asked for. Says which goals were missed, and what bounds the figure; that is no failure.
+Writes ``docs/benchmarks/results.json``, the tables and the plots that ``docs/benchmarks.rst`` shows. With
+``--only`` it writes nothing; with ``--only ... --update`` the other parts stay as they are there.
+Says which goals were missed, and what bounds the figure; that is no failure.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def main() -> int:
         "kills": lambda _: _in_a_process("benchmarks.kills"),
         "reaper": _reaper,
     }
-    results: dict[str, Any] = {"machine": machine(), "size": size}
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if options.update else {}
+    results |= {"machine": machine(), "size": size}
     broken = []
     for name in options.only or parts:
         print(f"{time.monotonic() - begun:5.0f} s  {name}", flush=True)
@@ -64,7 +66,7 @@ def main() -> int:
             results[name] = parts[name](size)
         except Exception as error:  # noqa: BLE001  the other parts' figures are not to be lost; exit code 1
             broken.append(f"{name} could not be measured: {error}")
-    if options.to or not options.only:
+    if options.to or options.update or not options.only:
         _write(results, options.to)
     print(report.document(results))
     print("\n".join([*report.missed(results), *broken]) or "Every goal was met.")
@@ -139,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=("parse", "guard", "waits", "cancels", "kills", "reaper"), help="parts"
     )
+    parser.add_argument("--update", action="store_true", help="keep the figures of the other parts")
     parser.add_argument("--to", type=Path, help="a folder for the results, instead of docs")
     return parser.parse_args()
 

@@ -58,8 +58,11 @@ class FakeTime:
         self.on_sleep()
 
     def pace(self, **quotas: tuple[float, float]) -> Pace:
-        """One with a call more at once: a pace leaves one out."""
-        return Pace({name.replace("every", EVERY): (b + 1, r) for name, (b, r) in quotas.items()}, *self.how)
+        """One without the pause after the first call of a burst."""
+        pace = Pace({name.replace("every", EVERY): quota for name, quota in quotas.items()}, *self.how)
+        for bucket in pace.buckets.values():
+            bucket.lag = 0.0
+        return pace
 
     @property
     def how(self) -> tuple[Callable[[], float], Callable[[float], None]]:

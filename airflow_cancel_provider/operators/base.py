@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.targets import (
@@ -166,16 +166,23 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         )
         request(cancellation, pool, self.log)
         delay, most = self.waiter_delay, self.waiter_max_attempts
-        if len(self.jobs) <= MANY or not self.wait_for_completion:
+        if self._looks_at_once(cancellation):
             look(cancellation, pool, self.log)
         elif not self.deferrable:
-            # Looking at so many takes many calls; they are not spent before the first jobs have ended.
+            # No call is spent before the first jobs have ended.
             wait(cancellation, pool, self.log, delay=min(delay, FIRST_LOOK_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
             if self.deferrable:
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
         return self.finish(context, cancellation)
+
+    def _looks_at_once(self, cancellation: Cancellation) -> bool:
+        """Whether to look right after the request: nothing has to end first, or a deferral may be spared."""
+        outcomes = {result.outcome for result in cancellation.results.values()}
+        nothing_ends = not outcomes & {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING}
+        is_cheaper = self.deferrable and len(self.jobs) <= MANY
+        return nothing_ends or is_cheaper or not self.wait_for_completion
 
     def finish(self, context: Context, watch: Cancellation) -> dict[str, str]:
         """States of the jobs, by address."""

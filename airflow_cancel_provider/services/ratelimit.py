@@ -28,7 +28,7 @@ EVERY = "*"
 RESERVE = 0.2
 """Share of the burst for all operations together that looks leave to cancels."""
 EARLY_CALLS = 1
-"""Calls at once that are not used: some calls reach the service sooner than those sent before them."""
+"""Calls that are let go later after a burst: some reach the service sooner than those sent before them."""
 SLOWER = 0.7
 """What is left of a pace after a throttled call; as in botocore's adaptive mode."""
 SLOWEST = 0.1
@@ -89,10 +89,13 @@ class TokenBucket:
     A burst below 1 is fine: a call is let go when the bucket is full, and paid for by those after it.
 
     :param reserve: tokens that only urgent calls may use.
+    :ivar lag: seconds after the first call of a burst in which no tokens come. The service counts from the
+        arrival of a call, which may take longer than that of a later one.
     """
 
     def __init__(self, burst: float, per_second: float, clock: Clock, *, reserve: float = 0.0) -> None:
         self.burst, self.per_second, self.reserve = burst, per_second, reserve
+        self.lag = min(EARLY_CALLS, max(0.0, burst - 1)) / per_second
         self.waiting: list[_Ticket] = []
         self._clock = clock
         self._tokens, self._filled_at = burst, clock()
@@ -106,17 +109,20 @@ class TokenBucket:
         """
         now = self._clock()
         rate = self.per_second * self._factor(now)
-        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * rate)
-        self._filled_at = now
+        self._tokens = min(self.burst, self._tokens + max(0.0, now - self._filled_at) * rate)
+        self._filled_at = max(now, self._filled_at)
         missing = ahead + min(calls, self.burst) - self._tokens
         if missing <= _GRAIN:
             return 0.0
+        seconds = self._filled_at - now + missing / rate
         # Those ahead may leave without a call: ask again before long.
-        return min(missing / rate, LONGEST_NAP) if ahead else missing / rate
+        return min(seconds, LONGEST_NAP) if ahead else seconds
 
     def spend(self, calls: float) -> None:
         """Take tokens, also more than there are: later calls wait for them."""
         self.seconds_until(0)
+        if calls > 0 and self._tokens > self.burst - _GRAIN:
+            self._filled_at = self._clock() + self.lag
         self._tokens -= calls
 
     def slow_down(self) -> None:
@@ -129,7 +135,7 @@ class TokenBucket:
         now = self._clock()
         factor = self._factor(now)
         self.seconds_until(0)
-        self._tokens = min(self._tokens, 0.0)
+        self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now - self._slowed_at >= max(ROUND_TRIP, 1 / (self.per_second * factor)):
             self._cubic = CubicCalculator(factor, now, (1 - SLOWER) / RECOVERY**3, SLOWER)
             self._slowed_at = now
@@ -170,7 +176,6 @@ class Pace:
 
 
 def _bucket(name: str, burst: float, per_second: float, clock: Clock) -> TokenBucket:
-    burst = max(min(1.0, burst), burst - EARLY_CALLS)
     return TokenBucket(burst, per_second, clock, reserve=burst * RESERVE if name == EVERY else 0.0)
 
 

@@ -25,12 +25,13 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.services.aws.cancel_requests import in_turn
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick, pick_listed
-from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.aws.service import LOOKS_AT_ONCE, AwsJobService
 from airflow_cancel_provider.services.base import (
     as_asked,
     in_order,
     named,
     outcome_of,
+    side_by_side,
     undone,
 )
 from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
@@ -237,9 +238,10 @@ class JobRunService(AwsJobService):
             except ServiceError as error:
                 if error.code != _INVALID:
                     raise
-        for run in runs:
-            if run not in found and (seen := self._get(series, run)):
-                found |= pick([run], [[self._claim(seen)]])
+        missing = [run for run in runs if run not in found]
+        looks = side_by_side(lambda run: self._get(series, run), missing, min(len(missing), LOOKS_AT_ONCE), 1)
+        for run, seen in zip(missing, looks, strict=True):
+            found |= pick([run], [[self._claim(seen)]]) if seen else {}
         return found
 
     def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:

@@ -51,6 +51,8 @@ from airflow_cancel_provider.services.retry import CallSeries, Patience
 T = TypeVar("T")
 _AWS = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|amazonwebservices\.com\.cn)$")
 
+LOOKS_AT_ONCE = 4
+"""Clusters, applications or runs that are looked at side by side: each call takes tens of milliseconds."""
 IDENTITY_ATTEMPTS = 3
 """Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
 LONGEST_LISTING = 10_000
@@ -108,11 +110,17 @@ class AwsJobService(JobService):
         return spec_of(self.client, self.conn_id)
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
-        """State of each job, cluster by cluster or application by application."""
+        """State of each job, some clusters or applications side by side."""
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
+        scopes = by_scope(jobs)
+        looks = side_by_side(
+            lambda scope: self._find(series, str(scope), scopes[scope]),
+            scopes,
+            min(len(scopes), LOOKS_AT_ONCE),
+        )
         found: dict[RemoteJob, JobStatus] = {}
-        for scope, some in by_scope(jobs).items():
-            found |= self._find(series, str(scope), some)
+        for some, seen in zip(scopes.values(), looks, strict=True):
+            found |= seen
             advance(len(some))
         return in_order(jobs, found)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -25,6 +26,7 @@ from airflow_cancel_provider.services.base import (
     JobService,
     in_order,
     named,
+    side_by_side,
     undone,
     unsent,
 )
@@ -55,6 +57,8 @@ from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 
+REQUESTS_AT_ONCE = 8
+"""Most cancel requests under way at a time."""
 KILL_SECONDS = 60.0
 """For how long an accepted kill is not repeated: it may take some ten seconds."""
 
@@ -130,24 +134,37 @@ class MrsJobService(JobService):
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One request for each job; many are listed first, 100 a call, to leave out those that have ended.
 
+        More and more of them go side by side as long as they are answered: MRS may take ten seconds for each.
         MRS has no field for ``reason``, and no harder cancel for ``force``.
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         results, breaker = self._needless(series, jobs), CircuitBreaker()
         unclear: dict[RemoteJob, CancelResult] = {}
-        for job in jobs:
-            if job in results:
-                continue
-            if error := breaker.error_for(job):
-                results[job] = replace(unsent(job, error), outcome=breaker.outcome(job, error))
-                continue
-            results[job], failure = self._cancel_one(series, job)
-            advance(1)
-            breaker.record(job, failure, results[job].outcome)
-            if failure and kind_of(failure) is FaultKind.OTHER:
-                unclear[job] = results[job]
+        todo, at_once = deque(job for job in jobs if job not in results), 1
+        while todo:
+            some = [todo.popleft() for _ in range(min(at_once, len(todo)))]
+            for job in some:
+                if error := breaker.error_for(job):
+                    results[job] = replace(unsent(job, error), outcome=breaker.outcome(job, error))
+            failures = self._cancel_some(series, [job for job in some if job not in results], results)
+            for job, failure in failures.items():
+                breaker.record(job, failure, results[job].outcome)
+                if failure and kind_of(failure) is FaultKind.OTHER:
+                    unclear[job] = results[job]
+            at_once = 1 if any(failures.values()) else min(2 * at_once, REQUESTS_AT_ONCE)
+            advance(len(some))
         results |= self._explained(series, unclear)
         return [results[job] for job in jobs]
+
+    def _cancel_some(
+        self, series: CallSeries, jobs: Sequence[RemoteJob], results: dict[RemoteJob, CancelResult]
+    ) -> dict[RemoteJob, ServiceError | None]:
+        """Send the requests for some jobs side by side, and note their results; the error of each, if any."""
+        failures: dict[RemoteJob, ServiceError | None] = {}
+        answers = side_by_side(lambda job: self._cancel_one(series, job), jobs, len(jobs))
+        for job, (result, failure) in zip(jobs, answers, strict=True):
+            results[job], failures[job] = result, failure
+        return failures
 
     def scopes(self) -> Iterator[str]:
         """Clusters of the project that are neither terminated nor terminating, in whatever other state."""

@@ -18,7 +18,7 @@ from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
-from tests.service_fixtures import BatchBench, Bench, EmrBench, GlueBench
+from tests.service_fixtures import BatchBench, Bench, EmrBench, EmrServerlessBench, GlueBench
 from tests.task_fixtures import (
     SECRETS,
     TaskInstance,
@@ -56,6 +56,20 @@ def test_a_job_is_cancelled_and_seen_to_end(bench: Bench, kind: str) -> None:
     assert operator(bench.name, **targets([job])).execute(context()) == {str(job): FINAL[kind]}
     if kind in ("pending", "running"):
         assert bench.are_cancelled([job])
+
+
+@pytest.mark.usefixtures("connections")
+def test_no_call_is_spent_before_the_first_job_can_have_ended(cloud: LocalCloud) -> None:
+    """Ten runs: a look before the request, as a request is scarcer than that, and one that sees the ends."""
+    bench = EmrServerlessBench(cloud)
+    bench.local.configure({"cancel": 0.1})
+    jobs = bench.running(10)
+    cloud.journal.clear()
+    states = operator("emr-serverless", **targets(jobs), waiter_delay=0.5).execute(context())
+    assert set(states.values()) == {"CANCELLED"}
+    looks = sum(entry.operation in ("GetJobRun", "ListJobRuns") for entry in cloud.journal)
+    assert looks == 20
+    assert sum(entry.operation == "CancelJobRun" for entry in cloud.journal) == 10
 
 
 @both_modes

@@ -14,6 +14,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.cancel_requests import DENIALS, REQUESTS_AT_ONCE, SILENCES, in_turn
 from airflow_cancel_provider.services.ratelimit import Paces
 from tests.cloud.server import LocalCloud
+from tests.pace_fixtures import FakeTime, sent
 from tests.service_fixtures import BatchBench, EmrBench, EmrServerlessBench
 
 JOBS = [[RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}")] for number in range(40)]
@@ -104,6 +105,21 @@ def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
 
 def throttled(cloud: LocalCloud) -> int:
     return sum(int(rule["fired"]) for rule in cloud.faults.as_list())
+
+
+def test_five_hundred_steps_in_two_clusters_wait_for_no_quota(cloud: LocalCloud, emr: EmrBench) -> None:
+    """Ten pages show how they ended, as many as EMR allows at once; the clusters are read side by side."""
+    jobs = [job for _ in range(2) for job in emr.running(250)]
+    fake = FakeTime()
+    service = fake.service(emr)
+    service.cancel(jobs, "")
+    emr.let_end()
+    cloud.journal.clear()
+    assert all(status.state.is_terminal for status in service.describe(jobs))
+    assert sent(cloud) == {"ListSteps": 10}
+    assert fake.slept == []
+    clusters = [entry.scope for entry in cloud.journal]
+    assert clusters != sorted(clusters, key=clusters.index)
 
 
 def test_a_thousand_steps_in_four_clusters(cloud: LocalCloud, emr: EmrBench) -> None:

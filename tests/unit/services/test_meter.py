@@ -83,8 +83,8 @@ class TestLooksOnTheLoop:
         for _ in range(3):
             list(paid.claims(str(step.scope)))
         assert fake.slept == []
-        assert seconds_until(service.meter, 6) == 0
-        assert seconds_until(service.meter, 7) == pytest.approx(2)
+        assert seconds_until(service.meter, 7) == 0
+        assert seconds_until(service.meter, 8) == pytest.approx(4)
         assert service.traffic == {"ListSteps": 3}
 
     def test_it_waits_on_the_loop(self, emr: EmrBench) -> None:
@@ -108,9 +108,9 @@ class TestLooksOnTheLoop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        asyncio.run(service.look_turn(9))
+        asyncio.run(service.look_turn(10))
         asyncio.run(cancelled())
-        assert seconds_until(service.meter) == pytest.approx(2)
+        assert seconds_until(service.meter) == pytest.approx(4)
 
 
 def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +131,10 @@ def test_nobody_waits_for_a_lock_of_his_own(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_was_paid_for_and_not_used_is_given_back() -> None:
     pace = Paces(clock=lambda: 0.0)
     meter = Meter(lambda: pace.of("emr", "us-east-1", "account", {"ListSteps": (10, 0.5)}))
-    paid = asyncio.run(meter.prepaid("ListSteps", 9))
-    assert seconds_until(meter) == 2
+    paid = asyncio.run(meter.prepaid("ListSteps", 10))
+    assert seconds_until(meter) == 4
     paid.turn("ListSteps")
     paid.give_back()
     paid.give_back()
-    assert seconds_until(meter, 8) == 0
-    assert seconds_until(meter, 9) == 2
+    assert seconds_until(meter, 9) == 0
+    assert seconds_until(meter, 10) == 4

@@ -185,11 +185,11 @@ class TestLearning:
 class TestOnePacePerAccount:
     def test_all_services_of_an_account_share_it(self, fake: FakeTime, emr: EmrBench) -> None:
         (step,) = emr.running(1)
-        services = [fake.service(emr) for _ in range(5)]
-        for service in services * 2:
+        services = [fake.service(emr) for _ in range(11)]
+        for service in services:
             list(service.claims(str(step.scope)))
-        assert fake.slept == [2]
-        assert [service.traffic for service in services] == [{"ListSteps": 2}] * 5
+        assert fake.slept == [4]
+        assert [service.traffic for service in services] == [{"ListSteps": 1}] * 11
 
     def test_others_do_not(self, cloud: LocalCloud, fake: FakeTime, emr: EmrBench) -> None:
         (step,) = emr.running(1)
@@ -202,10 +202,10 @@ class TestOnePacePerAccount:
     def test_keys_of_one_account_are_one(self, cloud: LocalCloud, fake: FakeTime, emr: EmrBench) -> None:
         assert account_of(Credentials("ASIAQNZGKIQY56JQ7WML", "-")) == "029608264753"
         (step,) = emr.running(1)
-        for key in ["ASIAQNZGKIQY56JQ7WML", "AKIAQNZGKIQY5AAAAAAA"] * 5:
+        for key in ["ASIAQNZGKIQY56JQ7WML", "AKIAQNZGKIQY5AAAAAAA"] * 6:
             with closing(new_client("emr", cloud.url, access_key=key)) as client:
                 list(fake.service(emr, client=client).claims(str(step.scope)))
-        assert fake.slept == [2]
+        assert fake.slept == [4, 2]
 
     def test_a_region_is_one_place_and_a_stand_in_another(self, emr: EmrBench) -> None:
         def place(url: str) -> Any:
@@ -220,9 +220,9 @@ class TestOnePacePerAccount:
         fake.paces.configure({"emr.ListSteps": (3, 2.0), "emr.*": (100, 50.0)}, 0.5)
         pace = fake.paces.of("emr", "us-east-1", "1", SERVICES["emr"].quotas)
         found = {name: [bucket.burst, bucket.per_second] for name, bucket in pace.buckets.items()}
-        assert found["ListSteps"] == [1, 1]
-        assert found["CancelSteps"] == [4, 0.25]
-        assert found[EVERY] == [49, 25]
+        assert found["ListSteps"] == [1.5, 1]
+        assert found["CancelSteps"] == [5, 0.25]
+        assert found[EVERY] == [50, 25]
 
     def test_the_smallest_share_of_a_connection_counts(self, fake: FakeTime) -> None:
         for share in (None, 0.5, 0.8, None):
@@ -266,14 +266,24 @@ class TestShare:
         assert service.traffic == {operation: calls}
         assert sum(fake.slept) == pytest.approx((calls - (burst - 1) / 2) * 2 / rate, rel=0.2)
 
-    def test_the_whole_of_a_quota_leaves_a_call_for_those_that_come_early(
+    def test_after_a_whole_burst_there_is_time_for_calls_that_reach_the_service_early(
         self, fake: FakeTime, emr: EmrBench
     ) -> None:
         (step,) = emr.running(1)
         service = fake.service(emr)
         for _ in range(10):
             list(service.claims(str(step.scope)))
-        assert fake.slept == pytest.approx([2])
+        assert fake.slept == []
+        for _ in range(3):
+            list(service.claims(str(step.scope)))
+        assert fake.slept == pytest.approx([4, 2, 2])
+
+    def test_a_throttled_call_is_not_waited_for_twice(self, fake: FakeTime) -> None:
+        meter = Meter(lambda: fake.paces.of("emr", "us-east-1", "1", SERVICES["emr"].quotas))
+        meter.turn("ListSteps")
+        meter.throttled("ListSteps")
+        meter.turn("ListSteps", again=True)
+        assert fake.slept == pytest.approx([2 / 0.7], rel=0.1)
 
     def test_copies_keep_to_one_share(self, fake: FakeTime, queue: BatchBench) -> None:
         service = fake.service(queue).paced(0.02)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import pytest
 import requests
@@ -11,7 +13,8 @@ from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, Servi
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
-from airflow_cancel_provider.services.mrs.service import MrsJobService
+from airflow_cancel_provider.services.mrs.service import REQUESTS_AT_ONCE, MrsJobService
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import (
     CLUSTER,
@@ -146,6 +149,35 @@ class TestCancel:
             )
         assert requests_made <= 1011  # one for a token, ten to look first in V1.1
         assert len(cloud.journal) <= 12
+
+    def test_kills_go_side_by_side_as_long_as_they_are_answered(
+        self, cloud: LocalCloud, open_service: Opener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """MRS may take ten seconds for each; a service that is down is asked twice, one after the other."""
+        service = open_service()
+        kill, lock, under_way, peaks = service.client.kill_job, threading.Lock(), [0], list[int]()
+
+        def counted(cluster_id: str, job_execution_id: str) -> Any:
+            with lock:
+                under_way[0] += 1
+                peaks.append(under_way[0])
+            time.sleep(0.02)
+            try:
+                return kill(cluster_id, job_execution_id)
+            finally:
+                with lock:
+                    under_way[0] -= 1
+
+        monkeypatch.setattr(service.client, "kill_job", counted)
+        jobs = submitted(cloud, 40)
+        assert [result.outcome for result in service.cancel(jobs, "")] == [CancelOutcome.REQUESTED] * 40
+        assert (peaks[0], max(peaks)) == (1, REQUESTS_AT_ONCE)
+        peaks.clear()
+        cloud.faults.add("mrs", "StopJob", "server_error")
+        hasty = service.with_patience(Patience(seconds=0))
+        results = hasty.cancel(submitted(cloud, 20), "")
+        assert {result.outcome for result in results} == {CancelOutcome.UNANSWERED}
+        assert peaks == [1, 1]
 
     def test_several_clusters(self, cloud: LocalCloud, open_service: Opener, version: str) -> None:
         other = cloud.mrs.register_cluster("other-cluster")
