@@ -1,9 +1,13 @@
-"""How jobs have ended, as others than their task have seen it: XCom ``remote_jobs_ended``.
+"""How jobs have ended, as others than their task have seen it: XComs ``remote_jobs_ended…``.
 
 A try's own process writes ends into its record. The triggerer, the API server, the reaper, the page and the
-command line must not write there: the next try may have begun a record of its own. So they write an XCom of
-their own. It holds ends by the address of the job, which is never used again, so an old entry does no harm.
-The list, the page and ``describe`` read both. Nothing is cancelled, or left alone, by what it says.
+command line must not write there: the next try may have begun a record of its own. So they write XComs of
+their own. These hold ends by the address of the job, which is never used again, so an old entry does no harm.
+The list, the page and ``describe`` read all of them. Nothing is cancelled, or left alone, by what they say.
+
+A triggerer writes one XCom for each service, ``remote_jobs_ended_<service>``, without reading it first:
+Airflow logs an error where a triggerer reads an XCom that is not there. Whoever reaches the database adds to
+``remote_jobs_ended``.
 """
 
 from __future__ import annotations
@@ -16,9 +20,12 @@ from typing import Any
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd
+from airflow_cancel_provider.services.registry import SERVICES
 
 ENDS_KEY = "remote_jobs_ended"
-"""Key of the XCom."""
+"""Key of the XCom that is written in the database."""
+OF_TRIGGER = "remote_jobs_ended_{}"
+"""Keys of those that a triggerer writes; with the name of the service."""
 Ends = Mapping[RemoteJob, JobEnd]
 MOST_KEPT = 1000
 """Ends of one task instance."""
@@ -44,26 +51,29 @@ def _ends(values: Mapping[Any, Any]) -> Iterator[tuple[RemoteJob, JobEnd]]:
             log.debug("An entry of XCom %s is passed over: %r", ENDS_KEY, error)
 
 
-def _merged(stored: Any, ends: Ends) -> dict[str, Any]:
-    """What is to be stored, now that more ends were seen. Who has cancelled a job knows most of its end."""
-    known = {
-        job: end for job, end in ends_from_json(stored).items() if job not in ends or end.by != Actor.SERVICE
-    }
-    return {str(job): end.as_json() for job, end in list({**ends, **known}.items())[:MOST_KEPT]}
+def _merged(known: Ends, seen: Ends) -> dict[RemoteJob, JobEnd]:
+    """What is known of ends, now that more were seen. Who has cancelled a job knows most of its end."""
+    better = {job: end for job, end in known.items() if job not in seen or end.by != Actor.SERVICE}
+    return {**seen, **better}
+
+
+def _stored(ends: Ends) -> dict[str, Any]:
+    return {str(job): end.as_json() for job, end in list(ends.items())[:MOST_KEPT]}
 
 
 def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
-    """Write ends in a triggerer's or a task's process. An error is logged: the jobs have ended.
+    """Write ends in a triggerer's process. An error is logged: the jobs have ended.
 
-    Not in the event loop of a triggerer: this waits for the answer.
+    Not in its event loop: this waits for the answer.
     """
     from airflow.sdk.execution_time.xcom import XCom
 
-    if not ends:
-        return
-    names = asdict(task)
+    by_service: dict[str, dict[RemoteJob, JobEnd]] = {}
+    for job, end in ends.items():
+        by_service.setdefault(job.service, {})[job] = end
     try:
-        XCom.set(key=ENDS_KEY, value=_merged(XCom.get_one(key=ENDS_KEY, **names), ends), **names)
+        for service, some in by_service.items():
+            XCom.set(key=OF_TRIGGER.format(service), value=_stored(some), **asdict(task))
     except Exception as error:  # noqa: BLE001  a supervisor and backends of XCom have errors of their own
         log.warning("How remote jobs of %s have ended could not be written to XCom: %r", task, error)
 
@@ -83,7 +93,10 @@ def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
     stored = {TaskKey(*row[:4]): readable(row) for row in rows if row.key == ENDS_KEY}
     for row in rows:
         task = TaskKey(*row[:4])
-        if row.key != RECORD_KEY or (value := _merged(stored.get(task), some[task])) == stored.get(task):
+        if row.key != RECORD_KEY:
+            continue
+        value = _stored(_merged(ends_from_json(stored.get(task)), some[task]))
+        if value == stored.get(task):
             continue
         if task in stored:
             session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, are_of([task])))
@@ -121,5 +134,10 @@ def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[Remot
     from sqlalchemy import select
 
     key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    query: Any = select(*key, XComModel.value).where(XComModel.key == ENDS_KEY, *wanted)
-    return {TaskKey(*row[:4]): ends_from_json(readable(row)) for row in session.execute(query)}
+    is_ours = XComModel.key.in_((ENDS_KEY, *map(OF_TRIGGER.format, SERVICES)))
+    query: Any = select(*key, XComModel.value).where(is_ours, *wanted)
+    found: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
+    for row in session.execute(query):
+        task = TaskKey(*row[:4])
+        found[task] = _merged(found.get(task, {}), ends_from_json(readable(row)))
+    return found

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.report import TRIGGER
 from tests.matrix.cells import cells
 from tests.matrix.ground import ground
 from tests.matrix.runner import Runner
@@ -23,8 +24,8 @@ LAYERS = {
     "SIGTERM to the task [emr sync]": "task process",
     "SIGKILL of the task [emr sync]": "sentinel",
     "SIGKILL of the task [emr-serverless plain]": "sentinel",
-    "deferred, marked failed [emr-serverless deferred]": "trigger",
-    "deferred, marked failed [batch deferred]": "trigger",
+    "deferred, marked failed [emr-serverless deferred]": TRIGGER,
+    "deferred, marked failed [batch deferred]": TRIGGER,
     "triggerer gone for good, marked failed [batch deferred]": "API server",
     "task, supervisor and sentinel killed [glue sync]": "reaper",
 }

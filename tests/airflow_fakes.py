@@ -11,8 +11,9 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_cancel_provider.ends_on_record import ENDS_KEY
+from airflow_cancel_provider.ends_on_record import OF_TRIGGER
 from airflow_cancel_provider.hooks import variables as airflow_variables
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 
 Key = tuple[str, str, str, int]
@@ -34,7 +35,7 @@ class FakeAirflow:
         self.states: dict[Key, str | None] = {}
         self.xcoms: dict[Key, Any] = {}
         self.ends: dict[Key, Any] = {}
-        """XCom ``remote_jobs_ended``."""
+        """What a triggerer has written of ends, all services together."""
         self.variables: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
         self.down: Exception | None = None
@@ -89,9 +90,6 @@ class FakeAirflow:
     ) -> Any:
         assert map_index is not None
         assert not include_prior_dates
-        if key == ENDS_KEY:
-            self._answer("ends")
-            return self.ends.get((dag_id, run_id, task_id, map_index))
         assert key == RECORD_KEY
         self._answer("xcom")
         value = self.xcoms.get((dag_id, run_id, task_id, map_index))
@@ -102,9 +100,9 @@ class FakeAirflow:
     def _set_ends(
         self, *, key: str, value: Any, dag_id: str, task_id: str, run_id: str, map_index: int
     ) -> None:
-        assert key == ENDS_KEY
+        assert {OF_TRIGGER.format(RemoteJob(job).service) for job in value} == {key}
         self._answer("ends")
-        self.ends[(dag_id, run_id, task_id, map_index)] = json.loads(json.dumps(value))
+        self.ends.setdefault((dag_id, run_id, task_id, map_index), {}).update(json.loads(json.dumps(value)))
 
     def _variable(self, key: str) -> str | None:
         self._answer("variable")

@@ -74,22 +74,16 @@ class CancelRequest:
         return self.record.foreign(status, deployment, self.task) if self.record else None
 
 
-def cancel_requests(
-    record: TryRecord, reason: str, log: Log, task: TaskKey, *, released: Iterable[RemoteJob] = ()
-) -> list[CancelRequest]:
+def cancel_requests(record: TryRecord, reason: str, log: Log, task: TaskKey) -> list[CancelRequest]:
     """What a record leaves to be cancelled; nothing where the work of its try is done.
 
     :param task: whose record it is.
-    :param released: jobs that are to live on, whatever connection they are named with.
     """
     if record.state is TryState.RETURNED:
         return []
-    released = frozenset(released)
-    kept = {job.identity for job in released}
 
     def request(one: TryRecord, digest: str | None) -> CancelRequest:
-        jobs = tuple(job for job in one.jobs if job.identity not in kept)
-        return CancelRequest(jobs, reason, log, one, one.intents, released, task=digest)
+        return CancelRequest(one.jobs, reason, log, one, one.intents, task=digest)
 
     requests = [request(record, None), *(request(earlier, task.digest) for earlier in record.earlier)]
     return [each for each in requests if each.jobs or each.intents]

@@ -57,7 +57,7 @@ class SubmissionLog:
         for job in new:
             self._seen.add(job)
             if len(self._seen) <= LINES:
-                self._log.info("Started %s; it will be %s.", described(job), self._end)
+                self._log.info("Started %s; it will be %s.%s", described(job), self._end, console_of(job))
                 continue
             self._unwritten += 1
             if self._unwritten == SUMMARY_EACH:
@@ -65,10 +65,18 @@ class SubmissionLog:
 
 
 def described(job: RemoteJob) -> str:
-    """A job in the words of its service, with its page in the console where there is one."""
+    """A job in the words of its service."""
     row = service_info(job.service)
     noun = row.ids_param.removesuffix("_ids").replace("_", " ")
     preposition = "of" if row.scope_param == "job_name" else "on"
     place = f" {preposition} {job.scope}" if job.scope else ""
+    return f"{row.title} {noun} {job.id}{place}"
+
+
+def console_of(job: RemoteJob) -> str:
+    """Its page in the console where there is one, for the end of a line.
+
+    Airflow's page takes all up to the next space for the link.
+    """
     page = console_url(job)
-    return f"{row.title} {noun} {job.id}{place}" + (f" ({page})" if page else "")
+    return f" Console: {page}" if page else ""

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from airflow_cancel_provider.cancellation import UNSEEN_SECONDS
-from airflow_cancel_provider.engine.label_search import labelled
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import JobsEnded, JobsStarted, TryLedger
+from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
+from airflow_cancel_provider.guard.label_lookups import LabelLookups
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.guard.releases import LOOK_SECONDS, Releases
+from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
 from airflow_cancel_provider.guard.timeouts import raised_again
-from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.services.registry import open_service
-from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog, log_file_of, named
@@ -74,6 +68,7 @@ class TaskGuard:
         )
         self.store = RecordStore(ti, self.log, self.owner, self.ledger)
         self.releases = Releases(self.owner, self.ledger, self.store, self.log)
+        self.lookups = LabelLookups(self.ledger, self.recorder, self.log)
         self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
         self._is_handled = False
         """Whether the jobs were cancelled, or handed over to a trigger or a later process."""
@@ -233,32 +228,11 @@ class TaskGuard:
         """Release the jobs that still run, before the task's success is reported."""
         # Jobs released in an event loop have left the ledger, but their release is not written yet.
         if not self.ledger.is_empty or self.ledger.released:
-            self._find_placed("They are left running, as the task has succeeded.")
-            self.releases.succeeded(self._duplicates())
+            self.lookups.find_placed("They are left running, as the task has succeeded.")
+            self.releases.succeeded(self.lookups.duplicates())
             self.store.close()
             self._log_running("Task succeeded; left running: %s.")
         self.canceller.returned()
-
-    def _duplicates(self) -> dict[RemoteJob, UUID | None]:
-        """Running jobs of submissions that may have been carried out twice: logged, and left running."""
-        known = {job.identity for job in [*self.ledger.jobs, *self.ledger.released]}
-        found: dict[RemoteJob, UUID | None] = {}
-        for intent in self.ledger.intents:
-            if intent.client is None or not intent.is_lost:
-                continue
-            try:
-                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS / 2))
-                found |= {job: intent.ti_id for job in labelled(intent, service) if job.identity not in known}
-            except Exception as error:  # noqa: BLE001  reported; a task that has succeeded must not fail for it
-                self.log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)
-        if found:
-            self.log.warning(
-                "Jobs that carry this task's label are running, and no submission was answered with them. "
-                "Probably they were started twice, as the answer to a submission was lost. As the task has "
-                "succeeded, they are not cancelled: %s",
-                named(found),
-            )
-        return found
 
     def _leave(self, state: TryState) -> None:
         """Hand the jobs over to the trigger or the process that continues the task."""
@@ -301,7 +275,7 @@ class TaskGuard:
     def _defer(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
 
-        self._find_placed("The trigger looks for them by label.")
+        self.lookups.find_placed("The trigger looks for them by label.")
         jobs = self.ledger.jobs
         if not self.ledger.is_settled:
             try:
@@ -316,26 +290,6 @@ class TaskGuard:
             except Exception as error:  # noqa: BLE001  reported; the guard must not break a deferral
                 self.recorder.unguarded(f"the task while it is deferred, with {named(jobs)}: {error!r}")
         self._leave(TryState.DEFERRED)
-
-    def _find_placed(self, otherwise: str) -> None:
-        """Look up the addresses of jobs of which only the cluster and the label are known.
-
-        :param otherwise: what happens to jobs that can't be looked up, as a sentence for the log.
-        """
-        for intent in self.ledger.intents:
-            if not intent.is_placed or intent.client is None:
-                continue
-            try:
-                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS))
-                found = tuple(labelled(intent, service))
-            except Exception as error:  # noqa: BLE001  reported; the task itself must go on
-                place = intent.stored.scope
-                self.log.warning("Jobs in %s could not be looked up. %s %s", place, otherwise, error)
-                continue
-            # A listing shows new jobs late: at first, an empty one does not mean that the jobs have ended.
-            if found or time.time() - intent.stored.at > UNSEEN_SECONDS:
-                at, ti_id = intent.stored.at, intent.ti_id
-                self.recorder.tell(JobsStarted(intent.token, found, intent.client, at, ti_id=ti_id))
 
     def _take_over_or_cancel(self) -> None:
         """Take over the recorded jobs of this try or of earlier ones, or cancel those of earlier ones."""

@@ -1,7 +1,9 @@
 """Cancel the jobs of deferred tasks that a person marks, in the API server.
 
-Without a triggerer, only the API server notices the mark: the trigger is deleted at once. So the API server
-waits a moment for a triggerer to cancel, and then cancels the jobs of the task itself.
+Without a triggerer, only the API server notices the mark: the trigger is deleted at once. A triggerer that
+has just started does nothing for 5 to 25 seconds, because it builds its own API at the first request of a
+trigger. So the API server waits a moment for a triggerer to cancel, and then cancels the jobs of the task
+itself. Meanwhile it builds what it needs for that.
 """
 
 from __future__ import annotations
@@ -29,8 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD_START = 10.0
-"""Seconds for a triggerer to cancel first; it mostly needs two or three."""
+HEAD_START = 2.5
+"""Seconds for a triggerer to cancel first; it mostly needs two."""
+LONG_HEAD_START = 10.0
+"""The same where many tasks are marked: a triggerer works them off at the pace of the quota, which both would
+use. Also seconds after which a task that ran when it was marked is told to end: until then it may defer."""
+FEW = 20
+"""Marks that wait, above which there are many."""
 CALL_SECONDS = 10.0
 """Patience of one round of calls."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
@@ -68,6 +75,9 @@ class DueQueue:
                 self._thread.start()
             self._changed.notify()
 
+    def __len__(self) -> int:
+        return len(self._heap)
+
     def _run(self) -> None:
         while True:
             due = self._due()
@@ -95,6 +105,7 @@ class Mark:
     state: str
     """What it was marked as."""
     attempts: int = 0
+    is_second_look: bool = False
     since: float = field(default_factory=time.time)
 
     @property
@@ -136,6 +147,13 @@ class _Asked:
         return ", ".join(self.request.jobs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """What the first cancel of this process needs: modules, and a client, take a second or more."""
+
+    mark: Mark
+
+
 @dataclass(slots=True)
 class _Round:
     """A cancel that is under way, over one connection.
@@ -153,8 +171,13 @@ class _Round:
 
 def cancel_when_marked(task_instance: Any) -> None:
     """Have the jobs of a marked task cancelled in the background: a person waits for the answer."""
+    global _is_prepared  # noqa: PLW0603  modules are imported once in a process
     state = str(getattr(task_instance, "state", None) or "as ended")
-    _queue.put(Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state), HEAD_START)
+    mark = Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state)
+    _queue.put(mark, HEAD_START if len(_queue) < FEW else LONG_HEAD_START)
+    if not _is_prepared:
+        _is_prepared = True
+        _queue.put(_Preparation(mark), 0.0)
 
 
 def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
@@ -162,9 +185,12 @@ def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
     _queue.put(_Asked(request, asked_by), 0.0)
 
 
-def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
+def _do(due: Sequence[Mark | _Asked | _Round | _Preparation]) -> None:
     from airflow_cancel_provider.services.base import side_by_side
 
+    for each in due:
+        if isinstance(each, _Preparation):
+            _prepare(each.mark)
     rounds = [each for each in due if isinstance(each, _Round)]
     marks = [each for each in due if isinstance(each, Mark)]
     try:
@@ -182,6 +208,18 @@ def _do(due: Sequence[Mark | _Asked | _Round]) -> None:
         else:
             _queue.put(each, each.pause)
             each.pause = min(each.pause * 2, LONGEST_PAUSE)
+
+
+def _prepare(mark: Mark) -> None:
+    """Open the services of a mark's jobs, and send nothing; its cancel opens them again, in no time."""
+    from airflow_cancel_provider.hooks.access import Access
+
+    try:
+        for _, record in _own_records([mark], _rows([mark])):
+            for service in dict.fromkeys(job.service_key for job in record.jobs):
+                Access().service(*service)
+    except Exception as error:  # noqa: BLE001  the cancel meets the same, and reports it
+        log.debug("The cancel for %s can't be prepared: %r", mark, error)
 
 
 def _close(each: _Round) -> None:
@@ -289,6 +327,7 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
         except Exception as error:  # noqa: BLE001  databases have errors of their own
             _read_later(some, error)
             continue
+        _look_again(mark for mark in some if mark not in found)
         for mark, record in found.items():
             yield mark, record, releases
 
@@ -309,6 +348,15 @@ def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator
         # A running task cancels in its own process.
         if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
             yield mark, record
+
+
+def _look_again(marks: Iterable[Mark]) -> None:
+    """Look once more at tasks that have not deferred: one that runs may do so until it is told to end."""
+    for mark in marks:
+        if not mark.is_second_look:
+            delay = mark.since + LONG_HEAD_START - time.time()
+            # The clock may have been set meanwhile.
+            _queue.put(replace(mark, is_second_look=True), min(max(0.0, delay), LONG_HEAD_START))
 
 
 def _read_later(marks: Sequence[Mark], error: Exception) -> None:
@@ -346,6 +394,7 @@ def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:
 
 
 _queue = DueQueue(_do, "remote-jobs-marked")
+_is_prepared = False
 
 
 def _begin_anew() -> None:

@@ -199,14 +199,7 @@ class JobService(ABC):
         """Requests sent so far, repeats included, by operation; those of copies count as well."""
         return self.meter.traffic
 
-    def seconds_until_look(self, calls: int = 1, operation: str | None = None) -> float:
-        """Seconds until a look of so many calls would be let go; 0 for at once. Waits for nothing.
-
-        :param operation: that the look calls; None: the one that most looks take.
-        """
-        return self.meter.seconds_until(operation or self.look_operation, calls)
-
-    async def look_turn(self, calls: int = 1, operation: str | None = None) -> Self:
+    async def look_turn(self, calls: int = 1) -> Self:
         """Wait, on the event loop and in no thread, for the turn of a look; the service that has paid for it.
 
         Its first ``calls`` calls of the operation go at once, so that no thread waits::
@@ -217,7 +210,7 @@ class JobService(ABC):
         Looks are let go in the order in which they came, after the cancels of the same account. A look that
         takes fewer calls than it paid for slows the next ones down.
         """
-        return self._with_meter(await self.meter.prepaid(operation or self.look_operation, calls))
+        return self._with_meter(await self.meter.prepaid(self.look_operation, calls))
 
     def _with_meter(self, meter: Meter) -> Self:
         other = copy(self)

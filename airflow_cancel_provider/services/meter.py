@@ -80,14 +80,6 @@ class Meter:
                     bucket.spend(-calls)
             self.paid.clear()
 
-    def seconds_until(self, operation: str, calls: int = 1) -> float:
-        """Seconds until so many requests that are no cancels would be let go, those who wait included."""
-        buckets = self._buckets(operation)
-        with exclusive():
-            first = sum(ticket.calls for ticket in [*buckets[0].waiting]) if buckets else 0
-            needs = zip(buckets, [first] + [0] * len(buckets), strict=False)
-            return max((b.seconds_until(calls + b.reserve, ahead) for b, ahead in needs), default=0.0)
-
     def throttled(self, operation: str) -> None:
         """Take in that the service throttled a request: slow down."""
         for bucket in self._pace().of(operation)[:1]:

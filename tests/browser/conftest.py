@@ -67,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             user=("admin", USERS["admin"]),
         ) as airflow:
             there = World(cloud, airflow)
-            airflow.rest.wait_for_dags("submit_sync", "submit_deferrable", "submit_form")
+            airflow.rest.wait_for_dags("submit_sync", "submit_deferrable", "submit_form", "sales_weekly")
             yield there
             there.close()
 

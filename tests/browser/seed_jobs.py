@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from airflow_cancel_provider.guard.sentinel.main import TASK_ENDED
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord
 
@@ -28,7 +29,11 @@ JOBS: tuple[tuple[str, str, str, int, str, float, tuple[JobState, str, str] | No
     (
         f"{BATCH}0123456789ac",
         *("ml_features", "evaluate", -1, "failed", 6),
-        (JobState.CANCELLED, "sentinel", "Task's process was killed (SIGKILL)"),
+        (
+            JobState.CANCELLED,
+            "sentinel",
+            TASK_ENDED,
+        ),
     ),
     (
         f"{MRS}cd0a7c1e-55f2-4a5e-9a8c-77d52ab0f1de",

@@ -115,18 +115,27 @@ def test_a_tab_of_the_task_and_links_to_it(job: Any, visit: Visit) -> None:
     viewer.picture("page-tab")
 
 
-def test_the_log_of_a_task_that_was_marked_failed(seeded: World, visit: Visit) -> None:
-    run, jobs = seeded.submit("sync", cancel=1)
-    run.mark("submit", "failed")
-    jobs.wait_until_cancelled()
-    eventually(
-        lambda: any(": cancelled mrs://" in line for line in run.remote_job_lines("submit")), "the log"
-    )
-    viewer = visit("viewer", size=(1280, 760))
-    page = viewer.open(f"dags/{run.dag_id}/runs/{run.run_id}/tasks/submit")
+@pytest.fixture(scope="module")
+def marked_failed(world: World) -> Run:
+    """A task of a stock operator that a person has marked as failed, after its job was seen to end."""
+    cluster = world.place("emr", cancel=1)
+    run = world.run_with("sales_weekly", {"scope": cluster})
+    world.wait_for_call("emr", "DescribeStep", cluster)
+    run.mark("load", "failed")
+    eventually(lambda: any(": cancelled emr://" in line for line in run.remote_job_lines("load")), "the log")
+    return run
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_log_of_a_task_that_was_marked_failed(marked_failed: Run, visit: Visit, scheme: str) -> None:
+    viewer = visit("viewer", size=(1280, 860), scheme=scheme)
+    viewer.page.add_init_script("localStorage.setItem('log_wrap', 'true')")
+    page = viewer.open(f"dags/{marked_failed.dag_id}/runs/{marked_failed.run_id}/tasks/load")
     page.get_by_text("it will be cancelled unless this task succeeds").first.wait_for()
-    page.get_by_text(": cancelled mrs://").first.scroll_into_view_if_needed()
-    viewer.picture("task-log")
+    page.get_by_text(": cancelled emr://").first.wait_for()
+    # Tracebacks have paths of the machine.
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = false })")
+    viewer.picture(f"task-log-{scheme}")
 
 
 @pytest.mark.usefixtures("seeded")
@@ -138,5 +147,5 @@ def test_a_stranger(visit: Visit) -> None:
 
 
 def test_pictures_are_small() -> None:
-    for path in REPOSITORY.glob("docs/images/page-*.png"):
+    for path in [*REPOSITORY.glob("docs/images/page-*.png"), *REPOSITORY.glob("docs/images/task-*.png")]:
         assert path.stat().st_size < 200_000, path

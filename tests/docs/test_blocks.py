@@ -6,11 +6,14 @@ import ast
 import configparser
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +21,11 @@ import yaml
 from airflow.cli import cli_parser
 
 from airflow_cancel_provider.cli import get_parser
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.reaper.dag import _extra
+from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, Found
+from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.setting_options import OPTIONS
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_in
 
@@ -102,6 +110,85 @@ def operations_of(prefix: str) -> set[str]:
 
     name = {"elasticmapreduce": "emr"}.get(prefix, prefix)
     return set(Loader().load_service_model(name, "service-2")["operations"])
+
+
+COMPOSE_SERVICES = {
+    f"airflow-{name}" for name in ("apiserver", "scheduler", "dag-processor", "triggerer", "worker")
+}
+"""Those of Airflow's own ``docker-compose.yaml`` that run our code."""
+COMPOSE_KEYS = {
+    *("build", "image", "environment", "stop_grace_period"),
+    *("extends", "command", "healthcheck", "restart"),
+}
+CHART_KEYS = {"airflowVersion": (), "images": ("airflow",), "config": (), "scheduler": ("extraContainers",)}
+"""Keys of ``values.yaml`` of Airflow's own chart, and below them."""
+CONTAINER_KEYS = {"name", "image", "args", "env", "volumeMounts"}
+"""Of a container in Kubernetes."""
+
+
+def yaml_of(page: str, key: str) -> dict[str, Any]:
+    """The only block of a page that has a key."""
+    parsed = [yaml.safe_load(each.text) for each in blocks_in("yaml") if each.page.name == page]
+    (found,) = [each for each in parsed if key in each]
+    return dict(found)
+
+
+def test_each_yaml_block_is_checked_below() -> None:
+    assert [each.page.name for each in blocks_in("yaml")] == ["deploying.rst", "deploying.rst", "metrics.rst"]
+
+
+def test_compose_file_goes_beside_airflows_own() -> None:
+    parsed = yaml_of("deploying.rst", "services")
+    services = dict(parsed.pop("services"))
+    assert all(key.startswith("x-") for key in parsed)
+    for service in services.values():
+        assert set(service) <= COMPOSE_KEYS
+        assert all(name.startswith("AIRFLOW__CANCEL_PROVIDER__") for name in service["environment"])
+        assert {name.rpartition("__")[2].lower() for name in service["environment"]} <= set(OPTIONS)
+    reaper = services.pop("airflow-remote-jobs-reaper")
+    assert set(services) == COMPOSE_SERVICES
+    assert reaper["extends"]["service"] in services
+    understand(["airflow", *shlex.split(reaper["command"])])
+
+
+def test_chart_values_are_the_charts() -> None:
+    values = yaml_of("deploying.rst", "scheduler")
+    assert set(values) <= set(CHART_KEYS)
+    for key, below in CHART_KEYS.items():
+        assert not below or set(values[key]) <= set(below)
+    assert set(values["images"]["airflow"]) <= {"repository", "tag"}
+    assert values["images"]["airflow"]["tag"] == values["airflowVersion"]
+    assert set(values["config"]) == {"cancel_provider"}
+    assert set(values["config"]["cancel_provider"]) <= set(OPTIONS)
+    for container in values["scheduler"]["extraContainers"]:
+        assert set(container) <= CONTAINER_KEYS
+        understand(container["args"])
+
+
+def test_alerts_are_about_metrics_that_are_sent() -> None:
+    listed = (ROOT / "docs" / "metrics.rst").read_text().replace(".", "_")
+    sent = {f"remote_jobs_{gauge}" for gauge in Report("blue").gauges}
+    sent |= set(re.findall(r"``(remote_jobs_cancel_[a-z_]+)_<layer>_<service>``", listed))
+    (group,) = yaml_of("metrics.rst", "groups")["groups"]
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "annotations"}
+        (name,) = re.findall(r"airflow_(remote_jobs_[a-z_]+?)(?:_\.\+|\[)", rule["expr"])
+        assert name in sent
+
+
+def test_a_dag_for_orphans_reads_what_the_reaper_writes() -> None:
+    (block,) = [each for each in DAGS if each.page.name == "reaper.rst"]
+    names: dict[str, Any] = {"__name__": "pasted"}
+    exec(compile(block.text, str(block), "exec"), names)
+    job = RemoteJob("emr://aws_default@us-east-1/j-1/s-1")
+    owner = OwnerState(TryPhase.FAILED, task="dag / run / task try 1", state="failed")
+    decision = Decision(DecisionKind.ORPHAN, str(owner))
+    found = Found(JobStatus(job, JobState.RUNNING), owner, decision, datetime.now(UTC))
+    report = Report("blue", orphans=[Orphan(found)])
+    asset = names["Asset"](names["ORPHANS"])
+    events = {asset: [SimpleNamespace(extra=_extra(report.as_json()))]}
+    lines = names["notify"].function(triggering_asset_events=events)
+    assert lines == [f"{job} of dag / run / task try 1: found ({owner})"]
 
 
 @pytest.mark.parametrize("block", blocks_in("console"), ids=str)

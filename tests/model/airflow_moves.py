@@ -59,8 +59,6 @@ def other_moves(world: World, rules: Rules) -> Iterator[Move]:
         if rules.has_triggerer:
             yield from _trigger_moves(world, at, trigger)
     for number in world.marks:
-        if world.process and world.process.number == number:
-            continue  # it waits ten seconds; a task that runs is told to end at its next heartbeat
         yield "API server sees to a mark", _mark(number)
     yield from _service_moves(world)
     if rules.has_reaper:
@@ -131,7 +129,9 @@ def _settle(at: int) -> Callable[[World], None]:
 
 def _mark(number: int) -> Callable[[World], None]:
     def see_to(world: World) -> None:
-        if deciders.settle_mark(world, number):
+        # It looks again ten seconds after the mark. By then a task that runs was told to end.
+        runs = world.process and world.process.number == number
+        if deciders.settle_mark(world, number) and not runs:
             world.marks = tuple(each for each in world.marks if each != number)
 
     return see_to

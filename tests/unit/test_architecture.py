@@ -27,7 +27,7 @@ RANKS = {
     "task_log": 1,
     "cancel_log": 3,
     "engine": 4,
-    "ends_on_record": 1,
+    "ends_on_record": 2,
     "metrics": 3,
     "hooks": 4,
     "links": 3,

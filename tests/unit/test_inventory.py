@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
-from airflow_cancel_provider.ends_on_record import ENDS_KEY
+from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER
 from airflow_cancel_provider.inventory import Page, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
@@ -164,6 +164,17 @@ def test_an_end_counts_for_the_jobs_of_its_own_task_instance(records: Records) -
     assert [entry.end for entry in listed().entries] == [None]
     records.xcom({str(job): end.as_json()}, ENDS_KEY)
     assert [entry.end for entry in listed().entries] == [end]
+
+
+@pytest.mark.parametrize("first", [Actor.TRIGGER, Actor.SERVICE])
+def test_who_has_cancelled_a_job_knows_most_of_its_end(records: Records, first: Actor) -> None:
+    job = new_job()
+    records.put(TryRecord(uuid4(), jobs=(job,)))
+    ends = {by: JobEnd(JobState.CANCELLED, by, "", 1.0) for by in (Actor.TRIGGER, Actor.SERVICE)}
+    other = Actor.SERVICE if first is Actor.TRIGGER else Actor.TRIGGER
+    records.xcom({str(job): ends[first].as_json()}, OF_TRIGGER.format(job.service))
+    records.xcom({str(job): ends[other].as_json()}, ENDS_KEY)
+    assert [entry.end for entry in listed().entries] == [ends[Actor.TRIGGER]]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import zipfile
@@ -15,9 +16,12 @@ import pytest
 from packaging.requirements import Requirement
 
 from airflow_cancel_provider import __version__, version_compat
+from hatch_build import browsable, project_urls
+from tests.provider_yaml import PATH, provider_yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_cancel_provider"
+REPOSITORY = "https://git.example.org/team/airflow-cancel-provider"
 FLOOR = ROOT / "tests/floors/airflow-3.0.6.txt"
 PINS = [ROOT / "constraints.txt", *sorted((ROOT / "tests/floors").glob("*.txt"))]
 MODULES = [
@@ -31,7 +35,8 @@ MODULES = [
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     folder = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    environment = {**os.environ, "PROJECT_URL": REPOSITORY}
+    subprocess.run(build, cwd=ROOT, env=environment, check=True, capture_output=True)
     (built,) = folder.iterdir()
     return zipfile.Path(built)
 
@@ -72,6 +77,42 @@ def test_metadata_says_what_it_is(metadata: Message) -> None:
     assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
+
+
+def test_metadata_has_the_repositorys_pages(metadata: Message) -> None:
+    # Airflow's page of providers links to "Documentation"; without it, to a page that does not exist.
+    urls = dict(each.split(", ", 1) for each in metadata.get_all("Project-URL", []))
+    assert urls == project_urls(REPOSITORY)
+    assert all(url.startswith(REPOSITORY) for url in urls.values())
+    assert "Documentation" in urls
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://git.example.org/team/it.git",
+        "https://user:t0ken@git.example.org/team/it",
+        "git@git.example.org:team/it.git",
+        "ssh://git@git.example.org:2222/team/it.git",
+    ],
+)
+def test_a_browser_opens_the_address_of_a_remote(remote: str) -> None:
+    assert browsable(remote) == "https://git.example.org/team/it"
+
+
+def test_a_port_of_a_web_server_stays() -> None:
+    assert browsable("https://git.example.org:8443/it.git") == "https://git.example.org:8443/it"
+
+
+@pytest.mark.parametrize(
+    "remote", ["", "/srv/git/it.git", "../it", "file:///srv/it.git", "http://localhost/it"]
+)
+def test_a_remote_that_others_can_not_open_gives_no_link(remote: str) -> None:
+    assert browsable(remote) is None
+
+
+def test_provider_yaml_is_the_provider_info() -> None:
+    assert PATH.read_text(encoding="utf-8") == provider_yaml(), "run `python -m tests.provider_yaml`"
 
 
 @pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)

@@ -57,7 +57,10 @@ def cancellation(
     jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
 ) -> CancelEngine:
     record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
-    requests = cancel_requests(record, "why", LOG, TASK, released=released)
+    requests = [
+        request.without(frozenset(released), is_followed=False)
+        for request in cancel_requests(record, "why", LOG, TASK)
+    ]
     return cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
 
 

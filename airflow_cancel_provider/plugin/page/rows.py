@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CANCELLABLE = {"living", "unknown", "released"}
 _BY = {
     "task": "the task itself",
-    "sentinel": "the sentinel, after its task's process had ended",
+    "sentinel": "the sentinel, a process beside the task",
     "trigger": "the triggerer",
     "api-server": "the API server",
     "reaper": "the reaper",
@@ -121,7 +121,9 @@ def _end_in_words(end: JobEnd) -> str:
     by = _BY.get(end.by, "")
     if not by:
         return end.reason or "Ended by itself"
-    return f"Seen by {by}" if not end.reason else f"{end.reason} (by {by})"
+    what = "Cancelled" if end.state is JobState.CANCELLED else "Its end was seen"
+    why = f"{end.reason.rstrip('.')}. " if end.reason else ""
+    return f"{why}{what} by {by}"
 
 
 def task_url(base: str, entry: RemoteJobEntry) -> str:

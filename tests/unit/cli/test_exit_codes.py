@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_cancel_provider.cli import wait
 from airflow_cancel_provider.cli.definitions import COMMANDS
 from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.reaper.backends.base import TryPhase
@@ -39,6 +40,7 @@ CASES = [
     ("wait", "a job that has not ended in time", "JOB --timeout 0.1 --interval 0.05", 124),
     ("wait", "a job that is unknown", "NOWHERE", 1),
     ("wait", "the same, --ignore-missing", "NOWHERE --ignore-missing", 0),
+    ("wait", "Ctrl-C while it waits", "JOB --interval 0.05", 130),
     ("wait", "a time that is none", "JOB --timeout -1", 2),
     ("wait", "no job", "", 2),
     ("cancel", "a job, --dry-run", "JOB --dry-run", 0),
@@ -67,8 +69,13 @@ CASES = [
 ]
 
 
+def interrupted(*_: object, **__: object) -> None:
+    """As somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
-def test_table(line: Line, records: Records) -> None:
+def test_table(line: Line, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     ground = line.ground
     job, ended = ground.unlabelled("batch"), ground.unlabelled("batch")
     ground.benches["batch"].finish(ended)
@@ -84,7 +91,10 @@ def test_table(line: Line, records: Records) -> None:
             ground.airflow.variables[VARIABLE] = json.dumps({NOWHERE: {"why": "denied"}})
         if (command, text.split()[0] if text else "") == ("reap", "--at"):
             ground.airflow.variables.pop(VARIABLE, None)
-        done = line(command, *(names.get(word, word) for word in text.split()))
+        with monkeypatch.context() as patch:
+            if expected == 130:
+                patch.setattr(wait, "follow", interrupted)
+            done = line(command, *(names.get(word, word) for word in text.split()))
         last = "" if done.code == 0 else ["", *done.err.splitlines()][-1]
         rows.append(
             (

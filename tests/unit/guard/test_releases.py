@@ -228,7 +228,7 @@ class TestSuccess:
     def test_steps_of_a_cluster_that_were_seen_to_end_need_no_variable(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_cancel_provider.guard.task.UNSEEN_SECONDS", 0.0)
+        monkeypatch.setattr("airflow_cancel_provider.guard.label_lookups.UNSEEN_SECONDS", 0.0)
 
         def work() -> None:
             start_cluster()

@@ -97,8 +97,10 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "production")
-    for name, seconds in {"HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():
-        monkeypatch.setattr(marked, name, seconds)
+    seconds = {"HEAD_START": 0.3, "LONG_HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}
+    for name, value in seconds.items():
+        monkeypatch.setattr(marked, name, value)
+    monkeypatch.setattr(marked, "_is_prepared", True)
     monkeypatch.setattr(marked, "_queue", marked.DueQueue(marked._do, NAME))
     return MemoryHook.memory
 
@@ -132,6 +134,79 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
         memory.states[job.id] = JobState.CANCELLED
     until(lambda: not marked._queue._heap, 60)
     assert len(memory.sent) == 3000
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_triggerer_gets_more_time_for_many_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+
+    class Queue(marked.DueQueue):
+        def put(self, what: Any, delay: float) -> None:
+            delays.append(delay)
+            self._heap.append((delay, len(delays), what))
+
+    monkeypatch.setattr(marked, "_queue", Queue(marked._do, NAME))
+    monkeypatch.setattr(marked, "LONG_HEAD_START", 10.0)
+    for index in range(500):
+        marked.cancel_when_marked(TaskInstance(map_index=index))
+    assert delays == [marked.HEAD_START] * marked.FEW + [10.0] * (500 - marked.FEW)
+
+
+def test_the_first_cancel_is_prepared_while_a_triggerer_has_its_head_start(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the imports and the first client take longer than the head start."""
+    monkeypatch.setattr(marked, "_is_prepared", False)
+    monkeypatch.setattr(marked, "HEAD_START", 1000.0)
+    ti, other = TaskInstance(), TaskInstance(task_id="other")
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (other, deferred(other, memory.job("b"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.opened)
+    assert (memory.looks, memory.sent) == ([], [])
+    monkeypatch.setattr(marked, "HEAD_START", 0.1)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    assert memory.sent == [("b", False)]
+
+
+def test_a_task_that_was_marked_while_it_ran_and_defers_before_it_is_told_to_end(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow refuses the deferral; no trigger has the jobs, and the process has left them to one."""
+    monkeypatch.setattr(marked, "LONG_HEAD_START", 1.0)
+    ti = TaskInstance()
+    looks, read = list[float](), marked._rows
+
+    def rows(marks: Any) -> Any:
+        looks.append(time.monotonic())
+        return read(marks)
+
+    monkeypatch.setattr(marked, "_rows", rows)
+    marked.cancel_when_marked(ti)
+    until(lambda: looks)
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    until(lambda: memory.sent)
+    assert memory.sent == [("a", False)]
+    assert len(looks) == 2
+
+
+def test_a_preparation_that_fails_changes_nothing(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marked, "_is_prepared", False)
+    read, failures = marked._rows, [ConnectionError("The database is away")]
+
+    def rows(marks: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(marks)
+
+    monkeypatch.setattr(marked, "_rows", rows)
+    ti = TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    assert (failures, memory.sent) == ([], [("a", False)])
 
 
 def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XComs, memory: Memory) -> None:

@@ -56,7 +56,7 @@ def test_how_jobs_ended(page: Page) -> None:
     page.put(record=ended(BATCH, JobState.SUCCEEDED, "service"), ti_state="success", task_id="two")
     shown = page.get("op", role="op")
     assert "Cancelled" in shown.words
-    assert "Task was marked failed (by the sentinel" in shown.words
+    assert "Task was marked failed. Cancelled by the sentinel" in shown.words
     assert "Ended by itself" in shown.words
     assert 'class="state succeeded"' in shown.text
     assert shown.buttons == 0
