@@ -28,6 +28,7 @@ __all__ = [
     "AIRFLOW",
     "REMOTE_JOBS",
     "TAKES_COMMANDS",
+    "TRIGGERS_HAVE_ON_KILL",
     "AirflowRescheduleException",
     "DownstreamTasksSkipped",
     "ParamValidationError",
@@ -38,6 +39,8 @@ __all__ = [
 AIRFLOW = Version(airflow.__version__)
 TAKES_COMMANDS = Version("3.2") <= AIRFLOW
 """Whether a provider's commands are commands of ``airflow``."""
+TRIGGERS_HAVE_ON_KILL = Version("3.3") <= AIRFLOW
+"""Whether Airflow calls ``on_kill`` of triggers. Where not, the guard calls no operator's own either."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
 """Our command line, the way that this Airflow's users have it."""

@@ -21,6 +21,7 @@ from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
+from airflow_cancel_provider.guard.timeouts import raised_again
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -99,7 +100,8 @@ class TaskGuard:
             return method()
         self._is_executing = True
         try:
-            result = method()
+            with raised_again(lambda ignored: _is(ignored, TIMED_OUT)):
+                result = method()
             self._end_if_killed()
         except Killed as killed:
             self._handle_end(killed)
