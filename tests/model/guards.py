@@ -43,7 +43,7 @@ class TaskSide(SentinelClient):
         world.sentinels += (Sentinel(self.number),)
         for message in hello(self._is_armed):
             self._send(message)
-        for event in self._history():
+        for event in self._ledger.history():
             self._tell(event)
         return True
 
@@ -63,6 +63,11 @@ class TaskSide(SentinelClient):
     def can_act(self) -> bool:
         sentinel = OPEN[0].sentinels[self.at] if self._socket is not None else None
         return bool(sentinel and sentinel.is_alive and sentinel.phase != "done" and self.is_usable)
+
+    @property
+    def is_stuck(self) -> bool:
+        """A sentinel of the model is slow or has ended; it is never stopped."""
+        return False
 
     def check(self, seconds: float) -> None:
         pass
@@ -86,7 +91,7 @@ class TaskSide(SentinelClient):
 @cache
 def hello(is_armed: bool) -> list[bytes]:
     """What a sentinel is told first, as the package does it."""
-    client = SentinelClient(Settings(), owner(0), None, QUIET, list, is_armed=is_armed)
+    client = SentinelClient(Settings(), owner(0), None, QUIET, TryLedger(), is_armed=is_armed)
     return [each for each in client._introduction() if not each.startswith(main.PATHS)]
 
 
@@ -116,7 +121,7 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
     with mock.patch.multiple(task, log_file_of=str, _log_file=str):
         guard: Any = TaskGuard(Ti(number, max_tries, is_resumed=is_resumed), settings)
     is_armed = not guard.tries.is_followed
-    side = TaskSide(settings, guard.owner, None, QUIET, guard.ledger.history, is_armed=is_armed)
+    side = TaskSide(settings, guard.owner, None, QUIET, guard.ledger, is_armed=is_armed)
     side.number = number
     side._clients = SimpleNamespace(name=lambda _: "client", stop=lambda: None)  # type: ignore[assignment]
     guard.log = guard.store._log = guard.recorder._log = guard.canceller._log = QUIET

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
-from airflow_cancel_provider import cancellation
+from airflow_cancel_provider import cancellation, clock
 from airflow_cancel_provider.engine import cancel as engine_cancel
 from airflow_cancel_provider.engine import label_search
 from airflow_cancel_provider.guard import (
@@ -17,9 +17,9 @@ from airflow_cancel_provider.guard import (
     canceller,
     client_pool,
     inherited,
+    label_lookups,
     recorder,
     releases,
-    task,
 )
 from airflow_cancel_provider.hooks import variables
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
@@ -62,14 +62,14 @@ def _releases_of(records: Iterable[TryRecord]) -> dict[UUID, Release]:
 @contextmanager
 def wired() -> Iterator[None]:
     """The package's parts in the model instead of in Airflow."""
-    clocked = (cancellation, engine_cancel, label_search, cancel_loop, canceller, inherited, recorder, task)
+    clocked = (clock, cancellation, engine_cancel, label_search, cancel_loop, canceller, inherited, recorder)
     with ExitStack() as stack:
         for module in clocked:
             if hasattr(module, "time"):
                 stack.enter_context(mock.patch.object(module, "time", CLOCK))
         replaced: list[tuple[Any, str, Any]] = [
             (client_pool, "open_service", lambda *_: SERVICE),
-            (task, "open_service", lambda *_: SERVICE),
+            (label_lookups, "open_service", lambda *_: SERVICE),
             (client_pool, "client_over", lambda *_: CLIENT),
             (inherited, "client_over", lambda *_: CLIENT),
             (inherited, "client_of", lambda _: CLIENT),
