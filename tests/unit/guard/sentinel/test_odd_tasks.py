@@ -129,8 +129,9 @@ class TestDoesNotRead:
 
 
 def test_a_sentinel_that_is_stopped_goes_on_when_it_is_to_cancel(
-    cloud: LocalCloud, worker: Canceller, client: ClientSpec
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sentinel_client, "ANSWER_SECONDS", 30)  # it may be busy here
     worker.hear(tracked(client, [client.address(None, submit())], time.time()))
     sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
     worker.killed("Task received SIGTERM")
