@@ -137,7 +137,7 @@ def test_a_sentinel_that_is_stopped_goes_on_when_it_is_to_cancel(
     worker.killed("Task received SIGTERM")
     assert worker.wait_for("accepted", 20)
     assert not worker._thread.is_started
-    assert cancelled(cloud) == [True]
+    until(lambda: cancelled(cloud) == [True])
 
 
 def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
@@ -157,7 +157,7 @@ def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
     worker.hear(event)
     worker.killed("Task received SIGTERM")
     assert worker.wait_for("accepted", 20)
-    assert cancelled(cloud) == [True]
+    until(lambda: cancelled(cloud) == [True])
     assert "does not answer" in caplog.text
 
 
