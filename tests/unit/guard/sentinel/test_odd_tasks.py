@@ -128,18 +128,6 @@ class TestDoesNotRead:
         assert cancelled(cloud) == [True]
 
 
-def test_a_sentinel_that_is_stopped_goes_on_when_it_is_to_cancel(
-    cloud: LocalCloud, worker: Canceller, client: ClientSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sentinel_client, "ANSWER_SECONDS", 30)  # it may be busy here
-    worker.hear(tracked(client, [client.address(None, submit())], time.time()))
-    sentinel_of(worker)._process.send_signal(signal.SIGSTOP)
-    worker.killed("Task received SIGTERM")
-    assert worker.wait_for("accepted", 20)
-    assert not worker._thread.is_started
-    until(lambda: cancelled(cloud) == [True])
-
-
 def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
     cloud: LocalCloud,
     worker: Canceller,
