@@ -51,4 +51,4 @@ def pytest_sessionfinish(exitstatus: int) -> None:
     """Write the table, where one was asked for and every test has passed."""
     if (path := os.environ.get("FAULTS_TABLE")) and ROWS and exitstatus == 0:
         with Path(path).open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *ROWS])
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *dict.fromkeys(ROWS)])
