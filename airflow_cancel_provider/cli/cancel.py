@@ -74,7 +74,10 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
 def _entries(options: argparse.Namespace) -> dict[RemoteJob, RemoteJobEntry] | None:
     """Jobs that are chosen by their task; None where addresses are given."""
     if names_task(options) is bool(options.jobs):
-        raise InvalidInput("Name jobs by their addresses, or by --dag-id, --run-id, --task-id, --map-index.")
+        found = "both are given" if options.jobs else "neither is given"
+        raise InvalidInput(
+            f"Name jobs by their addresses, or by --dag-id, --run-id, --task-id, --map-index; {found}."
+        )
     return None if options.jobs else {entry.job: entry for entry in to_cancel(options)}
 
 

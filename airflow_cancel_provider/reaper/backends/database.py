@@ -210,9 +210,15 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         words = str(error).splitlines()[0]
+        hint = " Is this the right AIRFLOW_HOME?" if _has_no_tables(words) else ""
         raise AirflowUnavailable(
-            f"Airflow's database did not answer: {words}. Nothing is cancelled."
+            f"Airflow's database did not answer: {words}. Nothing is cancelled.{hint}"
         ) from error
+
+
+def _has_no_tables(words: str) -> bool:
+    """Whether SQLite or PostgreSQL complains that ``airflow db migrate`` was not run on this database."""
+    return "no such table" in words or "UndefinedTable" in words
 
 
 @contextmanager

@@ -155,3 +155,10 @@ class TestCancel:
         assert typo.split("/")[3] in done.err.splitlines()[-1]
         seen = line("describe", *JSON, typo, str(job))
         assert (seen.code, [each["state"] for each in seen.json]) == (1, ["UNKNOWN", "CANCELLED"])
+
+
+def test_addresses_and_a_task_are_not_mixed(line: Line) -> None:
+    both = line("cancel", NOWHERE, "--dag-id", "dag")
+    assert (both.code, both.err.strip().endswith("; both are given.")) == (2, True)
+    neither = line("cancel")
+    assert (neither.code, neither.err.strip().endswith("; neither is given.")) == (2, True)

@@ -45,7 +45,10 @@ class TestDescribe:
             (["describe", "nonsense"], "'nonsense' is not the address of a remote job"),
             (["describe", "gcp://a/b"], "There is no service 'gcp'; there are emr, "),
             (["describe", "emr://aws_default@us-east-1"], "not the address of a remote job"),
-            (["describe", "emr://aws_default@us-east-1/s-1"], "None is not a cluster_id of emr"),
+            (
+                ["describe", "emr://aws_default@us-east-1/s-1"],
+                "names no cluster_id of emr; an address ends ",
+            ),
             (["cancel", "batch://aws_default@us-east-1/%ff"], "its escapes are not UTF-8"),
             (["cancel", "batch://aws_default@us-east-1/a/b"], "Jobs of batch are not part of anything"),
             (["cancel", "Batch://aws_default/a"], "not the address of a remote job"),
