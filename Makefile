@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: faults model fuzz audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
+.PHONY: faults model fuzz fuzz-guided audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -128,6 +128,18 @@ FUZZ ?= 30
 fuzz: $(READY) ## Many more examples of what others may write: replies, records, addresses, inputs (slow)
 	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --timeout 1200 --numprocesses 2 $(PYTEST)
 
+.versions/guided/.ready: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv .versions/guided
+	.versions/guided/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mrs,test]' 'atheris>=2.3'
+	touch $@
+
+# Seconds: make fuzz-guided SECONDS_OF_FUZZ=3600.
+SECONDS_OF_FUZZ ?= 300
+
+fuzz-guided: .versions/guided/.ready ## Addresses, owners, labels and records, guided by coverage (5 minutes)
+	.versions/guided/bin/python -m tests.fuzz.guided -max_total_time=$(SECONDS_OF_FUZZ) -timeout=30
+
 .versions/audit/.ready:
 	"$(PYTHON)" -m venv .versions/audit
 	.versions/audit/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -136,16 +148,20 @@ fuzz: $(READY) ## Many more examples of what others may write: replies, records,
 
 # Of what this package itself asks for, in the versions of constraints.txt; docs/security.rst says how to read it.
 OURS := import importlib.metadata as m, re; \
-	names = [re.match('[A-Za-z0-9._-]+', each)[0] for each in m.requires('airflow-cancel-provider') or [] if '; extra' not in each.replace(' ;', ';') or 'mrs' in each]; \
+	names = [re.match('[A-Za-z0-9._-]+', each)[0] for each in m.requires('airflow-cancel-provider') or [] if 'extra ==' not in each or re.search('extra == .mrs.', each)]; \
 	print(' '.join(sorted(set(names))))
 
 audit: $(READY) .versions/audit/.ready ## Known vulnerabilities, licences and a bill of materials (dist/sbom.json) of what we depend on
 	mkdir -p dist
-	.versions/audit/bin/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json $(BIN)/python
 	.versions/audit/bin/pip-licenses --python $(BIN)/python --packages $$($(BIN)/python -c "$(OURS)") \
-		--format plain-vertical --no-license-path --partial-match \
-		--allow-only 'Apache;MIT;BSD;Python Software Foundation;Mozilla Public License' > dist/licences.txt
-	.versions/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+		--format plain-vertical --partial-match --output-file dist/licences.txt \
+		--allow-only 'Apache;MIT;BSD;Python Software Foundation;Mozilla Public License'
+	.versions/audit/bin/cyclonedx-py environment --output-format JSON --output-file dist/sbom.json $(BIN)/python
+	@echo "Written: dist/licences.txt, dist/sbom.json"
+	.versions/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip > dist/vulnerabilities.txt || { \
+		cat dist/vulnerabilities.txt; echo "pip-audit found vulnerabilities, or could not ask for them" >&2; exit 1; }
+	@! grep 'could not be audited' dist/vulnerabilities.txt || { \
+		echo "NOT AUDITED: the vulnerability service does not know the packages above, or can't be reached" >&2; exit 1; }
 
 .versions/mutants/.ready: pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv .versions/mutants

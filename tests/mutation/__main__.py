@@ -22,7 +22,7 @@ TESTS = {
     "reaper/judge": "tests/unit/reaper/test_judge.py",
     "record": "tests/unit/test_vocabulary.py tests/unit/test_recorded.py tests/fuzz/test_records.py",
     "guard/events": "tests/unit/guard/test_store.py tests/fuzz/test_records.py tests/model/test_model.py",
-    "guard/trigger": "tests/unit/guard/test_trigger.py",
+    "guard/trigger": "tests/unit/guard/test_trigger.py tests/unit/triggers/test_on_kill.py",
     "guard/capture": "tests/unit/guard/test_capture.py tests/unit/guard/test_capture_handlers.py",
     "guard/sentinel/main": "tests/unit/guard/sentinel",
     "engine/cancel": "tests/unit/test_recorded.py tests/unit/test_cancellation.py",

@@ -164,3 +164,9 @@ def test_however_it_ends_when_it_is_back_its_job_ends_first(
     with pytest.raises(type(end)):
         back.task.resume_execution()
     assert cancelled(cloud) == [True]
+
+
+def test_a_record_that_cant_be_read_leaves_its_jobs_alone(caplog: pytest.LogCaptureFixture) -> None:
+    trigger = GuardTrigger(f"{__name__}.Curious", {}, {"ti_id": 1}, "reason", "deployed")
+    asyncio.run(trigger.on_kill())
+    assert "Its jobs are left alone" in caplog.text
