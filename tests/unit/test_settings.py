@@ -74,9 +74,9 @@ def test_quotas_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     use_quotas()
     pace = PACES.of("emr", "here", "me", SERVICES["emr"].quotas)
     found = {name: [bucket.burst, bucket.per_second] for name, bucket in pace.buckets.items()}
-    assert found["ListSteps"] == [9, 1.0]
-    assert found[EVERY] == [24, 5.25]
-    assert found["CancelSteps"] == [4, 0.25]
+    assert found["ListSteps"] == [10, 1.0]
+    assert found[EVERY] == [25, 5.25]
+    assert found["CancelSteps"] == [5, 0.25]
 
 
 def test_the_published_ones_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,14 @@ import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded
+from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded, was_cancelled
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
+from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables
@@ -106,6 +110,34 @@ def test_its_trigger_carries_the_record_that_is_in_xcom(cloud: LocalCloud) -> No
     assert ti.pushed[RECORD_KEY] == trigger.record
     assert trigger.deployment == "deployed"
     assert trigger.classpath.endswith(".Never")
+
+
+@pytest.mark.parametrize("waited, own", [("a", None), ("ab", None), ("bc", "own"), ("c", "own")])
+def test_of_a_trigger_and_its_guard_one_cancels(waited: str, own: str | None) -> None:
+    """The guard, where the record has all jobs that the trigger waits for."""
+    jobs = {name: RemoteJob(f"batch://aws_default@us-east-1/queue/{name}") for name in "abc"}
+    watch = Watch([jobs[name] for name in waited]).as_json()
+    inner = RemoteJobsTrigger(watch, Access().as_json(), 1.0, None, 0.0, "own")
+    record = TryRecord(uuid4(), TryState.DEFERRED, (jobs["a"], jobs["b"]))
+    assert GuardTrigger.around(inner, record, "reason", "deployed").kwargs["cancel_reason"] == own
+
+
+def test_whether_the_running_task_was_cancelled() -> None:
+    async def story() -> list[bool]:
+        seen = [was_cancelled()]
+        # Outside of a task.
+        asyncio.get_running_loop().call_soon(lambda: seen.append(was_cancelled()))
+        await asyncio.sleep(0)
+        task: Any = asyncio.current_task()
+        task.cancel()
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            seen.append(was_cancelled())
+        task.uncancel()
+        return seen
+
+    assert asyncio.run(story()) == [False, False, True]
 
 
 class Curious(BaseTrigger):
