@@ -115,7 +115,7 @@ $(VENV)/.faults: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt gevent
 	touch $@
 
-faults: $(VENV)/.faults ## Faults of host, process and Airflow's servers; writes docs/faults.csv; root (8 minutes)
+faults: $(VENV)/.faults ## Faults of host, process and Airflow's servers; writes docs/faults.csv; root (4 minutes)
 	@$(POSTGRESQL)
 	FAULTS_TABLE=docs/faults.csv $(BIN)/python -m pytest tests/faults $(PYTEST)
 
