@@ -19,6 +19,8 @@ from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 DENIED_MATTERS = tuple(service for service in SERVICES if service != "emr-containers")
 """Services whose operators fail when they may not look at their job; ``EmrContainerOperator`` goes on."""
+TIMEOUT_WITHIN = 30.0
+"""Seconds: Airflow looks every 15 for deferrals that have timed out, and then starts the task again."""
 TASKS = {"sync": SERVICES, "plain": SERVICES}
 SYNC = {"sync": SERVICES}
 DEFERRED = {"deferred": SERVICES}
@@ -87,7 +89,13 @@ WAITING = (
     Scenario("deferred, run marked failed", faults.run_failed, DEFERRED, kind="deferred"),
     Scenario("deferred, run marked failed and deleted", faults.run_deleted, DEFERRED, kind="deferred"),
     Scenario("deferred, run timed out", faults.run_timed_out, DEFERRED, shape="run_timeout", within=45),
-    Scenario("deferral timeout", faults.deferral_timed_out, {"deferred": ("batch", "mrs")}, shape="timeout"),
+    Scenario(
+        "deferral timeout",
+        faults.deferral_timed_out,
+        {"deferred": ("batch", "mrs")},
+        shape="timeout",
+        within=TIMEOUT_WITHIN,
+    ),
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out_while_deferred,
