@@ -269,11 +269,17 @@ def submitted(status: JobStatus, at: datetime | float | None) -> JobStatus:
 
     :param at: a time that knows its zone, or epoch milliseconds.
     """
-    if isinstance(at, datetime):
-        at = at.astimezone(UTC)
-    elif at is not None:
-        at = datetime.fromtimestamp(at / 1000, UTC)
-    return replace(status, submitted_at=at)
+    return replace(status, submitted_at=in_utc(at))
+
+
+def in_utc(at: datetime | float | None) -> datetime | None:
+    """A time as services give it, in UTC.
+
+    :param at: a time that knows its zone, or epoch milliseconds.
+    """
+    if at is None:
+        return None
+    return at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def labelled_by_name(status: JobStatus) -> JobStatus:
@@ -307,7 +313,7 @@ def side_by_side(
     iterating, or the process ends, calls that are under way are abandoned.
 
     :param most: items that are worked on at a time.
-    :param at_first: fewer at the beginning, and with each result twice as many.
+    :param at_first: fewer until the first result is there: it may say that the others are not worth it.
     """
     under_way: deque[Future[U]] = deque()
     at_once = at_first or most
@@ -316,7 +322,7 @@ def side_by_side(
         (fulfil if at_once == 1 else in_background)(under_way[-1], function, item)
         if len(under_way) == at_once:
             yield under_way.popleft().result()
-            at_once = min(2 * at_once, most)
+            at_once = most
     while under_way:
         yield under_way.popleft().result()
 
