@@ -15,7 +15,13 @@ from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
-from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -53,6 +59,11 @@ class JobService(ABC):
     """What the service grants to an account in a region, as published."""
     look_operation: ClassVar[str] = EVERY
     """The operation that most looks take."""
+    worth_listing: ClassVar[int] = 0
+    """Above so many jobs of a cluster or application its listing is read: looks at each would use more
+    of the quotas than a page."""
+    reads_listing: bool | None = None
+    """Whether a listing is read; None: as :attr:`worth_listing` says."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
     quota_share: float | None = None
@@ -105,15 +116,35 @@ class JobService(ABC):
         :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
             cheaper look can tell, may be reported as last seen.
         """
-        before = self.looks_sent
-        statuses = self.describe(jobs)
+        before, all_before = self.looks_sent, self.meter.own.total()
+        lists = memory.is_worth_listing(len(jobs)) and not may_leave_out
+        lists = lists or len(jobs) > self.worth_listing
+        try:
+            statuses = self._listing(lists=lists).describe(jobs)
+        except AccessDenied:
+            if not lists or len(jobs) > self.worth_listing:
+                raise
+            # Few jobs may be permitted to be asked for by their ids only.
+            lists, memory.listing_calls = False, len(jobs)
+            statuses = self._listing(lists=False).describe(jobs)
         memory.note(statuses, self.looks_sent - before, is_whole=True)
+        memory.note_listing(self.meter.own.total() - all_before if lists else None)
         return statuses
+
+    def _listing(self, *, lists: bool) -> Self:
+        """The same service, which reads a listing, or does not."""
+        other = copy(self)
+        other.reads_listing = lists
+        return other
+
+    def _is_listed(self, jobs: int) -> bool:
+        """Whether so many jobs of a cluster or application are looked for in a listing."""
+        return jobs > self.worth_listing if self.reads_listing is None else self.reads_listing
 
     @property
     def looks_sent(self) -> int:
-        """Requests sent so far that share a quota with looks."""
-        by_name = self.traffic
+        """Requests that this copy has sent so far and that share a quota with looks."""
+        by_name = self.meter.own
         return by_name.total() if self.look_operation == EVERY else by_name[self.look_operation]
 
     @property

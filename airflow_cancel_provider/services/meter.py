@@ -20,6 +20,8 @@ class Meter:
 
     def __init__(self, pace: Callable[[], Pace]) -> None:
         self.traffic: Counter[str] = Counter()
+        self.own: Counter[str] = Counter()
+        """Requests through this copy alone: other copies send theirs at the same time."""
         self._pace = pace
         self.share: Pace | None = None
         self.paid: Counter[str] = Counter()
@@ -68,7 +70,7 @@ class Meter:
             while seconds := turn.take():  # noqa: ASYNC110  tokens come with time alone
                 await asyncio.sleep(seconds)
         other = copy(self)
-        other.paid = Counter({self._name(operation): calls})
+        other.paid, other.own = Counter({self._name(operation): calls}), Counter()
         return other
 
     def give_back(self) -> None:
@@ -116,3 +118,4 @@ class Meter:
         """Count requests that are sent."""
         with exclusive():
             self.traffic[operation] += times
+            self.own[operation] += times
