@@ -49,7 +49,7 @@ def goals(results: dict[str, Any]) -> Iterator[tuple[str, float, float, str]]:
             what,
             trigger["worst"],
             3.0,
-            "other processes: the API server asks 2.5 s after the mark, as soon as it gets a processor",
+            "other processes: the API server asks 2 s after the mark, as soon as it gets a processor",
         )
     for name, figures in results.get("parse", {}).items():
         if name.endswith("operators, ours"):

@@ -56,7 +56,7 @@ class Runner:
         self.results: list[Result] = []
         self.victims: list[Victim] = []
         """All that were in place."""
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cell")
+        self._pool = ThreadPoolExecutor(max(THREADS, at_once), thread_name_prefix="cell")
         self._open: list[Future[None]] = []
 
     def run(self, cells: Iterable[Cell]) -> list[Result]:
@@ -100,6 +100,8 @@ class Runner:
     def _start(self, cells: list[Cell]) -> list[Victim]:
         """Put victims in place, all at the same time; those that can't be are told of and left out."""
         victims = [Victim(self.ground, cell) for cell in cells]
+        for victim in victims:
+            victim.patience *= max(1.0, len(victims) / AT_ONCE)
         futures = []
         for victim in victims:
             futures.append(self._pool.submit(self._guarded, victim, Victim.start))
