@@ -92,7 +92,7 @@ def _goals_of_cancels(run: dict[str, Any]) -> Iterator[tuple[str, float, float, 
 def _bound_of_cancel(run: dict[str, Any]) -> str:
     """What the time above the floor goes to."""
     taken, floor, first = run["from request"], run["floor"]["ended"], run["looks first"]
-    looks = f"a look before the cancel makes the floor {first:.1f} s; " if first and first > floor else ""
+    looks = f"a look before the cancel makes the floor {first:.2f} s; " if first and first > floor else ""
     collecting = (
         f"{taken['collections']} full garbage collections, which go through Airflow's objects, too, stop all "
         f"threads for {taken['collecting']:.2f} s; "

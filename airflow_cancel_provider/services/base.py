@@ -230,7 +230,7 @@ class JobService(ABC):
         """Requests sent so far, repeats included, by operation; those of copies count as well."""
         return self.meter.traffic
 
-    async def look_turn(self, calls: int = 1) -> Self:
+    async def look_turn(self, calls: int = 1, *, at_once: bool = False) -> Self:
         """Wait, on the event loop and in no thread, for the turn of a look; the service that has paid for it.
 
         Its first ``calls`` calls of the operation go at once, so that no thread waits::
@@ -240,8 +240,10 @@ class JobService(ABC):
 
         Looks are let go in the order in which they came, after the cancels of the same account. A look that
         takes fewer calls than it paid for slows the next ones down.
+
+        :param at_once: this look has had its turn, and is made again.
         """
-        return self._with_meter(await self.meter.prepaid(self.look_operation, calls))
+        return self._with_meter(await self.meter.prepaid(self.look_operation, calls, at_once=at_once))
 
     def _with_meter(self, meter: Meter) -> Self:
         other = copy(self)
