@@ -136,7 +136,7 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
 
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ledger", ("_intents", "_jobs", "_released")),
-    ("recorder", ("is_killed", "is_over", "_tokens")),
+    ("recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
     ("store", ("_written", "_changes", "_size", "state")),
     ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
     ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
