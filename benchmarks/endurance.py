@@ -186,7 +186,8 @@ def main() -> int:
         f"{late['worst']:.1f} s (worst), {found['most']:.1f} s allowed\n"
         f"worst block of the event loop {found['block']:.3f} s, longest callback "
         f"{found['callback']:.3f} s of CPU; CPU {found['cpu']:.0f} s; in the end "
-        f"{last['memory']:.0f} MiB, {last['threads']:.0f} threads, {last['files']:.0f} file descriptors\ncalls that met a trouble: {found['troubles']}"
+        f"{last['memory']:.0f} MiB, {last['threads']:.0f} threads, {last['files']:.0f} file descriptors\n"
+        f"calls that met a trouble: {found['troubles']}"
     )
     for name, call in found["calls"].items():
         print(f"  {name}: {call['calls']:,} calls, {call['throttled']:,} throttled by the quota")

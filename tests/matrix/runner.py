@@ -98,15 +98,17 @@ class Runner:
             print(f"Phase {phase}: {error!r}", flush=True)
 
     def _start(self, cells: list[Cell]) -> list[Victim]:
-        """Put victims in place, all at the same time; those that can't be are told of and left out."""
+        """Put victims in place, some at the same time; those that can't be are told of and left out."""
         victims = [Victim(self.ground, cell) for cell in cells]
-        for victim in victims:
-            victim.patience *= max(1.0, len(victims) / AT_ONCE)
-        futures = []
-        for victim in victims:
-            futures.append(self._pool.submit(self._guarded, victim, Victim.start))
-            time.sleep(BETWEEN_STARTS)
-        there = [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
+        there: list[Victim] = []
+        # Hundreds that start together keep Airflow's API from answering anybody.
+        for first in range(0, len(victims), AT_ONCE):
+            some = victims[first : first + AT_ONCE]
+            futures = []
+            for victim in some:
+                futures.append(self._pool.submit(self._guarded, victim, Victim.start))
+                time.sleep(BETWEEN_STARTS)
+            there += [victim for victim, future in zip(some, futures, strict=True) if future.result()]
         self.victims += there
         return there
 
