@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import airflow
+import pytest
 from packaging.version import Version
 
 try:
@@ -34,6 +35,7 @@ __all__ = [
     "ParamValidationError",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "forget_metrics",
 ]
 
 AIRFLOW = Version(airflow.__version__)
@@ -44,3 +46,14 @@ TRIGGERS_HAVE_ON_KILL = Version("3.3") <= AIRFLOW
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
 """Our command line, the way that this Airflow's users have it."""
+
+
+def forget_metrics(patch: pytest.MonkeyPatch) -> None:
+    """Have Airflow read the settings of its metrics again, which it does but once before 3.2."""
+    if Version("3.2") <= AIRFLOW:
+        return
+    from airflow.metrics.statsd_logger import get_statsd_logger  # type: ignore[import-not-found]
+    from airflow.stats import Stats
+
+    patch.setattr(type(Stats), "factory", get_statsd_logger)
+    patch.setattr(Stats, "instance", None)

@@ -18,6 +18,7 @@ import requests
 from airflow_cancel_provider.ends_on_record import ENDS_KEY
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.plugin import api_server as marked
+from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
@@ -179,7 +180,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory]:
     """A service in memory; the API server has a queue of its own, which is empty afterwards."""
     monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
-    queue = marked.DueQueue(marked._do, "remote-jobs-marked")
+    queue = DueQueue(marked._do, "remote-jobs-marked")
     monkeypatch.setattr(marked, "_queue", queue)
     for name, seconds in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():
         monkeypatch.setattr(marked, name, seconds)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import Any
+from weakref import WeakSet
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.guard.client_pool import client_of
@@ -34,7 +35,8 @@ class TryRecorder:
     """The label and the ledger of one try; refuses submissions after a kill.
 
     See :class:`~airflow_cancel_provider.services.submissions.Recorder`. Only what is submitted before
-    ``execute`` ends belongs to the try. What the operator's ``on_kill`` submits does not.
+    ``execute`` ends belongs to the try, and what threads submit that it has left running. What the operator's
+    ``on_kill`` and callbacks submit does not.
 
     :param goes_on: whether the next try takes over the jobs.
     """
@@ -45,25 +47,29 @@ class TryRecorder:
         self._owner, self._settings, self._log = owner, settings, log
         self._goes_on = goes_on
         self._tokens = count(1)
-        self._clean_up_beside: set[int] | None = None
-        """While clean-up code runs: ids of the threads that ran before it."""
+        self._clean_up_beside: WeakSet[threading.Thread] | None = None
+        """While clean-up code runs: the threads that ran before it."""
+        self._left: WeakSet[threading.Thread] = WeakSet()
+        """Threads that ran on when ``execute`` ended: a pool works off its queue even then."""
         self._reported: set[str] = set()
         self.ledger = ledger
         self.readers: list[Callable[[Event], None]] = []
         """Called with each event; an error of one does not stop the others."""
         self.is_killed = False
         """Whether the task received SIGTERM: then it may not start more jobs."""
+        self.is_failed = False
+        """Whether the task has failed: then its threads may not start more jobs."""
         self.is_over = False
-        """Whether ``execute`` has ended: later submissions do not belong to the try."""
+        """Whether ``execute`` has ended."""
 
     def label(self, submission: object) -> Label | None:
         """The label for a job, if it gets one.
 
-        :raises SubmissionRefused: the task received SIGTERM.
+        :raises SubmissionRefused: the task received SIGTERM, or has failed.
         """
         if not self._is_own:
             return None
-        self._refuse_after_kill()
+        self._refuse_after_end()
         return self._label
 
     def carrier(self, service: str) -> str | None:
@@ -82,11 +88,11 @@ class TryRecorder:
         """Record a submission that is about to be sent, and return its token.
 
         :param unlabelled: names of its jobs that carry no label.
-        :raises SubmissionRefused: the task received SIGTERM.
+        :raises SubmissionRefused: the task received SIGTERM, or has failed.
         """
         if not self._is_own:
             return None
-        self._refuse_after_kill()
+        self._refuse_after_end()
         token = f"{os.getpid()}.{next(self._tokens)}"
         label = self._label if is_labelled else None
         self.tell(SubmissionIntended(token, client, scope, label, unlabelled, self.ledger.clock.now()))
@@ -154,12 +160,19 @@ class TryRecorder:
     @contextmanager
     def clean_up(self) -> Iterator[None]:
         """Run clean-up code: what it submits, also in threads that it starts, does not belong to the try."""
-        before = self._clean_up_beside
-        self._clean_up_beside = {each.ident or 0 for each in threading.enumerate()} - {threading.get_ident()}
+        before, self._clean_up_beside = self._clean_up_beside, _other_threads()
         try:
             yield
         finally:
             self._clean_up_beside = before
+
+    def end(self, *, is_successful: bool) -> None:
+        """Note that ``execute`` has ended.
+
+        :param is_successful: whether the jobs that its threads still start are nobody's to cancel.
+        """
+        self._left = WeakSet() if is_successful else _other_threads()
+        self.is_over = True
 
     def tell(self, event: Event) -> None:
         """Apply an event to the ledger, then pass it on to every reader."""
@@ -175,17 +188,25 @@ class TryRecorder:
             self._reported.add(why)
             self.unguarded(why)
 
-    def _refuse_after_kill(self) -> None:
+    def _refuse_after_end(self) -> None:
         if self.is_killed:
             raise SubmissionRefused("This task received SIGTERM; it may not start more remote jobs.")
+        if self.is_failed:
+            raise SubmissionRefused("This task has failed; its threads may not start more remote jobs.")
 
     @property
     def _is_own(self) -> bool:
         """Whether the calling code is the task's own work, and not a callback or clean-up code."""
+        if self.is_over:
+            return threading.current_thread() in self._left
         beside = self._clean_up_beside
-        is_cleaning_up = beside is not None and threading.get_ident() not in beside
-        return not self.is_over and not is_cleaning_up
+        return beside is None or threading.current_thread() in beside
 
     @property
     def _label(self) -> Label | None:
         return replace(self._owner.label, reconnects=self._goes_on) if self._settings.labels else None
+
+
+def _other_threads() -> WeakSet[threading.Thread]:
+    """The threads that run now, without the calling one. Not their ids, which later threads get again."""
+    return WeakSet(set(threading.enumerate()) - {threading.current_thread()})

@@ -192,7 +192,7 @@ class TaskGuard:
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
-        self.recorder.is_over = True
+        self.recorder.end(is_successful=end is None or _is(end, SUCCEEDED))
         self.submission_log.close()
         self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
         if end is None or _is(end, SUCCEEDED):
@@ -249,6 +249,7 @@ class TaskGuard:
         :param why: why the task ended, as the beginning of a sentence.
         """
         self._is_handled, self._is_left = True, False
+        self.recorder.is_failed = True
         self.canceller.relay()
         if self._is_settled:
             self.store.flush(TryState.RUNNING)

@@ -10,7 +10,7 @@ from functools import partial
 from threading import Event
 
 from airflow_cancel_provider.cancellation import Cancellation, look
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, RemoteJob
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Orphan
 from airflow_cancel_provider.reaper.services import PLACES_AT_ONCE, at_each_place, in_words
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 REASON = "Cancelled by Airflow: the task that started this job is over (reaper)"
 LOOK_SECONDS = 2.0
+REPEAT_SECONDS = 600.0
+"""From then on a job that still runs is an orphan anew: the service may have lost the request it accepted."""
 
 
 @dataclass(eq=False)
@@ -38,16 +40,29 @@ class PlaceCancel:
             orphan.status = self.cancellation.statuses.get(job)
 
     def forget(self) -> bool:
-        """Forget jobs that have ended, and those without an answer: the next sweep decides on them anew.
+        """Forget jobs that have ended, and those without an answer or an effect.
+
+        The next sweep decides on them anew, and repeats the request.
 
         :return: whether some are left.
         """
-        left = set(self.cancellation.open)
+        left = set(self.cancellation.open) - self._without_effect
         self.orphans = {
             job: orphan for job, orphan in self.orphans.items() if job in left and orphan.is_taken
         }
         self.cancellation.jobs = list(self.orphans)
         return bool(self.orphans)
+
+    @property
+    def _without_effect(self) -> set[RemoteJob]:
+        """Jobs that do not end long after the service has accepted the request."""
+        cancellation = self.cancellation
+        at = cancellation.requested_at
+        if at is None or cancellation.clock.now() - at < REPEAT_SECONDS:
+            return set()
+        seen = cancellation.statuses
+        ending = {job for job, status in seen.items() if status.state is JobState.CANCELLING}
+        return set(cancellation.open) - ending
 
 
 class Cancels:

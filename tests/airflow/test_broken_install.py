@@ -19,6 +19,7 @@ BROKEN = (
     "airflow_cancel_provider.guard",
     "airflow_cancel_provider.settings",
     "airflow_cancel_provider.guard.task",
+    "airflow_cancel_provider.guard.sentinel.channel",
     "airflow_cancel_provider.guard.sentinel.client",
     "botocore",
 )

@@ -36,10 +36,10 @@ class TaskSide(SentinelClient):
     """Whether the sentinel gets its work done while the task waits for it."""
 
     def _start(self) -> bool:
-        if self._socket is not None:
+        if self._channel is not None:
             return False
         world = OPEN[0]
-        self._socket, self.at = SimpleNamespace(), len(world.sentinels)  # type: ignore[assignment]
+        self._channel, self.at = SimpleNamespace(), len(world.sentinels)  # type: ignore[assignment]
         world.sentinels += (Sentinel(self.number),)
         for message in hello(self._is_armed):
             self._send(message)
@@ -51,7 +51,7 @@ class TaskSide(SentinelClient):
     at: int
 
     def _send(self, message: bytes) -> bool:
-        if self._socket is None:
+        if self._channel is None:
             return False
         sentinel = OPEN[0].sentinels[self.at]
         if not sentinel.is_alive or sentinel.phase == "done":
@@ -61,7 +61,7 @@ class TaskSide(SentinelClient):
 
     @property
     def can_act(self) -> bool:
-        sentinel = OPEN[0].sentinels[self.at] if self._socket is not None else None
+        sentinel = OPEN[0].sentinels[self.at] if self._channel is not None else None
         return bool(sentinel and sentinel.is_alive and sentinel.phase != "done" and self.is_usable)
 
     @property
@@ -84,7 +84,7 @@ class TaskSide(SentinelClient):
             if not (self.waits and self.can_act):
                 break
             step_sentinel(OPEN[0], self.at)
-        self.last_word = OPEN[0].sentinels[self.at].word if self._socket is not None else ""
+        self.last_word = OPEN[0].sentinels[self.at].word if self._channel is not None else ""
         return self.last_word == "ended"
 
 
@@ -136,11 +136,11 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
 
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ledger", ("_intents", "_jobs", "_released")),
-    ("recorder", ("is_killed", "is_over", "_tokens")),
+    ("recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
     ("store", ("_written", "_changes", "_size", "state")),
     ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
     ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
-    ("canceller._sentinel", ("_socket", "_is_gone", "last_word", "at")),
+    ("canceller._sentinel", ("_channel", "_is_gone", "last_word", "at")),
     ("canceller._thread", ("is_started",)),
     ("", ("_is_handled", "_is_left", "_is_to_end")),
 )
@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
         case count():
             return ("count", value.__reduce__()[1][0])
         case SimpleNamespace():
-            return ("socket", True)
+            return ("channel", True)
         case _:
             return ("", value)
 
@@ -195,7 +195,7 @@ def _living(kind: str, value: Any) -> Any:
             return set(value)
         case "count":
             return count(value)
-        case "socket":
+        case "channel":
             return SimpleNamespace()
         case _:
             return value

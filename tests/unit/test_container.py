@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from airflow_cancel_provider import container
-from airflow_cancel_provider.guard.sentinel import client
+from airflow_cancel_provider.guard.sentinel import process as sentinel_process
 
 MODULE = [sys.executable, "-m", "airflow_cancel_provider.container"]
 # Starts what looks like a sentinel, which outlives it, and ends as told.
@@ -71,8 +71,8 @@ def started(command: list[str], sentinel: str, *options: str) -> Process:
 
 
 def test_it_looks_for_the_real_sentinel() -> None:
-    assert Path(container.SENTINEL) == client.MAIN
-    assert client.MAIN.is_file()
+    assert Path(container.SENTINEL) == sentinel_process.MAIN
+    assert sentinel_process.MAIN.is_file()
 
 
 @pytest.fixture

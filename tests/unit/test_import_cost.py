@@ -38,10 +38,16 @@ NOT_FOR_A_PARSE = (
 )
 """What an operator needs when it runs, but not where it is defined: most of what its import once took."""
 MOST_MODULES = 16
-"""Modules that one service's operator, or sensor, adds to those that Airflow has loaded for any operator."""
+"""Modules that one service's operator, or sensor, adds to those that Airflow has loaded for any operator.
+
+What the provider info takes, and the base class of hooks, 3.0 loads later than other Airflows.
+"""
 ADDED = """
 import importlib, sys
 import airflow.providers.standard.operators.empty, airflow.providers.standard.sensors.python
+from airflow_cancel_provider.get_provider_info import get_provider_info
+from airflow_cancel_provider.version_compat import BaseHook
+get_provider_info()
 for module in sys.argv[1].split(","):
     before = set(sys.modules)
     importlib.import_module(module)

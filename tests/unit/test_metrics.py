@@ -22,6 +22,7 @@ from airflow_cancel_provider.plugin import api_server
 from airflow_cancel_provider.record import Actor, TryRecord
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from tests.airflow_fakes import FakeAirflow, airflow
+from tests.airflow_versions import forget_metrics
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.real_airflow.statsd import Statsd
@@ -122,6 +123,7 @@ def test_the_names_have_tags_where_airflow_sends_some(statsd: Statsd) -> None:
         patch.setattr("statsd.StatsClient", Kept)
         for name, value in {**statsd.settings, "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True"}.items():
             patch.setenv(name, value)
+        forget_metrics(patch)
         send_started(jobs("a"), stats_of_process, LOG)
         until(lambda: statsd.counters == {"airflow.remote_jobs.started.batch,service=batch": 1})
     stats_of_process()  # as it was before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,9 @@ class TestTable:
     def table(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table = tmp_path / "versions.csv"
         monkeypatch.setattr(program, "write", partial(results.write, table=table))
+        monkeypatch.setattr(program, "is_there", partial(results.is_there, table=table))
+        monkeypatch.setattr(results, "ROOT", tmp_path)
+        (tmp_path / "tests").mkdir()
         monkeypatch.setattr(program, "versions", lambda _: FOUND)
         monkeypatch.setattr("sys.argv", ["versions", "--only", "3.?.?", "--suite", UNIT, "--suite", WIRE])
         return table
@@ -144,11 +148,56 @@ class TestTable:
         assert "FAILED: 3.3.2 wire: a test" in errors
 
     def test_what_is_not_run_again_keeps_its_line(self, table: Path) -> None:
-        before = results.line("3.0.6", MATRIX, FOUND, Counts(24, 0, 0))
+        before = results.line("3.0.6", MATRIX, FOUND, Counts(24, 0, 0), "")
         results.write([before], table)
-        results.write([results.line("3.0.6", UNIT, FOUND, Counts(1, 0, 0))], table)
+        results.write([results.line("3.0.6", UNIT, FOUND, Counts(1, 0, 0), "")], table)
         with table.open(newline="") as file:
             assert before in list(csv.DictReader(file))
+
+    def test_missing_goes_on_with_a_run_that_was_cut_short(
+        self, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ran: list[tuple[str, str]] = []
+
+        def one(environment: Environment, suite: str, **_: object) -> Counts:
+            ran.append((environment.name, suite))
+            if ran[-1] == ("3.2.2", WIRE):
+                raise KeyboardInterrupt
+            if ran[-1] == ("3.0.6", UNIT):
+                (tmp_path / "tests/test_new.py").write_text("somebody goes on working\n")
+            return Counts(5, 1, 0)
+
+        monkeypatch.setattr(program, "make", lambda _: None)
+        monkeypatch.setattr(program, "run", one)
+
+        def missing(*names: str) -> list[tuple[str, str]]:
+            only = [word for name in names for word in ("--only", name)]
+            monkeypatch.setattr(
+                "sys.argv", ["versions", "--missing", *only, "--suite", UNIT, "--suite", WIRE]
+            )
+            ran.clear()
+            with suppress(KeyboardInterrupt):
+                program.main()
+            return ran
+
+        assert missing("3.3.2", "3.2.2") == [
+            ("3.3.2", UNIT),
+            ("3.3.2", WIRE),
+            ("3.2.2", UNIT),
+            ("3.2.2", WIRE),
+        ]
+        assert missing("3.3.2", "3.2.2") == [("3.2.2", WIRE)]
+        assert missing("3.0.6") == [("3.0.6", UNIT), ("3.0.6", WIRE)]
+        assert missing("3.0.6") == [("3.0.6", UNIT)]  # it ended with other sources than it began with
+        assert missing("3.0.6") == []
+
+    def test_sources_are_what_is_written_and_not_what_is_compiled(self, table: Path, tmp_path: Path) -> None:
+        before = results.sources()
+        (tmp_path / "tests/__pycache__").mkdir()
+        (tmp_path / "tests/__pycache__/a.pyc").write_bytes(b"1")
+        assert results.sources() == before
+        (tmp_path / "tests/a.py").write_text("1")
+        assert results.sources() != before
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 from fnmatch import fnmatch
 
 from tests.versions.environments import ENVIRONMENTS, QUICK, Environment
-from tests.versions.results import line, write
+from tests.versions.results import is_there, line, sources, write
 from tests.versions.suites import run
 from tests.versions.venv import make, versions
 
@@ -19,7 +19,7 @@ def main() -> int:
     chosen = [each for each in ENVIRONMENTS if any(fnmatch(each.name, one) for one in options.only or "*")]
     failed: list[str] = []
     for environment in chosen:
-        suites = [suite for suite in environment.suites if _is_wanted(suite, options)]
+        suites = [suite for suite in environment.suites if _is_wanted(environment.name, suite, options)]
         if options.list:
             print(f"{environment.name}: {', '.join(suites)}")
             continue
@@ -29,9 +29,11 @@ def main() -> int:
     return int(bool(failed))
 
 
-def _is_wanted(suite: str, options: argparse.Namespace) -> bool:
+def _is_wanted(name: str, suite: str, options: argparse.Namespace) -> bool:
     wanted = options.suite or (QUICK if options.quick else ())
-    return not wanted or suite in wanted
+    if wanted and suite not in wanted:
+        return False
+    return not (options.missing and is_there(name, suite, sources()))
 
 
 def _run(environment: Environment, suites: list[str], options: argparse.Namespace) -> list[str]:
@@ -46,6 +48,7 @@ def _run(environment: Environment, suites: list[str], options: argparse.Namespac
         return [f"{environment.name}: {error}"]
     failed = []
     for suite in suites:
+        began_with = sources()
         try:
             counts = run(environment, suite, workers=options.workers, more=options.pytest.split())
         except RuntimeError as error:
@@ -57,7 +60,7 @@ def _run(environment: Environment, suites: list[str], options: argparse.Namespac
         )
         failed += [f"{environment.name} {suite}: {name}" for name in counts.failures]
         if not options.pytest:  # part of a suite is no result of it
-            write([line(environment.name, suite, found, counts)])
+            write([line(environment.name, suite, found, counts, began_with)])
     return failed
 
 
@@ -67,6 +70,9 @@ def _options() -> argparse.Namespace:
         "--only", action="append", metavar="NAME", help="environments of this name, or pattern"
     )
     parser.add_argument("--suite", action="append", metavar="NAME", help="only this suite")
+    parser.add_argument(
+        "--missing", action="store_true", help="only what the table does not have of these sources yet"
+    )
     parser.add_argument("--quick", action="store_true", help="unit tests and the matrix's core")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="for tests side by side")
     parser.add_argument("--pytest", default="", metavar="WORDS", help="more arguments; writes no table")

@@ -1,8 +1,9 @@
-"""The table of the documents: one line for each suite in each environment."""
+"""The table of the documents: one line for each suite in each environment, and what it was run on."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +14,31 @@ from tests.versions.suites import Counts
 TABLE = ROOT / "docs/versions.csv"
 HEAD = (
     *("environment", "Airflow", "Python", "botocore", "aiobotocore", "Amazon provider"),
-    *("suite", "passed", "failed", "skipped", "date"),
+    *("suite", "passed", "failed", "skipped", "date", "sources"),
 )
+SOURCES = ("airflow_cancel_provider", "tests", "example_dags", "pyproject.toml")
 NOT_RUN = "not run"
 Key = tuple[str, str]
 
 
-def line(name: str, suite: str, found: Mapping[str, str], counts: Counts) -> dict[str, str]:
-    """A line for what was run just now."""
+def sources() -> str:
+    """A digest of the package and its tests, as they are now."""
+    digest = hashlib.sha256()
+    for path in sorted(path for each in SOURCES for path in _files(ROOT / each)):
+        digest.update(f"{path.relative_to(ROOT)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:8]
+
+
+def _files(source: Path) -> Iterable[Path]:
+    found = source.rglob("*") if source.is_dir() else [source]
+    return (path for path in found if path.is_file() and "__pycache__" not in path.parts)
+
+
+def line(name: str, suite: str, found: Mapping[str, str], counts: Counts, on: str) -> dict[str, str]:
+    """A line for what was run just now.
+
+    :param on: the sources that it began with. Where they have changed since, the line names none.
+    """
     return {
         "environment": name,
         "Airflow": found["apache-airflow-core"],
@@ -33,7 +51,13 @@ def line(name: str, suite: str, found: Mapping[str, str], counts: Counts) -> dic
         "failed": str(counts.failed),
         "skipped": str(counts.skipped),
         "date": datetime.now(UTC).date().isoformat(),
+        "sources": on if on == sources() else "",
     }
+
+
+def is_there(name: str, suite: str, on: str, table: Path = TABLE) -> bool:
+    """Whether the table has a line of these sources, whatever came of it."""
+    return _read(table).get((name, suite), {}).get("sources") == on
 
 
 def write(lines: Iterable[Mapping[str, str]], table: Path = TABLE) -> None:

@@ -1,25 +1,21 @@
-"""The task's side of the socket to its sentinel."""
+"""The task's view of its sentinel: it starts it, sends it events and orders, and takes its answers."""
 
 from __future__ import annotations
 
-import _socket
 import json
 import os
-import select
 import signal
-import socket
-import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from threading import Lock, RLock
 from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.events import Event, TryLedger
+from airflow_cancel_provider.guard.sentinel import process
+from airflow_cancel_provider.guard.sentinel.channel import Channel
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile
 from airflow_cancel_provider.guard.sentinel.main import (
@@ -39,18 +35,10 @@ from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 
-LONGEST_MESSAGE = 1 << 16
-"""Bytes."""
-SEND_SECONDS = 2.0
-"""Longest wait for a sentinel that does not read: a task must not hang with it."""
 ANSWER_SECONDS = 1.5
 """Longest wait until it confirms an order to cancel; then the task cancels, too."""
 WATCHING = "watching"
 """The first message of a sentinel that was started."""
-
-MAIN = Path(__file__).with_name("main.py")
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Environment that the sentinel is started with; everybody on the host may be able to read it."""
 
 
 class SentinelError(CancelProviderError):
@@ -60,8 +48,7 @@ class SentinelError(CancelProviderError):
 class Sentinel:
     """Starts the sentinel with the first submission, and sends it every event.
 
-    Messages are whole or not at all (a sequenced-packet socket), so any thread and a signal handler may
-    send without a lock.
+    Any thread and a signal handler may send without a lock.
 
     :param log_file: path of its log; None: it writes none.
     :param task_log: log file of the try, for lines that it can't send to the task; None: there is none.
@@ -86,9 +73,7 @@ class Sentinel:
         self._ledger = ledger
         self._is_armed = is_armed
         self._is_running = False
-        self._socket: _socket.socket | None = None
-        self._stat: os.stat_result | None = None
-        """Of the socket, to recognise its descriptor."""
+        self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
         self._starting, self._checking = Lock(), RLock()
@@ -109,7 +94,7 @@ class Sentinel:
     @property
     def is_started(self) -> bool:
         """Whether it was started; it may have ended since."""
-        return self._socket is not None
+        return self._channel is not None
 
     @property
     def is_usable(self) -> bool:
@@ -119,9 +104,9 @@ class Sentinel:
     @property
     def can_act(self) -> bool:
         """Whether it runs, and has not finished."""
-        if self._socket is not None and not self.last_word:
-            self._is_gone = self._is_gone or self._peek() == b""
-        return self._socket is not None and self.is_usable
+        if self._channel is not None and not self.last_word:
+            self._is_gone = self._is_gone or self._channel.peek() == b""
+        return self._channel is not None and self.is_usable
 
     @property
     def is_stuck(self) -> bool:
@@ -146,17 +131,17 @@ class Sentinel:
 
         :raises SentinelError: it could not start.
         """
-        if self._is_running or not self.is_started or os.getpid() != self._pid:
+        if self._is_running or self._channel is None or os.getpid() != self._pid:
             return
         with self._checking:
-            self._check(seconds)
+            self._check(self._channel, seconds)
 
-    def _check(self, seconds: float) -> None:
+    def _check(self, channel: Channel, seconds: float) -> None:
         if self._is_running:  # another thread has received its first message
             return
-        word = self._receive(seconds)
+        word = channel.receive(seconds)
         self._is_running = word == WATCHING
-        if not self._is_running and (word or self._peek() == b""):
+        if not self._is_running and (word or channel.peek() == b""):
             self._is_gone = True
             raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
 
@@ -246,90 +231,41 @@ class Sentinel:
         if self._process is not None and os.getpid() == self._pid and self._ordered_at is None:
             self._process.kill()
 
-    @property
-    def _channel(self) -> _socket.socket | None:
-        """The socket, unless the task has closed it: its descriptor may be another file by now."""
-        if self._socket is None or self._stat is None:
-            return None
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(self._socket.fileno()), self._stat):
-                return self._socket
-        self._socket.detach()
-        return None
-
-    def _receive(self, seconds: float) -> str:
-        """The next message; empty if none comes in time, or none will come."""
-        channel = self._channel
-        if channel is None:
-            return ""
-        messages = _poll()  # select() knows no descriptors above 1023
-        messages.register(channel, select.POLLIN)
-        if not messages.poll(seconds * 1000) or not self._peek():
-            return ""
-        try:  # a signal handler may have taken it meanwhile
-            return channel.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT).decode()
-        except OSError:
-            return ""
-
-    def _peek(self) -> bytes | None:
-        """The next message, without taking it; None: none yet; empty: none will come."""
-        channel = self._channel
-        if channel is None:
-            return b"" if self._socket else None
-        for _ in range(2):
-            try:
-                return channel.recv(LONGEST_MESSAGE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return None
-            except OSError:
-                # It ended with unread messages. This error comes once; its last messages follow.
-                continue
-        return b""
-
     def _start(self) -> bool:
         """Start it and send it the events so far; return False if it was started before."""
         if self.is_started:
             return False
         with self._starting:
-            if self._socket is not None:
+            if self._channel is not None:
                 return False
             introduction = list(self._introduction())
-            ours, theirs = _channel()
-            try:
-                self._process = self._popen(theirs)
-            except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
-                ours.close()
-                raise SentinelError(f"{error!r}") from error
-            finally:
-                theirs.close()
+            channel = self._started()
             # Before any other message: it can't cancel without these.
-            micros = int(SEND_SECONDS * 1_000_000)
-            timeout = struct.pack("ll", *divmod(micros, 1_000_000))  # a timeval
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
             for message in introduction:
-                _send(ours, message)
-            self._socket, self._stat = ours, os.fstat(ours.fileno())
+                channel.send(message)
+            self._channel = channel
         for event in self._ledger.history():
             self._tell(event)
         return True
 
-    def _popen(self, channel: _socket.socket) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
-        with _signals_blocked(), self._open_log() as trouble:
-            return subprocess.Popen(  # noqa: S603  our own script, this interpreter
-                command,
-                stdin=channel.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=trouble,
-                start_new_session=True,
-                env={name: os.environ[name] for name in KEPT if name in os.environ},
-                cwd="/",
-            )
+    def _started(self) -> Channel:
+        """Start its process; return the channel to it."""
+        try:
+            channel, theirs = Channel.pair()
+        except OSError as error:
+            raise SentinelError(f"{error!r}") from error
+        try:
+            with self._open_log() as trouble:
+                self._process = process.start(theirs, trouble)
+        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+            channel.close()
+            raise SentinelError(f"{error!r}") from error
+        finally:
+            theirs.close()
+        return channel
 
     def _introduction(self) -> Iterator[bytes]:
-        paths: list[Any] = sys.path  # texts, and whatever tasks have put there
-        # Absolute paths, as the sentinel runs in another folder.
-        yield PATHS + b"\0".join(os.fsencode(_absolute(path)) for path in paths if isinstance(path, str))
+        yield PATHS + process.import_paths()
         hello = {
             "label": str(self._owner.label),
             "reason": self._owner.reason,
@@ -337,7 +273,7 @@ class Sentinel:
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,
             "task_log": self._task_log,
-            "environment": _network_environment(),
+            "environment": process.network_environment(),
             "quotas": PACES.configured,
             "statsd": statsd_target(),
             "clock": self._ledger.clock.offset,
@@ -362,63 +298,7 @@ class Sentinel:
             raise SentinelError(f"it has ended, or does not read (its log: {self._log_file})")
 
     def _send(self, message: bytes) -> bool:
-        channel = self._channel
-        return channel is not None and _send(channel, message)
+        return self._channel is not None and self._channel.send(message)
 
-
-def _channel() -> tuple[_socket.socket, _socket.socket]:
-    """A pair of sockets, of the class that gevent does not replace: its sockets wait despite MSG_DONTWAIT.
-
-    :raises SentinelError: no descriptor is left.
-    """
-    try:
-        return _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    except OSError as error:
-        raise SentinelError(f"{error!r}") from error
-
-
-def _poll() -> Any:
-    """A ``select.poll`` that also a signal handler may use: gevent's can't wait in its event loop."""
-    monkey = sys.modules.get("gevent.monkey")
-    poll: Any = monkey.get_original("select", "poll") if monkey else select.poll
-    return poll()
-
-
-def _absolute(path: str) -> str:
-    try:
-        return str(Path(path).absolute())
-    except OSError:  # the task's folder is gone
-        return path
-
-
-def _send(channel: _socket.socket, message: bytes) -> bool:
-    """Send; return whether it was sent. A sentinel that has ended must not end the task by SIGPIPE."""
-    try:
-        channel.send(message, socket.MSG_NOSIGNAL)
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block signals. For a process that is started meanwhile they stay blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _supervisor() -> int:
-    """Id of the process that supervises this task; without one (``dags test``), of this process."""
-    from airflow.sdk.execution_time import task_runner
-
-    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    return os.getpid() if "InProcess" in type(comms).__name__ else os.getppid()
-
-
-def _network_environment() -> dict[str, str]:
-    """Proxies and certificates. Sent over the socket, as a proxy's address may hold a password."""
-    wanted = ("_PROXY", "_CA_BUNDLE")
-    return {name: value for name, value in os.environ.items() if name.upper().endswith(wanted)}
+    def _receive(self, seconds: float) -> str:
+        return self._channel.receive(seconds) if self._channel is not None else ""

@@ -22,6 +22,7 @@ from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of, release_key
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin import listener
+from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.record import RECORD_KEY, JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
@@ -101,7 +102,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     for name, value in seconds.items():
         monkeypatch.setattr(marked, name, value)
     monkeypatch.setattr(marked, "_is_prepared", True)
-    monkeypatch.setattr(marked, "_queue", marked.DueQueue(marked._do, NAME))
+    monkeypatch.setattr(marked, "_queue", DueQueue(marked._do, NAME))
     return MemoryHook.memory
 
 
@@ -140,7 +141,7 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
 def test_a_triggerer_gets_more_time_for_many_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
 
-    class Queue(marked.DueQueue):
+    class Queue(DueQueue):
         def put(self, what: Any, delay: float) -> None:
             delays.append(delay)
             self._heap.append((delay, len(delays), what))
@@ -427,7 +428,7 @@ def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) 
     if (child := os.fork()) == 0:
         is_empty = not marked._queue._heap and marked._queue._thread is None
         done = threading.Event()
-        queue = marked.DueQueue(lambda _: done.set(), "child")
+        queue = DueQueue(lambda _: done.set(), "child")
         queue.put("anything", 0.0)
         os.write(write, b"1" if is_empty and done.wait(10) else b"0")
         os._exit(0)
@@ -451,7 +452,7 @@ def test_whatever_a_person_marks_it_as(xcoms: XComs, memory: Memory, tell: Any) 
 
 def test_due_work_is_done_in_its_time_and_together() -> None:
     done: list[list[str]] = []
-    queue = marked.DueQueue(lambda due: done.append([*due]), "due")
+    queue = DueQueue(lambda due: done.append([*due]), "due")
     queue.put("late", 0.6)
     queue.put("soon", 0.2)
     queue.put("also", 0.2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_cancel_provider.jobs import CancelOutcome
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.reaper import cancels
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.places import Place
 from tests.memory_service import Memory
@@ -91,6 +92,32 @@ class TestEnding:
         memory.sent.clear()
         assert reaper.sweep().orphans == []
         assert memory.sent == []
+
+    @pytest.mark.parametrize("state, sent", [(JobState.RUNNING, 2), (JobState.CANCELLING, 1)])
+    def test_a_request_that_was_accepted_and_has_no_effect_is_repeated(
+        self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch, state: JobState, sent: int
+    ) -> None:
+        job = remembered(ground, memory, "a")
+        reaper = memory_reaper(ground, escalate_after=3600)
+        assert fates(reaper.sweep()) == {job: "requested"}
+        memory.states["a"] = state
+        assert fates(reaper.sweep()) == {job: "requested"}
+        assert len(memory.sent) == 1, "it has time to end"
+        monkeypatch.setattr(cancels, "REPEAT_SECONDS", 0.0)
+        reaper.sweep()
+        assert fates(reaper.sweep()) == {job: "requested"}
+        assert memory.sent == [("a", False)] * sent
+
+    def test_before_it_is_repeated_its_task_is_asked_for_again(
+        self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cancels, "REPEAT_SECONDS", 0.0)
+        job = remembered(ground, memory, "a")
+        reaper = memory_reaper(ground)
+        assert fates(reaper.sweep()) == {job: "requested"}
+        ground.owner(job, S.ALIVE)
+        assert reaper.sweep().orphans == []
+        assert memory.sent == [("a", False)]
 
     def test_what_another_is_cancelling_is_left_to_end(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from airflow.models.crypto import get_fernet
+from airflow.providers_manager import ProvidersManager
 
 from airflow_cancel_provider import cli
 from airflow_cancel_provider.cli.service_commands import mrs as operations
@@ -43,6 +44,7 @@ Run = Callable[..., Ended]
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a command in this process."""
     get_fernet()  # warns once that there is no key
+    ProvidersManager().initialize_providers_hooks()  # warns once of connection types that two providers have
 
     def run(*arguments: str) -> Ended:
         capfd.readouterr()

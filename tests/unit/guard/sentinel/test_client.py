@@ -148,9 +148,9 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
         detach()
     sentinel = guard.canceller._sentinel
     assert sentinel
-    assert sentinel._socket
+    assert sentinel._channel
     assert sentinel._process
-    sentinel._socket.close()
+    sentinel._channel.close()
     sentinel._process.wait(10)
     (job,) = cloud.batch.jobs()
     assert job["cancelled"]

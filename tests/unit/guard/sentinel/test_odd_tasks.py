@@ -18,7 +18,9 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.attached import attached_guard
 from airflow_cancel_provider.guard.canceller import START_SECONDS, Canceller
 from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
+from airflow_cancel_provider.guard.sentinel import channel as sentinel_channel
 from airflow_cancel_provider.guard.sentinel import client as sentinel_client
+from airflow_cancel_provider.guard.sentinel import process as sentinel_process
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import TaskDeferred
@@ -93,7 +95,7 @@ class TestDoesNotRead:
 
     @pytest.fixture(autouse=True)
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sentinel_client, "SEND_SECONDS", 0.2)
+        monkeypatch.setattr(sentinel_channel, "SEND_SECONDS", 0.2)
 
     def fill(self, worker: Canceller, client: ClientSpec, count: int = 2000) -> None:
         for number in range(count):
@@ -138,7 +140,7 @@ def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
 ) -> None:
     """It waits for a disk, or for its turn to run."""
     (silent := tmp_path / "silent.py").write_text("import os, time; os.write(0, b'watching'); time.sleep(60)")
-    monkeypatch.setattr(sentinel_client, "MAIN", silent)
+    monkeypatch.setattr(sentinel_process, "MAIN", silent)
     monkeypatch.setattr(sentinel_client, "ANSWER_SECONDS", 0.2)
     event = tracked(client, [client.address(None, submit())], time.time())
     worker._thread._ledger.apply(event)
@@ -155,7 +157,7 @@ class TestClosesDescriptors:
     def close(self, worker: Canceller) -> socket.socket:
         """The other end of what has the descriptor now."""
         taken, other = socket.socketpair()
-        os.dup2(taken.fileno(), sentinel_of(worker)._socket.fileno())
+        os.dup2(taken.fileno(), sentinel_of(worker)._channel._end.fileno())
         taken.close()
         other.setblocking(False)
         return other

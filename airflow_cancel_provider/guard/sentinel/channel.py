@@ -1,0 +1,102 @@
+"""The task's end of the socket pair between a task and its sentinel."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import socket
+import struct
+import sys
+from contextlib import suppress
+from typing import Any
+
+LONGEST_MESSAGE = 1 << 16
+"""Bytes."""
+SEND_SECONDS = 2.0
+"""Longest wait for a sentinel that does not read: a task must not hang with it."""
+
+
+class Channel:
+    """Sends and receives messages, each whole or not at all (a sequenced-packet socket).
+
+    Any thread and a signal handler may use it without a lock.
+    """
+
+    def __init__(self, end: _socket.socket) -> None:
+        micros = int(SEND_SECONDS * 1_000_000)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(micros, 1_000_000)))
+        self._end = end
+        self._stat = os.fstat(end.fileno())
+        """Recognises the descriptor: once the task has closed it, it may be another file."""
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, _socket.socket]:
+        """Make one; return it and the sentinel's end.
+
+        The sockets are of the class that gevent does not replace: its sockets wait despite MSG_DONTWAIT.
+
+        :raises OSError: no descriptor is left.
+        """
+        ours, theirs = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), theirs
+
+    def close(self) -> None:
+        """Close this end."""
+        if end := self._open():
+            end.close()
+
+    def send(self, message: bytes) -> bool:
+        """Send; return whether it was sent. A sentinel that has ended must not end the task by SIGPIPE."""
+        end = self._open()
+        if end is None:
+            return False
+        try:
+            end.send(message, socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def receive(self, seconds: float) -> str:
+        """The next message; empty if none comes in time, or none will come."""
+        end = self._open()
+        if end is None:
+            return ""
+        messages = _poll()  # select() knows no descriptors above 1023
+        messages.register(end, select.POLLIN)
+        if not messages.poll(seconds * 1000) or not self.peek():
+            return ""
+        try:  # a signal handler may have taken it meanwhile
+            return end.recv(LONGEST_MESSAGE, socket.MSG_DONTWAIT).decode()
+        except OSError:
+            return ""
+
+    def peek(self) -> bytes | None:
+        """The next message, without taking it; None: none yet; empty: none will come."""
+        end = self._open()
+        if end is None:
+            return b""
+        for _ in range(2):
+            try:
+                return end.recv(LONGEST_MESSAGE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            except OSError:
+                # The sentinel ended with unread messages. This error comes once; its last messages follow.
+                continue
+        return b""
+
+    def _open(self) -> _socket.socket | None:
+        """The socket, unless the task has closed it."""
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._end.fileno()), self._stat):
+                return self._end
+        self._end.detach()
+        return None
+
+
+def _poll() -> Any:
+    """A ``select.poll`` that also a signal handler may use: gevent's can't wait in its event loop."""
+    monkey = sys.modules.get("gevent.monkey")
+    poll: Any = monkey.get_original("select", "poll") if monkey else select.poll
+    return poll()
