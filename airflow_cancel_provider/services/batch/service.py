@@ -102,9 +102,11 @@ class BatchJobService(AwsJobService):
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
-        for answers in side_by_side(partial(self._look_twice, series), _lookups(jobs), REQUESTS_AT_ONCE, 1):
+        lookups = list(_lookups(jobs))
+        looks = side_by_side(partial(self._look_twice, series), lookups, REQUESTS_AT_ONCE, 1)
+        for asked, answers in zip(lookups, looks, strict=True):
             seen |= answers
-            advance(len(answers))
+            advance(len(asked))
         return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
