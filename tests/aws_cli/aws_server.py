@@ -12,7 +12,7 @@ import sys
 import tempfile
 import traceback
 
-import awscli.clidriver
+import awscli.clidriver  # type: ignore[import-not-found]  # not in this environment
 
 # Read once, as every command needs them: no state of a command is in them.
 awscli.clidriver.create_clidriver()
