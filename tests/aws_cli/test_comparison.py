@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from airflow_cancel_provider import cli
+from airflow_cancel_provider.cli import reach
 from tests.aws_cli.cases import Case, cases
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, Bench
@@ -107,6 +108,12 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "config"
     path.write_text("[default]\ncli_timestamp_format = iso8601\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(autouse=True)
+def without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours says that it waits when an answer takes long; on a busy machine that would be a difference."""
+    monkeypatch.setattr(reach, "SILENT_SECONDS", 600.0)
 
 
 @pytest.mark.usefixtures("connections")

@@ -102,8 +102,9 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
+        client = client_of(info, client_options)
         with silence_of(info, client_options).broken():
-            reply = _called(operation, client_of(info, client_options), parameters, paging)
+            reply = _called(operation, client, parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
     shown = written(search(reply), chosen.output, operation.model.name, columns)
     return shown if chosen.query else shown + end
