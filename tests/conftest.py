@@ -52,7 +52,7 @@ def pytest_configure() -> None:
 
 def _read_models_once() -> None:
     """Read botocore's models once for all sessions of this process: most of a client's making is that."""
-    from botocore.loaders import JSONFileLoader
+    from botocore.loaders import JSONFileLoader, Loader
 
     read: Callable[[JSONFileLoader, str], Any] = JSONFileLoader.load_file
     known: dict[str, Any] = {}
@@ -62,7 +62,17 @@ def _read_models_once() -> None:
             known[file_path] = data
         return known.get(file_path)
 
+    listed: Callable[[Loader, str], list[str]] = Loader.list_available_services
+    names: dict[tuple[str, ...], list[str]] = {}
+
+    def list_available_services(self: Loader, type_name: str) -> list[str]:
+        key = (*self.search_paths, type_name)
+        if key not in names:
+            names[key] = listed(self, type_name)
+        return list(names[key])
+
     JSONFileLoader.load_file = load_file  # type: ignore[method-assign]
+    Loader.list_available_services = list_available_services  # type: ignore[method-assign]
 
 
 def pytest_unconfigure() -> None:

@@ -73,7 +73,7 @@ class Gateway:
         self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}{path}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

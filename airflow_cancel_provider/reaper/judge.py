@@ -20,6 +20,10 @@ NOT_PERMITTED = (
 NOT_TOLD = "Airflow did not give the state of the tasks of some jobs, which are therefore kept."
 
 
+LATE = timedelta(minutes=15)
+"""After the end of a try: its process may start jobs until it has found out that Airflow has given it up."""
+
+
 class DecisionKind(StrEnum):
     """Why a job is kept or cancelled; sweeps count jobs by it. Only an ORPHAN is cancelled."""
 
@@ -32,6 +36,8 @@ class DecisionKind(StrEnum):
     SUCCEEDED = "succeeded"
     RECONNECTING = "reconnecting"
     RELEASED = "released"
+    COPIED = "copied"
+    """Started long after its try had ended: somebody may have copied a job with its label."""
     DEAD_LETTER = "dead letter"
     SUSPECT = "suspect"
     """To be checked a second time."""
@@ -96,8 +102,18 @@ def _kept_for_its_try(case: Case) -> Decision | None:
     if owner.release is not None and owner.release.covers(case.claim.job):
         return Decision(DecisionKind.RELEASED, f"{owner}, and {owner.release}")
     if case.claim.label is not None and case.claim.label.reconnects:
-        return _kept_for_the_next_try(owner)
-    return None
+        return _kept_for_the_next_try(owner) or _kept_as_a_copy(case.claim, owner)
+    return _kept_as_a_copy(case.claim, owner)
+
+
+def _kept_as_a_copy(claim: JobStatus, owner: OwnerState) -> Decision | None:
+    """Consoles copy a job with its name, parameters and tags. A copy is not the try's."""
+    ended = owner.ended if owner.phase in (TryPhase.FAILED, TryPhase.RETRYING) else None
+    if ended is None or claim.submitted_at is None or claim.submitted_at - ended <= LATE:
+        return None
+    at = f"{ended:%Y-%m-%d %H:%M:%S %Z}"
+    because = f"{owner} since {at}, and the job was started later: it may be a copy with the same label"
+    return Decision(DecisionKind.COPIED, because)
 
 
 def _kept_for_the_next_try(owner: OwnerState) -> Decision | None:

@@ -52,6 +52,7 @@ ANSWER = TryAnswer.from_json(
         "later": "running",
         "task": "t",
         "release": Release(all=False, jobs=(JOB,)).as_json(),
+        "ended": "2026-11-20T12:00:00+00:00",
     }
 ).as_json()
 

@@ -45,6 +45,7 @@ class Environment:
     :param name: also that of its folder below ``.versions``.
     :param requirements: what pip gets beside this package.
     :param removed: what is uninstalled afterwards.
+    :param instead: what pip gets then, which was kept back before.
     :param suites: what runs in it.
     """
 
@@ -52,6 +53,7 @@ class Environment:
     python: str = "3.11"
     requirements: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     suites: tuple[str, ...] = ALL
     extras: str = EXTRAS
 
@@ -85,17 +87,20 @@ ENVIRONMENTS = (
     _airflow("3.2.2", "3.13", SDK),
     _airflow("3.1.8", "3.13", SDK),
     _airflow("3.0.6", "3.12", SDK),
-    # The last botocore without the bulk calls of Batch.
+    # aiobotocore allows a few releases of botocore. Without it there are others: the last one without
+    # the bulk calls of Batch, and the newest.
     Environment(
         "botocore-1.43.92",
-        requirements=("apache-airflow==3.3.2", "boto3==1.43.92", "botocore==1.43.92"),
+        requirements=("apache-airflow==3.3.2",),
+        removed=("aiobotocore",),
+        instead=("boto3==1.43.92", "botocore==1.43.92"),
         suites=SDK,
     ),
-    # aiobotocore allows one release of botocore; without it there is the newest.
     Environment(
         "without-aiobotocore",
         requirements=("apache-airflow==3.3.2",),
         removed=("aiobotocore",),
+        instead=("--upgrade", "boto3", "botocore"),
         suites=(UNIT, WIRE, MATRIX),
     ),
     Environment("newest", python="3.13", requirements=("apache-airflow",), suites=(UNIT, WIRE, MATRIX)),

@@ -21,7 +21,8 @@ from tests.versions.environments import (
 )
 
 # An old Airflow warns of what was renamed later: no error here.
-PYTEST = ("-m", "pytest", "-W", "default", "-q")
+# Its log names each test as it ends: what failed can be seen before the last one has run.
+PYTEST = ("-m", "pytest", "-W", "default", "-v")
 CHOSEN = {
     UNIT: ("tests/unit", "-m", "not airflow and not slow"),
     WIRE: ("tests/wire", "-m", "not airflow and not slow"),

@@ -27,8 +27,7 @@ def make(environment: Environment) -> None:
     _pip(environment, "install", "--quiet", "--editable", environment.extras, *environment.requirements)
     if environment.removed:
         _pip(environment, "uninstall", *environment.removed)
-        # What it kept back is free now.
-        _pip(environment, "install", "--quiet", "--upgrade", "boto3", "botocore")
+        _pip(environment, "install", "--quiet", *environment.instead)
     _pip(environment, "check")
     stamp.write_text(wanted)
 
@@ -58,7 +57,10 @@ def _pip(environment: Environment, command: str, *arguments: str) -> None:
 
 
 def _digest(environment: Environment) -> str:
-    made_of = (environment.python, environment.extras, *environment.requirements, *environment.removed)
+    made_of = (
+        *(environment.python, environment.extras),
+        *(*environment.requirements, *environment.removed, *environment.instead),
+    )
     pins = [ROOT / "pyproject.toml", *(ROOT / each for each in environment.requirements if ".txt" in each)]
     return hashlib.sha256(repr((made_of, [path.read_text() for path in pins])).encode()).hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -56,6 +57,7 @@ class OwnerState:
 
     ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
     ``release``: what the try has released; a try that succeeds releases all of its jobs.
+    ``ended``: when the try ended, where Airflow tells it.
     """
 
     phase: TryPhase
@@ -63,6 +65,7 @@ class OwnerState:
     task: str = ""
     state: str = ""
     release: Release | None = None
+    ended: datetime | None = None
 
     def __str__(self) -> str:
         words = f"{self.task or 'its task'} is {self.state or self.phase.lower()}"
@@ -115,6 +118,7 @@ class TryAnswer:
 
     :param later: state of the try that took its place.
     :param task: ``dag / run / task`` for people.
+    :param ended: when the try ended; None where it has not, or where Airflow does not tell it.
     :param dag_id: its permissions decide who may read this; not part of an answer over HTTP.
     """
 
@@ -124,6 +128,7 @@ class TryAnswer:
     task: str = ""
     release: Release | None = None
     dag_id: str = ""
+    ended: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -133,6 +138,7 @@ class TryAnswer:
             "later": self.later,
             "task": self.task,
             "release": self.release.as_json() if self.release else None,
+            "ended": self.ended.isoformat() if self.ended else None,
         }
 
     @classmethod
@@ -150,13 +156,14 @@ class TryAnswer:
         for name in ("state", "later", "task"):
             if not isinstance(values[name], (str, type(None))):
                 raise TypeError(f"{name} is a {type(values[name]).__name__}")
-        release = values["release"]
+        release, ended = values["release"], values["ended"]
         return cls(
             presence,
             values["state"],
             values["later"],
             values["task"] or "",
             None if release is None else Release.from_json(release),
+            ended=None if ended is None else _time(ended),
         )
 
     @property
@@ -176,4 +183,13 @@ class TryAnswer:
     def owner(self) -> OwnerState:
         """The same in the reaper's words."""
         later = phase_of(self.later) if self.later is not None else None
-        return OwnerState(self.phase, later, self.task, self.state or str(self.presence), self.release)
+        return OwnerState(
+            self.phase, later, self.task, self.state or str(self.presence), self.release, self.ended
+        )
+
+
+def _time(text: str) -> datetime:
+    """:raises TypeError, ValueError: it is no time with a zone."""
+    if (moment := datetime.fromisoformat(text)).tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
+    return moment

@@ -120,12 +120,14 @@ def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
 def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
 
-    query = select(TI.id, TI.state, TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number)
+    query = select(
+        TI.id, TI.state, TI.end_date, TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number
+    )
     return {
         UUID(str(ti_id)): TryAnswer(
-            Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0]
+            Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0], ended=ended
         )
-        for ti_id, state, *names in session.execute(query.where(TI.id.in_(as_ids(ids))))
+        for ti_id, state, ended, *names in session.execute(query.where(TI.id.in_(as_ids(ids))))
     }
 
 
@@ -136,12 +138,11 @@ def _in_words(dag_id: str, run_id: str, task_id: str, map_index: int, try_number
 def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
 
-    query = select(
-        TIH.task_instance_id, TIH.state, TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number
-    )
+    names_of_task = (TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number)
+    query = select(TIH.task_instance_id, TIH.state, TIH.end_date, *names_of_task)
     rows = list(session.execute(query.where(TIH.task_instance_id.in_(as_ids(ids)))))
     # A foreign key ties a row of history to its task instance; they are deleted together.
-    latest = _latest(session, {tuple(row[2:6]) for row in rows})
+    latest = _latest(session, {tuple(row[3:7]) for row in rows})
     return {
         UUID(str(ti_id)): TryAnswer(
             Presence.ARCHIVED,
@@ -150,8 +151,9 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
             latest.get(tuple(names[:4]), NOT_STARTED),
             _in_words(*names),
             dag_id=names[0],
+            ended=ended,
         )
-        for ti_id, state, *names in rows
+        for ti_id, state, ended, *names in rows
     }
 
 

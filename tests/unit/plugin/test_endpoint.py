@@ -54,6 +54,7 @@ class TestAnswers:
                     "later": "running",
                     "task": "dag / run / task try 1",
                     "release": {"all": False, "jobs": [str(JOB)], "readable": True},
+                    "ended": None,
                 },
                 str(LATER): {
                     "presence": "current",
@@ -61,6 +62,7 @@ class TestAnswers:
                     "later": None,
                     "task": "dag / run / task try 2",
                     "release": None,
+                    "ended": None,
                 },
                 str(OTHER): {
                     "presence": "absent",
@@ -68,6 +70,7 @@ class TestAnswers:
                     "later": None,
                     "task": "",
                     "release": None,
+                    "ended": None,
                 },
             },
         }
@@ -209,7 +212,8 @@ class TestWhoIsLetIn:
         tables.history(hidden_too, "failed", dag_id="other")
         tables.release(LATER, JOB)
         answer = api_server.ask(question(TI, OTHER, hidden_too, LATER), api_server.token("limited"))
-        hidden = {"presence": "not permitted", "state": None, "later": None, "task": "", "release": None}
+        hidden = {"presence": "not permitted", "state": None, "later": None, "task": ""}
+        hidden |= {"release": None, "ended": None}
         owners = answer.json()["owners"]
         assert owners.pop(str(TI))["state"] == "running"
         assert owners == {str(ti_id): hidden for ti_id in (OTHER, hidden_too, LATER)}

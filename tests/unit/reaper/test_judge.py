@@ -35,6 +35,8 @@ TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=30)
 LONG_AGO = NOW - timedelta(hours=1)
+ENDED = NOW - timedelta(hours=9)
+SOON, LATER = timedelta(minutes=15), timedelta(minutes=15, seconds=1)
 S = TryPhase
 GOING_ON = (S.ALIVE, S.RETRYING, S.SUCCEEDED)
 
@@ -48,11 +50,13 @@ def case(
     reconnects: bool = False,
     release: Release | None = None,
     since: datetime | None = LONG_AGO,
+    after: timedelta | None = None,
     **more: Any,
 ) -> Case:
     label = Label(deployment, TI, reconnects) if deployment else None
-    known = OwnerState(owner, later, "dag / run / task", "failed", release) if owner else None
-    return Case(JobStatus(JOB, state, label=label), known, since, **more)
+    known = OwnerState(owner, later, "dag / run / task", "failed", release, ENDED) if owner else None
+    submitted = None if after is None else ENDED + after
+    return Case(JobStatus(JOB, state, label=label, submitted_at=submitted), known, since, **more)
 
 
 ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release(all=False, jobs=(OTHER,))
@@ -83,6 +87,15 @@ TABLE = [
     (case(S.FAILED, S.REMOVED, reconnects=True), DecisionKind.RECONNECTING),
     # `airflow db clean` has removed an earlier try; a later one may go on with its job.
     (case(S.DELETED, reconnects=True), DecisionKind.UNKNOWN),
+    # A person has cloned a job with its label.
+    (case(S.FAILED, after=LATER), DecisionKind.COPIED),
+    (case(S.RETRYING, after=LATER), DecisionKind.COPIED),
+    (case(S.FAILED, S.FAILED, reconnects=True, after=LATER), DecisionKind.COPIED),
+    (case(S.FAILED, S.ALIVE, reconnects=True, after=LATER), DecisionKind.RECONNECTING),
+    (case(S.FAILED, after=SOON), DecisionKind.ORPHAN),
+    (case(S.FAILED, after=-LATER), DecisionKind.ORPHAN),
+    # It may have been removed while it ran: its end tells nothing.
+    (case(S.REMOVED, after=LATER), DecisionKind.ORPHAN),
     (case(S.FAILED, letter="denied"), DecisionKind.DEAD_LETTER),
     (case(S.FAILED, since=None), DecisionKind.SUSPECT),
     (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), DecisionKind.SUSPECT),
@@ -120,6 +133,8 @@ def test_the_reason_names_the_task_and_its_state() -> None:
     words = decide(case(S.FAILED, S.ALIVE), OURS, NOW, GRACE).because
     assert words == "dag / run / task is failed, replaced by a try that is alive"
     assert str(OwnerState(S.DELETED)) == "its task is deleted"
+    copied = decide(case(S.FAILED, after=LATER), OURS, NOW, GRACE).because
+    assert copied.startswith("dag / run / task is failed since 2026-11-20 03:00:00 UTC, and the job was")
     waiting = decide(case(S.FAILED, since=NOW - timedelta(seconds=7)), OURS, NOW, GRACE)
     assert waiting.because.endswith("first seen 7 s ago")
 
@@ -198,6 +213,7 @@ class TestAnswer:
             TryAnswer(
                 Presence.ARCHIVED, "failed", "up_for_retry", "d / r / t", Release(all=False, jobs=(JOB,))
             ),
+            TryAnswer(Presence.CURRENT, "failed", ended=NOW),
             TryAnswer(Presence.ABSENT, release=Release(all=True)),
             TryAnswer(Presence.NOT_PERMITTED),
         ],
@@ -299,6 +315,9 @@ RIGHTS: dict[str, Callable[[Case], Case]] = {
     "taken over": lambda of: _claim(replace(of, owner=OwnerState(S.FAILED, S.ALIVE)), label=RECONNECTING),
     "released": lambda of: replace(of, owner=OwnerState(S.DELETED, release=THIS)),
     "all released": lambda of: replace(of, owner=OwnerState(S.REMOVED, release=ALL)),
+    "copied": lambda of: _claim(
+        replace(of, owner=OwnerState(S.FAILED, ended=ENDED)), submitted_at=ENDED + LATER
+    ),
     "lettered": lambda of: replace(of, letter="denied"),
     "not seen before": lambda of: replace(of, suspected_since=None),
     "in the future": lambda of: replace(of, suspected_since=NOW + timedelta(days=1)),

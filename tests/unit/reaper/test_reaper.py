@@ -6,13 +6,14 @@ import json
 import logging
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.reaper.backends.base import TryPhase
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.judge import DecisionKind
@@ -81,6 +82,9 @@ class TestSweep:
                 released,
                 tidied_up,
             ]
+            living.append(copied := ground.start(service, S.FAILED))
+            hour_ago = datetime.now(UTC) - timedelta(hours=1)
+            ground.airflow.tries[ground.owners[copied]] = OwnerState(S.FAILED, ended=hour_ago)
         orphans = [ground.start(service, S.FAILED, reconnects=True) for service in SERVICES]
         report = ground.reaper().sweep()
         assert ground.lives(*living)
@@ -93,10 +97,11 @@ class TestSweep:
             DecisionKind.UNKNOWN: 2 * len(SERVICES),
             DecisionKind.RECONNECTING: 2 * len(SERVICES),
             DecisionKind.RELEASED: 2 * len(SERVICES),
+            DecisionKind.COPIED: len(SERVICES),
             DecisionKind.ORPHAN: len(SERVICES),
         }
         assert report.foreign == {FOREIGN: len(SERVICES)}
-        assert report.gauges["living"] == 11 * len(SERVICES)
+        assert report.gauges["living"] == 12 * len(SERVICES)
 
     def test_a_try_that_airflow_leaves_out_of_its_answer(self, ground: Ground) -> None:
         left_out, orphan = ground.start("batch", None), ground.start("batch", S.FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -57,6 +58,13 @@ def test_tries_that_were_replaced(tables: Tables, exact: Airflow) -> None:
     tables.current(LATER, "up_for_retry", try_number=3)
     assert said(exact, cleared).phase is S.SUCCEEDED
     assert said(exact) == OwnerState(S.FAILED, S.RETRYING, "dag / run / task try 2", "failed")
+
+
+def test_when_a_try_has_ended(tables: Tables, exact: Airflow) -> None:
+    ended = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    tables.history(TI, "failed", end_date=ended)
+    tables.current(LATER, "failed", try_number=2, end_date=ended + timedelta(hours=1))
+    assert (said(exact).ended, said(exact, LATER).ended) == (ended, ended + timedelta(hours=1))
 
 
 def test_a_run_that_was_deleted_and_triggered_again_with_its_id(tables: Tables, exact: Airflow) -> None:

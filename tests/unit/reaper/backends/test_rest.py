@@ -36,7 +36,8 @@ Answer = tuple[int, Any]
 
 def told(presence: str, state: str | None = None, **more: Any) -> dict[str, Any]:
     """What is told of a try."""
-    return {"presence": presence, "state": state, "later": None, "task": "", "release": None, **more}
+    usual = {"later": None, "task": "", "release": None, "ended": None}
+    return {"presence": presence, "state": state, **usual, **more}
 
 
 @dataclass
@@ -321,6 +322,7 @@ mostly_told = st.fixed_dictionaries(
         "later": st.none() | st.just("running") | json_values,
         "task": st.just("task") | json_values,
         "release": st.none() | json_values,
+        "ended": st.none() | st.just("2026-11-20T12:00:00+00:00") | json_values,
     }
 )
 bodies = st.one_of(
