@@ -47,7 +47,8 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
     # On a busy machine, nothing is said of an answer that is slow.
     monkeypatch.setattr(reach, "SILENT_SECONDS", 600.0)
     get_fernet()  # warns once that there is no key
-    ProvidersManager().initialize_providers_hooks()  # warns once of connection types that two providers have
+    # Warns once of connection types that two providers have.
+    ProvidersManager().initialize_providers_hooks()  # type: ignore[no-untyped-call]
 
     def run(*arguments: str) -> Ended:
         capfd.readouterr()
