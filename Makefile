@@ -100,9 +100,12 @@ matrix: $(READY) ## Faults into a real Airflow on PostgreSQL, with the guard and
 	@$(POSTGRESQL)
 	$(BIN)/python -m tests.matrix $(MATRIX)
 
+# More arguments for it: make thirty THIRTY="--count 60".
+THIRTY ?=
+
 thirty: $(READY) ## Thirty tasks at once, each killed in another way: none left, none wrong (3 minutes)
 	@$(POSTGRESQL)
-	$(BIN)/python -m tests.matrix.thirty
+	$(BIN)/python -m tests.matrix.thirty $(THIRTY)
 
 # More arguments for the soak: make soak SOAK="--minutes 10 --seed 8".
 SOAK ?= --minutes 30 --seed 7

@@ -19,8 +19,8 @@ from airflow_cancel_provider.operators.batch import CancelBatchJobOperator
 from airflow_cancel_provider.operators.emr import CancelStepsOperator
 from airflow_cancel_provider.operators.emr_serverless import CancelJobRunOperator
 from airflow_cancel_provider.services.pool import ServicePool
-from benchmarks.cancels.collections import Collections
 from benchmarks.cancels.plan import Plan
+from benchmarks.collections import Collections
 from benchmarks.scale import memory
 from benchmarks.waits.triggers import addresses
 

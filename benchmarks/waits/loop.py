@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.account.ends import Finishing
 from benchmarks.account.process import control, figures
 from benchmarks.account.server import FINISH
+from benchmarks.collections import Collections
 from benchmarks.scale import memory
 from benchmarks.waits.blocks import Heartbeat
 from benchmarks.waits.plan import Plan
@@ -80,10 +81,12 @@ class Waits:
         await asyncio.to_thread(control, self.url, FINISH, **finishing.__dict__)
         calls, cpu = await self._calls(), time.process_time()
         self.heartbeat.forget()
+        collections = Collections()
         await asyncio.sleep(plan.window)
         seconds = time.time() - began
         used = {"cpu": time.process_time() - cpu, "seconds": seconds}
         worst = {"block": self.heartbeat.worst, "callback": self.heartbeat.longest_callback}
+        worst["collection"] = collections.longest
         made = _difference(await self._calls(), calls, seconds)
         ends = {number: at for number in range(plan.waits) if (at := finishing.at(number)) is not None}
         await self._until_seen(ends, began + plan.window + plan.latest() + MARGIN)

@@ -12,6 +12,7 @@ class Collections:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.longest = 0.0
         self.times = 0
         self._begun = 0.0
         gc.callbacks.append(self._note)
@@ -22,5 +23,7 @@ class Collections:
         if phase == "start":
             self._begun = time.perf_counter()
         else:
-            self.seconds += time.perf_counter() - self._begun
+            taken = time.perf_counter() - self._begun
+            self.seconds += taken
+            self.longest = max(self.longest, taken)
             self.times += 1
