@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
-from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
+from airflow_cancel_provider.cli.addresses import NamedJobs, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel, write_ends
 from airflow_cancel_provider.cli.printer import Printer, adding, progress
@@ -40,16 +40,16 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
             f"--reason has {len(options.reason)} characters; at most {LONGEST_REASON} are kept."
         )
     entries = _entries(options)
-    jobs = list(entries) if entries is not None else named_jobs(options.jobs)
-    if not jobs:
+    named = named_jobs(options.jobs) if entries is None else NamedJobs(list(entries))
+    if not named.jobs:
         printer.rows([], COLUMNS, "No job of that task is on record that has not ended.")
         return 0
-    pool = checked_pool(jobs, _service_options(options))
+    pool = named.pool(_service_options(options))
+    jobs, troubles = named.jobs, named.troubles
     rows: dict[str, dict[str, Any]] = {}
-    troubles: list[str] = []
     is_watched = True
     if entries is not None or options.dry_run:
-        jobs = _looked_through(pool, jobs, entries, rows, troubles)
+        jobs = _looked_through(pool, jobs, entries, rows, troubles, is_quiet=options.quiet)
     if entries is not None and not options.dry_run:
         _confirm(jobs, entries, options)
         jobs = _still_to_cancel(jobs, options, rows)
@@ -100,9 +100,11 @@ def _looked_through(
     entries: Mapping[RemoteJob, RemoteJobEntry] | None,
     rows: dict[str, dict[str, Any]],
     troubles: list[str],
+    *,
+    is_quiet: bool,
 ) -> list[RemoteJob]:
     """Look at jobs before anything is cancelled: those that are to be. The others have rows then."""
-    seen, errors = looked_at(pool, jobs)
+    seen, errors = looked_at(pool, jobs, is_quiet=is_quiet)
     not_theirs = foreign(entries, seen, Settings.read().deployment) if entries else {}
     for job in jobs:
         rows[str(job)] = row(job, seen.get(job), error=errors.get(job))
@@ -171,6 +173,7 @@ def _cancelled(
                 else:
                     results = cancellation.request(pool)
                 report(results, log)
+            groups[-1].stop_if_unreachable()
     return groups
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cli.addresses import named_jobs
+from airflow_cancel_provider.cli.addresses import NamedJobs, named_jobs
 from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -19,8 +19,8 @@ ALL = ["all"]
 def dead_letters(options: argparse.Namespace, printer: Printer) -> int:
     """List the dead letters, after changing those that are to be changed."""
     is_all = options.retry == ALL
-    acknowledged = list(map(str, named_jobs(options.acknowledge))) if options.acknowledge else []
-    retried = list(map(str, named_jobs(options.retry))) if options.retry and not is_all else []
+    acknowledged = _chosen(options.acknowledge)
+    retried = [] if is_all else _chosen(options.retry)
     letters = DeadLetters(airflow_of(options))
     before = letters.read()
     retried = list(before) if is_all else retried
@@ -37,6 +37,17 @@ def dead_letters(options: argparse.Namespace, printer: Printer) -> int:
     rows = [_row(job, after.get(job, before[job]), changes.get(job)) for job in jobs]
     printer.rows(rows, COLUMNS, "No dead letters.")
     return TROUBLED if unacknowledged(after) else WELL
+
+
+def _chosen(words: Sequence[str]) -> list[str]:
+    """The addresses of jobs; a wrong one on standard input counts as one of the arguments.
+
+    :raises InvalidInput: some are no addresses.
+    """
+    named = named_jobs(words) if words else NamedJobs([])
+    if named.troubles:
+        raise InvalidInput("\n".join(named.troubles))
+    return list(map(str, named.jobs))
 
 
 def _row(job: str, letter: Mapping[str, Any], change: str | None) -> dict[str, Any]:

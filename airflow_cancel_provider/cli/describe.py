@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
+from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import complain
 from airflow_cancel_provider.cli.on_record import ends_on_record
 from airflow_cancel_provider.cli.printer import Printer, at_second
@@ -17,8 +17,9 @@ COLUMNS = ("job", "state", "service_state", "name", "submitted", "ended_by", "re
 
 def describe(options: argparse.Namespace, printer: Printer) -> int:
     """Show jobs as they are."""
-    jobs = named_jobs(options.jobs)
-    seen, errors = looked_at(checked_pool(jobs), jobs)
+    named = named_jobs(options.jobs)
+    pool, jobs = named.pool(), named.jobs
+    seen, errors = looked_at(pool, jobs, is_quiet=options.quiet)
     ends = ends_on_record(seen.values())
     rows = []
     for job in jobs:
@@ -37,4 +38,4 @@ def describe(options: argparse.Namespace, printer: Printer) -> int:
         )
     printer.rows(rows, COLUMNS, "No jobs.")
     missing = [job for job in jobs if job in seen and seen[job].state is JobState.GONE]
-    return complain([*errors_by_service(jobs, errors), *map(gone, missing)])
+    return complain([*named.troubles, *errors_by_service(jobs, errors), *map(gone, missing)])

@@ -11,8 +11,8 @@ from typing import Any
 from airflow_cancel_provider.cli.command import airflow_of, complain
 from airflow_cancel_provider.cli.on_record import TASK_OPTIONS
 from airflow_cancel_provider.cli.printer import Printer, at_second
+from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
-from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found, Judge
 from airflow_cancel_provider.reaper.listing import listed
@@ -50,7 +50,7 @@ def list_at_services(options: argparse.Namespace, printer: Printer, since: datet
 
 
 def _found(options: argparse.Namespace, troubles: list[str]) -> Iterator[Found]:
-    access, airflow = Access(), airflow_of(options)
+    access, airflow = CommandAccess(), airflow_of(options)
     wanted = [place for place in places(options.at) if options.service in (None, place.service)]
     access.check_connections((place.service, place.conn_id, place.region) for place in wanted)
     letters = DeadLetters(airflow).read()
@@ -61,7 +61,7 @@ def _found(options: argparse.Namespace, troubles: list[str]) -> Iterator[Found]:
         yield from judge.decide(batch.claims)
 
 
-def _opened(access: Access, wanted: list[Place], troubles: list[str]) -> dict[Place, JobService]:
+def _opened(access: CommandAccess, wanted: list[Place], troubles: list[str]) -> dict[Place, JobService]:
     services = {}
     for place in wanted:
         try:

@@ -13,12 +13,13 @@ from uuid import UUID
 
 from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
+from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, CancelProviderError, InvalidInput
 from airflow_cancel_provider.metrics import stats_of_process
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
-from airflow_cancel_provider.reaper.factory import make_reaper
+from airflow_cancel_provider.reaper.factory import PATIENCE_SECONDS, make_reaper
 from airflow_cancel_provider.reaper.judge import NOT_TOLD
 from airflow_cancel_provider.reaper.metrics import send
 from airflow_cancel_provider.reaper.report import Report
@@ -60,6 +61,12 @@ class NoAirflow(Airflow):
         """A dry run writes nothing."""
 
 
+class _ReaperAccess(CommandAccess):
+    """Waits as long as a reaper does."""
+
+    give_up_seconds = PATIENCE_SECONDS
+
+
 def reap(options: argparse.Namespace, printer: Printer) -> int:
     """Sweep once, or again and again."""
     stop = Event()
@@ -83,6 +90,7 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         share=options.share,
         rules=rules,
         stop=stop,
+        access=_ReaperAccess(),
     )
     stats = stats_of_process()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from math import inf
 
-from airflow_cancel_provider.cli.addresses import checked_pool, errors_by_service, named_jobs
+from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain
 from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
@@ -20,9 +20,9 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     """Wait until jobs have ended, and write how."""
     seconds = inf if options.timeout is None else number_from_0("--timeout", options.timeout)
     every = number_from_0("--interval", options.interval)
-    jobs = named_jobs(options.jobs)
-    pool = checked_pool(jobs)
-    seen, errors = looked_at(pool, jobs)
+    named = named_jobs(options.jobs)
+    pool, jobs = named.pool(), named.jobs
+    seen, errors = looked_at(pool, jobs, is_quiet=options.quiet)
     groups = [WatchedJobs(Watch(some)) for some in by_service_key(job for job in jobs if job not in errors)]
     for each in groups:
         each.watch.observe(seen[job] for job in each.watch.jobs)
@@ -31,7 +31,7 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     rows = {each["job"]: each for group in groups for each in group.rows()}
     rows |= {str(job): row(job, None, error=error) for job, error in errors.items()}
     printer.rows([rows[job] for job in jobs], COLUMNS, "No jobs.")
-    troubles = list(errors_by_service(jobs, errors))
+    troubles = [*named.troubles, *errors_by_service(jobs, errors)]
     troubles += [str(each.error) for each in groups if each.error]
     for job in jobs:
         state = rows[job]["state"]

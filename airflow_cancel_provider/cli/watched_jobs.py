@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation, look, unknown_to_the_service
 from airflow_cancel_provider.cli.command import log
+from airflow_cancel_provider.cli.printer import adding, progress
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
@@ -20,20 +21,30 @@ from airflow_cancel_provider.jobs import (
     by_service_key,
 )
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
+from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.watch import Watch
 
 
 @dataclass
 class WatchedJobs:
-    """Jobs of one service over one connection, and why they can't be followed any more."""
+    """Jobs of one service over one connection, and why they can't be followed any more.
+
+    :param is_unreachable: no request was answered; its results say why.
+    """
 
     watch: Watch
     error: CancelProviderError | None = None
+    is_unreachable: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether another look may show something."""
-        return self.error is None and bool(self.watch.open)
+        return self.error is None and not self.is_unreachable and bool(self.watch.open)
+
+    def stop_if_unreachable(self) -> None:
+        """Look no more where nothing came back from the service: looks would wait as long in vain."""
+        results = self.watch.results.values() if isinstance(self.watch, Cancellation) else ()
+        self.is_unreachable = bool(results) and all(_is_without_answer(result) for result in results)
 
     def look(self, pool: ServicePool) -> None:
         """Look once, and do what is due."""
@@ -67,6 +78,11 @@ class WatchedJobs:
         for job in self.watch.jobs:
             status, result = self.watch.statuses.get(job), results.get(job)
             yield row(job, status, result, self.error if job in self.watch.open else None)
+
+
+def _is_without_answer(result: CancelResult) -> bool:
+    """Whether nothing came back: an error that the service has answered with has a code."""
+    return result.outcome is CancelOutcome.UNANSWERED and result.code is None
 
 
 def in_words(error: Exception, jobs: Sequence[RemoteJob]) -> CancelProviderError:
@@ -108,19 +124,20 @@ def _state(status: JobStatus | None, result: CancelResult | None) -> str:
 
 
 def looked_at(
-    pool: ServicePool, jobs: Sequence[RemoteJob]
+    pool: ServicePool, jobs: Sequence[RemoteJob], *, is_quiet: bool
 ) -> tuple[dict[RemoteJob, JobStatus], dict[RemoteJob, CancelProviderError]]:
     """States of jobs, and why those of others can't be seen."""
     seen: dict[RemoteJob, JobStatus] = {}
     errors: dict[RemoteJob, CancelProviderError] = {}
-    for some in by_service_key(jobs):
-        try:
-            found, unknown = pool.described(some)
-        except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
-            errors |= dict.fromkeys(some, in_words(error, some))
-            continue
-        seen |= {status.job: status for status in found}
-        errors |= unknown
+    with progress("Looking at jobs", len(jobs), is_quiet=is_quiet) as update, shown(adding(update)):
+        for some in by_service_key(jobs):
+            try:
+                found, unknown = pool.described(some)
+            except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
+                errors |= dict.fromkeys(some, in_words(error, some))
+                continue
+            seen |= {status.job: status for status in found}
+            errors |= unknown
     return seen, errors
 
 

@@ -18,6 +18,7 @@ from airflow_cancel_provider.services.aws.client import ONCE
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, kind_of
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.ratelimit import share_of_quotas
+from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
@@ -43,6 +44,10 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
     """
 
     service_class: ClassVar[type[AwsJobService]]
+    call_seconds: tuple[float, float] | None = None
+    """Seconds to connect and between bytes of a reply, where the connection has none; None: botocore's."""
+    patience: Patience | None = None
+    """How long calls are repeated; None: as long as a task does."""
 
     def __init__(
         self,
@@ -85,6 +90,8 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 )
                 # A connection's form makes text of it.
                 wrapper.verify = None if wrapper.verify == "" else verification(wrapper.verify)
+                if self.call_seconds:
+                    wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
             except (AttributeError, TypeError, ValueError) as error:  # fields of extra of another kind
                 raise self._unusable(error) from None
             self._wrapper = wrapper
@@ -121,7 +128,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         """
         use_quotas()
         self.check_connection()
-        service = self.service_class(self._open_client(), conn_id=self.aws_conn_id, **self.options)
+        service = self.service_class(
+            self._open_client(), conn_id=self.aws_conn_id, patience=self.patience, **self.options
+        )
         service.quota_share = self._quota_share()
         return service  # type: ignore[return-value]
 
@@ -190,6 +199,12 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 f"{type(self).__name__} needs type 'aws'."
             )
         return connection
+
+
+def _timed(config: Config | None, connect: float, read: float) -> Config:
+    """The configuration of a connection with these time-outs, where it has none of its own."""
+    timed = Config(connect_timeout=connect, read_timeout=read)
+    return timed.merge(config) if config else timed
 
 
 def _config(options: Mapping[str, Any]) -> Config:

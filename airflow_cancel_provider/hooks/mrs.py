@@ -42,6 +42,8 @@ class MrsHook(BaseHook):
     default_conn_name = "mrs_default"
     conn_type = mrs_form.CONN_TYPE
     hook_name = mrs_form.HOOK_NAME
+    call_seconds: tuple[float, float] = (10.0, 60.0)
+    """Seconds to connect, and between bytes of a reply: a kill alone may take 10 s."""
 
     def __init__(
         self,
@@ -119,6 +121,7 @@ class MrsHook(BaseHook):
             auth,
             api_version=connection.api_version,
             verify=connection.verify,
+            timeouts=self.call_seconds,
         )
 
     def get_conn(self) -> MrsClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -14,11 +15,10 @@ from airflow_cancel_provider.reaper.places import Place, Scopes, places
 from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.rules import SHARE, Rules, as_list
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.settings import Settings
 
-PATIENCE = Patience(seconds=60)
+PATIENCE_SECONDS = 60.0
 NO_NAME = (
     "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other Airflow "
     "on these accounts has: [api] base_url is not set, or can be another Airflow's, too, whose jobs could "
@@ -35,6 +35,7 @@ def make_reaper(
     share: float = SHARE,
     rules: Rules | None = None,
     stop: Event | None = None,
+    access: Access | None = None,
 ) -> Reaper:
     """Make a reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
 
@@ -43,10 +44,11 @@ def make_reaper(
     :param scopes: patterns of cluster ids, queue names and application ids to check.
     :param except_scopes: patterns of those to leave out.
     :param share: of the API quotas in force, above 0, at most 1.
+    :param access: opens the services.
     :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
         Airflow has no unique name and the reaper is to cancel.
     """
-    settings, access = Settings.read(), Access()
+    settings, access = Settings.read(), access or Access()
     chosen = Scopes(
         as_list("scopes", scopes) or settings.reaper_scopes,
         as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
@@ -61,7 +63,7 @@ def make_reaper(
 
     def open_place(place: Place) -> JobService:
         service = access.service(place.service, place.conn_id, place.region)
-        return service.with_patience(PATIENCE).paced(share)
+        return service.with_patience(replace(service.patience, seconds=PATIENCE_SECONDS)).paced(share)
 
     return Reaper(
         airflow,

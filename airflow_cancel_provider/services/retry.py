@@ -47,7 +47,7 @@ Turn = Callable[..., float]
 """Waits until a call may be sent, and gives the seconds waited: see :meth:`Meter.wait`."""
 
 
-def _at_once(**_: object) -> float:
+def at_once(**_: object) -> float:
     """Nothing to wait for."""
     return 0.0
 
@@ -66,7 +66,7 @@ class CallSeries:
         self,
         function: Callable[[], T],
         transient: Callable[[BaseException], bool],
-        turn: Turn = _at_once,
+        turn: Turn = at_once,
     ) -> T:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 

@@ -53,13 +53,14 @@ def test_a_very_deep_question_is_refused() -> None:
 def test_standard_input_names_jobs_or_is_refused(words: list[str]) -> None:
     before, sys.stdin = sys.stdin, io.StringIO("\n".join(words))
     try:
-        jobs = named_jobs(["-"])
+        named = named_jobs(["-"])
     except InvalidInput:
         return
     finally:
         sys.stdin = before
-    assert len(set(jobs)) == len(jobs)
-    assert set(map(str, jobs)) <= {str(job) for job in jobs}
+    assert len(set(named.jobs)) == len(named.jobs)
+    assert set(named.lines) == set(named.jobs)
+    assert {*map(str, named.jobs)} <= {word for words_ in words for word in words_.split()}
 
 
 LIST_JOBS: Any = get_session().get_service_model("batch").operation_model("ListJobs")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from airflow_cancel_provider.cli.checks import Check, Result
+from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     AirflowUnavailable,
@@ -15,12 +17,10 @@ from airflow_cancel_provider.exceptions import (
     ServiceError,
     ServiceUnavailable,
 )
-from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.retry import Patience
 
-PATIENCE = Patience(seconds=10.0, longest_pause=2.0)
+GIVE_UP_SECONDS = 10.0
 _ABOUT_RESOURCES = (
     " It was asked about something that does not exist: a policy for some resources alone denies that, too."
 )
@@ -33,10 +33,10 @@ def service_checks(places: list[Place], *, is_offline: bool) -> Iterator[Check]:
 
 
 def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
-    access = Access()
+    access = CommandAccess()
     try:
         access.check_connections([(place.service, place.conn_id, place.region)])
-        service = access.service(place.service, place.conn_id, place.region).with_patience(PATIENCE)
+        service = access.service(place.service, place.conn_id, place.region)
     except AirflowUnavailable as error:
         yield Check(f"{place} connection", Result.SKIPPED, str(error))
         return
@@ -46,17 +46,35 @@ def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
     yield Check(f"{place} connection", Result.OK, f"Region {service.region or 'not told'}.")
     if is_offline:
         return
+    hasty = replace(service.patience, seconds=GIVE_UP_SECONDS, longest_pause=2.0)
+    yield from _permissions(place, service.with_patience(hasty))
+
+
+def _permissions(place: Place, service: JobService) -> Iterator[Check]:
+    """What may be done there. Where the first call has no answer, the others are left out."""
+    is_down = False
     for what, call in {"look": _look, "cancel": _cancel, "list": _list}.items():
-        yield _permission(f"{place} may {what}", service, call)
+        name = f"{place} may {what}"
+        if is_down:
+            yield Check(name, Result.SKIPPED, "The service did not answer the call before.")
+            continue
+        try:
+            yield _permission(name, service, call)
+        except ServiceUnavailable as error:
+            is_down = True
+            yield Check(name, Result.BROKEN, str(error))
 
 
 def _permission(check: str, service: JobService, call: Callable[[JobService], bool]) -> Check:
+    """:raises ServiceUnavailable: no answer."""
     before = service.traffic.copy()
     try:
         is_asked = call(service)
+    except ServiceUnavailable:
+        raise
     except AccessDenied as error:
         return Check(check, Result.BROKEN, f"{error}{_ABOUT_RESOURCES}")
-    except (ConnectionUnusable, InvalidInput, ServiceUnavailable) as error:
+    except (ConnectionUnusable, InvalidInput) as error:
         return Check(check, Result.BROKEN, str(error))
     except ServiceError:  # it does not know the job, and says so
         is_asked = True

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
+from airflow_cancel_provider.cli.reach import CALL_SECONDS, Silence, reached
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.registry import ServiceInfo, load
+
+ATTEMPTS = 3
+REPEATS: Any = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+"""As version 2 of the AWS CLI, where the connection says nothing else."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,16 @@ class ClientOptions:
             hook = info.hook_class(region_name=self.region, verify=self.verify)
         else:
             hook = info.hook_class.for_address(self.conn_id, self.region, Access(verify=self.verify))
+        hook.call_seconds = CALL_SECONDS
         hook.check_connection()
         return hook
+
+
+def silence_of(info: ServiceInfo, options: ClientOptions) -> Silence:
+    """Says for whom a command waits, on standard error."""
+    whom = info.title if options.conn_id is None else reached(info, options.conn_id, options.region)
+    until = f"Each request is given up after {CALL_SECONDS[1]:g} s, and sent up to {ATTEMPTS} times."
+    return Silence(whom, until, lambda words: sys.stderr.write(f"{words}\n"))
 
 
 def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
@@ -52,6 +67,7 @@ def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
     if info.operations_class:
         return load(info.operations_class)(hook, options.endpoint_url)
     wrapper = hook.conn_config
+    wrapper.botocore_config = REPEATS.merge(wrapper.botocore_config)
     if options.endpoint_url:
         wrapper.endpoint_url = options.endpoint_url
         wrapper.service_config = {**wrapper.service_config, info.name: {}}

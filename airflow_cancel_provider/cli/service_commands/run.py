@@ -17,7 +17,11 @@ from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
 from airflow_cancel_provider.cli.answers import standard_output, terminal_width, warnings_only
-from airflow_cancel_provider.cli.service_commands.clients import ClientOptions, client_of
+from airflow_cancel_provider.cli.service_commands.clients import (
+    ClientOptions,
+    client_of,
+    silence_of,
+)
 from airflow_cancel_provider.cli.service_commands.manual import of_operation, of_service
 from airflow_cancel_provider.cli.service_commands.model import Operation, service_model
 from airflow_cancel_provider.cli.service_commands.options import bad_value, from_file, from_json, from_yaml
@@ -98,7 +102,9 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
-        reply = _called(operation, client_of(info, client_options), parameters, paging)
+        client = client_of(info, client_options)
+        with silence_of(info, client_options).broken():
+            reply = _called(operation, client, parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
     shown = written(search(reply), chosen.output, operation.model.name, columns)
     return shown if chosen.query else shown + end

@@ -104,9 +104,11 @@ class BatchJobService(AwsJobService):
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Seen()
-        for some in side_by_side(partial(self._look_twice, series), _lookups(jobs), REQUESTS_AT_ONCE, 1):
-            seen |= some
-            advance(len(some))
+        lookups = list(_lookups(jobs))
+        looks = side_by_side(partial(self._look_twice, series), lookups, REQUESTS_AT_ONCE, 1)
+        for asked, found in zip(lookups, looks, strict=True):
+            seen |= found
+            advance(len(asked))
         return in_order(jobs, {job: each.status for job, each in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:

@@ -7,7 +7,6 @@ import os
 import pytest
 
 from airflow_cancel_provider.cli.checks import services as service_checks
-from airflow_cancel_provider.services.retry import Patience
 from tests.cli_fixtures import JSON, Ended, Line, deployment, line
 from tests.reaper_airflow import empty_database, tables
 from tests.reaper_fixtures import CANCELS, ground
@@ -20,7 +19,7 @@ PLACES = ("--at", "aws://aws_default", "--at", "mrs://mrs_default")
 
 @pytest.fixture(autouse=True)
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_checks, "PATIENCE", Patience(seconds=0.5, longest_pause=0.1))
+    monkeypatch.setattr(service_checks, "GIVE_UP_SECONDS", 0.5)
 
 
 def results(done: Ended) -> dict[str, str]:

@@ -19,6 +19,7 @@ from airflow.models.crypto import get_fernet
 from airflow.providers_manager import ProvidersManager
 
 from airflow_cancel_provider import cli
+from airflow_cancel_provider.cli import reach
 from airflow_cancel_provider.cli.service_commands import mrs as operations
 from airflow_cancel_provider.cli.service_commands import run as commands
 from airflow_cancel_provider.jobs import RemoteJob
@@ -41,10 +42,13 @@ Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process."""
+    # On a busy machine, nothing is said of an answer that is slow.
+    monkeypatch.setattr(reach, "SILENT_SECONDS", 600.0)
     get_fernet()  # warns once that there is no key
-    ProvidersManager().initialize_providers_hooks()  # warns once of connection types that two providers have
+    # Warns once of connection types that two providers have.
+    ProvidersManager().initialize_providers_hooks()  # type: ignore[no-untyped-call]
 
     def run(*arguments: str) -> Ended:
         capfd.readouterr()
