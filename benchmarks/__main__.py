@@ -42,6 +42,8 @@ CANCELS: dict[str, dict[str, tuple[int, ...]]] = {
 WINDOW = {"small": 15.0, "full": 60.0}
 BUDGET = {"small": 10.0, "full": 60.0}
 """Seconds for the stock way to cancel."""
+PROFILED = 10_000
+"""From so many jobs on it is measured whose code the processor time goes to."""
 REAPED = {"small": (10_000,), "full": (10_000, 100_000)}
 
 
@@ -91,6 +93,9 @@ def _cancels(size: str) -> list[dict[str, Any]]:
             for number in numbers:
                 found.append(cancels.run(Cancel(side, service, number, BUDGET[size])))
                 _tell(f"{number:,} cancels, {service}, {side}")
+                if side == "ours" and number >= PROFILED:
+                    found[-1]["parts"] = cancels.parts(Cancel(side, service, number))
+                    _tell("and once more, with a profiler")
     return found
 
 

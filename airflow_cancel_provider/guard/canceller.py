@@ -20,6 +20,8 @@ from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
 
+LAST_WORDS = frozenset({"ended", "failed"})
+"""What a cancel says last."""
 START_SECONDS = 1.0
 """Longest wait for the sentinel to start; mostly it has started before the service answers."""
 START_AGAIN_SECONDS = 10.0
@@ -215,8 +217,9 @@ class CancelThread:
     def _start(self, why: str, inline_seconds: float) -> None:
         """Start the thread; where that can't be, cancel in this one, for at most so many seconds."""
         self._why = why or self._why
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive() and not self._words & LAST_WORDS:
             return
+        # After its last word a thread only sends metrics: it does not see jobs that were started since.
         self._words = frozenset()
         self._thread = Thread(target=self._run, name="remote-jobs-cancel", daemon=True)
         try:
@@ -228,7 +231,7 @@ class CancelThread:
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until ``accepted`` or ``ended``; whether it came to that."""
         deadline = time.monotonic() + seconds
-        while not self._words & {word, "ended", "failed"} and time.monotonic() < deadline:
+        while not self._words & {word, *LAST_WORDS} and time.monotonic() < deadline:
             time.sleep(0.02)
         return bool(self._words & {word, "ended"})
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEAD_START = 2.5
-"""Seconds for a triggerer to cancel first; it mostly needs two."""
+HEAD_START = 2.0
+"""Seconds for a triggerer to cancel first; it mostly needs less. What it is cancelling is not asked again."""
 LONG_HEAD_START = 10.0
 """The same where many tasks are marked: a triggerer works them off at the pace of the quota, which both would
 use. Also seconds after which a task that ran when it was marked is told to end: until then it may defer."""

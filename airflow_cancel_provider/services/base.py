@@ -15,7 +15,13 @@ from math import inf
 from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
-from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -53,6 +59,11 @@ class JobService(ABC):
     """What the service grants to an account in a region, as published."""
     look_operation: ClassVar[str] = EVERY
     """The operation that most looks take."""
+    worth_listing: ClassVar[int] = 0
+    """Above so many jobs of a cluster or application its listing is read: looks at each would use more
+    of the quotas than a page."""
+    reads_listing: bool | None = None
+    """Whether a listing is read; None: as :attr:`worth_listing` says."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
     quota_share: float | None = None
@@ -105,15 +116,35 @@ class JobService(ABC):
         :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
             cheaper look can tell, may be reported as last seen.
         """
-        before = self.looks_sent
-        statuses = self.describe(jobs)
+        before, all_before = self.looks_sent, self.meter.own.total()
+        lists = memory.is_worth_listing(len(jobs)) and not may_leave_out
+        lists = lists or len(jobs) > self.worth_listing
+        try:
+            statuses = self._listing(lists=lists).describe(jobs)
+        except AccessDenied:
+            if not lists or len(jobs) > self.worth_listing:
+                raise
+            # Few jobs may be permitted to be asked for by their ids only.
+            lists, memory.listing_calls = False, len(jobs)
+            statuses = self._listing(lists=False).describe(jobs)
         memory.note(statuses, self.looks_sent - before, is_whole=True)
+        memory.note_listing(self.meter.own.total() - all_before if lists else None)
         return statuses
+
+    def _listing(self, *, lists: bool) -> Self:
+        """The same service, which reads a listing, or does not."""
+        other = copy(self)
+        other.reads_listing = lists
+        return other
+
+    def _is_listed(self, jobs: int) -> bool:
+        """Whether so many jobs of a cluster or application are looked for in a listing."""
+        return jobs > self.worth_listing if self.reads_listing is None else self.reads_listing
 
     @property
     def looks_sent(self) -> int:
-        """Requests sent so far that share a quota with looks."""
-        by_name = self.traffic
+        """Requests that this copy has sent so far and that share a quota with looks."""
+        by_name = self.meter.own
         return by_name.total() if self.look_operation == EVERY else by_name[self.look_operation]
 
     @property
@@ -199,7 +230,7 @@ class JobService(ABC):
         """Requests sent so far, repeats included, by operation; those of copies count as well."""
         return self.meter.traffic
 
-    async def look_turn(self, calls: int = 1) -> Self:
+    async def look_turn(self, calls: int = 1, *, at_once: bool = False) -> Self:
         """Wait, on the event loop and in no thread, for the turn of a look; the service that has paid for it.
 
         Its first ``calls`` calls of the operation go at once, so that no thread waits::
@@ -209,8 +240,10 @@ class JobService(ABC):
 
         Looks are let go in the order in which they came, after the cancels of the same account. A look that
         takes fewer calls than it paid for slows the next ones down.
+
+        :param at_once: this look has had its turn, and is made again.
         """
-        return self._with_meter(await self.meter.prepaid(self.look_operation, calls))
+        return self._with_meter(await self.meter.prepaid(self.look_operation, calls, at_once=at_once))
 
     def _with_meter(self, meter: Meter) -> Self:
         other = copy(self)
@@ -269,11 +302,17 @@ def submitted(status: JobStatus, at: datetime | float | None) -> JobStatus:
 
     :param at: a time that knows its zone, or epoch milliseconds.
     """
-    if isinstance(at, datetime):
-        at = at.astimezone(UTC)
-    elif at is not None:
-        at = datetime.fromtimestamp(at / 1000, UTC)
-    return replace(status, submitted_at=at)
+    return replace(status, submitted_at=in_utc(at))
+
+
+def in_utc(at: datetime | float | None) -> datetime | None:
+    """A time as services give it, in UTC.
+
+    :param at: a time that knows its zone, or epoch milliseconds.
+    """
+    if at is None:
+        return None
+    return at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at / 1000, UTC)
 
 
 def labelled_by_name(status: JobStatus) -> JobStatus:
@@ -307,7 +346,7 @@ def side_by_side(
     iterating, or the process ends, calls that are under way are abandoned.
 
     :param most: items that are worked on at a time.
-    :param at_first: fewer at the beginning, and with each result twice as many.
+    :param at_first: fewer until the first result is there: it may say that the others are not worth it.
     """
     under_way: deque[Future[U]] = deque()
     at_once = at_first or most
@@ -316,7 +355,7 @@ def side_by_side(
         (fulfil if at_once == 1 else in_background)(under_way[-1], function, item)
         if len(under_way) == at_once:
             yield under_way.popleft().result()
-            at_once = min(2 * at_once, most)
+            at_once = most
     while under_way:
         yield under_way.popleft().result()
 

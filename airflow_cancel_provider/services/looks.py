@@ -15,6 +15,9 @@ Glue, MRS                 newest by 200 or 100, or    (the services list nothing
                           each by its id
 ========================  ==========================  ===================================================
 
+A whole look takes the way that takes fewer calls. What a listing costs is known only when there was one: it
+shows the jobs of others, too.
+
 A listing never proves that a job is gone. One that a listing does not show, although it should, is asked for
 by its id.
 """
@@ -41,6 +44,8 @@ class LookMemory:
     :param whole_calls: what the last whole look cost; 0 before there was one.
     :param calls: what the last look cost.
     :param since_whole: looks since the last whole one.
+    :param listing_calls: what the last look by a listing cost in all, or was not to cost; 0: try one.
+    :param since_listing: looks by ids since then.
     :param wholes_left: whole looks before a cheaper one is tried again, because that was not cheaper.
     :param order: the order in which the service lists live jobs.
     """
@@ -48,6 +53,8 @@ class LookMemory:
     seen: dict[str, JobStatus] = field(default_factory=dict)
     whole_calls: int = 0
     calls: int = 1
+    listing_calls: int = 0
+    since_listing: int = 0
     since_whole: int = 0
     wholes_left: int = 0
     order: LiveOrder = field(default_factory=lambda: LiveOrder())  # noqa: PLW0108  it is defined below
@@ -78,6 +85,25 @@ class LookMemory:
                 self.seen.pop(status.job.id, None)
             else:
                 self.seen[status.job.id] = status
+
+    def is_worth_listing(self, by_ids: int) -> bool:
+        """Whether a listing may take fewer calls.
+
+        :param by_ids: calls that show the jobs by their ids.
+        """
+        return by_ids > max(1, self.listing_calls)
+
+    def note_listing(self, calls: int | None) -> None:
+        """Take in what a whole look by a listing cost in all; None: the look was by ids.
+
+        A listing that was dear is tried again after some looks: it shows the jobs of others, too.
+        """
+        if calls is not None:
+            self.listing_calls, self.since_listing = calls, 0
+            return
+        self.since_listing += 1
+        if self.since_listing >= WHOLE_EVERY:
+            self.listing_calls = self.since_listing = 0
 
     @property
     def most_calls(self) -> int:

@@ -20,6 +20,8 @@ class Meter:
 
     def __init__(self, pace: Callable[[], Pace]) -> None:
         self.traffic: Counter[str] = Counter()
+        self.own: Counter[str] = Counter()
+        """Requests through this copy alone: other copies send theirs at the same time."""
         self._pace = pace
         self.share: Pace | None = None
         self.paid: Counter[str] = Counter()
@@ -62,13 +64,19 @@ class Meter:
             pace.sleep(min(seconds, left))
         return pace.clock() - came
 
-    async def prepaid(self, operation: str, calls: int) -> Self:
-        """Wait, on the event loop, until so many requests are let go; a copy that has paid for them."""
+    async def prepaid(self, operation: str, calls: int, *, at_once: bool = False) -> Self:
+        """Wait, on the event loop, until so many requests are let go; a copy that has paid for them.
+
+        :param at_once: it has waited before; those who come later wait for these requests, too.
+        """
         with Turn(self._buckets(operation), calls) as turn:
-            while seconds := turn.take():  # noqa: ASYNC110  tokens come with time alone
-                await asyncio.sleep(seconds)
+            if at_once:
+                turn.take_anyway()
+            else:
+                while seconds := turn.take():  # noqa: ASYNC110  tokens come with time alone
+                    await asyncio.sleep(seconds)
         other = copy(self)
-        other.paid = Counter({self._name(operation): calls})
+        other.paid, other.own = Counter({self._name(operation): calls}), Counter()
         return other
 
     def give_back(self) -> None:
@@ -116,3 +124,4 @@ class Meter:
         """Count requests that are sent."""
         with exclusive():
             self.traffic[operation] += times
+            self.own[operation] += times

@@ -92,19 +92,25 @@ class SharedService:
         :param question: what is to be looked at; called when it is this look's turn.
         """
         async with self._turns:
-            asked = await self._turn(demand), question()
+            opened = await self.open()
+            service, asked = await self._turn(demand, opened), question()
             try:
-                return await self._look(demand, *asked)
+                return await self._look(demand, service, asked)
             except AccessDenied:
                 # A connection may have been mended since the client was made.
-                self.opened = None
-                return await self._look(demand, await self._turn(demand), asked[1])
+                if self.opened is opened:
+                    self.opened = None
+                service = await self._turn(demand, await self.open(), at_once=True)
+                return await self._look(demand, service, asked)
 
-    async def _turn(self, demand: Demand) -> JobService:
-        """The service, once the quota lets this look go."""
-        opened, loop = await self.open(), asyncio.get_running_loop()
+    async def _turn(self, demand: Demand, opened: JobService, *, at_once: bool = False) -> JobService:
+        """The service, once the quota lets this look go.
+
+        :param at_once: the look had its turn. To wait once more may take longer than credentials are valid.
+        """
+        loop = asyncio.get_running_loop()
         came = loop.time()
-        service = await opened.look_turn(min(demand.memory.calls, MOST_PAID))
+        service = await opened.look_turn(min(demand.memory.calls, MOST_PAID), at_once=at_once)
         if loop.time() - came > AT_ONCE:
             self._tell_period(opened, demand, loop.time())
         return service.with_patience(POLL_PATIENCE)

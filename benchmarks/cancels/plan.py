@@ -52,12 +52,28 @@ class Plan:
             for phase, (operation, size) in (("request", request), ("see", see))
         }
 
-    def floor(self, latency: float) -> dict[str, float]:
-        """Seconds until the last request is answered, and until each job was seen to end."""
+    def floor(self, latency: float, *, looks_first: bool = False) -> dict[str, float]:
+        """Seconds until the last request is answered, and until each job was seen to end.
+
+        :param looks_first: the state of each job is read before its cancel as well.
+        """
         ideal, least = Ideal(), self.least()
-        requested = ideal.make({self.service: least["request"]})[self.service]
-        seen = ideal.make({self.service: least["see"]}, requested + SECONDS_TO_END)[self.service]
+        before = ideal.make({self.service: least["see"]})[self.service] + latency if looks_first else 0.0
+        requested = ideal.make({self.service: least["request"]}, before)[self.service]
+        ended = requested + SECONDS_TO_END
+        seen = max(
+            ideal.make({self.service: least["see"]}, ended)[self.service],
+            ended + (self._pages - 1) * latency,
+        )
         return {"requested": requested + latency, "ended": seen + 2 * latency}
+
+    @property
+    def _pages(self) -> int:
+        """Pages of the longest listing: each can be asked for only when the one before is there."""
+        if self.service == "batch":
+            return 1
+        size = {"emr-serverless": RUNS_PER_PAGE, "emr": STEPS_PER_PAGE}[self.service]
+        return max(ceil(len(numbers) / size) for numbers in self.population.scopes(self.service))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -31,6 +31,7 @@ def run(plan: Plan) -> dict[str, Any]:
         "is extrapolated": found["done"] < plan.jobs,
         "floor": floor,
         "ratio": seconds / floor["ended"],
+        "looks first": plan.floor(LATENCY, looks_first=True)["ended"] if plan.service != "emr" else None,
         "calls": {
             name: {word: call[word] for word in ("calls", "throttled")} for name, call in calls.items()
         },
@@ -39,3 +40,13 @@ def run(plan: Plan) -> dict[str, Any]:
         "asked": len(asked),
         "asked again": sum(times - 1 for times in asked),
     }
+
+
+def parts(plan: Plan) -> dict[str, float]:
+    """Share of a cancel's processor time by whose code it goes to; in a run of its own, with a profiler."""
+    with home() as folder, account(plan.population, LATENCY) as url:
+        env = environment(folder, url)
+        found: dict[str, float] = last_line(
+            "benchmarks.cancels.parts", url, json.dumps(plan.as_json()), env=env
+        )
+    return found

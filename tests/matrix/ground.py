@@ -42,6 +42,8 @@ SUBMITS = {
     "glue": "StartJobRun",
 }
 HELD_SECONDS = 5.0
+TASKS = 64
+"""Tasks that may run at the same time."""
 
 
 class Holds:
@@ -90,13 +92,18 @@ class Ground(World):
 
 
 @contextlib.contextmanager
-def ground(*, guarded: bool, sqlite: bool, reaper: bool = False, keep: bool = False) -> Iterator[Ground]:
-    """A ground for as long as the ``with`` block runs."""
+def ground(
+    *, guarded: bool, sqlite: bool, reaper: bool = False, keep: bool = False, tasks: int = TASKS
+) -> Iterator[Ground]:
+    """A ground for as long as the ``with`` block runs.
+
+    :param tasks: that may run at the same time.
+    """
     home = Path(tempfile.mkdtemp(prefix="airflow-cancel-matrix-"))
     with contextlib.ExitStack() as stack:
         database = None if sqlite else stack.enter_context(postgres())
         cloud = stack.enter_context(LocalCloud())
-        settings = environment(cloud.url, home, guarded=guarded)
+        settings = environment(cloud.url, home, guarded=guarded, tasks=max(tasks, TASKS))
         kept = connections(cloud.url)
         airflow = stack.enter_context(
             airflow_system(home, DAGS, settings, connections=kept, database=database)
@@ -117,7 +124,7 @@ def dag_ids() -> list[str]:
     return made + [f"senses__{service}__sync" for service in SUBMITS]
 
 
-def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
+def environment(url: str, home: Path, *, guarded: bool, tasks: int = TASKS) -> dict[str, str]:
     """Airflow's settings, with the guard on or off."""
     settings = {
         # Plain boto3 reads these.
@@ -125,8 +132,8 @@ def environment(url: str, home: Path, *, guarded: bool) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "plain",
         "AWS_SECRET_ACCESS_KEY": "plain-secret",
-        "AIRFLOW__CORE__PARALLELISM": "64",
-        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+        "AIRFLOW__CORE__PARALLELISM": str(tasks),
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(tasks),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,

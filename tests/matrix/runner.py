@@ -56,7 +56,7 @@ class Runner:
         self.results: list[Result] = []
         self.victims: list[Victim] = []
         """All that were in place."""
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cell")
+        self._pool = ThreadPoolExecutor(max(THREADS, at_once), thread_name_prefix="cell")
         self._open: list[Future[None]] = []
 
     def run(self, cells: Iterable[Cell]) -> list[Result]:
@@ -98,13 +98,17 @@ class Runner:
             print(f"Phase {phase}: {error!r}", flush=True)
 
     def _start(self, cells: list[Cell]) -> list[Victim]:
-        """Put victims in place, all at the same time; those that can't be are told of and left out."""
+        """Put victims in place, some at the same time; those that can't be are told of and left out."""
         victims = [Victim(self.ground, cell) for cell in cells]
-        futures = []
-        for victim in victims:
-            futures.append(self._pool.submit(self._guarded, victim, Victim.start))
-            time.sleep(BETWEEN_STARTS)
-        there = [victim for victim, future in zip(victims, futures, strict=True) if future.result()]
+        there: list[Victim] = []
+        # Hundreds that start together keep Airflow's API from answering anybody.
+        for first in range(0, len(victims), AT_ONCE):
+            some = victims[first : first + AT_ONCE]
+            futures = []
+            for victim in some:
+                futures.append(self._pool.submit(self._guarded, victim, Victim.start))
+                time.sleep(BETWEEN_STARTS)
+            there += [victim for victim, future in zip(some, futures, strict=True) if future.result()]
         self.victims += there
         return there
 

@@ -1,4 +1,4 @@
-"""Thirty tasks at once in one Airflow, each killed in another way: none left, none wrong."""
+"""Thirty tasks at once in one Airflow, or more, each killed in another way: none left, none wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.matrix.scenario import Cell, Expected, Result, Scenario
 MANY = 30
 BETWEEN_FAULTS = 0.1
 WITHIN = 60.0
-"""Seconds for a cancel: thirty faults at once keep the machine busy, and what counts is that none is left."""
+"""Seconds for a cancel: thirty faults at once keep the machine busy, and what counts is that none is left.
+More tasks have more."""
 
 
 def is_one_kill(scenario: Scenario) -> bool:
@@ -31,15 +32,17 @@ def is_one_kill(scenario: Scenario) -> bool:
 
 def choose(count: int = MANY) -> list[Cell]:
     """So many different cells: each scenario once before one comes again, services and modes in turn."""
-    scenarios = [s for s in map(_patient, (*RUNNING, *WAITING, *ALONE, *REAPER)) if is_one_kill(s)]
+    within = WITHIN * max(1.0, count / MANY)
+    known = (_patient(scenario, within) for scenario in (*RUNNING, *WAITING, *ALONE, *REAPER))
+    scenarios = [scenario for scenario in known if is_one_kill(scenario)]
     chosen: list[Cell] = []
-    while len(chosen) < count:
-        chosen += _one_of_each(scenarios, chosen)
+    while len(chosen) < count and (more := [*_one_of_each(scenarios, chosen)]):
+        chosen += more
     return chosen[:count]
 
 
-def _patient(scenario: Scenario) -> Scenario:
-    return replace(with_reaper(scenario), within=max(scenario.within, WITHIN))
+def _patient(scenario: Scenario, within: float) -> Scenario:
+    return replace(with_reaper(scenario), within=max(scenario.within, within))
 
 
 def _one_of_each(scenarios: list[Scenario], taken: list[Cell]) -> Iterator[Cell]:
@@ -61,10 +64,13 @@ def main() -> int:
     """Run them; exit code 1 if one is not as it should be."""
     options = _options()
     begun = time.monotonic()
-    with ground(guarded=True, sqlite=options.sqlite, reaper=True, keep=options.keep) as up:
-        print(f"{MANY} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
-        runner = Runner(up, _tell, at_once=MANY, between_faults=BETWEEN_FAULTS)
-        results = runner.run(choose())
+    chosen = choose(options.count)
+    with ground(
+        guarded=True, sqlite=options.sqlite, reaper=True, keep=options.keep, tasks=2 * len(chosen)
+    ) as up:
+        print(f"{len(chosen)} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
+        runner = Runner(up, _tell, at_once=len(chosen), between_faults=BETWEEN_FAULTS)
+        results = runner.run(chosen)
         first = [min(victim.strikes) for victim in runner.victims if victim.strikes]
     print(f"\n{report.table({'on': results})}\n")
     print(report.summary("on", results))
@@ -74,7 +80,7 @@ def main() -> int:
     )
     for line in report.problems(results):
         print(f"NOT AS EXPECTED: {line}")
-    return int(len(results) < MANY or any(not result.is_expected for result in results))
+    return int(len(results) < len(chosen) or any(not result.is_expected for result in results))
 
 
 def _tell(result: Result) -> None:
@@ -85,6 +91,7 @@ def _tell(result: Result) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix.thirty", description=__doc__)
+    parser.add_argument("--count", type=int, default=MANY, help="tasks that are in place together")
     parser.add_argument("--sqlite", action="store_true", help="no PostgreSQL")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")
     return parser.parse_args()

@@ -24,6 +24,26 @@ PLACES = (
     "error messages, results and statuses",
 )
 
+PLACES_IN_PROCESS = (
+    "the trigger's row",
+    "XCom, task state store and Variables of a deferral",
+    "the log of a deferral",
+    "the reaper's log",
+    "the reaper's report",
+    "the reaper's XCom",
+    "dead letters",
+    "metrics over UDP",
+    "output of commands",
+    "the log of a command",
+    "the page",
+    "the states that the page asks for",
+    "answers of the endpoint",
+    "Airflow's event log",
+    "the log of the API server",
+    "variables of our functions in a traceback",
+)
+"""What is searched in the process of the test itself."""
+
 
 def arguments() -> Iterator[tuple[str, bytes]]:
     """What every process of the machine was started with."""

@@ -21,8 +21,9 @@ from tests.versions.environments import (
 )
 
 # An old Airflow warns of what was renamed later: no error here.
-# Its log names each test as it ends: what failed can be seen before the last one has run.
-PYTEST = ("-m", "pytest", "-W", "default", "-v")
+# Its log names each test as it ends: what failed can be seen before the last one has run. A test may be
+# slow on a busy machine; one that hangs ends all the same.
+PYTEST = ("-m", "pytest", "-W", "default", "-v", "-o", "timeout=600")
 CHOSEN = {
     UNIT: ("tests/unit", "-m", "not airflow and not slow"),
     WIRE: ("tests/wire", "-m", "not airflow and not slow"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +18,12 @@ TEXT, WORD, FLAG, TIME, MILLISECONDS, TEXTS = "text", "word", "flag", "time", "m
 """Kinds of values: any text; text that is not empty; true or false; a time; epoch milliseconds; a map of
 texts. A pattern stands for a text that it matches."""
 
-Shape = str | re.Pattern[str] | Mapping[str, Any] | list[Any]
+Shape = str | re.Pattern[str] | dict[str, Any] | list[Any]
 """A kind, an object by the names of its members (``name?``: may be missing), or a list of ``[shape]``."""
-Answers = Mapping[str, Mapping[str, Shape]]
+Answers = Mapping[str, dict[str, Shape]]
 """By operation, what our code reads of its answer."""
 
 _LAST_MILLISECOND = 253_370_764_800_000
-_PLAIN: dict[str, type | tuple[type, ...]] = {TEXT: str, FLAG: bool}
 
 
 class NoAnswer(BotoCoreError):
@@ -64,9 +63,10 @@ def check(answers: Answers, operation: str, answer: Any) -> None:
 
     :raises NoAnswer: a member is missing or of another kind.
     """
-    wrong = _wrong(answers.get(operation, {}), answer, "")
+    wrong = _wrong(answers.get(operation, {}), answer)
     if wrong:
-        raise NoAnswer(why=f"the reply is not an answer of {operation}: {wrong}")
+        what = wrong.removeprefix(".") if wrong.startswith(".") else f"it{wrong}"
+        raise NoAnswer(why=f"the reply is not an answer of {operation}: {what}")
 
 
 def check_about(
@@ -92,44 +92,41 @@ def values_at(answer: Any, path: str) -> Iterator[str]:
     return iter(values)
 
 
-def _wrong(shape: Shape, value: Any, where: str) -> str:
-    """What is wrong with a value, or nothing."""
+def _wrong(shape: Shape, value: Any) -> str:
+    """What is wrong with a value, or nothing; begins with the place inside it, ``.name`` and ``[]``."""
     if isinstance(shape, list):
-        return _wrong_list(shape[0], value, where)
-    if isinstance(shape, Mapping):
-        return _wrong_object(shape, value, where)
-    return "" if _is(shape, value) else f"{where or 'it'} is no {getattr(shape, 'pattern', shape)}"
+        return _wrong_list(shape[0], value)
+    if isinstance(shape, dict):
+        return _wrong_object(shape, value)
+    return "" if _is(shape, value) else f" is no {getattr(shape, 'pattern', shape)}"
 
 
-def _wrong_list(shape: Shape, value: Any, where: str) -> str:
+def _wrong_list(shape: Shape, value: Any) -> str:
     if not isinstance(value, list):
-        return f"{where} is no list"
-    return next((wrong for item in value if (wrong := _wrong(shape, item, f"{where}[]"))), "")
+        return " is no list"
+    return next((f"[]{wrong}" for item in value if (wrong := _wrong(shape, item))), "")
 
 
-def _wrong_object(shape: Mapping[str, Any], value: Any, where: str) -> str:
-    if not isinstance(value, Mapping):
-        return f"{where or 'it'} is no object"
+def _wrong_object(shape: dict[str, Shape], value: Any) -> str:
+    if not isinstance(value, dict):
+        return " is no object"
+    # Thousands of jobs are compared: words are made only of what is wrong.
     for name, member in shape.items():
-        plain, may_miss = name.removesuffix("?"), name.endswith("?")
-        if value.get(plain) is None:
+        may_miss = name[-1] == "?"
+        plain = name[:-1] if may_miss else name
+        found = value.get(plain)
+        if found is None:
             if not may_miss:
-                return f"{where}.{plain} is missing".lstrip(".")
-        elif wrong := _wrong(member, value[plain], f"{where}.{plain}".lstrip(".")):
-            return wrong
+                return f".{plain} is missing"
+        elif wrong := _wrong(member, found):
+            return f".{plain}{wrong}"
     return ""
 
 
 def _is(kind: str | re.Pattern[str], value: Any) -> bool:
     if isinstance(kind, re.Pattern):
         return isinstance(value, str) and bool(kind.fullmatch(value))
-    if kind in _PLAIN:
-        return isinstance(value, _PLAIN[kind])
-    if kind == WORD:
-        return isinstance(value, str) and bool(value.strip())
-    if kind == TEXTS:
-        return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
-    return _is_milliseconds(value) if kind == MILLISECONDS else _is_time(value)
+    return _KINDS[kind](value)
 
 
 def _is_milliseconds(value: Any) -> bool:
@@ -141,3 +138,13 @@ def _is_time(value: Any) -> bool:
         return isinstance(value, datetime) and value.tzinfo is not None and bool(value.astimezone(UTC))
     except (OverflowError, ValueError):
         return False
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    TEXT: lambda value: isinstance(value, str),
+    FLAG: lambda value: isinstance(value, bool),
+    WORD: lambda value: isinstance(value, str) and not (value == "" or value.isspace()),
+    TEXTS: lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    MILLISECONDS: _is_milliseconds,
+    TIME: _is_time,
+}

@@ -42,7 +42,7 @@ def in_turn(
     requests: Iterable[Sequence[RemoteJob]],
     ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
 ) -> list[CancelResult]:
-    """Send cancel requests, more and more of them side by side as long as they are answered.
+    """Send cancel requests: the first one alone, then side by side as long as they are answered.
 
     After a failure they go one by one, and one that is bound to fail like those before is not sent.
 
@@ -90,7 +90,7 @@ class _Requests:
                 self._at_once = 1
                 self._fail(jobs, error)
             else:
-                self._at_once = min(2 * self._at_once, REQUESTS_AT_ONCE)
+                self._at_once = REQUESTS_AT_ONCE
                 self._failures.clear()
             advance(len(jobs))
 

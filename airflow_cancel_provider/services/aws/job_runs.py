@@ -65,8 +65,6 @@ class JobRunService(AwsJobService):
     """Parameter that sets the size of pages; empty: the service decides."""
     created_after: ClassVar[str]
     """Parameter of the listing: only runs created since then."""
-    worth_listing: ClassVar[int]
-    """Above so many runs a scope is listed: how many looks at one run cost as much as a page."""
     states: ClassVar[Mapping[str, JobState]]
     """The service's states of runs in the common words."""
     look_operation = _LIST
@@ -110,7 +108,7 @@ class JobRunService(AwsJobService):
                 memory.note(found.values(), self.looks_sent - before, is_whole=False)
                 return in_order(jobs, memory.filled(jobs, found))
             memory.wholes_left = WHOLE_EVERY
-        return super().look(jobs, memory)
+        return super().look(jobs, memory, may_leave_out=may_leave_out)
 
     def _ended(
         self,
@@ -229,11 +227,11 @@ class JobRunService(AwsJobService):
     def _find(self, series: CallSeries, scope: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         """One call for each run of a small group; for many, a scope's live runs page by page first."""
         found: dict[RemoteJob, JobStatus] = {}
-        if len(runs) > self.worth_listing:
+        if self._is_listed(len(runs)):
             live, recent = (self._listed(series, scope, **some) for some in (self._live, {}))
             try:
                 found = pick_listed(
-                    runs, islice(live, len(runs) // self.worth_listing), recent, RUNS_PER_PAGE
+                    runs, islice(live, max(1, len(runs) // self.worth_listing)), recent, RUNS_PER_PAGE
                 )
             except ServiceError as error:
                 if error.code != _INVALID:

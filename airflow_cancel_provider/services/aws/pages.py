@@ -37,4 +37,6 @@ def pick_listed(
     """
     found = pick(wanted, live)
     missing = [job for job in wanted if job not in found]
-    return found | (pick(missing, islice(recent, len(missing) // page_size + 2)) if missing else {})
+    pages = len(missing) // page_size + 1
+    # A single one takes no more calls by its id.
+    return found | (pick(missing, islice(recent, pages + 1)) if len(missing) > pages else {})

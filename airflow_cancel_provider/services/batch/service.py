@@ -38,9 +38,11 @@ from airflow_cancel_provider.services.batch.states import (
     UNSAID,
     UNSAID_WORDS,
     Said,
+    Seen,
     gone,
     needless,
     result_of,
+    seen_of,
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
@@ -57,7 +59,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 
 # How an endpoint says that it does not have an operation: plainly, or as a gateway that has no such path.
 _NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuthenticationTokenException"}
-_Answers = dict[RemoteJob, dict[str, Any]]
+_Seen = dict[RemoteJob, Seen]
 
 
 class _NoBulkError(Exception):
@@ -101,13 +103,13 @@ class BatchJobService(AwsJobService):
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
-        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
+        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Seen()
         lookups = list(_lookups(jobs))
         looks = side_by_side(partial(self._look_twice, series), lookups, REQUESTS_AT_ONCE, 1)
-        for asked, answers in zip(lookups, looks, strict=True):
-            seen |= answers
+        for asked, found in zip(lookups, looks, strict=True):
+            seen |= found
             advance(len(asked))
-        return in_order(jobs, {job: status_of(job, answer) for job, answer in seen.items()})
+        return in_order(jobs, {job: each.status for job, each in seen.items()})
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One DescribeJobs for each 100 jobs, one TerminateJobs for each 50 that are to end.
@@ -122,8 +124,8 @@ class BatchJobService(AwsJobService):
         seen, unknown = self._look_before(jobs)
         settled = [
             result
-            for job, answer in seen.items()
-            if (result := needless(job, answer, gently=gently, asked=job in self._unsure))
+            for job, each in seen.items()
+            if (result := needless(each, gently=gently, asked=job in self._unsure))
         ]
         done = {result.job for result in settled}
         operation = "CancelJob" if gently else "TerminateJob"
@@ -151,9 +153,8 @@ class BatchJobService(AwsJobService):
         """As every service's, with one DescribeJobs for each 100 jobs: no listing shows their labels."""
 
         def looked(some: Sequence[JobStatus]) -> list[JobStatus]:
-            answers = self._look(self.patience.started(), [claim.job for claim in some])
-            seen = {job: status_of(job, answer) for job, answer in answers.items()}
-            return [seen.get(claim.job, claim) for claim in some]
+            seen = self._look(self.patience.started(), [claim.job for claim in some])
+            return [seen[claim.job].status if claim.job in seen else claim for claim in some]
 
         listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
         for claims in side_by_side(looked, listed, REQUESTS_AT_ONCE):
@@ -188,25 +189,25 @@ class BatchJobService(AwsJobService):
             for job in page["jobSummaryList"]:
                 yield status_of(self.address(job["jobId"]), job)
 
-    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
-        """Batch's own answers; what it does not know is left out."""
+    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Seen:
+        """What Batch shows of the jobs; what it does not know is left out."""
         ids = list(dict.fromkeys(job.id for job in jobs))
         answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
         by_id = {answer["jobId"]: answer for answer in answers}
-        return {job: by_id[job.id] for job in jobs if job.id in by_id}
+        return {job: seen_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
 
-    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
+    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Seen:
         """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""
         seen = self._look(series, jobs)
         missing = [job for job in jobs if job not in seen]
         return seen | (self._look(series, missing) if missing else {})
 
-    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
+    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Seen, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for = _Answers(), set[RemoteJob]()
-        for some, answers in self._seen_before(list(_lookups(jobs)), self._look_twice):
-            if isinstance(answers, dict):
-                seen |= answers
+        seen, looked_for = _Seen(), set[RemoteJob]()
+        for some, found in self._seen_before(list(_lookups(jobs)), self._look_twice):
+            if isinstance(found, dict):
+                seen |= found
                 looked_for.update(some)
         return seen, looked_for - set(seen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
@@ -17,7 +17,7 @@ from airflow_cancel_provider.services.aws.answers import (
     Shape,
 )
 from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
-from airflow_cancel_provider.services.base import outcome_of, submitted
+from airflow_cancel_provider.services.base import in_utc, outcome_of
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
 
 STATES = {
@@ -72,15 +72,28 @@ def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
     if answer.get("isCancelled") or answer.get("isTerminated"):
         stopped = {JobState.FAILED: JobState.CANCELLED, JobState.SUCCEEDED: JobState.SUCCEEDED}
         state = stopped.get(state, JobState.CANCELLING)
-    status = JobStatus(
+    return JobStatus(
         job,
         state,
         answer["status"],
         answer.get("statusReason") or None,
         answer.get("jobName"),
         _label(answer),
+        in_utc(answer.get("createdAt")),
     )
-    return submitted(status, answer.get("createdAt"))
+
+
+class Seen(NamedTuple):
+    """What is read of a job's answer. The rest of it, twenty objects for each job, is not kept."""
+
+    status: JobStatus
+    was_only_cancelled: bool
+    """Whether a CancelJob leaves something running."""
+
+
+def seen_of(job: RemoteJob, answer: dict[str, Any]) -> Seen:
+    """What DescribeJobs shows of a job."""
+    return Seen(status_of(job, answer), _was_only_cancelled(answer))
 
 
 def _label(answer: dict[str, Any]) -> Label | None:
@@ -89,20 +102,18 @@ def _label(answer: dict[str, Any]) -> Label | None:
     return label or label_in_tags(answer.get("tags", {}))
 
 
-def needless(
-    job: RemoteJob, answer: dict[str, Any], *, gently: bool, asked: bool = False
-) -> CancelResult | None:
+def needless(seen: Seen, *, gently: bool, asked: bool = False) -> CancelResult | None:
     """Why there is nothing to send for a job, or None where there is.
 
     :param asked: an earlier request, whose answer was lost, may have been carried out.
     """
-    status = status_of(job, answer)
+    status = seen.status
     if gently and status.state is JobState.RUNNING:
-        return CancelResult(job, CancelOutcome.LEFT_RUNNING, str(status))
-    if not gently and _was_only_cancelled(answer):
+        return CancelResult(status.job, CancelOutcome.LEFT_RUNNING, str(status))
+    if not gently and seen.was_only_cancelled:
         return None
     outcome = outcome_of(status, asked=asked)
-    return CancelResult(job, outcome, status.reason) if outcome else None
+    return CancelResult(status.job, outcome, status.reason) if outcome else None
 
 
 def _was_only_cancelled(answer: dict[str, Any]) -> bool:

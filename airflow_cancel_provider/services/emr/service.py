@@ -142,11 +142,15 @@ class EmrStepService(AwsJobService):
         series, cluster, before = self.patience.started(), str(jobs[0].scope), self.looks_sent
         is_whole = not (may_leave_out and memory.may_leave_out(jobs, fresh))
         lookups = -(-len(jobs) // STEPS_PER_LOOKUP)
-        if is_whole and lookups <= (memory.whole_calls or WORTH_LISTING // STEPS_PER_LOOKUP):
-            found = self._by_ids(series, cluster, jobs)
-        else:
+        lists = not is_whole or memory.is_worth_listing(lookups)
+        if lists:
             found = self._by_order(series, cluster, jobs, memory, None if is_whole else fresh)
-        memory.note(found.values(), self.looks_sent - before, is_whole=is_whole)
+        else:
+            found = self._by_ids(series, cluster, jobs)
+        calls = self.looks_sent - before
+        memory.note(found.values(), calls, is_whole=is_whole)
+        if is_whole:
+            memory.note_listing(calls if lists else None)
         return in_order(jobs, found if is_whole else memory.filled(jobs, found))
 
     def scopes(self) -> Iterator[str]:
@@ -253,9 +257,12 @@ class EmrStepService(AwsJobService):
         """
         listed: dict[str, JobStatus] = {}
         wanted = {step.id for step in steps}
-        for page in self._listed(series, cluster, **self._live):
+        for pages, page in enumerate(self._listed(series, cluster, **self._live), 1):
             listed |= {status.job.id: status for status in page}
             if wanted <= listed.keys():
+                break
+            if fresh is None and pages * STEPS_PER_LOOKUP >= len(steps):
+                # Among many steps of others: by ids takes no more.
                 break
             if fresh is not None and page and shows_enough(memory, steps, listed, page[-1]):
                 wanted = memory.order.passed(listed) | {step.id for step in memory.needed(steps, fresh)}

@@ -44,7 +44,6 @@ from airflow_cancel_provider.services.retry import CallSeries, Patience
 RUNS_PER_STOP = 25
 RUNS_PER_PAGE = 200
 JOBS_PER_PAGE = 1000
-WORTH_LISTING = 10
 """Above so many runs a job's newest runs are listed: a page shows 200."""
 
 _UNKNOWN = "EntityNotFoundException"
@@ -63,6 +62,7 @@ class GlueJobRunService(AwsJobService):
     id_example = "jr_0000000000000000000000000000000000000000000000000000000000000000"
     cancel_probe = ("BatchStopJobRun", "JobName", "JobRunIds")
     quotas = QUOTAS
+    worth_listing = 10
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
 
@@ -140,7 +140,7 @@ class GlueJobRunService(AwsJobService):
 
     def _find(self, series: CallSeries, job: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         found: dict[RemoteJob, JobStatus] = {}
-        if len(runs) > WORTH_LISTING:
+        if self._is_listed(len(runs)):
             pages = islice(self._listed(series, job), len(runs) // RUNS_PER_PAGE + 2)
             found = pick(runs, ([self._status(job, run) for run in page] for page in pages))
         for run in runs:

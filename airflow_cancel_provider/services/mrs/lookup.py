@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, count, islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
@@ -17,9 +17,6 @@ from airflow_cancel_provider.services.ratelimit import EVERY
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
-
-WORTH_LISTING = 5
-"""With more jobs than these, a cluster's jobs are listed, 100 a call, instead of described one by one."""
 
 MOST_UNANSWERED = 2
 """After so many jobs in a row without an answer, the service counts as down."""
@@ -74,15 +71,18 @@ class Lookup:
             return fault.named(f"(Tried for {series.seconds_in_vain:.1f} s.)")
         return fault.named()
 
-    def find(self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobRecord]:
+    def find(
+        self, series: CallSeries, cluster: str, jobs: Sequence[RemoteJob], *, is_listed: bool
+    ) -> dict[RemoteJob, JobRecord]:
         """Records of those jobs of a cluster that MRS knows.
 
+        :param is_listed: the cluster's jobs are listed, 100 a call, before any is described.
         :raises UnknownScope: MRS does not know the cluster, not even as a terminated one.
         :raises ServiceError: as :meth:`call`.
         """
         found: dict[RemoteJob, JobRecord] = {}
         try:
-            if len(jobs) > WORTH_LISTING:
+            if is_listed:
                 found = self._listed(series, cluster, jobs)
             for job in jobs:
                 if job not in found and (record := self._shown(series, job)):
@@ -105,13 +105,13 @@ class Lookup:
     ) -> dict[RemoteJob, JobRecord]:
         by_id = {job.id: job for job in jobs}
         found: dict[RemoteJob, JobRecord] = {}
+        live = self.pages(series, cluster, live_only=True) if self.client.lists_living else iter(())
         # Newest first: most jobs that are not running any more have just ended, and come early.
         recent = islice(self.pages(series, cluster), len(jobs) // PAGE + 2)
-        live = self.pages(series, cluster, live_only=True) if self.client.lists_living else iter(())
-        for page in chain(live, recent):
-            found |= {by_id[record.id]: record for record in page if record.id in by_id}
-            if len(found) == len(by_id):
-                break
+        for pages in (live, recent):
+            # A single one takes no more calls by its id.
+            if len(by_id) - len(found) > 1:
+                _take(pages, by_id, found)
         return found
 
     def _shown(self, series: CallSeries, job: RemoteJob) -> JobRecord | None:
@@ -140,6 +140,16 @@ class Lookup:
             if len(page) < PAGE:
                 return
             before = page
+
+
+def _take(
+    pages: Iterable[list[JobRecord]], by_id: Mapping[str, RemoteJob], found: dict[RemoteJob, JobRecord]
+) -> None:
+    """Read pages until all are found."""
+    for page in pages:
+        found |= {by_id[record.id]: record for record in page if record.id in by_id}
+        if len(found) == len(by_id):
+            break
 
 
 class CircuitBreaker:

@@ -38,7 +38,6 @@ from airflow_cancel_provider.services.mrs.client_spec import client_of, spec_of
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.lookup import (
     CLUSTER_ENDS,
-    WORTH_LISTING,
     CircuitBreaker,
     Lookup,
     kind_of,
@@ -79,6 +78,7 @@ class MrsJobService(JobService):
     id_pattern = IDENTIFIER
     id_example = "00000000-0000-0000-0000-000000000000"
     quotas = QUOTAS
+    worth_listing = 5
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class MrsJobService(JobService):
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
         found: dict[RemoteJob, JobStatus] = {}
         for cluster, some in by_scope(jobs).items():
-            records = self.lookup.find(series, str(cluster), some)
+            records = self.lookup.find(series, str(cluster), some, is_listed=self._is_listed(len(some)))
             found |= {job: status_of(job, record) for job, record in records.items()}
         ended = [job for job, status in found.items() if status.state.is_terminal]
         for job in ended:
@@ -237,7 +237,7 @@ class MrsJobService(JobService):
 
     def _is_worth_a_look(self, job: RemoteJob, in_cluster: int) -> bool:
         """Whether to describe a job before its kill: V1.1 also accepts the kill of an ended job."""
-        return self.client.api_version == "v1.1" or in_cluster > WORTH_LISTING or job in self._asked
+        return self.client.api_version == "v1.1" or in_cluster > self.worth_listing or job in self._asked
 
     def _is_being_killed(self, job: RemoteJob) -> bool:
         asked_at = self._asked.get(job)
@@ -318,7 +318,9 @@ class MrsJobService(JobService):
             found = {
                 job: record
                 for cluster, jobs in by_scope(results).items()
-                for job, record in self.lookup.find(series, str(cluster), jobs).items()
+                for job, record in self.lookup.find(
+                    series, str(cluster), jobs, is_listed=self._is_listed(len(jobs))
+                ).items()
             }
         except ServiceUnavailable:
             # The states can't be read now: repeat what was refused.

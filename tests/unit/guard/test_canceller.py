@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
         assert worker.wait_for("ended", 20)
     assert all(job["cancelled"] for job in cloud.batch.jobs())
     assert cloud.journal.count("batch", "TerminateJobs") == 2
+
+
+def test_a_job_that_was_started_while_the_metrics_of_a_cancel_are_sent_is_cancelled(
+    cloud: LocalCloud, line: ClientSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sends = threading.Event()
+    monkeypatch.setattr(canceller_module, "send_cancel", lambda *_, **__: sends.wait())
+    worker = canceller(ledger := TryLedger(), Settings(patience=60, sentinel=False), LOG)
+    try:
+        for _ in range(2):
+            ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
+            worker.cancel("Task failed (ValueError)")
+            assert worker.wait_for("ended", 60)
+            assert cloud.batch.jobs()
+            assert all(job["cancelled"] for job in cloud.batch.jobs())
+    finally:
+        sends.set()
 
 
 def test_a_log_that_fails_does_not_stop_the_cancel(

@@ -35,14 +35,14 @@ def worker() -> tuple[TryLedger, Canceller]:
 def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[TryLedger, Canceller]) -> None:  # noqa: F811
     ledger, cancels = worker
     bench.local.configure({"overrides": {"late*": {"unseen": UNSEEN}}})
+    seen_from = time.monotonic() + UNSEEN - 0.5  # the cloud has a clock of its own
     late, seen = bench.submit("late")[0], bench.running()[0]
     ledger.apply(tracked(client_of(late), [late], time.time()))
     ledger.apply(tracked(client_of(seen), [seen], time.time()))
-    began = time.monotonic()
     cancels.cancel("Task failed (ValueError)")
-    assert not cancels.wait_for("accepted", 1)
+    assert not cancels.wait_for("accepted", 1) or time.monotonic() > seen_from
     assert cancels.wait_for("ended", 60)
-    assert time.monotonic() - began > 1
+    assert time.monotonic() > seen_from
     assert bench.are_cancelled([late, seen])
 
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import Bench, EmrBench, EmrContainersBench, EmrServerlessBench
+from tests.service_fixtures import BENCHES, Bench, EmrBench, EmrContainersBench, EmrServerlessBench
 
 STEPS = 250
 SLOTS = 10
@@ -197,3 +197,66 @@ class TestRuns:
         look(jobs[90:])
         assert look.calls < before
         assert look.memory.since_whole == 0
+
+
+SIZES = (1, 2, 4, 8, 11, 20, 30, 49, 60, 90)
+"""Waits, from those that are asked for by their ids to those that take more than one page."""
+PER_PAGE = {"emr": 50, "batch": 100, "emr-serverless": 50, "emr-containers": 50, "glue": 200, "mrs": 100}
+
+
+def fewest(service: str, waits: int) -> int:
+    """Calls of the cheapest look at so many jobs, that are all that live there."""
+    by_ids = -(-waits // {"emr": 10, "batch": 100}.get(service, 1))
+    return min(by_ids, -(-waits // PER_PAGE[service]))
+
+
+def calls_of_looks(service: Any, jobs: list[RemoteJob]) -> dict[int, int]:
+    """Calls of a look by the number of waits, when some looks have shown what they cost."""
+    found = {}
+    for waits in SIZES:
+        memory = LookMemory()
+        for _ in range(3):
+            before = service.traffic.total()
+            service.look(jobs[:waits], memory)
+            found[waits] = service.traffic.total() - before
+    return found
+
+
+@pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
+def test_no_more_calls_than_the_better_way_takes_and_never_fewer_for_more_waits(
+    kind: type[Bench], cloud: LocalCloud
+) -> None:
+    bench = kind(cloud)
+    jobs = bench.running(max(SIZES))
+    # EMR lists live steps oldest first, the others the newest runs: so the other ones here are listed last.
+    found = calls_of_looks(bench.service(), jobs if bench.name == "emr" else jobs[::-1])
+    bench.close()
+    assert found == {waits: fewest(bench.name, waits) for waits in SIZES}
+    assert list(found.values()) == sorted(found.values())
+
+
+class TestWhatAListingCosts:
+    def test_jobs_of_others_make_it_dear_and_it_is_tried_again_only_now_and_then(self, runs: Bench) -> None:
+        ours = runs.running(3)
+        runs.running(60, ours[0].scope)
+        look = Looks(runs, "ListJobRuns")
+        costs = []
+        for _ in range(2 * WHOLE_EVERY):
+            assert set(look.whole(ours).values()) == {RUNNING}
+            costs.append(look.calls + look.asked)
+        assert sum(costs) <= len(costs) * 3 + 2 * 2
+        assert costs[1:WHOLE_EVERY] == [3] * (WHOLE_EVERY - 1)
+
+    def test_where_listing_is_not_permitted_few_are_asked_for_by_ids(self, runs: Bench) -> None:
+        jobs, look = runs.running(3), Looks(runs, "ListJobRuns")
+        runs.cloud.faults.add(runs.name, "ListJobRuns", "denied")
+        assert set(look.whole(jobs).values()) == {RUNNING}
+        assert (look.calls, look.asked) == (1, 3)
+        look.whole(jobs)
+        assert (look.calls, look.asked) == (0, 3)
+
+    def test_one_that_has_ended_is_asked_for_by_its_id(self, runs: Bench) -> None:
+        jobs, look = runs.running(8), Looks(runs, "ListJobRuns")
+        runs.finish(jobs[2])
+        assert look.whole(jobs)[jobs[2]] is SUCCEEDED
+        assert (look.calls, look.asked) == (1, 1)

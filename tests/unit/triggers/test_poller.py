@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_cancel_provider.cancellation import Cancellation
-from airflow_cancel_provider.exceptions import ServiceError
+from airflow_cancel_provider.exceptions import IdentityError, ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.looks import LookMemory
@@ -95,6 +95,15 @@ class TestQuota:
 
 
 class TestErrors:
+    def test_a_look_that_was_refused_does_not_wait_for_the_quota_once_more(self, memory: Memory) -> None:
+        # The next token comes after a minute: until then the new credentials may have expired, too.
+        memory.quota = (1, 1 / 60)
+        memory.errors = [IdentityError("The security token included in the request is expired.")]
+        job = memory.job("j", JobState.SUCCEEDED)
+        event = story(lambda: asyncio.wait_for(event_of(waiting([job])), 30))
+        assert event["error"] is None
+        assert len(memory.opened) == 2
+
     def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
         jobs = [memory.job(f"j{index}", scope="gone") for index in range(50)]
         good = memory.job("good", JobState.SUCCEEDED)

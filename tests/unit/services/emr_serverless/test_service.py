@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.services.aws import cancel_requests
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, EmrServerlessBench, outcomes, recorded
@@ -114,13 +115,16 @@ def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(
     assert "not in a cancellable state" in str(result.detail)
 
 
-def test_many_that_are_over_are_not_silence(serverless: EmrServerlessBench) -> None:
+def test_many_that_are_over_are_not_silence(
+    serverless: EmrServerlessBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Being told that a run is unknown is an answer: patience begins anew."""
+    monkeypatch.setattr(cancel_requests, "REQUESTS_AT_ONCE", 1)
     scope = serverless.new_scope()
     runs = [serverless.unknown(scope) for _ in range(12)]
     serverless.cloud.faults.add(serverless.name, "CancelJobRun", "latency", delay=0.1)
     serverless.cloud.faults.add(serverless.name, "CancelJobRun", "reset", every=2)
-    patience = Patience(seconds=0.6, first_pause=0.01, longest_pause=0.05)
+    patience = Patience(seconds=1.2, first_pause=0.01, longest_pause=0.05)
     with serverless.service_at(serverless.cloud.url, patience, retries={"total_max_attempts": 1}) as service:
         assert outcomes(service.cancel(runs, "")) == [GONE] * 12
 

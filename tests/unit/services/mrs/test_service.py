@@ -11,6 +11,7 @@ import requests
 
 from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import REQUESTS_AT_ONCE, MrsJobService
@@ -326,3 +327,16 @@ class TestClusters:
         names = {cloud.mrs.register_cluster(f"c-{number:02}") for number in range(99)}
         assert set(open_service().scopes()) == names | {CLUSTER}
         assert cloud.journal.count("mrs", "ListClusters") == 2
+
+
+def test_no_look_takes_more_calls_than_the_better_way(cloud: LocalCloud, open_service: Opener) -> None:
+    service, jobs = open_service(), submitted(cloud, 60)
+    time.sleep(0.25)
+    costs = []
+    for waits in (1, 2, 5, 6, 30, 60):
+        memory = LookMemory()
+        for _ in range(2):
+            before = service.traffic.total()
+            assert {each.state for each in service.look(jobs[:waits], memory)} == {JobState.RUNNING}
+        costs.append(service.traffic.total() - before)
+    assert costs == [1] * 6
