@@ -40,7 +40,8 @@ class ConnectionForm:
         part = own.locator("xpath=ancestor::*[@data-part='item'][1]")
         if part.count() and part.get_attribute("data-state") == "closed":
             part.get_by_role("button").first.click()
-        return own.locator("input:visible, textarea:visible").first
+        # Before Airflow 3.2 a choice is a button.
+        return own.locator("input:visible, textarea:visible, button[role=combobox]:visible").first
 
     def fill(self, **values: str) -> ConnectionForm:
         """Fill fields in, by their labels; underscores stand for spaces."""
@@ -64,8 +65,9 @@ class ConnectionForm:
     def choices(self, label: str) -> list[str]:
         """What a field offers."""
         self.field(label).click()
-        self.dialog.get_by_role("option").first.wait_for()
-        return [option.inner_text() for option in self.dialog.get_by_role("option").all()]
+        offered = self.page.locator("[role=option]:visible")
+        offered.first.wait_for()
+        return [option.inner_text() for option in offered.all()]
 
     def choose(self, label: str, words: str) -> ConnectionForm:
         """Choose from what a field offers."""

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from airflow_cancel_provider.guard.sentinel.main import TASK_ENDED
 from airflow_cancel_provider.jobs import JobState, RemoteJob
@@ -61,8 +61,9 @@ def main() -> None:
     from airflow.models.xcom import XComModel
 
     run_id = "scheduled__2026-11-28T02:00:00+00:00"
-    engine: Any = settings.get_engine
-    with engine().connect() as session:
+    # Before Airflow 3.2 it is no function.
+    engine: Any = settings.get_engine() if hasattr(settings, "get_engine") else settings.engine
+    with engine.connect() as session:
         # Tries without runs and Dags: enough for a list of jobs, and nothing for the scheduler.
         session.exec_driver_sql("PRAGMA foreign_keys=OFF")
         for number, (text, dag_id, task_id, map_index, ti_state, minutes, end) in enumerate(JOBS):
@@ -76,8 +77,12 @@ def main() -> None:
                 "map_index": map_index,
             }
             tables: Any = (TaskInstance.__table__, XComModel.__table__)
+            # Before Airflow 3.2, ids of task instances are text.
+            key_of_try = ti_id if tables[0].c.id.type.python_type is UUID else str(ti_id)
             session.execute(
-                tables[0].insert().values(id=ti_id, state=ti_state, try_number=1, pool="default_pool", **key)
+                tables[0]
+                .insert()
+                .values(id=key_of_try, state=ti_state, try_number=1, pool="default_pool", **key)
             )
             session.execute(
                 tables[1]
