@@ -62,7 +62,8 @@ def main() -> None:
 
     run_id = "scheduled__2026-11-28T02:00:00+00:00"
     # Before Airflow 3.2 it is no function.
-    engine: Any = settings.get_engine() if hasattr(settings, "get_engine") else settings.engine  # type: ignore[no-untyped-call]
+    get_engine: Any = getattr(settings, "get_engine", None)
+    engine: Any = get_engine() if get_engine else settings.engine
     with engine.connect() as session:
         # Tries without runs and Dags: enough for a list of jobs, and nothing for the scheduler.
         session.exec_driver_sql("PRAGMA foreign_keys=OFF")

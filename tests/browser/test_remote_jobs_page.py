@@ -111,6 +111,7 @@ def test_a_tab_of_the_task_and_links_to_it(job: Any, visit: Visit) -> None:
     ).first.click()
     tab = viewer.page.frame_locator("iframe[title='Remote jobs']")
     tab.get_by_text("Remote jobs of this task").wait_for()
+    tab.locator("tr[data-job]").first.wait_for()  # rows come after the heading
     assert tab.locator("tr[data-job]").count() == 1
     viewer.picture("page-tab")
 
