@@ -74,6 +74,8 @@ class RemoteJobsTrigger(BaseTrigger):
         self._clock = Clock()
         self.cancel_reason = cancel_reason
         self._is_dealt_with = False
+        self._is_refused = False
+        """Whether the service did not accept the credentials of the last poll."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -119,9 +121,23 @@ class RemoteJobsTrigger(BaseTrigger):
         while not self.watch.is_decided and self._is_in_time() and error is None:
             try:
                 await self._look(waits, pool)
+                self._is_refused = False
+            except IdentityError as refused:
+                error = self._refused(refused)
             except CancelProviderError as final:
                 error = error_as_json(final)
         return {"watch": self.watch.as_json(), "error": error}
+
+    def _refused(self, refused: IdentityError) -> dict[str, str | None] | None:
+        """The error for the event; None: the next poll looks again.
+
+        The quota may hold up a poll for longer than credentials are valid, also the new ones.
+        """
+        if self._is_refused:
+            return error_as_json(refused)
+        self._is_refused = True
+        log.warning("%s Looking again with new credentials.", refused)
+        return None
 
     async def _look(self, waits: SharedWaits, pool: ServicePool) -> None:
         """As :func:`cancelling.look`, together with the others who wait."""

@@ -126,6 +126,16 @@ class TestErrors:
         assert status.state is JobState.SUCCEEDED
         assert len(seen) == 2
 
+    @pytest.mark.parametrize("refusals, error", [(2, None), (3, None), (4, "IdentityError")])
+    def test_credentials_may_expire_while_a_look_is_made_again(
+        self, memory: Memory, refusals: int, error: str | None
+    ) -> None:
+        """A poll looks twice; where the quota holds up both, new credentials come with the next poll."""
+        job = memory.job("j", JobState.SUCCEEDED)
+        memory.errors = [IdentityError("The security token is expired.") for _ in range(refusals)]
+        event = story(lambda: event_of(waiting([job], 0.05)))
+        assert (event["error"] or {}).get("type") == error
+
     def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
         jobs = [memory.job(f"j{index}", scope="gone") for index in range(50)]
         good = memory.job("good", JobState.SUCCEEDED)
