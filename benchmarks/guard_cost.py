@@ -102,7 +102,7 @@ def _submission(cloud: LocalCloud) -> dict[str, float]:
 def _sentinel(cloud: LocalCloud) -> dict[str, float]:
     starts, memory = [], 0
     for _ in range(10):
-        sentinel = Sentinel(Settings(), OWNER, None, logging.getLogger(__name__), TryLedger().history)
+        sentinel = Sentinel(Settings(), OWNER, None, logging.getLogger(__name__), TryLedger())
         starts.append(_timed(sentinel._start))
         time.sleep(0.3)
         process = sentinel._process

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from threading import RLock
 from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import Intent
+from airflow_cancel_provider.guard.fork_locks import Locked
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import JobEnd, StoredIntent, TryRecord, TryState
@@ -134,7 +134,7 @@ class StartedJob:
         return self.ti_id is None and not self.not_before
 
 
-class TryLedger:
+class TryLedger(Locked):
     """The jobs that a try has started, and the submissions of unknown outcome: the sum of its events.
 
     Every event takes constant time for each of its jobs, and may be applied twice. Safe to use in any
@@ -142,10 +142,9 @@ class TryLedger:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
         self.clock = clock or Clock()
         """The clock of its events."""
-        # Re-entrant: a signal handler may read while the code that it interrupted writes.
-        self._lock = RLock()
         self._intents: dict[str, Intent] = {}
         self._jobs: dict[RemoteJob, StartedJob] = {}
         self._by_id: dict[tuple[str, str], dict[RemoteJob, None]] = {}

@@ -66,10 +66,13 @@ class Releases:
                 self._has_failed = not self._write(own, released, is_all=own in self._withdrawable)
                 self._written = len(released)
 
-    def succeeded(self, found: Mapping[RemoteJob, UUID | None] | None = None) -> None:
+    def succeeded(
+        self, found: Mapping[RemoteJob, UUID | None] | None = None, *, has_more: bool = False
+    ) -> None:
         """Release all jobs that are not known to have ended; called before the success is reported.
 
         :param found: further jobs that carry a label, with the try's id; None stands for this try.
+        :param has_more: forked children of the task have started jobs of which nothing else is known here.
         """
         if not self._store.may_write():
             return
@@ -81,6 +84,7 @@ class Releases:
             living.setdefault(ti_id or own, []).append(job)
         # Jobs of submissions without an answer are released as well, though their addresses are not known.
         unnamed = {intent.ti_id or own for intent in self._ledger.intents if intent.stored.label}
+        unnamed |= {own} if has_more else set()
         with self._lock:
             for ti_id in living.keys() | unnamed:
                 jobs = [*living.get(ti_id, ()), *(self._released.values() if ti_id == own else ())]

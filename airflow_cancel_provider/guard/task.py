@@ -227,9 +227,10 @@ class TaskGuard:
     def _settle(self) -> None:
         """Release the jobs that still run, before the task's success is reported."""
         # Jobs released in an event loop have left the ledger, but their release is not written yet.
-        if not self.ledger.is_empty or self.ledger.released:
+        has_more = self.canceller.knows_more
+        if not self.ledger.is_empty or self.ledger.released or has_more:
             self.lookups.find_placed("They are left running, as the task has succeeded.")
-            self.releases.succeeded(self.lookups.duplicates())
+            self.releases.succeeded(self.lookups.duplicates(), has_more=has_more)
             self.store.close()
             self._log_running("Task succeeded; left running: %s.")
         self.canceller.returned()

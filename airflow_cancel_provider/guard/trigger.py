@@ -26,6 +26,8 @@ from airflow_cancel_provider.triggers.readiness import Readiness
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
 log = logging.getLogger(__name__)
+RECORDED_SECONDS = 60.0
+"""Longest wait until Airflow has recorded the end of a task that its trigger has ended."""
 
 
 class GuardTrigger(BaseTrigger):
@@ -98,6 +100,9 @@ class GuardTrigger(BaseTrigger):
             try:
                 async for event in self.inner.run():
                     yield event
+                    if _fails_the_task(event):
+                        # The triggerer cancels this trigger once Airflow has recorded the end of its task.
+                        await asyncio.sleep(RECORDED_SECONDS)
             except asyncio.CancelledError as error:
                 if may_be_killed(error):
                     await self.on_kill()
@@ -148,6 +153,11 @@ class GuardTrigger(BaseTrigger):
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""
         await self.inner.cleanup()
+
+
+def _fails_the_task(event: TriggerEvent) -> bool:
+    """Whether an event ends the task without success, and without a worker that could cancel its jobs."""
+    return getattr(event, "task_instance_state", "success") != "success"
 
 
 def was_cancelled() -> bool:

@@ -92,14 +92,13 @@ class SharedService:
         :param question: what is to be looked at; called when it is this look's turn.
         """
         async with self._turns:
-            opened = await self.open()
-            service, asked = await self._turn(demand, opened), question()
+            service, asked = await self._turn(demand, await self.open()), question()
             try:
                 return await self._look(demand, service, asked)
             except AccessDenied:
-                # A connection may have been mended since the client was made.
-                if self.opened is opened:
-                    self.opened = None
+                # A connection may have been mended since the client was made; and since another look has
+                # opened it anew, too.
+                self.opened = None
                 service = await self._turn(demand, await self.open(), at_once=True)
                 return await self._look(demand, service, asked)
 

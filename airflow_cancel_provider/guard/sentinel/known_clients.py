@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable
-from threading import Event, RLock, Thread
+from threading import Event, Thread
 from typing import Any
 
+from airflow_cancel_provider.guard.fork_locks import Locked
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
 from airflow_cancel_provider.services.credentials import is_renewable, seconds_left
 
@@ -16,7 +17,7 @@ SHORTEST_PAUSE = 2.0
 """Seconds between two checks of credentials: half of the time that they have left, within these bounds."""
 
 
-class KnownClients:
+class KnownClients(Locked):
     """Sends clients to the sentinel, each under a name, and their renewed credentials.
 
     The sentinel can't ask a task whose process has ended. So the task sends renewed credentials while the old
@@ -26,8 +27,8 @@ class KnownClients:
     """
 
     def __init__(self, tell: Callable[[str, dict[str, Any]], None], log: Any) -> None:
+        super().__init__()
         self._tell, self._log = tell, log
-        self._lock = RLock()
         self._names: dict[Hashable, str] = {}
         self._clients: dict[str, ClientSpec] = {}
         self._told: dict[str, dict[str, Any]] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
 from airflow_cancel_provider.ends_on_record import ends_from_json
 from airflow_cancel_provider.guard.trigger import GuardTrigger
@@ -14,6 +16,7 @@ from airflow_cancel_provider.jobs import JobState, JobStatus
 from airflow_cancel_provider.owner import Label, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.recheck import Rechecks
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
@@ -47,6 +50,45 @@ def test_only_the_jobs_of_the_dead_are_cancelled(
     airflow.put(ti, state, recorded(ti, OURS))
     assert story(lambda: killed(make(ti, memory.jobs("a")), ti))
     assert memory.sent == asked
+
+
+class Ending(Endless):
+    """A trigger that ends its task in the triggerer."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Ending", self.kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield {"failed": TaskFailedEvent, "skipped": TaskSkippedEvent, "success": TaskSuccessEvent}[
+            str(self.kwargs["name"])
+        ]()
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", "success"])
+def test_a_trigger_that_ends_the_task_itself(airflow: FakeAirflow, memory: Memory, state: str) -> None:
+    """No worker is told of that end: the jobs of a task that has failed are cancelled by the trigger."""
+    ti = TaskInstance()
+    airflow.put(ti, "deferred", recorded(ti, OURS))
+    record = TryRecord(ti.id, TryState.DEFERRED, tuple(memory.jobs("a")))
+    trigger = GuardTrigger.around(Ending(state), record, "why", DEPLOYMENT)
+    trigger.task_instance = ti  # type: ignore[assignment]
+
+    async def tell() -> None:
+        async def events() -> None:
+            async for event in trigger.run():
+                airflow.put(ti, str(event.task_instance_state), recorded(ti, OURS))  # type: ignore[attr-defined]
+                seen.set()
+
+        seen = asyncio.Event()
+        task = asyncio.ensure_future(events())
+        await seen.wait()
+        await asyncio.sleep(0.05)
+        assert task.done() is (state == "success")
+        task.cancel(USER_ACTION)
+        await asyncio.wait([task])
+
+    story(tell)
+    assert memory.sent == ([] if state == "success" else [("a", False)])
 
 
 def test_who_has_ended_the_jobs_is_on_record_and_counted(

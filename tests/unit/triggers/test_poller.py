@@ -19,6 +19,7 @@ from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
 from airflow_cancel_provider.triggers.poller import MOST_LOOKS
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
 from airflow_cancel_provider.watch import Watch
 from tests.memory_service import Memory, MemoryService
 from tests.task_fixtures import event_of
@@ -103,6 +104,27 @@ class TestErrors:
         event = story(lambda: asyncio.wait_for(event_of(waiting([job])), 30))
         assert event["error"] is None
         assert len(memory.opened) == 2
+
+    def test_credentials_may_expire_twice_while_a_look_waits(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job, look, seen = memory.job("j", JobState.SUCCEEDED), MemoryService.look, list[Any]()
+
+        def expired_but_for_the_newest(self: Any, *args: Any, **options: Any) -> Any:
+            seen.append(self)
+            if len(memory.opened) < 3:
+                # Another look was refused meanwhile, has opened the service anew, and that has expired, too.
+                shared.opened = MemoryService(memory, None, None)
+                memory.opened.append((None, None))
+                raise IdentityError("The security token included in the request is expired.")
+            return look(self, *args, **options)
+
+        monkeypatch.setattr(MemoryService, "look", expired_but_for_the_newest)
+        shared = SharedService(Access(), job.service_key)
+        demand = shared.demands["place"] = Demand("place")
+        (status,) = story(lambda: shared.look(demand, lambda: ([job], set())))
+        assert status.state is JobState.SUCCEEDED
+        assert len(seen) == 2
 
     def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
         jobs = [memory.job(f"j{index}", scope="gone") for index in range(50)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cloud_fixtures import Client, client, code_of, eventually, submit_job, truth
+from tests.service_fixtures import needs_bulk
 
 if TYPE_CHECKING:
     from tests.cloud import LocalCloud
@@ -61,6 +62,7 @@ def test_terminate_running(cloud: LocalCloud, client: Client) -> None:
     assert truth(cloud, job)["cancelled"]
 
 
+@needs_bulk
 def test_cancel_reaches_only_what_has_not_started(cloud: LocalCloud, client: Client) -> None:
     cloud.batch.set(submitted=0, pending=0, starting=0, cancel=0.05)
     cloud.batch.override("waits", pending=600)
@@ -77,6 +79,7 @@ def test_cancel_reaches_only_what_has_not_started(cloud: LocalCloud, client: Cli
         assert (shown["status"], shown["isCancelled"], shown["isTerminated"]) == (state, False, False)
 
 
+@needs_bulk
 def test_bulk_limits_and_refusals(cloud: LocalCloud, client: Client) -> None:
     batch = client("batch")
     mine, theirs = submit_job(batch, "mine"), submit_job(batch, "theirs")
@@ -95,6 +98,7 @@ def test_bulk_limits_and_refusals(cloud: LocalCloud, client: Client) -> None:
     assert code_of(batch.terminate_job, jobId=theirs, reason="r") == ("AccessDeniedException", 403)
 
 
+@needs_bulk
 def test_old_endpoint_without_bulk_calls(cloud: LocalCloud, client: Client) -> None:
     cloud.batch.set(bulk=False)
     batch = client("batch")
@@ -108,7 +112,7 @@ def test_dependants_end_after_what_they_wait_for(cloud: LocalCloud, client: Clie
     first = submit_job(batch)
     second = submit_job(batch, dependsOn=[{"jobId": first}])
     third = submit_job(batch, dependsOn=[{"jobId": second}])
-    batch.terminate_jobs(jobs=[second], reason="stop")
+    batch.terminate_job(jobId=second, reason="stop")
     cloud.clock.advance(100)
     shown = describe(batch, second)
     assert (shown["status"], shown["isTerminated"]) == ("PENDING", True)
@@ -133,7 +137,7 @@ def test_array_goes_with_its_parent(cloud: LocalCloud, client: Client) -> None:
     assert [c["jobId"] for c in batch.list_jobs(arrayJobId=parent)["jobSummaryList"]].count(
         f"{parent}:3"
     ) == 0
-    batch.terminate_jobs(jobs=[parent], reason="all")
+    batch.terminate_job(jobId=parent, reason="all")
     eventually(lambda: describe(batch, parent)["status"], "FAILED")
     assert describe(batch, parent)["arrayProperties"]["statusSummary"]["FAILED"] == 5
     assert describe(batch, f"{parent}:0")["statusReason"] == "all"

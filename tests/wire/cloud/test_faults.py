@@ -106,7 +106,7 @@ def test_when(cloud: LocalCloud, client: Client) -> None:
 
     def outcome() -> str:
         try:
-            batch.terminate_jobs(jobs=["mine"], reason="r")
+            batch.terminate_job(jobId="mine", reason="r")
         except ClientError as error:
             return str(error.response["ResponseMetadata"]["HTTPStatusCode"])
         return "ok"

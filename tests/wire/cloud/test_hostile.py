@@ -14,6 +14,7 @@ from botocore.parsers import ResponseParserError
 from tests.cloud.hostile import EXAMPLES, MEGABYTES, SHAPES
 from tests.cloud_fixtures import Client, client, submit_job
 from tests.mrs_fixtures import PROJECT
+from tests.service_fixtures import needs_bulk
 
 if TYPE_CHECKING:
     from tests.cloud import LocalCloud
@@ -152,7 +153,7 @@ def test_mrs_and_its_identity_service_too(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("acts", [True, False])
-@pytest.mark.parametrize("operation", ["TerminateJobs", "ListJobs"])
+@pytest.mark.parametrize("operation", [pytest.param("TerminateJobs", marks=needs_bulk), "ListJobs"])
 def test_every_shape_goes_out_as_a_success(cloud: LocalCloud, shape: str, acts: bool, operation: str) -> None:
     cloud.faults.add("batch", operation, "hostile_reply", shape=shape, acts=acts)
     job = submit_job(cloud_batch(cloud))

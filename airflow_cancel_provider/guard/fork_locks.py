@@ -1,0 +1,34 @@
+"""Locks that a forked child of the task can take, also where a thread of its parent held them."""
+
+from __future__ import annotations
+
+import os
+from threading import RLock
+from typing import Any
+from weakref import WeakSet
+
+_held: WeakSet[Locked] = WeakSet()
+
+
+class Locked:
+    """Base of a class with a lock; in a forked child each instance has a new one.
+
+    The thread that holds the lock is not in the child: who waits for it there waits for ever.
+    """
+
+    def __init__(self) -> None:
+        # Re-entrant: a signal handler may read while the code that it interrupted writes.
+        self._lock: Any = RLock()
+        _held.add(self)
+
+    def renew_lock(self) -> None:
+        """Forget who holds it."""
+        self._lock = RLock()
+
+
+def _renew() -> None:
+    for each in list(_held):
+        each.renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew)

@@ -1,0 +1,33 @@
+"""What forked children of a task have started is released, too, when the task succeeds."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from airflow_cancel_provider.guard.events import JobsEnded
+from airflow_cancel_provider.settings import Settings
+from tests.cloud.server import LocalCloud
+from tests.try_fixtures import Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
+
+
+def test_jobs_of_a_forked_child_are_released(cloud: LocalCloud, variables: dict[str, Any]) -> None:  # noqa: F811
+    """The run may be deleted while they run: then only the release tells the reaper to leave them alone."""
+
+    def work() -> None:
+        submit("own")
+        guard.ledger.apply(JobsEnded(tuple(guard.ledger.jobs)))
+        if (child := os.fork()) == 0:
+            try:
+                submit("childs")
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+    ti = Try(work=work)
+    guard = ti.guarded(Settings(confirm_seconds=20, patience=30))
+    ti.task.execute()
+    guard.succeeded()
+    assert len(cloud.batch.jobs()) == 2
+    assert [release["all"] for release in variables.values()] == [True]
+    assert cancelled(cloud) == [False, False]
