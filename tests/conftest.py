@@ -90,6 +90,6 @@ def cloud_server() -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def cloud(cloud_server: LocalCloud) -> LocalCloud:
-    """The local cloud, with no faults ordered and an empty journal."""
-    cloud_server.reset()
+    """The local cloud, with no faults ordered and an empty journal, at an address of its own."""
+    cloud_server.renew()
     return cloud_server

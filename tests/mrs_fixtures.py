@@ -32,7 +32,7 @@ def mrs_server() -> Iterator[LocalCloud]:
 @pytest.fixture
 def cloud(mrs_server: LocalCloud) -> LocalCloud:
     """The local cloud as new."""
-    mrs_server.reset()
+    mrs_server.renew()
     # Tokens live as long as the process; those of the test before are no longer valid.
     auth._keystone.cache_clear()
     return mrs_server

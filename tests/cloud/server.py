@@ -56,6 +56,11 @@ class Server(ThreadedWSGIServer):
     request_queue_size = 512
 
 
+def _stop(server: Server) -> None:
+    server.shutdown()
+    server.server_close()
+
+
 def huawei_service(clock: Clock) -> CloudService | None:
     """Huawei MRS with its Keystone, when that module is there."""
     try:
@@ -94,7 +99,6 @@ class LocalCloud:
         self._others: dict[str, OtherService] = {}
         self._control = Control(self)
         self._server: Server | None = None
-        self._thread: threading.Thread | None = None
 
     # Life of the server.
     @property
@@ -110,21 +114,30 @@ class LocalCloud:
     def start(self) -> Self:
         """Listen in a thread of its own."""
         if self._server is None:
-            self._server = Server(self._host, self._wanted_port, self, QuietHandler)
-            self._thread = threading.Thread(
-                target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="cloud", daemon=True
-            )
-            self._thread.start()
+            self._server = self._listening()
         return self
+
+    def _listening(self) -> Server:
+        server = Server(self._host, self._wanted_port, self, QuietHandler)
+        threading.Thread(target=server.serve_forever, args=(0.05,), name="cloud", daemon=True).start()
+        return server
 
     def stop(self) -> None:
         """Stop listening and let go of hanging requests."""
         self.faults.clear()
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
-            self._server = self._thread = None
+        if self._server is not None:
+            _stop(self._server)
+            self._server = None
+
+    def renew(self) -> None:
+        """Forget everything, and listen at another address.
+
+        What an earlier test has left behind, a thread or a sentinel, calls the old one, and is not heard.
+        """
+        old, self._server = self._server, self._listening()
+        self.reset()
+        if old is not None:
+            threading.Thread(target=_stop, args=(old,), name="cloud-stop", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -153,6 +166,8 @@ class LocalCloud:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI entry point."""
         request = Request(environ)
+        if environ["SERVER_PORT"] != str(self.port):
+            self._drop_connection(request)
         if request.path.startswith(PREFIX + "/"):
             return self._control.answer(request)(environ, start_response)
         request.get_data(cache=True)
