@@ -89,7 +89,7 @@ class Waits:
         worst["collection"] = collections.longest
         made = _difference(await self._calls(), calls, seconds)
         ends = {number: at for number in range(plan.waits) if (at := finishing.at(number)) is not None}
-        await self._until_seen(ends, began + plan.window + plan.latest() + MARGIN)
+        await self._until_seen(ends, began + plan.window + plan.latest_of_any() + MARGIN)
         late = sorted(self.events[number] - at for number, at in ends.items() if number in self.events)
         return {
             **used,
@@ -98,7 +98,7 @@ class Waits:
             "ends": len(ends),
             "lost": len(ends) - len(late),
             "late": {"median": statistics.median(late or [0.0]), "worst": max(late, default=0.0)},
-            "latest": plan.latest(),
+            "latest": plan.latest_of_any(),
         }
 
     async def _calls(self) -> dict[str, Any]:
