@@ -138,7 +138,7 @@ def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
 
 
 def _do(due: Sequence[Mark | _Asked | _Round | _Preparation]) -> None:
-    from airflow_cancel_provider.services.base import side_by_side
+    from airflow_cancel_provider.services.threads import side_by_side
 
     for each in due:
         if isinstance(each, _Preparation):

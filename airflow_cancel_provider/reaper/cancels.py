@@ -14,8 +14,8 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Orphan
 from airflow_cancel_provider.reaper.services import PLACES_AT_ONCE, at_each_place, in_words
-from airflow_cancel_provider.services.base import side_by_side
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.threads import side_by_side
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.reaper.places import Place, by_place
-from airflow_cancel_provider.services.base import JobService, side_by_side
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.threads import side_by_side
 
 T = TypeVar("T")
 PLACES_AT_ONCE = 8

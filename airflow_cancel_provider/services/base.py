@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from math import inf
-from threading import Thread
 from typing import ClassVar, Self, TypeVar
 
 from airflow_cancel_provider.exceptions import (
@@ -335,42 +333,6 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(items)
     while piece := list(islice(stream, size)):
         yield piece
-
-
-def side_by_side(
-    function: Callable[[T], U], items: Iterable[T], most: int, at_first: int | None = None
-) -> Iterator[U]:
-    """Results in the order of the items, so many being worked on at a time, each in a thread.
-
-    Reads no further than that; an error is raised where its result would be. If the caller stops
-    iterating, or the process ends, calls that are under way are abandoned.
-
-    :param most: items that are worked on at a time.
-    :param at_first: fewer until the first result is there: it may say that the others are not worth it.
-    """
-    under_way: deque[Future[U]] = deque()
-    at_once = at_first or most
-    for item in items:
-        under_way.append(Future())
-        (fulfil if at_once == 1 else in_background)(under_way[-1], function, item)
-        if len(under_way) == at_once:
-            yield under_way.popleft().result()
-            at_once = most
-    while under_way:
-        yield under_way.popleft().result()
-
-
-def in_background(future: Future[U], function: Callable[[T], U], item: T) -> None:
-    """Have a thread give a future its result. If the process ends, the call is abandoned."""
-    Thread(target=fulfil, args=(future, function, item), daemon=True).start()
-
-
-def fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
-    """Give a future its result, or the error of the call."""
-    try:
-        future.set_result(function(item))
-    except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
-        future.set_exception(error)
 
 
 def undone(jobs: Iterable[RemoteJob], error: ServiceError) -> list[CancelResult]:

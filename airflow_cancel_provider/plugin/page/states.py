@@ -23,9 +23,10 @@ from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.record import Actor, JobEnd
-from airflow_cancel_provider.services.base import JobService, side_by_side
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
+from airflow_cancel_provider.services.threads import side_by_side
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 60

@@ -16,13 +16,9 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.base import (
-    fulfil,
-    in_background,
-    undone,
-    unsent,
-)
+from airflow_cancel_provider.services.base import undone, unsent
 from airflow_cancel_provider.services.progress import advance
+from airflow_cancel_provider.services.threads import fulfil, in_background
 
 DENIALS = 10
 """Requests in a row that may be denied before the rest of a cluster or application is not tried.

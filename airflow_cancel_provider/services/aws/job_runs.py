@@ -31,11 +31,11 @@ from airflow_cancel_provider.services.base import (
     in_order,
     named,
     outcome_of,
-    side_by_side,
     undone,
 )
 from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.threads import side_by_side
 
 RUNS_PER_PAGE = 50
 

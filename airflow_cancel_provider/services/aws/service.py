@@ -41,12 +41,12 @@ from airflow_cancel_provider.services.base import (
     in_order,
     outcome_after,
     outcome_of,
-    side_by_side,
 )
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of, secrets_in
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.threads import side_by_side
 
 T = TypeVar("T")
 _AWS = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|amazonwebservices\.com\.cn)$")

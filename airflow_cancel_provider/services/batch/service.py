@@ -26,7 +26,6 @@ from airflow_cancel_provider.services.base import (
     chunks,
     in_order,
     named,
-    side_by_side,
 )
 from airflow_cancel_provider.services.batch.states import (
     ANSWERS,
@@ -37,17 +36,18 @@ from airflow_cancel_provider.services.batch.states import (
     STATES,
     UNSAID,
     UNSAID_WORDS,
+    JobAnswer,
     Said,
-    Seen,
+    answer_of,
     gone,
     needless,
     result_of,
-    seen_of,
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.threads import side_by_side
 
 JOBS_PER_LOOKUP = 100
 QUEUES_PER_PAGE = 100
@@ -59,7 +59,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 
 # How an endpoint says that it does not have an operation: plainly, or as a gateway that has no such path.
 _NO_BULK = {"404", "UnknownOperationException", "UnknownOperation", "MissingAuthenticationTokenException"}
-_Seen = dict[RemoteJob, Seen]
+_Answers = dict[RemoteJob, JobAnswer]
 
 
 class _NoBulkError(Exception):
@@ -103,7 +103,7 @@ class BatchJobService(AwsJobService):
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         """One DescribeJobs for each 100 jobs."""
-        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Seen()
+        jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
         lookups = list(_lookups(jobs))
         looks = side_by_side(partial(self._look_twice, series), lookups, REQUESTS_AT_ONCE, 1)
         for asked, found in zip(lookups, looks, strict=True):
@@ -189,22 +189,22 @@ class BatchJobService(AwsJobService):
             for job in page["jobSummaryList"]:
                 yield status_of(self.address(job["jobId"]), job)
 
-    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Seen:
+    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
         """What Batch shows of the jobs; what it does not know is left out."""
         ids = list(dict.fromkeys(job.id for job in jobs))
         answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
         by_id = {answer["jobId"]: answer for answer in answers}
-        return {job: seen_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
+        return {job: answer_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
 
-    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Seen:
+    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
         """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""
         seen = self._look(series, jobs)
         missing = [job for job in jobs if job not in seen]
         return seen | (self._look(series, missing) if missing else {})
 
-    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Seen, set[RemoteJob]]:
+    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for = _Seen(), set[RemoteJob]()
+        seen, looked_for = _Answers(), set[RemoteJob]()
         for some, found in self._seen_before(list(_lookups(jobs)), self._look_twice):
             if isinstance(found, dict):
                 seen |= found

@@ -83,7 +83,7 @@ def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
     )
 
 
-class Seen(NamedTuple):
+class JobAnswer(NamedTuple):
     """What is read of a job's answer. The rest of it, twenty objects for each job, is not kept."""
 
     status: JobStatus
@@ -91,9 +91,9 @@ class Seen(NamedTuple):
     """Whether a CancelJob leaves something running."""
 
 
-def seen_of(job: RemoteJob, answer: dict[str, Any]) -> Seen:
+def answer_of(job: RemoteJob, answer: dict[str, Any]) -> JobAnswer:
     """What DescribeJobs shows of a job."""
-    return Seen(status_of(job, answer), _was_only_cancelled(answer))
+    return JobAnswer(status_of(job, answer), _was_only_cancelled(answer))
 
 
 def _label(answer: dict[str, Any]) -> Label | None:
@@ -102,7 +102,7 @@ def _label(answer: dict[str, Any]) -> Label | None:
     return label or label_in_tags(answer.get("tags", {}))
 
 
-def needless(seen: Seen, *, gently: bool, asked: bool = False) -> CancelResult | None:
+def needless(seen: JobAnswer, *, gently: bool, asked: bool = False) -> CancelResult | None:
     """Why there is nothing to send for a job, or None where there is.
 
     :param asked: an earlier request, whose answer was lost, may have been carried out.

@@ -26,7 +26,6 @@ from airflow_cancel_provider.services.base import (
     JobService,
     in_order,
     named,
-    side_by_side,
     undone,
     unsent,
 )
@@ -55,6 +54,7 @@ from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
+from airflow_cancel_provider.services.threads import side_by_side
 
 REQUESTS_AT_ONCE = 8
 """Most cancel requests under way at a time."""

@@ -8,7 +8,7 @@ from threading import Barrier, Event
 import pytest
 
 from airflow_cancel_provider.exceptions import ServiceError
-from airflow_cancel_provider.services.base import side_by_side
+from airflow_cancel_provider.services.threads import side_by_side
 
 MOST = 3
 
