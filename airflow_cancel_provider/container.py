@@ -23,6 +23,9 @@ WAIT_SECONDS = 30.0
 SENTINEL = str(Path(__file__).with_name("guard") / "sentinel" / "main.py")
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 STEP = 0.1
+"""Seconds from one look for sentinels to the next."""
+LOOKS = 2
+"""Looks in a row that have to find none."""
 
 
 class Container:
@@ -64,12 +67,15 @@ class Container:
                 return os.waitstatus_to_exitcode(status)
 
     def _wait_for_sentinels(self, deadline: float) -> None:
-        is_told = False
-        while pids := sentinels():
-            if not is_told:
+        is_told, seen_none = False, 0
+        # A process that is just being started has no command line yet: one look is not enough.
+        while seen_none < LOOKS:
+            pids = sentinels()
+            seen_none = 0 if pids else seen_none + 1
+            if pids and not is_told:
                 _say(f"waiting for sentinel {_listed(pids)} to cancel, at most {self._wait:g} s.")
                 is_told = True
-            if time.monotonic() > deadline:
+            if pids and time.monotonic() > deadline:
                 _say(f"sentinel {_listed(pids)} has not finished; the reaper has to find the jobs.")
                 return
             with suppress(ChildProcessError):

@@ -97,6 +97,15 @@ def test_it_ends_when_the_sentinel_has_ended(
     assert container.sentinels() == []
 
 
+def test_a_sentinel_that_was_just_being_started_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between fork and exec it has no command line of its own; the task may be killed just then."""
+    looks: list[list[int]] = [[], [7], [7], [], []]
+    monkeypatch.setattr(container, "sentinels", lambda: looks.pop(0))
+    monkeypatch.setattr(os, "waitpid", lambda *_: (0, 0))  # children of this process are other tests'
+    container.Container(["true"], 30)._wait_for_sentinels(time.monotonic() + 30)
+    assert looks == []
+
+
 def test_it_does_not_wait_for_longer_than_it_may(command: list[str], sentinel: str, never: str) -> None:
     process = started([*command, never, "returns"], sentinel, "--wait", "0.3")
     _, said = process.communicate(timeout=30)
