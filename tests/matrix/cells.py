@@ -95,17 +95,21 @@ WAITING = (
         {"deferred": ("batch", "mrs")},
         shape="timeout",
         within=TIMEOUT_WITHIN,
+        resumes=True,
     ),
     Scenario(
         "execution_timeout while deferred",
         faults.timed_out_while_deferred,
         {"deferred": ("emr", "emr-serverless", "emr-containers", "glue")},
         shape="timeout",
-        may_go_on=True,
+        within=TIMEOUT_WITHIN,
+        resumes=True,
     ),
     # Who cancels looks first, and may not for 25 seconds.
-    Scenario("poll denied in the trigger", faults.polls_denied, DEFERRED, within=40),
-    Scenario("attempts used up in the trigger", faults.attempts_used_up, DEFERRED, shape="attempts"),
+    Scenario("poll denied in the trigger", faults.polls_denied, DEFERRED, within=40, resumes=True),
+    Scenario(
+        "attempts used up in the trigger", faults.attempts_used_up, DEFERRED, shape="attempts", resumes=True
+    ),
     Scenario(
         "deferred, marked failed, service down 40 s",
         faults.while_down(faults.marked("failed")),

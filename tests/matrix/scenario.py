@@ -54,6 +54,8 @@ class Scenario:
     :param kind: which of the totals its seconds count for: ``signal``, ``mark``, ``deferred``, or none.
     :param may_go_on: Airflow itself ignores the fault.
     :param phase: the phase in which it runs, because its fault concerns everybody.
+    :param resumes: Airflow ends the try by starting its task again. ``within`` counts from that start, which
+        takes Airflow a minute on a busy machine.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Scenario:
     kind: str = ""
     may_go_on: bool = False
     phase: str = ""
+    resumes: bool = False
 
     def cells(self) -> Iterator[Cell]:
         """Its cells."""

@@ -14,13 +14,19 @@ WATCHED_SECONDS = 10.0
 ENDING_SECONDS = 8.0
 """What a job may take to end after the request."""
 STEP = 0.2
+PATIENCE = 90.0
+"""What Airflow may take to start a task again whose deferral is over."""
+ON_ITS_WAY = ("deferred", "scheduled", "queued")
 
 
 def observe(victim: Victim) -> Result:
     """Look on until it is clear what becomes of the jobs."""
     alone = victim.scenario.expected is Expected.LEFT_ALONE
+    if victim.scenario.resumes:
+        _wait_for_worker(victim)
     begun = max(victim.strikes)
-    deadline = max(begun, time.time()) + WATCHED_SECONDS if alone else begun + victim.scenario.within
+    limit = WATCHED_SECONDS if alone else victim.scenario.within
+    deadline = (max(begun, time.time()) if alone or victim.scenario.resumes else begun) + limit
     while time.time() < deadline and (alone or not _is_settled(victim)):
         if _touched(victim):
             break
@@ -28,6 +34,15 @@ def observe(victim: Victim) -> Result:
     if not alone:
         _let_end(victim)
     return judge(victim)
+
+
+def _wait_for_worker(victim: Victim) -> None:
+    """Wait until each task has left its trigger and got a worker, or its jobs are asked to end."""
+    deadline = time.time() + PATIENCE
+    while time.time() < deadline and not _is_settled(victim):
+        if not any(victim.task(run)["state"] in ON_ITS_WAY for run in victim.runs):
+            return
+        time.sleep(1)
 
 
 def judge(victim: Victim) -> Result:
