@@ -39,13 +39,21 @@ class TryRecorder:
     ``on_kill`` and callbacks submit does not.
 
     :param goes_on: whether the next try takes over the jobs.
+    :param is_reported: tells whether Airflow has recorded how the try ended: its callbacks are at work then.
     """
 
     def __init__(
-        self, owner: Owner, settings: Settings, log: Any, ledger: TryLedger, *, goes_on: bool = False
+        self,
+        owner: Owner,
+        settings: Settings,
+        log: Any,
+        ledger: TryLedger,
+        *,
+        goes_on: bool = False,
+        is_reported: Callable[[], bool] = lambda: False,
     ) -> None:
         self._owner, self._settings, self._log = owner, settings, log
-        self._goes_on = goes_on
+        self._goes_on, self._is_reported = goes_on, is_reported
         self._tokens = count(1)
         self._clean_up_beside: WeakSet[threading.Thread] | None = None
         """While clean-up code runs: the threads that ran before it."""
@@ -197,7 +205,7 @@ class TryRecorder:
     @property
     def _is_own(self) -> bool:
         """Whether the calling code is the task's own work, and not a callback or clean-up code."""
-        if self.is_over:
+        if self.is_over or self._is_reported():
             return threading.current_thread() in self._left
         beside = self._clean_up_beside
         return beside is None or threading.current_thread() in beside

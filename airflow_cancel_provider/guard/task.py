@@ -36,6 +36,9 @@ SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, o
 
 KILLED = "The task was killed; its remote jobs are being cancelled."
 
+RUNNING = "running"
+"""State of a task instance until Airflow has recorded how it ended."""
+
 DEFERRED = ("TaskDeferred",)
 CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
 SUCCEEDED = ("DownstreamTasksSkipped",)
@@ -54,7 +57,14 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = TryLedger()
-        self.recorder = TryRecorder(self.owner, settings, self.log, self.ledger, goes_on=self.tries.go_on)
+        self.recorder = TryRecorder(
+            self.owner,
+            settings,
+            self.log,
+            self.ledger,
+            goes_on=self.tries.go_on,
+            is_reported=lambda: str(getattr(ti, "state", None) or RUNNING) != RUNNING,
+        )
         self.canceller = Canceller(
             self.ledger,
             self.owner,
@@ -167,7 +177,10 @@ class TaskGuard:
         detach()
 
     def failed(self) -> None:
-        """Handle a failure after ``execute`` had returned, or one that did not pass through ``execute``."""
+        """Handle an end without success that did not come from ``execute``.
+
+        As of ``pre_execute`` or ``post_execute``, or of a result that can't be written.
+        """
         if self._is_handled and not self._is_left:
             detach()
             return
@@ -175,7 +188,7 @@ class TaskGuard:
         if self.tries.will_follow:
             self._leave(TryState.RUNNING)
         else:
-            self._cancel("Airflow failed the task after execute had returned")
+            self._cancel("Task ended without success, before or after its execute")
         detach()
 
     def _handle_end(self, end: BaseException | None) -> None:

@@ -69,18 +69,20 @@ def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
 @hookimpl
 def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
     """The task's own process has reported, for whatever reason, or a person has marked the task."""
-    with _contained(task_instance):
-        if guard := _guard_of(task_instance):
-            guard.failed()
-        elif previous_state is None:
-            _marked(task_instance)
+    _not_succeeded(previous_state, task_instance)
 
 
 @hookimpl
 def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
-    """A person has marked the task; one that skips itself is handled before (from Airflow 3.1 on)."""
+    """The same; Airflow before 3.1 does not report that a task has skipped itself."""
+    _not_succeeded(previous_state, task_instance)
+
+
+def _not_succeeded(previous_state: Any, task_instance: Any) -> None:
     with _contained(task_instance):
-        if previous_state is None and not _guard_of(task_instance):
+        if guard := _guard_of(task_instance):
+            guard.failed()
+        elif previous_state is None:
             _marked(task_instance)
 
 

@@ -123,6 +123,11 @@ class EmrServerlessService(JobRunsService[Run]):
         release, engine = application.release_label, application.type
         return Run(run_id, application_id, release, engine, params, place, created_by, life)
 
+    def retry(self, job_id: str) -> None:
+        """An attempt of a run fails, and the next one begins."""
+        with self.lock:
+            next(run for run in self.all_runs() if run.id == job_id).attempt += 1
+
     @staticmethod
     def _check_start(params: dict[str, Any]) -> None:
         name, tags = params.get("name"), params.get("tags") or {}
@@ -138,8 +143,9 @@ class EmrServerlessService(JobRunsService[Run]):
             raise invalid("Tags must match [A-Za-z0-9 /_.:=+@-]*.")
 
     def get_job_run(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
-        """Show one run in full."""
-        return {"jobRun": self._run(caller, params).detail(self.clock())}
+        """Show one run in full, by default its present attempt."""
+        run = self._run(caller, params)
+        return {"jobRun": run.detail(self.clock(), whole(request, "attempt", run.attempt))}
 
     def list_job_runs(self, caller: Caller, params: dict[str, Any], request: Request) -> dict[str, Any]:
         """List runs, newest first."""

@@ -52,6 +52,7 @@ class Run:
     place: Place
     created_by: str
     life: Life
+    attempt: int = 1
 
     @property
     def scope(self) -> str:
@@ -100,7 +101,7 @@ class Run:
             "stateDetails": end.reason if ended else "",
             "releaseLabel": self.release,
             "mode": self.mode,
-            "attempt": 1,
+            "attempt": self.attempt,
             "attemptCreatedAt": self.life.created_at,
             "attemptUpdatedAt": updated,
         }
@@ -110,12 +111,14 @@ class Run:
         """A JobRunSummary: neither tags nor client token."""
         return {**self._common(now), "id": self.id, "type": self.engine}
 
-    def detail(self, now: float) -> dict[str, Any]:
-        """A JobRun."""
+    def detail(self, now: float, attempt: int) -> dict[str, Any]:
+        """A JobRun as of one of its attempts: those before the present one have failed."""
         times = {"startedAt": self.life.entered("RUNNING", now), "endedAt": self.life.ended_at(now)}
         echoed = ("configurationOverrides", "executionTimeoutMinutes", "retryPolicy")
+        failed = {"attempt": attempt, "state": "FAILED"} if attempt < self.attempt else {}
         return {
             **self._common(now),
+            **failed,
             "jobRunId": self.id,
             "jobDriver": self.request.get("jobDriver") or {},
             "tags": self.request.get("tags") or {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, ids, label_name, text_of_name
@@ -15,6 +16,14 @@ def _seen(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str | None, Any, 
     return (
         (run.get("applicationId"), run.get("jobRunId") or run.get("id"), run.get("state")) for run in runs
     )
+
+
+def _seen_run(run: Mapping[str, Any]) -> Iterator[tuple[str | None, Any, Any]]:
+    """The run of a GetJobRun, which may have been asked for an earlier attempt, after which the run goes on."""
+    policy = run.get("retryPolicy") or {}
+    most = policy.get("maxAttempts") or (inf if run.get("mode") == "STREAMING" else 1)
+    is_last = run.get("state") == "SUCCESS" or (run.get("attempt") or 1) >= most
+    return _seen([run] if is_last else [])
 
 
 SUBMISSIONS = (
@@ -30,7 +39,7 @@ SUBMISSIONS = (
 )
 
 LOOKS = {
-    "GetJobRun": lambda answer: _seen([answer.get("jobRun") or {}]),
+    "GetJobRun": lambda answer: _seen_run(answer.get("jobRun") or {}),
     "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
 }
 

@@ -210,6 +210,24 @@ def test_jobs_that_a_reply_shows_as_ended_are_told(cloud: LocalCloud, notes: Not
     ]
 
 
+@pytest.mark.parametrize(
+    "policy", [{"retryPolicy": {"maxAttempts": 2}}, {"mode": "STREAMING"}], ids=["batch", "streaming"]
+)
+def test_the_end_of_an_attempt_is_not_that_of_its_run(
+    cloud: LocalCloud, notes: Notes, policy: dict[str, Any]
+) -> None:
+    serverless = client(cloud, "emr-serverless")
+    app = application(serverless)
+    run = start(serverless, app, **policy)["jobRunId"]
+    cloud.emr_serverless.retry(run)
+    first = serverless.get_job_run(applicationId=app, jobRunId=run, attempt=1)["jobRun"]
+    assert (first["attempt"], first["state"]) == (1, "FAILED")
+    assert notes.ends == []
+    cloud.emr_serverless.finish(run, "SUCCESS")
+    serverless.get_job_run(applicationId=app, jobRunId=run)
+    assert notes.ends == [("emr-serverless", "us-east-1", [(app, run)])]
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"jobs": 7}', b'{"jobs": [{"status": "FAILED"}]}'])
 def test_a_look_of_the_users_ends_as_it_would_without_the_guard(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, body: bytes

@@ -19,7 +19,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import Owner
+from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
@@ -196,8 +196,41 @@ class TestSuccess:
         guard.failed()
         assert len(store[RECORD_KEY]["jobs"]) == 1
 
+    @pytest.mark.parametrize("executes", [True, False])
+    def test_what_skips_itself_before_or_after_its_execute_leaves_nothing(
+        self,
+        cloud: LocalCloud,
+        variables: dict[str, Any],  # noqa: F811
+        executes: bool,
+    ) -> None:
+        """As ``pre_execute`` and ``post_execute`` may."""
+        ti: Any = Try(work=submit)
+        listener.on_task_instance_running(ti)
+        if executes:
+            ti.task.execute()
+            assert variables[release_key(ti.id)]["all"] is True
+        else:
+            submit()
+        ti.state = "skipped"
+        listener.on_task_instance_skipped(previous_state="running", task_instance=ti)
+        assert cancelled(cloud) == [True]
+        assert variables == {}
+        submit("later")
+        assert cancelled(cloud) == [True, False]
+
 
 class TestFailure:
+    def test_what_a_callback_starts_after_a_failure_before_execute_is_not_the_tasks(
+        self, cloud: LocalCloud
+    ) -> None:
+        ti = Try()
+        guard = guarded(ti)
+        submit("pre_execute")
+        ti.state = "failed"
+        submit("callback")
+        guard.failed()
+        assert cancelled(cloud) == [True, False]
+
     def test_what_a_callback_starts_is_not_the_tasks(self, cloud: LocalCloud) -> None:
         guard = ended(Try(work=lambda: 1 / 0), ZeroDivisionError)
         submit("callback")
