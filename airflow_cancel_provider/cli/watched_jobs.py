@@ -20,6 +20,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_service_key,
 )
+from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
 from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.watch import Watch
@@ -90,7 +91,7 @@ def in_words(error: Exception, jobs: Sequence[RemoteJob]) -> CancelProviderError
     if isinstance(error, CancelProviderError):
         return error
     log.info("Unexpected error", exc_info=error)
-    return _unexpected(jobs, f"{type(error).__name__}: {error}")
+    return _unexpected(jobs, without_logins(f"{type(error).__name__}: {error}"))
 
 
 def _unexpected(jobs: Sequence[RemoteJob], words: str) -> CancelProviderError:

@@ -11,6 +11,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json
+from airflow_cancel_provider.services.credentials import caused_by, without_logins
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.registry import open_service
 from airflow_cancel_provider.services.retry import Patience
@@ -76,8 +77,9 @@ def _plain(client: ClientSpec) -> str:
         return json.dumps(as_json(client), sort_keys=True)
     except CancelProviderError:
         raise
-    except Exception as error:  # credential providers have errors of their own
-        raise InvalidInput(f"Credentials for {client.service} can't be read: {error}") from error
+    except Exception as error:  # noqa: BLE001  credential providers have errors of their own
+        words = without_logins(f"Credentials for {client.service} can't be read: {error}")
+        raise caused_by(error, InvalidInput(words))  # noqa: B904
 
 
 def _opened(client: ClientSpec, patience: Patience) -> JobService:
@@ -85,8 +87,9 @@ def _opened(client: ClientSpec, patience: Patience) -> JobService:
         return open_service(client, patience)
     except CancelProviderError:
         raise
-    except Exception as error:  # botocore has many for a configuration that it does not accept
-        raise InvalidInput(f"{client.service} can't be reached as its submitter did: {error}") from error
+    except Exception as error:  # noqa: BLE001  botocore has many for a configuration that it does not accept
+        words = without_logins(f"{client.service} can't be reached as its submitter did: {error}")
+        raise caused_by(error, InvalidInput(words))  # noqa: B904
 
 
 def _by_address(service: str, conn_id: str | None, region: str | None) -> NoReturn:

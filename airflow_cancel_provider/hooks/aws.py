@@ -17,6 +17,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.aws.client import ONCE
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, kind_of
 from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.credentials import caused_by, without_logins
 from airflow_cancel_provider.services.ratelimit import share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.tls import verification
@@ -156,7 +157,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             # boto3 raises the last two for a malformed endpoint or region and for unknown botocore_config.
             raise self._unusable(error) from None
         except (BotoCoreError, ClientError) as error:
-            raise self._no_credentials(error) from error
+            raise caused_by(error, self._no_credentials(error))  # noqa: B904
 
     def _config_of_calls(self) -> Config:
         """The connection's, without repeats of botocore's own: a service repeats calls, at its pace.
@@ -167,7 +168,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         return config if getattr(config, "retries", None) else config.merge(Config(retries=ONCE))
 
     def _unusable(self, error: Exception) -> InvalidInput:
-        return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {str(error).rstrip('.')}.")
+        return InvalidInput(
+            f"Connection {self.aws_conn_id!r} can't be used: {without_logins(str(error)).rstrip('.')}."
+        )
 
     def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
         return kind_of(error, None)(
@@ -211,4 +214,6 @@ def _config(options: Mapping[str, Any]) -> Config:
     try:
         return Config(**options)
     except (BotoCoreError, TypeError, ValueError) as error:
-        raise InvalidInput(f"botocore_config can't be used: {str(error).rstrip('.')}.") from None
+        raise InvalidInput(
+            f"botocore_config can't be used: {without_logins(str(error)).rstrip('.')}."
+        ) from None

@@ -12,6 +12,7 @@ from uuid import UUID
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
+from airflow_cancel_provider.record import LATEST
 
 NOT_PERMITTED = (
     "The reaper's Airflow account may not read the tasks of some jobs, which are therefore kept: give it "
@@ -22,6 +23,8 @@ NOT_TOLD = "Airflow did not give the state of the tasks of some jobs, which are 
 
 LATE = timedelta(minutes=15)
 """After the end of a try: its process may start jobs until it has found out that Airflow has given it up."""
+LONG = timedelta(days=7)
+"""After the creation of a try whose end Airflow does not know (any more): until then it may have run."""
 
 
 class DecisionKind(StrEnum):
@@ -37,7 +40,7 @@ class DecisionKind(StrEnum):
     RECONNECTING = "reconnecting"
     RELEASED = "released"
     COPIED = "copied"
-    """Started long after its try had ended: somebody may have copied a job with its label."""
+    """Started long after its try: somebody may have copied a job with its label."""
     DEAD_LETTER = "dead letter"
     SUSPECT = "suspect"
     """To be checked a second time."""
@@ -108,12 +111,26 @@ def _kept_for_its_try(case: Case) -> Decision | None:
 
 def _kept_as_a_copy(claim: JobStatus, owner: OwnerState) -> Decision | None:
     """Consoles copy a job with its name, parameters and tags. A copy is not the try's."""
+    started = claim.submitted_at
     ended = owner.ended if owner.phase in (TryPhase.FAILED, TryPhase.RETRYING) else None
-    if ended is None or claim.submitted_at is None or claim.submitted_at - ended <= LATE:
-        return None
-    at = f"{ended:%Y-%m-%d %H:%M:%S %Z}"
-    because = f"{owner} since {at}, and the job was started later: it may be a copy with the same label"
-    return Decision(DecisionKind.COPIED, because)
+    if started is not None and ended is not None and started - ended > LATE:
+        return _copy(f"{owner} since {ended:%Y-%m-%d %H:%M:%S %Z}, and the job was started later")
+    if owner.phase in (TryPhase.DELETED, TryPhase.REMOVED) and claim.label is not None:
+        created = _creation_of(claim.label.ti_id)
+        if started is not None and created is not None and started - created > LONG:
+            return _copy(f"{owner}, and the job was started {(started - created).days} days after its try")
+    return None
+
+
+def _copy(because: str) -> Decision:
+    return Decision(DecisionKind.COPIED, f"{because}: it may be a copy with the same label")
+
+
+def _creation_of(ti_id: UUID) -> datetime | None:
+    """When a try was created, which the ids that Airflow makes tell; None for any other id."""
+    milliseconds = ti_id.int >> 80
+    in_range = ti_id.version == 7 and milliseconds < LATEST * 1000
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if in_range else None
 
 
 def _kept_for_the_next_try(owner: OwnerState) -> Decision | None:

@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from copy import copy
 from functools import lru_cache
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, TypeVar
 
 ENDLESS = float("inf")
+E = TypeVar("E", bound=BaseException)
+_LOGIN = re.compile(r"//[^\s\"'<>]*@")
+_UNREAD = re.compile(r"Failed to parse: .*", re.S)
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z2-7]{16}", re.ASCII)
 
 
@@ -31,6 +34,23 @@ def secrets_in(credentials: Any) -> tuple[str, ...]:
     known = getattr(credentials, "__dict__", {})
     values = (known.get(name) for name in ("_secret_key", "secret_key", "_token", "token"))
     return tuple(value for value in values if isinstance(value, str))
+
+
+def without_logins(words: str) -> str:
+    """Words of a library on a call that failed, without the logins in its addresses.
+
+    A proxy's address may hold a password. One that holds ``/``, ``?`` or ``#`` takes the address apart, and
+    urllib3 then repeats a part that may be the password.
+    """
+    return _UNREAD.sub("Failed to parse an address", _LOGIN.sub("//***@", words))
+
+
+def caused_by(cause: Exception, error: E, secrets: Iterable[str] = ()) -> E:
+    """The error with its cause, which a traceback shows; without it where its words hold a secret."""
+    words = str(cause)
+    error.__cause__ = cause if without(secrets, without_logins(words)) == words else None
+    error.__suppress_context__ = True
+    return error
 
 
 def without(secrets: Iterable[str], words: str) -> str:

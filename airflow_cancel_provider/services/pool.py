@@ -9,6 +9,7 @@ from typing import Protocol
 from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.base import JobService, undone
+from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.retry import Patience
 
 log = logging.getLogger(__name__)
@@ -191,5 +192,5 @@ def _cancel(
         raise
     except Exception as error:
         log.info("Unexpected error", exc_info=error)
-        words = f"{type(error).__name__}: {error}"
+        words = without_logins(f"{type(error).__name__}: {error}")
         return [CancelResult(job, CancelOutcome.UNANSWERED, words, UNEXPECTED) for job in jobs]

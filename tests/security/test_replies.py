@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
 from typing import Any
 
 import boto3
@@ -9,7 +10,7 @@ import pytest
 from botocore.config import Config
 
 from airflow_cancel_provider.exceptions import ServiceError
-from airflow_cancel_provider.services.mrs.auth import AkSkAuth
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.retry import Patience
@@ -17,6 +18,7 @@ from tests.fuzz.test_replies import KINDS
 from tests.security.places import Echo
 
 SECRET, TOKEN = "PLANTED-secret-access-key", "PLANTED-session-token/with+odd=signs"
+PASSWORD = "PLANTED-proxy-password"
 AT_ONCE = Patience(seconds=0.0, first_pause=0.0, longest_pause=0.0)
 SERVICES = [*KINDS, "mrs"]
 
@@ -52,7 +54,7 @@ def words_of(service: Any, jobs: list[Any]) -> list[str]:
     for call in (lambda: service.describe(jobs), lambda: list(service.claims(jobs[0].scope or "queue"))):
         with pytest.raises(ServiceError) as raised:
             call()
-        said += [str(raised.value), repr(raised.value)]
+        said += [str(raised.value), repr(raised.value), "".join(format_exception(raised.value))]
     results = service.cancel(jobs, "why")
     return said + [text for result in results for text in (str(result), repr(result), str(result.as_json()))]
 
@@ -65,6 +67,32 @@ def test_a_reply_that_repeats_the_request_gives_no_secret_away(name: str) -> Non
         assert server.seen
     for secret in (SECRET, TOKEN):
         assert not [text for text in said if secret in text]
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "mrs login"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        f"http://user:{PASSWORD}/@127.0.0.1:9",
+        f"http://user:{PASSWORD}#@127.0.0.1:9",
+        f"http://user:{PASSWORD}?@127.0.0.1:9",
+        f"socks5://user:{PASSWORD}@127.0.0.1:9",
+        f"http://user:{PASSWORD}@127.0.0.1:9",
+        f"http://user:{PASSWORD} @127.0.0.1:9",
+    ],
+)
+def test_a_proxy_that_is_set_wrongly_gives_no_password_away(
+    name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scheme in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(scheme, proxy)
+    service, jobs = opened(name.partition(" ")[0], "https://service.example")
+    if name == "mrs login":
+        login = TokenAuth("https://iam.example", "demo", "pw", "demo-domain", project_id="0123456789abcdef")
+        client = MrsClient("https://service.example", "0123456789abcdef", login)
+        service = MrsJobService(client, conn_id="mrs_default", patience=AT_ONCE)
+    said = words_of(service, jobs)
+    assert not [text for text in said if PASSWORD in text]
 
 
 @pytest.mark.parametrize("name", SERVICES)

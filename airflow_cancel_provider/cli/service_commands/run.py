@@ -35,6 +35,7 @@ from airflow_cancel_provider.cli.service_commands.parser import (
     usage,
 )
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.registry import ServiceInfo
 
 WELL, INTERRUPTED, FAILED = 0, 130, 255
@@ -68,7 +69,7 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
 def _words(error: Exception) -> str:
     """What went wrong. Errors that nobody expects have their type's name before them."""
     is_known = type(error).__module__.startswith(("airflow", "botocore"))
-    return str(error) if is_known else f"{type(error).__name__}: {error}"
+    return without_logins(str(error) if is_known else f"{type(error).__name__}: {error}")
 
 
 def _answered(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.guard.fork_locks import Locked
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
-from airflow_cancel_provider.services.credentials import is_renewable, seconds_left
+from airflow_cancel_provider.services.credentials import is_renewable, seconds_left, without_logins
 
 LONGEST_PAUSE = 60.0
 SHORTEST_PAUSE = 2.0
@@ -103,7 +103,7 @@ class KnownClients(Locked):
                     "Credentials to cancel with (%s) can't be renewed, trying again; %.0f s are left: %s",
                     client.conn_id or client.service,
                     seconds_left(client.credentials),
-                    error,
+                    without_logins(str(error)),
                 )
 
     def _tell_news(self, name: str, client: ClientSpec) -> None:

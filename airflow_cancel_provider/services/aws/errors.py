@@ -32,7 +32,7 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
 )
 from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.credentials import without
+from airflow_cancel_provider.services.credentials import without, without_logins
 from airflow_cancel_provider.services.tls import tls_trouble
 
 # The lists botocore's own retry modes use, and Batch's 429.
@@ -126,7 +126,7 @@ def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
         words = f"{error_code(error)}: {message}"
     else:
         own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
-        words = f"{own}{error}"
+        words = without_logins(f"{own}{error}")
     return without(secrets, words)[:_LONGEST_WORDS].rstrip(".")
 
 

@@ -43,7 +43,7 @@ from airflow_cancel_provider.services.base import (
     outcome_of,
 )
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.credentials import account_of, secrets_in
+from airflow_cancel_provider.services.credentials import account_of, caused_by, secrets_in
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.threads import side_by_side
@@ -98,6 +98,10 @@ class AwsJobService(JobService):
     @property
     def _account(self) -> Hashable:
         return account_of(self.client._request_signer._credentials) or self.conn_id  # noqa: SLF001
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return secrets_in(self.client._request_signer._credentials)  # noqa: SLF001
 
     @classmethod
     def over(cls, spec: ClientSpec, patience: Patience) -> Self:
@@ -187,7 +191,7 @@ class AwsJobService(JobService):
         except (ClientError, BotoCoreError) as error:
             named = self._named(error, operation, about)
             self.identity_refused = isinstance(named, IdentityError)
-            raise named from error
+            raise caused_by(error, named, self._secrets)  # noqa: B904
         self.identity_refused = False
         return answer
 
@@ -289,8 +293,7 @@ class AwsJobService(JobService):
         return [state for state in states if state not in over]
 
     def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
-        secrets = secrets_in(self.client._request_signer._credentials)  # noqa: SLF001  as account_of
-        code, words = error_code(error), error_words(error, secrets)
+        code, words = error_code(error), error_words(error, self._secrets)
         kind = UnknownScope if self._is_unknown_scope(operation, error) else kind_of(error, operation)
         return kind(
             f"{operation} on {about} failed{self._advised(kind, words, operation, error)}", operation, code

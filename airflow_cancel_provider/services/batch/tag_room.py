@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Mapping
 from inspect import isawaitable
 from typing import Any
 
+from airflow_cancel_provider.services.credentials import without_logins
+
 _definitions: dict[Hashable, Any] = {}
 """Answers of DescribeJobDefinitions in this process, by credentials, endpoint and definition."""
 
@@ -59,8 +61,9 @@ class TagRoom:
 
     def _note_unknown(self, error: Exception) -> None:
         _definitions[self._key] = None
+        why = without_logins(str(error))
         self._say(
-            f"no tags on SubmitJob: how many tags its job definition has can't be read ({error});"
+            f"no tags on SubmitJob: how many tags its job definition has can't be read ({why});"
             " allow batch:DescribeJobDefinitions to this identity"
         )
 

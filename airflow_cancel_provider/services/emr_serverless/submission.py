@@ -19,7 +19,7 @@ def _seen(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str | None, Any, 
 
 
 def _seen_run(run: Mapping[str, Any]) -> Iterator[tuple[str | None, Any, Any]]:
-    """The run of a GetJobRun, which may have been asked for an earlier attempt, after which the run goes on."""
+    """The run of a GetJobRun, unless it may only be an attempt that has ended, of a run that goes on."""
     policy = run.get("retryPolicy") or {}
     most = policy.get("maxAttempts") or (inf if run.get("mode") == "STREAMING" else 1)
     is_last = run.get("state") == "SUCCESS" or (run.get("attempt") or 1) >= most

@@ -15,6 +15,7 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.mrs.signature import signed_headers
 
@@ -222,11 +223,13 @@ def _faults(user: str) -> Iterator[None]:
         words = f"{what}: HTTP {error.http_status} {message}".rstrip()
         raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
     except exceptions.SSLError as error:
-        raise Fault(f"{what}: {error}. Check TLS verification (verify) of the connection.", _CALL) from None
+        words = without_logins(f"{what}: {error}.")
+        raise Fault(f"{words} Check TLS verification (verify) of the connection.", _CALL) from None
     except exceptions.ConnectionError as error:
-        raise Fault(f"{what}: {error}.", _CALL, None, FaultKind.TRANSIENT) from None
+        raise Fault(without_logins(f"{what}: {error}."), _CALL, None, FaultKind.TRANSIENT) from None
     except exceptions.ClientException as error:
-        raise Fault(f"{what}: {error}. Check IAM endpoint (iam_endpoint) of the connection.", _CALL) from None
+        words = without_logins(f"{what}: {error}.")
+        raise Fault(f"{words} Check IAM endpoint (iam_endpoint) of the connection.", _CALL) from None
     except _NO_TOKEN:
         words = f"{what}: the reply is not a token in JSON. Check IAM endpoint (iam_endpoint) and proxies."
         raise Fault(words, _CALL, "HTTP 200", FaultKind.TRANSIENT) from None

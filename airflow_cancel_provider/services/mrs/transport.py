@@ -10,7 +10,7 @@ import requests
 from requests import Response
 from requests.auth import AuthBase
 
-from airflow_cancel_provider.services.credentials import without
+from airflow_cancel_provider.services.credentials import caused_by, without, without_logins
 from airflow_cancel_provider.services.mrs.calls import ApiCall
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
@@ -63,7 +63,7 @@ class Transport:
                 timeout=self._timeouts,
             )
         except requests.RequestException as error:
-            raise _unanswered(error, call, what) from error
+            raise caused_by(error, _unanswered(error, call, what))  # noqa: B904
         answered_inside.set(not came_over_a_socket(response))
         return _parsed(response, call, what)
 
@@ -76,7 +76,7 @@ def failed(call: ApiCall, about: str) -> str:
 def _unanswered(error: requests.RequestException, call: ApiCall, what: str) -> Fault:
     # Behind what urllib3 words as "Max retries exceeded", although it has tried once.
     reason = getattr(error.args[0] if error.args else None, "reason", None)
-    words = f"{what}: {type(error).__name__}: {reason or error}".rstrip(".")
+    words = without_logins(f"{what}: {type(error).__name__}: {reason or error}").rstrip(".")
     lost = call.mutates and not was_never_sent(error)
     if isinstance(error, requests.exceptions.SSLError):
         words = f"{words}. Check MRS endpoint (endpoint) and TLS verification (verify) of the connection."

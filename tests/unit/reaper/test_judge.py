@@ -31,12 +31,16 @@ from tests.reaper_fixtures import MemoryAirflow
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
 OURS, THEIRS = "0a1b2c3d", "99999999"
-TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+BEGUN = NOW - timedelta(hours=10)
+TI = UUID(int=(int(BEGUN.timestamp() * 1000) << 80) | 0x7C3A_9D15_3F1B_5A4C_2D10)
+OTHER_ID = UUID(int=2**128 - 1, version=4)
 GRACE = timedelta(seconds=30)
 LONG_AGO = NOW - timedelta(hours=1)
 ENDED = NOW - timedelta(hours=9)
 SOON, LATER = timedelta(minutes=15), timedelta(minutes=15, seconds=1)
+WEEK = BEGUN - ENDED + timedelta(days=7)
+OVER_A_WEEK = WEEK + timedelta(seconds=1)
 S = TryPhase
 GOING_ON = (S.ALIVE, S.RETRYING, S.SUCCEEDED)
 
@@ -51,9 +55,10 @@ def case(
     release: Release | None = None,
     since: datetime | None = LONG_AGO,
     after: timedelta | None = None,
+    ti_id: UUID = TI,
     **more: Any,
 ) -> Case:
-    label = Label(deployment, TI, reconnects) if deployment else None
+    label = Label(deployment, ti_id, reconnects) if deployment else None
     known = OwnerState(owner, later, "dag / run / task", "failed", release, ENDED) if owner else None
     submitted = None if after is None else ENDED + after
     return Case(JobStatus(JOB, state, label=label, submitted_at=submitted), known, since, **more)
@@ -96,6 +101,14 @@ TABLE = [
     (case(S.FAILED, after=-LATER), DecisionKind.ORPHAN),
     # It may have been removed while it ran: its end tells nothing.
     (case(S.REMOVED, after=LATER), DecisionKind.ORPHAN),
+    # Its id tells when it was created.
+    *((case(phase, after=WEEK), DecisionKind.ORPHAN) for phase in (S.DELETED, S.REMOVED)),
+    *((case(phase, after=OVER_A_WEEK), DecisionKind.COPIED) for phase in (S.DELETED, S.REMOVED)),
+    *(
+        (case(phase, after=OVER_A_WEEK, ti_id=OTHER_ID), DecisionKind.ORPHAN)
+        for phase in (S.DELETED, S.REMOVED)
+    ),
+    (case(S.DELETED, after=timedelta(days=-1)), DecisionKind.ORPHAN),
     (case(S.FAILED, letter="denied"), DecisionKind.DEAD_LETTER),
     (case(S.FAILED, since=None), DecisionKind.SUSPECT),
     (case(S.FAILED, since=NOW - GRACE + timedelta(seconds=1)), DecisionKind.SUSPECT),
@@ -135,6 +148,8 @@ def test_the_reason_names_the_task_and_its_state() -> None:
     assert str(OwnerState(S.DELETED)) == "its task is deleted"
     copied = decide(case(S.FAILED, after=LATER), OURS, NOW, GRACE).because
     assert copied.startswith("dag / run / task is failed since 2026-11-20 03:00:00 UTC, and the job was")
+    copied = decide(case(S.DELETED, after=OVER_A_WEEK), OURS, NOW, GRACE).because
+    assert copied.startswith("dag / run / task is failed, and the job was started 7 days after its try")
     waiting = decide(case(S.FAILED, since=NOW - timedelta(seconds=7)), OURS, NOW, GRACE)
     assert waiting.because.endswith("first seen 7 s ago")
 
