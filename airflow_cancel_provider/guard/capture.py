@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ _BY_CALL = {
 }
 SERVICES = frozenset(service for service, _ in _BY_CALL)
 _KEY = "airflow_cancel_provider"
+_REFUSED, _DENIED = 400, 403
+_TAG = re.compile(r"\btag", re.I)
 _FACTORY_DEPTH = 20
 """Frames between the Amazon provider's session factory and botocore's session; there are about ten."""
 _under_way: ContextVar[SubmissionCall | None] = ContextVar("airflow_cancel_provider_call", default=None)
@@ -173,7 +176,7 @@ class _Handlers:
             with _recording(call.submission.operation):
                 http, answer = response or (None, None)
                 call.judge(http, answer, caught_exception)
-                if response and _is_about_tags(*response) and call.take_tags_away(request_dict):
+                if response and _may_be_about_tags(*response) and call.take_tags_away(request_dict):
                     _say_unguarded(f"tags on {call.submission.operation} are not allowed; it goes without")
                     return 0.0
         return None
@@ -225,9 +228,10 @@ def _say_unguarded(why: str) -> None:
         recorder.unguarded(why)
 
 
-def _is_about_tags(http: Any, answer: dict[str, Any]) -> bool:
-    refused = http.status_code in (400, 403)
-    return refused and "TagResource" in str(answer.get("Error", {}).get("Message", ""))
+def _may_be_about_tags(http: Any, answer: dict[str, Any]) -> bool:
+    """Whether a submission may be refused for its tags: a policy on them may speak of the call alone."""
+    words = str(answer.get("Error", {}).get("Message", ""))
+    return http.status_code == _DENIED or (http.status_code == _REFUSED and _TAG.search(words) is not None)
 
 
 def _connection_at_work() -> str | None:

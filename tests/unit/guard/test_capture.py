@@ -8,7 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -235,13 +235,25 @@ def test_no_tag_is_added_where_there_is_no_room(cloud: LocalCloud, notes: Notes)
     assert job["labels"]["tags"] == own
 
 
+NOT_ALLOWED = "User is not authorized to perform: batch:{} on resource: job-definition/d"
+
+
 @pytest.mark.parametrize("own", [None, {"team": "theirs"}])
+@pytest.mark.parametrize(
+    "status, code, words",
+    [
+        (403, "AccessDeniedException", NOT_ALLOWED.format("TagResource")),
+        # A condition on aws:TagKeys speaks of the call itself.
+        (403, "AccessDeniedException", NOT_ALLOWED.format("SubmitJob")),
+        (400, "ClientException", "The tag policy does not allow the value for tag key: 'airflow_dag_id'."),
+    ],
+)
 def test_where_tagging_is_denied_it_goes_without(
-    cloud: LocalCloud, notes: Notes, own: dict[str, str] | None
+    cloud: LocalCloud, notes: Notes, own: dict[str, str] | None, status: int, code: str, words: str
 ) -> None:
     notes.wanted_tags = {"airflow_dag_id": "etl"}
     made = client(cloud, "batch")
-    made.meta.events.register_first("before-send.batch.SubmitJob", Denying())
+    made.meta.events.register_first("before-send.batch.SubmitJob", Denying(status, code, words))
     submit(made, **({"tags": own} if own else {}))
     (job,) = cloud.batch.jobs()
     assert job["labels"]["tags"] == (own or {})
@@ -249,16 +261,20 @@ def test_where_tagging_is_denied_it_goes_without(
     assert "not allowed" in notes.holes[0]
 
 
+@dataclass
 class Denying:
-    """What a policy without batch:TagResource answers to a request that carries our tag."""
+    """What a policy answers to a request that carries our tag."""
+
+    status: int
+    code: str
+    words: str
 
     def __call__(self, request: Any, **_: Any) -> AWSResponse | None:
         if b"airflow_dag_id" not in request.body:
             return None
-        words = "User is not authorized to perform: batch:TagResource on resource: job-definition/d"
-        headers = {"x-amzn-ErrorType": "AccessDeniedException"}
-        raw = Raw(json.dumps({"message": words}).encode())
-        return AWSResponse(request.url, 403, headers, raw)
+        headers = {"x-amzn-ErrorType": self.code}
+        raw = Raw(json.dumps({"message": self.words}).encode())
+        return AWSResponse(request.url, self.status, headers, raw)
 
 
 class Raw:
