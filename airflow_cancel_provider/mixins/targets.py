@@ -192,6 +192,16 @@ def check_literal(task: BaseOperator, check: Callable[..., object], param: str, 
         check(param, value, *rest)
 
 
+def text(param: str, value: Any) -> str:
+    """The value, if it is text.
+
+    :raises InvalidInput: it is not.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{param} is {value!r}; it must be text.")
+    return value
+
+
 def one_of(param: str, value: str, choices: Iterable[str]) -> str:
     """The value, if it is one of the choices.
 

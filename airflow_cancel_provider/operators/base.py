@@ -16,6 +16,7 @@ from airflow_cancel_provider.mixins.targets import (
     is_empty,
     is_literal,
     number,
+    text,
     whole_number,
 )
 from airflow_cancel_provider.owner import TaskKey
@@ -84,6 +85,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         """Cancel, and wait or defer."""
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
         self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
+        if self.reason is not None:
+            text("reason", self.reason)
         pool = self.access().pool()
         self.jobs = self._find(pool)
         if not self.jobs:
@@ -113,6 +116,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         """
         check_literal(self, number, "waiter_delay")
         check_literal(self, whole_number, "waiter_max_attempts")
+        check_literal(self, text, "reason")
         super().check_literals()
         place = [getattr(self, name) for name in (self.scope_param, *self.service_fields) if name]
         if self.all_live and is_literal(self, place):

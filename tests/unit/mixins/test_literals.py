@@ -71,6 +71,7 @@ class TestWhenTheDagIsParsed:
             ({**place, "all_live": True, "name_prefix": " "}, "name_prefix is ' '"),
             ({"all_live": True}, "needs the queue" if service == "batch" else "must be one id"),
             ({**IDS[service], "waiter_delay": -1}, "waiter_delay is -1; it must be a number above 0"),
+            ({**IDS[service], "reason": ["a", "b"]}, "must be text"),
             ({**IDS[service], "waiter_max_attempts": 0.5}, "0.5; it must be a whole number above 0"),
         ]
         for options, words in wrong:

@@ -107,6 +107,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("emr", {**EMR_IDS, "cancellation_option": "KILL"}, "one of SEND_INTERRUPT, TERMINATE_PROCESS"),
     ("emr", {**EMR_IDS, "escalate_after": "soon"}, "escalate_after is 'soon'"),
     ("batch", {**BATCH_IDS, "waiter_delay": 0}, "waiter_delay is 0"),
+    ("batch", {**BATCH_IDS, "reason": 5}, "reason is 5; it must be text"),
     ("batch", {**BATCH_IDS, "waiter_delay": "None"}, "waiter_delay is 'None'"),
     ("batch", {**BATCH_IDS, "waiter_max_attempts": float("inf")}, "waiter_max_attempts is inf"),
     ("batch", {**BATCH_IDS, "waiter_max_attempts": True}, "waiter_max_attempts is True"),
