@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 ENDLESS = float("inf")
 E = TypeVar("E", bound=BaseException)
-_LOGIN = re.compile(r"//[^\s\"'<>]*@")
+_LOGIN = re.compile(r"\b(https?|ftp|socks\w*)://[^\s\"'<>]*@", re.I)
+"""Not of a job's address, which has its connection there."""
 _UNREAD = re.compile(r"Failed to parse: .*", re.S)
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z2-7]{16}", re.ASCII)
 
@@ -42,7 +43,7 @@ def without_logins(words: str) -> str:
     A proxy's address may hold a password. One that holds ``/``, ``?`` or ``#`` takes the address apart, and
     urllib3 then repeats a part that may be the password.
     """
-    return _UNREAD.sub("Failed to parse an address", _LOGIN.sub("//***@", words))
+    return _UNREAD.sub("Failed to parse an address", _LOGIN.sub(r"\1://***@", words))
 
 
 def caused_by(cause: Exception, error: E, secrets: Iterable[str] = ()) -> E:
