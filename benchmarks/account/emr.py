@@ -49,7 +49,7 @@ class Emr(SimulatedService):
             steps = [self._step(self._number(step, numbers), numbers) for step in asked]
             return {"Steps": steps}
         found, token = page(
-            numbers[::-1],
+            numbers if states else numbers[::-1],
             STEPS_PER_PAGE,
             params.get("Marker"),
             lambda number: not states or self._state(number, numbers) in states,

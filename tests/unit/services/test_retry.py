@@ -20,12 +20,12 @@ class TestPatience:
         assert self.attempts(persistence, failures=2) == 3
 
     def test_nor_does_waiting_for_a_turn(self) -> None:
-        def slow(*, again: bool, **_: Any) -> float:
-            time.sleep(0 if again else 0.4)
-            return 0.0
+        def slow(**_: Any) -> float:
+            time.sleep(0.4)
+            return 0.4
 
         persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
-        assert self.attempts(persistence, failures=1, turn=slow) == 2
+        assert self.attempts(persistence, failures=3, turn=slow) == 4
 
     def test_time_spent_in_vain_does(self) -> None:
         persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()

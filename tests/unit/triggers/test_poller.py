@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
-from airflow_cancel_provider.triggers.poller import MOST_LOOKS
+from airflow_cancel_provider.triggers.poller import MOST_LOOKS, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
 from airflow_cancel_provider.watch import Watch
@@ -184,6 +185,36 @@ class TestErrors:
         assert len(memory.looks) <= MOST_LOOKS
 
 
+def test_connections_that_are_not_answered_keep_no_others_waiting(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region is down in which twenty connections have two clusters each; another region is fine."""
+    up_again, look = threading.Event(), MemoryService.look
+
+    def silent(self: Any, *args: Any, **options: Any) -> Any:
+        if self.conn_id:
+            up_again.wait(20)
+        return look(self, *args, **options)
+
+    monkeypatch.setattr(MemoryService, "look", silent)
+    hanging = [
+        RemoteJob.of("memory", f"j{number}", scope=f"place{number % 2}", conn_id=f"team{number // 2}")
+        for number in range(40)
+    ]
+    fine = memory.job("fine", JobState.SUCCEEDED)
+
+    async def tell() -> Any:
+        waits = asyncio.ensure_future(polled([waiting([job], 0.01) for job in hanging], up_again.is_set))
+        await asyncio.sleep(1)
+        try:
+            return await asyncio.wait_for(event_of(waiting([fine])), 5)
+        finally:
+            up_again.set()
+            await waits
+
+    assert story(tell)["error"] is None
+
+
 def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None:
     job = RemoteJob.of("memory", "a", scope="place")
     cancellation = Cancellation([job], "why")
@@ -193,6 +224,37 @@ def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None
         delays[seconds] = round(waiting(cancellation, 30)._delay())
     assert delays == {0: 2, 10: 5, 60: 30, 3600: 30}
     assert waiting([job], 30)._delay() == 30
+
+
+def test_restarts_of_a_triggerer_do_not_put_off_the_look(memory: Memory) -> None:
+    job = memory.job("j", JobState.SUCCEEDED)
+    restarted = RemoteJobsTrigger(
+        Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3 * 3600 + 0.2
+    )
+    event = story(lambda: event_of(restarted), 5)
+    assert event["error"] is None
+    assert len(memory.looks) == 1
+
+
+def test_a_look_after_a_restart_does_not_count_as_one_that_is_wanted_often(memory: Memory) -> None:
+    job = memory.job("j")
+    restarted = RemoteJobsTrigger(
+        Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3600 + 0.2
+    )
+    asked: list[float] = []
+
+    async def tell() -> None:
+        task = asyncio.ensure_future(event_of(restarted))
+        await until(lambda: memory.looks)
+        asked.extend(each.delay for each in demands())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def demands() -> list[Demand]:
+        return [each for service in Board.here()._services.values() for each in service.demands.values()]
+
+    story(tell, 5)
+    assert asked == [3600.0]
 
 
 def test_to_add_to_a_schedule_of_thousands_compares_few() -> None:
