@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
+    IdentityError,
     JobsError,
     NotEnded,
     NotRunning,
@@ -287,6 +288,10 @@ def look(watch: Watch, pool: ServicePool, log: Log) -> None:
         report_lost(watch, unknown, log)
     except ServiceUnavailable as error:
         log.warning("%s Looking again later.", error)
+    except IdentityError as error:
+        if not watch.may_be_renewed():
+            raise
+        log.warning("%s Looking again with new credentials.", error)
     report(watch.act(pool), log)
 
 

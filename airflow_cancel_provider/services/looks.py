@@ -49,6 +49,8 @@ class LookMemory:
     :param since_whole: looks since the last whole one.
     :param listing_calls: what the last look by a listing cost in all, or was not to cost; 0: try one.
     :param since_listing: looks by ids since then.
+    :param offset: looks by which the second whole look comes sooner: so that those of clusters and applications
+        which are looked at by turns do not come together.
     :param wholes_left: whole looks before a cheaper one is tried again, because that was not cheaper.
     :param order: the order in which the service lists live jobs.
     """
@@ -56,6 +58,7 @@ class LookMemory:
     seen: dict[str, JobStatus] = field(default_factory=dict)
     seen_in: dict[str, int] = field(default_factory=dict)
     looks: int = 0
+    offset: int = 0
     whole_calls: int = 0
     calls: int = 1
     listing_calls: int = 0
@@ -88,7 +91,7 @@ class LookMemory:
         self.calls = max(1, calls)
         self.looks += 1
         if is_whole:
-            self.whole_calls, self.since_whole = self.calls, 0
+            self.whole_calls, self.since_whole, self.offset = self.calls, self.offset, 0
             self.wholes_left = max(0, self.wholes_left - 1)
         else:
             self.since_whole += 1

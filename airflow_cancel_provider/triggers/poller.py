@@ -27,6 +27,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.services.pool import Opener
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
@@ -275,7 +276,8 @@ class Board(PerLoop):
         """The poll of a scope."""
         if key not in self._polls:
             service, scope = self._services[key[:-1]], key[-1]
-            demand = service.demands[scope] = Demand(scope)
+            memory = LookMemory(offset=len(service.demands) % WHOLE_EVERY)
+            demand = service.demands[scope] = Demand(scope, memory)
 
             def rest() -> None:
                 if poll.is_idle:

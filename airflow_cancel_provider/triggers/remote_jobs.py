@@ -134,9 +134,10 @@ class RemoteJobsTrigger(BaseTrigger):
 
         The quota may hold up a poll for longer than credentials are valid, also the new ones.
         """
-        if self._is_refused:
-            return error_as_json(refused)
+        may_pass = self.watch.may_be_renewed() or not self._is_refused
         self._is_refused = True
+        if not may_pass:
+            return error_as_json(refused)
         log.warning("%s Looking again with new credentials.", refused)
         return None
 

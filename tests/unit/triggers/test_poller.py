@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider import watch as watching
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import IdentityError, ServiceError
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.services.looks import LookMemory
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
 from airflow_cancel_provider.triggers.poller import MOST_LOOKS, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -96,6 +97,23 @@ class TestQuota:
         assert allowed[-1] is expected
 
 
+    def test_whole_looks_at_clusters_do_not_come_together(self, memory: Memory) -> None:
+        """Between them looks are cheap: all whole ones together would hold up every cluster."""
+        jobs = [memory.job("j", scope=f"place{number}") for number in range(WHOLE_EVERY)]
+        due: list[int] = []
+
+        async def tell() -> None:
+            await polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= len(jobs) and note())
+
+        def note() -> bool:
+            demands = [each for one in Board.here()._services.values() for each in one.demands.values()]
+            due.extend(each.memory.since_whole for each in demands if each.memory.looks == 1)
+            return True
+
+        story(tell)
+        assert len(set(due)) == len(due) >= WHOLE_EVERY / 2
+
+
 class TestErrors:
     def test_a_look_that_was_refused_does_not_wait_for_the_quota_once_more(self, memory: Memory) -> None:
         # The next token comes after a minute: until then the new credentials may have expired, too.
@@ -135,6 +153,19 @@ class TestErrors:
         job = memory.job("j", JobState.SUCCEEDED)
         memory.errors = [IdentityError("The security token is expired.") for _ in range(refusals)]
         event = story(lambda: event_of(waiting([job], 0.05)))
+        assert (event["error"] or {}).get("type") == error
+
+    @pytest.mark.parametrize("seconds, error", [(60, None), (0.2, "IdentityError")])
+    def test_credentials_that_were_accepted_before_may_be_refused_for_a_while(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch, seconds: float, error: str | None
+    ) -> None:
+        """Somebody has withdrawn an old key, and is about to enter the new one in the connection."""
+        monkeypatch.setattr(watching, "ROTATION", seconds)
+        job = memory.job("j", JobState.SUCCEEDED)
+        seen = Watch([job])
+        seen.observe([JobStatus(job, JobState.RUNNING)])
+        memory.errors = [IdentityError("The security token is expired.") for _ in range(30)]
+        event = story(lambda: event_of(waiting(seen, 0.05)))
         assert (event["error"] or {}).get("type") == error
 
     def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
