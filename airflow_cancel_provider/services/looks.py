@@ -49,8 +49,8 @@ class LookMemory:
     :param since_whole: looks since the last whole one.
     :param listing_calls: what the last look by a listing cost in all, or was not to cost; 0: try one.
     :param since_listing: looks by ids since then.
-    :param offset: looks by which the second whole look comes sooner: so that those of clusters and applications
-        which are looked at by turns do not come together.
+    :param offset: looks by which the second whole look comes sooner, so that not all clusters and
+        applications have theirs at the same turn.
     :param wholes_left: whole looks before a cheaper one is tried again, because that was not cheaper.
     :param order: the order in which the service lists live jobs.
     """
@@ -81,9 +81,7 @@ class LookMemory:
         """Jobs that can't be left as last seen."""
         last = self.looks - WHOLE_EVERY
         return [
-            job
-            for job in jobs
-            if job in fresh or job.id not in self.seen or self.seen_in[job.id] <= last
+            job for job in jobs if job in fresh or job.id not in self.seen or self.seen_in[job.id] <= last
         ]
 
     def note(self, statuses: Iterable[JobStatus], calls: int, *, is_whole: bool) -> None:

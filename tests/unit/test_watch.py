@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import (
-    IdentityError,
     AccessDenied,
+    IdentityError,
     ServiceUnavailable,
     UnexpectedEnd,
 )

@@ -96,7 +96,6 @@ class TestQuota:
         story(lambda: polled([waiting(memory.jobs("a"), 0.05)], lambda: len(memory.looks) >= 3))
         assert allowed[-1] is expected
 
-
     def test_whole_looks_at_clusters_do_not_come_together(self, memory: Memory) -> None:
         """Between them looks are cheap: all whole ones together would hold up every cluster."""
         jobs = [memory.job("j", scope=f"place{number}") for number in range(WHOLE_EVERY)]
