@@ -103,6 +103,11 @@ class Cancellation(Watch):
                 self.results[status.job] = _ask_again(status.job)
         return news
 
+    @property
+    def _was_answered(self) -> bool:
+        answers = (result.outcome for result in self.results.values())
+        return super()._was_answered or any(each is not CancelOutcome.UNANSWERED for each in answers)
+
     def _known_scopes(self) -> set[tuple[str | None, ...]]:
         taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
         asked = {scope_of(job) for job, result in self.results.items() if result.outcome in taken}

@@ -75,7 +75,12 @@ class Watch:
         now = time.monotonic()
         if self._refused_since is None:
             self._refused_since = now
-        return bool(self.statuses) and now - self._refused_since < ROTATION
+        return self._was_answered and now - self._refused_since < ROTATION
+
+    @property
+    def _was_answered(self) -> bool:
+        """Whether the service has answered something about these jobs, and so has accepted the credentials."""
+        return bool(self.statuses)
 
     def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
         """Take in that the service does not know the clusters or applications of some jobs.

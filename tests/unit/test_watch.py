@@ -110,6 +110,10 @@ class TestWaiting:
             with pytest.raises(IdentityError):
                 wait(watch, memory.pool(), LOG, delay=0, max_attempts=10)
 
+    def test_a_request_that_was_answered_counts_as_well(self, memory: Memory) -> None:
+        assert requested(memory, "a").may_be_renewed()
+        assert not Watch(memory.jobs("a")).may_be_renewed()
+
     def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
         memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
         with pytest.raises(AccessDenied):
