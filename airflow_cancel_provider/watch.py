@@ -79,7 +79,7 @@ class Watch:
 
     @property
     def _was_answered(self) -> bool:
-        """Whether the service has answered something about these jobs, and so has accepted the credentials."""
+        """Whether the service has answered about these jobs, and so has accepted the credentials."""
         return bool(self.statuses)
 
     def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:

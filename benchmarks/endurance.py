@@ -43,6 +43,8 @@ TROUBLES: tuple[dict[str, Any], ...] = (
 )
 AFTER_TROUBLE = 20.0
 """Seconds for which a poll may go on repeating its calls, and pause, after a trouble."""
+PACE_LEFT = 0.7
+"""Share of the quota that is used: the account throttles calls by turns, and the pace heeds it."""
 MARGIN = 2.0
 GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 2.0), "files": (1.0, 4.0)}
 """How far the last third of the samples may exceed the second one: times, and so many more."""
@@ -133,7 +135,7 @@ class Endurance:
         return {number: at for number in self.jobs if (at := self.finishing.at(number)) is not None}
 
     async def _until_seen(self) -> None:
-        deadline = time.time() + 2 * self.plan.latest_in_order() + 3 * AFTER_TROUBLE
+        deadline = time.time() + 2 * self.plan.latest_in_order(PACE_LEFT) + 3 * AFTER_TROUBLE
         while self._ends().keys() - self.seen.keys() and time.time() < deadline:  # noqa: ASYNC110  of many
             await asyncio.sleep(0.5)
 
@@ -148,7 +150,7 @@ class Endurance:
                 "99 %": late[int(len(late) * 0.99) - 1] if late else 0.0,
                 "worst": max(late, default=0.0),
             },
-            "most": self.plan.latest_in_order() + DELAY + TROUBLE_SECONDS + AFTER_TROUBLE + MARGIN,
+            "most": self.plan.latest_in_order(PACE_LEFT) + DELAY + TROUBLE_SECONDS + AFTER_TROUBLE + MARGIN,
             "wrong": self.wrong,
             "block": self.heartbeat.worst,
             "callback": self.heartbeat.longest_callback,

@@ -34,8 +34,8 @@ SLOWER = 0.7
 SLOWEST = 0.1
 """Share of its quota below which no pace is slowed."""
 RECOVERY, RECOVERY_CALLS = 30.0, 60
-"""Seconds until a pace that was slowed once is back at its quota; more where the quota takes longer for so many
-calls: of the few calls that processes share, too many would be spent on finding out again."""
+"""Seconds until a pace that was slowed once is back at its quota; more where the quota takes longer for so
+many calls: of the few calls that processes share, too many would be spent on finding out again."""
 ROUND_TRIP = 1.0
 """Seconds after a throttled call in which others are throttled that were sent before it was known."""
 LONGEST_NAP = 10.0
