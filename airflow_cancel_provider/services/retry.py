@@ -71,7 +71,8 @@ class CallSeries:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 
         :param turn: called before each attempt. What it waits is not held against the service: where others
-            use the quota as well, the next turn may come later than patience would last.
+            use the quota as well, the next turn may come later than patience would last. Who has no time for
+            turns has none for those of repeated calls.
         """
         since, in_vain = time.monotonic(), self._in_vain
 
@@ -95,7 +96,10 @@ class CallSeries:
             again = retrying.statistics["attempt_number"] > 1
             left = max(0.0, self._held_until - time.monotonic())
             held_back = turn(urgent=self._is_urgent, again=again, at_most=left)
-            since = since + held_back if again else time.monotonic()
+            if not again:
+                since = time.monotonic()
+            elif self._patience.longest_turn == inf:
+                since += held_back
             return function()
 
         try:
