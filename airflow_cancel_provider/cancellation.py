@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
+    IdentityError,
     JobsError,
     NotEnded,
     NotRunning,
@@ -101,6 +102,11 @@ class Cancellation(Watch):
             if self._has_appeared(status):
                 self.results[status.job] = _ask_again(status.job)
         return news
+
+    @property
+    def _was_answered(self) -> bool:
+        answers = (result.outcome for result in self.results.values())
+        return super()._was_answered or any(each is not CancelOutcome.UNANSWERED for each in answers)
 
     def _known_scopes(self) -> set[tuple[str | None, ...]]:
         taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
@@ -287,6 +293,10 @@ def look(watch: Watch, pool: ServicePool, log: Log) -> None:
         report_lost(watch, unknown, log)
     except ServiceUnavailable as error:
         log.warning("%s Looking again later.", error)
+    except IdentityError as error:
+        if not watch.may_be_renewed():
+            raise
+        log.warning("%s Looking again with new credentials.", error)
     report(watch.act(pool), log)
 
 

@@ -6,6 +6,7 @@ process to the next.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,8 @@ from airflow_cancel_provider.jobs import CancelResult, JobState, JobStatus, Remo
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
 
+ROTATION = 900.0
+"""Seconds for which credentials that were accepted before may be refused: somebody is about to renew them."""
 ENDS = tuple(state for state in JobState if state.is_terminal)
 
 
@@ -28,6 +31,7 @@ class Watch:
         self.jobs = list(dict.fromkeys(jobs))
         self.target_states = tuple(target_states)
         self.statuses: dict[RemoteJob, JobStatus] = {}
+        self._refused_since: float | None = None
 
     @property
     def open(self) -> list[RemoteJob]:
@@ -53,6 +57,7 @@ class Watch:
 
     def observe(self, statuses: Iterable[JobStatus]) -> list[JobStatus]:
         """Take in what was seen; return what is new."""
+        self._refused_since = None
         news = []
         for status in statuses:
             before = self.statuses.get(status.job)
@@ -60,6 +65,22 @@ class Watch:
                 news.append(status)
             self.statuses[status.job] = status
         return news
+
+    def may_be_renewed(self) -> bool:
+        """Take in that the credentials were refused; whether to look again, because they may be renewed.
+
+        People withdraw old keys before they enter new ones in a connection: no healthy job is to end over
+        that. Credentials that never were accepted are wrong.
+        """
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        return self._was_answered and now - self._refused_since < ROTATION
+
+    @property
+    def _was_answered(self) -> bool:
+        """Whether the service has answered about these jobs, and so has accepted the credentials."""
+        return bool(self.statuses)
 
     def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
         """Take in that the service does not know the clusters or applications of some jobs.

@@ -22,6 +22,7 @@ from itertools import count, cycle
 from typing import Any
 
 from benchmarks.account.ends import Finishing
+from benchmarks.account.population import SERVICES
 from benchmarks.account.process import account, control, figures
 from benchmarks.account.server import FINISH, TROUBLE
 from benchmarks.processes import connection, environment, home, last_line
@@ -42,6 +43,8 @@ TROUBLES: tuple[dict[str, Any], ...] = (
 )
 AFTER_TROUBLE = 20.0
 """Seconds for which a poll may go on repeating its calls, and pause, after a trouble."""
+PACE_LEFT = 0.7
+"""Share of the quota that is used: the account throttles calls by turns, and the pace heeds it."""
 MARGIN = 2.0
 GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 2.0), "files": (1.0, 4.0)}
 """How far the last third of the samples may exceed the second one: times, and so many more."""
@@ -68,7 +71,8 @@ class Endurance:
             self._begin(number)
         await asyncio.sleep(DELAY * 2)
         self.heartbeat.forget()
-        self.finishing = Finishing(time.time(), self.plan.window, self.plan.ending)
+        queues = [(steps.start, steps.stop) for steps in self.plan.population.scopes("emr")]
+        self.finishing = Finishing(time.time(), self.plan.window, self.plan.ending, queues)
         await asyncio.to_thread(control, self.url, FINISH, **self.finishing.__dict__)
         around = [asyncio.create_task(each) for each in (self._disturb(), self._sample())]
         await asyncio.sleep(self.plan.window)
@@ -92,9 +96,15 @@ class Endurance:
                 break
         except Exception as error:  # noqa: BLE001  what would end a trigger in a triggerer is what is looked for
             self.wrong.append(f"{job}: {error!r}")
-        # In its place waits one for a job that lives on.
-        neighbour = number - number % self.plan.ending + 1
-        self._begin(neighbour if neighbour in self.jobs else number)
+        self._begin(self._another(number))
+
+    def _another(self, number: int) -> int:
+        """A job of the same cluster, application or queue that lives on."""
+        for numbers in map(self.plan.population.scopes, SERVICES):
+            for some in numbers:
+                if number in some:
+                    return next((each for each in reversed(some) if self.finishing.at(each) is None), number)
+        return number
 
     def _take_in(self, number: int, payload: dict[str, Any]) -> None:
         at = self.finishing.at(number)
@@ -125,7 +135,7 @@ class Endurance:
         return {number: at for number in self.jobs if (at := self.finishing.at(number)) is not None}
 
     async def _until_seen(self) -> None:
-        deadline = time.time() + 2 * self.plan.latest_of_any() + 3 * AFTER_TROUBLE
+        deadline = time.time() + 2 * self.plan.latest_in_order(PACE_LEFT) + 3 * AFTER_TROUBLE
         while self._ends().keys() - self.seen.keys() and time.time() < deadline:  # noqa: ASYNC110  of many
             await asyncio.sleep(0.5)
 
@@ -140,7 +150,7 @@ class Endurance:
                 "99 %": late[int(len(late) * 0.99) - 1] if late else 0.0,
                 "worst": max(late, default=0.0),
             },
-            "most": self.plan.latest_of_any() + DELAY + TROUBLE_SECONDS + AFTER_TROUBLE + MARGIN,
+            "most": self.plan.latest_in_order(PACE_LEFT) + DELAY + TROUBLE_SECONDS + AFTER_TROUBLE + MARGIN,
             "wrong": self.wrong,
             "block": self.heartbeat.worst,
             "callback": self.heartbeat.longest_callback,

@@ -72,7 +72,7 @@ def _goals_of_waits(run: dict[str, Any]) -> Iterator[tuple[str, float, float, st
 
 
 def _bound_of_block(run: dict[str, Any]) -> str:
-    cpu, collection = run["callback"], run.get("collection", 0.0)
+    cpu, collection = run["callback"], run["collection"]
     if collection > run["block"] / 2:
         return f"a full garbage collection, {collection:.3f} s, which goes through Airflow's objects, too"
     busy = "threads that parse answers hold the interpreter, and other processes the cores"

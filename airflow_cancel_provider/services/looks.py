@@ -31,7 +31,8 @@ from math import inf
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 
 WHOLE_EVERY = 8
-"""Looks at a cluster or application of which one is whole, whatever the quota: what was left out is seen."""
+"""Looks at a cluster or application of which one is whole, whatever the quota: what was left out is seen.
+A job that is looked at more rarely than the others is asked for after so many looks."""
 MOST_ASKED = 20
 """Jobs that a look which is not whole asks for by their ids because they must not be left out."""
 
@@ -41,16 +42,23 @@ class LookMemory:
     """What the looks at one cluster or application have shown, for the look that comes next.
 
     :param seen: live jobs as last seen, by id.
+    :param seen_in: by id, the number of the look that showed the job.
+    :param looks: looks so far.
     :param whole_calls: what the last whole look cost; 0 before there was one.
     :param calls: what the last look cost.
     :param since_whole: looks since the last whole one.
     :param listing_calls: what the last look by a listing cost in all, or was not to cost; 0: try one.
     :param since_listing: looks by ids since then.
+    :param offset: looks by which the second whole look comes sooner, so that not all clusters and
+        applications have theirs at the same turn.
     :param wholes_left: whole looks before a cheaper one is tried again, because that was not cheaper.
     :param order: the order in which the service lists live jobs.
     """
 
     seen: dict[str, JobStatus] = field(default_factory=dict)
+    seen_in: dict[str, int] = field(default_factory=dict)
+    looks: int = 0
+    offset: int = 0
     whole_calls: int = 0
     calls: int = 1
     listing_calls: int = 0
@@ -62,6 +70,7 @@ class LookMemory:
     def keep(self, ids: Collection[str]) -> None:
         """Forget the jobs that nobody waits for any more."""
         self.seen = {id_: status for id_, status in self.seen.items() if id_ in ids}
+        self.seen_in = {id_: look for id_, look in self.seen_in.items() if id_ in ids}
 
     def may_leave_out(self, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]) -> bool:
         """Whether a look that is not whole may do now."""
@@ -70,13 +79,17 @@ class LookMemory:
 
     def needed(self, jobs: Iterable[RemoteJob], fresh: Collection[RemoteJob]) -> list[RemoteJob]:
         """Jobs that can't be left as last seen."""
-        return [job for job in jobs if job in fresh or job.id not in self.seen]
+        last = self.looks - WHOLE_EVERY
+        return [
+            job for job in jobs if job in fresh or job.id not in self.seen or self.seen_in[job.id] <= last
+        ]
 
     def note(self, statuses: Iterable[JobStatus], calls: int, *, is_whole: bool) -> None:
         """Take in a look that shows these."""
         self.calls = max(1, calls)
+        self.looks += 1
         if is_whole:
-            self.whole_calls, self.since_whole = self.calls, 0
+            self.whole_calls, self.since_whole, self.offset = self.calls, self.offset, 0
             self.wholes_left = max(0, self.wholes_left - 1)
         else:
             self.since_whole += 1
@@ -85,6 +98,7 @@ class LookMemory:
                 self.seen.pop(status.job.id, None)
             else:
                 self.seen[status.job.id] = status
+                self.seen_in[status.job.id] = self.looks
 
     def is_worth_listing(self, by_ids: int) -> bool:
         """Whether a listing may take fewer calls.

@@ -33,8 +33,9 @@ SLOWER = 0.7
 """What is left of a pace after a throttled call; as in botocore's adaptive mode."""
 SLOWEST = 0.1
 """Share of its quota below which no pace is slowed."""
-RECOVERY = 30.0
-"""Seconds until a pace that was slowed once is back at its quota."""
+RECOVERY, RECOVERY_CALLS = 30.0, 60
+"""Seconds until a pace that was slowed once is back at its quota; more where the quota takes longer for so
+many calls: of the few calls that processes share, too many would be spent on finding out again."""
 ROUND_TRIP = 1.0
 """Seconds after a throttled call in which others are throttled that were sent before it was known."""
 LONGEST_NAP = 10.0
@@ -137,7 +138,8 @@ class TokenBucket:
         self.seconds_until(0)
         self._tokens, self._filled_at = min(self._tokens, 0.0), now
         if now - self._slowed_at >= max(ROUND_TRIP, 1 / (self.per_second * factor)):
-            self._cubic = CubicCalculator(factor, now, (1 - SLOWER) / RECOVERY**3, SLOWER)
+            recovery = max(RECOVERY, RECOVERY_CALLS / self.per_second)
+            self._cubic = CubicCalculator(factor, now, (1 - SLOWER) / recovery**3, SLOWER)
             self._slowed_at = now
 
     def _factor(self, now: float) -> float:

@@ -70,7 +70,9 @@ class CallSeries:
     ) -> T:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 
-        :param turn: called before each attempt. What the first one waits is not held against the service.
+        :param turn: called before each attempt. What it waits is not held against the service: where others
+            use the quota as well, the next turn may come later than patience would last. Who has no time for
+            turns has none for those of repeated calls.
         """
         since, in_vain = time.monotonic(), self._in_vain
 
@@ -93,9 +95,11 @@ class CallSeries:
             nonlocal since
             again = retrying.statistics["attempt_number"] > 1
             left = max(0.0, self._held_until - time.monotonic())
-            turn(urgent=self._is_urgent, again=again, at_most=left)
+            held_back = turn(urgent=self._is_urgent, again=again, at_most=left)
             if not again:
                 since = time.monotonic()
+            elif self._patience.longest_turn == inf:
+                since += held_back
             return function()
 
         try:

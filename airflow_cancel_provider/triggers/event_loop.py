@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Not the loop's own few threads: a service that does not answer must not take them from other triggers.
-_THREADS = ThreadPoolExecutor(32, thread_name_prefix="remote-jobs")
+_THREADS = ThreadPoolExecutor(256, thread_name_prefix="remote-jobs")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -27,6 +27,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.services.pool import Opener
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
@@ -73,9 +74,11 @@ class _Poll:
     def is_idle(self) -> bool:
         return not self._waits and (self._task is None or self._task.done())
 
-    async def look(self, jobs: Sequence[RemoteJob], delay: float, *, is_fresh: bool) -> list[JobStatus]:
+    async def look(
+        self, jobs: Sequence[RemoteJob], delay: float, after: float, *, is_fresh: bool
+    ) -> list[JobStatus]:
         loop = asyncio.get_running_loop()
-        jittered = delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret hangs on it
+        jittered = after * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret hangs on it
         wait = _Wait(jobs, delay, loop.time() + jittered, is_fresh, loop.create_future())
         self._waits[wait] = None
         self._schedule.add(wait, wait.due)
@@ -207,9 +210,17 @@ class SharedWaits:
     def __init__(self, board: Board, access_key: str) -> None:
         self._board, self._access_key = board, access_key
 
-    async def look(self, jobs: Sequence[RemoteJob], delay: float, *, is_fresh: bool = False) -> Seen:
+    async def look(
+        self,
+        jobs: Sequence[RemoteJob],
+        delay: float,
+        *,
+        after: float | None = None,
+        is_fresh: bool = False,
+    ) -> Seen:
         """State of jobs, at the next shared poll in about ``delay`` seconds; later where the quota forces it.
 
+        :param after: seconds to this look, where these are not the seconds between two looks.
         :param is_fresh: the jobs must not be reported as last seen.
         :return: as :meth:`ServicePool.described`.
         :raises ServiceError: as :meth:`JobService.describe`.
@@ -220,7 +231,7 @@ class SharedWaits:
             groups.setdefault((self._access_key, *job.service_key, job.scope), []).append(job)
         polls = [self._board.poll(key) for key in groups]
         looks = [
-            poll.look(some, delay, is_fresh=is_fresh)
+            poll.look(some, delay, delay if after is None else after, is_fresh=is_fresh)
             for poll, some in zip(polls, groups.values(), strict=True)
         ]
         found: list[JobStatus] = []
@@ -265,7 +276,8 @@ class Board(PerLoop):
         """The poll of a scope."""
         if key not in self._polls:
             service, scope = self._services[key[:-1]], key[-1]
-            demand = service.demands[scope] = Demand(scope)
+            memory = LookMemory(offset=len(service.demands) % WHOLE_EVERY)
+            demand = service.demands[scope] = Demand(scope, memory)
 
             def rest() -> None:
                 if poll.is_idle:

@@ -76,6 +76,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self._is_dealt_with = False
         self._is_refused = False
         """Whether the service did not accept the credentials of the last poll."""
+        self._has_looked = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -133,16 +134,19 @@ class RemoteJobsTrigger(BaseTrigger):
 
         The quota may hold up a poll for longer than credentials are valid, also the new ones.
         """
-        if self._is_refused:
-            return error_as_json(refused)
+        may_pass = self.watch.may_be_renewed() or not self._is_refused
         self._is_refused = True
+        if not may_pass:
+            return error_as_json(refused)
         log.warning("%s Looking again with new credentials.", refused)
         return None
 
     async def _look(self, waits: SharedWaits, pool: ServicePool) -> None:
         """As :func:`cancelling.look`, together with the others who wait."""
         try:
-            seen, unknown = await waits.look(self.watch.open, self._delay(), is_fresh=self._is_fresh)
+            seen, unknown = await waits.look(
+                self.watch.open, self._delay(), after=self._seconds_to_look(), is_fresh=self._is_fresh
+            )
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
         except (AirflowUnavailable, ServiceUnavailable) as error:
@@ -150,8 +154,18 @@ class RemoteJobsTrigger(BaseTrigger):
         if self.watch.is_due():
             report(await in_thread(self.watch.act, pool), log)
 
+    def _seconds_to_look(self) -> float:
+        """Seconds to the next look.
+
+        The first one comes when it would have come without a restart of the triggerer: where these are more
+        frequent than looks, there would be none.
+        """
+        delay, is_first = self._delay(), not self._has_looked
+        self._has_looked = True
+        return delay - (self._clock.now() - self.started_at) % delay if is_first and delay > 0 else delay
+
     def _delay(self) -> float:
-        """Seconds to the next look: fewer after a cancel, because most jobs then end soon."""
+        """Seconds from one look to the next: fewer after a cancel, because most jobs then end soon."""
         since = self._clock.now() - (getattr(self.watch, "requested_at", None) or 0.0)
         return min(self.waiter_delay, max(SOONEST, since * GROWTH))
 

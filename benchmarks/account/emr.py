@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from typing import Any
 
 from benchmarks.account.ends import Ends
@@ -49,7 +50,7 @@ class Emr(SimulatedService):
             steps = [self._step(self._number(step, numbers), numbers) for step in asked]
             return {"Steps": steps}
         found, token = page(
-            numbers[::-1],
+            numbers if states else numbers[::-1],
             STEPS_PER_PAGE,
             params.get("Marker"),
             lambda number: not states or self._state(number, numbers) in states,
@@ -77,7 +78,13 @@ class Emr(SimulatedService):
             return "COMPLETED" if self.ends.has_succeeded(number) else "CANCELLED"
         if self.ends.is_ending(number):
             return "CANCEL_PENDING"
-        return "RUNNING" if cluster.index(number) < 10 else "PENDING"
+        return "RUNNING" if cluster.index(number) < 10 + self._ended_of(cluster) else "PENDING"
+
+    def _ended_of(self, cluster: range) -> int:
+        """How many steps have ended in their order."""
+        if not (self.ends.finishing and self.ends.finishing.queues):
+            return 0
+        return bisect(cluster, False, key=lambda number: not self.ends.has_succeeded(number))
 
     def _step(self, number: int, cluster: range) -> dict[str, Any]:
         label = self.population.label(number)

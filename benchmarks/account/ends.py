@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SECONDS_TO_END = 2.0
@@ -18,14 +19,20 @@ class Finishing:
     Whoever knows this knows the moment of each job's end, so that it needs not be told.
 
     :param begin: epoch seconds.
+    :param queues: jobs that end in their order, as pairs of the first number and the one behind the last.
     """
 
     begin: float
     over: float
     every: int = 1
+    queues: Sequence[Sequence[int]] = ()
 
     def at(self, number: int) -> float | None:
         """Epoch seconds at which a job succeeds; None if it never does."""
+        for first, behind in self.queues:
+            if first <= number < behind:
+                share = (number - first) * self.every / (behind - first)
+                return self.begin + share * self.over if share < 1 else None
         if number % self.every:
             return None
         return self.begin + (number // self.every * 2654435761 % 2**32) / 2**32 * self.over

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_cancel_provider.services.looks import WHOLE_EVERY
 from airflow_cancel_provider.triggers.shared_service import SHORT
 from benchmarks.account.population import SERVICES, Population
-from benchmarks.account.quotas import JOBS_PER_LOOKUP, QUOTAS, STEPS_PER_PAGE
+from benchmarks.account.quotas import JOBS_PER_LOOKUP, QUOTAS, STEPS_PER_LOOKUP, STEPS_PER_PAGE
 
 Side = Literal["ours", "stock"]
 LOOKS = {"batch": "DescribeJobs", "emr-serverless": "ListJobRuns", "emr": "ListSteps"}
@@ -76,6 +76,18 @@ class Plan:
             return self.latest()
         between = 2 * len(clusters) * (WHOLE_EVERY - 1)
         return max(self.latest(), (pages + between) / per_second("emr"))
+
+    def latest_in_order(self, share: float) -> float:
+        """The same where steps end in their order.
+
+        Each cluster then takes two calls, one of them a whole look, and what has ended is asked for by ids.
+
+        :param share: of the quota that is left.
+        """
+        clusters = [ceil(len(numbers) / STEPS_PER_PAGE) for numbers in self.population.scopes("emr")]
+        ended = self.population.steps / self.ending / self.window / STEPS_PER_LOOKUP
+        left = max(per_second("emr") * share - ended, per_second("emr") * share / 10)
+        return max(self.latest(), (2 * len(clusters) + max(clusters)) / left)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.watch import Watch
 from benchmarks.account.batch import job_id
@@ -43,8 +43,11 @@ def trigger(side: Side, job: RemoteJob, delay: float) -> Any:
 
 
 def _ours(job: RemoteJob, delay: float) -> RemoteJobsTrigger:
+    watch = Watch([job])
+    # A sensor looks once before it defers.
+    watch.observe([JobStatus(job, JobState.PENDING)])
     return RemoteJobsTrigger(
-        watch=Watch([job]).as_json(),
+        watch=watch.as_json(),
         access=Access().as_json(),
         waiter_delay=delay,
         waiter_max_attempts=None,

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,24 @@ class Ground(World):
 
 @contextlib.contextmanager
 def ground(
-    *, guarded: bool, sqlite: bool, reaper: bool = False, keep: bool = False, tasks: int = TASKS
+    *,
+    guarded: bool,
+    sqlite: bool,
+    reaper: bool = False,
+    keep: bool = False,
+    tasks: int = TASKS,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Ground]:
     """A ground for as long as the ``with`` block runs.
 
     :param tasks: that may run at the same time.
+    :param more: settings of Airflow.
     """
     home = Path(tempfile.mkdtemp(prefix="airflow-cancel-matrix-"))
     with contextlib.ExitStack() as stack:
         database = None if sqlite else stack.enter_context(postgres())
         cloud = stack.enter_context(LocalCloud())
-        settings = environment(cloud.url, home, guarded=guarded, tasks=max(tasks, TASKS))
+        settings = environment(cloud.url, home, guarded=guarded, tasks=max(tasks, TASKS)) | dict(more or {})
         kept = connections(cloud.url)
         airflow = stack.enter_context(
             airflow_system(home, DAGS, settings, connections=kept, database=database)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tests.matrix import report
@@ -15,7 +16,9 @@ from tests.matrix.ground import ground
 from tests.matrix.reaper import with_reaper
 from tests.matrix.runner import Runner
 from tests.matrix.scenario import Cell, Expected, Result, Scenario
+from tests.real_airflow.statsd import Statsd
 
+LOOP = "scheduler_loop_duration"
 MANY = 30
 BETWEEN_FAULTS = 0.1
 WITHIN = 60.0
@@ -65,13 +68,27 @@ def main() -> int:
     options = _options()
     begun = time.monotonic()
     chosen = choose(options.count)
-    with ground(
-        guarded=True, sqlite=options.sqlite, reaper=True, keep=options.keep, tasks=2 * len(chosen)
-    ) as up:
+    guarded = not options.unguarded
+    with (
+        Statsd("scheduler.scheduler_loop_duration") as statsd,
+        ground(
+            guarded=guarded,
+            sqlite=options.sqlite,
+            reaper=guarded,
+            keep=options.keep,
+            tasks=2 * len(chosen),
+            more=statsd.settings,
+        ) as up,
+    ):
         print(f"{len(chosen)} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
         runner = Runner(up, _tell, at_once=len(chosen), between_faults=BETWEEN_FAULTS)
         results = runner.run(chosen)
         first = [min(victim.strikes) for victim in runner.victims if victim.strikes]
+        loops = [each for name, some in statsd.timings.items() if name.endswith(LOOP) for each in some]
+    if loops:
+        print(f"Scheduler loop: {_spread(loops)}, guard {'on' if guarded else 'off'}.")
+    if not guarded:
+        return 0
     print(f"\n{report.table({'on': results})}\n")
     print(report.summary("on", results))
     print(
@@ -83,6 +100,14 @@ def main() -> int:
     return int(len(results) < len(chosen) or any(not result.is_expected for result in results))
 
 
+def _spread(milliseconds: Sequence[float]) -> str:
+    shares = statistics.quantiles(milliseconds, n=20)
+    return (
+        f"{shares[9]:.0f} ms (median), {shares[18]:.0f} ms (95 %), {max(milliseconds):.0f} ms (worst), "
+        f"{len(milliseconds)} times"
+    )
+
+
 def _tell(result: Result) -> None:
     seconds = "" if result.seconds is None else f"{result.seconds:.2f} s"
     mark = " " if result.is_expected else "!"
@@ -92,6 +117,9 @@ def _tell(result: Result) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix.thirty", description=__doc__)
     parser.add_argument("--count", type=int, default=MANY, help="tasks that are in place together")
+    parser.add_argument(
+        "--unguarded", action="store_true", help="guard and reaper off: only the scheduler's loop is measured"
+    )
     parser.add_argument("--sqlite", action="store_true", help="no PostgreSQL")
     parser.add_argument("--keep", action="store_true", help="keep Airflow's home with its logs")
     return parser.parse_args()

@@ -5,35 +5,39 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Self
 
 from airflow_cancel_provider.metrics import PlainStatsd
 
 
 class Statsd:
-    """Keeps what is sent to it."""
+    """Keeps what is sent to it.
 
-    def __init__(self) -> None:
+    :param names: how the names of metrics begin that Airflow is to send, comma-separated.
+    """
+
+    def __init__(self, names: str = "remote_jobs") -> None:
+        self._names = names
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.2)
         self._gauges: list[tuple[str, float]] = []
         self.counters: Counter[str] = Counter()
-        self.timings: dict[str, float] = {}
-        """Milliseconds, the last of each name."""
+        self.timings: defaultdict[str, list[float]] = defaultdict(list)
+        """Milliseconds, by name."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="statsd", daemon=True)
 
     @property
     def settings(self) -> dict[str, str]:
-        """What an Airflow needs to send its metrics here: those of this package alone."""
+        """What an Airflow needs to send its metrics here."""
         host, port = self._socket.getsockname()
         return {
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": host,
             "AIRFLOW__METRICS__STATSD_PORT": str(port),
-            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "remote_jobs",
+            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": self._names,
         }
 
     def client(self) -> PlainStatsd:
@@ -65,7 +69,7 @@ class Statsd:
                 elif kind.startswith("c"):
                     self.counters[name] += int(value)
                 elif kind.startswith("ms"):
-                    self.timings[name] = float(value)
+                    self.timings[name].append(float(value))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -100,7 +100,9 @@ class AirflowSystem:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             self.processes.check()
-            with contextlib.suppress(requests.ConnectionError, requests.exceptions.JSONDecodeError):
+            with contextlib.suppress(
+                requests.ConnectionError, requests.Timeout, requests.exceptions.JSONDecodeError
+            ):
                 if _is_healthy(self.url):
                     return
             time.sleep(0.3)

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import endurance, report
 from benchmarks.account.batch import job_id
+from benchmarks.account.emr import Emr, step_id
 from benchmarks.account.ends import Ends, Finishing
 from benchmarks.account.population import Population
 from benchmarks.account.server import Account
@@ -77,6 +78,18 @@ def test_a_job_succeeds_at_the_moment_that_both_sides_know() -> None:
     ends.finishing = Finishing(now + 100, 50)
     assert not ends.has_ended(0)
     assert all(now + 100 <= (ends.finishing.at(number) or 0) <= now + 150 for number in range(50))
+
+
+def test_steps_may_end_in_their_order_and_are_listed_so() -> None:
+    ends, now = Ends(), time.time()
+    ends.finishing = Finishing(now - 50, 100, every=2, queues=[(0, 200)])
+    assert [number for number in range(200) if ends.finishing.at(number) is None] == [*range(100, 200)]
+    assert [number for number in range(200) if ends.has_ended(number)] == [*range(51)]
+    emr = Emr(Population(1000, 1, 0, 1, 0, 1, 200), ends)
+    listed = emr.answer("ListSteps", {"ClusterId": "j-0000000000000", "StepStates": ["PENDING", "RUNNING"]})
+    states = [step["Status"]["State"] for step in listed["Steps"]]
+    assert states == ["RUNNING"] * 10 + ["PENDING"] * 40
+    assert listed["Steps"][0]["Id"] == step_id(51)
 
 
 def test_the_account_describes_what_the_stock_triggers_ask_for() -> None:

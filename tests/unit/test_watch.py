@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    IdentityError,
     ServiceUnavailable,
     UnexpectedEnd,
 )
@@ -92,6 +93,26 @@ class TestWaiting:
         memory.errors.append(ServiceUnavailable("The service is away."))
         look(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True)]
+
+    @pytest.mark.parametrize("was_accepted", [True, False])
+    def test_credentials_that_are_refused_may_be_renewed_if_they_were_accepted_before(
+        self, memory: Memory, was_accepted: bool
+    ) -> None:
+        watch = Watch(memory.jobs("a"))
+        if was_accepted:
+            look(watch, memory.pool(), LOG)
+        end(memory, "a")
+        memory.errors += [IdentityError("The security token is expired.")] * 6
+        if was_accepted:
+            wait(watch, memory.pool(), LOG, delay=0, max_attempts=10)
+            assert watch.is_decided
+        else:
+            with pytest.raises(IdentityError):
+                wait(watch, memory.pool(), LOG, delay=0, max_attempts=10)
+
+    def test_a_request_that_was_answered_counts_as_well(self, memory: Memory) -> None:
+        assert requested(memory, "a").may_be_renewed()
+        assert not Watch(memory.jobs("a")).may_be_renewed()
 
     def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
         memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))

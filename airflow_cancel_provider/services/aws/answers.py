@@ -6,7 +6,6 @@ in a table, by operation, and nothing is read before it was compared with that t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,32 +29,6 @@ class NoAnswer(BotoCoreError):
     """A reply with a status of success that is not the operation's answer. It may have been carried out."""
 
     fmt = "{why}"
-
-
-def check_body(response_dict: Mapping[str, Any], operation_model: Any, **_: Any) -> None:
-    """Handler of ``before-parse``: a body of success is a JSON object, or empty where nothing is promised.
-
-    :raises NoAnswer: it is not.
-    """
-    if response_dict["status_code"] >= 300:
-        return
-    body = response_dict["body"]
-    shape = operation_model.output_shape
-    if not body.strip() and not (shape and shape.members):
-        return
-    kind = response_dict["headers"].get("content-type") or "of no type"
-    what = f"HTTP {response_dict['status_code']} with {len(body)} bytes ({kind})"
-    try:
-        value = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise NoAnswer(why=f"{what} that are no JSON object")
-    for name, member in shape.members.items() if shape else ():
-        # botocore takes an empty text or object for an empty list.
-        items = value.get(member.serialization.get("name", name))
-        if member.type_name == "list" and not isinstance(items, list | None):
-            raise NoAnswer(why=f"{what} in which {name} is no list")
 
 
 def check(answers: Answers, operation: str, answer: Any) -> None:

@@ -23,8 +23,9 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about, check_body
+from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
+from airflow_cancel_provider.services.aws.body import Cut, cut_of, cutting, read_body
 from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, is_malformed
 from airflow_cancel_provider.services.aws.client import client_of, spec_of
 from airflow_cancel_provider.services.aws.errors import (
@@ -85,8 +86,10 @@ class AwsJobService(JobService):
         self.client = client
         self._unsure: set[RemoteJob] = set()
         """Jobs whose cancel request may have been carried out, although its answer was lost."""
+        self._cuts: dict[str, Cut] = {}
+        """What is read of answers, by operation."""
         # Once for each client, however many services it has.
-        client.meta.events.register("before-parse", check_body, unique_id=check_body.__qualname__)
+        client.meta.events.register("before-parse", read_body, unique_id=read_body.__qualname__)
         client.meta.events.register("response-received", note_attempt, unique_id=note_attempt.__qualname__)
 
     @property
@@ -159,7 +162,8 @@ class AwsJobService(JobService):
         """The answer, if it is one of this operation, about what was asked."""
         call = getattr(self.client, xform_name(operation))
         try:
-            answer: dict[str, Any] = call(**params)
+            with cutting(self._cut(operation)):
+                answer: dict[str, Any] = call(**params)
         except (ClientError, BotoCoreError, CancelProviderError):
             raise
         except Exception as error:
@@ -171,6 +175,12 @@ class AwsJobService(JobService):
                 asked = [params[name]] if isinstance(params[name], str) else params[name]
                 check_about(operation, answer, path, asked, each=operation in self.complete)
         return answer
+
+    def _cut(self, operation: str) -> Cut:
+        if operation not in self._cuts:
+            model = self.client.meta.service_model.operation_model(operation).output_shape
+            self._cuts[operation] = cut_of(self.answers.get(operation, {}), model)
+        return self._cuts[operation]
 
     def _repeat(self, series: CallSeries, operation: str, about: str, function: Callable[[], T]) -> T:
         """Repeat a call while its errors are transient, and a few times where the identity is not accepted.

@@ -93,6 +93,19 @@ class TestEmr:
         seen = [look(jobs)[jobs[-1]] for _ in range(WHOLE_EVERY)]
         assert seen == [PENDING] * (WHOLE_EVERY - 1) + [CANCELLED]
 
+    def test_what_is_looked_at_more_rarely_than_others_does_not_wait_for_a_whole_look(
+        self, emr: EmrBench
+    ) -> None:
+        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        often, rarely = jobs[:-1], jobs[-1]
+        look.whole(jobs)
+        for _ in range(WHOLE_EVERY + 1):
+            look(often)
+        emr.service().cancel([rarely], "by somebody else")
+        emr.let_end()
+        assert look(jobs)[rarely] is CANCELLED
+        assert look.calls <= 2
+
     def test_what_must_be_fresh_or_is_new_is_asked_for(self, emr: EmrBench) -> None:
         jobs, look = queued(emr), Looks(emr, "ListSteps")
         look.whole(jobs)

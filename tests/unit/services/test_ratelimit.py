@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Turn, exclusive
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, TokenBucket, Turn, exclusive
 from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service
@@ -133,6 +134,38 @@ class TestUrgency:
         assert meter.traffic == {"Cancel": 1}
 
 
+class Processes:
+    """Processes that know nothing of each other, and call whenever their paces allow it."""
+
+    def __init__(self, number: int, quota: tuple[float, float]) -> None:
+        self.now, self.random = 0.0, random.Random(7)
+        self.service = TokenBucket(*quota, lambda: self.now)
+        self.service.lag = 0.0
+        self.paces = [Pace({"Look": quota}, lambda: self.now) for _ in range(number)]
+
+    def run(self, seconds: float) -> tuple[list[int], int]:
+        """Calls of each, and how many of all were throttled."""
+        made, throttled, again = [0] * len(self.paces), 0, set[int]()
+        due = [(self.random.uniform(0, 5), index) for index in range(len(self.paces))]
+        while (next_one := min(due))[0] < seconds:
+            self.now, index = next_one
+            with Turn(self.paces[index].of("Look"), again=index in again) as turn:
+                wait = turn.take()
+            if not wait:
+                made[index] += 1
+                again.discard(index)
+                wait = 0.1
+                if self.service.seconds_until(1):
+                    self.paces[index].buckets["Look"].slow_down()
+                    throttled += 1
+                    again.add(index)
+                    wait += self.random.random()
+                else:
+                    self.service.spend(1)
+            due[index] = (self.now + wait, index)
+        return made, throttled
+
+
 class TestLearning:
     def test_a_throttled_call_slows_the_next_ones_down_at_once(self, fake: FakeTime) -> None:
         meter = Meter(pace_of(fake.pace(Look=(10, 1))))
@@ -155,6 +188,13 @@ class TestLearning:
             meter.throttled("Look")
         meter.turn("Look")
         assert fake.slept == [pytest.approx(1 / 35)]
+
+    def test_four_processes_share_a_small_quota_and_few_of_their_calls_are_throttled(self) -> None:
+        """Four triggerers with their own paces, each with more to ask than there is for all of them."""
+        made, throttled = Processes(4, (10, 0.5)).run(seconds=3600)
+        assert throttled / sum(made) < 0.15
+        assert sum(made) - throttled > 0.95 * 3600 * 0.5
+        assert max(made) < 2 * min(made)
 
     def test_it_never_stops(self, fake: FakeTime) -> None:
         meter = Meter(pace_of(fake.pace(Look=(10, 1))))

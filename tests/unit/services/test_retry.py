@@ -20,12 +20,23 @@ class TestPatience:
         assert self.attempts(persistence, failures=2) == 3
 
     def test_nor_does_waiting_for_a_turn(self) -> None:
-        def slow(*, again: bool, **_: Any) -> float:
-            time.sleep(0 if again else 0.4)
-            return 0.0
+        def slow(**_: Any) -> float:
+            time.sleep(0.4)
+            return 0.4
 
         persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
-        assert self.attempts(persistence, failures=1, turn=slow) == 2
+        assert self.attempts(persistence, failures=3, turn=slow) == 4
+
+    def test_but_it_does_for_a_task_that_is_about_to_be_killed(self) -> None:
+        def slow(*, at_most: float, **_: Any) -> float:
+            time.sleep(min(0.2, at_most))
+            return min(0.2, at_most)
+
+        hurried = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02, longest_turn=0.4).started()
+        begun = time.monotonic()
+        with pytest.raises(ConnectionError):
+            self.attempts(hurried, failures=10**6, turn=slow)
+        assert time.monotonic() - begun < 0.7
 
     def test_time_spent_in_vain_does(self) -> None:
         persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()

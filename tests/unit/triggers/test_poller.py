@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider import watch as watching
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import IdentityError, ServiceError
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.services.looks import LookMemory
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
-from airflow_cancel_provider.triggers.poller import MOST_LOOKS
+from airflow_cancel_provider.triggers.poller import MOST_LOOKS, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
 from airflow_cancel_provider.watch import Watch
@@ -94,6 +96,22 @@ class TestQuota:
         story(lambda: polled([waiting(memory.jobs("a"), 0.05)], lambda: len(memory.looks) >= 3))
         assert allowed[-1] is expected
 
+    def test_whole_looks_at_clusters_do_not_come_together(self, memory: Memory) -> None:
+        """Between them looks are cheap: all whole ones together would hold up every cluster."""
+        jobs = [memory.job("j", scope=f"place{number}") for number in range(WHOLE_EVERY)]
+        due: list[int] = []
+
+        async def tell() -> None:
+            await polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= len(jobs) and note())
+
+        def note() -> bool:
+            demands = [each for one in Board.here()._services.values() for each in one.demands.values()]
+            due.extend(each.memory.since_whole for each in demands if each.memory.looks == 1)
+            return True
+
+        story(tell)
+        assert len(set(due)) == len(due) >= WHOLE_EVERY / 2
+
 
 class TestErrors:
     def test_a_look_that_was_refused_does_not_wait_for_the_quota_once_more(self, memory: Memory) -> None:
@@ -134,6 +152,19 @@ class TestErrors:
         job = memory.job("j", JobState.SUCCEEDED)
         memory.errors = [IdentityError("The security token is expired.") for _ in range(refusals)]
         event = story(lambda: event_of(waiting([job], 0.05)))
+        assert (event["error"] or {}).get("type") == error
+
+    @pytest.mark.parametrize("seconds, error", [(60, None), (0.2, "IdentityError")])
+    def test_credentials_that_were_accepted_before_may_be_refused_for_a_while(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch, seconds: float, error: str | None
+    ) -> None:
+        """Somebody has withdrawn an old key, and is about to enter the new one in the connection."""
+        monkeypatch.setattr(watching, "ROTATION", seconds)
+        job = memory.job("j", JobState.SUCCEEDED)
+        seen = Watch([job])
+        seen.observe([JobStatus(job, JobState.RUNNING)])
+        memory.errors = [IdentityError("The security token is expired.") for _ in range(30)]
+        event = story(lambda: event_of(waiting(seen, 0.05)))
         assert (event["error"] or {}).get("type") == error
 
     def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
@@ -184,6 +215,36 @@ class TestErrors:
         assert len(memory.looks) <= MOST_LOOKS
 
 
+def test_connections_that_are_not_answered_keep_no_others_waiting(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region is down in which twenty connections have two clusters each; another region is fine."""
+    up_again, look = threading.Event(), MemoryService.look
+
+    def silent(self: Any, *args: Any, **options: Any) -> Any:
+        if self.conn_id:
+            up_again.wait(20)
+        return look(self, *args, **options)
+
+    monkeypatch.setattr(MemoryService, "look", silent)
+    hanging = [
+        RemoteJob.of("memory", f"j{number}", scope=f"place{number % 2}", conn_id=f"team{number // 2}")
+        for number in range(40)
+    ]
+    fine = memory.job("fine", JobState.SUCCEEDED)
+
+    async def tell() -> Any:
+        waits = asyncio.ensure_future(polled([waiting([job], 0.01) for job in hanging], up_again.is_set))
+        await asyncio.sleep(1)
+        try:
+            return await asyncio.wait_for(event_of(waiting([fine])), 5)
+        finally:
+            up_again.set()
+            await waits
+
+    assert story(tell)["error"] is None
+
+
 def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None:
     job = RemoteJob.of("memory", "a", scope="place")
     cancellation = Cancellation([job], "why")
@@ -193,6 +254,37 @@ def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None
         delays[seconds] = round(waiting(cancellation, 30)._delay())
     assert delays == {0: 2, 10: 5, 60: 30, 3600: 30}
     assert waiting([job], 30)._delay() == 30
+
+
+def test_restarts_of_a_triggerer_do_not_put_off_the_look(memory: Memory) -> None:
+    job = memory.job("j", JobState.SUCCEEDED)
+    restarted = RemoteJobsTrigger(
+        Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3 * 3600 + 0.2
+    )
+    event = story(lambda: event_of(restarted), 5)
+    assert event["error"] is None
+    assert len(memory.looks) == 1
+
+
+def test_a_look_after_a_restart_does_not_count_as_one_that_is_wanted_often(memory: Memory) -> None:
+    job = memory.job("j")
+    restarted = RemoteJobsTrigger(
+        Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3600 + 0.2
+    )
+    asked: list[float] = []
+
+    async def tell() -> None:
+        task = asyncio.ensure_future(event_of(restarted))
+        await until(lambda: memory.looks)
+        asked.extend(each.delay for each in demands())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def demands() -> list[Demand]:
+        return [each for service in Board.here()._services.values() for each in service.demands.values()]
+
+    story(tell, 5)
+    assert asked == [3600.0]
 
 
 def test_to_add_to_a_schedule_of_thousands_compares_few() -> None:
