@@ -30,8 +30,8 @@ def run(command: Command, options: argparse.Namespace) -> int:
             return command(options, Printer(out, options.output, is_quiet=options.quiet))
     except BrokenPipeError:  # nobody reads any more
         return WELL
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
+    except KeyboardInterrupt as interrupt:
+        complain([str(interrupt) or "Interrupted."])
         return INTERRUPTED
     except CancelProviderError as error:
         complain([error])

@@ -102,8 +102,8 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
-        client = client_of(info, client_options)
         with silence_of(info, client_options).broken():
+            client = client_of(info, client_options)  # a role is assumed
             reply = _called(operation, client, parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
     shown = written(search(reply), chosen.output, operation.model.name, columns)
