@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -162,7 +163,8 @@ def _stopped_by_signals(stop: Event) -> Iterator[list[int]]:
         if number == signal.SIGINT:
             if number in received:
                 raise KeyboardInterrupt(IN_A_SWEEP)
-            os.write(ERR, STOPPING)  # a stream may be in use here
+            if sys.__stderr__ is not None:
+                os.write(ERR, STOPPING)  # a stream may be in use here
         received.append(number)
         stop.set()
 

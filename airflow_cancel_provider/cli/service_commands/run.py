@@ -16,7 +16,12 @@ from botocore.paginate import Paginator
 from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
-from airflow_cancel_provider.cli.answers import standard_output, terminal_width, warnings_only
+from airflow_cancel_provider.cli.answers import (
+    fill_in_streams,
+    standard_output,
+    terminal_width,
+    warnings_only,
+)
 from airflow_cancel_provider.cli.service_commands.clients import (
     ClientOptions,
     client_of,
@@ -46,6 +51,7 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
 
     :raises SystemExit: wrong use, which argparse ends with 2.
     """
+    fill_in_streams()
     columns = terminal_width()
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
