@@ -219,7 +219,7 @@ clients: .versions/clients/.ready ## Jobs that other libraries submit: recorded,
 	.versions/awscli/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-awscli: $(READY) .versions/awscli/.ready ## The AWS CLI and ours, compared; writes docs/cli-comparison.txt (4 minutes)
+awscli: $(READY) .versions/awscli/.ready ## The AWS CLI and ours, compared; writes docs/cli-comparison.txt (10 minutes)
 	$(BIN)/python -m pytest tests/aws_cli --numprocesses $(WORKERS) $(PYTEST)
 
 # QUICK=1: unit tests and 24 cells of the matrix. More arguments: make versions VERSIONS="--only 3.1.8".

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -23,16 +24,27 @@ def terminal_width() -> int:
         return 80
 
 
+def fill_in_streams() -> None:
+    """Have streams that the process was started without (``<&-``) lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  until the process ends
+            setattr(sys, name, stream)
+
+
 @contextmanager
 def standard_output() -> Iterator[TextIO]:
     """Standard output as a stream for answers: what Airflow logs there goes to standard error meanwhile.
 
     Raises :class:`BrokenPipeError` where nobody reads any more.
     """
+    if sys.__stdout__ is None:  # its number may be that of another file by now
+        yield sys.stdout
+        return
     sys.stdout.flush()
     output = os.fdopen(os.dup(OUT), "w", encoding="utf-8", errors="surrogateescape")
     # Airflow's loggers keep the stream that they were made with: only its file can be changed.
-    os.dup2(ERR, OUT)
+    os.dup2(ERR if sys.__stderr__ is not None else sys.stderr.fileno(), OUT)
     try:
         yield output
         output.flush()

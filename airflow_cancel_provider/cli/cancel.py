@@ -12,7 +12,7 @@ from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cance
 from airflow_cancel_provider.cli.addresses import NamedJobs, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel, write_ends
-from airflow_cancel_provider.cli.printer import Printer, adding, progress
+from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
@@ -29,6 +29,10 @@ LOOK_SECONDS = 2.0
 SERVICE_OPTIONS = ("pending_only", "cancellation_option", "shutdown_grace_period")
 FAILED = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 INTERRUPTED_WORDS = "Interrupted. What was requested is not undone: the table shows what was seen until now."
+IN_THE_MIDDLE = (
+    "Interrupted while cancels were requested: the requests of {done} of {total} jobs are done, others may "
+    "have arrived. Nothing of it is undone; run the command again for the rest."
+)
 WOULD, LEFT_ALONE = "WOULD_BE_CANCELLED", "LEFT_ALONE"
 
 
@@ -47,7 +51,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     pool = named.pool(_service_options(options))
     jobs, troubles = named.jobs, named.troubles
     rows: dict[str, dict[str, Any]] = {}
-    is_watched = True
+    interrupted = None
     if entries is not None or options.dry_run:
         jobs = _looked_through(pool, jobs, entries, rows, troubles, is_quiet=options.quiet)
     if entries is not None and not options.dry_run:
@@ -56,15 +60,16 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     if options.dry_run:
         _would(rows, jobs)
     else:
-        groups = _cancelled(pool, jobs, options)
-        is_watched = _watched(groups, pool, seconds, is_quiet=options.quiet)
+        groups, interrupted = _cancelled(pool, jobs, options)
+        interrupted = interrupted or _watched(groups, pool, seconds, is_quiet=options.quiet)
+        seconds = 0.0 if interrupted else seconds
         rows |= {each["job"]: each for group in groups for each in group.rows()}
         troubles += [str(each.error) for each in groups if each.error]
-        troubles += _troubles(rows, jobs, seconds * is_watched, leaves_running=options.pending_only)
-        _write_down(groups, entries or {}, options.reason, is_watched=is_watched and seconds > 0)
+        troubles += _troubles(rows, jobs, seconds, leaves_running=options.pending_only)
+        _write_down(groups, entries or {}, options.reason, is_watched=seconds > 0)
     printer.rows(list(rows.values()), COLUMNS, "No jobs.")
-    if not is_watched:
-        complain([INTERRUPTED_WORDS, *troubles])
+    if interrupted:
+        complain([interrupted, *troubles])
         return INTERRUPTED
     if not options.ignore_missing:
         troubles += [gone(RemoteJob(job)) for job, each in rows.items() if each["state"] == JobState.GONE]
@@ -158,27 +163,48 @@ def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:
 
 def _cancelled(
     pool: ServicePool, jobs: Sequence[RemoteJob], options: argparse.Namespace
-) -> list[WatchedJobs]:
-    """Request the end of all jobs. Whatever happens with those of one service, the others are requested."""
-    groups = []
-    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update, shown(adding(update)):
-        for some in by_service_key(jobs):
-            cancellation = Cancellation(some, options.reason, leave_running=options.pending_only)
-            groups.append(WatchedJobs(cancellation))
-            with groups[-1].troubles():
-                if options.force:
-                    cancellation.requested_at = time.time()
-                    results = pool.cancel(some, options.reason, force=True)
-                    cancellation.results = {result.job: result for result in results}
-                else:
-                    results = cancellation.request(pool)
-                report(results, log)
-            groups[-1].stop_if_unreachable()
-    return groups
+) -> tuple[list[WatchedJobs], str | None]:
+    """Request the end of all jobs. Whatever happens with those of one service, the others are requested.
+
+    With it, what is to be said if somebody has interrupted that.
+    """
+    cancellations = [
+        Cancellation(some, options.reason, leave_running=options.pending_only)
+        for some in by_service_key(jobs)
+    ]
+    groups = [WatchedJobs(each) for each in cancellations]
+    done: list[int] = []
+
+    def advance(jobs: int) -> None:
+        done.append(jobs)
+        update(sum(done))
+
+    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update:
+        try:
+            with shown(advance):
+                for group, cancellation in zip(groups, cancellations, strict=True):
+                    with group.troubles():
+                        _request(cancellation, pool, is_forced=options.force)
+                    group.stop_if_unreachable()
+        except KeyboardInterrupt:
+            return groups, IN_THE_MIDDLE.format(done=sum(done), total=len(jobs))
+    return groups, None
 
 
-def _watched(groups: Sequence[WatchedJobs], pool: ServicePool, seconds: float, *, is_quiet: bool) -> bool:
-    """See jobs end; whether nobody has interrupted that."""
+def _request(cancellation: Cancellation, pool: ServicePool, *, is_forced: bool) -> None:
+    if is_forced:
+        cancellation.requested_at = time.time()
+        results = pool.cancel(cancellation.jobs, cancellation.reason, force=True)
+        cancellation.results = {result.job: result for result in results}
+    else:
+        results = cancellation.request(pool)
+    report(results, log)
+
+
+def _watched(
+    groups: Sequence[WatchedJobs], pool: ServicePool, seconds: float, *, is_quiet: bool
+) -> str | None:
+    """See jobs end; what is to be said if somebody has interrupted that."""
     total = sum(len(each.watch.jobs) for each in groups)
     with progress("Cancelling jobs", total, is_quiet=is_quiet) as update:
         try:
@@ -186,8 +212,8 @@ def _watched(groups: Sequence[WatchedJobs], pool: ServicePool, seconds: float, *
                 time.sleep(FIRST_LOOK_SECONDS)
             follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
         except KeyboardInterrupt:
-            return False
-    return True
+            return INTERRUPTED_WORDS
+    return None
 
 
 def _write_down(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from airflow_cancel_provider.cli.answers import standard_output, warnings_only
+from airflow_cancel_provider.cli.answers import fill_in_streams, standard_output, warnings_only
 from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.reaper.backends.base import Airflow
@@ -25,13 +25,15 @@ INTERRUPTED = 130
 
 def run(command: Command, options: argparse.Namespace) -> int:
     """Run a command, and give the exit code. Errors of this package are one sentence on standard error."""
+    fill_in_streams()
     try:
         with _logged(options), standard_output() as out:
             return command(options, Printer(out, options.output, is_quiet=options.quiet))
     except BrokenPipeError:  # nobody reads any more
         return WELL
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write("\n" if sys.stderr.isatty() else "")  # behind "^C"
+        complain([str(interrupt) or "Interrupted."])
         return INTERRUPTED
     except CancelProviderError as error:
         complain([error])

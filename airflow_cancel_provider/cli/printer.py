@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -38,9 +39,8 @@ class Printer:
 
     def __init__(self, out: TextIO, format: str, *, is_quiet: bool = False) -> None:
         self.out, self.format, self.is_quiet = out, format, is_quiet
-        self._console: Any = AirflowConsole(file=out, emoji=False)
-        if not out.isatty():
-            self._console.width = WIDTH_OF_A_FILE
+        self._console: Any = _Console(file=out, emoji=False)
+        self._console.width = _width(out)
 
     @property
     def is_for_people(self) -> bool:
@@ -86,6 +86,19 @@ class Printer:
     def _write(self, words: object) -> None:
         self.out.write(f"{words}\n")
         self.out.flush()
+
+
+class _Console(AirflowConsole):
+    def on_broken_pipe(self) -> None:
+        """As everywhere: rich would end the process with 1."""
+        raise BrokenPipeError
+
+
+def _width(out: TextIO) -> int:
+    """Columns of the terminal that answers go to. Airflow looks at another stream."""
+    if not out.isatty():
+        return WIDTH_OF_A_FILE
+    return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(out.fileno()).columns or 80
 
 
 def _cell(value: Any) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
 from uuid import UUID
 
-from airflow_cancel_provider.cli.command import TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.answers import ERR
+from airflow_cancel_provider.cli.command import INTERRUPTED, TROUBLED, WELL, airflow_of
 from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.ends_on_record import Ends
@@ -37,6 +40,12 @@ NO_OWNERS = (
     "Run it where Airflow's database can be reached, or name a connection to its API server with "
     "--airflow-conn-id."
 )
+
+
+STOPPING = (
+    b"\nInterrupted: requests under way are finished, then the sweep reports. Ctrl-C again ends it now.\n"
+)
+IN_A_SWEEP = "Interrupted in a sweep. What it has requested is not undone; the next sweep finds the rest."
 
 
 class NoAirflow(Airflow):
@@ -103,8 +112,9 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0
-    with _stopped_by_signals(stop):
-        return _loop(sweep, cycle, stop) if options.loop else sweep()
+    with _stopped_by_signals(stop) as received:
+        code = _loop(sweep, cycle, stop) if options.loop else sweep()
+    return INTERRUPTED if signal.SIGINT in received else code
 
 
 def _asked(airflow: Airflow) -> Airflow:
@@ -142,13 +152,25 @@ def _confirm_seconds(options: argparse.Namespace) -> float:
 
 
 @contextmanager
-def _stopped_by_signals(stop: Event) -> Iterator[None]:
-    """Have a sweep end early, and properly, on SIGTERM and SIGINT."""
-    before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+def _stopped_by_signals(stop: Event) -> Iterator[list[int]]:
+    """Have a sweep end early, and properly, on SIGTERM and SIGINT; on a second SIGINT at once.
+
+    Yields the signals that come.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _: object) -> None:
+        if number == signal.SIGINT:
+            if number in received:
+                raise KeyboardInterrupt(IN_A_SWEEP)
+            if sys.__stderr__ is not None:
+                os.write(ERR, STOPPING)  # a stream may be in use here
+        received.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

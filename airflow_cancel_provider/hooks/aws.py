@@ -24,6 +24,7 @@ from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
+TWICE: Any = {"mode": "standard", "total_max_attempts": 2}
 S = TypeVar("S", bound=AwsJobService)
 QUOTA_SHARE = "quota_share"
 """Name in the connection's extra: the share of an account's quotas that one process uses."""
@@ -46,7 +47,10 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
     service_class: ClassVar[type[AwsJobService]]
     call_seconds: tuple[float, float] | None = None
-    """Seconds to connect and between bytes of a reply, where the connection has none; None: botocore's."""
+    """Seconds to connect and between bytes of a reply, where the connection has none; None: botocore's.
+
+    A role is then asked for twice at most, unless the connection says how often.
+    """
     patience: Patience | None = None
     """How long calls are repeated; None: as long as a task does."""
 
@@ -69,6 +73,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         self.options = options or {}
         self._is_named = False
         self._wrapper: AwsConnectionWrapper | None = None
+        self._has_own_retries = False
 
     @property
     def conn_config(self) -> AwsConnectionWrapper:
@@ -91,6 +96,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 )
                 # A connection's form makes text of it.
                 wrapper.verify = None if wrapper.verify == "" else verification(wrapper.verify)
+                self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
                 if self.call_seconds:
                     wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
             except (AttributeError, TypeError, ValueError) as error:  # fields of extra of another kind
@@ -165,7 +171,13 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         What is set over the connection, or for the hook, stays.
         """
         config: Config = self.config
-        return config if getattr(config, "retries", None) else config.merge(Config(retries=ONCE))
+        return config if self._has_own_retries else config.merge(Config(retries=ONCE))
+
+    def repeat(self, retries: Mapping[str, Any]) -> None:
+        """Have botocore repeat calls so, where the connection does not say how."""
+        config: Config = self.config
+        if not self._has_own_retries:
+            self.conn_config.botocore_config = config.merge(Config(retries=dict(retries)))
 
     def _unusable(self, error: Exception) -> InvalidInput:
         return InvalidInput(
@@ -206,7 +218,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
 def _timed(config: Config | None, connect: float, read: float) -> Config:
     """The configuration of a connection with these time-outs, where it has none of its own."""
-    timed = Config(connect_timeout=connect, read_timeout=read)
+    timed = Config(connect_timeout=connect, read_timeout=read, retries=TWICE)
     return timed.merge(config) if config else timed
 
 

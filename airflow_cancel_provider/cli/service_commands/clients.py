@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
 from airflow_cancel_provider.cli.reach import CALL_SECONDS, Silence, reached
@@ -15,7 +14,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.registry import ServiceInfo, load
 
 ATTEMPTS = 3
-REPEATS: Any = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+REPEATS = {"mode": "standard", "total_max_attempts": ATTEMPTS}
 """As version 2 of the AWS CLI, where the connection says nothing else."""
 
 
@@ -66,8 +65,8 @@ def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
     hook = options.hook(info)
     if info.operations_class:
         return load(info.operations_class)(hook, options.endpoint_url)
+    hook.repeat(REPEATS)
     wrapper = hook.conn_config
-    wrapper.botocore_config = REPEATS.merge(wrapper.botocore_config)
     if options.endpoint_url:
         wrapper.endpoint_url = options.endpoint_url
         wrapper.service_config = {**wrapper.service_config, info.name: {}}

@@ -16,7 +16,12 @@ from botocore.paginate import Paginator
 from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
-from airflow_cancel_provider.cli.answers import standard_output, terminal_width, warnings_only
+from airflow_cancel_provider.cli.answers import (
+    fill_in_streams,
+    standard_output,
+    terminal_width,
+    warnings_only,
+)
 from airflow_cancel_provider.cli.service_commands.clients import (
     ClientOptions,
     client_of,
@@ -47,6 +52,7 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
 
     :raises SystemExit: wrong use, which argparse ends with 2.
     """
+    fill_in_streams()
     columns = terminal_width()
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
@@ -103,8 +109,8 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
     if options.generate_cli_skeleton:
         reply = ArgumentGenerator(use_member_names=True).generate_skeleton(operation.model.output_shape)
     else:
-        client = client_of(info, client_options)
         with silence_of(info, client_options).broken():
+            client = client_of(info, client_options)  # a role is assumed
             reply = _called(operation, client, parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
     shown = written(search(reply), chosen.output, operation.model.name, columns)

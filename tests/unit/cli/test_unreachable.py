@@ -6,6 +6,7 @@ import io
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ COMMANDS = [
 ]
 
 
+OVER_A_ROLE = [
+    ("describe", EMR_JOB),
+    ("cancel", EMR_JOB),
+    ("reap", "--dry-run", "--at", "batch://aws_default"),
+    ("emr", "cancel-steps", *EMR_STEP),
+]
+
+
 @pytest.fixture(autouse=True)
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fiftieth of the times that people wait."""
@@ -65,6 +74,38 @@ def silent(line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
         connect_aws(monkeypatch, line.ground.cloud, endpoint_url=url)
         define(monkeypatch, line.ground.cloud, endpoint=url, **MRS_KEYS)
         yield line
+
+
+@pytest.mark.parametrize("command", OVER_A_ROLE, ids=" ".join)
+def test_nobody_gives_the_role(
+    line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: tuple[str, ...]
+) -> None:
+    """A role is assumed before the first call to the service."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connect_aws(
+            monkeypatch,
+            line.ground.cloud,
+            config_kwargs=None,
+            role_arn="arn:aws:iam::123456789012:role/jobs",
+            service_config={"sts": {"endpoint_url": f"http://127.0.0.1:{listener.getsockname()[1]}"}},
+        )
+        done = line(*command)
+        attempts = _accepted(listener)
+    assert done.code == (255 if command[0] == "emr" else 1)
+    assert "no answer for 0.1 s" in done.err + caplog.text, "it says for whom it waits"
+    assert "Read timeout" in done.err + done.out
+    assert attempts == (3 if command[0] == "emr" else 2), "as often as it says"
+
+
+def _accepted(listener: socket.socket) -> int:
+    """How many connections wait to be accepted."""
+    listener.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
 
 
 @pytest.fixture
