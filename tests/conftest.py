@@ -77,7 +77,7 @@ def _read_models_once() -> None:
     Loader.list_available_services = list_available_services  # type: ignore[method-assign]
 
 
-def _stack(context: int = 1) -> list[inspect.FrameInfo]:
+def _stack(context: int = 1) -> list[inspect.FrameInfo]:  # noqa: ARG001  of its source it shows none
     """The stack without its sources: the Amazon provider looks twice for who makes a client."""
     found: list[inspect.FrameInfo] = []
     frame = inspect.currentframe()
