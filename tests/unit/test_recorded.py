@@ -18,7 +18,7 @@ from airflow_cancel_provider.engine.recorded import by_service, cancel_over_conn
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
@@ -278,6 +278,64 @@ class TestUnseen:
         connect_aws(monkeypatch, cloud, "later")
         work.step()
         assert cloud.journal.count("batch", "DescribeJobs") >= 1
+
+
+@pytest.mark.parametrize(
+    "is_followed, label, objection",
+    [
+        (True, replace(OURS, reconnects=True), "the next try reconnects to it"),
+        (False, replace(OURS, reconnects=True), None),
+        (True, OURS, None),
+        (True, None, None),
+    ],
+)
+def test_what_the_next_try_reconnects_to_is_left_alone_where_there_is_one(
+    is_followed: bool, label: Label | None, objection: str | None
+) -> None:
+    job = RemoteJob("batch://aws_default@us-east-1/queue/1")
+    (request,) = cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG, TASK)
+    request = request.heeding(None).without(frozenset(), is_followed=is_followed)
+    assert request.objection(JobStatus(job, JobState.RUNNING, label=label), DEPLOYMENT) == objection
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_service_gets_its_own_part_of_a_request(order: int) -> None:
+    places = [("batch", "a", "eu"), ("batch", "b", "eu"), ("emr-serverless", "a", "us")][::order]
+    jobs = tuple(
+        RemoteJob.of(name, "1", scope="s", conn_id=conn, region=where) for name, conn, where in places
+    )
+    intents = tuple(StoredIntent(name, conn, where, "s", OURS) for name, conn, where in places)
+    (request,) = cancel_requests(TryRecord(TI, TryState.DEFERRED, jobs, intents), "why", LOG, TASK)
+    parts = request.by_service()
+    assert [(part.jobs, part.intents) for part in parts.values()] == [
+        ((job,), (intent,)) for job, intent in zip(jobs, intents, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "outcome, is_accepted",
+    [
+        (CancelOutcome.REQUESTED, True),
+        (CancelOutcome.ALREADY_CANCELLING, True),
+        (CancelOutcome.ALREADY_ENDED, True),
+        (CancelOutcome.REFUSED, False),
+        (CancelOutcome.UNANSWERED, False),
+    ],
+)
+def test_accepted_is_what_every_service_has_taken(
+    memory: Memory, outcome: CancelOutcome, is_accepted: bool
+) -> None:
+    work = cancellation(memory.jobs("a", "b"))
+    memory.outcomes["b"] = outcome
+    work.step()
+    assert work.is_accepted is is_accepted
+
+
+def test_nothing_is_accepted_before_it_was_seen(memory: Memory) -> None:
+    work = cancellation([memory.job("a"), memory.job("b", JobState.GONE)])
+    work.step()
+    assert memory.sent == [("a", False)]
+    assert not work.is_accepted
 
 
 def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:

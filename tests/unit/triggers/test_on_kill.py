@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
@@ -204,6 +204,23 @@ def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
         RemoteJobsTrigger({"jobs": ["memory:///place/a"]}, {}, 1, None, 0)
 
 
+def test_a_job_that_never_ends_is_given_up_and_named(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(killing, "PATIENCE", 0.2)
+    ti = TaskInstance()
+    jobs = memory.jobs("endless")
+    airflow.put(ti, "failed", TryRecord(ti.id, TryState.DEFERRED, tuple(jobs)))
+
+    async def tell() -> None:
+        await killed(guarding(ti, jobs), ti)
+        await until(lambda: "may still be running" in caplog.text)
+
+    story(tell)
+    assert memory.sent == [("endless", False)]
+    assert f"Not seen to end, and may still be running: {jobs[0]}" in caplog.text
+
+
 class TestNextTry:
     """What a next try goes on with is not for the trigger of the last one."""
 
@@ -236,10 +253,11 @@ class TestNextTry:
         story(lambda: killed(guarding(ti, jobs), ti))
         assert memory.sent == ([] if all_of_them else [("b", False)])
 
+    @pytest.mark.parametrize("first", [UUID(int=1), UUID(int=(1 << 128) - 1)], ids=["before", "after"])
     def test_what_an_earlier_try_has_released_lives_though_it_is_searched_by_its_label(
-        self, airflow: FakeAirflow, memory: Memory
+        self, airflow: FakeAirflow, memory: Memory, first: UUID
     ) -> None:
-        ti, first = TaskInstance(), uuid4()
+        ti = TaskInstance()
         label = Label(DEPLOYMENT, first, task=TaskKey.of(ti).digest)
         released, own = memory.jobs("released", "own")
         memory.claims = [JobStatus(job, JobState.RUNNING, label=label) for job in (released, own)]

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from airflow_cancel_provider.engine.recorded import cancel_requests
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.triggers.ownership import (
     USER_ACTION,
     DeferredTry,
     Verdict,
     ask,
+    judged,
     may_be_killed,
     undisturbed,
+    without_released,
 )
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.task_fixtures import TaskInstance
@@ -88,6 +96,23 @@ def test_how_a_try_stands(
     ti = TaskInstance(map_index=map_index)
     with_neighbours(airflow, ti, state, whose)
     assert asked(ti) is verdict
+
+
+@pytest.mark.parametrize(
+    "seen, verdict",
+    [
+        ("running", LIVES),
+        ("restarting", DEAD),
+        ("scheduled", DEAD),
+        ("queued", DEAD),
+        ("up_for_reschedule", DEAD),
+    ],
+)
+def test_a_try_that_was_seen_running_has_seen_to_its_jobs_itself(seen: str, verdict: Verdict) -> None:
+    deferred = DeferredTry.of(TaskInstance())
+    record = TryRecord(deferred.ti_id, TryState.DEFERRED)
+    assert judged(deferred, seen, record).verdict is UNCLEAR
+    assert judged(deferred, "failed", record).verdict is verdict
 
 
 def test_many_tries_of_one_task_are_asked_about_at_once(airflow: FakeAirflow) -> None:
@@ -194,3 +219,18 @@ class TestMayBeKilled:
     def test_elsewhere(self, monkeypatch: pytest.MonkeyPatch, message: str, killed: bool) -> None:
         monkeypatch.setattr(ownership, "HAS_ON_KILL", True)
         assert may_be_killed(asyncio.CancelledError(message)) is killed
+
+
+@pytest.mark.parametrize("trouble", ["Airflow is away", "the release can't be read"])
+def test_where_nobody_can_say_what_a_try_has_released_nothing_of_it_is_cancelled(
+    airflow: FakeAirflow, trouble: str
+) -> None:
+    ti = TaskInstance()
+    record = TryRecord(ti.id, TryState.DEFERRED, (RemoteJob("batch://aws_default@us-east-1/queue/1"),))
+    (request,) = cancel_requests(record, "why", logging.getLogger(), TaskKey.of(ti))
+    assert without_released(request).jobs == record.jobs
+    if trouble == "Airflow is away":
+        airflow.down = AirflowUnavailable(trouble)
+    else:
+        airflow.variables[f"remote_jobs_released_{ti.id}"] = "1"
+    assert without_released(request).jobs == ()
