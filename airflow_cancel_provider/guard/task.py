@@ -36,8 +36,8 @@ SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, o
 
 KILLED = "The task was killed; its remote jobs are being cancelled."
 
-RUNNING = "running"
-"""State of a task instance until Airflow has recorded how it ended."""
+REPORTED = ("success", "failed", "skipped", "up_for_retry")
+"""States of a task instance whose end Airflow has recorded. What it has before differs: see ``dags test``."""
 
 DEFERRED = ("TaskDeferred",)
 CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
@@ -57,13 +57,14 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = TryLedger()
+        begun_as = _state_of(ti)
         self.recorder = TryRecorder(
             self.owner,
             settings,
             self.log,
             self.ledger,
             goes_on=self.tries.go_on,
-            is_reported=lambda: str(getattr(ti, "state", None) or RUNNING) != RUNNING,
+            is_reported=lambda: _state_of(ti) in REPORTED and _state_of(ti) != begun_as,
         )
         self.canceller = Canceller(
             self.ledger,
@@ -344,7 +345,11 @@ class TaskGuard:
     @property
     def _has_succeeded(self) -> bool:
         """Whether Airflow has recorded the task's success; callbacks may still run."""
-        return bool(getattr(self.ti, "state", None) == "success")
+        return _state_of(self.ti) == "success"
+
+
+def _state_of(ti: Any) -> str:
+    return str(getattr(ti, "state", None) or "")
 
 
 def log_of(task: Any) -> Any:

@@ -220,6 +220,16 @@ class TestSuccess:
 
 
 class TestFailure:
+    @pytest.mark.parametrize("state", ["running", "scheduled", "up_for_retry", "restarting", None])
+    def test_whatever_state_it_begins_with_its_jobs_are_its_own(
+        self, cloud: LocalCloud, state: str | None
+    ) -> None:
+        """With ``dags test`` it is not ``running``."""
+        ti: Any = Try(work=submit_and(ValueError))
+        ti.state = state
+        ended(ti, ValueError)
+        assert cancelled(cloud) == [True]
+
     def test_what_a_callback_starts_after_a_failure_before_execute_is_not_the_tasks(
         self, cloud: LocalCloud
     ) -> None:
