@@ -1,7 +1,8 @@
 """Whether a reply is the answer that an operation promises: a page of a proxy is none, nor is half of one.
 
 botocore reads any JSON that it gets, and leaves out what is missing. What our code reads of an answer stands
-in a table, by operation, and nothing is read before it was compared with that table.
+in a table, by operation, and nothing is read before it was compared with that table. What is not in the table
+is not there: see ``body.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 TEXT, WORD, FLAG, TIME, MILLISECONDS, TEXTS = "text", "word", "flag", "time", "milliseconds", "texts"
+NUMBER = "number"
 """Kinds of values: any text; text that is not empty; true or false; a time; epoch milliseconds; a map of
-texts. A pattern stands for a text that it matches."""
+texts; a number. A pattern stands for a text that it matches."""
 
 Shape = str | re.Pattern[str] | dict[str, Any] | list[Any]
 """A kind, an object by the names of its members (``name?``: may be missing), or a list of ``[shape]``."""
@@ -119,5 +121,6 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     WORD: lambda value: isinstance(value, str) and not (value == "" or value.isspace()),
     TEXTS: lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
     MILLISECONDS: _is_milliseconds,
+    NUMBER: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     TIME: _is_time,
 }

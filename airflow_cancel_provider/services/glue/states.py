@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.answers import TEXT, TEXTS, TIME, WORD, Answers, Shape
+from airflow_cancel_provider.services.aws.answers import NUMBER, TEXT, TEXTS, TIME, WORD, Answers, Shape
 from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
 from airflow_cancel_provider.services.base import submitted
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
@@ -40,6 +40,7 @@ _RUN: dict[str, Shape] = {
     "StateDetail?": TEXT,
     "ErrorMessage?": TEXT,
     "StartedOn?": TIME,
+    "Timeout?": NUMBER,
     "Arguments?": TEXTS,
     "PreviousRunId?": TEXT,
 }
