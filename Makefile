@@ -169,13 +169,13 @@ audit: $(READY) .versions/audit/.ready ## Known vulnerabilities, licences and a 
 .versions/mutants/.ready: pyproject.toml constraints.txt
 	"$(PYTHON)" -m venv .versions/mutants
 	.versions/mutants/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[mrs,test]' 'cosmic-ray>=8.7'
+		--editable '.[mrs,test]' 'cosmic-ray>=8.7' 'coverage>=7.6'
 	touch $@
 
-# Which modules, and how many changes of each: make mutants MUTANTS="reaper/judge --most 50".
+# Which modules, and at most how many changes of each: make mutants MUTANTS="reaper/judge --most 50".
 MUTANTS ?=
 
-mutants: .versions/mutants/.ready ## Change the decisions one at a time: which changes do the fast tests miss? (hours)
+mutants: .versions/mutants/.ready ## Change the decisions one at a time: which changes do the fast tests miss? (hours; MUTANTS)
 	.versions/mutants/bin/python -m tests.mutation $(MUTANTS)
 
 # More arguments for it: make matrix-celery CELERY="--only 'host lost' --repeat 3".

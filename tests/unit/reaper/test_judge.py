@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -391,3 +391,13 @@ class TestJudge:
         assert label.deployment is not judge.deployment
         (found,) = judge.decide([replace(self.RUNNING, label=label)])
         assert found.decision.kind is DecisionKind.SUSPECT
+
+    @pytest.mark.parametrize("deployment", ["00000000", THEIRS, "production"])
+    def test_nobody_asks_for_the_owners_of_another_deployment(self, judge: Judge, deployment: str) -> None:
+        foreign = replace(
+            self.RUNNING, label=Label(deployment, UUID(int=2))
+        )  # one that Airflow does not know
+        (found,) = judge.decide([foreign])
+        assert found.decision.kind is DecisionKind.FOREIGN
+        assert judge.troubles == []
+        assert cast("MemoryAirflow", judge.airflow).looks == 0
