@@ -50,6 +50,8 @@ class Change:
 def changes(source: str, most: int) -> list[Change]:
     """Changes of a module in the order of its lines; at most so many, spread over it."""
     found = sorted(_all(source), key=lambda change: (change.first_line, change.operator, change.occurrence))
+    decorators = _decorators(ast.parse(source))
+    found = [change for change in found if change.first_line not in decorators]
     step = max(1, -(-len(found) // most))
     return [change for change in found[::step] if _says_something(change)]
 
@@ -63,6 +65,18 @@ def _all(source: str) -> Iterator[Change]:
         places = (place for node in nodes for place in operator().mutation_positions(node))
         for occurrence, ((first, _), (last, _)) in enumerate(places):
             yield Change(source, name, occurrence, first, last)
+
+
+def _decorators(tree: ast.Module) -> set[int]:
+    """Their lines: what dataclasses and properties are told."""
+    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, named)
+        for each in node.decorator_list
+        for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)
+    }
 
 
 def _says_something(change: Change) -> bool:

@@ -16,7 +16,7 @@ import pytest
 OURS = ("airflow_cancel_provider", "tests", "conftest", "__main__")
 ARGUMENTS = (
     *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
-    *("-m", "not slow and not wide and not airflow"),
+    *("-m", "not slow and not airflow"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 PASSED, FAILED, TOO_LONG = 0, 1, -1

@@ -9,12 +9,14 @@ from uuid import UUID
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.triggers.ownership import (
     USER_ACTION,
     DeferredTry,
     Verdict,
     ask,
+    judged,
     may_be_killed,
     undisturbed,
 )
@@ -88,6 +90,23 @@ def test_how_a_try_stands(
     ti = TaskInstance(map_index=map_index)
     with_neighbours(airflow, ti, state, whose)
     assert asked(ti) is verdict
+
+
+@pytest.mark.parametrize(
+    "seen, verdict",
+    [
+        ("running", LIVES),
+        ("restarting", DEAD),
+        ("scheduled", DEAD),
+        ("queued", DEAD),
+        ("up_for_reschedule", DEAD),
+    ],
+)
+def test_a_try_that_was_seen_running_has_seen_to_its_jobs_itself(seen: str, verdict: Verdict) -> None:
+    deferred = DeferredTry.of(TaskInstance())
+    record = TryRecord(deferred.ti_id, TryState.DEFERRED)
+    assert judged(deferred, seen, record).verdict is UNCLEAR
+    assert judged(deferred, "failed", record).verdict is verdict
 
 
 def test_many_tries_of_one_task_are_asked_about_at_once(airflow: FakeAirflow) -> None:
