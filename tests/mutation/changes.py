@@ -81,7 +81,15 @@ def _decorators(tree: ast.Module) -> set[int]:
 
 def _says_something(change: Change) -> bool:
     """Whether it is more than another way to write the same, and Python at all."""
+    before = ast.parse(change.source)
     try:
-        return ast.dump(ast.parse(change.code)) != ast.dump(ast.parse(change.source))
+        after = ast.parse(change.code)
     except SyntaxError:
         return False
+    if change.operator.startswith("core/ReplaceBinaryOperator") and _parameters(before) != _parameters(after):
+        return False  # the star before keyword-only parameters was taken for a product
+    return ast.dump(before) != ast.dump(after)
+
+
+def _parameters(tree: ast.Module) -> list[str]:
+    return [ast.dump(node) for node in ast.walk(tree) if isinstance(node, ast.arguments)]

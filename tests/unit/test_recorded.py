@@ -18,7 +18,7 @@ from airflow_cancel_provider.engine.recorded import by_service, cancel_over_conn
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
@@ -278,6 +278,32 @@ class TestUnseen:
         connect_aws(monkeypatch, cloud, "later")
         work.step()
         assert cloud.journal.count("batch", "DescribeJobs") >= 1
+
+
+@pytest.mark.parametrize(
+    "outcome, is_accepted",
+    [
+        (CancelOutcome.REQUESTED, True),
+        (CancelOutcome.ALREADY_CANCELLING, True),
+        (CancelOutcome.ALREADY_ENDED, True),
+        (CancelOutcome.REFUSED, False),
+        (CancelOutcome.UNANSWERED, False),
+    ],
+)
+def test_accepted_is_what_every_service_has_taken(
+    memory: Memory, outcome: CancelOutcome, is_accepted: bool
+) -> None:
+    work = cancellation(memory.jobs("a", "b"))
+    memory.outcomes["b"] = outcome
+    work.step()
+    assert work.is_accepted is is_accepted
+
+
+def test_nothing_is_accepted_before_it_was_seen(memory: Memory) -> None:
+    work = cancellation([memory.job("a"), memory.job("b", JobState.GONE)])
+    work.step()
+    assert memory.sent == [("a", False)]
+    assert not work.is_accepted
 
 
 def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
