@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
+from airflow_cancel_provider.engine.recorded import cancel_requests
+from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.triggers.ownership import (
@@ -19,6 +24,7 @@ from airflow_cancel_provider.triggers.ownership import (
     judged,
     may_be_killed,
     undisturbed,
+    without_released,
 )
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.task_fixtures import TaskInstance
@@ -213,3 +219,18 @@ class TestMayBeKilled:
     def test_elsewhere(self, monkeypatch: pytest.MonkeyPatch, message: str, killed: bool) -> None:
         monkeypatch.setattr(ownership, "HAS_ON_KILL", True)
         assert may_be_killed(asyncio.CancelledError(message)) is killed
+
+
+@pytest.mark.parametrize("trouble", ["Airflow is away", "the release can't be read"])
+def test_where_nobody_can_say_what_a_try_has_released_nothing_of_it_is_cancelled(
+    airflow: FakeAirflow, trouble: str
+) -> None:
+    ti = TaskInstance()
+    record = TryRecord(ti.id, TryState.DEFERRED, (RemoteJob("batch://aws_default@us-east-1/queue/1"),))
+    (request,) = cancel_requests(record, "why", logging.getLogger(), TaskKey.of(ti))
+    assert without_released(request).jobs == record.jobs
+    if trouble == "Airflow is away":
+        airflow.down = AirflowUnavailable(trouble)
+    else:
+        airflow.variables[f"remote_jobs_released_{ti.id}"] = "1"
+    assert without_released(request).jobs == ()
