@@ -280,6 +280,20 @@ class TestUnseen:
         assert cloud.journal.count("batch", "DescribeJobs") >= 1
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_service_gets_its_own_part_of_a_request(order: int) -> None:
+    places = [("batch", "a", "eu"), ("batch", "b", "eu"), ("emr-serverless", "a", "us")][::order]
+    jobs = tuple(
+        RemoteJob.of(name, "1", scope="s", conn_id=conn, region=where) for name, conn, where in places
+    )
+    intents = tuple(StoredIntent(name, conn, where, "s", OURS) for name, conn, where in places)
+    (request,) = cancel_requests(TryRecord(TI, TryState.DEFERRED, jobs, intents), "why", LOG, TASK)
+    parts = request.by_service()
+    assert [(part.jobs, part.intents) for part in parts.values()] == [
+        ((job,), (intent,)) for job, intent in zip(jobs, intents, strict=True)
+    ]
+
+
 @pytest.mark.parametrize(
     "outcome, is_accepted",
     [

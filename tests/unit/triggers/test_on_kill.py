@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
@@ -236,10 +236,11 @@ class TestNextTry:
         story(lambda: killed(guarding(ti, jobs), ti))
         assert memory.sent == ([] if all_of_them else [("b", False)])
 
+    @pytest.mark.parametrize("first", [UUID(int=1), UUID(int=(1 << 128) - 1)], ids=["before", "after"])
     def test_what_an_earlier_try_has_released_lives_though_it_is_searched_by_its_label(
-        self, airflow: FakeAirflow, memory: Memory
+        self, airflow: FakeAirflow, memory: Memory, first: UUID
     ) -> None:
-        ti, first = TaskInstance(), uuid4()
+        ti = TaskInstance()
         label = Label(DEPLOYMENT, first, task=TaskKey.of(ti).digest)
         released, own = memory.jobs("released", "own")
         memory.claims = [JobStatus(job, JobState.RUNNING, label=label) for job in (released, own)]
