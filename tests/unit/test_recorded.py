@@ -280,6 +280,24 @@ class TestUnseen:
         assert cloud.journal.count("batch", "DescribeJobs") >= 1
 
 
+@pytest.mark.parametrize(
+    "is_followed, label, objection",
+    [
+        (True, replace(OURS, reconnects=True), "the next try reconnects to it"),
+        (False, replace(OURS, reconnects=True), None),
+        (True, OURS, None),
+        (True, None, None),
+    ],
+)
+def test_what_the_next_try_reconnects_to_is_left_alone_where_there_is_one(
+    is_followed: bool, label: Label | None, objection: str | None
+) -> None:
+    job = RemoteJob("batch://aws_default@us-east-1/queue/1")
+    (request,) = cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG, TASK)
+    request = request.heeding(None).without(frozenset(), is_followed=is_followed)
+    assert request.objection(JobStatus(job, JobState.RUNNING, label=label), DEPLOYMENT) == objection
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_each_service_gets_its_own_part_of_a_request(order: int) -> None:
     places = [("batch", "a", "eu"), ("batch", "b", "eu"), ("emr-serverless", "a", "us")][::order]
