@@ -204,6 +204,23 @@ def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
         RemoteJobsTrigger({"jobs": ["memory:///place/a"]}, {}, 1, None, 0)
 
 
+def test_a_job_that_never_ends_is_given_up_and_named(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(killing, "PATIENCE", 0.2)
+    ti = TaskInstance()
+    jobs = memory.jobs("endless")
+    airflow.put(ti, "failed", TryRecord(ti.id, TryState.DEFERRED, tuple(jobs)))
+
+    async def tell() -> None:
+        await killed(guarding(ti, jobs), ti)
+        await until(lambda: "may still be running" in caplog.text)
+
+    story(tell)
+    assert memory.sent == [("endless", False)]
+    assert f"Not seen to end, and may still be running: {jobs[0]}" in caplog.text
+
+
 class TestNextTry:
     """What a next try goes on with is not for the trigger of the last one."""
 
