@@ -173,11 +173,11 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         config: Config = self.config
         return config if self._has_own_retries else config.merge(Config(retries=ONCE))
 
-    def repeat(self, retries: Mapping[str, Any]) -> None:
+    def repeat(self, retries: Any) -> None:
         """Have botocore repeat calls so, where the connection does not say how."""
         config: Config = self.config
         if not self._has_own_retries:
-            self.conn_config.botocore_config = config.merge(Config(retries=dict(retries)))
+            self.conn_config.botocore_config = config.merge(Config(retries=retries))
 
     def _unusable(self, error: Exception) -> InvalidInput:
         return InvalidInput(

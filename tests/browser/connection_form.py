@@ -52,7 +52,7 @@ class ConnectionForm:
     def fill_json(self, text: str) -> ConnectionForm:
         """Write ``extra`` as JSON."""
         self.dialog.get_by_role("button", name="Extra Fields JSON").click()
-        editor = self.dialog.locator(".monaco-editor").first
+        editor = self.dialog.locator(".monaco-editor, .cm-editor").first  # the latter before Airflow 3.2
         editor.click()
         # Pasted: the editor would add brackets and indents to what is typed.
         self.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -71,8 +71,13 @@ class ConnectionForm:
 
     def choose(self, label: str, words: str) -> ConnectionForm:
         """Choose from what a field offers."""
-        self.field(label).fill(words)
-        self.page.keyboard.press("Enter")
+        field = self.field(label)
+        if field.evaluate("element => element.tagName") == "BUTTON":  # before Airflow 3.2
+            field.click()
+            self.page.locator("[role=option]:visible", has_text=words).first.click()
+        else:
+            field.fill(words)
+            self.page.keyboard.press("Enter")
         return self
 
     def save(self) -> None:

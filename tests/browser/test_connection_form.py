@@ -53,9 +53,10 @@ def test_the_form_speaks_in_words(visit: Visit, scheme: str) -> None:
     op.picture(f"connection-mrs-{scheme}", of="[role=dialog]")
     assert form.field("User name or access key ID").get_attribute("placeholder")
     assert form.field("Password or secret access key").get_attribute("type") == "password"
-    assert str(form.field("Region").get_attribute("placeholder")).startswith("Start typing")
-    suggested = form.dialog.locator("datalist option").all()
-    assert "eu-de" in [option.get_attribute("value") for option in suggested]
+    if Version("3.2") <= AIRFLOW:  # the form of Airflow 3.1 suggests nothing
+        assert str(form.field("Region").get_attribute("placeholder")).startswith("Start typing")
+        suggested = form.dialog.locator("datalist option").all()
+        assert "eu-de" in [option.get_attribute("value") for option in suggested]
     op.picture(f"connection-mrs-project-{scheme}", of="[role=dialog]")
     assert form.field("Account name").is_visible()
     op.picture(f"connection-mrs-sign-in-{scheme}", of="[role=dialog]")

@@ -146,13 +146,15 @@ class TestReap:
         assert done.code == 0
         assert line.ground.truth(job)["cancel_requested_at"]
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_ends_a_single_sweep(self, line: Line, deployment: str, number: signal.Signals) -> None:
+    @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
+    def test_a_signal_ends_a_single_sweep(
+        self, line: Line, deployment: str, number: signal.Signals, code: int
+    ) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         before = signal.getsignal(number)
         line.ground.airflow.before_look = lambda _: os.kill(os.getpid(), number)
         done = line("reap", *JSON, *HASTE, "--grace", "60")
-        assert done.code == 1
+        assert done.code == code
         assert "stopped" in done.json["troubles"][0]
         assert line.ground.lives(job)
         assert signal.getsignal(number) is before
