@@ -81,7 +81,7 @@ def test_a_callback_which_does_not_wait_for_the_end(
     airflow.put(ti, "failed", TryRecord(ti.id, jobs=(job,)))
     CancelRemoteJobs().notify({"ti": ti})
     sent(statsd, "callback", requested=1)
-    assert "airflow.remote_jobs.cancel.time_to_request.callback.batch" in statsd.timings
+    until(lambda: "airflow.remote_jobs.cancel.time_to_request.callback.batch" in statsd.timings)
 
 
 @pytest.mark.parametrize("by, layer", [(Actor.USER, "page"), (Actor.API_SERVER, "api_server")])
