@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.owner import Label
 from tests.clients.dags.submissions import SERVICES
 from tests.real_airflow.world import Run, World, eventually
 
@@ -26,7 +26,6 @@ COUNTS = {"awswrangler_emr_steps": 2}
 RECORDED_AT_THE_END = ("aioboto3",)
 """Clients that wait in an event loop, where the guard may not ask Airflow for anything: while they wait, only
 the sentinel knows of their jobs, and a task that gets SIGKILL leaves no record."""
-LABEL = re.compile(r"\baf-[a-z0-9]{8}-[0-9a-f]{32}\b")
 
 
 def jobs_in(world: World, place: str) -> list[dict[str, Any]]:
@@ -44,10 +43,16 @@ def check_recorded(run: Run, jobs: list[dict[str, Any]]) -> None:
     eventually(lambda: all(job["id"] in recorded(run) for job in jobs), f"the record of {jobs}")
 
 
+def label_of(job: dict[str, Any]) -> Label | None:
+    return Label.find(job["name"] + json.dumps(job["labels"]))
+
+
 def check_labels(jobs: list[dict[str, Any]], ti_id: str) -> None:
     """Each job has the label of this try, in its name or in a parameter."""
     for job in jobs:
-        assert ti_id.replace("-", "") in job["name"] + json.dumps(job["labels"]), job
+        label = label_of(job)
+        assert label is not None, job
+        assert str(label.ti_id) == ti_id, job
 
 
 def check_cancelled(world: World, place: str, count: int) -> None:
@@ -133,7 +138,7 @@ def test_jobs_of_a_process_that_was_instrumented_before_the_guard(
     eventually(lambda: task.has_started(world, place), "a job", seconds=300)
     (job,) = jobs_in(world, place)
     eventually(lambda: job["id"] in recorded(newest_run(world)), f"the record of {job}")
-    assert LABEL.search(json.dumps(job["labels"])), job
+    assert label_of(job), job
     if number := ENDS[end]:
         assert not jobs_in(world, place)[0]["cancel_requested_at"]
         os.kill(task.process.pid, number)
