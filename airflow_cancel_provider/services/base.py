@@ -64,6 +64,8 @@ class JobService(ABC):
     """Whether a listing is read; None: as :attr:`worth_listing` says."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
+    ends: dict[str, JobStatus] | None = None
+    """Ends that a look has shown so far, by id; None: no look is under way."""
     quota_share: float | None = None
     """Share of the quotas in force that this process uses of its account; None: what others say."""
 
@@ -114,6 +116,27 @@ class JobService(ABC):
         :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
             cheaper look can tell, may be reported as last seen.
         """
+        if self.ends is None:
+            noting = copy(self)
+            noting.ends = {}
+            return noting.look(jobs, memory, fresh=fresh, may_leave_out=may_leave_out)
+        known = memory.ends_of(jobs)
+        rest = [job for job in jobs if job not in known]
+        try:
+            seen = self._look_at(rest, memory, fresh, may_leave_out=may_leave_out) if rest else []
+        except ServiceError:
+            memory.ends |= {job.id: self.ends[job.id] for job in rest if job.id in self.ends}
+            raise
+        return in_order(jobs, known | {status.job: status for status in seen})
+
+    def _look_at(
+        self,
+        jobs: Sequence[RemoteJob],
+        memory: LookMemory,
+        fresh: Collection[RemoteJob],
+        *,
+        may_leave_out: bool,
+    ) -> list[JobStatus]:
         before, all_before = self.looks_sent, self.meter.own.total()
         lists = memory.is_worth_listing(len(jobs)) and not may_leave_out
         lists = lists or len(jobs) > self.worth_listing
@@ -128,6 +151,12 @@ class JobService(ABC):
         memory.note(statuses, self.looks_sent - before, is_whole=True)
         memory.note_listing(self.meter.own.total() - all_before if lists else None)
         return statuses
+
+    def _noted(self, status: JobStatus) -> JobStatus:
+        """The same status; an end is remembered, should the look that shows it fail at another job."""
+        if self.ends is not None and status.state.is_terminal:
+            self.ends[status.job.id] = status
+        return status
 
     def _listing(self, *, lists: bool) -> Self:
         """The same service, which reads a listing, or does not."""

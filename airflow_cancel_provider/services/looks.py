@@ -42,6 +42,7 @@ class LookMemory:
     """What the looks at one cluster or application have shown, for the look that comes next.
 
     :param seen: live jobs as last seen, by id.
+    :param ends: by id, jobs that have ended, as looks have shown that failed at another job.
     :param seen_in: by id, the number of the look that showed the job.
     :param looks: looks so far.
     :param whole_calls: what the last whole look cost; 0 before there was one.
@@ -56,6 +57,7 @@ class LookMemory:
     """
 
     seen: dict[str, JobStatus] = field(default_factory=dict)
+    ends: dict[str, JobStatus] = field(default_factory=dict)
     seen_in: dict[str, int] = field(default_factory=dict)
     looks: int = 0
     offset: int = 0
@@ -70,7 +72,12 @@ class LookMemory:
     def keep(self, ids: Collection[str]) -> None:
         """Forget the jobs that nobody waits for any more."""
         self.seen = {id_: status for id_, status in self.seen.items() if id_ in ids}
+        self.ends = {id_: status for id_, status in self.ends.items() if id_ in ids}
         self.seen_in = {id_: look for id_, look in self.seen_in.items() if id_ in ids}
+
+    def ends_of(self, jobs: Iterable[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        """Those of jobs that have ended, as a look has shown before it failed."""
+        return {job: replace(self.ends[job.id], job=job) for job in jobs if job.id in self.ends}
 
     def may_leave_out(self, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]) -> bool:
         """Whether a look that is not whole may do now."""

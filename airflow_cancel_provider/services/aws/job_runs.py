@@ -89,13 +89,13 @@ class JobRunService(AwsJobService):
 
         return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
 
-    def look(
+    def _look_at(
         self,
         jobs: Sequence[RemoteJob],
         memory: LookMemory,
+        fresh: Collection[RemoteJob],
         *,
-        fresh: Collection[RemoteJob] = frozenset(),
-        may_leave_out: bool = False,
+        may_leave_out: bool,
     ) -> list[JobStatus]:
         """As every service; where the quota is too small, only the runs that have ended.
 
@@ -108,7 +108,7 @@ class JobRunService(AwsJobService):
                 memory.note(found.values(), self.looks_sent - before, is_whole=False)
                 return in_order(jobs, memory.filled(jobs, found))
             memory.wholes_left = WHOLE_EVERY
-        return super().look(jobs, memory, may_leave_out=may_leave_out)
+        return super()._look_at(jobs, memory, fresh, may_leave_out=may_leave_out)
 
     def _ended(
         self,
@@ -135,8 +135,7 @@ class JobRunService(AwsJobService):
         return found | pick(others, within)
 
     def _get_status(self, series: CallSeries, run: RemoteJob) -> JobStatus:
-        seen = self._get(series, run)
-        return replace(self._claim(seen), job=run) if seen else JobStatus(run, JobState.GONE)
+        return self._get(series, run) or JobStatus(run, JobState.GONE)
 
     def scopes(self) -> Iterator[str]:
         """Those in which a run may live."""
@@ -167,7 +166,7 @@ class JobRunService(AwsJobService):
         """A run as a reply shows it, with label and time of submission."""
 
     def _status(self, scope: str, id: str, run: Mapping[str, Any], reason: str | None) -> JobStatus:
-        return JobStatus(
+        status = JobStatus(
             self.address(id, scope),
             # A state that the service adds some day is a live one until it is known to be an end.
             self.states.get(run["state"], JobState.RUNNING),
@@ -175,6 +174,7 @@ class JobRunService(AwsJobService):
             reason=reason or None,
             name=run.get("name"),
         )
+        return self._noted(status)
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
@@ -239,10 +239,10 @@ class JobRunService(AwsJobService):
         missing = [run for run in runs if run not in found]
         looks = side_by_side(lambda run: self._get(series, run), missing, min(len(missing), LOOKS_AT_ONCE), 1)
         for run, seen in zip(missing, looks, strict=True):
-            found |= pick([run], [[self._claim(seen)]]) if seen else {}
+            found |= {run: seen} if seen else {}
         return found
 
-    def _get(self, series: CallSeries, run: RemoteJob) -> dict[str, Any] | None:
+    def _get(self, series: CallSeries, run: RemoteJob) -> JobStatus | None:
         try:
             answer = self._call(series, self.run_look, str(run), **self._about(run))
         except ServiceError as error:
@@ -251,8 +251,7 @@ class JobRunService(AwsJobService):
                 return None
             raise
         self._known.add(str(run.scope))
-        seen: dict[str, Any] = answer["jobRun"]
-        return seen
+        return replace(self._claim(answer["jobRun"]), job=run)
 
     def _listed(self, series: CallSeries, scope: str, **filters: Any) -> Iterator[list[JobStatus]]:
         asked = {self.scope_param: scope, **self.page_size, **filters}

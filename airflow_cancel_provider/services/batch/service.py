@@ -194,7 +194,10 @@ class BatchJobService(AwsJobService):
         ids = list(dict.fromkeys(job.id for job in jobs))
         answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
         by_id = {answer["jobId"]: answer for answer in answers}
-        return {job: answer_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
+        seen = {job: answer_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
+        for each in seen.values():
+            self._noted(each.status)
+        return seen
 
     def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
         """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""

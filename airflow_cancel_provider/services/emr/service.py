@@ -127,13 +127,13 @@ class EmrStepService(AwsJobService):
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
         return as_asked(jobs, self._settled(results))
 
-    def look(
+    def _look_at(
         self,
         jobs: Sequence[RemoteJob],
         memory: LookMemory,
+        fresh: Collection[RemoteJob],
         *,
-        fresh: Collection[RemoteJob] = frozenset(),
-        may_leave_out: bool = False,
+        may_leave_out: bool,
     ) -> list[JobStatus]:
         """By ids where that takes fewer calls; else the live steps, oldest first, and by ids what is missing.
 
@@ -269,20 +269,21 @@ class EmrStepService(AwsJobService):
                 break
         found = pick(steps, [listed.values()])
         asked = [step for step in steps if step.id in wanted and step not in found]
-        found |= self._left(series, cluster, asked, max(len(listed), len(memory.seen)))
+        newer = max(len(listed), len(memory.seen)) + len(memory.ends)
+        found |= self._left(series, cluster, asked, newer)
         memory.order.take_in(listed, [found[step] for step in asked], is_whole=fresh is None)
         return found
 
     def _left(
-        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob], live: int
+        self, series: CallSeries, cluster: str, steps: Sequence[RemoteJob], newer: int
     ) -> dict[RemoteJob, JobStatus]:
         """Steps that are not live any more: by ids, or among all steps from the newest on if that costs less.
 
         GONE is what EMR does not know.
 
-        :param live: number of live steps; in the listing of all, they come first.
+        :param newer: number of steps that come before these in the listing of all: mostly live ones.
         """
-        pages = -(-(live + len(steps)) // STEPS_PER_PAGE)
+        pages = -(-(newer + len(steps)) // STEPS_PER_PAGE)
         found: dict[RemoteJob, JobStatus] = {}
         if pages < len(steps) / STEPS_PER_LOOKUP:
             found = pick(steps, islice(self._listed(series, cluster), pages))
@@ -335,7 +336,7 @@ class EmrStepService(AwsJobService):
 
     def _claim(self, cluster: str, step: dict[str, Any]) -> JobStatus:
         timeline = step["Status"].get("Timeline", {})
-        status = status_of(self.address(step["Id"], cluster), step)
+        status = self._noted(status_of(self.address(step["Id"], cluster), step))
         claim = submitted(labelled_by_name(status), timeline.get("CreationDateTime"))
         properties = step.get("Config", {}).get("Properties", {})
         return replace(claim, label=claim.label or Label.find(properties.get(LABEL_PROPERTY)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
 from tests.cloud.server import LocalCloud
@@ -273,3 +274,50 @@ class TestWhatAListingCosts:
         runs.finish(jobs[2])
         assert look.whole(jobs)[jobs[2]] is SUCCEEDED
         assert (look.calls, look.asked) == (1, 1)
+
+
+RUNS = (4, 120)
+WAITS_AND_OTHERS = {"emr": (30, 200), "batch": (150, 0), "emr-serverless": RUNS, "emr-containers": RUNS}
+"""Waits that are asked for by their ids, in several calls, and jobs of others beside them."""
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in BENCHES if kind.name in WAITS_AND_OTHERS], ids=lambda kind: str(kind.name)
+)
+class TestALookThatFailsAtItsLastCall:
+    """Credentials expire, or the service fails for a while, in the middle of a look that takes many calls."""
+
+    def test_the_next_one_does_not_ask_again_for_what_has_ended(
+        self, kind: type[Bench], cloud: LocalCloud
+    ) -> None:
+        bench = kind(cloud)
+        waits, others = WAITS_AND_OTHERS[bench.name]
+        jobs = bench.running(waits)
+        bench.running(others, jobs[0].scope)
+        for job in jobs:
+            bench.finish(job)
+        unharmed, look = Looks(bench, "*"), Looks(bench, "*")
+        unharmed.whole(jobs)
+        cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
+        with pytest.raises(AccessDenied):
+            look.whole(jobs)
+        cloud.faults.clear()
+        assert set(look.whole(jobs).values()) == {SUCCEEDED}
+        assert look.calls == 1 < unharmed.calls
+        bench.close()
+
+    def test_nothing_that_lives_is_remembered(self, kind: type[Bench], cloud: LocalCloud) -> None:
+        bench = kind(cloud)
+        waits, others = WAITS_AND_OTHERS[bench.name]
+        jobs = bench.running(waits)
+        bench.running(others, jobs[0].scope)
+        unharmed, look = Looks(bench, "*"), Looks(bench, "*")
+        unharmed.whole(jobs)
+        cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
+        with pytest.raises(AccessDenied):
+            look.whole(jobs)
+        cloud.faults.clear()
+        for job in jobs:
+            bench.finish(job)
+        assert set(look.whole(jobs).values()) == {SUCCEEDED}
+        bench.close()
