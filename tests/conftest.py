@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,16 @@ def cloud_server() -> Iterator[LocalCloud]:
 
     with LocalCloud() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_guard() -> Iterator[None]:
+    """A guard that a test leaves behind would record, and cancel, what later tests submit."""
+    yield
+    if submissions := sys.modules.get("airflow_cancel_provider.services.submissions"):
+        left = submissions.current_recorder()
+        submissions.set_recorder(None)
+        assert left is None, f"left behind: {left}"
 
 
 @pytest.fixture

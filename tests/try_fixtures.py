@@ -132,6 +132,14 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
+@pytest.fixture
+def removed() -> Iterator[None]:
+    """Whatever guard the test puts on a task is removed after it."""
+    yield
+    set_recorder(None)
+    detach()
+
+
 @pytest.fixture(autouse=True)
 def _guarded(
     cloud: LocalCloud,

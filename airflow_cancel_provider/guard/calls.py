@@ -72,7 +72,7 @@ class SubmissionCall:
         return self._params
 
     def write(self, request: Request, other_tags: int | None = 0) -> None:
-        """Add label and tags to a serialised request that is about to be sent.
+        """Add label and tags to a serialised request that is about to be sent, and take others' labels away.
 
         The caller's parameters, and what other handlers made of them, stay as they are.
 
@@ -87,17 +87,18 @@ class SubmissionCall:
             self._label, self._sent = None, dict(self._params)
             return
         before = {**self._params, **body}
-        after: Mapping[str, Any] = before
+        # Of whatever job they were copied: with its label the reaper would take this one for that one's.
+        after = self.submission.bare(before)
         if label:
             carrier = self._recorder.carrier(self.submission.service)
-            after = self.submission.labelled(before, label, carrier)
-        bare = after
+            after = self.submission.labelled(after, label, carrier)
+        untagged = after
         if self.wants_tags and other_tags is not None:
             after = self.submission.tagged(after, self._recorder.tags(), other_tags)
         if after is not before:
             request["body"] = _changed(body, before, after)
-        if after is not bare:
-            self._untagged = _changed(body, before, bare)
+        if after is not untagged:
+            self._untagged = _changed(body, before, untagged)
         self._label, self._sent = label, after
 
     def intend(self, client: ClientSpec) -> None:
@@ -227,8 +228,9 @@ def _body(request: Request) -> dict[str, Any] | None:
 
 
 def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:
+    kept = {name: value for name, value in body.items() if name in after}
     changes = {name: value for name, value in after.items() if value is not before.get(name)}
-    return json.dumps({**body, **changes}).encode()
+    return json.dumps(kept | changes).encode()
 
 
 def _is_failure(answer: Any) -> bool:

@@ -82,7 +82,7 @@ def see_client(client: Any, conn_id: str | None = None) -> None:
     :param conn_id: the Airflow connection that it was made with; None: by hand.
     """
     with _shielded("submissions of one AWS client can't be captured"):
-        _Handlers(client, conn_id).register()
+        _Handlers(client, conn_id).register(client._endpoint)  # noqa: SLF001  no event tells of all ends
 
 
 def _add_base(conn_id: str | None, base_classes: list[type], **_: Any) -> None:
@@ -109,8 +109,8 @@ class _Handlers:
         self._service = client.meta.service_model.service_name
         self._conn_id = conn_id
 
-    def register(self) -> None:
-        """Put the handlers on the client.
+    def register(self, endpoint: Any) -> None:
+        """Put the handlers on the client, and a wrapper on its endpoint.
 
         botocore calls handlers with the longest event name first, so the last ones have the shortest names.
         """
@@ -124,6 +124,7 @@ class _Handlers:
         self._add("register_last", "before-send", self._sending)
         for operation in REGISTRY[self._service].looks:
             self._add("register_first", f"after-call.{self._service}.{operation}", self._looked)
+        endpoint.make_request = partial(_make_request, ref(endpoint))
 
     def _add(self, how: str, event: str, handler: Any) -> None:
         getattr(self._events, how)(event, handler, unique_id=f"{_KEY}-{event}")
@@ -183,13 +184,13 @@ class _Handlers:
 
     def _answered(self, http_response: Any, parsed: Any, context: dict[str, Any], **_: Any) -> None:
         """Record which jobs were started, or that none was."""
-        if call := self._over(context):
+        if call := _over(context):
             with _recording(call.submission.operation):
                 call.answered(http_response, parsed)
 
     def _failed(self, exception: BaseException, context: dict[str, Any], **_: Any) -> None:
         """Record that nothing was sent, or that the outcome is unknown."""
-        if call := self._over(context):
+        if call := _over(context):
             with _recording(call.submission.operation):
                 call.failed(exception)
 
@@ -198,11 +199,39 @@ class _Handlers:
         if current_recorder() and http_response.status_code < 300:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
 
-    @staticmethod
-    def _over(context: dict[str, Any]) -> SubmissionCall | None:
-        _under_way.set(None)
-        call: SubmissionCall | None = context.pop(_KEY, None)
-        return call
+
+def _over(context: dict[str, Any]) -> SubmissionCall | None:
+    _under_way.set(None)
+    call: SubmissionCall | None = context.pop(_KEY, None)
+    return call
+
+
+def _make_request(endpoint: ref[Any], model: Any, request: dict[str, Any]) -> Any:
+    """Send a request as the endpoint does, and record where nobody waits for its answer any more.
+
+    botocore reports an Exception. A time-out of the task, SystemExit and the end of a coroutine are none.
+    """
+    this: Any = endpoint()
+    try:
+        answer = type(this).make_request(this, model, request)
+    except BaseException as end:
+        _given_up(end, request)
+        raise
+    return _awaited(answer, request) if inspect.isawaitable(answer) else answer
+
+
+async def _awaited(answer: Awaitable[Any], request: dict[str, Any]) -> Any:
+    try:
+        return await answer
+    except BaseException as end:
+        _given_up(end, request)
+        raise
+
+
+def _given_up(end: BaseException, request: dict[str, Any]) -> None:
+    if not isinstance(end, Exception) and (call := _over(request["context"])):
+        with _recording(call.submission.operation):
+            call.failed(end)
 
 
 @contextmanager

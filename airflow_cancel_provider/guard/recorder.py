@@ -30,6 +30,9 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from airflow_cancel_provider.settings import Settings
 
+FOUND_BY_LABEL = "If this task fails, living jobs with its label are looked for and cancelled."
+NOT_FOUND = "If this task fails, what it started may run on: it carries no label to be found by."
+
 
 class TryRecorder:
     """The label and the ledger of one try; refuses submissions after a kill.
@@ -111,8 +114,9 @@ class TryRecorder:
         if intent := self.ledger.intent(token):
             self._log.warning(
                 "It is not known whether the service carried out %s. If it is repeated, it may be carried "
-                "out twice. If this task fails, living jobs with its label are looked for and cancelled.",
+                "out twice. %s",
                 intent,
+                FOUND_BY_LABEL if intent.stored.label else NOT_FOUND,
             )
             self.tell(AttemptLost(token, self.ledger.clock.now()))
 

@@ -19,6 +19,8 @@ LABEL_PARAMETER = "airflow_owner"
 LABEL_PROPERTY = "airflow.owner"
 ANSWERED_INSIDE = "%s was answered inside this process (by a test double such as moto): no job is recorded"
 """Log message."""
+UNNAMED = "job"
+"""For a job whose name was only a label."""
 LONGEST_NAME = 256
 """Bytes, though AWS says characters: it may count those beyond the basic plane twice."""
 
@@ -115,23 +117,24 @@ class Submission:
     joint: str = " "
     longest_name: int = LONGEST_NAME
 
-    def named(self, name: str, label: Label) -> str:
-        """A job's name with the label behind it, or as it was where both don't fit."""
-        return with_label(name, label, self.joint, self.longest_name)
+    def named(self, name: str, label: Label | None) -> str:
+        """A job's name with the label behind it, or as it was where there is none or both don't fit."""
+        bare = without_label(name)
+        return with_label(bare, label, self.joint, self.longest_name) if label else bare
 
 
 def with_label(name: str, label: Label, joint: str = " ", longest: int = LONGEST_NAME) -> str:
     """A name with the label behind it, or as it was where both don't fit."""
-    bare = without_label(name)
-    text = f"{bare}{joint}{label}" if bare else str(label)
-    return text if len(text.encode("utf-8", "surrogatepass")) <= longest else bare
+    text = f"{name}{joint}{label}"
+    return text if len(text.encode("utf-8", "surrogatepass")) <= longest else name
 
 
 def without_label(name: str) -> str:
     """A name without the label of the job that it was copied from, which names another owner."""
-    while found := Label.find(name):
-        name = name.replace(str(found), "").rstrip(" -")
-    return name
+    bare = name
+    while found := Label.find(bare):
+        bare = bare.replace(str(found), "").rstrip(" -")
+    return bare or (UNNAMED if name else "")
 
 
 def label_in_tags(tags: Mapping[str, str]) -> Label | None:
@@ -146,7 +149,7 @@ class OpenSubmission:
         self._kind = kind
         recorder = current_recorder()
         label = recorder.label(kind) if recorder else None
-        self.name = kind.named(name, label) if label else name
+        self.name = kind.named(name, label)
         """The job's name with the label behind it, or as it was where both don't fit."""
         is_labelled = bool(label and Label.find(self.name))
         unlabelled = () if is_labelled else (name,)

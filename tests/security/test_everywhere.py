@@ -40,7 +40,7 @@ from tests.security.places import PLACES, PLACES_IN_PROCESS, Echo, found
 from tests.security.test_replies import AT_ONCE, opened
 from tests.security.test_replies import SERVICES as AT_SERVICES
 from tests.task_fixtures import MRS_KEYS, MRS_SECRET, connect_aws, connections, make_database
-from tests.try_fixtures import CANCEL, Try, variables
+from tests.try_fixtures import CANCEL, Try, removed, variables
 
 __all__ = [
     "api_server",
@@ -51,6 +51,7 @@ __all__ = [
     "line",
     "memory",
     "page",
+    "removed",
     "tables",
     "variables",
 ]
@@ -164,6 +165,7 @@ def test_the_command_line_and_its_log(
     )
 
 
+@pytest.mark.usefixtures("removed")
 def test_a_deferral(
     cloud: LocalCloud,
     variables: dict[str, Any],

@@ -16,8 +16,8 @@ from airflow_cancel_provider.services.submissions import (
     LABEL_PARAMETER,
     LONGEST_NAME,
     Submission,
-    label_in_tags,
     with_label,
+    without_label,
 )
 
 Params = Mapping[str, Any]
@@ -30,7 +30,10 @@ class AwsSubmission(Submission):
     """A call that any boto3 client may make.
 
     :param scope: where its jobs can be listed (cluster, queue, application), from the call's parameters.
-    :param label: the parameters with the label added, as new values; the caller's stay as they are.
+    :param bare: the parameters without labels: those of the jobs that they were copied from, whose owners are
+        others. The same where there are none; else new values, as of all of these functions: the caller's
+        stay as they are.
+    :param label: the parameters with the label added.
     :param texts: name of each job, and the text that holds its label if it carries one, from the parameters.
     :param jobs: ids of what was started, from the parameters and the answer.
     :param carriers: other ways to add the label, by name.
@@ -42,6 +45,7 @@ class AwsSubmission(Submission):
     """
 
     scope: Callable[[Params], str | None]
+    bare: Callable[[Params], Params]
     label: Callable[[Params, Label], Params]
     texts: Callable[[Params], Iterator[tuple[str, str]]]
     jobs: Callable[[Params, Params], JobIds]
@@ -54,8 +58,7 @@ class AwsSubmission(Submission):
     def labelled(self, params: Params, label: Label, carrier: str | None) -> Params:
         """The parameters with the label added, in the way that is wanted or in the usual one.
 
-        Where there is no room for it they stay as they are. A label of another job, which came along as its
-        name or parameters were copied, gives way.
+        Where there is no room for it they stay as they are.
         """
         written = self.carriers.get(carrier or "", self.label)(params, label)
         return written if self._fits(written) else params
@@ -69,15 +72,30 @@ class AwsSubmission(Submission):
 
         :param others: how many tags the job gets from elsewhere.
         """
-        own = params.get("tags") or {}
-        if label_in_tags(own):  # of the job that they were copied from
-            own = {key: value for key, value in own.items() if key != LABEL_PARAMETER}
-        together = {**tags, **own}
+        together = {**tags, **(params.get("tags") or {})}
         written = {**params, "tags": together}
         return written if len(together) + others <= self.most_tags and self._fits(written) else params
 
     def _fits(self, params: Params) -> bool:
         return not self.largest or len(json.dumps(params, default=str)) <= self.largest
+
+
+def bare_name(params: Params) -> Params:
+    """The parameters without a label in ``name``."""
+    name = params.get("name")
+    if not isinstance(name, str) or not Label.find(name):
+        return params
+    return {**params, "name": without_label(name)}
+
+
+def bare_entry(params: Params, field: str, key: str = LABEL_PARAMETER) -> Params:
+    """The parameters without the entry ``key`` of a map, if it holds a label."""
+    given = params.get(field) or {}
+    if not Label.find(given.get(key)):
+        return params
+    others = {name: value for name, value in params.items() if name != field}
+    left = {name: value for name, value in given.items() if name != key}
+    return {**others, field: left} if left else others
 
 
 def label_name(params: Params, label: Label, joint: str = " ", longest: int = LONGEST_NAME) -> Params:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
+from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, bare_entry, ids
 from airflow_cancel_provider.services.batch.tag_room import TagRoom
 from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
@@ -19,10 +19,7 @@ MOST_TAGS = 50
 
 
 def _label_parameters(params: Params, label: Label) -> Params:
-    given = params.get("parameters") or {}
-    if Label.find(given.get(LABEL_PARAMETER)):  # of the job that they were copied from
-        given = {name: value for name, value in given.items() if name != LABEL_PARAMETER}
-    return {**params, "parameters": {LABEL_PARAMETER: label.in_full, **given}}
+    return {**params, "parameters": {LABEL_PARAMETER: label.in_full, **(params.get("parameters") or {})}}
 
 
 def _texts(params: Params) -> Iterator[tuple[str, str]]:
@@ -34,6 +31,7 @@ SUBMISSIONS = (
         "batch",
         "SubmitJob",
         scope=lambda params: params.get("jobQueue"),
+        bare=lambda params: bare_entry(bare_entry(params, "parameters"), "tags"),
         label=_label_parameters,
         texts=_texts,
         jobs=lambda _, answer: ids((None, answer.get("jobId"))),

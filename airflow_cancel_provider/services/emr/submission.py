@@ -17,6 +17,21 @@ LONGEST_STEP = 10_240
 """Characters of all strings of a ``HadoopJarStep``."""
 
 
+def _bare(params: Params) -> Params:
+    steps = params.get("Steps") or []
+    bare = [_bare_step(step) for step in steps]
+    return {**params, "Steps": bare} if bare != list(steps) else params
+
+
+def _bare_step(step: Params) -> Params:
+    name, jar = step.get("Name"), step.get("HadoopJarStep") or {}
+    given = jar.get("Properties") or []
+    own = [each for each in given if not _is_label(each)]
+    if isinstance(name, str):
+        step = {**step, "Name": without_label(name)}
+    return step if own == given else {**step, "HadoopJarStep": {**jar, "Properties": own}}
+
+
 def _label_steps(params: Params, label: Label) -> Params:
     steps = [{**step, "Name": with_label(step["Name"], label)} for step in _named(params)]
     return {**params, "Steps": steps} if steps else params
@@ -24,14 +39,7 @@ def _label_steps(params: Params, label: Label) -> Params:
 
 def _label_properties(params: Params, label: Label) -> Params:
     """The label alone: properties reach the step's process through a shell that takes them apart."""
-    steps = [
-        {
-            **step,
-            "Name": without_label(step["Name"]) or str(label),
-            "HadoopJarStep": _with_property(step, label),
-        }
-        for step in _named(params)
-    ]
+    steps = [{**step, "HadoopJarStep": _with_property(step, label)} for step in _named(params)]
     return {**params, "Steps": steps} if steps else params
 
 
@@ -43,14 +51,14 @@ def _named(params: Params) -> Sequence[Mapping[str, Any]]:
 
 def _with_property(step: Params, label: Label) -> Params:
     jar = step.get("HadoopJarStep") or {}
-    given = [each for each in jar.get("Properties") or [] if not _is_copied(each)]
+    given = jar.get("Properties") or []
     if any(each.get("Key") == LABEL_PROPERTY for each in given):
         return jar
     written = {**jar, "Properties": [*given, {"Key": LABEL_PROPERTY, "Value": str(label)}]}
     return written if _characters(written) <= LONGEST_STEP else jar
 
 
-def _is_copied(each: Mapping[str, str]) -> bool:
+def _is_label(each: Mapping[str, str]) -> bool:
     return each.get("Key") == LABEL_PROPERTY and Label.find(each.get("Value")) is not None
 
 
@@ -80,6 +88,7 @@ SUBMISSIONS = (
         "emr",
         "AddJobFlowSteps",
         scope=lambda params: params.get("JobFlowId"),
+        bare=_bare,
         label=_label_steps,
         texts=_texts,
         jobs=_steps_of,
@@ -89,6 +98,7 @@ SUBMISSIONS = (
         "emr",
         "RunJobFlow",
         scope=lambda _: None,
+        bare=_bare,
         label=_label_steps,
         texts=_texts,
         jobs=lambda *_: iter(()),

@@ -11,7 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids, label_name
+from airflow_cancel_provider.services.aws.submission import (
+    AwsSubmission,
+    Params,
+    bare_entry,
+    bare_name,
+    ids,
+    label_name,
+)
 from airflow_cancel_provider.services.ratelimit import Quotas
 from airflow_cancel_provider.services.submissions import label_in_tags
 
@@ -25,6 +32,11 @@ def label_of(run: Mapping[str, Any]) -> Label | None:
     """The label that a job run carries: in its name, its idempotency token or its tags."""
     text = f"{run.get('name')} {run.get('clientToken')}"
     return Label.find(text) or label_in_tags(run.get("tags") or {})
+
+
+def _bare(params: Params) -> Params:
+    # With the token of a labelled run it is that run's own submission, repeated.
+    return params if Label.find(params.get("clientToken")) else bare_entry(bare_name(params), "tags")
 
 
 def _label(params: Params, label: Label) -> Params:
@@ -52,6 +64,7 @@ SUBMISSIONS = (
         joint=JOINT,
         longest_name=LONGEST,
         scope=lambda params: params.get("virtualClusterId"),
+        bare=_bare,
         label=_label,
         texts=_texts,
         jobs=lambda params, answer: ids((params["virtualClusterId"], answer.get("id"))),

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from airflow_cancel_provider.services.aws.submission import AwsSubmission, ids, label_name, text_of_name
+from airflow_cancel_provider.services.aws.submission import (
+    AwsSubmission,
+    bare_entry,
+    bare_name,
+    ids,
+    label_name,
+    text_of_name,
+)
 from airflow_cancel_provider.services.ratelimit import Quotas
 
 MOST_TAGS = 200
@@ -31,6 +38,7 @@ SUBMISSIONS = (
         "emr-serverless",
         "StartJobRun",
         scope=lambda params: params.get("applicationId"),
+        bare=lambda params: bare_entry(bare_name(params), "tags"),
         label=label_name,
         texts=text_of_name,
         jobs=lambda params, answer: ids((params["applicationId"], answer.get("jobRunId"))),

@@ -9,19 +9,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, ids
+from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, bare_entry, ids
 from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
 LABEL_ARGUMENT = f"--{LABEL_PARAMETER}"
 
 
+def _bare(params: Params) -> Params:
+    # A retry of an earlier run takes that run's arguments only where none are given.
+    return params if params.get("JobRunId") else bare_entry(params, "Arguments", LABEL_ARGUMENT)
+
+
 def _label_arguments(params: Params, label: Label) -> Params:
     """The label alone as one argument more: Glue takes the job's own for all that are not given."""
     given = params.get("Arguments") or {}
-    is_own = LABEL_ARGUMENT in given and Label.find(given[LABEL_ARGUMENT]) is None
-    # A retry of an earlier run takes that run's arguments only where none are given.
-    if is_own or params.get("JobRunId"):
+    if LABEL_ARGUMENT in given or params.get("JobRunId"):
         return params
     return {**params, "Arguments": {**given, LABEL_ARGUMENT: str(label)}}
 
@@ -40,6 +43,7 @@ SUBMISSIONS = (
         "glue",
         "StartJobRun",
         scope=lambda params: params.get("JobName"),
+        bare=_bare,
         label=lambda params, _: params,
         texts=_texts,
         jobs=lambda params, answer: ids((params["JobName"], answer.get("JobRunId"))),

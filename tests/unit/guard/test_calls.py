@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,7 @@ from tests.capture_fixtures import (
 )
 from tests.cloud.server import LocalCloud
 from tests.gateway import RESET, Answer, Gateway
+from tests.guard_fixtures import until
 
 __all__ = ["gateway"]
 
@@ -183,6 +185,57 @@ def test_aiobotocore_tells_lost_from_never_sent(notes: Notes, gateway: Gateway) 
     with pytest.raises(BotoCoreError):
         asyncio.run(work(f"http://127.0.0.1:{closed_port()}"))
     assert notes.words == ["lost", "started", "closed"]
+
+
+def test_a_submission_that_its_coroutine_no_longer_waits_for_is_lost(cloud: LocalCloud, notes: Notes) -> None:
+    session = pytest.importorskip("aiobotocore.session")
+
+    async def work() -> None:
+        made = session.get_session().create_client("batch", endpoint_url=cloud.url, region_name="us-east-1")
+        async with made as batch:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(
+                    batch.submit_job(jobName="job", jobQueue="queue", jobDefinition="def"), 0.5
+                )
+            cloud.faults.clear()
+            await batch.submit_job(jobName="next", jobQueue="queue", jobDefinition="def")
+
+    cloud.faults.add("batch", "SubmitJob", "latency", delay=3)
+    asyncio.run(work())
+    assert notes.words == ["lost", "started"]
+    until(lambda: len(cloud.batch.jobs()) == 2)
+
+
+class Ended(BaseException):
+    """As the exception of ``execution_timeout``, which is no Exception."""
+
+
+def test_a_submission_that_a_signal_interrupts_is_lost(cloud: LocalCloud, notes: Notes) -> None:
+    def ring(*_: Any) -> None:
+        raise Ended
+
+    cloud.faults.add("batch", "SubmitJob", "latency", delay=3)
+    made, before = client(cloud, "batch"), signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(Ended):
+            submit(made)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert notes.words == ["lost"]
+    until(cloud.batch.jobs)
+
+
+def test_a_submission_that_ends_before_it_is_sent_is_closed(cloud: LocalCloud, notes: Notes) -> None:
+    def stop(**_: Any) -> None:
+        raise Ended
+
+    made = client(cloud, "batch")
+    made.meta.events.register("before-sign.batch.SubmitJob", stop)
+    with pytest.raises(Ended):
+        submit(made)
+    assert notes.words == ["closed"]
 
 
 def test_jobs_that_a_reply_shows_as_ended_are_told(cloud: LocalCloud, notes: Notes) -> None:

@@ -26,8 +26,19 @@ from airflow_cancel_provider.services.client_spec import ClientSpec, frozen
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS as MRS
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, OpenSubmission, set_recorder
-from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit  # noqa: F401
+from tests.capture_fixtures import (
+    LABEL,
+    ROLE,
+    STEP,
+    Notes,
+    application,
+    client,
+    recorder,  # noqa: F401
+    start,
+    submit,
+)
 from tests.cloud.server import LocalCloud
+from tests.service_fixtures import create_virtual_cluster
 
 
 def test_batch_is_labelled_in_a_parameter_and_recorded(cloud: LocalCloud, notes: Notes) -> None:
@@ -330,6 +341,53 @@ def test_a_run_that_is_submitted_again_gets_the_label_of_who_does(cloud: LocalCl
     assert owners([job["name"] for job in cloud.emr_serverless.jobs()]) == [LABEL] * 3
 
 
+def resubmitted_step(cloud: LocalCloud) -> None:
+    property_ = {"Key": "airflow.owner", "Value": str(STALE)}
+    jar = {"Jar": "command-runner.jar", "Args": [], "Properties": [property_]}
+    steps = [{"Name": f"step {STALE}", "HadoopJarStep": jar}, {**STEP, "Name": str(STALE)}]
+    client(cloud, "emr").add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=steps)
+
+
+def resubmitted_job(cloud: LocalCloud) -> None:
+    copied = {LABEL_PARAMETER: STALE.in_full}
+    submit(client(cloud, "batch"), parameters=copied, tags={**copied, "team": "ours"})
+
+
+def resubmitted_run(cloud: LocalCloud) -> None:
+    made = client(cloud, "emr-serverless")
+    start(made, application(made), name=f"run {STALE}", tags={LABEL_PARAMETER: str(STALE)})
+
+
+def resubmitted_container_run(cloud: LocalCloud) -> None:
+    made, copied = client(cloud, "emr-containers"), {LABEL_PARAMETER: str(STALE)}
+    cluster = create_virtual_cluster(made)
+    made.start_job_run(virtualClusterId=cluster, executionRoleArn=ROLE, name=f"run-{STALE}", tags=copied)
+
+
+def resubmitted_glue_run(cloud: LocalCloud) -> None:
+    job = cloud.glue.create_job("etl")
+    client(cloud, "glue").start_job_run(JobName=job, Arguments={"--airflow_owner": str(STALE), "--day": "1"})
+
+
+RESUBMITTED = {
+    "emr": resubmitted_step,
+    "batch": resubmitted_job,
+    "emr_serverless": resubmitted_run,
+    "emr_containers": resubmitted_container_run,
+    "glue": resubmitted_glue_run,
+}
+
+
+@pytest.mark.parametrize("service", RESUBMITTED)
+def test_a_copied_label_goes_also_where_none_is_added(cloud: LocalCloud, notes: Notes, service: str) -> None:
+    """As with ``labels = False``, and in a callback."""
+    notes.wanted_label = None
+    RESUBMITTED[service](cloud)
+    jobs = getattr(cloud, service).jobs()
+    assert jobs
+    assert Label.find(json.dumps(jobs)) is None
+
+
 @pytest.mark.usefixtures("notes")
 def test_what_our_own_hooks_submit_again_gets_the_label_of_who_does() -> None:
     line = ClientSpec("mrs", "mrs_default", None, "https://mrs.example")
@@ -338,6 +396,9 @@ def test_what_our_own_hooks_submit_again_gets_the_label_of_who_does() -> None:
     assert (
         OpenSubmission(replace(*MRS, longest_name=20), lambda: line, "cluster", f"job-{STALE}").name == "job"
     )
+    set_recorder(None)
+    assert OpenSubmission(*MRS, lambda: line, "cluster", f"etl-{STALE}").name == "etl"
+    assert OpenSubmission(*MRS, lambda: line, "cluster", str(STALE)).name == "job"
 
 
 def test_a_name_is_measured_in_bytes(cloud: LocalCloud, notes: Notes) -> None:

@@ -103,6 +103,15 @@ def test_nothing_that_comes_with_a_token_of_the_users_is_changed(
     assert notes.words == ["started", "started", "closed"]
 
 
+def test_the_submission_of_a_labelled_run_may_be_repeated_as_it_was(
+    notes: Notes, containers: Any, cluster: str
+) -> None:
+    first = start(containers, cluster, name=LONG)
+    token = described(containers, cluster, first)["clientToken"]
+    notes.wanted_label = OTHER_TRY
+    assert start(containers, cluster, name=LONG, clientToken=token) == first
+
+
 @pytest.mark.parametrize("count, is_tagged", [(49, True), (50, False)])
 def test_tags_are_added_where_there_is_room(
     notes: Notes, containers: Any, cluster: str, count: int, is_tagged: bool

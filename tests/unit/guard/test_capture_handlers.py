@@ -165,15 +165,15 @@ def test_the_callers_client_is_freed_when_it_is_done_with(cloud: LocalCloud, not
     try:
         made = client(cloud, "batch")
         submit(made)
-        gone = ref(made)
+        gone = [ref(made), ref(made._endpoint)]
         del made
-        assert gone() is None, "only the collector frees it"
+        assert [each() for each in gone] == [None, None], "only the collector frees it"
     finally:
         gc.enable()
     assert notes.words == ["started"]
 
 
-def test_a_call_that_starts_nothing_meets_two_small_functions(cloud: LocalCloud, notes: Notes) -> None:
+def test_a_call_that_starts_nothing_meets_three_small_functions(cloud: LocalCloud, notes: Notes) -> None:
     made = client(cloud, "batch")
     made.list_jobs(jobQueue="queue")
     entered: list[str] = []
@@ -187,5 +187,5 @@ def test_a_call_that_starts_nothing_meets_two_small_functions(cloud: LocalCloud,
         made.list_jobs(jobQueue="queue")
     finally:
         sys.setprofile(None)
-    assert sorted(entered) == ["_sending", "_write"]
+    assert sorted(entered) == ["_make_request", "_sending", "_write"]
     assert not notes.asked

@@ -24,6 +24,7 @@ from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.try_fixtures import (  # noqa: F401  two of them are fixtures
     CANCEL,
+    UNLABELLED,
     Store,
     Try,
     _guarded,
@@ -71,6 +72,15 @@ class TestTwice:
         assert cancelled(cloud) == [True, True]
         assert "not known whether the service carried out a submission to batch in queue" in caplog.text
         assert "it may be carried out twice" in caplog.text
+
+    def test_without_a_label_the_log_does_not_promise_a_search(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud.faults.add("batch", "SubmitJob", kind="lost_reply", times=1)
+        Try(work=self.fails_after(submit)).run(UNLABELLED)
+        assert cancelled(cloud) == [False, True]
+        assert "what it started may run on: it carries no label" in caplog.text
+        assert "looked for" not in caplog.text
 
     @pytest.mark.parametrize("last", ["throttle", "denied"])
     def test_a_last_answer_that_says_no_hides_no_job(self, cloud: LocalCloud, last: str) -> None:

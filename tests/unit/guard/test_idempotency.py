@@ -13,6 +13,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.capture_fixtures import (
     LABEL,
     ROLE,
@@ -55,12 +56,16 @@ def test_two_tries_with_one_name_and_token_get_the_same_run(
     assert notes.words == ["started", "started"]
 
 
-def test_a_name_that_holds_the_label_of_another_try_stays_too(
-    cloud: LocalCloud, notes: Notes, runs: Any
-) -> None:
-    start(runs, application(runs), clientToken="daily", name=f"etl {OTHER_TRY}")
-    assert [run["name"] for run in cloud.emr_serverless.jobs()] == [f"etl {OTHER_TRY}"]
-    assert notes.unlabelled == [(f"etl {OTHER_TRY}",)]
+def test_a_copied_label_goes_in_each_try_alike(cloud: LocalCloud, notes: Notes, runs: Any) -> None:
+    """With it the reaper would judge the run by another try, which may have ended a moment ago."""
+    copied, tags = f"etl {OTHER_TRY}", {LABEL_PARAMETER: str(OTHER_TRY)}
+    app = application(runs)
+    first = start(runs, app, clientToken="daily", name=copied, tags=tags)
+    notes.wanted_label = Label("abcd1234", UUID(int=9))
+    assert start(runs, app, clientToken="daily", name=copied, tags=tags)["jobRunId"] == first["jobRunId"]
+    (run,) = cloud.emr_serverless.jobs()
+    assert (run["name"], run["labels"]["tags"]) == ("etl", {})
+    assert notes.unlabelled == [("etl",), ("etl",)]
 
 
 @pytest.mark.parametrize("event", ["provide-client-params", "before-parameter-build"])

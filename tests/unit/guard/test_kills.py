@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
@@ -92,6 +93,29 @@ class TestWaiting:
         assert guard.ledger.is_empty
         assert "remote jobs of this try" not in caplog.text
         assert not cloud.journal.count("batch", "SubmitJob")
+
+    def test_a_call_that_nobody_waits_for_any_more_does_not_keep_the_task(self, cloud: LocalCloud) -> None:
+        session = pytest.importorskip("aiobotocore.session")
+
+        async def give_up() -> None:
+            made = session.get_session().create_client("batch", region_name="us-east-1")
+            async with made as batch:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(
+                        batch.submit_job(jobName="slow", jobQueue="queue", jobDefinition="definition"), 0.5
+                    )
+
+        def work() -> None:
+            cloud.faults.add("batch", "SubmitJob", "latency", delay=2)
+            asyncio.run(give_up())
+            kill_after(0.1)
+            time.sleep(5)
+            raise AssertionError("the task went on")
+
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        until(lambda: names(cloud) == {"slow": True})
 
     def test_with_a_call_under_way_its_answer_is_waited_for(self, cloud: LocalCloud) -> None:
         def work() -> None:
