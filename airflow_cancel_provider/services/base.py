@@ -116,20 +116,18 @@ class JobService(ABC):
         :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
             cheaper look can tell, may be reported as last seen.
         """
-        if self.ends is None:
-            noting = copy(self)
-            noting.ends = {}
-            return noting.look(jobs, memory, fresh=fresh, may_leave_out=may_leave_out)
-        known = memory.ends_of(jobs)
+        known, noting, ends = memory.ends_of(jobs), copy(self), dict[str, JobStatus]()
         rest = [job for job in jobs if job not in known]
+        noting.ends = ends
         try:
-            seen = self._look_at(rest, memory, fresh, may_leave_out=may_leave_out) if rest else []
+            seen = noting.look_at(rest, memory, fresh, may_leave_out=may_leave_out) if rest else []
         except ServiceError:
-            memory.ends |= {job.id: self.ends[job.id] for job in rest if job.id in self.ends}
+            memory.ends |= {job.id: ends[job.id] for job in rest if job.id in ends}
             raise
-        return in_order(jobs, known | {status.job: status for status in seen})
+        found = known | {status.job: status for status in seen}
+        return [found[job] for job in jobs if job in found]
 
-    def _look_at(
+    def look_at(
         self,
         jobs: Sequence[RemoteJob],
         memory: LookMemory,
@@ -137,6 +135,7 @@ class JobService(ABC):
         *,
         may_leave_out: bool,
     ) -> list[JobStatus]:
+        """One look at jobs of which none is known to have ended; :meth:`look` is what others call."""
         before, all_before = self.looks_sent, self.meter.own.total()
         lists = memory.is_worth_listing(len(jobs)) and not may_leave_out
         lists = lists or len(jobs) > self.worth_listing

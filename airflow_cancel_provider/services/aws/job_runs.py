@@ -89,7 +89,7 @@ class JobRunService(AwsJobService):
 
         return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
 
-    def _look_at(
+    def look_at(
         self,
         jobs: Sequence[RemoteJob],
         memory: LookMemory,
@@ -108,7 +108,7 @@ class JobRunService(AwsJobService):
                 memory.note(found.values(), self.looks_sent - before, is_whole=False)
                 return in_order(jobs, memory.filled(jobs, found))
             memory.wholes_left = WHOLE_EVERY
-        return super()._look_at(jobs, memory, fresh, may_leave_out=may_leave_out)
+        return super().look_at(jobs, memory, fresh, may_leave_out=may_leave_out)
 
     def _ended(
         self,

@@ -127,7 +127,7 @@ class EmrStepService(AwsJobService):
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
         return as_asked(jobs, self._settled(results))
 
-    def _look_at(
+    def look_at(
         self,
         jobs: Sequence[RemoteJob],
         memory: LookMemory,
