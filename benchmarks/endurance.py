@@ -34,7 +34,8 @@ from benchmarks.waits.triggers import addresses, trigger
 
 DELAY = 10.0
 SAMPLE_EVERY = 5.0
-TROUBLE_SECONDS, QUIET_SECONDS = 5.0, 10.0
+TROUBLE_SECONDS, QUIET_SECONDS = 5.0, 20.0
+"""Credentials so expire every 100 s; real ones live for 900 s at least."""
 TROUBLES: tuple[dict[str, Any], ...] = (
     {"kind": "throttled", "share": 0.5},
     {"kind": "outage", "share": 1.0},
@@ -46,8 +47,9 @@ AFTER_TROUBLE = 20.0
 PACE_LEFT = 0.7
 """Share of the quota that is used: the account throttles calls by turns, and the pace heeds it."""
 MARGIN = 2.0
-GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 2.0), "files": (1.0, 4.0)}
-"""How far the last third of the samples may exceed the second one: times, and so many more."""
+GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 2.0), "files": (1.0, 8.0)}
+"""How far the last third of the samples may exceed the second one: times, and so many more. A client with old
+credentials keeps its connections until Python collects it."""
 
 
 class Endurance:
@@ -141,15 +143,13 @@ class Endurance:
 
     def _report(self) -> dict[str, Any]:
         ends, met = self._ends(), control(self.url, TROUBLE, kind="none")
-        late = sorted(self.seen[number] - at for number, at in ends.items() if number in self.seen)
+        late: dict[str, list[float]] = {service: [] for service in SERVICES}
+        for number in ends.keys() & self.seen.keys():
+            late[self.jobs[number].service].append(self.seen[number] - ends[number])
         return {
             "ends": len(ends),
-            "lost": len(ends) - len(late),
-            "late": {
-                "median": statistics.median(late or [0.0]),
-                "99 %": late[int(len(late) * 0.99) - 1] if late else 0.0,
-                "worst": max(late, default=0.0),
-            },
+            "lost": len(ends) - sum(map(len, late.values())),
+            "late": {service: _spread(some) for service, some in late.items()},
             "most": self.plan.latest_in_order(PACE_LEFT) + DELAY + TROUBLE_SECONDS + AFTER_TROUBLE + MARGIN,
             "wrong": self.wrong,
             "block": self.heartbeat.worst,
@@ -161,12 +161,20 @@ class Endurance:
         }
 
 
+def _spread(seconds: list[float]) -> dict[str, float]:
+    """Median, 99 % and worst; zeros where there are none."""
+    some = sorted(seconds) or [0.0]
+    return {"median": statistics.median(some), "99 %": some[int(len(some) * 0.99) - 1], "worst": some[-1]}
+
+
 def problems(found: dict[str, Any]) -> Iterator[str]:
     """What is not as it should be, a sentence each."""
     if found["lost"]:
         yield f"The ends of {found['lost']} jobs of {found['ends']} were not seen."
-    if found["late"]["worst"] > found["most"]:
-        yield f"An end was seen after {found['late']['worst']:.1f} s; allowed are {found['most']:.1f} s."
+    for service, late in found["late"].items():
+        worst, most = late["worst"], found["most"]
+        if worst > most:
+            yield f"An end in {service} was seen after {worst:.1f} s; allowed are {most:.1f} s."
     yield from found["wrong"][:5]
     third = len(found["samples"]) // 3
     for what, (times, more) in GROWTH.items() if third else ():
@@ -189,11 +197,14 @@ def main() -> int:
     with home() as folder, account(plan.population, LATENCY) as url:
         args = ["--url", url, "--plan", json.dumps(plan.as_json())]
         found = last_line("benchmarks.endurance", *args, env=environment(folder, url))
-    late, last = found["late"], found["samples"][-1]
+    last = found["samples"][-1]
     print(
-        f"{options.waits:,} waits for {options.minutes:g} minutes; {found['ends']:,} of their jobs ended, "
-        f"seen after {late['median']:.1f} s (median), {late['99 %']:.1f} s (99 %), "
-        f"{late['worst']:.1f} s (worst), {found['most']:.1f} s allowed\n"
+        f"{options.waits:,} waits for {options.minutes:g} minutes; {found['ends']:,} of their jobs ended; "
+        f"{found['most']:.1f} s are allowed until one is seen"
+    )
+    for service, late in found["late"].items():
+        print(f"  {service}: " + ", ".join(f"{seconds:.1f} s ({what})" for what, seconds in late.items()))
+    print(
         f"worst block of the event loop {found['block']:.3f} s, longest callback "
         f"{found['callback']:.3f} s of CPU; CPU {found['cpu']:.0f} s; in the end "
         f"{last['memory']:.0f} MiB, {last['threads']:.0f} threads, {last['files']:.0f} file descriptors\n"
