@@ -82,7 +82,7 @@ def _add(
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    too_long = f"A body has at most {most} bytes, with {MOST_IDS} uuids."
+    too_long = f"A body has at most {most} bytes, and names at most {MOST_IDS} tries."
 
     async def post(request: Any, user: Any) -> JSONResponse:
         try:
@@ -110,7 +110,7 @@ def _nobody() -> None:
 def _check_site(headers: Mapping[str, str]) -> None:
     """:raises Refusal: another web site makes a user's browser send this."""
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Refusal(403, "This address is for a reaper, not for other web sites.")
+        raise Refusal(403, "This address is for programs, not for other web sites.")
 
 
 def _owners(user: Any, body: bytes) -> dict[str, Any]:
