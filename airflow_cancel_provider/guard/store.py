@@ -68,13 +68,14 @@ class RecordStore:
             self._flush()
 
     def _flush(self) -> None:
-        stored = self._record().as_json()
+        stored = self.record().as_json()
         is_needed = self._written is not None or not self._ledger.is_empty
         if is_needed and stored != self._written:
             self.report_failure(f"XCom {RECORD_KEY}", lambda: self._write(stored))
         self._changes, self._size = 0, self._ledger.size
 
-    def _record(self) -> TryRecord:
+    def record(self) -> TryRecord:
+        """The record as it is now."""
         return replace(self._ledger.record(self._owner.ti_id, self.state), proof=self._proof)
 
     def close(self) -> None:
@@ -152,7 +153,7 @@ class RecordStore:
 
         :raises CancelProviderError: it has not.
         """
-        if self._written != self._record().as_json():
+        if self._written != self.record().as_json():
             raise CancelProviderError("its record is not in XCom, so a trigger can't check the try")
 
     @property

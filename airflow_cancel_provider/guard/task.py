@@ -300,7 +300,7 @@ class TaskGuard:
             try:
                 self.store.flush(TryState.DEFERRED)
                 self.store.check_written()
-                record = self.ledger.record(self.owner.ti_id, TryState.DEFERRED)
+                record = self.store.record()
                 deferred.trigger = GuardTrigger.around(
                     deferred.trigger, record, self.owner.reason, self.settings.deployment
                 )
