@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
-from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
 
 ENDS_KEY = "remote_jobs_ended"
@@ -88,13 +88,11 @@ def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
         return
     key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
     query: Any = select(*key, XComModel.key, XComModel.dag_run_id, XComModel.value)
-    query = query.where(XComModel.key.in_((RECORD_KEY, ENDS_KEY)), are_of(some))
+    query = query.where(XComModel.key.in_((RECORD_KEY, EARLIER_KEY, ENDS_KEY)), are_of(some))
     rows = list(session.execute(query))
     stored = {TaskKey(*row[:4]): readable(row) for row in rows if row.key == ENDS_KEY}
-    for row in rows:
-        task = TaskKey(*row[:4])
-        if row.key != RECORD_KEY:
-            continue
+    of_tasks = {TaskKey(*row[:4]): row for row in rows if row.key != ENDS_KEY}
+    for task, row in of_tasks.items():
         value = _stored(_merged(ends_from_json(stored.get(task)), some[task]))
         if value == stored.get(task):
             continue

@@ -21,7 +21,14 @@ from airflow_cancel_provider.owner import Label, TaskKey
 from airflow_cancel_provider.reaper.backends.base import NOT_STARTED, Presence, TryAnswer, TryPhase
 from airflow_cancel_provider.reaper.backends.database import IDS_PER_QUERY, as_ids, releases_of, tries
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
-from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TryState
+from airflow_cancel_provider.record import (
+    EARLIER_KEY,
+    RECORD_KEY,
+    JobEnd,
+    TryRecord,
+    TryState,
+    records_from_json,
+)
 from airflow_cancel_provider.services.base import chunks
 
 _DEPLOYMENT = "00000000"
@@ -106,6 +113,11 @@ class _Recorded:
     end: JobEnd | None
 
     @property
+    def is_of_earlier_try(self) -> bool:
+        """Whether a later try has begun, and has not taken the job over."""
+        return bool(self.row.key == EARLIER_KEY)
+
+    @property
     def at(self) -> datetime:
         """When it was submitted; for want of that, when the record was written last."""
         return self.submitted_at or _in_utc(self.row.timestamp)
@@ -165,13 +177,18 @@ def inventory(
     return Page(entries[offset:end], len(entries))
 
 
-def stored_records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, Any]]:
-    """The records of these task instances in XCom, in one query, unchecked: anybody may have written them."""
+def stored_records(
+    session: Any, tasks: Collection[TaskKey], xcom: str = RECORD_KEY
+) -> Iterator[tuple[TaskKey, Any]]:
+    """The records of these task instances in XCom, in one query, unchecked: anybody may have written them.
+
+    :param xcom: its key.
+    """
     from airflow.models.xcom import XComModel as XCom
 
     key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
     keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
-    query: Any = select(*key, XCom.value).where(XCom.key == RECORD_KEY, tuple_(*key).in_(keys))
+    query: Any = select(*key, XCom.value).where(XCom.key == xcom, tuple_(*key).in_(keys))
     for row in session.execute(query):
         yield TaskKey(*row[:4]), readable(row)
 
@@ -183,9 +200,11 @@ def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, An
     names = ("dag_id", "run_id", "task_id", "map_index")
     keys: tuple[Any, ...] = tuple(getattr(XCom, name) for name in names)
     same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
-    columns = (XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
-    query: Any = select(*keys, *columns).select_from(XCom).join(TI, same).where(XCom.key == RECORD_KEY)
-    return session.execute(query.where(*_conditions(dag_ids, wanted)))  # type: ignore[no-any-return]
+    columns = (XCom.key, XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
+    query: Any = select(*keys, *columns).select_from(XCom).join(TI, same)
+    query = query.where(XCom.key.in_((RECORD_KEY, EARLIER_KEY)), *_conditions(dag_ids, wanted))
+    # First what the present try has started or taken over.
+    return session.execute(query.order_by(XCom.key))  # type: ignore[no-any-return]
 
 
 def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> list[Any]:
@@ -199,18 +218,27 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
 
 
 def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, JobEnd]]) -> Iterator[_Recorded]:
+    seen: set[tuple[TaskKey, RemoteJob]] = set()
     for row in rows:
-        try:
-            keeper = TryRecord.from_json(readable(row))
-        except InvalidInput:  # anybody may write an XCom
-            continue
-        its_ends = ends.get(TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index), {})
-        seen: set[RemoteJob] = set()
-        for record in (keeper, *keeper.earlier):
-            new = [job for job in record.jobs if job not in seen]
-            seen.update(new)
+        task = TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
+        its_ends = ends.get(task, {})
+        for keeper, record in _records(row):
+            new = [job for job in record.jobs if (task, job) not in seen]
+            seen.update((task, job) for job in new)
             for job in new:
                 yield _Recorded(job, record, keeper, row, record.ends.get(job) or its_ends.get(job))
+
+
+def _records(row: Any) -> list[tuple[TryRecord, TryRecord]]:
+    """The records of a row: who is responsible for the jobs, and who has started them."""
+    value = readable(row)
+    try:
+        if row.key == EARLIER_KEY:
+            return [(record, record) for record in reversed(records_from_json(value))]
+        keeper = TryRecord.from_json(value)
+    except InvalidInput:  # anybody may write an XCom
+        return []
+    return [(keeper, record) for record in (keeper, *keeper.earlier)]
 
 
 def _entries(session: Any, found: Sequence[_Recorded]) -> list[RemoteJobEntry]:
@@ -287,7 +315,7 @@ def _judged(each: _Recorded, keeper: TryAnswer) -> tuple[EntryState, bool]:
         return EntryState.RELEASED, False
     # Whether the next try takes the job over is not on record: until it has begun, that is possible.
     owner = keeper.owner
-    reconnects = TryPhase.RETRYING in (owner.phase, owner.later)
+    reconnects = not each.is_of_earlier_try and TryPhase.RETRYING in (owner.phase, owner.later)
     label = Label(_DEPLOYMENT, each.keeper.ti_id, reconnects)
     claim = JobStatus(each.job, JobState.RUNNING, label=label)
     kind = decide(Case(claim, owner), _DEPLOYMENT, datetime.now(UTC), timedelta()).kind

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0
 """Epoch seconds of the years 1 and 10000: a date is between them."""
 RECORD_KEY = "remote_jobs"
 """Key of the record in XCom and in the task state store."""
+EARLIER_KEY = "remote_jobs_of_earlier_tries"
+"""Key of the XCom with the records of earlier tries, for people: nothing is cancelled by what it says."""
 
 
 class TryState(StrEnum):
@@ -149,6 +152,7 @@ class TryRecord:
     :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
     :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
         :mod:`airflow_cancel_provider.ends_on_record`.
+    :param proof: digest of the key with which the sentinel reports ends, see :func:`proof_of`.
     """
 
     ti_id: UUID
@@ -159,6 +163,7 @@ class TryRecord:
     earlier: tuple[TryRecord, ...] = ()
     submitted: Mapping[RemoteJob, float] = field(default_factory=dict)
     ends: Mapping[RemoteJob, JobEnd] = field(default_factory=dict)
+    proof: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for XCom. Holds no secrets."""
@@ -174,6 +179,8 @@ class TryRecord:
             stored["submitted"] = {str(job): at for job, at in self.submitted.items()}
         if self.ends:
             stored["ends"] = {str(job): end.as_json() for job, end in self.ends.items()}
+        if self.proof:
+            stored["proof"] = self.proof
         if self.earlier:
             stored["earlier"] = [record.as_json() for record in self.earlier]
         return stored
@@ -194,6 +201,7 @@ class TryRecord:
                 tuple(map(cls.from_json, _listed(values.get("earlier") or []))),
                 {RemoteJob(job): _seconds(at) for job, at in (values.get("submitted") or {}).items()},
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
+                _text(values.get("proof")) or "",
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
@@ -252,6 +260,21 @@ class TryRecord:
         earlier = tuple(record for record in self.earlier if record.ti_id != ti_id)
         own = replace(self, jobs=(), intents=()) if self.ti_id == ti_id else self
         return replace(own, earlier=earlier)
+
+
+def records_from_json(values: Any) -> tuple[TryRecord, ...]:
+    """The records of a list; anybody may have written it.
+
+    :raises InvalidInput: one of them is no record.
+    """
+    if not isinstance(values, list):
+        raise InvalidInput(f"This is not a list of records: {type(values).__name__}.")
+    return tuple(map(TryRecord.from_json, values))
+
+
+def proof_of(key: str) -> str:
+    """What a record holds of a key: who knows the key may report how the jobs of the record have ended."""
+    return sha256(key.encode()).hexdigest()
 
 
 def _listed(value: Any) -> list[Any]:

@@ -58,6 +58,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     monkeypatch.setattr(MemoryHook, "memory", Memory())
     monkeypatch.setattr(killing, "TOGETHER", 0.02)
     monkeypatch.setattr(killing, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(killing, "CONFIRM_SECONDS", 0.1)
     for name, seconds in {"FIRST_PAUSE": 0.02, "LONGEST_PAUSE": 0.1, "TOGETHER": 0.02}.items():
         monkeypatch.setattr(waiting, name, seconds)
     Endless.killed.clear()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
@@ -79,6 +80,8 @@ class Printer:
             # Airflow's own function prints.
             with redirect_stdout(self.out):
                 self._console.print_as_plain_table(rows)
+        elif _width_of(rows) > self._console.width:
+            self._write("\n\n".join(_block(row, self._console.width) for row in rows))
         else:
             self._console.print_as_table([{name: escape(text) for name, text in row.items()} for row in rows])
         self.out.flush()
@@ -99,6 +102,30 @@ def _width(out: TextIO) -> int:
     if not out.isatty():
         return WIDTH_OF_A_FILE
     return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(out.fileno()).columns or 80
+
+
+def _width_of(rows: Sequence[Mapping[str, str]]) -> int:
+    """Columns that a table of these rows takes."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    return sum(widths.values()) + 3 * (len(widths) - 1)
+
+
+def _block(row: Mapping[str, str], width: int) -> str:
+    """A row for a narrow terminal: its first value, in one piece, and a line for each of the others."""
+    (_, title), *values = row.items()
+    margin = max(len(name) for name in row) + 4
+    lines = [
+        textwrap.fill(
+            f"  {name}".ljust(margin) + value,
+            max(width, margin + 20),
+            subsequent_indent=" " * margin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, value in values
+        if value
+    ]
+    return "\n".join([title, *lines])
 
 
 def _cell(value: Any) -> str:

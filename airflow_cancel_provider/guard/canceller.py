@@ -12,6 +12,7 @@ from typing import Any
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
@@ -36,6 +37,7 @@ class Canceller:
     The sentinel process cancels, because it survives the task's process. Without a sentinel a thread of the
     task's process cancels, and the task's log has a warning. Recording goes on without the sentinel.
 
+    :param reports: with which the sentinel puts ends on record; None: it does not.
     :param is_armed: whether the sentinel cancels when the task's process ends without notice.
     """
 
@@ -49,6 +51,7 @@ class Canceller:
         *,
         log_file: str | None = None,
         task_log: str | None = None,
+        reports: EndReports | None = None,
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
@@ -57,7 +60,7 @@ class Canceller:
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
-            settings, owner, log_file, log, ledger, is_armed=is_armed, task_log=task_log
+            settings, owner, log_file, log, ledger, is_armed=is_armed, task_log=task_log, reports=reports
         )
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0

@@ -35,10 +35,13 @@ class RecordStore:
 
     Written at once where the channel to Airflow may be used (:meth:`may_write`), and by :meth:`flush`.
     A record that can't be written is logged, and does not fail the task.
+
+    :param proof: as in the record.
     """
 
-    def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger) -> None:
+    def __init__(self, ti: Any, log: Any, owner: Owner, ledger: TryLedger, *, proof: str = "") -> None:
         self._ti, self._log, self._owner, self._ledger = ti, log, owner, ledger
+        self._proof = proof
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._changes = 0
@@ -65,12 +68,15 @@ class RecordStore:
             self._flush()
 
     def _flush(self) -> None:
-        record = self._ledger.record(self._owner.ti_id, self.state)
-        stored = record.as_json()
+        stored = self.record().as_json()
         is_needed = self._written is not None or not self._ledger.is_empty
         if is_needed and stored != self._written:
             self.report_failure(f"XCom {RECORD_KEY}", lambda: self._write(stored))
         self._changes, self._size = 0, self._ledger.size
+
+    def record(self) -> TryRecord:
+        """The record as it is now."""
+        return replace(self._ledger.record(self._owner.ti_id, self.state), proof=self._proof)
 
     def close(self) -> None:
         """Close the record of a try that has succeeded: no later try or trigger may cancel its jobs."""
@@ -147,7 +153,7 @@ class RecordStore:
 
         :raises CancelProviderError: it has not.
         """
-        if self._written != self._ledger.record(self._owner.ti_id, self.state).as_json():
+        if self._written != self.record().as_json():
             raise CancelProviderError("its record is not in XCom, so a trigger can't check the try")
 
     @property

@@ -12,6 +12,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
 from airflow_cancel_provider.guard.label_lookups import LabelLookups
@@ -57,6 +58,7 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = TryLedger()
+        reports = EndReports.of(self.owner.ti_id)
         begun_as = _state_of(ti)
         self.recorder = TryRecorder(
             self.owner,
@@ -74,10 +76,11 @@ class TaskGuard:
             self.recorder.unguarded,
             log_file=_log_file(),
             task_log=log_file_of(ti),
+            reports=reports,
             # Jobs that the next try takes over must survive a crash of this one; only SIGTERM cancels them.
             is_armed=not self.tries.is_followed,
         )
-        self.store = RecordStore(ti, self.log, self.owner, self.ledger)
+        self.store = RecordStore(ti, self.log, self.owner, self.ledger, proof=reports.proof)
         self.releases = Releases(self.owner, self.ledger, self.store, self.log)
         self.lookups = LabelLookups(self.ledger, self.recorder, self.log)
         self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
@@ -297,7 +300,7 @@ class TaskGuard:
             try:
                 self.store.flush(TryState.DEFERRED)
                 self.store.check_written()
-                record = self.ledger.record(self.owner.ti_id, TryState.DEFERRED)
+                record = self.store.record()
                 deferred.trigger = GuardTrigger.around(
                     deferred.trigger, record, self.owner.reason, self.settings.deployment
                 )

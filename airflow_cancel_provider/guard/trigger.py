@@ -131,7 +131,7 @@ class GuardTrigger(BaseTrigger):
             # It was written by another version of this package.
             log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
-        own_log, deferred = InContext(log), DeferredTry.of(self.task_instance)
+        own_log, deferred = InContext(log, self), DeferredTry.of(self.task_instance)
         requests = cancel_requests(record, self.reason, own_log, deferred.task)
         killed = KilledTrigger(
             deferred, requests, own_log, self._access(), self.deployment, then=self._end_inner

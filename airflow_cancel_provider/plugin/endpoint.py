@@ -19,6 +19,7 @@ from uuid import UUID
 from airflow_cancel_provider.ends_on_record import Ends, ends_from_json
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.plugin.bodies import Refusal, read_body
+from airflow_cancel_provider.plugin.ends_of_tries import keep_ends_of_try
 from airflow_cancel_provider.plugin.permissions import may_read_all, readable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ VERSION = 1
 """Of question and answer; part of the path."""
 OWNERS_PATH = f"/v{VERSION}/owners"
 ENDS_PATH = f"/v{VERSION}/ends"
+TRY_ENDS_PATH = f"/v{VERSION}/try-ends"
 MOST_IDS = 1000
 MOST_BYTES = 100_000
 """Of a question: 1,000 uuids take 40,000."""
@@ -56,22 +58,31 @@ def make_app() -> FastAPI:
     api = FastAPI(title="Remote jobs", docs_url=None, redoc_url=None, openapi_url=None)
     _add(api, OWNERS_PATH, MOST_BYTES, _owners)
     _add(api, ENDS_PATH, MOST_BYTES_OF_ENDS, _keep_ends)
+    _add(api, TRY_ENDS_PATH, MOST_BYTES_OF_ENDS, keep_ends_of_try, is_open=True)
     add_page(api, URL_PREFIX)
     return api
 
 
-def _add(api: FastAPI, path: str, most: int, answer: Callable[[Any, bytes], dict[str, Any]]) -> None:
+def _add(
+    api: FastAPI,
+    path: str,
+    most: int,
+    answer: Callable[[Any, bytes], dict[str, Any]],
+    *,
+    is_open: bool = False,
+) -> None:
     """Add an address that programs post to.
 
     :param most: bytes of a body.
     :param answer: makes the answer for a user and a body; called in a thread.
+    :param is_open: whether nobody has to be logged in; the user is None then.
     """
     from airflow.api_fastapi.core_api.security import get_user
     from fastapi import Depends, Request
     from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
 
-    too_long = f"A body has at most {most} bytes, with {MOST_IDS} uuids."
+    too_long = f"A body has at most {most} bytes, and names at most {MOST_IDS} tries."
 
     async def post(request: Any, user: Any) -> JSONResponse:
         try:
@@ -85,14 +96,21 @@ def _add(api: FastAPI, path: str, most: int, answer: Callable[[Any, bytes], dict
         return JSONResponse({"version": VERSION, **values})
 
     # FastAPI reads these. As texts they would be resolved in this module, which imports neither.
-    post.__annotations__ = {"request": Request, "user": Annotated[Any, Depends(get_user)]}
+    post.__annotations__ = {
+        "request": Request,
+        "user": Annotated[Any, Depends(_nobody if is_open else get_user)],
+    }
     api.post(path, response_model=None)(post)
+
+
+def _nobody() -> None:
+    """The user of an address that asks for no login."""
 
 
 def _check_site(headers: Mapping[str, str]) -> None:
     """:raises Refusal: another web site makes a user's browser send this."""
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Refusal(403, "This address is for a reaper, not for other web sites.")
+        raise Refusal(403, "This address is for programs, not for other web sites.")
 
 
 def _owners(user: Any, body: bytes) -> dict[str, Any]:

@@ -42,8 +42,7 @@ def _console_url(ti_key: Any, number: int) -> str:
 
     task = TaskKey.of(ti_key)
     with session_of_airflow() as session:
-        record = dict(records(session, [task])).get(task)
-    jobs = record.jobs if record else ()
+        jobs = next((record.jobs for _, record, is_earlier in records(session, [task]) if not is_earlier), ())
     return console_url(jobs[number - 1]) if len(jobs) >= number else ""
 
 

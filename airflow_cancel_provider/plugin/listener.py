@@ -26,7 +26,10 @@ _guards: dict[int, TaskGuard] = {}
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Capture AWS sessions that a Dag file makes while it is parsed; recording starts with the task."""
+    """Capture AWS sessions that a Dag file makes while it is parsed; recording starts with the task.
+
+    And read what earlier tries have started, before Airflow deletes it.
+    """
     if type(component).__name__ != "TaskRunnerMarker":
         return  # the scheduler, the triggerer and others start, too
     try:
@@ -38,6 +41,12 @@ def on_starting(component: Any) -> None:
         log.exception(
             "[remote jobs] AWS sessions of the Dag file can't be captured: the guard could not be installed"
         )
+    try:
+        from airflow_cancel_provider.guard.earlier_tries import read_earlier
+
+        read_earlier()
+    except Exception as error:  # noqa: BLE001  people see less; the jobs are guarded all the same
+        log.warning("[remote jobs] Remote jobs of earlier tries can't be listed any more: %r", error)
 
 
 @hookimpl
@@ -111,9 +120,11 @@ def _guard(task_instance: Any) -> None:
     settings = Settings.read()
     use_quotas()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
+        from airflow_cancel_provider.guard.earlier_tries import write_earlier
         from airflow_cancel_provider.guard.task import TaskGuard
 
         guard = TaskGuard(task_instance, settings)
+        write_earlier(task_instance, guard.log)
         guard.install()
         _guards[os.getpid()] = guard
 

@@ -8,8 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
+from glob import escape
+from math import inf
+from pathlib import Path
 from typing import Any
 
+from airflow.triggers.base import BaseTrigger
+
+from airflow_cancel_provider.cancel_log import CancelLog
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.ends_on_record import ends_seen, write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
@@ -18,7 +25,14 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
-from airflow_cancel_provider.task_log import Log, PrefixedLog, TaskLogger
+from airflow_cancel_provider.task_log import (
+    PREFIX,
+    PrefixedLog,
+    TaskLogger,
+    TryLogFile,
+    log_file_of,
+    log_line,
+)
 from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
@@ -42,6 +56,10 @@ ESCALATE_AFTER = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0
 PATIENCE = 900.0
 """Seconds for the rest: repeat what was not answered, escalate, see the end."""
+CONFIRM_SECONDS = 20.0
+"""Longest time for which a trigger stays to log the ends: with it goes its way to the try's log."""
+CLOSED_AFTER = 3.0
+"""Seconds after which Airflow has closed the log file of a trigger that has gone."""
 
 
 async def nothing_more() -> None:
@@ -61,7 +79,7 @@ class KilledTrigger:
 
     deferred: DeferredTry
     requests: Sequence[CancelRequest]
-    log: Log
+    log: InContext
     access: Access
     deployment: str = ""
     then: Callable[[], Awaitable[None]] = nothing_more
@@ -84,8 +102,9 @@ class KilledTrigger:
             for each in self.requests
         ]
         requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in heeded]
-        gathered = GatheredRequests(tuple(requests), self.deferred.task, self.since)
-        await GatheredCancels.here().request(gathered, self.access, self.deployment)
+        cancel_log = CancelLog(self.log, Actor.TRIGGER, lambda: REASON)
+        gathered = GatheredRequests(tuple(requests), self.deferred.task, self.since, cancel_log)
+        seen = await GatheredCancels.here().request(gathered, self.access, self.deployment)
         try:
             await self.then()
         except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
@@ -94,6 +113,9 @@ class KilledTrigger:
                 "on_kill of the operator's own trigger failed; the guard had requested the cancel before: %r",
                 error,
             )
+        if seen:
+            await asyncio.wait(seen, timeout=CONFIRM_SECONDS)
+        self.log.leave()
 
     @property
     def jobs(self) -> str:
@@ -104,23 +126,47 @@ class KilledTrigger:
 
 
 class InContext(PrefixedLog):
-    """The log of a try, from any thread: a triggerer keeps apart by contexts what its triggers log."""
+    """The log of a try, from any thread: a triggerer keeps apart by contexts what its triggers log.
 
-    def __init__(self, log: TaskLogger) -> None:
+    When the trigger has gone, Airflow puts what comes into the log of the triggerer alone. Then it is also
+    added to the file of the trigger on this host. With remote logging, Airflow has uploaded the file by then.
+
+    :param trigger: whose log it is.
+    """
+
+    def __init__(self, log: TaskLogger, trigger: BaseTrigger) -> None:
         super().__init__(log)
         self._context = copy_context()
+        self._trigger = trigger
+        self._left_at = inf
+
+    def leave(self) -> None:
+        """The trigger goes."""
+        self._left_at = time.monotonic()
 
     def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
         self._context.copy().run(super()._write, write, message, args)
+        if time.monotonic() > self._left_at + CLOSED_AFTER and (file := _file_of(self._trigger)):
+            text = message % args if args else message
+            file.write(log_line(getattr(write, "__name__", "info"), f"{PREFIX} {text}", time.time()))
+
+
+def _file_of(trigger: BaseTrigger) -> TryLogFile | None:
+    """Where Airflow keeps what a trigger logs; None where that is not known."""
+    path = log_file_of(trigger.task_instance)
+    # Airflow puts the number of the triggerer behind it, which triggers are not told.
+    found = Path(path).parent.glob(f"{escape(Path(path).name)}.trigger.*.log") if path else ()
+    latest = max(found, key=lambda file: file.stat().st_mtime, default=None)
+    return TryLogFile(str(latest)) if latest else None
 
 
 async def cancel_if_dead(killed: KilledTrigger) -> None:
     """Cancel the jobs of a trigger that was told to end if the try of its task is over.
 
-    Returns when the end of the jobs was requested, or when it is clear that they are to be left alone; where
-    neither is clear yet, Airflow is asked again in the background. May be cancelled again and again while it
-    works. What goes wrong is logged, not raised: Airflow would take it for the trigger's own error, and
-    fail a task by it that lives on elsewhere.
+    Returns when the jobs have ended, or a while after that was requested, or when it is clear that they are
+    to be left alone; where neither is clear yet, Airflow is asked again in the background. May be cancelled
+    again and again while it works. What goes wrong is logged, not raised: Airflow would take it for the
+    trigger's own error, and fail a task by it that lives on elsewhere.
     """
     await undisturbed(_cancel_if_dead(killed))
 
@@ -132,6 +178,7 @@ async def _cancel_if_dead(killed: KilledTrigger) -> None:
         killed.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
     if standing.verdict is Verdict.UNCLEAR:
         Rechecks.here().add(deferred, killed.settle, killed.jobs, killed.log)
+        killed.log.leave()
     else:
         await killed.settle(standing)
 
@@ -141,18 +188,34 @@ class GatheredRequests:
     """What one kill leaves to be cancelled.
 
     :param since: when it was known, in epoch seconds.
+    :param log: of how the jobs have ended.
     """
 
     requests: tuple[CancelRequest, ...]
     task: TaskKey
     since: float
+    log: CancelLog
     sent: asyncio.Future[None] | None = None
     """Done after the first request."""
+    seen: asyncio.Future[None] | None = None
+    """Done when the jobs have ended, or nobody looks at them any more."""
 
     @property
     def jobs(self) -> set[RemoteJob]:
         """The jobs."""
         return {job for request in self.requests for job in request.jobs}
+
+    def note(self, cancellation: Cancellation, *, is_last: bool = False) -> None:
+        """Log which of the jobs have ended since.
+
+        :param is_last: whether nobody looks at them any more.
+        """
+        statuses = [cancellation.statuses[job] for job in self.jobs if job in cancellation.statuses]
+        self.log.ended(statuses, cancellation.requested_at)
+        if is_last:
+            self.log.close()
+        if self.seen and not self.seen.done() and (is_last or self.jobs <= self.log.ends.keys()):
+            self.seen.set_result(None)
 
 
 class GatheredCancels(PerLoop):
@@ -168,10 +231,16 @@ class GatheredCancels(PerLoop):
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
-    async def request(self, killed: GatheredRequests, access: Access, deployment: str) -> None:
-        """Have the end of jobs requested, and seen to in the background; returns after the first request."""
+    async def request(
+        self, killed: GatheredRequests, access: Access, deployment: str
+    ) -> list[asyncio.Future[None]]:
+        """Have the end of jobs requested, and seen to in the background; returns after the first request.
+
+        :return: done when the jobs have ended, or nobody looks at them any more.
+        """
         loop = asyncio.get_running_loop()
         sent: list[asyncio.Future[None]] = []
+        seen: list[asyncio.Future[None]] = []
         for service, parts in by_service(killed.requests).items():
             key = (access.key, deployment, *service)
             if key not in self._gathered:
@@ -181,14 +250,16 @@ class GatheredCancels(PerLoop):
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             sent.append(loop.create_future())
-            self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1]))
+            seen.append(loop.create_future())
+            self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1], seen=seen[-1]))
         await asyncio.gather(*sent)
+        return seen
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
         async with self._requesting.setdefault(key, asyncio.Lock()):
             gathered = self._gathered.pop(key)
-            cancellation = cancel_over_connections(
+            engine = cancel_over_connections(
                 Board.here().opener(access),
                 [request for each in gathered for request in each.requests],
                 deployment,
@@ -196,18 +267,27 @@ class GatheredCancels(PerLoop):
                 escalate_after=ESCALATE_AFTER,
             )
             try:
-                await in_thread(cancellation.step)
+                await in_thread(engine.step)
             finally:
                 for each in gathered:
                     if each.sent and not each.sent.done():
                         each.sent.set_result(None)
+        try:
+            await self._see_to_the_end(gathered, engine)
+        finally:
+            for each in gathered:
+                each.note(engine.cancellation, is_last=True)
+        await in_thread(_write_down, gathered, engine)
+
+    async def _see_to_the_end(self, gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        while not cancellation.is_done and time.monotonic() < given_up_at:
+        while not engine.is_done and time.monotonic() < given_up_at:
+            for each in gathered:
+                each.note(engine.cancellation)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
-            await in_thread(cancellation.step)
-        cancellation.close()
-        await in_thread(_write_down, gathered, cancellation)
+            await in_thread(engine.step)
+        engine.close()
 
 
 def _write_down(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:

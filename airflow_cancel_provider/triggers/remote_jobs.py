@@ -111,7 +111,7 @@ class RemoteJobsTrigger(BaseTrigger):
             return
         self._is_dealt_with = True
         # No record: a sensor's jobs were named by a person, and are mostly another try's.
-        own_log = InContext(log)
+        own_log = InContext(log, self)
         request = CancelRequest(tuple(self.watch.open), self.cancel_reason, own_log)
         deferred = DeferredTry.of(self.task_instance)
         await cancel_if_dead(KilledTrigger(deferred, [request], own_log, self.access))

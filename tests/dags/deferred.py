@@ -20,5 +20,8 @@ OPTIONS: dict[str, Any] = {
 with DAG("deferred_mapped", schedule=None, params=PARAMS):
     BatchOperator.partial(**OPTIONS).expand(job_queue=["{{ params.scope }}"] * 3)
 
+with DAG("deferred_once", schedule=None, params=PARAMS):
+    BatchOperator(**OPTIONS, job_queue="{{ params.scope }}")
+
 with DAG("deferred_timeout", schedule=None, params=PARAMS):
     BatchOperator(**OPTIONS, job_queue="{{ params.scope }}", execution_timeout=timedelta(seconds=25))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +47,15 @@ with DAG("guarded_error", schedule=None, params=PARAMS):
         raise ValueError("after submitting")
 
     error()
+
+with DAG("guarded_two_tries", schedule=None, params=PARAMS):
+
+    @task(retries=1, retry_delay=timedelta(seconds=1))
+    def waits(params: dict[str, Any]) -> None:
+        submit(params["scope"])
+        time.sleep(600)
+
+    waits()
 
 with DAG("guarded_retries", schedule=None, params=PARAMS):
 

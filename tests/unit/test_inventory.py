@@ -15,7 +15,7 @@ from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER
 from airflow_cancel_provider.inventory import Page, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
-from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd, TryRecord, TryState
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, TryState
 from tests.reaper_airflow import empty_database, tables
 from tests.record_fixtures import AT, Records, records
 
@@ -108,6 +108,37 @@ def test_what_was_taken_over_lives_with_its_keeper(records: Records) -> None:
     (entry,) = listed().entries
     assert (entry.ti_id, entry.try_number, entry.is_current_try) == (before, 1, False)
     assert (entry.state, entry.is_orphan) == ("living", False)
+
+
+def test_jobs_of_earlier_tries_are_listed_beside_those_of_the_present_one(records: Records) -> None:
+    before, now, first, second = uuid4(), uuid4(), new_job(), new_job()
+    records.tables.history(before, "failed", try_number=1)
+    end = JobEnd(JobState.CANCELLED, Actor.SENTINEL, "killed", 1.0)
+    earlier = TryRecord(before, jobs=(first,), ends={first: end})
+    records.put(TryRecord(now, jobs=(second,)), "running", try_number=2)
+    records.xcom([earlier.as_json()], key=EARLIER_KEY)
+    found = {entry.job: (entry.try_number, entry.state, entry.end) for entry in listed().entries}
+    assert found == {first: (1, "ended", end), second: (2, "living", None)}
+
+
+@pytest.mark.parametrize("state", ["running", "up_for_retry"])
+def test_an_earlier_job_without_an_end_is_nobodys(records: Records, state: str) -> None:
+    before, job = uuid4(), new_job()
+    records.tables.history(before, "failed", try_number=1)
+    records.tables.current(uuid4(), state, try_number=2)
+    records.xcom([TryRecord(before, jobs=(job,)).as_json()], key=EARLIER_KEY)
+    (entry,) = listed().entries
+    assert (entry.try_number, entry.state, entry.is_orphan) == (1, "unknown", True)
+
+
+def test_a_job_that_was_taken_over_is_listed_once(records: Records) -> None:
+    before, job = uuid4(), new_job()
+    records.tables.history(before, "failed", try_number=1)
+    earlier = TryRecord(before, jobs=(job,))
+    records.put(TryRecord(uuid4(), earlier=(earlier,)), "running", try_number=2)
+    records.xcom([earlier.as_json()], key=EARLIER_KEY)
+    (entry,) = listed().entries
+    assert entry.state == "living"
 
 
 def test_a_try_that_airflow_has_no_row_of(records: Records) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of
@@ -100,7 +101,7 @@ def act(watch: TaskChannel) -> None:
         wait(seconds)
         reader.read()
 
-    reader.has_news = True
+    reader.has_news, is_alone = True, False
     while reader.has_news:
         loop = CancelLoop(
             reader.ledger,
@@ -115,6 +116,7 @@ def act(watch: TaskChannel) -> None:
         loop.run(report, wait)
         reader.has_news = False
         task_log.finish(listen)
+        is_alone = not watch.is_connected
         # The task may have started more since the last round. What it sends from now on fails there.
         _stop_listening(watch.channel)
         reader.read()
@@ -131,6 +133,9 @@ def act(watch: TaskChannel) -> None:
     while watch.ends_at:
         time.sleep(0.2)
         watch.kill_if_late()
+    # A task that is there has received them, and puts them on record itself.
+    if is_alone and cancel_log.ends and hello["reports"]:
+        EndReports(**hello["reports"]).send(cancel_log.ends, log)
 
 
 def _stop_listening(channel: int) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from threading import Lock, RLock
 from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, TryLedger
 from airflow_cancel_provider.guard.sentinel import process
 from airflow_cancel_provider.guard.sentinel.channel import Channel
@@ -54,6 +56,7 @@ class Sentinel:
     :param task_log: log file of the try, for lines that it can't send to the task; None: there is none.
     :param log: the task's.
     :param ledger: has the events so far, as it may be started late.
+    :param reports: with which it puts ends on record when the task has ended; None: it does not.
     :param is_armed: whether it cancels when the task's process ends without notice.
     """
 
@@ -67,9 +70,10 @@ class Sentinel:
         *,
         is_armed: bool = True,
         task_log: str | None = None,
+        reports: EndReports | None = None,
     ) -> None:
         self._settings, self._owner, self._log_file = settings, owner, log_file
-        self._task_log = task_log
+        self._task_log, self._reports = task_log, reports
         self._ledger = ledger
         self._is_armed = is_armed
         self._is_running = False
@@ -273,6 +277,7 @@ class Sentinel:
             "escalate_after": self._settings.escalate_after,
             "log_file": self._log_file,
             "task_log": self._task_log,
+            "reports": asdict(self._reports) if self._reports else None,
             "environment": process.network_environment(),
             "quotas": PACES.configured,
             "statsd": statsd_target(),

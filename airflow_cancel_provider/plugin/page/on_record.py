@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from airflow_cancel_provider.inventory import stored_records
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.record import JobEnd, TryRecord
+from airflow_cancel_provider.record import EARLIER_KEY, JobEnd, TryRecord, records_from_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,11 @@ def _named(values: Mapping[str, Any]) -> Named:
 
 
 def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]:
-    """Look these jobs up on the records of their task instances, in two queries."""
+    """Look these jobs up on the records of their task instances, in three queries."""
     tasks = {each.task for each in named}
-    by_task = dict(records(session, tasks))
+    by_task: dict[TaskKey, list[tuple[TryRecord, bool]]] = {}
+    for task, record, is_earlier in records(session, tasks):
+        by_task.setdefault(task, []).append((record, is_earlier))
     ends = stored_ends(session, [are_of(tasks)]) if by_task else {}
     found = {
         each: _found(each, by_task[each.task], ends.get(each.task, {}))
@@ -77,18 +80,23 @@ def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]
     return {each: job for each, job in found.items() if job is not None}
 
 
-def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord]]:
-    """The records of these task instances, in one query."""
+def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord, bool]]:
+    """The records of these task instances, and whether each is of an earlier try; in two queries."""
     for task, stored in stored_records(session, tasks):
-        try:
-            yield task, TryRecord.from_json(stored)
-        except InvalidInput:  # anybody may write an XCom
-            continue
+        with suppress(InvalidInput):  # anybody may write an XCom
+            record = TryRecord.from_json(stored)
+            yield task, record, False
+            yield from ((task, earlier, True) for earlier in record.earlier)
+    for task, stored in stored_records(session, tasks, EARLIER_KEY):
+        with suppress(InvalidInput):
+            yield from ((task, earlier, True) for earlier in records_from_json(stored))
 
 
-def _found(named: Named, record: TryRecord, ends: Mapping[RemoteJob, JobEnd]) -> JobOnRecord | None:
-    for one in (record, *record.earlier):
-        if named.job in one.jobs:
-            end = one.ends.get(named.job) or ends.get(named.job)
-            return JobOnRecord(named, one, is_earlier=one is not record, end=end)
+def _found(
+    named: Named, tries: Sequence[tuple[TryRecord, bool]], ends: Mapping[RemoteJob, JobEnd]
+) -> JobOnRecord | None:
+    for record, is_earlier in tries:
+        if named.job in record.jobs:
+            end = record.ends.get(named.job) or ends.get(named.job)
+            return JobOnRecord(named, record, is_earlier, end)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -10,18 +11,23 @@ from uuid import UUID, uuid4
 
 import pytest
 import requests
+from airflow.models.log import Log
+from sqlalchemy import select
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.guard import end_reports
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.inventory import inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import endpoint
+from airflow_cancel_provider.plugin.event_log import FINISHED
 from airflow_cancel_provider.reaper.backends import rest
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
-from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
+from airflow_cancel_provider.record import EARLIER_KEY, Actor, JobEnd, TryRecord, proof_of
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.record_fixtures import Records, records
@@ -29,6 +35,7 @@ from tests.task_fixtures import connections
 
 __all__ = ["api_server", "connections", "empty_database", "ground", "records", "tables"]
 
+log = logging.getLogger(__name__)
 S = TryPhase
 TI, LATER, OTHER = uuid4(), uuid4(), uuid4()
 JOB = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000001")
@@ -149,6 +156,63 @@ class TestEnds:
         assert requests.post(url, data=body, timeout=30).status_code == 401
 
 
+class TestEndsOfATry:
+    """What its sentinel reports when its task can't any more."""
+
+    END = JobEnd(JobState.CANCELLED, Actor.SENTINEL, "The task's process ended", 1795000000.0)
+
+    def reports(self, api_server: ApiServer, ti_id: UUID = TI, key: str = "key") -> EndReports:
+        return EndReports(str(ti_id), [api_server.url], key=key)
+
+    def test_they_are_on_record_and_in_the_event_log(self, records: Records, api_server: ApiServer) -> None:
+        records.put(TryRecord(TI, jobs=(JOB,), proof=proof_of("key")), "failed")
+        assert self.reports(api_server).send({JOB: self.END}, log)
+        with session_of_airflow() as session:
+            (entry,) = inventory(session).entries
+            (event,) = session.execute(
+                select(Log.owner, Log.task_id, Log.extra).where(Log.event == FINISHED)
+            ).all()
+        assert (entry.state, entry.end, entry.is_orphan) == ("ended", self.END, False)
+        assert (event.owner, event.task_id, json.loads(event.extra)["end"]) == (
+            "airflow",
+            "task",
+            "CANCELLED",
+        )
+
+    def test_of_a_try_that_another_has_followed(self, records: Records, api_server: ApiServer) -> None:
+        records.tables.current(LATER, "running", try_number=2)
+        records.tables.history(TI, "failed")
+        records.xcom([TryRecord(TI, jobs=(JOB,), proof=proof_of("key")).as_json()], key=EARLIER_KEY)
+        assert self.reports(api_server).send({JOB: self.END}, log)
+        with session_of_airflow() as session:
+            assert [(entry.try_number, entry.end) for entry in inventory(session).entries] == [(1, self.END)]
+
+    @pytest.mark.parametrize("proof", ["", "key", proof_of("another"), proof_of("")])
+    def test_not_without_the_key(
+        self, records: Records, api_server: ApiServer, proof: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(end_reports, "PAUSES", (0.0,))
+        records.put(TryRecord(TI, jobs=(JOB,), proof=proof), "failed")
+        before = _dump(records.tables)
+        for ti_id in (TI, OTHER):
+            assert not self.reports(api_server, ti_id).send({JOB: self.END}, log)
+        assert _dump(records.tables) == before
+
+    def test_not_of_a_job_that_is_not_on_this_record(self, records: Records, api_server: ApiServer) -> None:
+        other = RemoteJob("batch://aws_default@us-east-1/5b1f0000-0000-0000-0000-000000000002")
+        records.put(TryRecord(TI, jobs=(JOB,), proof=proof_of("key")), "failed")
+        before = _dump(records.tables)
+        assert self.reports(api_server).send({other: self.END}, log)
+        assert _dump(records.tables) == before
+
+    @pytest.mark.parametrize(
+        "body", ["", "[]", "{}", '{"ti_id": 1, "key": "", "ends": {}}', "[" * 90_000, b"\xff"]
+    )
+    def test_what_is_none(self, api_server: ApiServer, body: Any) -> None:
+        url = f"{api_server.url}{end_reports.PATH}"
+        assert requests.post(url, data=body, timeout=30).status_code == 422
+
+
 def _dump(tables: Tables) -> list[str]:
     with tables.engine.connect() as connection:
         return list(connection.connection.iterdump())
@@ -247,6 +311,7 @@ class TestWhoIsLetIn:
 
 def test_both_sides_agree_on_the_path() -> None:
     assert f"/{rest.OWNERS}" == endpoint.URL_PREFIX + endpoint.OWNERS_PATH
+    assert end_reports.PATH == endpoint.URL_PREFIX + endpoint.TRY_ENDS_PATH
     assert (rest.VERSION, rest.IDS_PER_CALL) == (endpoint.VERSION, endpoint.MOST_IDS)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -113,6 +117,54 @@ def test_who_has_ended_the_jobs_is_on_record_and_counted(
     with Statsd() as statsd:
         monkeypatch.setattr(killing, "stats_of_server", statsd.client)
         story(lambda: tell(statsd))
+
+
+@pytest.mark.parametrize("make", [guarding, sensing])
+def test_a_trigger_stays_to_log_how_its_job_has_ended(
+    airflow: FakeAirflow,
+    memory: Memory,
+    make: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From then on, what it logs is not in the log of the try."""
+    monkeypatch.setattr(killing, "CONFIRM_SECONDS", 10.0)
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+
+    async def tell() -> None:
+        task = asyncio.ensure_future(killed(make(ti, memory.jobs("a")), ti))
+        await until(lambda: memory.sent == [("a", False)])
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        memory.states["a"] = JobState.CANCELLED
+        await asyncio.wait_for(task, 5)
+
+    with caplog.at_level("INFO"):
+        story(tell)
+    words = "Task was ended by Airflow while it was deferred: cancelled memory:///place/a (CANCELLED after "
+    assert words in caplog.text
+
+
+def test_what_comes_when_a_trigger_has_gone_is_added_to_its_log_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti, path = TaskInstance(), tmp_path / "attempt=1[a].log"
+    monkeypatch.setattr(killing, "log_file_of", lambda _: str(path))
+    monkeypatch.setattr(killing, "CLOSED_AFTER", 0.0)
+    file = Path(f"{path}.trigger.7.log")
+    file.write_text("before\n")
+    trigger = Endless()
+    trigger.task_instance = ti  # type: ignore[assignment]
+    log = killing.InContext(logging.getLogger("try"), trigger)
+    log.info("is in the log of Airflow")
+    log.leave()
+    time.sleep(0.01)
+    log.warning("%s has ended", "it")
+    before, line = file.read_text().splitlines()
+    assert before == "before"
+    found = json.loads(line)
+    assert (found["level"], found["event"]) == ("warning", "[remote jobs] it has ended")
 
 
 @pytest.mark.parametrize("make", [guarding, sensing])

@@ -72,6 +72,22 @@ def rows_of_owners(page: Page) -> list[tuple[str, str, int, str]]:
     return [("POST /v1/owners", what, answer.status_code, words(answer)) for what, answer in asked]
 
 
+def rows_of_ends(page: Page) -> list[tuple[str, str, int, str]]:
+    def post(body: Any, **headers: str) -> requests.Response:
+        data = body if isinstance(body, str) else json.dumps(body)
+        return requests.post(f"{page.url}/v1/try-ends", data=data, headers=headers, timeout=60)
+
+    report = {"ti_id": str(uuid4()), "key": "key", "ends": {}}
+    asked = [
+        ("of a try that is not on record", post(report)),
+        ("from another web site", post(report, **FAR)),
+        ("no report", post({"ti_id": 1})),
+        ("no JSON", post("x")),
+        ("a body that is too long", post(" " * 1_000_001)),
+    ]
+    return [("POST /v1/try-ends", what, answer.status_code, words(answer)) for what, answer in asked]
+
+
 def words(answer: requests.Response) -> str:
     """What a program reads of an answer."""
     return str(answer.json().get("detail", "JSON")).replace("memory:///place/unknown", "JOB")
@@ -84,6 +100,7 @@ def test_table(page: Page, memory: Memory) -> None:
     for path in ("/states", "/cancel"):
         found += rows_of_posts(page, memory, path)
     found += rows_of_owners(page)
+    found += rows_of_ends(page)
     assert {status for _, _, status, _ in found} >= {200, 202, 401, 403, 404, 405, 413, 422}
     assert all(status < 500 for _, _, status, _ in found)
     lines = [HEAD, *((where, what, str(status), answer) for where, what, status, answer in found)]

@@ -1,0 +1,99 @@
+"""Keep what earlier tries of a task have started, for people: the list and the page show it.
+
+Airflow deletes the XComs of a task instance when its next try starts. So the record of the try before is read
+first, with how its jobs have ended, and written to XCom ``remote_jobs_of_earlier_tries`` when the task runs.
+Nothing is cancelled by what it says: any task can write there.
+
+From Airflow 3.2 on. Before that, a plugin does not know in time which task is starting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+from uuid import UUID
+
+from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER, ends_from_json
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, JobEnd, TryRecord, records_from_json
+from airflow_cancel_provider.task_log import Log
+
+MOST_TRIES = 20
+"""Tries that are kept, the latest of them."""
+MOST_JOBS = 500
+"""Jobs that are kept of each."""
+
+_log = logging.getLogger(__name__)
+_read: tuple[TryRecord, ...] = ()
+"""What was read for the task that this process is about to run."""
+
+
+def read_earlier() -> None:
+    """Read the records of earlier tries, before Airflow deletes them. Asks nothing for a first try."""
+    global _read  # noqa: PLW0603  one process runs one task
+    _read = ()
+    if (task := _task_to_start()) is not None:
+        _read = tuple(_earlier(task))
+
+
+def write_earlier(ti: Any, log: Log) -> None:
+    """Write what :func:`read_earlier` has read. An error is logged: it must not fail the task."""
+    global _read
+    found, _read = _read, ()
+    others = [record.as_json() for record in found if record.ti_id != UUID(str(ti.id))]
+    if not others:
+        return
+    try:
+        ti.xcom_push(key=EARLIER_KEY, value=others[-MOST_TRIES:])
+    except Exception as error:  # noqa: BLE001  a supervisor and backends of XCom have errors of their own
+        log.warning("Remote jobs of earlier tries can't be listed any more: XCom %s: %r", EARLIER_KEY, error)
+
+
+def _task_to_start() -> TaskKey | None:
+    """The task instance whose later try is about to start; None where it is the first, or not known."""
+    from structlog.contextvars import get_contextvars
+
+    names = get_contextvars()
+    if int(names.get("try_number") or 1) < 2:
+        return None
+    return TaskKey(names["dag_id"], names["run_id"], names["task_id"], int(names["map_index"]))
+
+
+def _earlier(task: TaskKey) -> Iterator[TryRecord]:
+    """What the tries before have started, the oldest first."""
+    try:
+        yield from records_from_json(_stored(task, EARLIER_KEY) or [])
+    except InvalidInput as error:  # anybody may write an XCom
+        _log.debug("XCom %s is ignored: %s", EARLIER_KEY, error)
+    try:
+        last = TryRecord.from_json(_stored(task, RECORD_KEY))
+    except InvalidInput as error:
+        _log.debug("XCom %s is ignored: %s", RECORD_KEY, error)
+        return
+    jobs = last.jobs[-MOST_JOBS:]
+    yield replace(last, jobs=jobs, intents=(), earlier=(), ends={**_ends(task, jobs), **last.ends})
+
+
+def _ends(task: TaskKey, jobs: tuple[RemoteJob, ...]) -> dict[RemoteJob, JobEnd]:
+    """How they have ended, as others than their own process have seen it."""
+    services = dict.fromkeys(job.service for job in jobs)
+    found: dict[RemoteJob, JobEnd] = {}
+    for key in (*(OF_TRIGGER.format(service) for service in services), ENDS_KEY):
+        found |= ends_from_json(_stored(task, key))
+    return {job: end for job, end in found.items() if job in jobs}
+
+
+def _stored(task: TaskKey, key: str) -> Any:
+    """The value of an XCom; None where there is none."""
+    from airflow.sdk.execution_time.comms import GetXComCount
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+    from airflow.sdk.execution_time.xcom import XCom
+
+    # Airflow logs an error where an XCom is read that is not there.
+    question = GetXComCount(key=key, dag_id=task.dag_id, run_id=task.run_id, task_id=task.task_id)
+    count: Any = SUPERVISOR_COMMS.send(question)
+    return XCom.get_one(key=key, **asdict(task)) if getattr(count, "len", 0) else None
