@@ -26,6 +26,7 @@ from airflow_cancel_provider.plugin import RemoteJobsPlugin
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.backends.rest import Rest
+from airflow_cancel_provider.settings import Settings
 
 with warnings.catch_warnings():
     # What Airflow's API server imports warns of its own dependencies.
@@ -171,7 +172,8 @@ class ApiServer:
 
     def airflow(self, username: str = "reaper", role: str = "viewer") -> Rest:
         """The API server as a reaper has it."""
-        return Rest(self.url, token=self.token(username, role))
+        name = Settings.read().deployment
+        return Rest(self.url, deployment=name, token=self.token(username, role))
 
 
 @pytest.fixture

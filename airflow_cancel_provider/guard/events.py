@@ -281,9 +281,7 @@ class TryLedger(Locked):
         for job in event.jobs:
             if job.identity in self._released:
                 continue
-            before = self._jobs.get(job)
-            # For a recorded job the client is known now: the time of its submission stays.
-            self._add(job, replace(new, submitted=before.submitted or event.at) if before else new)
+            self._add(job, _known_again(before, new) if (before := self._jobs.get(job)) else new)
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):
@@ -329,6 +327,15 @@ class TryLedger(Locked):
     def _add(self, job: RemoteJob, known: StartedJob) -> None:
         self._jobs[job] = known
         self._by_id.setdefault((job.service, job.id), {})[job] = None
+
+
+def _known_again(before: StartedJob, new: StartedJob) -> StartedJob:
+    """A job that was known: from the record, or as an idempotency token was sent twice.
+
+    The time of its submission stays. It is no younger than its first submission, and not somebody else's.
+    """
+    not_before = min(before.not_before, new.not_before)
+    return replace(new, not_before=not_before, submitted=before.submitted or new.submitted)
 
 
 def history_of(intent: Intent) -> Iterator[Event]:

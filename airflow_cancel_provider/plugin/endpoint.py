@@ -114,7 +114,10 @@ def _check_site(headers: Mapping[str, str]) -> None:
 
 
 def _owners(user: Any, body: bytes) -> dict[str, Any]:
-    return {"owners": {str(ti_id): each.as_json() for ti_id, each in _answers(user, _ids(body)).items()}}
+    from airflow_cancel_provider.settings import Settings
+
+    owners = {str(ti_id): each.as_json() for ti_id, each in _answers(user, _ids(body)).items()}
+    return {"deployment": Settings.read().deployment, "owners": owners}
 
 
 def _keep_ends(user: Any, body: bytes) -> dict[str, Any]:

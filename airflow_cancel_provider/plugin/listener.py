@@ -87,6 +87,15 @@ def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
     _not_succeeded(previous_state, task_instance)
 
 
+@hookimpl
+def before_stopping(component: Any) -> None:
+    """The task's own process ends. That a task has skipped itself, Airflow 3.0 does not report otherwise."""
+    guard = _guards.get(os.getpid())
+    if guard and type(component).__name__ == "TaskRunnerMarker" and guard.ti.state == "skipped":
+        with _contained(guard.ti):
+            guard.failed()
+
+
 def _not_succeeded(previous_state: Any, task_instance: Any) -> None:
     with _contained(task_instance):
         if guard := _guard_of(task_instance):

@@ -20,7 +20,7 @@ from airflow_cancel_provider.settings import Settings
 
 PATIENCE_SECONDS = 60.0
 NO_NAME = (
-    "Set [cancel_provider] deployment, for the workers and for the reaper, to a name that no other Airflow "
+    "Set [cancel_provider] deployment, for workers, API server and reaper, to a name that no other Airflow "
     "on these accounts has: [api] base_url is not set, or can be another Airflow's, too, whose jobs could "
     "then not be told from this one's."
 )
@@ -101,6 +101,7 @@ def rest_airflow(conn_id: str) -> Airflow:
     verify = verification(connection.extra_dejson.get("verify"))
     return Rest(
         url,
+        deployment=Settings.read().deployment,
         token=None if connection.login else connection.password,
         login=connection.login,
         password=connection.password,

@@ -262,7 +262,7 @@ def locals_of(error: BaseException) -> Iterator[str]:
 def described(name: str, url: str) -> None:
     """Ask a service for jobs, MRS also with a password, or Airflow's API server for a Variable."""
     if name == "Airflow":
-        Rest(url, login="reaper", password=PASSWORD).variable("key")
+        Rest(url, deployment="", login="reaper", password=PASSWORD).variable("key")
         return
     service, jobs = opened("mrs" if name == LOGIN else name, url)
     if name == LOGIN:

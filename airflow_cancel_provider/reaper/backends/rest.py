@@ -40,6 +40,8 @@ class Rest(Airflow):
     """Reads from an API server on which this package is installed.
 
     :param url: where the API server is, as ``https://airflow.example.com``.
+    :param deployment: this Airflow's name in labels. A server with another one does not know its tries, and
+        would answer that they were deleted.
     :param token: a bearer token; or
     :param login: user name, with ``password``, for ``POST /auth/token``.
     :param verify: TLS verification: True, False, or the path of a CA bundle.
@@ -50,6 +52,7 @@ class Rest(Airflow):
         self,
         url: str,
         *,
+        deployment: str,
         token: str | None = None,
         login: str | None = None,
         password: str | None = None,
@@ -58,6 +61,7 @@ class Rest(Airflow):
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"{url!r} is not the address of an Airflow API server.")
         self.url = url.rstrip("/")
+        self._deployment = deployment
         self._login = {"username": login, "password": password} if login else None
         self._token = token
         self._session = requests.Session()
@@ -75,6 +79,7 @@ class Rest(Airflow):
                 values = _values(self._send("POST", OWNERS, json=body))
                 if values["version"] != VERSION:
                     raise ValueError(f"version {values['version']!r}, expected {VERSION}")
+                self._check_name(values["deployment"])
                 # Every one by its own id: one that is left out makes the answer invalid.
                 found |= {ti_id: TryAnswer.from_json(values["owners"][str(ti_id)]).owner for ti_id in some}
         return found
@@ -130,6 +135,14 @@ class Rest(Airflow):
             # A login page has status 200, too.
             if _values(answer)["key"] != key:
                 raise ValueError("another Variable was written")
+
+    def _check_name(self, deployment: object) -> None:
+        """:raises AirflowUnavailable: it is another Airflow that answers."""
+        if deployment != self._deployment:
+            raise AirflowUnavailable(
+                f"The Airflow at {self.url} is not the one of this reaper ([cancel_provider] deployment): "
+                "its connection leads to another Airflow, or the setting differs there. Nothing is cancelled."
+            )
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
         """One request, repeated after a new login where the token is not accepted.

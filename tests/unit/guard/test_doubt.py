@@ -24,6 +24,7 @@ from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.try_fixtures import (  # noqa: F401  two of them are fixtures
     CANCEL,
+    KEEP,
     UNLABELLED,
     Store,
     Try,
@@ -143,14 +144,7 @@ class TestSameToken:
     def test_a_run_that_somebody_else_started_with_the_same_token_is_not_ours(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
-        made = client("emr-serverless").create_application(releaseLabel="emr-7.0.0", type="SPARK")
-        application = made["applicationId"]
-        start = {"applicationId": application, "executionRoleArn": "arn:aws:iam::123456789012:role/spark"}
-        start |= {
-            "clientToken": "the-same",
-            "name": "nightly",
-            "jobDriver": {"sparkSubmit": {"entryPoint": "x"}},
-        }
+        start = token_of_ours()
         theirs = client("emr-serverless").start_job_run(**start)["jobRunId"]
         time.sleep(5)  # a reply tells the service's time to the second
 
@@ -163,14 +157,7 @@ class TestSameToken:
         assert "is left alone" in caplog.text
 
     def test_a_run_of_our_own_with_a_token_is_cancelled(self, cloud: LocalCloud) -> None:
-        made = client("emr-serverless").create_application(releaseLabel="emr-7.0.0", type="SPARK")
-        application = made["applicationId"]
-        start = {"applicationId": application, "executionRoleArn": "arn:aws:iam::123456789012:role/spark"}
-        start |= {
-            "clientToken": "our-own",
-            "name": "nightly",
-            "jobDriver": {"sparkSubmit": {"entryPoint": "x"}},
-        }
+        start = token_of_ours()
 
         def work() -> None:
             client("emr-serverless").start_job_run(**start)
@@ -178,6 +165,46 @@ class TestSameToken:
 
         Try(work=work).run(CANCEL)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [True]
+
+    def test_a_run_that_the_task_asks_for_again_stays_its_own(self, cloud: LocalCloud) -> None:
+        """As code does that begins again after an error: the second answer names a run older than it."""
+        start = token_of_ours()
+
+        def work() -> None:
+            client("emr-serverless").start_job_run(**start)
+            time.sleep(5)  # a reply tells the service's time to the second
+            client("emr-serverless").start_job_run(**start)
+            raise ValueError("after submitting")
+
+        Try(work=work).run(CANCEL)
+        assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [True]
+
+    def test_a_run_that_an_earlier_try_has_kept_and_the_last_one_gets_again_is_cancelled(
+        self, cloud: LocalCloud
+    ) -> None:
+        start, store = token_of_ours(), Store()
+
+        def work() -> None:
+            client("emr-serverless").start_job_run(**start)
+            raise ValueError("after submitting")
+
+        Try(work=work, store=store).run(KEEP)
+        assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [False]
+        time.sleep(5)  # a reply tells the service's time to the second
+        Try(work=work, store=store, try_number=2).run(KEEP)
+        assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [True]
+
+
+def token_of_ours() -> dict[str, Any]:
+    """What starts a run with a token of the user's."""
+    made = client("emr-serverless").create_application(releaseLabel="emr-7.0.0", type="SPARK")
+    return {
+        "applicationId": made["applicationId"],
+        "executionRoleArn": "arn:aws:iam::123456789012:role/spark",
+        "clientToken": "our-own",
+        "name": "nightly",
+        "jobDriver": {"sparkSubmit": {"entryPoint": "x"}},
+    }
 
 
 class TestForgedRecord:

@@ -28,6 +28,7 @@ from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
 from airflow_cancel_provider.record import EARLIER_KEY, Actor, JobEnd, TryRecord, proof_of
+from airflow_cancel_provider.settings import Settings
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.record_fixtures import Records, records
@@ -54,6 +55,7 @@ class TestAnswers:
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
         assert answer.json() == {
             "version": 1,
+            "deployment": Settings.read().deployment,
             "owners": {
                 str(TI): {
                     "presence": "archived",
@@ -114,7 +116,7 @@ class TestAnswers:
 
     def test_none_at_all(self, api_server: ApiServer) -> None:
         answer = api_server.ask(question(), api_server.token("reaper"))
-        assert answer.json() == {"version": 1, "owners": {}}
+        assert answer.json() == {"version": 1, "deployment": Settings.read().deployment, "owners": {}}
 
 
 class TestEnds:
@@ -256,12 +258,13 @@ class TestWhoIsLetIn:
         assert api_server.ask(question(TI), expired).status_code == 401
         assert api_server.ask(question(TI), "no token").status_code in (401, 403)
         with pytest.raises(AirflowUnavailable, match="check the account"):
-            Rest(api_server.url, token=expired).owners([TI])
+            Rest(api_server.url, deployment="", token=expired).owners([TI])
 
     def test_a_token_that_airflows_login_gives(self, tables: Tables, api_server: ApiServer) -> None:
         tables.current(TI, "running")
         password = api_server.passwords["reaper"]
-        airflow = Rest(api_server.url, login="reaper", password=password)
+        deployment = Settings.read().deployment
+        airflow = Rest(api_server.url, deployment=deployment, login="reaper", password=password)
         assert airflow.owners([TI])[TI].phase is S.ALIVE
         airflow._token = api_server.token("reaper", expiration_time_in_seconds=-3600)
         assert airflow.owners([TI])[TI].phase is S.ALIVE

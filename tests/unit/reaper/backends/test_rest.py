@@ -20,7 +20,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.places import Place
-from tests.reaper_fixtures import Ground, fates, ground
+from tests.reaper_fixtures import DEPLOYMENT, FOREIGN, Ground, fates, ground
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground"]
@@ -32,6 +32,11 @@ VARIABLE = "/api/v2/variables/any"
 BATCH = Place("batch", "aws_default")
 GONE = {"detail": "The Variable with key: `any` was not found"}
 Answer = tuple[int, Any]
+
+
+def answered(owners: Any, **more: Any) -> Answer:
+    """What the endpoint answers."""
+    return 200, {"version": 1, "deployment": DEPLOYMENT, "owners": owners, **more}
 
 
 def told(presence: str, state: str | None = None, **more: Any) -> dict[str, Any]:
@@ -52,14 +57,14 @@ class Api:
     asked: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
-    def answer(self, method: str, path: str, token: str) -> Answer:
+    def reply(self, method: str, path: str, token: str) -> Answer:
         self.asked.append(f"{method} {path}")
         known = self.answers.get(f"{method} {path}", self.answers.get("*", (404, GONE)))
         return known(token) if callable(known) else known
 
     def owners(self, **values: Any) -> None:
         """What is said of tries."""
-        self.answers[OWNERS] = (200, {"version": 1, "owners": {str(TI): told("absent")}, **values})
+        self.answers[OWNERS] = answered(**{"owners": {str(TI): told("absent")}, **values})
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def api() -> Iterator[Api]:
         def do_any(self) -> None:
             here.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            status, body = here.answer(self.command, self.path, token)
+            status, body = here.reply(self.command, self.path, token)
             self.send_response(status)
             if 300 <= status < 400:
                 self.send_header("Location", str(body))
@@ -94,7 +99,7 @@ def api() -> Iterator[Api]:
 
 
 def said(api: Api, **options: Any) -> OwnerState:
-    return Rest(api.url, **options).owners([TI])[TI]
+    return Rest(api.url, deployment=DEPLOYMENT, **options).owners([TI])[TI]
 
 
 HTML = "<html>log in</html>"
@@ -129,16 +134,16 @@ class TestNoAnswer:
         with pytest.raises(AirflowUnavailable, match="Nothing is cancelled"):
             said(api)
         with pytest.raises(AirflowUnavailable):
-            Rest(api.url).variable("any")
+            Rest(api.url, deployment=DEPLOYMENT).variable("any")
         with pytest.raises(AirflowUnavailable):
-            Rest(api.url).releases(100)
+            Rest(api.url, deployment=DEPLOYMENT).releases(100)
         for value in ("new", None):
             if answer != (204, ""):  # which is what Airflow says of a Variable that it has deleted
                 with pytest.raises(AirflowUnavailable):
-                    Rest(api.url).set_variable("any", value)
+                    Rest(api.url, deployment=DEPLOYMENT).set_variable("any", value)
         job = ground.start("batch", None)
         reaper = ground.reaper(places=[BATCH])
-        reaper.airflow = Rest(api.url)
+        reaper.airflow = Rest(api.url, deployment=DEPLOYMENT)
         report = reaper.sweep()
         assert any("Nothing is cancelled" in trouble for trouble in report.troubles)
         assert ground.lives(job)
@@ -201,12 +206,12 @@ class TestNoAnswer:
     def test_a_server_that_is_not_there(self, api: Api) -> None:
         port = api.url.rpartition(":")[2]
         with pytest.raises(AirflowUnavailable, match="did not answer"):
-            Rest(f"http://127.0.0.2:{port}").owners([TI])
+            Rest(f"http://127.0.0.2:{port}", deployment=DEPLOYMENT).owners([TI])
 
     def test_a_redirect_is_not_followed(self, api: Api) -> None:
         """It makes a GET of a POST, and may lead to another Airflow, which knows none of these tries."""
         api.answers[OWNERS] = (307, f"{api.url}/elsewhere")
-        api.answers["POST /elsewhere"] = (200, {"version": 1, "owners": {str(TI): told("absent")}})
+        api.answers["POST /elsewhere"] = answered({str(TI): told("absent")})
         with pytest.raises(AirflowUnavailable, match="HTTP 307"):
             said(api)
         assert api.asked == [OWNERS]
@@ -214,7 +219,7 @@ class TestNoAnswer:
     @pytest.mark.parametrize("url", ["", "airflow.example.com", "ftp://airflow.example.com"])
     def test_no_address(self, url: str) -> None:
         with pytest.raises(InvalidInput):
-            Rest(url)
+            Rest(url, deployment=DEPLOYMENT)
 
 
 class TestCalls:
@@ -222,20 +227,18 @@ class TestCalls:
         known = [uuid4() for _ in range(2500)]
         owners = {str(ti_id): told("current", "running") for ti_id in known}
         api.owners(owners=owners)
-        assert set(Rest(f"{api.url}/").owners(known)) == set(known)
+        assert set(Rest(f"{api.url}/", deployment=DEPLOYMENT).owners(known)) == set(known)
         assert api.asked == [OWNERS] * 3
         asked = [json.loads(body)["ti_ids"] for body in api.bodies]
         assert [len(some) for some in asked] == [1000, 1000, 500]
 
     def test_a_server_below_a_path(self, api: Api) -> None:
-        api.answers["POST /data/airflow/remote-jobs/v1/owners"] = (
-            200,
-            {"version": 1, "owners": {str(TI): told("current", "success")}},
-        )
-        assert Rest(f"{api.url}/data/airflow/").owners([TI])[TI].phase is S.SUCCEEDED
+        path = "POST /data/airflow/remote-jobs/v1/owners"
+        api.answers[path] = answered({str(TI): told("current", "success")})
+        assert Rest(f"{api.url}/data/airflow/", deployment=DEPLOYMENT).owners([TI])[TI].phase is S.SUCCEEDED
 
     def test_variables(self, api: Api) -> None:
-        airflow = Rest(api.url)
+        airflow = Rest(api.url, deployment=DEPLOYMENT)
         assert airflow.variable("any") is None
         api.answers[f"GET {VARIABLE}"] = (200, {"key": "any", "value": "old"})
         assert airflow.variable("any") == "old"
@@ -254,7 +257,7 @@ class TestCalls:
     def test_a_variable_without_a_value(self, api: Api, value: Any) -> None:
         api.answers[f"GET {VARIABLE}"] = (200, {"key": "any", "value": value})
         with pytest.raises(AirflowUnavailable):
-            Rest(api.url).variable("any")
+            Rest(api.url, deployment=DEPLOYMENT).variable("any")
 
     def test_releases(self, api: Api) -> None:
         keys = [release_key(uuid4()) for _ in range(101)]
@@ -263,13 +266,13 @@ class TestCalls:
         for page, keys_of_page in enumerate(pages):
             variables = [{"key": key, "value": None if key == keys[1] else "{}"} for key in keys_of_page]
             api.answers[f"{path}&limit=100&offset={100 * page}"] = (200, {"variables": variables})
-        found = Rest(api.url).releases(1000)
+        found = Rest(api.url, deployment=DEPLOYMENT).releases(1000)
         assert list(found) == keys
         assert (found[keys[0]], found[keys[1]]) == ("{}", None)
 
     def test_a_server_that_always_has_another_page(self, api: Api) -> None:
         api.answers["*"] = (200, {"variables": [{"key": "any", "value": ""}] * 100})
-        assert Rest(api.url).releases(1000) == {}
+        assert Rest(api.url, deployment=DEPLOYMENT).releases(1000) == {}
         assert len(api.asked) == 10
 
 
@@ -281,9 +284,9 @@ class TestLogin:
         """A new secret of the API server's makes 403 of tokens, and expiry 401: a login mends both."""
         good, logins = "first", iter(["first", "second"])
         api.answers["POST /auth/token"] = lambda _: (201, {"access_token": next(logins)})
-        running = (200, {"version": 1, "owners": {str(TI): told("current", "running")}})
+        running = answered({str(TI): told("current", "running")})
         api.answers[OWNERS] = lambda token: running if token == good else refusal
-        airflow = Rest(api.url, login="reaper", password="secret")
+        airflow = Rest(api.url, deployment=DEPLOYMENT, login="reaper", password="secret")
         assert airflow.owners([TI])[TI].phase is S.ALIVE
         good = "second"
         assert airflow.owners([TI])[TI].phase is S.ALIVE
@@ -305,7 +308,7 @@ class TestLogin:
         """What a person keeps there for this host does not take the place of the connection's token."""
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        alive = (200, {"version": 1, "owners": {str(TI): told("current", "running")}})
+        alive = answered({str(TI): told("current", "running")})
         api.answers[OWNERS] = lambda token: alive if token == "good" else (401, "")
         assert said(api, token="good").phase is S.ALIVE
 
@@ -351,6 +354,19 @@ def test_whatever_is_answered(api: Api, status: int, body: Any) -> None:
     assert (owner.phase is S.UNKNOWN) is (presence == "not permitted")
 
 
+def test_another_airflow_does_not_know_the_tries_and_nothing_is_cancelled(ground: Ground, api: Api) -> None:
+    """The connection leads to a staging Airflow, say. Its answer on production's tries is "absent"."""
+    job = ground.start("batch", None)
+    api.owners(owners={str(ground.owners[job]): told("absent")}, deployment=FOREIGN)
+    api.answers["GET /api/v2/variables/remote_jobs_dead_letters"] = (404, GONE)
+    reaper = ground.reaper(places=[BATCH])
+    reaper.airflow = Rest(api.url, deployment=DEPLOYMENT)
+    report = reaper.sweep()
+    assert fates(report) == {}
+    assert any("leads to another Airflow" in trouble for trouble in report.troubles)
+    assert ground.lives(job)
+
+
 def test_orphans_by_what_the_server_says(ground: Ground, api: Api) -> None:
     jobs = {name: ground.start("batch", None) for name in ("failed", "running", "success")}
     deleted = ground.start("batch", None)
@@ -358,6 +374,6 @@ def test_orphans_by_what_the_server_says(ground: Ground, api: Api) -> None:
     api.owners(owners=owners | {str(ground.owners[deleted]): told("absent")})
     api.answers["GET /api/v2/variables/remote_jobs_dead_letters"] = (404, GONE)
     reaper = ground.reaper(places=[BATCH])
-    reaper.airflow = Rest(api.url)
+    reaper.airflow = Rest(api.url, deployment=DEPLOYMENT)
     assert fates(reaper.sweep()) == {jobs["failed"]: "ended", deleted: "ended"}
     assert ground.lives(jobs["running"], jobs["success"])
