@@ -75,15 +75,6 @@ def what_a_callback_submits_again_is_not_the_tasks(world: World) -> None:
     assert again["labels"]["parameters"] == {}
 
 
-@stories()
-def a_dag_that_is_deleted_takes_its_jobs_along(world: World) -> None:
-    """While a task runs Airflow refuses that."""
-    run, queue = begun(world, "shapes_deferred")
-    run.wait_for("batch", "deferred")
-    world.airflow.rest.call("DELETE", "dags/shapes_deferred")
-    eventually(lambda: jobs_in(world, queue)[0]["cancelled"], "the job is cancelled")
-
-
 @pytest.mark.airflow
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_shapes(story: Story, told: Told) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.batch import BatchOperator
 from airflow.sdk import DAG, PokeReturnValue, get_current_context, setup, task, teardown
-from deferred import OPTIONS
 from guarded import PARAMS, submit
 from started import StartsFromTrigger
 
@@ -80,6 +78,3 @@ with DAG("shapes_resubmit", schedule=None, params=PARAMS):
         raise ValueError("after submitting")
 
     failing()
-
-with DAG("shapes_deferred", schedule=None, params=PARAMS):
-    BatchOperator(**OPTIONS, job_queue="{{ params.scope }}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.task_log import PrefixedLog
 from airflow_cancel_provider.triggers import recheck as waiting
+from airflow_cancel_provider.triggers.ownership import DeferredStanding, DeferredTry
 from airflow_cancel_provider.triggers.recheck import Rechecks
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.airflow_versions import TRIGGERS_HAVE_ON_KILL
@@ -155,3 +158,22 @@ class TestUnclear:
         assert {job for job, _ in memory.sent} == {f"j{index}" for index in range(500)}
         # Few calls for many jobs.
         assert len(memory.looks) < 100
+
+
+@pytest.mark.usefixtures("airflow")
+def test_what_is_more_than_a_triggerer_holds_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting, "MOST", 1000)
+    deferred = DeferredTry.of(TaskInstance())
+
+    async def settle(_: DeferredStanding) -> None: ...
+
+    async def tell() -> None:
+        for number in range(1001):
+            Rechecks.here().add(deferred, settle, f"job {number}", PrefixedLog(logging.getLogger("task")))
+        assert len(Rechecks.here()) == 1000
+
+    story(tell)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.endswith("may run on: job 1000")
