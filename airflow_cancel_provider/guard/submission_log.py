@@ -15,6 +15,7 @@ SUMMARY_EACH = 100
 """After these, one line is logged for so many jobs."""
 CANCELLED_UNLESS = "cancelled unless this task succeeds"
 CANCELLED_AT_LAST = "cancelled unless this try or a later one succeeds"
+MAY_BE_OLDER = ", or the job is older than this submission: other tasks may have sent your idempotency token"
 
 
 class SubmissionLog:
@@ -54,10 +55,11 @@ class SubmissionLog:
     def _started(self, event: JobsStarted) -> None:
         new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
         send_started(new, stats_of_task, self._log)
+        end = self._end + MAY_BE_OLDER if event.not_before else self._end
         for job in new:
             self._seen.add(job)
             if len(self._seen) <= LINES:
-                self._log.info("Started %s; it will be %s.%s", described(job), self._end, console_of(job))
+                self._log.info("Started %s; it will be %s.%s", described(job), end, console_of(job))
                 continue
             self._unwritten += 1
             if self._unwritten == SUMMARY_EACH:

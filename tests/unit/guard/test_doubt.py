@@ -154,6 +154,7 @@ class TestSameToken:
 
         Try(work=work).run(CANCEL)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [False]
+        assert "cancelled unless this task succeeds, or the job is older than this submission" in caplog.text
         assert "is left alone" in caplog.text
 
     def test_a_run_of_our_own_with_a_token_is_cancelled(self, cloud: LocalCloud) -> None:
