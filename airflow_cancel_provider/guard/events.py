@@ -330,10 +330,13 @@ class TryLedger(Locked):
 
 
 def _known_again(before: StartedJob, new: StartedJob) -> StartedJob:
-    """A job that was known: from the record, or as an idempotency token was sent twice.
+    """A job that was known: from the record, as an idempotency token was sent twice, or it is tracked, too.
 
-    The time of its submission stays. It is no younger than its first submission, and not somebody else's.
+    The time of its submission stays, and the client that this process saw submit it. It is no younger than
+    its first submission, and not somebody else's.
     """
+    if before.client is not None and before.ti_id is None and new.ti_id is not None:
+        return before
     not_before = min(before.not_before, new.not_before)
     return replace(new, not_before=not_before, submitted=before.submitted or new.submitted)
 

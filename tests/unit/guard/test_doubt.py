@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from airflow_cancel_provider.guard.api import track
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
@@ -194,6 +195,21 @@ class TestSameToken:
         time.sleep(5)  # a reply tells the service's time to the second
         Try(work=work, store=store, try_number=2).run(KEEP)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [True]
+
+
+def test_a_job_that_is_tracked_too_is_reached_as_it_was_submitted(cloud: LocalCloud) -> None:
+    """By another identity than the one of the connection in its address, here that of the process."""
+    cloud.faults.add("batch", "*", kind="denied", access_key="testing")
+
+    def work() -> None:
+        session = boto3.session.Session("OTHERKEY", "secret")
+        made: Any = session.client("batch", region_name="us-east-1")
+        job = made.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")["jobId"]
+        track(f"batch://@us-east-1/{job}")
+        raise ValueError("after submitting")
+
+    Try(work=work).run(SHORT)
+    assert cancelled(cloud) == [True]
 
 
 def token_of_ours() -> dict[str, Any]:
