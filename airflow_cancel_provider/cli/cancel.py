@@ -11,7 +11,7 @@ from typing import Any
 from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
 from airflow_cancel_provider.cli.addresses import NamedJobs, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
-from airflow_cancel_provider.cli.on_record import foreign, names_task, to_cancel, write_ends
+from airflow_cancel_provider.cli.on_record import foreign, names_task, recorded, to_cancel, write_ends
 from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.exceptions import InvalidInput
@@ -46,7 +46,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     entries = _entries(options)
     named = named_jobs(options.jobs) if entries is None else NamedJobs(list(entries))
     if not named.jobs:
-        printer.rows([], COLUMNS, "No job of that task is on record that has not ended.")
+        printer.rows([], COLUMNS, _why_none(options))
         return 0
     pool = named.pool(_service_options(options))
     jobs, troubles = named.jobs, named.troubles
@@ -84,6 +84,16 @@ def _entries(options: argparse.Namespace) -> dict[RemoteJob, RemoteJobEntry] | N
             f"Name jobs by their addresses, or by --dag-id, --run-id, --task-id, --map-index; {found}."
         )
     return None if options.jobs else {entry.job: entry for entry in to_cancel(options)}
+
+
+def _why_none(options: argparse.Namespace) -> str:
+    """Why there is nothing to cancel of a Dag, run or task."""
+    total = recorded(options).total
+    if not total:
+        return "Nothing to cancel: no remote job is on record for this Dag, run or task."
+    jobs = "job" if total == 1 else "jobs"
+    which = "that has not ended" if options.released else "that has not ended and was not released"
+    return f"Nothing to cancel: of {total} {jobs} on record none is left {which}."
 
 
 def _service_options(options: argparse.Namespace) -> dict[str, Any]:

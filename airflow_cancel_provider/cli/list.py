@@ -36,7 +36,7 @@ def list_jobs(options: argparse.Namespace, printer: Printer) -> int:
         orphans_only=options.orphans,
         limit=options.limit or None,
     )
-    printer.rows([_row(entry) for entry in page.entries], COLUMNS, "No remote jobs on record.")
+    printer.rows([_row(entry) for entry in page.entries], COLUMNS, "No remote jobs on record that match.")
     if len(page.entries) < page.total:
         printer.say(f"{len(page.entries)} of {page.total} jobs; --limit 0 lists all.")
     return WELL

@@ -68,8 +68,13 @@ def client_over(service: str, conn_id: str | None, region: str | None) -> Client
 
 
 def client_of(job: RemoteJob) -> ClientSpec:
-    """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`."""
-    return client_over(*job.service_key)
+    """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`.
+
+    :raises InvalidInput: the connection is unusable, or its service can't have issued the job's ids.
+    """
+    service = Access().service(*job.service_key)
+    service.check(job)
+    return service.spec
 
 
 def _plain(client: ClientSpec) -> str:

@@ -212,8 +212,9 @@ class MrsHook(BaseHook):
             connection = self.get_connection(self.mrs_conn_id)
         except AirflowNotFoundException:
             raise InvalidInput(
-                f"Connection {self.mrs_conn_id!r} is not defined; define it with type {self.conn_type!r},"
-                " or name one that is."
+                f"Connection {self.mrs_conn_id!r} is not defined in Airflow. Define it with type "
+                f"{self.conn_type!r}, or correct its name: mrs_conn_id in the Dag, or what stands behind mrs:// "
+                "in an address."
             ) from None
         if connection.conn_type != self.conn_type:
             raise InvalidInput(

@@ -47,7 +47,8 @@ class Place:
         found = _PLACE.fullmatch(text.strip())
         if found is None:
             raise InvalidInput(
-                f"{text!r} is not a place to look for jobs; expected service://connection@region."
+                f"{text!r} is not a place to look for jobs; expected service://connection@region, "
+                "as aws://aws_default@us-east-1."
             )
         named = found["service"]
         services = [row.name for row in SERVICES.values() if row.family == named]

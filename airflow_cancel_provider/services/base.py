@@ -317,7 +317,10 @@ class JobService(ABC):
     ) -> None:
         if word is None or pattern is None:
             if value is not None:
-                raise InvalidInput(f"Jobs of {self.name} are not part of anything; got {value!r}.")
+                raise InvalidInput(
+                    f"The address of a job of {self.name} has no cluster or application; got {value!r}. "
+                    f"Expected {self.name}://connection@region/<{self.id_word}>."
+                )
         elif not isinstance(value, str) or not pattern.fullmatch(value):
             like = f"one looks like {example}" if example else f"expected {pattern.pattern}"
             raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.")

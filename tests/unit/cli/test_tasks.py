@@ -79,7 +79,7 @@ class TestList:
         assert done.err == ""
 
     def test_for_people(self, tasks: Tasks) -> None:
-        assert tasks.line("list").out == "No remote jobs on record.\n"
+        assert tasks.line("list").out == "No remote jobs on record that match.\n"
         job, ti_id = tasks.start(state="failed"), uuid4()
         end = JobEnd(JobState.CANCELLED, Actor.SENTINEL, "killed", AT.timestamp())
         other = RemoteJob(NOWHERE)
@@ -225,7 +225,16 @@ class TestCancel:
 
     def test_nothing_on_record(self, tasks: Tasks) -> None:
         done = tasks.line("cancel", *DAG, "--yes")
-        assert (done.code, done.out) == (0, "No job of that task is on record that has not ended.\n")
+        words = "Nothing to cancel: no remote job is on record for this Dag, run or task.\n"
+        assert (done.code, done.out) == (0, words)
+
+    def test_nothing_but_what_was_released(self, tasks: Tasks) -> None:
+        tasks.start(state="success")
+        done = tasks.line("cancel", *DAG, "--yes")
+        words = (
+            "Nothing to cancel: of 1 job on record none is left that has not ended and was not released.\n"
+        )
+        assert (done.code, done.out) == (0, words)
 
     def test_what_was_released_only_when_asked(self, tasks: Tasks) -> None:
         job = tasks.start(state="success")

@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from pendulum import now
 
-from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
@@ -388,6 +388,25 @@ class TestDeferral:
         assert cancelled(cloud) == [False]
 
 
+class TestTrack:
+    @pytest.mark.usefixtures("cloud")
+    def test_an_address_that_its_service_does_not_have_is_refused(self) -> None:
+        errors = []
+
+        def work() -> None:
+            guard: Any = current_recorder()
+            try:
+                guard.track(RemoteJob("batch://aws_default/us-east-1/123"))
+            except InvalidInput as error:
+                errors.append(str(error))
+                raise
+
+        Try(work=work).run(CANCEL)
+        (words,) = errors
+        assert "no cluster or application; got 'us-east-1'" in words
+        assert "Expected batch://connection@region/<job_id>" in words
+
+
 class TestRelease:
     def test_whatever_connection_the_job_is_named_with(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
@@ -401,6 +420,20 @@ class TestRelease:
 
         Try(work=work).run(CANCEL)
         assert cancelled(cloud) == [False]
+
+    @pytest.mark.parametrize("is_right", [True, False])
+    def test_an_address_that_this_task_has_not_started_is_named(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, is_right: bool
+    ) -> None:
+        def work() -> None:
+            guard: Any = current_recorder()
+            job = submit()
+            guard.release(job if is_right else RemoteJob(f"batch://aws_default/us-east-1/{job.id}"))
+            raise ValueError("after a slip of the pen")
+
+        Try(work=work).run(CANCEL)
+        assert ("This task has not started batch://aws_default/us-east-1/" in caplog.text) is not is_right
+        assert cancelled(cloud) == [not is_right]
 
     def test_it_lives_on_where_another_submission_is_looked_for(self, cloud: LocalCloud) -> None:
         """The label, by which the one without an answer is found, is the same for both."""

@@ -87,7 +87,9 @@ def test_emr_serverless_verbs(cloud: LocalCloud) -> None:
 @pytest.mark.parametrize("hook", AWS_HOOKS)
 class TestConnection:
     def test_an_unknown_one(self, hook: type[AwsJobsHook[Any]]) -> None:
-        with pytest.raises(InvalidInput, match="'no_such' is not defined; define it with type 'aws'"):
+        with pytest.raises(
+            InvalidInput, match="'no_such' is not defined in Airflow. Define it with type 'aws'"
+        ):
             _ = hook("no_such").service
 
     def test_one_of_another_type(self, hook: type[AwsJobsHook[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
