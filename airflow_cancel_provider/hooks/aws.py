@@ -199,10 +199,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         except AirflowNotFoundException:
             if self._is_named or self.aws_conn_id != connections.AWS_DEFAULT:
                 raise InvalidInput(
-                    f"Connection {self.aws_conn_id!r} is not defined in Airflow. Define it with type 'aws', or "
-                    "correct its name: aws_conn_id in the Dag, or what stands before the region in an address. "
-                    "With aws_conn_id=None, or nothing there (batch://@us-east-1/…), the process's own "
-                    "credentials are used."
+                    f"Connection {self.aws_conn_id!r} is not defined in Airflow. Define it with type 'aws', "
+                    "or correct the name (aws_conn_id, or the part of an address before the region). For the "
+                    "process's own credentials name none: aws_conn_id=None, batch://@us-east-1/…"
                 ) from None
             self.log.warning(
                 "Connection %r is not defined: the process's own AWS credentials are used.", self.aws_conn_id

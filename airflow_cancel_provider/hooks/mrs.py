@@ -213,8 +213,7 @@ class MrsHook(BaseHook):
         except AirflowNotFoundException:
             raise InvalidInput(
                 f"Connection {self.mrs_conn_id!r} is not defined in Airflow. Define it with type "
-                f"{self.conn_type!r}, or correct its name: mrs_conn_id in the Dag, or what stands behind mrs:// "
-                "in an address."
+                f"{self.conn_type!r}, or correct the name (mrs_conn_id, or the part of an address behind mrs://)."
             ) from None
         if connection.conn_type != self.conn_type:
             raise InvalidInput(

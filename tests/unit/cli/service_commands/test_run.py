@@ -198,9 +198,9 @@ class TestConnections:
         done = run(*self.LIST, "--conn-id", "no_such")
         assert done.code == 255
         assert done.err == (
-            "\nConnection 'no_such' is not defined in Airflow. Define it with type 'aws', or correct its name: "
-            "aws_conn_id in the Dag, or what stands before the region in an address. With aws_conn_id=None, or "
-            "nothing there (batch://@us-east-1/…), the process's own credentials are used.\n"
+            "\nConnection 'no_such' is not defined in Airflow. Define it with type 'aws', or correct the name "
+            "(aws_conn_id, or the part of an address before the region). For the process's own credentials "
+            "name none: aws_conn_id=None, batch://@us-east-1/…\n"
         )
 
     def test_another_type(self, run: Run) -> None:
