@@ -198,8 +198,8 @@ class TestConnections:
         done = run(*self.LIST, "--conn-id", "no_such")
         assert done.code == 255
         assert done.err == (
-            "\nConnection 'no_such' is not defined in Airflow. Define it with type 'aws', or correct the name "
-            "(aws_conn_id, or the part of an address before the region). For the process's own credentials "
+            "\nConnection 'no_such' is not defined in Airflow. Define it with type 'aws', or correct the "
+            "name (aws_conn_id, or the part of an address before the region). For the process's own credentials "
             "name none: aws_conn_id=None, batch://@us-east-1/…\n"
         )
 
