@@ -167,7 +167,8 @@ class TryRecorder:
 
     def release(self, job: RemoteJob) -> None:
         """Leave a job running however the task ends, whatever connection its address names."""
-        if not self.ledger.find(*job.identity) and not self.ledger.is_released(job):
+        known = {each.identity for each in self.ledger.find(*job.identity)}
+        if job.identity not in known and not self.ledger.is_released(job):
             self._log.warning("This task has not started %s, which it releases: is the address right?", job)
         self.tell(JobsReleased((job,)))
 

@@ -50,7 +50,7 @@ class TestDescribe:
                 "names no cluster_id of emr; an address ends ",
             ),
             (["cancel", "batch://aws_default@us-east-1/%ff"], "its escapes are not UTF-8"),
-            (["cancel", "batch://aws_default@us-east-1/a/b"], "Expected batch://connection@region/<job_id>."),
+            (["cancel", "batch://aws_default@us-east-1/a/b"], "Expected batch://connection@region/<job id>."),
             (["cancel", "Batch://aws_default/a"], "not the address of a remote job"),
             (["reap", "--at", "emr://a@b@c"], "not a place to look for jobs"),
             (["reap", "--at", "aws//a"], "not a place to look for jobs"),

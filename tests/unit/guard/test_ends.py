@@ -404,7 +404,7 @@ class TestTrack:
         Try(work=work).run(CANCEL)
         (words,) = errors
         assert "no cluster or application; got 'us-east-1'" in words
-        assert "Expected batch://connection@region/<job_id>" in words
+        assert "Expected batch://connection@region/<job id>" in words
 
 
 class TestRelease:
