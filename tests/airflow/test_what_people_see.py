@@ -84,6 +84,7 @@ def is_looked_at(world: World, job: str) -> bool:
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_what_people_see(told: Told, story: Story) -> None:
     told(story)
