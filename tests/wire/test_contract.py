@@ -256,7 +256,7 @@ def test_an_identity_that_is_not_accepted_leaves_everything_open_and_is_told_soo
     assert service.identity_refused
     with pytest.raises(IdentityError, match="credentials"):
         bench.service().describe(jobs)
-    assert time.monotonic() - begin < 10  # patience is 20
+    assert time.monotonic() - begin < 20  # the patience
     getattr(bench.cloud, keys).clear()
     assert set(outcomes(service.cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
     assert not service.identity_refused
