@@ -226,7 +226,21 @@ def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, Job
             new = [job for job in record.jobs if (task, job) not in seen]
             seen.update((task, job) for job in new)
             for job in new:
-                yield _Recorded(job, record, keeper, row, record.ends.get(job) or its_ends.get(job))
+                end = known_end(job, record, its_ends, is_earlier=row.key == EARLIER_KEY)
+                yield _Recorded(job, record, keeper, row, end)
+
+
+def known_end(
+    job: RemoteJob, record: TryRecord, others: Mapping[RemoteJob, JobEnd], *, is_earlier: bool
+) -> JobEnd | None:
+    """How a job has ended: as its own task saw it, or else others.
+
+    Of an earlier try others know more: what its record says may be what a later try has only found.
+
+    :param others: what others have seen, by job.
+    """
+    own, other = record.ends.get(job), others.get(job)
+    return (other or own) if is_earlier else (own or other)
 
 
 def _records(row: Any) -> list[tuple[TryRecord, TryRecord]]:

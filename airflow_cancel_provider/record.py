@@ -261,6 +261,11 @@ class TryRecord:
         own = replace(self, jobs=(), intents=()) if self.ti_id == ti_id else self
         return replace(own, earlier=earlier)
 
+    def with_ends(self, ends: Mapping[RemoteJob, JobEnd]) -> TryRecord:
+        """The record, with how more of its jobs have ended; what it says itself stays."""
+        more = {job: end for job, end in ends.items() if job in self.jobs}
+        return replace(self, ends={**more, **self.ends})
+
 
 def records_from_json(values: Any) -> tuple[TryRecord, ...]:
     """The records of a list; anybody may have written it.

@@ -10,7 +10,7 @@ From Airflow 3.2 on. Before that, a plugin does not know in time which task is s
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ MOST_JOBS = 500
 """Jobs that are kept of each."""
 
 _log = logging.getLogger(__name__)
-_read: tuple[TryRecord, ...] = ()
+_read: Sequence[TryRecord] = ()
 """What was read for the task that this process is about to run."""
 
 
@@ -37,18 +37,32 @@ def read_earlier() -> None:
     global _read  # noqa: PLW0603  one process runs one task
     _read = ()
     if (task := _task_to_start()) is not None:
-        _read = tuple(_earlier(task))
+        _read = _earlier(task)
 
 
-def write_earlier(ti: Any, log: Log) -> None:
-    """Write what :func:`read_earlier` has read. An error is logged: it must not fail the task."""
+def write_earlier(ti: Any, log: Log) -> Sequence[TryRecord]:
+    """Write what :func:`read_earlier` has read. An error is logged: it must not fail the task.
+
+    :return: what was written.
+    """
     global _read
     found, _read = _read, ()
-    others = [record.as_json() for record in found if record.ti_id != UUID(str(ti.id))]
-    if not others:
+    others = [record for record in found if record.ti_id != UUID(str(ti.id))][-MOST_TRIES:]
+    _write(ti, log, others)
+    return others
+
+
+def write_ends(ti: Any, log: Log, records: Iterable[TryRecord], ends: Mapping[RemoteJob, JobEnd]) -> None:
+    """Write the same again, with ends that were seen since; does nothing where there are none."""
+    if ends:
+        _write(ti, log, [record.with_ends(ends) for record in records])
+
+
+def _write(ti: Any, log: Log, records: Sequence[TryRecord]) -> None:
+    if not records:
         return
     try:
-        ti.xcom_push(key=EARLIER_KEY, value=others[-MOST_TRIES:])
+        ti.xcom_push(key=EARLIER_KEY, value=[record.as_json() for record in records])
     except Exception as error:  # noqa: BLE001  a supervisor and backends of XCom have errors of their own
         log.warning("Remote jobs of earlier tries can't be listed any more: XCom %s: %r", EARLIER_KEY, error)
 
@@ -63,28 +77,35 @@ def _task_to_start() -> TaskKey | None:
     return TaskKey(names["dag_id"], names["run_id"], names["task_id"], int(names["map_index"]))
 
 
-def _earlier(task: TaskKey) -> Iterator[TryRecord]:
-    """What the tries before have started, the oldest first."""
+def _earlier(task: TaskKey) -> list[TryRecord]:
+    """What the tries before have started, the oldest first, with how it has ended."""
+    found = [*_readable(task, EARLIER_KEY, records_from_json), *_readable(task, RECORD_KEY, _alone)]
+    ends = _ends(task, {job.service for record in found for job in record.jobs})
+    return [record.with_ends(ends) for record in found]
+
+
+def _alone(values: Any) -> tuple[TryRecord, ...]:
+    """The record of the last try, without what is not listed."""
+    record = TryRecord.from_json(values)
+    return (replace(record, jobs=record.jobs[-MOST_JOBS:], intents=(), earlier=()),)
+
+
+def _readable(task: TaskKey, key: str, read: Callable[[Any], tuple[TryRecord, ...]]) -> tuple[TryRecord, ...]:
+    """The records in an XCom; none where it is not there, or is of another form: anybody may write one."""
+    stored = _stored(task, key)
     try:
-        yield from records_from_json(_stored(task, EARLIER_KEY) or [])
-    except InvalidInput as error:  # anybody may write an XCom
-        _log.debug("XCom %s is ignored: %s", EARLIER_KEY, error)
-    try:
-        last = TryRecord.from_json(_stored(task, RECORD_KEY))
+        return read(stored) if stored else ()
     except InvalidInput as error:
-        _log.debug("XCom %s is ignored: %s", RECORD_KEY, error)
-        return
-    jobs = last.jobs[-MOST_JOBS:]
-    yield replace(last, jobs=jobs, intents=(), earlier=(), ends={**_ends(task, jobs), **last.ends})
+        _log.debug("XCom %s is ignored: %s", key, error)
+        return ()
 
 
-def _ends(task: TaskKey, jobs: tuple[RemoteJob, ...]) -> dict[RemoteJob, JobEnd]:
-    """How they have ended, as others than their own process have seen it."""
-    services = dict.fromkeys(job.service for job in jobs)
+def _ends(task: TaskKey, services: Iterable[str]) -> dict[RemoteJob, JobEnd]:
+    """How jobs have ended, as others than their own process have seen it."""
     found: dict[RemoteJob, JobEnd] = {}
-    for key in (*(OF_TRIGGER.format(service) for service in services), ENDS_KEY):
+    for key in (*map(OF_TRIGGER.format, services), ENDS_KEY):
         found |= ends_from_json(_stored(task, key))
-    return {job: end for job, end in found.items() if job in jobs}
+    return found
 
 
 def _stored(task: TaskKey, key: str) -> Any:

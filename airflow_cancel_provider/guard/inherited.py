@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +22,11 @@ from airflow_cancel_provider.guard.events import (
 from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
-from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
+LATER_TRY = "The task is tried again"
 UNKNOWN_SECONDS = 10.0
 """Longest time for which a new try looks for a job of an earlier one that the service does not know: the
 service may have deleted it, as AWS Batch does after a week."""
@@ -82,10 +84,12 @@ def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
         yield JobsReleased(tuple(released))
 
 
-def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> None:
+def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> Mapping[RemoteJob, JobEnd]:
     """Cancel the running jobs of earlier tries, and wait for their end, for up to ``confirm_seconds``.
 
     Jobs that can't be reached are only logged: this try is guarded all the same.
+
+    :return: how they have ended, as far as that was seen.
     """
     ledger = TryLedger()
     for event in inherited(record, owner, log):
@@ -93,7 +97,7 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
     for event in reached(ledger, log):
         ledger.apply(event)
     if not any(known.client for known in ledger.started.values()) and not ledger.intents:
-        return
+        return {}
     log.info("Checking jobs of earlier tries: %s", ", ".join(ledger.jobs) or "none is known by its id")
     loop = CancelLoop(
         ledger,
@@ -105,3 +109,8 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
         unknown_seconds=UNKNOWN_SECONDS,
     )
     loop.run(lambda _: None, time.sleep)
+    ended = [each for each in loop.engine.cancellation.statuses.values() if each.state.is_terminal]
+    counts = Counter(str(each.state) for each in ended)
+    words = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
+    log.info("Jobs of earlier tries that have ended: %s.", words)
+    return {each.job: JobEnd.seen(each, Actor.TASK, LATER_TRY) for each in ended}

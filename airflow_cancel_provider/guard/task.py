@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
 from airflow_cancel_provider.guard.timeouts import raised_again
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
-from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.record import JobEnd, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog, log_file_of, named
@@ -58,6 +59,8 @@ class TaskGuard:
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
         self.ledger = TryLedger()
+        self.ends_of_earlier: Mapping[RemoteJob, JobEnd] = {}
+        """How jobs of earlier tries have ended that this one has cancelled."""
         reports = EndReports.of(self.owner.ti_id)
         begun_as = _state_of(ti)
         self.recorder = TryRecorder(
@@ -333,7 +336,7 @@ class TaskGuard:
                 for event in reached(self.ledger, self.log):
                     self.recorder.tell(event)
         else:
-            end_earlier(left, self.owner, self.settings, self.log)
+            self.ends_of_earlier = end_earlier(left, self.owner, self.settings, self.log)
 
     def _inherit(self, record: TryRecord | None) -> None:
         if record is not None:

@@ -201,7 +201,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 raise InvalidInput(
                     f"Connection {self.aws_conn_id!r} is not defined in Airflow. Define it with type 'aws', "
                     "or correct the name (aws_conn_id, or the part of an address before the region). For the "
-                    "process's own credentials name none: aws_conn_id=None, batch://@us-east-1/…"
+                    "process's own credentials name none (aws_conn_id=None, batch://@us-east-1/…)."
                 ) from None
             self.log.warning(
                 "Connection %r is not defined: the process's own AWS credentials are used.", self.aws_conn_id

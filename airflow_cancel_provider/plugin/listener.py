@@ -129,12 +129,13 @@ def _guard(task_instance: Any) -> None:
     settings = Settings.read()
     use_quotas()
     if _wanted(task_instance.task, task_instance.dag_id, settings):
-        from airflow_cancel_provider.guard.earlier_tries import write_earlier
+        from airflow_cancel_provider.guard.earlier_tries import write_earlier, write_ends
         from airflow_cancel_provider.guard.task import TaskGuard
 
         guard = TaskGuard(task_instance, settings)
-        write_earlier(task_instance, guard.log)
+        earlier = write_earlier(task_instance, guard.log)
         guard.install()
+        write_ends(task_instance, guard.log, earlier, guard.ends_of_earlier)
         _guards[os.getpid()] = guard
 
 

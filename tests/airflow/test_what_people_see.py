@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from packaging.version import Version
 
 from tests.airflow_versions import AIRFLOW
+from tests.real_airflow.processes import children
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Run, World, eventually
 
@@ -57,6 +59,26 @@ def after_sigkill_every_try_has_its_end_on_record(world: World) -> None:
     both = [(1, "CANCELLED by sentinel", False), (2, "CANCELLED by sentinel", False)]
     assert last == (both if Version("3.2") <= AIRFLOW else both[1:])
     assert all("SIGKILL" in each["reason"] for each in listed(run))
+
+
+@stories()
+def what_a_later_try_has_cancelled_has_its_end_on_record(world: World) -> None:
+    """A host is lost with everything on it; Airflow starts the task again elsewhere."""
+    place = world.place("batch")
+    run = world.run_with("guarded_two_tries", {"scope": place})
+    eventually(lambda: len(jobs_in(world, place)) == 1, "a job")
+    task = int(run.wait_for("waits", "running")["pid"])
+    for process in (*children(task), task):
+        os.kill(process, signal.SIGKILL)
+    eventually(lambda: len(jobs_in(world, place)) == 2, "the job of the next try")
+    kill(run, "waits", 2)
+    eventually(lambda: len(events(run)) == 1, "its end in the event log")
+    run.end("failed")
+    found = [(each["try_number"], each["end"], each["orphan"]) for each in listed(run)]
+    assert found[-1] == (2, "CANCELLED by sentinel", False)
+    if Version("3.3") <= AIRFLOW:
+        assert found[0] == (1, "CANCELLED by task", False)
+        assert "have ended: 1 CANCELLED." in run.airflow.rest.log(run.dag_id, run.run_id, "waits", 2)
 
 
 def jobs_in(world: World, place: str) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def test_troubles_come_and_go_but_credentials_expire_for_good() -> None:
 WELL: dict[str, Any] = {
     "lost": 0,
     "ends": 9,
-    "late": {"worst": 5.0},
+    "late": {"emr": {"worst": 5.0}, "batch": {"worst": 1.0}},
     "most": 10.0,
     "wrong": [],
     "samples": [{"memory": 100.0, "threads": 5.0, "files": 20.0}] * 9,
@@ -144,7 +144,7 @@ GROWN = [*WELL["samples"][:6], *[{"memory": 200.0, "threads": 5.0, "files": 20.0
     "change, words",
     [
         ({"lost": 2}, "The ends of 2 jobs of 9"),
-        ({"late": {"worst": 11.0}}, "after 11.0 s"),
+        ({"late": {"emr": {"worst": 11.0}}}, "in emr was seen after 11.0 s"),
         ({"wrong": ["a job: denied"]}, "a job: denied"),
         ({"samples": GROWN}, "memory grew from 100 to 200"),
         ({"troubles": {"throttled": 1, "outage": 1, "reset": 1}}, "'expired'"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.ends_on_record import are_of, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.inventory import stored_records
+from airflow_cancel_provider.inventory import known_end, stored_records
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
@@ -97,6 +97,6 @@ def _found(
 ) -> JobOnRecord | None:
     for record, is_earlier in tries:
         if named.job in record.jobs:
-            end = record.ends.get(named.job) or ends.get(named.job)
+            end = known_end(named.job, record, ends, is_earlier=is_earlier)
             return JobOnRecord(named, record, is_earlier, end)
     return None
