@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,6 +50,9 @@ def pytest_configure() -> None:
     from airflow_cancel_provider.services.ratelimit import PACES
 
     PACES.configure({"*": (1e6, 1e6)})
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell starts what is to run behind it; the processes of tests would ignore Ctrl-C, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _read_models_once()
     inspect.stack = _stack
 

@@ -63,7 +63,7 @@ class EndReports:
             "ends": {str(job): end.as_json() for job, end in some.items()},
         }
         troubles: dict[str, str] = {}
-        for pause in PAUSES:
+        for pause in PAUSES if self.urls else ():
             time.sleep(pause)
             for url in self.urls:
                 trouble = self._posted(url, body)

@@ -200,7 +200,7 @@ class TestConnections:
         assert done.err == (
             "\nConnection 'no_such' is not defined in Airflow. Define it with type 'aws', or correct the "
             "name (aws_conn_id, or the part of an address before the region). For the process's own "
-            "credentials name none: aws_conn_id=None, batch://@us-east-1/…\n"
+            "credentials name none (aws_conn_id=None, batch://@us-east-1/…).\n"
         )
 
     def test_another_type(self, run: Run) -> None:
