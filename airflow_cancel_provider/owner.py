@@ -13,6 +13,13 @@ from uuid import UUID
 from airflow_cancel_provider.exceptions import InvalidInput
 
 
+def is_storable(part: str | int) -> bool:
+    """Whether Airflow's database can hold this as an id or a map index: else nothing is on record for it."""
+    if isinstance(part, int):
+        return -1 <= part < 2**31
+    return "\0" not in part and not any("\ud800" <= letter <= "\udfff" for letter in part)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class TaskKey:
     """A task instance, whichever its try; ``map_index`` is -1 for a task that is not mapped."""

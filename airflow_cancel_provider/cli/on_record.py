@@ -17,7 +17,7 @@ from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.reaper.backends.database import (
     session_of_airflow,
     tasks_of,
@@ -37,9 +37,14 @@ def names_task(options: argparse.Namespace) -> bool:
 def recorded(options: argparse.Namespace, **filters: Any) -> Page:
     """Jobs on record of the Dag, run and task that were named.
 
+    :raises InvalidInput: no Dag, run or task can have such an id.
     :raises AirflowUnavailable: the database does not answer.
     """
     chosen = {name: getattr(options, name) for name in TASK_OPTIONS}
+    for name, value in chosen.items():
+        if value is not None and not is_storable(value):
+            expected = "an index from 0 on" if name == "map_index" else "text in UTF-8"
+            raise InvalidInput(f"--{name.replace('_', '-')} is {value!r}; expected {expected}.")
     with session_of_airflow() as session:
         return inventory(session, **chosen, **filters)
 

@@ -29,10 +29,10 @@ def keep_ends_of_try(_: Any, body: bytes) -> dict[str, Any]:
     """
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tasks_of
 
-    ti_id, key, ends = _report(body)
+    ti_id, proof, ends = _report(body)
     with session_of_airflow() as session:
         task = tasks_of(session, [ti_id]).get(ti_id)
-        record = next(_records_for(session, task, ti_id, key), None) if task else None
+        record = next(_records_for(session, task, ti_id, proof), None) if task else None
         if task is None or record is None:
             raise Refusal(403, "There is no record of this try with this key.")
         own = {job: end for job, end in ends.items() if job in record.jobs and job not in record.ends}
@@ -42,21 +42,23 @@ def keep_ends_of_try(_: Any, body: bytes) -> dict[str, Any]:
 
 
 def _report(body: bytes) -> tuple[UUID, str, dict[RemoteJob, JobEnd]]:
+    """The try, the digest of its key, and how jobs have ended."""
     try:
         values = json.loads(body)
-        return UUID(values["ti_id"]), str(values["key"]), ends_from_json(values["ends"])
+        return UUID(values["ti_id"]), proof_of(str(values["key"])), ends_from_json(values["ends"])
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise Refusal(
             422, 'Expected {"ti_id", "key", "ends": {job: {"state", "by", "reason", "at"}}}.'
         ) from None
 
 
-def _records_for(session: Any, task: TaskKey, ti_id: UUID, key: str) -> Iterator[TryRecord]:
-    """The record of a try, if this is its key."""
+def _records_for(session: Any, task: TaskKey, ti_id: UUID, proof: str) -> Iterator[TryRecord]:
+    """The record of a try, if this is the digest of its key."""
     from airflow_cancel_provider.plugin.page.on_record import records
 
     for _, record, _ in records(session, [task]):
-        if record.ti_id == ti_id and record.proof and compare_digest(record.proof, proof_of(key)):
+        # Anybody may write an XCom, and in any alphabet.
+        if record.ti_id == ti_id and compare_digest(ascii(record.proof), ascii(proof)):
             yield record
 
 

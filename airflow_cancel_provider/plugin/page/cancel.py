@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import MOST_LINES, REQUESTED, write
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
 from airflow_cancel_provider.record import Actor
+from airflow_cancel_provider.settings import Settings
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 50
@@ -52,13 +54,15 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
     is cancelled by itself; :func:`~airflow_cancel_provider.plugin.page.states.states` and the event log tell
     what became of each.
 
-    :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag.
+    :raises Refusal: a job is not on record, has ended, or the user may not edit the runs of its Dag; or the
+        settings can't be read.
     """
     from airflow_cancel_provider.plugin.api_server import CancelFor, cancel_now
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     name = str(user.get_name())
     _check_permission(user, named)
+    _check_settings()
     with session_of_airflow() as session:
         found = recorded(session, named)
         for each in named:
@@ -84,6 +88,15 @@ def _check_permission(user: Any, named: Sequence[Named]) -> None:
         raise Refusal(
             403, f"You may not edit the runs of Dag {min(forbidden)}, so you can't cancel its jobs."
         )
+
+
+def _check_settings() -> None:
+    try:
+        Settings.read()
+    except InvalidInput as error:
+        raise Refusal(
+            503, f"Nothing was cancelled; the API server can't read its settings: {error}"
+        ) from None
 
 
 def _check_state(named: Named, found: JobOnRecord | None) -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from airflow_cancel_provider.owner import is_storable
+
 PAGE_SIZE = 50
 LONGEST = 250
 """Characters of a Dag's, a run's or a task's id."""
@@ -40,9 +42,10 @@ class Filters:
         """Read a query; what it has that means nothing is passed over."""
         texts = {name: query.get(name, "").strip()[:LONGEST] for name in ("dag_id", "run_id", "task_id")}
         map_index = _number(query.get("map_index"))
+        is_index = map_index is not None and map_index >= 0 and is_storable(map_index)
         return cls(
-            **texts,
-            map_index=map_index if map_index is not None and map_index >= 0 else None,
+            **{name: text for name, text in texts.items() if is_storable(text)},
+            map_index=map_index if is_index else None,
             service=query.get("service", "")[:LONGEST],
             state=query["state"] if query.get("state") in STATES else "",
             age=query["age"] if query.get("age") in AGES else "",

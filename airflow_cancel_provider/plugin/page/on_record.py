@@ -12,7 +12,7 @@ from airflow_cancel_provider.ends_on_record import are_of, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import known_end, stored_records
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.record import EARLIER_KEY, JobEnd, TryRecord, records_from_json
 
@@ -49,7 +49,7 @@ def read_named(body: bytes, most: int) -> list[Named]:
     try:
         jobs = json.loads(body)["jobs"]
         named = [_named(each) for each in jobs] if isinstance(jobs, list) else []
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, InvalidInput):
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, InvalidInput):
         named = []
     if not 0 < len(named) <= most:
         raise Refusal(
@@ -62,7 +62,10 @@ def _named(values: Mapping[str, Any]) -> Named:
     dag_id, run_id, task_id = names = [values[name] for name in ("dag_id", "run_id", "task_id")]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("ids are texts")
-    return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, int(values["map_index"])))
+    map_index = int(values["map_index"])
+    if not all(map(is_storable, (*names, map_index))):
+        raise ValueError("no database holds such an id")
+    return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, map_index))
 
 
 def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]:

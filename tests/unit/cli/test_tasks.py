@@ -143,6 +143,8 @@ class TestList:
             (["--since", "soon"], "--since is 'soon'; expected a time, as 2026-11-20T12:00, or an age"),
             (["--since", "99999999999999d"], "--since is"),
             (["--limit", "-1"], "--limit is -1"),
+            (["--map-index", "9" * 20], f"--map-index is {'9' * 20}; expected an index from 0 on."),
+            (["--dag-id", "\udcff"], r"--dag-id is '\udcff'; expected text in UTF-8."),
             (["--at", "nonsense"], "not a place"),
             (["--at", "batch://no_such@us-east-1"], "'no_such' is not defined"),
             (["--at", "batch://aws_default", "--state", "living"], "--state is for jobs on record"),
@@ -261,6 +263,7 @@ class TestCancel:
             ([], "Name jobs by their addresses, or by --dag-id"),
             ([NOWHERE, *DAG], "Name jobs by their addresses, or by --dag-id"),
             (["--task-id", "task"], "Name the Dag, too: --dag-id."),
+            ([*DAG, "--run-id", "\udcff"], "--run-id is"),
             ([TYPO, "--pending-only"], "--pending-only is an option of AWS Batch; Amazon EMR has none."),
             (
                 [NOWHERE, "--cancellation-option", "SEND_INTERRUPT"],

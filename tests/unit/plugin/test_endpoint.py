@@ -158,6 +158,9 @@ class TestEnds:
         assert requests.post(url, data=body, timeout=30).status_code == 401
 
 
+NO_KEY = '{"ti_id": "0196a2b4-0000-7000-8000-000000000001", "key": "\\ud800", "ends": {}}'
+
+
 class TestEndsOfATry:
     """What its sentinel reports when its task can't any more."""
 
@@ -189,7 +192,7 @@ class TestEndsOfATry:
         with session_of_airflow() as session:
             assert [(entry.try_number, entry.end) for entry in inventory(session).entries] == [(1, self.END)]
 
-    @pytest.mark.parametrize("proof", ["", "key", proof_of("another"), proof_of("")])
+    @pytest.mark.parametrize("proof", ["", "key", "ключ", proof_of("another"), proof_of("")])
     def test_not_without_the_key(
         self, records: Records, api_server: ApiServer, proof: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -208,7 +211,7 @@ class TestEndsOfATry:
         assert _dump(records.tables) == before
 
     @pytest.mark.parametrize(
-        "body", ["", "[]", "{}", '{"ti_id": 1, "key": "", "ends": {}}', "[" * 90_000, b"\xff"]
+        "body", ["", "[]", "{}", '{"ti_id": 1, "key": "", "ends": {}}', "[" * 90_000, b"\xff", NO_KEY]
     )
     def test_what_is_none(self, api_server: ApiServer, body: Any) -> None:
         url = f"{api_server.url}{end_reports.PATH}"

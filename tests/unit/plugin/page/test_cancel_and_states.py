@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +29,12 @@ from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, me
 __all__ = ["api_server", "empty_database", "memory", "page", "tables"]
 
 OURS = deployment_of(DEPLOYMENT)
+
+
+def request(**changes: Any) -> str:
+    """One for a job that is not on record."""
+    named = {"job": "batch://@/a", "dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+    return json.dumps({"jobs": [named | changes]})
 
 
 def finished(page: Page) -> bool:
@@ -116,6 +123,21 @@ class TestCancel:
         assert answer.json()["detail"] == f"{ended} has already ended: CANCELLED."
         assert (memory.sent, page.events()) == ([], [])
 
+    def test_settings_that_cannot_be_read(
+        self, page: Page, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Accepted, the cancel would never be begun, and the page would wait for it."""
+        job = memory.job("a")
+        page.put(job)
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "nonsense")
+        answer = page.cancel("op", job)
+        assert answer.status_code == 503
+        assert "on_retry" in answer.json()["detail"]
+        assert (memory.sent, page.events()) == ([], [])
+        monkeypatch.delenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY")
+        assert page.cancel("op", job).status_code == 202
+        until(lambda: memory.sent == [("a", False)])
+
     def test_the_label_of_another_try(self, page: Page, memory: Memory) -> None:
         """Whoever can write an XCom can name any job there."""
         job = memory.job("a")
@@ -182,6 +204,11 @@ class TestCancel:
             '{"jobs": [{"job": "nonsense", "dag_id": "d", "run_id": "", "task_id": "", "map_index": -1}]}',
             '{"jobs": [{"job": "batch://@u/a", "dag_id": 7, "run_id": "", "task_id": "", "map_index": -1}]}',
             '{"jobs": [{"job": "batch://@/a", "dag_id": "", "run_id": "", "task_id": "", "map_index": "x"}]}',
+            request(map_index=inf),
+            request(map_index=10**30),
+            request(map_index=-(10**30)),
+            request(dag_id="\ud800"),
+            request(run_id="\0"),
             b"\xff\xfe",
         ],
     )

@@ -98,6 +98,8 @@ def test_orphans_stand_on_top(page: Page, memory: Memory) -> None:
         ("page=nonsense", ["a", "b", "c", "d"]),
         ("page=-3", ["a", "b", "c", "d"]),
         ("page=99999999999999999999999", []),
+        ("map_index=99999999999999999999999", ["a", "b", "c", "d"]),
+        ("dag_id=%00&task_id=a%00b", ["a", "b", "c", "d"]),
     ],
 )
 def test_filters(page: Page, memory: Memory, query: str, expected: list[str]) -> None:
