@@ -208,11 +208,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             )
             self.aws_conn_id = None
             return None
-        if connection.conn_type != self.conn_type:
-            raise InvalidInput(
-                f"Connection {self.aws_conn_id!r} has type {connection.conn_type!r}; "
-                f"{type(self).__name__} needs type 'aws'."
-            )
+        connections.check_type(self.aws_conn_id, connection, self.conn_type, type(self).__name__)
         return connection
 
 

@@ -105,6 +105,8 @@ class MrsHook(BaseHook):
 
     def _client(self, patience: Patience) -> MrsClient:
         connection = self._connection()
+        if unknown := connection.unknown:
+            self.log.warning("Connection %r: %s.", self.mrs_conn_id, mrs_connection.passed_over(unknown))
         auth = _auth(connection)
         project = connection.project_id or project_id(
             auth,
@@ -215,16 +217,12 @@ class MrsHook(BaseHook):
                 f"Connection {self.mrs_conn_id!r} is not defined in Airflow. Define it with type "
                 f"{self.conn_type!r}, or correct the name (mrs_conn_id, or the part of an address behind mrs://)."
             ) from None
-        if connection.conn_type != self.conn_type:
-            raise InvalidInput(
-                f"Connection {self.mrs_conn_id!r} has type {connection.conn_type!r};"
-                f" {type(self).__name__} needs type {self.conn_type!r}."
-            )
+        connections.check_type(self.mrs_conn_id, connection, self.conn_type, type(self).__name__)
         extra = connections.parse_extra(self.mrs_conn_id, connection.extra)
         for secret in (connection.password, *(extra.get(name) for name in _SECRETS)):
             if isinstance(secret, str) and secret:
                 mask_secret(secret)
-        mask_secret(extra)
+        connections.mask_extra(extra)
         return mrs_connection.read(
             self.mrs_conn_id,
             connection.login,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.hooks.mrs_form import label
+from airflow_cancel_provider.hooks.mrs_form import FIELDS, label
 from airflow_cancel_provider.services.mrs.calls import API_VERSIONS, ApiVersion, base_url
 from airflow_cancel_provider.services.mrs.regions import KNOWN, endpoints
 from airflow_cancel_provider.services.tls import verification
@@ -37,6 +38,8 @@ class MrsConnectionFields:
     project_id: str | None
     project_name: str | None
     security_token: str | None = field(repr=False)
+    unknown: tuple[str, ...] = ()
+    """Names in ``extra`` that mean nothing."""
 
 
 def read(
@@ -87,7 +90,14 @@ def read(
         project_id=project_id,
         project_name=project_name,
         security_token=security_token,
+        unknown=reader.unknown,
     )
+
+
+def passed_over(unknown: Sequence[str]) -> str:
+    """What is to be said of names in ``extra`` that mean nothing: one may be misspelt."""
+    names = " or ".join(map(repr, unknown))
+    return f"no field of extra is called {names}; the fields are {', '.join(FIELDS)}"
 
 
 class _Reader:
@@ -97,8 +107,13 @@ class _Reader:
         self._conn_id = conn_id
         self._extra = extra
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self._extra if name not in FIELDS)
+
     def wrong(self, what: str) -> InvalidInput:
-        return InvalidInput(f"Connection {self._conn_id!r}: {what}.")
+        hint = f" ({passed_over(self.unknown)})" if self.unknown else ""
+        return InvalidInput(f"Connection {self._conn_id!r}: {what}{hint}.")
 
     def text(self, name: str) -> str | None:
         value = self._extra.get(name)

@@ -196,7 +196,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         outcomes = watch.outcomes(is_watched=self.wait_for_completion)
         send_cancel(outcomes, Layer.OPERATOR, stats_of_task, self.log, requested_at=watch.requested_at)
         states = watch.verdict(fail_if_not_running=self.fail_if_not_running, ended=self.wait_for_completion)
-        self.log.info("%d jobs: %s", len(states), ", ".join(sorted(set(states.values()))))
+        jobs = "1 job" if len(states) == 1 else f"{len(states)} jobs"
+        self.log.info("%s: %s", jobs, ", ".join(sorted(set(states.values()))))
         return states
 
     def _reason(self, context: Context) -> str:

@@ -104,7 +104,8 @@ class Cancels:
         self.troubled |= {Place.of(orphan.job) for orphan in unanswered}
         if unanswered:
             troubles.append(
-                f"{len(unanswered)} jobs: no answer to the request to cancel them; the next sweep repeats it."
+                f"{len(unanswered)} {'job' if len(unanswered) == 1 else 'jobs'}: no answer to the request to "
+                "cancel; the next sweep repeats it."
             )
         return earlier + orphans
 

@@ -127,7 +127,7 @@ def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
     else:
         own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
         words = without_logins(f"{own}{error}")
-    return without(secrets, words)[:_LONGEST_WORDS].rstrip(".")
+    return " ".join(without(secrets, words).split())[:_LONGEST_WORDS].rstrip(".")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -314,7 +314,7 @@ class AwsJobService(JobService):
         conn = f"connection {self.conn_id!r}"
         action = f"{self.iam_prefix}:{self.iam_actions.get(operation, operation)}"
         advice = {
-            ServiceUnavailable: f", {self.patience.seconds:g} s after the last answer: {words}.",
+            ServiceUnavailable: f" for {self.patience.seconds:g} s: {words}.",
             ConnectionUnusable: f": {words}. {connection_trouble(error)} of {conn}.",
             IdentityError: f": {words}. Check the credentials of {conn}.",
             AccessDenied: f": {words}. Allow {action} to this identity.",

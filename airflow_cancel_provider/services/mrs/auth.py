@@ -224,7 +224,8 @@ def _faults(user: str) -> Iterator[None]:
         raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
     except exceptions.SSLError as error:
         words = without_logins(f"{what}: {error}.")
-        raise Fault(f"{words} Check TLS verification (verify) of the connection.", _CALL) from None
+        advice = "Check IAM endpoint (iam_endpoint) and TLS verification (verify) of the connection."
+        raise Fault(f"{words} {advice}", _CALL) from None
     except exceptions.ConnectionError as error:
         raise Fault(without_logins(f"{what}: {error}."), _CALL, None, FaultKind.TRANSIENT) from None
     except exceptions.ClientException as error:

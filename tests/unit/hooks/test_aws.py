@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from airflow_cancel_provider.exceptions import AccessDenied, IdentityError, InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
@@ -20,6 +26,7 @@ from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.registry import SERVICES, ServiceInfo
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
 from tests.service_fixtures import BENCHES, BatchBench, Bench, EmrBench, EmrServerlessBench, outcomes
@@ -261,6 +268,23 @@ def test_a_profile_that_is_not_there(cloud: LocalCloud, monkeypatch: pytest.Monk
     connect_aws(monkeypatch, cloud, login=None, password=None, profile_name="no-such")
     with pytest.raises(InvalidInput, match=r"'aws_default' can't be used: .*no-such"):
         _ = BatchJobsHook().service
+
+
+def test_words_of_an_error_are_one_line(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's own words about a parameter have a line for each."""
+    connect_aws(monkeypatch, cloud, role_arn="nonsense")
+    with pytest.raises(ServiceError, match=r"gave no credentials: .*RoleArn, value: 8") as caught:
+        _ = BatchJobsHook().service
+    assert "\n" not in str(caught.value)
+
+
+def test_a_service_out_of_reach(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may have been no answer at all, so none is spoken of."""
+    connect_aws(monkeypatch, cloud, endpoint_url="http://127.0.0.1:9")
+    hook = BatchJobsHook()
+    hook.patience = Patience(seconds=0.1)
+    with pytest.raises(ServiceUnavailable, match=r"failed for 0\.1 s: EndpointConnectionError: "):
+        hook.describe_jobs([BATCH_ID])
 
 
 def test_a_role_that_may_not_be_assumed(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:

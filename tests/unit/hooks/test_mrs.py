@@ -14,6 +14,7 @@ from airflow_cancel_provider.exceptions import (
     AccessDenied,
     InvalidInput,
 )
+from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
@@ -62,6 +63,10 @@ class TestConnection:
         [
             ({"conn_type": "aws"}, "has type 'aws'"),
             (
+                {"conn_type": ""},
+                r"has no type; MrsHook needs type .*; a URI begins with huaweicloud-mrs://\.",
+            ),
+            (
                 {"region": None, "endpoint": None},
                 r"Region \(region\) is missing; set MRS endpoint \(endpoint\), or one of",
             ),
@@ -88,6 +93,10 @@ class TestConnection:
             ({"auth_type": "oidc"}, r"Authentication \(auth_type\) 'oidc' is not one of password, aksk"),
             ({"password": None}, r"Password or secret access key \(password\) is missing\."),
             ({"login": None}, r"User name or access key ID \(login\) is missing\."),
+            (
+                {"project_id": None, "projectid": PROJECT},
+                r"Project ID \(project_id\) is missing; .* \(no field of extra is called 'projectid'; the",
+            ),
             (AKSK | {"password": None}, r"secret access key \(password\) is missing"),
             ({"domain": None}, r"Account name \(domain\) is missing; signing in with a password needs it"),
             ({"region": 5}, r"Region \(region\) is not text"),
@@ -113,6 +122,43 @@ class TestConnection:
         assert cloud.journal.count("mrs", "StopJob") == 0
         if "project_name" not in changes:
             assert len(cloud.journal) == 0
+
+    def test_names_in_extra_that_mean_nothing(
+        self,
+        cloud: LocalCloud,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        """Whoever knows an AWS connection writes ``endpoint_url``, and MRS is asked at another place."""
+        define(monkeypatch, cloud, endpoint_url="https://gateway")
+        MrsHook(patience=NONE).service  # noqa: B018  a property that opens
+        logged = caplog.text + capfd.readouterr().out  # before Airflow 3.1 by the standard library's logger
+        assert "Connection 'mrs_default': no field of extra is called 'endpoint_url'; the fields" in logged
+        assert "gateway" not in logged
+
+    def test_short_fields_are_not_taken_for_secrets(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The form writes ``"api_version": "v2"``: Airflow would warn in the log of each task."""
+        given: list[Any] = []
+        monkeypatch.setattr(connections, "mask_secret", given.append)
+        define(monkeypatch, cloud, api_version="v2", verify="true", private_token="long enough")
+        MrsHook(patience=NONE).check_connection()
+        for fields in (each for each in given if isinstance(each, dict)):
+            assert fields["private_token"] == "long enough"
+            assert not {"api_version", "verify"} & fields.keys()
+        assert given
+
+    def test_a_uri_with_the_type_as_it_is_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A scheme of a URI has no underscore: Airflow finds no type in this one."""
+        monkeypatch.setenv("AIRFLOW_CONN_MRS_DEFAULT", "huaweicloud_mrs://demo:demo@/?region=eu-de")
+        with pytest.raises(InvalidInput, match="has no type"):
+            MrsHook().check_connection()
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_MRS_DEFAULT", "huaweicloud-mrs://demo:demo@/?region=eu-de&domain=d&project_name=p"
+        )
+        MrsHook().check_connection()
 
     def test_an_unknown_one(self, tables: Tables) -> None:
         with pytest.raises(InvalidInput, match="'no_such' is not defined"):

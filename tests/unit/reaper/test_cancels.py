@@ -74,7 +74,7 @@ class TestEnding:
         reaper = memory_reaper(ground)
         report = reaper.sweep()
         assert fates(report) == {job: "unanswered"}
-        assert "1 jobs: no answer" in report.troubles[0]
+        assert "1 job: no answer" in report.troubles[0]
         assert report.gauges["cancelled"] == 0
         memory.outcomes["a"] = CancelOutcome.REQUESTED
         memory.sent.clear()

@@ -115,6 +115,7 @@ class TestOneDagOnly:
         )
         shown = page.get("limited").words
         assert "1 job that could not be cancelled" in shown
+        assert "airflow remote-jobs dead-letters --retry all" in shown
         assert "batch://@us-east-1/own Denied: denied dag / run / task" in shown
         everything = page.get("viewer").words
         assert "3 jobs that could not be cancelled" in everything
