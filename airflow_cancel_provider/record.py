@@ -152,6 +152,7 @@ class TryRecord:
     :param submitted: when the guard saw each job start, in epoch seconds of this host's clock.
     :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
         :mod:`airflow_cancel_provider.ends_on_record`.
+    :param has_released: whether the try has released jobs; its release, in a Variable, says which.
     :param proof: digest of the key with which the sentinel reports ends, see :func:`proof_of`.
     """
 
@@ -164,6 +165,7 @@ class TryRecord:
     submitted: Mapping[RemoteJob, float] = field(default_factory=dict)
     ends: Mapping[RemoteJob, JobEnd] = field(default_factory=dict)
     proof: str = ""
+    has_released: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for XCom. Holds no secrets."""
@@ -181,6 +183,8 @@ class TryRecord:
             stored["ends"] = {str(job): end.as_json() for job, end in self.ends.items()}
         if self.proof:
             stored["proof"] = self.proof
+        if self.has_released:
+            stored["has_released"] = True
         if self.earlier:
             stored["earlier"] = [record.as_json() for record in self.earlier]
         return stored
@@ -202,6 +206,7 @@ class TryRecord:
                 {RemoteJob(job): _seconds(at) for job, at in (values.get("submitted") or {}).items()},
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
                 _text(values.get("proof")) or "",
+                bool(values.get("has_released")),
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None

@@ -39,12 +39,17 @@ class LedgerClaimant:
         self._ledger, self._own = ledger, own
         self._known: dict[RemoteJob, StartedJob] = {}
         self.search = LabelSearch(
-            lambda: [intent for intent in ledger.intents if intent.client is not None],
+            self._searchable,
             lambda: [*ledger.jobs, *ledger.released],
             self._service,
             log,
             ledger.clock,
         )
+
+    def _searchable(self) -> list[Intent]:
+        """Submissions whose jobs can be told by their label: others of it may have been released."""
+        spared = self._ledger.has_unknown_releases
+        return [each for each in self._ledger.intents if each.client and (each.ti_id or not spared)]
 
     def claims(self) -> dict[RemoteJob, Claim]:
         """Every job that can be reached and was not released."""

@@ -87,9 +87,13 @@ class JobsEnded:
 
 @dataclass(frozen=True, slots=True)
 class JobsReleased:
-    """Jobs were released, whatever connection their addresses name."""
+    """Jobs were released, whatever connection their addresses name.
+
+    :param has_more: further jobs of this try were released before this process began; which, is not known.
+    """
 
     jobs: tuple[RemoteJob, ...]
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class TryLedger(Locked):
         self._jobs: dict[RemoteJob, StartedJob] = {}
         self._by_id: dict[tuple[str, str], dict[RemoteJob, None]] = {}
         self._released: dict[tuple[str, str | None, str], RemoteJob] = {}
+        self._has_unknown_releases = False
         self._reducers: dict[type[Any], Callable[[Any], None]] = {
             SubmissionIntended: self._intended,
             AttemptLost: self._lost,
@@ -188,6 +193,12 @@ class TryLedger(Locked):
         """Jobs that were released."""
         with self._lock:
             return list(self._released.values())
+
+    @property
+    def has_unknown_releases(self) -> bool:
+        """Whether jobs were released that are not in :attr:`released`: by their label they can't be told."""
+        with self._lock:
+            return self._has_unknown_releases
 
     @property
     def is_empty(self) -> bool:
@@ -236,6 +247,7 @@ class TryLedger(Locked):
         """The stored form: the try's own jobs, and beside them those that it took over from earlier tries."""
         with self._lock:
             jobs, intents = dict(self._jobs), list(self._intents.values())
+            has_released = bool(self._released) or self._has_unknown_releases
         tries = [ti_id, *(known.ti_id for known in jobs.values() if known.ti_id)]
         tries += [intent.ti_id for intent in intents if intent.ti_id]
         own, *earlier = (
@@ -247,12 +259,13 @@ class TryLedger(Locked):
             )
             for one in dict.fromkeys(tries)
         )
-        return replace(own, earlier=tuple(earlier))
+        return replace(own, earlier=tuple(earlier), has_released=has_released)
 
     def history(self) -> Iterator[Event]:
         """Events that lead to the present state, for a reader that starts late."""
         with self._lock:
-            intents, jobs, released = self.intents, dict(self._jobs), self.released
+            intents, jobs = self.intents, dict(self._jobs)
+            releases = JobsReleased(tuple(self._released.values()), self._has_unknown_releases)
         for intent in intents:
             yield from history_of(intent)
         for job, known in jobs.items():
@@ -261,7 +274,7 @@ class TryLedger(Locked):
         ended = tuple(job for job, known in jobs.items() if known.has_ended)
         ends = {job: known.end for job, known in jobs.items() if known.end}
         yield from ([JobsEnded(ended, ends)] if ended else [])
-        yield from ([JobsReleased(tuple(released))] if released else [])
+        yield from ([releases] if releases.jobs or releases.has_more else [])
 
     def _intended(self, event: SubmissionIntended) -> None:
         client = event.client
@@ -312,6 +325,7 @@ class TryLedger(Locked):
                 del self._jobs[job]
                 del self._by_id[job.service, job.id][job]
             self._released[named.identity] = named
+        self._has_unknown_releases |= event.has_more
 
     def _inherited(self, event: RecordInherited) -> None:
         for record in (event.record, *event.record.earlier):

@@ -30,6 +30,10 @@ LATER_TRY = "The task is tried again"
 UNKNOWN_SECONDS = 10.0
 """Longest time for which a new try looks for a job of an earlier one that the service does not know: the
 service may have deleted it, as AWS Batch does after a week."""
+_NOT_SOUGHT = (
+    "Jobs of submissions without an answer are not looked for: they could not be told from those that this "
+    "try released before it was deferred."
+)
 
 
 def reached(ledger: TryLedger, log: Any) -> list[Event]:
@@ -62,26 +66,30 @@ def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
     """Events for the jobs of a record, without those that its tries have released.
 
     Where a release can't be read, the jobs of that try are left alone. Jobs that this try released before it
-    was deferred are not in its record; they matter where jobs are searched by label.
+    was deferred are not in its record; they matter where jobs are searched by label, now or later.
     Asks Airflow: see :func:`reached`.
     """
     released: list[RemoteJob] = []
+    has_more = False
     for one in (record, *record.earlier):
         is_own = one.ti_id == owner.ti_id
-        if not one.intents and (is_own or not one.jobs):
+        if not one.intents and not (one.has_released if is_own else one.jobs):
             continue
         try:
             release = read_release(one.ti_id)
         except CancelProviderError as error:
-            left = "those of submissions that were not answered" if is_own else ", ".join(one.jobs)
+            left = "those that it has released" if is_own else ", ".join(one.jobs)
             log.warning("Jobs of try %s are left alone: %s %s", one.ti_id, error, left)
             release = Release(all=True)
         if release is not None and release.all:
+            if is_own:
+                has_more = True
+                log.warning(_NOT_SOUGHT)
             record = replace(record, intents=()) if is_own else record.without(one.ti_id)
         released += release.jobs if release is not None else ()
     yield RecordInherited(record.without_foreign_intents(owner.deployment, log.warning))
-    if released:
-        yield JobsReleased(tuple(released))
+    if released or has_more:
+        yield JobsReleased(tuple(released), has_more)
 
 
 def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> Mapping[RemoteJob, JobEnd]:

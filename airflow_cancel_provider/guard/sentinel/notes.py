@@ -55,7 +55,8 @@ def notes_of(event: Event, name: Callable[[ClientSpec], str]) -> Iterator[Note]:
         case JobsEnded():
             yield from ({"event": "ended", "jobs": jobs} for jobs in _texts(event.jobs))
         case JobsReleased():
-            yield from ({"event": "released", "jobs": jobs} for jobs in _texts(event.jobs))
+            common = {"event": "released", "has_more": event.has_more}
+            yield from ({**common, "jobs": jobs} for jobs in [*_texts(event.jobs)] or [[]])
 
 
 def event_of(note: Mapping[str, Any], clients: Mapping[str, ClientSpec]) -> Event:
@@ -92,7 +93,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, ClientSpec]], Even
     "placed": lambda note, _: JobsPlaced(note["token"], note["scope"], float(note["at"])),
     "closed": lambda note, _: SubmissionClosed(note["token"]),
     "ended": lambda note, _: JobsEnded(_jobs(note)),
-    "released": lambda note, _: JobsReleased(_jobs(note)),
+    "released": lambda note, _: JobsReleased(_jobs(note), bool(note["has_more"])),
 }
 
 

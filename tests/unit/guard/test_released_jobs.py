@@ -7,11 +7,14 @@ import json
 import logging
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
 from airflow_cancel_provider.guard.api import release
+from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.events import JobsReleased, TryLedger
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.store import RecordStore
@@ -19,7 +22,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.release import MOST_JOBS, Release
-from airflow_cancel_provider.version_compat import Variable
+from airflow_cancel_provider.version_compat import TaskDeferred, Variable
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import connections
 from tests.try_fixtures import (
@@ -31,6 +34,7 @@ from tests.try_fixtures import (
     fail,
     resumed,
     submit,
+    submit_and_fail,
     variables,
 )
 
@@ -155,3 +159,25 @@ class TestFoundByItsLabel:
         variables[release_key(ti.id)] = {"all": False, "jobs": [str(let_go)], "at": "", "task": ""}
         ti.run(CANCEL)
         assert cancelled(cloud) == [False, True], other
+
+    @pytest.mark.parametrize("is_readable", [True, False])
+    def test_by_the_resumed_try_whose_next_submission_is_not_answered(
+        self, cloud: LocalCloud, variables: dict[str, Any], is_readable: bool
+    ) -> None:
+        def let_go_and_defer() -> None:
+            release(f"batch://aws_default@us-east-1/{submit()}")
+            raise TaskDeferred(trigger=TimeDeltaTrigger(timedelta(hours=1)), method_name="execute_complete")
+
+        first = Try(work=let_go_and_defer)
+        first.guarded(CANCEL)
+        with pytest.raises(TaskDeferred):
+            first.task.execute()
+        detach()
+        if not is_readable:
+            variables[release_key(first.id)] = "what no guard writes"
+        cloud.faults.add("batch", "SubmitJob", kind="lost_reply", times=1)
+        again = resumed(work=submit_and_fail, id=first.id)
+        again.pushed[RECORD_KEY] = first.pushed[RECORD_KEY]
+        again.run(CANCEL)
+        # In doubt the job of the lost attempt lives, too.
+        assert cancelled(cloud) == [False, is_readable, True]
