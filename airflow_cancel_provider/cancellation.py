@@ -143,7 +143,8 @@ class Cancellation(Watch):
         """Last seen state of every job, by address. Nothing here rests on a request having been accepted.
 
         :param fail_if_not_running: it is an error if a job had ended before the request.
-        :param ended: every job must have been seen to end; otherwise its request must have been answered.
+        :param ended: every job must have been seen to end; otherwise its request must have been answered, or
+            the job seen to be ending.
         :raises CancelRefused: the service will not cancel some of them.
         :raises NotEnded: some were not seen to end, or their request was not answered.
         :raises NotRunning: some had ended before, if that was to be an error.
@@ -152,7 +153,8 @@ class Cancellation(Watch):
         if ended:
             self._raise_if_open()
         else:
-            self._raise_if_any("The service did not answer; asked for:", NotEnded, CancelOutcome.UNANSWERED)
+            message = "The service did not answer; asked for:"
+            self._raise_if_any(message, NotEnded, CancelOutcome.UNANSWERED, but=self._needs_no_answer)
         if fail_if_not_running:
             gone = (CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE)
             message = "Not running any more when the cancel was requested:"
@@ -175,6 +177,14 @@ class Cancellation(Watch):
         yield from ((job, "requested") for job in taken)
         yield from ((job, "confirmed") for job in taken - living)
         yield from ((job, "failed") for job in refused | (living if is_watched else living - taken))
+
+    def _needs_no_answer(self, job: RemoteJob) -> bool:
+        """Whether a job was seen to be ending, or to have ended, whatever became of its request."""
+        return self._is_ending(job) or self._is_settled(job)
+
+    def _is_ending(self, job: RemoteJob) -> bool:
+        status = self.statuses.get(job)
+        return status is not None and status.state is JobState.CANCELLING
 
     def _may_be_ours(self, job: RemoteJob) -> bool:
         """Whether a job may have been cancelled by a request of ours whose answer was lost."""
@@ -199,7 +209,7 @@ class Cancellation(Watch):
             for job in self.open
             if (result := self.results.get(job))
             and result.outcome is CancelOutcome.UNANSWERED
-            and not ((status := self.statuses.get(job)) and status.state is JobState.CANCELLING)
+            and not self._is_ending(job)
         ]
 
     def _is_time_to_escalate(self) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.services.ratelimit import EVERY, PACES, share_of_quotas
-from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.services.registry import SERVICES, ServiceInfo
 from airflow_cancel_provider.setting_options import OPTIONS, Options
 from airflow_cancel_provider.version_compat import conf
 
@@ -106,7 +106,7 @@ def _quota(text: str) -> tuple[str, tuple[float, float]]:
             f"second, as emr.ListSteps=20/2. Services: {', '.join(SERVICES)}."
         )
     known = SERVICES[service].quotas if service else {}
-    if service and found["operation"] not in {EVERY, *known, *SERVICES[service].operations}:
+    if service and found["operation"] not in {EVERY, *known, *_counted(SERVICES[service])}:
         raise InvalidInput(
             f"[{SECTION}] quotas: {service} has no quota for {found['operation']}; it has {', '.join(known)}."
         )
@@ -114,6 +114,11 @@ def _quota(text: str) -> tuple[str, tuple[float, float]]:
     if not (burst >= 1 and rate > 0):
         raise InvalidInput(f"[{SECTION}] quotas: {text!r} is below 1 call at once, or 0 a second.")
     return name, (burst, rate)
+
+
+def _counted(row: ServiceInfo) -> tuple[str, ...]:
+    """Operations whose calls are counted one by one: those of boto3 are."""
+    return row.operations if row.operations_class is None else ()
 
 
 def _value(name: str, default: Any) -> Any:

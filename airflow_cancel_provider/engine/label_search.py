@@ -8,6 +8,12 @@ from itertools import islice
 from uuid import UUID
 
 from airflow_cancel_provider.clock import Clock
+from airflow_cancel_provider.exceptions import (
+    ConnectionUnusable,
+    IdentityError,
+    ServiceError,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import StoredIntent
 from airflow_cancel_provider.services.base import JobService
@@ -148,11 +154,20 @@ class LabelSearch:
 def labelled(intent: Intent, service: JobService) -> Iterator[RemoteJob]:
     """Living jobs that carry a submission's label, where it was placed; without a place: in all clusters.
 
-    :raises CancelProviderError: the service did not answer.
+    :raises CancelProviderError: the service did not answer, or not for all clusters.
     """
     stored = intent.stored
     if stored.label is None:
         return
     scopes = [stored.scope] if stored.scope is not None else islice(service.scopes(), MOST_SCOPES)
+    trouble: ServiceError | None = None
     for scope in scopes:
-        yield from service.labelled(scope, stored.label)
+        try:
+            yield from service.labelled(scope, stored.label)
+        except (IdentityError, ConnectionUnusable, ServiceUnavailable):
+            raise
+        except ServiceError as error:
+            # One that may not be read, or is gone by now, must not hide those behind it.
+            trouble = trouble or error
+    if trouble is not None:
+        raise trouble

@@ -39,18 +39,18 @@ class BatchJobsHook(AwsJobsHook[BatchJobService]):
 
         https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJob.html
         """
-        return self.service.cancel([self.service.address(job_id) for job_id in job_ids], reason, force=True)
+        return self.service.cancel(self.service.addresses(job_ids), reason, force=True)
 
     def cancel_jobs(self, job_ids: Sequence[str], reason: str) -> list[CancelResult]:
         """As :meth:`terminate_jobs`, but with ``pending_only`` jobs that have started are left alone.
 
         https://docs.aws.amazon.com/batch/latest/APIReference/API_CancelJob.html
         """
-        return self.service.cancel([self.service.address(job_id) for job_id in job_ids], reason)
+        return self.service.cancel(self.service.addresses(job_ids), reason)
 
     def describe_jobs(self, job_ids: Sequence[str]) -> list[JobStatus]:
         """State of jobs, by DescribeJobs (100 a call)."""
-        return self.service.describe([self.service.address(job_id) for job_id in job_ids])
+        return self.service.describe(self.service.addresses(job_ids))
 
     def list_live_jobs(self, job_queue: str) -> list[JobStatus]:
         """Jobs of a queue that have not ended."""

@@ -27,9 +27,11 @@ def get_connection(conn_id: str) -> Any:
     """Read a connection as Airflow does: secrets backend, environment, then Airflow's database.
 
     :raises AirflowNotFoundException: it is defined nowhere.
-    :raises InvalidInput: it is defined, and can't be read (``extra`` is not JSON).
+    :raises InvalidInput: it is defined, and can't be read (``extra`` is not JSON), or its id is no text.
     :raises AirflowUnavailable: the database, a secrets backend or the supervisor did not answer.
     """
+    if not isinstance(conn_id, str):
+        raise InvalidInput(f"{conn_id!r} is no connection; expected the id of one, as text.")
     return _checked(conn_id, _found(conn_id))
 
 

@@ -41,12 +41,11 @@ class EmrStepsHook(AwsJobsHook[EmrStepService]):
 
         https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html
         """
-        jobs = [self.service.address(step_id, cluster_id) for step_id in step_ids]
-        return self.service.cancel(jobs, "", force=force)
+        return self.service.cancel(self.service.addresses(step_ids, cluster_id), "", force=force)
 
     def describe_steps(self, cluster_id: str, step_ids: Sequence[str]) -> list[JobStatus]:
         """State of steps, by ListSteps (10 ids a call; for more than 50, the live ones by 50 first)."""
-        return self.service.describe([self.service.address(step_id, cluster_id) for step_id in step_ids])
+        return self.service.describe(self.service.addresses(step_ids, cluster_id))
 
     def list_live_steps(self, cluster_id: str) -> list[JobStatus]:
         """Steps of a cluster that have not ended."""

@@ -21,11 +21,11 @@ class EmrContainerJobRunsHook(AwsJobsHook[EmrContainersJobRunService]):
 
         https://docs.aws.amazon.com/emr-on-eks/latest/APIReference/API_CancelJobRun.html
         """
-        return self.service.cancel([self.service.address(run, virtual_cluster_id) for run in job_run_ids], "")
+        return self.service.cancel(self.service.addresses(job_run_ids, virtual_cluster_id), "")
 
     def describe_job_runs(self, virtual_cluster_id: str, job_run_ids: Sequence[str]) -> list[JobStatus]:
         """State of job runs: DescribeJobRun for a few, ListJobRuns for many."""
-        return self.service.describe([self.service.address(run, virtual_cluster_id) for run in job_run_ids])
+        return self.service.describe(self.service.addresses(job_run_ids, virtual_cluster_id))
 
     def list_live_job_runs(self, virtual_cluster_id: str) -> list[JobStatus]:
         """Job runs of a virtual cluster that have not ended."""

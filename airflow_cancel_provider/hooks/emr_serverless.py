@@ -38,11 +38,11 @@ class EmrServerlessJobRunsHook(AwsJobsHook[EmrServerlessJobRunService]):
 
         https://docs.aws.amazon.com/emr-serverless/latest/APIReference/API_CancelJobRun.html
         """
-        return self.service.cancel([self.service.address(run, application_id) for run in job_run_ids], "")
+        return self.service.cancel(self.service.addresses(job_run_ids, application_id), "")
 
     def describe_job_runs(self, application_id: str, job_run_ids: Sequence[str]) -> list[JobStatus]:
         """State of job runs: GetJobRun for a few, ListJobRuns by 50 for many."""
-        return self.service.describe([self.service.address(run, application_id) for run in job_run_ids])
+        return self.service.describe(self.service.addresses(job_run_ids, application_id))
 
     def list_live_job_runs(self, application_id: str) -> list[JobStatus]:
         """Job runs of an application that have not ended."""

@@ -21,11 +21,11 @@ class GlueJobRunsHook(AwsJobsHook[GlueJobRunService]):
 
         https://docs.aws.amazon.com/glue/latest/webapi/API_BatchStopJobRun.html
         """
-        return self.service.cancel([self.service.address(run, job_name) for run in job_run_ids], "")
+        return self.service.cancel(self.service.addresses(job_run_ids, job_name), "")
 
     def describe_job_runs(self, job_name: str, job_run_ids: Sequence[str]) -> list[JobStatus]:
         """State of runs: GetJobRun for a few, GetJobRuns by 200 for many."""
-        return self.service.describe([self.service.address(run, job_name) for run in job_run_ids])
+        return self.service.describe(self.service.addresses(job_run_ids, job_name))
 
     def list_live_job_runs(self, job_name: str) -> list[JobStatus]:
         """Runs of a job that have not ended."""

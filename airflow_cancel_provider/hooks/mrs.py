@@ -195,7 +195,7 @@ class MrsHook(BaseHook):
 
         :raises InvalidInput: an id is malformed.
         """
-        return self.service.cancel([self.service.address(job, cluster_id) for job in job_execution_ids], "")
+        return self.service.cancel(self.service.addresses(job_execution_ids, cluster_id), "")
 
     def cancel_sql_execution(self, cluster_id: str, sql_id: str) -> None:
         """Cancel a Presto query (Huawei Cloud, CancelSql; not on OTC). One that has ended is no error.

@@ -149,9 +149,11 @@ class _Reader:
             raise self.wrong(str(error).rstrip(".")) from None
 
     def verify(self, *, given: bool | str | None) -> bool | str:
-        value = self._extra.get("verify") if given is None else given
+        own = self._extra.get("verify")
+        # The connection's form leaves an empty field.
+        value = (None if own == "" else own) if given is None else given
         try:
-            meant = None if value == "" else verification(value)
+            meant = verification(value)
         except InvalidInput as error:
             raise self.wrong(str(error).rstrip(".")) from None
         if isinstance(meant, str) and not Path(meant).exists():

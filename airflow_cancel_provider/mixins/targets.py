@@ -133,7 +133,7 @@ def texts(param: str, value: Any) -> list[str]:
 
     :raises InvalidInput: nothing is named, or something that is not a text.
     """
-    items = _listed(value)
+    items = listed(value)
     if is_empty(value) or not items:
         raise InvalidInput(f"{param} is {value!r}: it names no job. {_EMPTY_XCOM}")
     for item in items:
@@ -142,7 +142,8 @@ def texts(param: str, value: Any) -> list[str]:
     return items
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """The items of what people pass: one text, a list of them, or a list rendered by a template."""
     if isinstance(value, str):
         text = value.strip()
         return _rendered_list(text) if text.startswith(("[", "(", "{")) else [text]
@@ -164,7 +165,7 @@ def _rendered_list(text: str) -> list[Any]:
         read = ast.literal_eval(text)
     except (SyntaxError, ValueError):
         return [text]
-    return _listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
+    return listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
 
 
 def is_literal(task: BaseOperator, value: Any) -> bool:

@@ -24,7 +24,12 @@ from airflow_cancel_provider.mixins.targets import (
 )
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
+from airflow_cancel_provider.services.mrs.submission import (
+    JOB_TYPES,
+    argument_texts,
+    check_job_name,
+    check_properties,
+)
 from airflow_cancel_provider.version_compat import Context
 from airflow_cancel_provider.watch import Watch
 
@@ -150,7 +155,8 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         self.jobs: list[RemoteJob] = []
         check_literal(self, one_of, "job_type", JOB_TYPES)
         check_literal(self, check_job_name, "job_name")
-        check_literal(self, check_arguments, "arguments")
+        check_literal(self, argument_texts, "arguments")
+        check_literal(self, check_properties, "properties")
         check_literal(self, number, "waiter_delay")
         check_literal(self, whole_number, "waiter_max_attempts")
 

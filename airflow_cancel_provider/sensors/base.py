@@ -13,7 +13,7 @@ from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import remote_job_links
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
-from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets
+from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets, listed
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.version_compat import (
@@ -168,9 +168,8 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             self._targets()
 
     def _targets(self) -> list[JobState]:
-        states = [self.target_states] if isinstance(self.target_states, str) else list(self.target_states)
         try:
-            targets = [JobState(state) for state in states]
+            targets = [JobState(state) for state in listed(self.target_states)]
         except ValueError:
             targets = []
         if not targets:

@@ -298,6 +298,16 @@ class JobService(ABC):
         self._check(self.id_word, self.id_pattern, id, self.id_example)
         return RemoteJob.of(self.name, id, scope=scope, conn_id=self.conn_id, region=self.region)
 
+    def addresses(self, ids: Iterable[str], scope: str | None = None) -> list[RemoteJob]:
+        """Addresses of jobs of this service, connection and region.
+
+        :raises InvalidInput: an id has not the service's form, or the ids are one text, whose characters
+            would be taken for ids.
+        """
+        if isinstance(ids, str):
+            raise InvalidInput(f"{ids!r} is one text; expected a list of {self.id_word}s of {self.name}.")
+        return [self.address(each, scope) for each in ids]
+
     def check(self, job: RemoteJob) -> RemoteJob:
         """The same job, if this service could have issued its ids.
 

@@ -34,6 +34,8 @@ from airflow_cancel_provider.watch import Watch
 
 log = logging.getLogger(__name__)
 
+SHORTEST = 0.05
+"""Seconds from one look to the next at least: a sensor's ``poke_interval`` may be 0."""
 SOONEST, GROWTH = 2.0, 0.5
 """Seconds to the first look after a cancel; how much longer each next one takes to come."""
 
@@ -162,12 +164,12 @@ class RemoteJobsTrigger(BaseTrigger):
         """
         delay, is_first = self._delay(), not self._has_looked
         self._has_looked = True
-        return delay - (self._clock.now() - self.started_at) % delay if is_first and delay > 0 else delay
+        return delay - (self._clock.now() - self.started_at) % delay if is_first else delay
 
     def _delay(self) -> float:
         """Seconds from one look to the next: fewer after a cancel, because most jobs then end soon."""
         since = self._clock.now() - (getattr(self.watch, "requested_at", None) or 0.0)
-        return min(self.waiter_delay, max(SOONEST, since * GROWTH))
+        return max(SHORTEST, min(self.waiter_delay, max(SOONEST, since * GROWTH)))
 
     @property
     def _is_fresh(self) -> bool:

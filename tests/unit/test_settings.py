@@ -93,6 +93,7 @@ def test_the_published_ones_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
         ("emr.ListSteps=1/0", r"or 0 a second"),
         ("emr.ListSteps=a/b", r"can't be read"),
         ("spark.*=1/1", r"can't be read.*Services: emr, batch"),
+        ("mrs.CancelJobExecution=1/1", r"mrs has no quota for CancelJobExecution; it has \*\."),
         ("emr.ListStep=1/1", r"emr has no quota for ListStep; it has CancelSteps, ListSteps"),
     ],
 )

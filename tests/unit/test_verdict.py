@@ -60,6 +60,19 @@ class TestVerdict:
             cancellation.verdict(ended=False)
         assert len(caught.value.jobs) == 1
 
+    @pytest.mark.parametrize(
+        "state", [JobState.CANCELLING, JobState.CANCELLED, JobState.SUCCEEDED, JobState.GONE]
+    )
+    def test_a_request_without_answer_is_none_once_its_job_is_seen_to_end(
+        self, memory: Memory, state: JobState
+    ) -> None:
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        cancellation = requested(memory, "a")
+        end(memory, "a", state=state)
+        look(cancellation, memory.pool(), LOG)
+        assert cancellation.verdict(ended=False) == {"memory:///place/a": state}
+        assert memory.sent == []
+
     @pytest.mark.parametrize("outcome", [CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE])
     def test_not_running_is_an_error_on_demand(self, memory: Memory, outcome: CancelOutcome) -> None:
         memory.outcomes["a"] = outcome

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import IdentityError, InvalidInput, ServiceUnavailable, UnknownScope
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+    InvalidInput,
+    ServiceUnavailable,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
 from tests.cloud.server import LocalCloud
@@ -270,6 +276,19 @@ def test_an_identity_that_is_not_accepted_once_is_tried_again(bench: Bench, kind
     for operation in bench.cancel_operations:
         bench.cloud.faults.add(bench.name, operation, kind, times=1)
     assert set(outcomes(bench.service().cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+
+
+@pytest.mark.parametrize("kind", ["expired_token", "bad_key"])
+def test_an_identity_that_was_not_accepted_once_makes_no_other_error_last(bench: Bench, kind: str) -> None:
+    job = bench.unknown(bench.new_scope())
+    bench.cloud.faults.add(bench.name, "*", kind, times=1)
+    bench.cloud.faults.add(bench.name, "*", "denied")
+    bench.cloud.journal.clear()
+    begin = time.monotonic()
+    with pytest.raises(AccessDenied, match="not authorized"):
+        bench.service().describe([job])
+    assert bench.count() == 2
+    assert time.monotonic() - begin < 10  # half of the patience
 
 
 def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:

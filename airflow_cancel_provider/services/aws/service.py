@@ -193,8 +193,9 @@ class AwsJobService(JobService):
             nonlocal refusals
             if is_throttled(error):
                 self.meter.throttled(operation)
-            refusals += is_unknown_identity(error, operation)
-            return is_transient(error) or 0 < refusals < IDENTITY_ATTEMPTS
+            is_refused = is_unknown_identity(error, operation)
+            refusals += is_refused
+            return is_transient(error) or (is_refused and refusals < IDENTITY_ATTEMPTS)
 
         try:
             answer = series.call(function, may_pass, partial(self.meter.turn, operation))

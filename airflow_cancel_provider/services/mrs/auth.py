@@ -5,7 +5,7 @@ OTC API reference of MRS, "Authentication"; OpenStack Identity v3, "Password aut
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +20,7 @@ from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classi
 from airflow_cancel_provider.services.mrs.signature import signed_headers
 
 if TYPE_CHECKING:
+    from keystoneauth1.access.access import AccessInfo
     from keystoneauth1.identity.v3 import Password
     from keystoneauth1.session import Session as KeystoneSession
 
@@ -135,14 +136,22 @@ class TokenAuth(AuthBase):
 
         :raises Fault: no token could be fetched.
         """
-        plugin, session = self._keystone
-        with _faults(self.user):
-            return str(plugin.get_access(session).project_id or "")
+        return self._read(lambda access: str(access.project_id or ""))
 
     def _token(self) -> str:
+        return self._read(lambda access: str(access.auth_token))
+
+    def _read(self, read: Callable[[AccessInfo], str]) -> str:
+        """What the reply with the token holds. One that can't be read is not kept: others share it."""
         plugin, session = self._keystone
         with _faults(self.user):
-            return str(plugin.get_token(session))
+            try:
+                access = plugin.get_access(session)
+                access.will_expire_soon()  # reads when it expires
+                return read(access)
+            except _NO_TOKEN:
+                plugin.invalidate()
+                raise
 
     def _renewed(self, response: Response, **kwargs: Any) -> Response:
         if response.status_code < 400 or not _blames_token(response):
@@ -228,9 +237,17 @@ def _faults(user: str) -> Iterator[None]:
         raise Fault(f"{words} {advice}", _CALL) from None
     except exceptions.ConnectionError as error:
         raise Fault(without_logins(f"{what}: {error}."), _CALL, None, FaultKind.TRANSIENT) from None
+    except exceptions.InvalidResponse as error:
+        raise _no_token(what, error.response.status_code) from None
     except exceptions.ClientException as error:
         words = without_logins(f"{what}: {error}.")
         raise Fault(f"{words} Check IAM endpoint (iam_endpoint) of the connection.", _CALL) from None
     except _NO_TOKEN:
-        words = f"{what}: the reply is not a token in JSON. Check IAM endpoint (iam_endpoint) and proxies."
-        raise Fault(words, _CALL, "HTTP 200", FaultKind.TRANSIENT) from None
+        raise _no_token(what, 200) from None
+
+
+def _no_token(what: str, status: int) -> Fault:
+    """The fault of a reply that is no token. A redirect stays one; another page may soon be gone."""
+    words = f"{what}: the reply is not a token in JSON. Check IAM endpoint (iam_endpoint) and proxies."
+    kind = FaultKind.TRANSIENT if status < 300 else FaultKind.OTHER
+    return Fault(words, _CALL, f"HTTP {status}", kind)

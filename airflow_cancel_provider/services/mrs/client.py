@@ -19,6 +19,7 @@ from airflow_cancel_provider.services.mrs.calls import (
     API_VERSIONS,
     APIS,
     CANCEL_SQL,
+    IDENTIFIER,
     LIST_CLUSTERS,
     ApiCall,
     ApiVersion,
@@ -133,7 +134,7 @@ class MrsClient:
         call = self._api.listing
         answer = self._send(call, cluster_id, query=query | (self._api.living if live_only else {}))
         records = [self._record(item) for item in _items(answer, self._api.items, call, cluster_id)]
-        if not all(record.id for record in records):
+        if not all(IDENTIFIER.fullmatch(record.id) for record in records):
             raise _misunderstood(call, cluster_id, "a list with a job that has no id")
         return records
 
@@ -172,7 +173,7 @@ class MrsClient:
             (_text(item, "clusterId"), _text(item, "clusterState"))
             for item in _items(answer, "clusters", LIST_CLUSTERS, self._project)
         ]
-        if not all(id_ and state for id_, state in clusters):
+        if not all(IDENTIFIER.fullmatch(id_) and state for id_, state in clusters):
             raise _misunderstood(LIST_CLUSTERS, self._project, "a list with a cluster without id or state")
         return clusters
 

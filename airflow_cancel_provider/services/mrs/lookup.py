@@ -131,15 +131,15 @@ class Lookup:
         return self._pages(series, self.client.list_clusters)
 
     def _pages(self, series: CallSeries, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
-        before: list[T] = []
+        before: dict[int, int] = {}
         for number in count(1):
             page = self.call(series, partial(request, number))
-            if page == before and page:
-                raise ServiceUnavailable(f"MRS answers page {number} of a list with page {number - 1} again.")
+            same = before.setdefault(hash(tuple(page)), number)
+            if same != number and page:
+                raise ServiceUnavailable(f"MRS answers page {number} of a list with page {same} again.")
             yield page
             if len(page) < PAGE:
                 return
-            before = page
 
 
 def _take(

@@ -13,7 +13,12 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
-from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    IdentityError,
+    ServiceError,
+    ServiceUnavailable,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -139,6 +144,7 @@ class MrsJobService(JobService):
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         results, breaker = self._needless(series, jobs), CircuitBreaker()
+        self.identity_refused = False
         unclear: dict[RemoteJob, CancelResult] = {}
         todo, at_once = deque(job for job in jobs if job not in results), 1
         while todo:
@@ -164,6 +170,7 @@ class MrsJobService(JobService):
         answers = side_by_side(lambda job: self._cancel_one(series, job), jobs, len(jobs))
         for job, (result, failure) in zip(jobs, answers, strict=True):
             results[job], failures[job] = result, failure
+            self.identity_refused |= isinstance(failure, IdentityError)
         return failures
 
     def scopes(self) -> Iterator[str]:
@@ -172,8 +179,13 @@ class MrsJobService(JobService):
             yield from (cluster for cluster, state in page if state.lower() not in CLUSTER_ENDS)
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        records = self._records(scope, live_only=True)
-        return named((self._status(scope, job) for job in records), name_prefix)
+        """Jobs that live. In a terminated cluster, of whose jobs MRS knows nothing, there are none."""
+        try:
+            for job in self._records(scope, live_only=True):
+                yield from named([self._status(scope, job)], name_prefix)
+        except UnknownScope:
+            if not self.lookup.has_ended(self.patience.started(), scope):
+                raise
 
     def listing(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False
@@ -314,19 +326,21 @@ class MrsJobService(JobService):
     def _looked(
         self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
+        looked: dict[RemoteJob, CancelResult] = {}
+        for cluster, jobs in by_scope(results).items():
+            looked |= self._looked_in(series, str(cluster), {job: results[job] for job in jobs})
+        return looked
+
+    def _looked_in(
+        self, series: CallSeries, cluster: str, results: dict[RemoteJob, CancelResult]
+    ) -> dict[RemoteJob, CancelResult]:
         try:
-            found = {
-                job: record
-                for cluster, jobs in by_scope(results).items()
-                for job, record in self.lookup.find(
-                    series, str(cluster), jobs, is_listed=self._is_listed(len(jobs))
-                ).items()
-            }
+            found = self.lookup.find(series, cluster, [*results], is_listed=self._is_listed(len(results)))
         except ServiceUnavailable:
             # The states can't be read now: repeat what was refused.
             return {job: retried_if_refused(result) for job, result in results.items()}
         except ServiceError:
-            # Describing is not allowed: the first answer counts.
+            # Describing is not allowed, or the cluster not known: the first answer counts.
             return results
         return {job: self._judged(result, found.get(job)) for job, result in results.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
@@ -34,13 +34,34 @@ def check_job_name(param: str, name: object) -> None:
         raise InvalidInput(f"{param} {name!r} is not a name of MRS; expected {_NAME.pattern}.")
 
 
-def check_arguments(param: str, arguments: Sequence[str]) -> None:
-    """Check a program's arguments.
+def argument_texts(param: str, arguments: object) -> list[str]:
+    """A program's arguments; numbers, as templates may render them, become texts.
 
-    :raises InvalidInput: they are one text, whose characters would be taken for arguments.
+    :raises InvalidInput: they are one text, whose characters would be taken for arguments, or hold something
+        else than texts and numbers. No value is repeated: it may be a secret.
     """
     if isinstance(arguments, str):
         raise InvalidInput(f"{param} is one text; expected a list of texts.")
+    if not isinstance(arguments, Iterable):
+        raise InvalidInput(f"{param} is {_kind(arguments)}; expected a list of texts.")
+    given = [*arguments]
+    for each in given:
+        if not isinstance(each, (str, int, float)) or isinstance(each, bool):
+            raise InvalidInput(f"{param} holds a value {_kind(each)}; expected a list of texts.")
+    return [str(each) for each in given]
+
+
+def check_properties(param: str, properties: object) -> None:
+    """Check a program's settings.
+
+    :raises InvalidInput: they are no names with values. No value is repeated: it may be a secret.
+    """
+    if not isinstance(properties, Mapping):
+        raise InvalidInput(f"{param} is {_kind(properties)}; expected a dict.")
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"
 
 
 QUOTAS: Quotas = {EVERY: (50, 20.0)}

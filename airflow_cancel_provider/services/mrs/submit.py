@@ -10,11 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.lookup import Lookup
 from airflow_cancel_provider.services.mrs.states import JobRecord, fingerprint
-from airflow_cancel_provider.services.mrs.submission import JOB_TYPES, check_arguments, check_job_name
+from airflow_cancel_provider.services.mrs.submission import (
+    JOB_TYPES,
+    argument_texts,
+    check_job_name,
+    check_properties,
+)
 
 _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
 _OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
@@ -63,7 +69,8 @@ def submit(
             return fault
 
     answer = lookup.call(series, send)
-    if not isinstance(answer, Fault) and not _job_and_state(answer)[0] and not _has_failed(answer):
+    job = "" if isinstance(answer, Fault) else _job_of(answer, lookup.client)
+    if not isinstance(answer, Fault) and not job and not _has_failed(answer):
         words = f"Submitting {job_name} to {cluster_id} was answered with HTTP 200, and without a job."
         answer = Fault(words, "CreateExecuteJob", None, FaultKind.TRANSIENT, may_have_acted=True)
     if isinstance(answer, Fault):
@@ -72,8 +79,8 @@ def submit(
         except ServiceUnavailable:
             lost()
             raise
-    else:
-        job = _accepted(answer, cluster_id, job_name)
+    elif _has_failed(answer):
+        raise _failed(answer, cluster_id, job_name)
     _SUBMITTED.add(job)
     return job
 
@@ -88,18 +95,19 @@ def request_body(
 ) -> dict[str, Any]:
     """Body of the submission in the client's version of the API.
 
-    :raises InvalidInput: the name or the type is not one of MRS, or not one of V1.1.
+    :raises InvalidInput: a parameter is not one of MRS, or not one of V1.1.
     """
     check_job_name("job_name", job_name)
     if job_type not in JOB_TYPES:
         raise InvalidInput(f"job_type {job_type!r} is not one of {', '.join(JOB_TYPES)}.")
-    check_arguments("arguments", arguments)
+    texts = argument_texts("arguments", arguments)
+    check_properties("properties", properties)
     if client.api_version == "v1.1":
-        return _old_body(cluster_id, job_type, job_name, list(arguments), properties)
+        return _old_body(cluster_id, job_type, job_name, texts, properties)
     return {
         "job_name": job_name,
         "job_type": job_type,
-        "arguments": list(arguments),
+        "arguments": texts,
         "properties": dict(properties),
     }
 
@@ -124,25 +132,29 @@ def _old_body(
     }
 
 
-def _accepted(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> str:
-    job, state = _job_and_state(answer)
-    if not job or _has_failed(answer):
-        raise ServiceError(
-            f"Submitting {job_name} to {cluster_id} failed: MRS says {state or 'nothing'}, with HTTP 200."
-            " Look at the cluster's state and at the program's path.",
-            "CreateExecuteJob",
-            state or None,
-        )
-    return job
+def _failed(answer: Mapping[str, Any], cluster_id: str, job_name: str) -> ServiceError:
+    state = _state_of(answer)
+    return ServiceError(
+        f"Submitting {job_name} to {cluster_id} failed: MRS says {state}, with HTTP 200."
+        " Look at the cluster's state and at the program's path.",
+        "CreateExecuteJob",
+        state,
+    )
 
 
-def _job_and_state(answer: Mapping[str, Any]) -> tuple[str, str]:
+def _job_of(answer: Mapping[str, Any], client: MrsClient) -> str:
+    """The id of the job that was started, or nothing where the answer has none that could be one."""
     # V1.1 answers both: there job_id is the engine's id, and id that of the execution.
-    return str(answer.get("id") or answer.get("job_id") or ""), str(answer.get("state") or "").upper()
+    id_ = answer.get("id" if client.api_version == "v1.1" else "job_id")
+    return id_ if isinstance(id_, str) and IDENTIFIER.fullmatch(id_) else ""
+
+
+def _state_of(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("state") or "").upper()
 
 
 def _has_failed(answer: Mapping[str, Any]) -> bool:
-    return _job_and_state(answer)[1].endswith("FAILED")
+    return _state_of(answer).endswith("FAILED")
 
 
 def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:

@@ -7,17 +7,19 @@ import time
 
 import pytest
 
-from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
+from airflow_cancel_provider.engine.label_search import Intent, LabelSearch, labelled
+from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
 from airflow_cancel_provider.guard.inherited import reached
-from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import StoredIntent, TryRecord
 from airflow_cancel_provider.settings import Settings
+from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER, canceller, tracked
 from tests.memory_service import Memory, MemoryService
-from tests.service_fixtures import Bench
+from tests.service_fixtures import Bench, EmrBench
 from tests.task_fixtures import bench, connections  # noqa: F401
 
 pytestmark = pytest.mark.wide
@@ -44,6 +46,21 @@ def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[TryLed
     assert cancels.wait_for("ended", 60)
     assert time.monotonic() > seen_from
     assert bench.are_cancelled([late, seen])
+
+
+@pytest.mark.parametrize("kind", ["denied", "bad_key"])
+def test_a_cluster_that_may_not_be_read_hides_no_other(cloud: LocalCloud, kind: str) -> None:
+    emr, label = EmrBench(cloud), OWNER.label
+    jobs = {job.scope: job for _ in range(4) for job in emr.submit(f"load {label}")}
+    first, *others = emr.service().scopes()
+    cloud.faults.add("emr", "ListSteps", kind, scope=first)
+    intent = Intent("1", StoredIntent("emr", None, None, None, label), None)
+    found: list[RemoteJob] = []
+    with pytest.raises(AccessDenied, match=first):
+        found.extend(labelled(intent, emr.service()))
+    # Credentials that are not accepted are so everywhere.
+    assert found == ([jobs[scope] for scope in others] if kind == "denied" else [])
+    emr.close()
 
 
 def test_a_job_of_long_ago_that_its_submitter_does_not_find_is_gone(

@@ -53,6 +53,31 @@ KINDS_OPTIONS: dict[str, dict[str, Any]] = {
 DONE = [CancelOutcome.REQUESTED]
 
 
+VERBS: list[tuple[type[Any], str, tuple[str, ...]]] = [
+    (EmrStepsHook, "cancel_steps", ("j-1AB",)),
+    (EmrStepsHook, "describe_steps", ("j-1AB",)),
+    (BatchJobsHook, "describe_jobs", ()),
+    (EmrServerlessJobRunsHook, "cancel_job_runs", ("00f1",)),
+    (EmrServerlessJobRunsHook, "describe_job_runs", ("00f1",)),
+    (EmrContainerJobRunsHook, "cancel_job_runs", ("0f1",)),
+    (EmrContainerJobRunsHook, "describe_job_runs", ("0f1",)),
+    (GlueJobRunsHook, "batch_stop_job_runs", ("etl",)),
+    (GlueJobRunsHook, "describe_job_runs", ("etl",)),
+    (MrsHook, "cancel_job_executions", ("c-1",)),
+]
+"""Methods that take ids, and what they take before these."""
+
+
+@pytest.mark.parametrize("hook, verb, place", VERBS, ids=str)
+def test_a_text_is_no_list_of_ids(
+    cloud: LocalCloud, hook: type[Any], verb: str, place: tuple[str, ...]
+) -> None:
+    """Each of its characters could be the id of a job."""
+    with pytest.raises(InvalidInput, match="'00f2' is one text; expected a list of "):
+        getattr(hook(), verb)(*place, "00f2")
+    assert cloud.journal.count() == 0
+
+
 def test_batch_verbs(cloud: LocalCloud) -> None:
     bench = BatchBench(cloud)
     (running, pending), hook = bench.running(2), BatchJobsHook()

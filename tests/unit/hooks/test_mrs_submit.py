@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    InvalidInput,
     ServiceError,
     ServiceUnavailable,
 )
@@ -45,6 +49,58 @@ class TestSubmitOnce:
         cloud.mrs.add_job(name="mine", arguments=["a"])
         with pytest.raises(ServiceUnavailable, match="have this name"):
             hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    @pytest.mark.parametrize(
+        "id_", ["a b", "x" * 65, True, 7, ["e-1"], {"id": "e-1"}, None], ids=lambda value: str(value)[:5]
+    )
+    def test_an_answer_with_what_is_no_id_is_none(
+        self, cloud: LocalCloud, hook: MrsHook, monkeypatch: pytest.MonkeyPatch, version: str, id_: Any
+    ) -> None:
+        define(monkeypatch, cloud, api_version=version)
+        operation = "CreateExecuteJob" if version == "v2" else "CreateAndExecuteJob"
+        result = {"job_id": id_, "state": "COMPLETE"} if version == "v2" else {"id": id_, "job_id": "job_1_2"}
+        name = "job_submit_result" if version == "v2" else "job_execution"
+        cloud.faults.add("mrs", operation, "hostile_reply", body=json.dumps({name: result}))
+        job = hook.submit_job(CLUSTER, "MapReduce", "mine", ["a"])
+        assert [known["id"] for known in cloud.mrs.jobs()] == [job.id]
+
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    def test_numbers_among_the_arguments_are_texts(
+        self, cloud: LocalCloud, hook: MrsHook, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        """A template that renders to a native value makes a number of a date."""
+        define(monkeypatch, cloud, api_version=version)
+        hook.submit_job(CLUSTER, "MapReduce", "mine", ["/x.jar", 20260101, 0.5])  # type: ignore[list-item]
+        (job,) = cloud.mrs._store.jobs.values()
+        assert job.arguments == ["/x.jar", "20260101", "0.5"]
+
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    @pytest.mark.parametrize(
+        "wrong, words",
+        [
+            ({"arguments": 5}, "arguments is of type int"),
+            ({"arguments": [["s3cret"]]}, "arguments holds a value of type list"),
+            ({"arguments": [True]}, "arguments holds a value of type bool"),
+            ({"properties": "s3cret=1"}, "properties is of type str"),
+            ({"properties": 5}, "properties is of type int"),
+        ],
+        ids=str,
+    )
+    def test_what_is_no_list_or_dict_is_refused_first(
+        self,
+        cloud: LocalCloud,
+        hook: MrsHook,
+        monkeypatch: pytest.MonkeyPatch,
+        version: str,
+        wrong: dict[str, Any],
+        words: str,
+    ) -> None:
+        define(monkeypatch, cloud, api_version=version)
+        with pytest.raises(InvalidInput, match=words) as caught:
+            hook.submit_job(CLUSTER, "MapReduce", "mine", **{"arguments": ["/x.jar"], **wrong})
+        assert "s3cret" not in str(caught.value)
+        assert cloud.mrs.jobs() == []
 
     @pytest.mark.parametrize("fault", ["lost_reply", "reset"])
     def test_a_job_of_the_name_with_other_arguments_is_somebody_elses(

@@ -85,6 +85,8 @@ class TestWhenTheDagIsParsed:
             ({"job_name": "a job"}, "job_name 'a job' is not a name of MRS"),
             ({"job_name": "n" * 65}, "is not a name of MRS"),
             ({"arguments": "s3a://jar"}, "arguments is one text"),
+            ({"arguments": ["s3a://jar", None]}, "arguments holds a value of type NoneType"),
+            ({"properties": "a=b"}, "properties is of type str; expected a dict"),
             ({"waiter_delay": 0}, "waiter_delay is 0"),
             ({"waiter_delay": "soon"}, "waiter_delay is 'soon'"),
             ({"waiter_max_attempts": 1.5}, "whole number"),

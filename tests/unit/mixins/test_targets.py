@@ -154,7 +154,9 @@ def test_no_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("states", ["DONE", [], ["SUCCEEDED", "DONE"], "None"], ids=repr)
+@pytest.mark.parametrize(
+    "states", ["DONE", [], ["SUCCEEDED", "DONE"], "None", 5, "[]", "['DONE']", [["SUCCEEDED"]]], ids=repr
+)
 @pytest.mark.usefixtures("connections")
 def test_target_states_that_are_none(cloud: LocalCloud, states: Any) -> None:
     """In a literal the Dag's parsing fails, in a template the task."""
@@ -166,6 +168,24 @@ def test_target_states_that_are_none(cloud: LocalCloud, states: Any) -> None:
     with pytest.raises(InvalidInput, match="states are PENDING, RUNNING"):
         task.poke(context())
     assert cloud.journal.count() == 0
+
+
+@pytest.mark.usefixtures("connections")
+def test_no_target_states(cloud: LocalCloud) -> None:
+    """What the Dag's author leaves out has a default; what a template or an XCom leaves out has none."""
+    with pytest.raises(InvalidInput, match="target_states is None; states are PENDING, RUNNING"):
+        sensor("batch", **BATCH_IDS, target_states=None).poke(context())
+    assert cloud.journal.count() == 0
+
+
+@pytest.mark.parametrize(
+    "states", [["SUCCEEDED", "GONE"], ("SUCCEEDED", "GONE"), "['SUCCEEDED', 'GONE']", '["SUCCEEDED", "GONE"]']
+)
+@pytest.mark.usefixtures("connections")
+def test_target_states_that_a_template_made_text_of(states: Any) -> None:
+    task = sensor("batch", **BATCH_IDS, target_states="{{ states }}")
+    task.render_template_fields({**context(), "states": states})
+    assert task.execute(context()) == {f"batch://aws_default@us-east-1/{BATCH_ID}": "GONE"}
 
 
 def test_wrong_credentials_are_named_and_reach_no_job(bench: Bench) -> None:

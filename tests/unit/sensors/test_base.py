@@ -64,6 +64,13 @@ def test_the_end_of_jobs_is_seen(bench: Bench, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_no_pause_between_looks_is_a_short_one(bench: Bench, mode: str) -> None:
+    bench.local.configure({"overrides": {"short": {"run": 0.3}}})
+    jobs = bench.submit("short")
+    assert waited(mode, bench.name, **targets(jobs), poke_interval=0) == {str(jobs[0]): "SUCCEEDED"}
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_failure_is_an_end_unless_only_success_is_wanted(bench: Bench, mode: str) -> None:
     job = ended_badly(bench)
     assert waited(mode, bench.name, **targets([job])) == {str(job): "FAILED"}

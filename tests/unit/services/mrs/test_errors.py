@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
-from airflow_cancel_provider.jobs import CancelOutcome
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
@@ -17,10 +17,12 @@ from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import (
     NONE,
     PROJECT,
+    QUICK,
     auth_type,
     cloud,
     mrs_server,
     open_service,
+    submitted,
     unknown,
     version,
 )
@@ -56,6 +58,12 @@ class Answering(requests.adapters.BaseAdapter):
         client = MrsClient("https://mrs", PROJECT, AkSkAuth("a", "b"))
         client._transport._session.mount("https://", self)
         return MrsJobService(client, patience=NONE, lag=0.1)
+
+
+def signed_in(cloud: LocalCloud) -> MrsJobService:
+    """The service for a user with a password."""
+    auth = TokenAuth(cloud.url, "demo", "demo-password", "demo-domain", project_id=PROJECT)
+    return MrsJobService(MrsClient(cloud.url, PROJECT, auth), patience=QUICK)
 
 
 class TestOddReplies:
@@ -98,6 +106,35 @@ class TestOddReplies:
         auth = TokenAuth("http://127.0.0.1:9", "demo", "p", "d", project_id=PROJECT)
         service = MrsJobService(MrsClient(cloud.url, PROJECT, auth), patience=NONE)
         assert service.cancel([unknown()], "")[0].outcome is CancelOutcome.UNANSWERED
+
+    @pytest.mark.parametrize("status", [200, 201])
+    @pytest.mark.parametrize("shape", ["html", "empty", "array", "missing", "null", "truncated"])
+    def test_a_page_instead_of_a_token_is_no_answer(self, cloud: LocalCloud, shape: str, status: int) -> None:
+        reply = {"shape": shape, "status": status, "times": 1}
+        cloud.faults.add("mrs", "KeystoneCreateUserTokenByPassword", "hostile_reply", **reply)
+        (result,) = signed_in(cloud).cancel(submitted(cloud), "")
+        assert result.outcome is CancelOutcome.REQUESTED
+
+    def test_a_redirect_to_another_page_is_final(self, cloud: LocalCloud) -> None:
+        cloud.faults.add(
+            "mrs", "KeystoneCreateUserTokenByPassword", "hostile_reply", shape="html", status=302
+        )
+        with pytest.raises(ServiceError, match="is not a token in JSON") as caught:
+            signed_in(cloud).describe(submitted(cloud))
+        assert caught.value.code == "HTTP 302"
+        assert cloud.journal.count("mrs", "KeystoneCreateUserTokenByPassword") == 1
+
+    @pytest.mark.parametrize(
+        "shape", ["nulls", "null_leaves", "missing_leaves", "wrong_types", "wrong_leaves"]
+    )
+    def test_a_token_that_can_not_be_read_is_not_kept(self, cloud: LocalCloud, shape: str) -> None:
+        """All of a process share the token."""
+        operation = "KeystoneCreateUserTokenByPassword"
+        cloud.faults.add("mrs", operation, "hostile_reply", shape=shape, times=1)
+        jobs = submitted(cloud)
+        for _ in range(3):
+            assert signed_in(cloud).describe(jobs)[0].state is JobState.PENDING
+        assert cloud.journal.count("mrs", operation) == 2
 
     def test_an_identity_service_that_is_something_else(self, cloud: LocalCloud) -> None:
         auth = TokenAuth(f"{cloud.url}/v2/x", "demo", "p", "d", project_id=PROJECT)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from itertools import islice
 from typing import Any
 
 import pytest
 import requests
 
-from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import REQUESTS_AT_ONCE, MrsJobService
+from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import (
@@ -191,6 +200,30 @@ class TestCancel:
         last = CancelOutcome.REFUSED if version == "v2" else CancelOutcome.GONE
         assert outcomes == [CancelOutcome.REQUESTED] * 14 + [last]
 
+    def test_a_cluster_that_can_not_be_looked_into_hides_no_end_in_another(
+        self, cloud: LocalCloud, open_service: Opener
+    ) -> None:
+        """V1.1 takes a request also for what has ended."""
+        other = cloud.mrs.register_cluster("other-cluster")
+        (here,), (there,) = submitted(cloud), submitted(cloud, cluster_id=other)
+        cloud.mrs.finish(there.id, "SUCCEEDED")
+        cloud.faults.add("mrs", SHOW["v1.1"], "denied", id=here.id)
+        results = open_service("v1.1").cancel([here, there], "")
+        assert [each.outcome for each in results] == [CancelOutcome.REQUESTED, CancelOutcome.ALREADY_ENDED]
+
+    def test_a_key_that_was_replaced_in_its_connection(self, cloud: LocalCloud) -> None:
+        def opened(*_: object) -> MrsJobService:
+            return MrsJobService(MrsClient(cloud.url, PROJECT, auth), conn_id="mrs_default", patience=NONE)
+
+        auth, jobs = AkSkAuth("DEMOACCESSKEY", "demo-secret-key", project_id=PROJECT), submitted(cloud, 3)
+        pool = ServicePool(opened)
+        pool.check(jobs)
+        cloud.mrs.keystone.keys.clear()
+        assert {each.outcome for each in pool.cancel(jobs, "")} == {CancelOutcome.UNANSWERED}
+        cloud.mrs.keystone.register_key("NEW", "new-secret")
+        auth = AkSkAuth("NEW", "new-secret", project_id=PROJECT)
+        assert {each.outcome for each in pool.cancel(jobs, "")} == {CancelOutcome.REQUESTED}
+
 
 class TestTrouble:
     @pytest.mark.parametrize("kind", ["throttle", "server_error"])
@@ -296,6 +329,38 @@ class TestLiving:
         living = list(open_service(version).living(CLUSTER))
         assert {status.job for status in living} == set(jobs[1::2])
         assert {status.name for status in living} == {"demo-job"}
+
+    def test_a_terminated_cluster_has_none(
+        self, cloud: LocalCloud, open_service: Opener, version: str
+    ) -> None:
+        gone = cloud.mrs.register_cluster("gone", "terminated")
+        cloud.mrs.settings.set(jobless=[gone])
+        service = open_service(version)
+        assert list(service.living(gone)) == list(service.claims(gone)) == []
+        with pytest.raises(UnknownScope):
+            list(service.living("no-such-cluster"))
+
+    @pytest.mark.parametrize("pages", [1, 2, 3])
+    def test_pages_that_go_round_in_circles_end(
+        self, cloud: LocalCloud, open_service: Opener, pages: int
+    ) -> None:
+        for number in range(pages):
+            jobs = [{"job_id": f"{number}-{each}", "job_state": "RUNNING"} for each in range(100)]
+            reply = {"body": json.dumps({"job_list": jobs}), "every": pages - number}
+            cloud.faults.add("mrs", "ShowJobExeListNew", "hostile_reply", **reply)
+        with pytest.raises(ServiceUnavailable, match="of a list with page 1 again"):
+            list(islice(open_service(patience=NONE).living(CLUSTER), 1000))
+
+    @pytest.mark.parametrize("id_", ["a b", "x" * 65, "../.."])
+    def test_what_is_no_id_is_in_no_listing(self, cloud: LocalCloud, open_service: Opener, id_: str) -> None:
+        jobs = json.dumps({"job_list": [{"job_id": id_, "job_state": "RUNNING"}]})
+        cloud.faults.add("mrs", "ShowJobExeListNew", "hostile_reply", body=jobs)
+        clusters = json.dumps({"clusters": [{"clusterId": id_, "clusterState": "running"}]})
+        cloud.faults.add("mrs", "ListClusters", "hostile_reply", body=clusters)
+        service = open_service(patience=NONE)
+        for listing in (service.living(CLUSTER), service.scopes()):
+            with pytest.raises(ServiceUnavailable, match="no valid answer of MRS"):
+                list(listing)
 
     def test_an_id_that_is_none(self, open_service: Opener) -> None:
         with pytest.raises(InvalidInput):
