@@ -123,7 +123,6 @@ class TestConnection:
         if "project_name" not in changes:
             assert len(cloud.journal) == 0
 
-<<<<<<< HEAD
     def test_names_in_extra_that_mean_nothing(
         self,
         cloud: LocalCloud,
@@ -160,7 +159,7 @@ class TestConnection:
             "AIRFLOW_CONN_MRS_DEFAULT", "huaweicloud-mrs://demo:demo@/?region=eu-de&domain=d&project_name=p"
         )
         MrsHook().check_connection()
-=======
+
     @pytest.mark.parametrize("verify", [None, False])
     def test_a_verify_that_rendered_to_nothing(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, verify: bool | None
@@ -174,7 +173,6 @@ class TestConnection:
     def test_what_is_no_id_of_a_connection(self, conn_id: Any) -> None:
         with pytest.raises(InvalidInput, match=f"^{conn_id} is no connection; expected the id"):
             MrsHook(conn_id).check_connection()
->>>>>>> 09aeee0 (Services: an identity refused once, requests without an answer, texts for lists, and what MRS may answer)
 
     def test_an_unknown_one(self, tables: Tables) -> None:
         with pytest.raises(InvalidInput, match="'no_such' is not defined"):
