@@ -21,6 +21,7 @@ from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.task_log import named
 
 ENDS_KEY = "remote_jobs_ended"
 """Key of the XCom that is written in the database."""
@@ -29,6 +30,8 @@ OF_TRIGGER = "remote_jobs_ended_{}"
 Ends = Mapping[RemoteJob, JobEnd]
 MOST_KEPT = 1000
 """Ends of one task instance."""
+ATTEMPTS = 5
+"""How often ends are written anew where others have written some of the same task instance meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -79,26 +82,61 @@ def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
 
 
 def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
-    """Write ends where the database can be reached; only of task instances that have a record."""
-    from airflow.models.xcom import XComModel
-    from sqlalchemy import delete, select
+    """Write ends where the database can be reached; only of task instances that have a record.
 
-    some = {task: found for task, found in ends.items() if found}
-    if not some:
-        return
+    Several may write at once, as a person and the reaper who see the same job end: none loses what another
+    has written.
+    """
+    left = {task: found for task, found in ends.items() if found}
+    for _ in range(ATTEMPTS):
+        if not left:
+            return
+        left = _write_again(session, left)
+    if left:
+        log.warning("How remote jobs have ended is not put on record of %s: others write there", named(left))
+
+
+def _write_again(session: Any, ends: Mapping[TaskKey, Ends]) -> dict[TaskKey, Ends]:
+    """Write ends; return those of task instances for which others have written since they were read."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
     key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    query: Any = select(*key, XComModel.key, XComModel.dag_run_id, XComModel.value)
-    query = query.where(XComModel.key.in_((RECORD_KEY, EARLIER_KEY, ENDS_KEY)), are_of(some))
+    query: Any = select(
+        *key, XComModel.key, XComModel.dag_run_id, XComModel.value, XComModel.timestamp
+    ).where(XComModel.key.in_((RECORD_KEY, EARLIER_KEY, ENDS_KEY)), are_of(ends))
     rows = list(session.execute(query))
-    stored = {TaskKey(*row[:4]): readable(row) for row in rows if row.key == ENDS_KEY}
-    of_tasks = {TaskKey(*row[:4]): row for row in rows if row.key != ENDS_KEY}
-    for task, row in of_tasks.items():
-        value = _stored(_merged(ends_from_json(stored.get(task)), some[task]))
-        if value == stored.get(task):
-            continue
-        if task in stored:
-            session.execute(delete(XComModel).where(XComModel.key == ENDS_KEY, are_of([task])))
-        session.add(XComModel(dag_run_id=row.dag_run_id, key=ENDS_KEY, value=value, **asdict(task)))
+    stored = {TaskKey(*row[:4]): row for row in rows if row.key == ENDS_KEY}
+    runs = {TaskKey(*row[:4]): row.dag_run_id for row in rows if row.key != ENDS_KEY}
+    left: dict[TaskKey, Ends] = {}
+    for task, dag_run_id in runs.items():
+        before = stored.get(task)
+        known = readable(before) if before else None
+        value = _stored(_merged(ends_from_json(known), ends[task]))
+        if value != known and not _replace(
+            session, before, XComModel(dag_run_id=dag_run_id, key=ENDS_KEY, value=value, **asdict(task))
+        ):
+            left[task] = ends[task]
+    return left
+
+
+def _replace(session: Any, before: Any, xcom: Any) -> bool:
+    """Write an XCom in the place of one that was read; return False where another has taken its place."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import delete
+    from sqlalchemy.exc import IntegrityError
+
+    try:
+        with session.begin_nested():
+            if before is not None:
+                same = (XComModel.key == ENDS_KEY, XComModel.timestamp == before.timestamp)
+                deleted = session.execute(delete(XComModel).where(*same, are_of([TaskKey.of(xcom)])))
+                if not deleted.rowcount:
+                    return False
+            session.add(xcom)
+    except IntegrityError:
+        return False
+    return True
 
 
 def readable(row: Any) -> Any:
