@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
@@ -27,6 +28,7 @@ from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
 LATER_TRY = "The task is tried again"
+NOBODY = UUID(int=0)
 UNKNOWN_SECONDS = 10.0
 """Longest time for which a new try looks for a job of an earlier one that the service does not know: the
 service may have deleted it, as AWS Batch does after a week."""
@@ -95,6 +97,9 @@ def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
 def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> Mapping[RemoteJob, JobEnd]:
     """Cancel the running jobs of earlier tries, and wait for their end, for up to ``confirm_seconds``.
 
+    An earlier try may have the same id: where no worker could resume a deferred task, Airflow tries it again
+    without a new one.
+
     Jobs that can't be reached are only logged: this try is guarded all the same.
 
     :return: how they have ended, as far as that was seen.
@@ -110,7 +115,8 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
     loop = CancelLoop(
         ledger,
         log,
-        own=owner.label,
+        # Nothing here is this try's own, whatever its id: a label has to show that it is of this task.
+        own=replace(owner.label, ti_id=NOBODY),
         reason=owner.reason,
         patience=settings.confirm_seconds,
         escalate_after=settings.escalate_after,

@@ -328,7 +328,8 @@ class TaskGuard:
         if self.tries.is_rescheduled:
             self._inherit(left)
             return
-        left = left.without(self.owner.ti_id)  # this try has not started anything yet
+        if self.tries.go_on or left.state is not TryState.DEFERRED:
+            left = left.without(self.owner.ti_id)  # this try has not started anything yet
         if self.tries.go_on:
             self._inherit(left)
             if not self.tries.is_followed:

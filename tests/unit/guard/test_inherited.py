@@ -106,6 +106,16 @@ class TestNextTry:
         )
         assert seen == [{job.id}]
 
+    @KINDS
+    def test_the_job_of_an_earlier_try_of_the_same_id_is_cancelled(self, bench: Bench, what: str) -> None:
+        """Where no worker could resume a deferred task, Airflow tries it again, and gives it no new id."""
+        seen: list[set[str]] = []
+        ti = Try(work=lambda: seen.append(asked(bench)), try_number=2)
+        record, job = recorded(bench, Owner.from_context({"ti": ti}, CANCEL.deployment), what)
+        ti.store[RECORD_KEY] = replace(record, state=TryState.DEFERRED).as_json()
+        ti.run(CANCEL)
+        assert seen == [{job.id}]
+
     @pytest.mark.parametrize("finds", [True, False])
     def test_a_run_that_glue_job_operator_reconnects_to_is_left_alone(
         self, bench: Bench, finds: bool
@@ -121,6 +131,16 @@ class TestNextTry:
             ti.task.TASK_UUID_ARG = "--airflow_task_uuid"  # type: ignore[attr-defined]
         ti.run(CANCEL)
         assert seen == [set() if finds else {job.id}]
+
+    def test_a_job_without_a_label_that_somebody_has_put_on_its_record_is_left_alone(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        ti = Try(try_number=2)
+        (job,) = bench.submit("job", scope=bench.new_scope())
+        ti.store[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, jobs=(job,)).as_json()
+        ti.run(replace(CANCEL, confirm_seconds=3))
+        assert asked(bench) == set()
+        assert f"{job} is left alone" in caplog.text
 
     @KINDS
     @pytest.mark.parametrize("other", OTHERS)
