@@ -118,8 +118,12 @@ def judged(deferred: DeferredTry, state: str | None, record: TryRecord | None) -
         # A later try that has no jobs yet, or somebody has tidied XCom up.
         deferred.had_no_record = True
         return UNCLEAR
-    if record is None and state in _AT_WORK and deferred.had_no_record:
-        return UNCLEAR  # this try, resumed, or a later one
+    if record is None and deferred.had_no_record:
+        # It may be this try, which was resumed, or a later one.
+        if state in _AT_WORK:
+            return UNCLEAR
+        if state == "success":
+            return LIVES
     taken_over = frozenset(_all_jobs(record) if record is not None else ())
     is_followed = record is not None or state not in _OVER or state == "up_for_retry"
     return DeferredStanding(Verdict.DEAD, is_followed, taken_over)
