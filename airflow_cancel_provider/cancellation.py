@@ -22,6 +22,7 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.watch import Watch, scope_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ MANY = 100
 """Above so many jobs, those with nothing special are logged by their number."""
 LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 LOUD_STATES = (JobState.FAILED, JobState.GONE)
+MAY_END = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.UNANSWERED)
+"""After these a job may have ended because of the request."""
 
 
 class Cancellation(Watch):
@@ -138,6 +141,20 @@ class Cancellation(Watch):
     def is_due(self) -> bool:
         """Whether anything is unanswered, or it is time to escalate."""
         return bool(self._unanswered()) or self._is_time_to_escalate()
+
+    def end(self, status: JobStatus, by: Actor, reason: str) -> JobEnd:
+        """How a job was seen to end. What had ended before the request was ended by others.
+
+        :param by: who has requested the cancel.
+        """
+        result = self.results.get(status.job)
+        is_asked = result is not None and result.outcome in MAY_END
+        return JobEnd.seen(status, by if is_asked else Actor.SERVICE, reason)
+
+    def ends(self, by: Actor, reason: str) -> dict[RemoteJob, JobEnd]:
+        """How the jobs that were seen to end have ended; as :meth:`end`."""
+        seen = self.statuses.items()
+        return {job: self.end(status, by, reason) for job, status in seen if status.state.is_terminal}
 
     def verdict(self, *, fail_if_not_running: bool = False, ended: bool = True) -> dict[str, str]:
         """Last seen state of every job, by address. Nothing here rests on a request having been accepted.

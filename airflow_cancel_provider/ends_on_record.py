@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple
 from typing import Any
 
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
@@ -34,11 +34,6 @@ ATTEMPTS = 5
 """How often ends are written anew where others have written some of the same task instance meanwhile."""
 
 log = logging.getLogger(__name__)
-
-
-def ends_seen(statuses: Iterable[JobStatus], by: Actor, reason: str) -> dict[RemoteJob, JobEnd]:
-    """The ends among what was seen of jobs."""
-    return {status.job: JobEnd.seen(status, by, reason) for status in statuses if status.state.is_terminal}
 
 
 def ends_from_json(values: Any) -> dict[RemoteJob, JobEnd]:

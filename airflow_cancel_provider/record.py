@@ -120,7 +120,7 @@ class JobEnd:
 
         :param by: who has requested the cancel; only a job that ends as cancelled was ended by it.
         """
-        is_ours = status.state is JobState.CANCELLED
+        is_ours = status.state is JobState.CANCELLED and by is not Actor.SERVICE
         at = round(time.time(), 3)
         return cls(status.state, by if is_ours else Actor.SERVICE, reason if is_ours else "", at)
 

@@ -66,7 +66,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
         rows |= {each["job"]: each for group in groups for each in group.rows()}
         troubles += [str(each.error) for each in groups if each.error]
         troubles += _troubles(rows, jobs, seconds, leaves_running=options.pending_only)
-        _write_down(groups, entries or {}, options.reason, is_watched=seconds > 0)
+        _write_down(groups, entries or {}, is_watched=seconds > 0)
     printer.rows(list(rows.values()), COLUMNS, "No jobs.")
     if interrupted:
         complain([interrupted, *troubles])
@@ -227,20 +227,15 @@ def _watched(
 
 
 def _write_down(
-    groups: Sequence[WatchedJobs],
-    entries: Mapping[RemoteJob, RemoteJobEntry],
-    reason: str,
-    *,
-    is_watched: bool,
+    groups: Sequence[WatchedJobs], entries: Mapping[RemoteJob, RemoteJobEntry], *, is_watched: bool
 ) -> None:
     """Put on record how jobs have ended, and send the metrics."""
     tasks = {job: entry.task for job, entry in entries.items()}
-    write_ends([status for each in groups for status in each.watch.statuses.values()], tasks, reason)
-    for each in groups:
-        if isinstance(each.watch, Cancellation):
-            outcomes = each.watch.outcomes(is_watched=is_watched)
-            requested_at = each.watch.requested_at
-            send_cancel(outcomes, Layer.CLI, stats_of_process, log, requested_at=requested_at)
+    cancellations = [each.watch for each in groups if isinstance(each.watch, Cancellation)]
+    write_ends(cancellations, tasks)
+    for each in cancellations:
+        outcomes = each.outcomes(is_watched=is_watched)
+        send_cancel(outcomes, Layer.CLI, stats_of_process, log, requested_at=each.requested_at)
 
 
 def _troubles(

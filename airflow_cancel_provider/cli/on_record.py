@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +12,9 @@ from uuid import UUID
 import pendulum
 from pendulum.parsing.exceptions import ParserError
 
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
-from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
+from airflow_cancel_provider.ends_on_record import write_in_database
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
@@ -49,22 +50,23 @@ def recorded(options: argparse.Namespace, **filters: Any) -> Page:
         return inventory(session, **chosen, **filters)
 
 
-def write_ends(statuses: Iterable[JobStatus], tasks: Mapping[RemoteJob, TaskKey], why: str) -> None:
+def write_ends(cancellations: Sequence[Cancellation], tasks: Mapping[RemoteJob, TaskKey]) -> None:
     """Put on record which jobs were seen to end, where this is possible; it is no error where it is not.
 
     :param tasks: whose jobs they are, where that is known; else their labels tell.
-    :param why: words for people.
     """
     by_task: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
     by_try: dict[UUID, dict[RemoteJob, JobEnd]] = {}
     own = Settings.read().deployment
-    for status in statuses:
-        end = ends_seen([status], Actor.USER, why)
-        if (task := tasks.get(status.job)) is not None:
-            by_task.setdefault(task, {}).update(end)
-        elif status.label is not None and status.label.deployment == own:
-            by_try.setdefault(status.label.ti_id, {}).update(end)
-    if not any(by_task.values()) and not any(by_try.values()):
+    statuses = {job: status for each in cancellations for job, status in each.statuses.items()}
+    ends = {job: end for each in cancellations for job, end in each.ends(Actor.USER, each.reason).items()}
+    for job, end in ends.items():
+        label = statuses[job].label
+        if (task := tasks.get(job)) is not None:
+            by_task.setdefault(task, {})[job] = end
+        elif label is not None and label.deployment == own:
+            by_try.setdefault(label.ti_id, {})[job] = end
+    if not by_task and not by_try:
         return
     try:
         with session_of_airflow() as session:

@@ -123,8 +123,8 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
         unknown_seconds=UNKNOWN_SECONDS,
     )
     loop.run(lambda _: None, time.sleep)
-    ended = [each for each in loop.engine.cancellation.statuses.values() if each.state.is_terminal]
-    counts = Counter(str(each.state) for each in ended)
+    ends = loop.engine.cancellation.ends(Actor.TASK, LATER_TRY)
+    counts = Counter(str(each.state) for each in ends.values())
     words = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
     log.info("Jobs of earlier tries that have ended: %s.", words)
-    return {each.job: JobEnd.seen(each, Actor.TASK, LATER_TRY) for each in ended}
+    return ends

@@ -21,9 +21,10 @@ from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.task_log import named
 
 if TYPE_CHECKING:
+    from airflow_cancel_provider.cancellation import Cancellation
     from airflow_cancel_provider.engine.cancel import CancelEngine
     from airflow_cancel_provider.engine.recorded import CancelRequest
-    from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+    from airflow_cancel_provider.jobs import RemoteJob
     from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
     from airflow_cancel_provider.release import Release
 
@@ -177,29 +178,30 @@ def _prepare(mark: Mark) -> None:
 def _close(each: _Round) -> None:
     each.cancellation.close()
     try:
-        _write_down(each.owned, each.cancellation.cancellation.statuses)
+        _write_down(each.owned, each.cancellation.cancellation)
     except Exception:
         log.exception("The end of a cancel could not be recorded")
     _send_metrics(each)
 
 
-def _write_down(owned: Mapping[RemoteJob, CancelFor], statuses: Mapping[RemoteJob, JobStatus]) -> None:
+def _write_down(owned: Mapping[RemoteJob, CancelFor], cancellation: Cancellation) -> None:
     """Write the end of each job to its record and to Airflow's event log."""
     from airflow.utils.session import create_session
 
-    from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
+    from airflow_cancel_provider.ends_on_record import write_in_database
     from airflow_cancel_provider.plugin.event_log import FINISHED, write
 
-    seen = {job: statuses[job] for job in owned if job in statuses}
     ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
-    for job, status in seen.items():
-        whom = owned[job]
-        ends.setdefault(whom.task, {}).update(ends_seen([status], whom.by, whom.why))
     with create_session() as session:
         for job, whom in owned.items():
-            state = seen[job].state if job in seen else None
-            end = str(state) if state is not None and state.is_terminal else ""
-            write(session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=end, lines=whom.lines())
+            status = cancellation.statuses.get(job)
+            end = cancellation.end(status, whom.by, whom.why) if status and status.state.is_terminal else None
+            if end is not None:
+                ends.setdefault(whom.task, {})[job] = end
+            state = str(end.state) if end is not None else ""
+            write(
+                session, FINISHED, whom.user, whom.task, job=job, why=whom.why, end=state, lines=whom.lines()
+            )
         write_in_database(session, ends)
 
 

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.cancellation import Cancellation
-from airflow_cancel_provider.ends_on_record import ends_seen, write_over_supervisor
+from airflow_cancel_provider.ends_on_record import write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
 from airflow_cancel_provider.hooks.access import Access
@@ -293,7 +293,7 @@ class GatheredCancels(PerLoop):
 def _write_down(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
     """Put on record how the jobs have ended, and send the metrics."""
     cancellation = engine.cancellation
-    ends = ends_seen(cancellation.statuses.values(), Actor.TRIGGER, REASON)
+    ends = cancellation.ends(Actor.TRIGGER, REASON)
     for each in gathered:
         write_over_supervisor(each.task, {job: ends[job] for job in each.jobs if job in ends})
     send_cancel(

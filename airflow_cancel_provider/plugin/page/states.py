@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_cancel_provider.ends_on_record import ends_seen, write_in_database
+from airflow_cancel_provider.ends_on_record import write_in_database
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.owner import TaskKey
@@ -118,8 +118,8 @@ def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen
         if state is None or not state.is_terminal or state is JobState.GONE:
             continue
         if on_record.end is None:
-            end = ends_seen([JobStatus(named.job, state)], Actor.SERVICE, "")
-            ends.setdefault(named.task, {}).update(end)
+            end = JobEnd.seen(JobStatus(named.job, state), Actor.SERVICE, "")
+            ends.setdefault(named.task, {})[named.job] = end
     if ends:
         with session_of_airflow() as session:
             write_in_database(session, ends)

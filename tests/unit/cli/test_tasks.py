@@ -175,6 +175,15 @@ class TestCancel:
         assert (row["ended_by"], row["reason"], row["state"]) == ("user", "wrong month", "CANCELLED")
         assert tasks.line("cancel", *DAG, "--yes", *JSON).json == []
 
+    def test_what_others_have_cancelled_before_is_not_taken_for_its_own(self, tasks: Tasks) -> None:
+        job = tasks.start(state="failed")
+        batch = tasks.line.ground.benches["batch"]
+        batch.local.configure({"cancel": 0})
+        batch.service().cancel([job], "by hand")
+        assert tasks.line("cancel", "--reason", "wrong month", str(job)).code == 0
+        (row,) = tasks.line("list", *JSON).json
+        assert (row["end"], row["reason"]) == ("CANCELLED by service", None)
+
     def test_in_a_pipe_only_with_yes(self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
         job = tasks.start()
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))

@@ -119,6 +119,23 @@ def test_who_has_ended_the_jobs_is_on_record_and_counted(
         story(lambda: tell(statsd))
 
 
+def test_what_a_person_has_cancelled_before_is_not_taken_for_its_own(
+    airflow: FakeAirflow, memory: Memory
+) -> None:
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    (job,) = memory.jobs("a")
+    memory.states["a"] = JobState.CANCELLED
+
+    async def tell() -> None:
+        assert await killed(guarding(ti, [job]), ti)
+        await until(lambda: len(airflow.ends) == 1)
+
+    story(tell)
+    (end,) = ends_from_json(airflow.ends[key_of(ti)]).values()
+    assert (end.state, end.by, end.reason) == (JobState.CANCELLED, "service", "")
+
+
 @pytest.mark.parametrize("make", [guarding, sensing])
 def test_a_trigger_stays_to_log_how_its_job_has_ended(
     airflow: FakeAirflow,

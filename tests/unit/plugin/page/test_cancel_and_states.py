@@ -267,6 +267,13 @@ class TestEnds:
         page.post("viewer", "/states", job)
         assert "Cancelled by olga in the page Remote jobs" in page.get("viewer").words
 
+    def test_who_comes_too_late_has_not_cancelled_it(self, page: Page, memory: Memory) -> None:
+        job = memory.job("a", JobState.CANCELLED)
+        page.put(job)
+        assert page.cancel("olga", job).ok
+        until(lambda: finished(page))
+        assert "Cancelled; the log of the task tells by whom" in page.get("viewer").words
+
     def test_what_nobody_has_cancelled(self, page: Page, memory: Memory) -> None:
         job = memory.job("a", JobState.FAILED)
         page.put(job, ti_state="failed")
