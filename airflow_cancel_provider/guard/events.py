@@ -289,12 +289,13 @@ class TryLedger(Locked):
             self._intents[event.token] = replace(intent, stored=stored, is_under_way=False, is_lost=True)
 
     def _started(self, event: JobsStarted) -> None:
-        self._answered(event.token)
         new = StartedJob(event.client, event.at, event.not_before, event.ti_id, submitted=event.at)
         for job in event.jobs:
             if job.identity in self._released:
                 continue
             self._add(job, _known_again(before, new) if (before := self._jobs.get(job)) else new)
+        # Last: a signal that comes before finds a submission that is under way.
+        self._answered(event.token)
 
     def _placed(self, event: JobsPlaced) -> None:
         if intent := self._intents.get(event.token):

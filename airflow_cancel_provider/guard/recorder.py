@@ -63,6 +63,8 @@ class TryRecorder:
         self._left: WeakSet[threading.Thread] = WeakSet()
         """Threads that ran on when ``execute`` ended: a pool works off its queue even then."""
         self._reported: set[str] = set()
+        self._interrupted: list[Event] = []
+        """Events that a signal has kept from some of the readers."""
         self.ledger = ledger
         self.readers: list[Callable[[Event], None]] = []
         """Called with each event; an error of one does not stop the others."""
@@ -191,12 +193,25 @@ class TryRecorder:
 
     def tell(self, event: Event) -> None:
         """Apply an event to the ledger, then pass it on to every reader."""
-        self.ledger.apply(event)
-        for reader in self.readers:
-            try:
-                reader(event)
-            except Exception as trouble:  # noqa: BLE001  reported; the other readers still get the event
-                self._report(f"an event ({type(event).__name__}) that could not be handled: {trouble!r}")
+        try:
+            self.ledger.apply(event)
+            for reader in self.readers:
+                self._pass_on(event, reader)
+        except BaseException:  # a kill or a time-out of the task; readers may be waiting for a network
+            self._interrupted.append(event)
+            raise
+
+    def tell_again(self) -> None:
+        """Pass the events on that a signal has interrupted."""
+        events, self._interrupted = self._interrupted, []
+        for event in events:
+            self.tell(event)
+
+    def _pass_on(self, event: Event, reader: Callable[[Event], None]) -> None:
+        try:
+            reader(event)
+        except Exception as trouble:  # noqa: BLE001  reported; the other readers still get the event
+            self._report(f"an event ({type(event).__name__}) that could not be handled: {trouble!r}")
 
     def _report(self, why: str) -> None:
         if why not in self._reported:

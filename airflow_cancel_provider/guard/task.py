@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed
@@ -46,6 +49,8 @@ CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaiti
 SUCCEEDED = ("DownstreamTasksSkipped",)
 """Exceptions of ``execute`` that are no failure, by name: not every Airflow version has each class."""
 TIMED_OUT = ("AirflowTaskTimeout",)
+
+_OURS = "airflow_cancel_provider.guard"
 
 
 class TaskGuard:
@@ -93,7 +98,7 @@ class TaskGuard:
         self._is_timed_out = False
         self._is_executing = False
         self._is_to_end = False
-        """Whether the task received SIGTERM while a submission was under way."""
+        """Whether the task received SIGTERM, and its jobs are being cancelled."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -117,9 +122,7 @@ class TaskGuard:
             return method()
         self._is_executing = True
         try:
-            with raised_again(lambda ignored: _is(ignored, TIMED_OUT)):
-                result = method()
-            self._end_if_killed()
+            result = self._executed(method)
         except Killed as killed:
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
@@ -136,13 +139,35 @@ class TaskGuard:
             raise
         return result
 
-    def on_kill(self, original: Callable[[], Any]) -> None:
+    def _executed(self, method: Callable[[], Any]) -> Any:
+        """The result of the task's own method.
+
+        :raises Killed: as :meth:`_end_if_killed`, where the method did not fail.
+        """
+        try:
+            with raised_again(lambda ignored: _is(ignored, TIMED_OUT)):
+                result = method()
+        except BaseException as end:
+            if _is(end, (*SUCCEEDED, *DEFERRED, *CONTINUED)):
+                self._end_if_killed()
+            raise
+        self._end_if_killed()
+        return result
+
+    def on_kill(self, original: Callable[[], Any]) -> Any:
         """Cancel the jobs, run the operator's own ``on_kill``, and end the task.
 
         Runs in a signal handler: nothing here may send a request to Airflow's supervisor.
 
         :raises Killed: jobs were started, and ``raise_on_sigterm`` is set.
         """
+        if _is_called_by(self.task):  # to clean up: nobody has told the task to end
+            with self.recorder.clean_up():
+                return original()
+        self._on_sigterm(original)
+        return None
+
+    def _on_sigterm(self, original: Callable[[], Any]) -> None:
         if self._is_timed_out:
             # Airflow calls it after execution_timeout, too: _ended() has cancelled the jobs by then.
             self._is_timed_out = False
@@ -164,13 +189,14 @@ class TaskGuard:
             return
         if is_open:
             self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
+        self._is_to_end = True
         if self.settings.raise_on_sigterm:
             raise Killed(KILLED, self.ledger.jobs)
 
     def _end_if_killed(self) -> None:
-        """Fail a task that returned though it received SIGTERM during a submission.
+        """Fail a task that goes on though it received SIGTERM.
 
-        Its jobs are being cancelled.
+        That came during a submission, or its own code has caught the exception. Its jobs are being cancelled.
 
         :raises Killed: it received SIGTERM, and ``raise_on_sigterm`` is set.
         """
@@ -212,6 +238,7 @@ class TaskGuard:
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
+        self.recorder.tell_again()
         self.recorder.end(is_successful=end is None or _is(end, SUCCEEDED))
         self.submission_log.close()
         self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
@@ -353,6 +380,31 @@ class TaskGuard:
     def _has_succeeded(self) -> bool:
         """Whether Airflow has recorded the task's success; callbacks may still run."""
         return _state_of(self.ti) == "success"
+
+
+def _is_called_by(task: Any) -> bool:
+    """Whether a method of the task itself has called its ``on_kill``, and no handler of SIGTERM that method.
+
+    Operators do so to clean up after an error, or at their end.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    code = getattr(getattr(handler, "__func__", handler), "__code__", None)
+    callers = [frame for frame in _stack() if not frame.f_globals.get("__name__", "").startswith(_OURS)]
+    is_own = bool(callers) and _first_argument(callers[0]) is task
+    return is_own and all(frame.f_code is not code for frame in callers)
+
+
+def _stack() -> Iterator[FrameType]:
+    """The frames that led here, the last one first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _first_argument(frame: FrameType) -> Any:
+    """Of a method: whose it is."""
+    return frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
 
 
 def _state_of(ti: Any) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import threading
 import time
 from collections.abc import Callable, Hashable
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from airflow_cancel_provider.guard.fork_locks import Locked
@@ -21,7 +23,8 @@ class KnownClients(Locked):
     """Sends clients to the sentinel, each under a name, and their renewed credentials.
 
     The sentinel can't ask a task whose process has ended. So the task sends renewed credentials while the old
-    ones are still valid, from a thread that starts with the first credentials that renew themselves.
+    ones are still valid, from a thread that starts with the first credentials that renew themselves. It is
+    none of those that ``threading`` lists: a task may wait until all of these have ended.
 
     :param tell: sends a client's name and its plain values, secrets included.
     """
@@ -67,7 +70,7 @@ class KnownClients(Locked):
             return
         self._woken = Event()
         try:
-            Thread(target=self._keep_renewing, name="remote-jobs-credentials", daemon=True).start()
+            _thread.start_new_thread(self._keep_renewing, ())
         except RuntimeError as error:  # no more threads
             self._log.warning("Credentials to cancel with are not renewed: %s", error)
 
@@ -79,6 +82,7 @@ class KnownClients(Locked):
                 self._woken.clear()
             for name, client in self._renewable():
                 self._renew(name, client)
+            _leave_the_list()
 
     def _pause(self) -> float:
         left = min(
@@ -111,3 +115,8 @@ class KnownClients(Locked):
         if self._told.get(name) != now:
             self._tell(name, now)
             self._told[name] = now
+
+
+def _leave_the_list() -> None:
+    """Take this thread off the list of ``threading``, where a log call has put it."""
+    vars(threading).get("_active", {}).pop(threading.get_ident(), None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +20,26 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard.events import Event, JobsStarted
+from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
-from tests.try_fixtures import CANCEL, Task, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.try_fixtures import (
+    CANCEL,
+    Task,
+    Try,
+    _guarded,
+    cancelled,
+    submit_and_fail,
+    variables,
+)
+
+__all__ = ["_guarded", "variables"]
 
 
 def client(attempts: int = 1) -> Any:
@@ -149,6 +164,25 @@ class TestWaiting:
         assert guard.canceller.wait_for("accepted", 10)
         until(lambda: names(cloud) == {"before": True, "lost": True})
 
+    @pytest.mark.parametrize("end", [None, "DownstreamTasksSkipped", "TaskDeferred"])
+    def test_a_task_that_catches_the_kill_and_goes_on_does_not_succeed(
+        self, cloud: LocalCloud, variables: dict[str, Any], end: str | None
+    ) -> None:
+        def work() -> str:
+            submit()
+            kill_after(0.1)
+            with suppress(BaseException):  # as a bare ``except:`` does
+                time.sleep(30)
+            if end:
+                raise type(end, (BaseException,), {})  # as Airflow's
+            return "as if nothing had happened"
+
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert names(cloud) == {"job": True}
+        assert not variables
+
     def test_a_second_kill_cancels_nothing_twice(self, cloud: LocalCloud) -> None:
         def work() -> None:
             submit()
@@ -163,6 +197,51 @@ class TestWaiting:
         assert guard.canceller.wait_for("ended", 20)
         assert cancelled(cloud) == [True]
         assert cloud.journal.count("batch", "TerminateJobs") == 1
+
+
+class TestInterrupts:
+    """A kill that comes while an event is passed on: whoever hears of it may wait for a network."""
+
+    def test_the_sentinel_hears_of_a_job_that_was_just_started(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hear = Sentinel.hear
+        killed: list[Event] = []
+
+        def interrupted(sentinel: Sentinel, event: Event) -> None:
+            if isinstance(event, JobsStarted) and not killed:
+                killed.append(event)
+                signal.raise_signal(signal.SIGALRM)
+            hear(sentinel, event)
+
+        monkeypatch.setattr(Sentinel, "hear", interrupted)
+        ti, _ = guarded(submit, Settings(labels=False, confirm_seconds=20, patience=30))
+        with pytest.raises(Killed):
+            ti.task.execute()
+        until(lambda: names(cloud) == {"job": True})
+
+    def test_a_release_is_on_record_where_it_outlives_the_run(
+        self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = Try.xcom_push
+        killed: list[str] = []
+
+        def slow(ti: Try, key: str, value: Any) -> None:
+            write(ti, key, value)
+            if guard.ledger.released and not killed:
+                killed.append(key)
+                signal.raise_signal(signal.SIGALRM)
+
+        def work() -> None:
+            submit("work")
+            guard.recorder.release(RemoteJob(f"batch://@us-east-1/{submit('released')}"))
+
+        monkeypatch.setattr(Try, "xcom_push", slow)
+        ti, guard = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        until(lambda: names(cloud) == {"work": True, "released": False})
+        assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.ledger.released)]]
 
 
 class TestFence:
@@ -250,6 +329,67 @@ class TestFence:
         ti.state = "failed"
         guard.failed()
         assert names(cloud) == {"work": True, "callback": False}
+
+
+class CleansUp(Task):
+    """An operator that calls its own ``on_kill``, at its end or in a handler of its own."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__(work)
+        self.calls: list[str] = []
+
+    def on_kill(self) -> None:
+        self.calls.append("on_kill")
+
+    def execute(self) -> Any:
+        try:
+            return self.work()
+        finally:
+            self._stop()
+
+    def _stop(self, *_: Any) -> None:
+        self.on_kill()
+
+
+class TestCallsItsOwnOnKill:
+    def guarded(self, work: Callable[[], Any]) -> CleansUp:
+        ti = Try(work=work)
+        ti.task = task = CleansUp(work)
+        ti.guarded(CANCEL)
+        return task
+
+    def test_who_succeeds_has_not_been_killed(self, cloud: LocalCloud) -> None:
+        task = self.guarded(submit)
+        assert task.execute() in {job["id"] for job in cloud.batch.jobs()}
+        assert names(cloud) == {"job": False}
+        assert task.calls == ["on_kill"]
+
+    def test_who_fails_fails_with_the_error_of_the_task(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        task = self.guarded(submit_and_fail)
+        with pytest.raises(ValueError, match="after submitting"):
+            task.execute()
+        assert names(cloud) == {"job": True}
+        assert "SIGTERM" not in caplog.text
+
+    @pytest.mark.parametrize("is_direct", [True, False])
+    def test_from_a_handler_of_the_signal_it_is_a_kill(self, cloud: LocalCloud, is_direct: bool) -> None:
+        def work() -> None:
+            submit()
+            signal.signal(signal.SIGTERM, stop)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+
+        task = self.guarded(work)
+        stop: Any = task._stop if is_direct else lambda *_: task._stop()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(Killed):
+                task.execute()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert names(cloud) == {"job": True}
 
 
 class TestKilledIsNoException:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.credentials import RefreshableCredentials
 
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.client_pool import ClientPool
 from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.sentinel import known_clients
+from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import ClientSpec, identity_of
 from airflow_cancel_provider.services.retry import Patience
@@ -224,6 +229,29 @@ def test_a_renewal_that_fails_is_said_and_tried_again(
     cloud.expired_access_keys.add(submission.access_key)
     task.kill()
     until(lambda: cancelled(cloud) == set(task.jobs))
+
+
+def test_a_task_that_waits_for_all_of_its_threads_does_not_wait_for_the_one_that_renews(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It joins all that ``threading`` lists, or waits until that is one."""
+    monkeypatch.setattr(known_clients, "SHORTEST_PAUSE", 0.05)
+    rounds: list[int] = []
+
+    def renewed() -> dict[str, Any]:
+        rounds.append(threading.get_ident())
+        logging.getLogger("task").warning("A log call lists the thread that it comes from.")
+        soon = datetime.now(UTC) + timedelta(seconds=0.1)
+        return {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": soon.isoformat()}
+
+    credentials = RefreshableCredentials.create_from_metadata(renewed(), renewed, "assume-role")
+    spec = ClientSpec("batch", None, "us-east-1", None, secrets={"credentials": credentials})
+    before = threading.enumerate()
+    clients = KnownClients(lambda *_: None, logging.getLogger("task"))
+    clients.name(spec)
+    until(lambda: len(set(rounds)) == 2 and rounds[-3] == rounds[-2] == rounds[-1])
+    until(lambda: threading.enumerate() == before, 5)
+    clients.stop()
 
 
 def test_a_profile_with_a_role_is_followed(
