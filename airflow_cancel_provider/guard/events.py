@@ -212,6 +212,12 @@ class TryLedger(Locked):
         return not self.intents and not self.started
 
     @property
+    def is_reached(self) -> bool:
+        """Whether the client of each job and each submission is known."""
+        clients = [known.client for known in self.started.values()]
+        return None not in [*clients, *(intent.client for intent in self.intents)]
+
+    @property
     def is_submitting(self) -> bool:
         """Whether a submission is waiting for its answer."""
         return any(intent.is_under_way for intent in self.intents)

@@ -19,6 +19,7 @@ from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
 from airflow_cancel_provider.guard.label_lookups import LabelLookups
+from airflow_cancel_provider.guard.late_answers import drop_late_answers
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
@@ -99,6 +100,8 @@ class TaskGuard:
         self._is_executing = False
         self._is_to_end = False
         """Whether the task received SIGTERM, and its jobs are being cancelled."""
+        self._has_late_answers = False
+        """Whether a signal may have interrupted a request to Airflow."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -238,6 +241,7 @@ class TaskGuard:
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
+        self._has_late_answers = self.recorder.is_killed or _is(end, TIMED_OUT)
         self.recorder.tell_again()
         self.recorder.end(is_successful=end is None or _is(end, SUCCEEDED))
         self.submission_log.close()
@@ -250,12 +254,22 @@ class TaskGuard:
             self._leave(TryState.DEFERRED)
         elif not self.recorder.is_killed and self.tries.may_follow(end):
             # Airflow may decide otherwise (a retry policy): then failed() cancels.
+            self._drop_late_answers()
             self.store.flush()
             self.canceller.returned()
             self._log_running("%s; the next try takes over %s.", self._why(end))
         else:
             self.releases.withdraw()
             self._cancel(self._why(end))
+
+    def _drop_late_answers(self) -> None:
+        """Have Airflow's answers in order again. May take as long as Airflow does."""
+        if self._has_late_answers and self.store.may_write():
+            self._has_late_answers = False
+            try:
+                drop_late_answers(self.owner.ti_id)
+            except Exception as error:  # noqa: BLE001  reported; the jobs are cancelled all the same
+                self.log.warning("Airflow's answers to this task may be mixed up: %r", error)
 
     def _why(self, end: BaseException | None) -> str:
         """Why the task ended, without the message of its exception, which may hold secrets."""
@@ -300,12 +314,16 @@ class TaskGuard:
         self.recorder.is_failed = True
         self.canceller.relay()
         if self._is_settled:
+            self._drop_late_answers()
             self.store.flush(TryState.RUNNING)
             self.canceller.done()
             return
-        for event in reached(self.ledger, self.log):
-            self.recorder.tell(event)
+        if not self.ledger.is_reached:
+            self._drop_late_answers()
+            for event in reached(self.ledger, self.log):
+                self.recorder.tell(event)
         self.canceller.cancel(why)
+        self._drop_late_answers()
         self.store.flush(TryState.RUNNING)
         seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
         is_over = self.canceller.wait_for("ended", seconds)

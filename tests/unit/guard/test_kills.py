@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard import task as task_module
 from airflow_cancel_provider.guard.events import Event, JobsStarted
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -215,6 +216,7 @@ class TestInterrupts:
             hear(sentinel, event)
 
         monkeypatch.setattr(Sentinel, "hear", interrupted)
+        monkeypatch.setattr(task_module, "KILL_GRACE", 0.5)
         ti, _ = guarded(submit, Settings(labels=False, confirm_seconds=20, patience=30))
         with pytest.raises(Killed):
             ti.task.execute()
