@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.attach import attach, detach
+from airflow_cancel_provider.guard.callers import is_called_by
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
@@ -50,8 +48,6 @@ CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaiti
 SUCCEEDED = ("DownstreamTasksSkipped",)
 """Exceptions of ``execute`` that are no failure, by name: not every Airflow version has each class."""
 TIMED_OUT = ("AirflowTaskTimeout",)
-
-_OURS = "airflow_cancel_provider.guard"
 
 
 class TaskGuard:
@@ -164,7 +160,7 @@ class TaskGuard:
 
         :raises Killed: jobs were started, and ``raise_on_sigterm`` is set.
         """
-        if _is_called_by(self.task):  # to clean up: nobody has told the task to end
+        if is_called_by(self.task):  # to clean up: nobody has told the task to end
             with self.recorder.clean_up():
                 return original()
         self._on_sigterm(original)
@@ -398,31 +394,6 @@ class TaskGuard:
     def _has_succeeded(self) -> bool:
         """Whether Airflow has recorded the task's success; callbacks may still run."""
         return _state_of(self.ti) == "success"
-
-
-def _is_called_by(task: Any) -> bool:
-    """Whether a method of the task itself has called its ``on_kill``, and no handler of SIGTERM that method.
-
-    Operators do so to clean up after an error, or at their end.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    code = getattr(getattr(handler, "__func__", handler), "__code__", None)
-    callers = [frame for frame in _stack() if not frame.f_globals.get("__name__", "").startswith(_OURS)]
-    is_own = bool(callers) and _first_argument(callers[0]) is task
-    return is_own and all(frame.f_code is not code for frame in callers)
-
-
-def _stack() -> Iterator[FrameType]:
-    """The frames that led here, the last one first."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _first_argument(frame: FrameType) -> Any:
-    """Of a method: whose it is."""
-    return frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
 
 
 def _state_of(ti: Any) -> str:
