@@ -68,7 +68,8 @@ class Printer:
     def value(self, value: Any) -> None:
         """Write plain values: one line of JSON, or a document of YAML."""
         if self.format == "yaml":
-            self._console.print_as_yaml(value)
+            # Its dumper takes plain values alone, and not texts of a class of their own.
+            self._console.print_as_yaml(json.loads(json.dumps(value)))
         elif self.out.isatty():
             self._console.print_as_json(value)
         else:

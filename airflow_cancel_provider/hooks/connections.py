@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, conf, mask_secret
+from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
 AWS_DEFAULT = "aws_default"
 """The default of every operator and hook of the Amazon provider, which need not be defined."""
@@ -52,15 +52,6 @@ def used_connection(conn_id: str | None, log: Any) -> str | None:
     except InvalidInput:
         pass  # raised again when it is opened
     return conn_id
-
-
-def mask_extra(fields: dict[str, Any]) -> None:
-    """Mask fields of ``extra`` in logs, by their names.
-
-    Texts that are too short for Airflow are left out: it masks none, and warns of ``"v2"`` as of a secret.
-    """
-    least = conf.getint("logging", "min_length_masked_secret", fallback=5)
-    mask_secret({name: it for name, it in fields.items() if not isinstance(it, str) or len(it) >= least})
 
 
 def check_type(conn_id: str, connection: Any, needed: str, hook: str) -> None:
@@ -170,9 +161,8 @@ def _checked(conn_id: str, connection: Any) -> Any:
         raise _unavailable(conn_id, "Airflow's database", error) from error
     fields = parse_extra(conn_id, extra)
     if _supervisor() is None:  # otherwise Airflow has done so
-        if password:
-            mask_secret(password)
-        mask_extra(fields)
+        for secret in filter(None, (password, fields)):
+            mask_secret(secret)
     return connection
 
 

@@ -222,7 +222,7 @@ class MrsHook(BaseHook):
         for secret in (connection.password, *(extra.get(name) for name in _SECRETS)):
             if isinstance(secret, str) and secret:
                 mask_secret(secret)
-        connections.mask_extra(extra)
+        mask_secret(extra)
         return mrs_connection.read(
             self.mrs_conn_id,
             connection.login,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from airflow import __version__
 from packaging.version import Version
@@ -12,6 +13,9 @@ from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import NOT_LET_IN, OWNERS
 from airflow_cancel_provider.version_compat import conf
+
+if TYPE_CHECKING:
+    from requests import Response
 
 TIMEOUT = (5, 10)
 
@@ -65,16 +69,27 @@ def _endpoint(*, is_offline: bool) -> Check:
         why = "--offline is given." if is_offline else "[api] base_url is not set here."
         return Check("API server", Result.SKIPPED, why)
     try:
-        status = requests.post(f"{url}/{OWNERS}", json={"ti_ids": []}, timeout=TIMEOUT).status_code
+        answer = requests.post(f"{url}/{OWNERS}", json={"ti_ids": []}, timeout=TIMEOUT)
     except requests.RequestException as error:
         return Check(
             "API server", Result.SKIPPED, f"{url} does not answer from here ({type(error).__name__})."
         )
-    if status in NOT_LET_IN:
+    if answer.status_code in NOT_LET_IN:
         return Check("API server", Result.OK, f"{url}/{OWNERS} is there, and asks for a login.")
+    if _is_ours(answer):
+        return Check("API server", Result.OK, f"{url}/{OWNERS} is there; this Airflow asks for no login.")
     return Check(
         "API server",
         Result.BROKEN,
-        f"{url}/{OWNERS} answers {status} instead of 401: install the package on the API server, too, "
-        "and start it again.",
+        f"{url}/{OWNERS} answers {answer.status_code} instead of 401: install the package on the API server, "
+        "too, and start it again.",
     )
+
+
+def _is_ours(answer: Response) -> bool:
+    """Whether it is the endpoint's answer, as where the auth manager lets everybody in."""
+    try:
+        values = answer.json()
+    except ValueError:
+        return False
+    return answer.ok and isinstance(values, dict) and "owners" in values

@@ -84,13 +84,17 @@ def _carriers(settings: Settings) -> Check:
             "[cancel_provider] labels is False: the reaper finds nothing, and a submission whose answer was "
             "lost can't be found.",
         )
-    without = [SERVICES[name].title for name, carrier in settings.carriers.items() if carrier == "none"]
+    without = [SERVICES[name] for name, carrier in settings.carriers.items() if carrier == "none"]
     if without:
+        titles, names = (
+            ", ".join(texts)
+            for texts in ([row.title for row in without], [f"{row.package}_label" for row in without])
+        )
         return Check(
             "labels",
             Result.LIMIT,
-            f"Jobs of {', '.join(without)} carry no label ([cancel_provider] <service>_label is none): the "
-            "reaper does not find them.",
+            f"Jobs of {titles} carry no label ([cancel_provider] {names} is none): the reaper does not find "
+            "them.",
         )
     return Check("labels", Result.OK, "Jobs of every service carry one.")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from threading import Thread
 
 import pytest
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from airflow_cancel_provider.cli.checks import services as service_checks
 from tests.cli_fixtures import JSON, Ended, Line, deployment, line
@@ -110,6 +113,33 @@ def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> 
     assert done.code == 0
     limits = ("kernel", "deployment", "labels", "settings", "executor", "remote logging", "reaper")
     assert [found[name] for name in limits] == ["limit"] * len(limits)
+
+
+@pytest.mark.parametrize(
+    "status, body, result, words",
+    [
+        (401, '{"detail": "Not authenticated"}', "ok", "asks for a login"),
+        (200, '{"version": 1, "deployment": "0a1b2c3d", "owners": {}}', "ok", "asks for no login"),
+        (200, "<html>Sign in</html>", "broken", "answers 200 instead of 401: install the package"),
+        (404, '{"detail": "Not Found"}', "broken", "answers 404 instead of 401"),
+    ],
+)
+def test_the_endpoint_of_the_api_server(
+    line: Line, monkeypatch: pytest.MonkeyPatch, status: int, body: str, result: str, words: str
+) -> None:
+    with make_server("127.0.0.1", 0, Response(body, status)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        done = line("doctor", *JSON)
+        server.shutdown()
+        thread.join()
+    assert results(done)["API server"] == result
+    assert words in details(done)["API server"]
+
+
+def test_a_service_without_labels_is_named_with_its_setting(line: Line) -> None:
+    assert "([cancel_provider] glue_label is none)" in details(line("doctor", *JSON))["labels"]
 
 
 def test_a_wrong_place_is_2(line: Line) -> None:

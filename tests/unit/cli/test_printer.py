@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 
+import yaml
+
 from airflow_cancel_provider.cli.printer import Printer
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 
 JOB = "emr://aws_default@us-east-1/j-2AXXXXXXGAPLF/s-3BYXXXXXXXXXX"
 ROWS = [
@@ -38,6 +41,13 @@ def test_a_table_that_does_not_fit_becomes_blocks() -> None:
 
 def test_a_table_that_fits_is_one() -> None:
     assert [line.split(" ")[0] for line in printed(200).splitlines()[2:]] == [JOB, f"{JOB[:-1]}Y", ""]
+
+
+def test_texts_of_a_class_of_their_own_are_texts_in_yaml() -> None:
+    """States and addresses are such; a YAML dumper knows none of them."""
+    out = io.StringIO()
+    Printer(out, "yaml").rows([{"job": RemoteJob(JOB), "state": JobState.RUNNING}], NAMES, "none")
+    assert yaml.safe_load(out.getvalue()) == [{"job": JOB, "state": "RUNNING"}]
 
 
 def test_programs_get_the_same_at_every_width() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, deployment_of
@@ -77,6 +78,7 @@ class TestList:
             "reason": None,
         }
         assert done.err == ""
+        assert yaml.safe_load(tasks.line("list", "-o", "yaml").out) == done.json
 
     def test_for_people(self, tasks: Tasks) -> None:
         assert tasks.line("list").out == "No remote jobs on record that match.\n"

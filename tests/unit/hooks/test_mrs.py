@@ -14,7 +14,6 @@ from airflow_cancel_provider.exceptions import (
     AccessDenied,
     InvalidInput,
 )
-from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
@@ -136,19 +135,6 @@ class TestConnection:
         logged = caplog.text + capfd.readouterr().out  # before Airflow 3.1 by the standard library's logger
         assert "Connection 'mrs_default': no field of extra is called 'endpoint_url'; the fields" in logged
         assert "gateway" not in logged
-
-    def test_short_fields_are_not_taken_for_secrets(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The form writes ``"api_version": "v2"``: Airflow would warn in the log of each task."""
-        given: list[Any] = []
-        monkeypatch.setattr(connections, "mask_secret", given.append)
-        define(monkeypatch, cloud, api_version="v2", verify="true", private_token="long enough")
-        MrsHook(patience=NONE).check_connection()
-        for fields in (each for each in given if isinstance(each, dict)):
-            assert fields["private_token"] == "long enough"
-            assert not {"api_version", "verify"} & fields.keys()
-        assert given
 
     def test_a_uri_with_the_type_as_it_is_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A scheme of a URI has no underscore: Airflow finds no type in this one."""
