@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,6 +97,8 @@ class TaskGuard:
         self._is_executing = False
         self._is_to_end = False
         """Whether the task received SIGTERM, and its jobs are being cancelled."""
+        self._handler: Any = None
+        """Of SIGTERM, as Airflow has set it."""
         self._has_late_answers = False
         """Whether a signal may have interrupted a request to Airflow."""
         self._pid = os.getpid()
@@ -120,6 +123,7 @@ class TaskGuard:
         if self._is_executing:  # resume_execution() goes on with execute()
             return method()
         self._is_executing = True
+        self._handler = signal.getsignal(signal.SIGTERM)
         try:
             result = self._executed(method)
         except Killed as killed:
@@ -151,6 +155,7 @@ class TaskGuard:
                 self._end_if_killed()
             raise
         self._end_if_killed()
+        self._end_if_over()
         return result
 
     def on_kill(self, original: Callable[[], Any]) -> Any:
@@ -173,8 +178,7 @@ class TaskGuard:
             original()
             return
         again, self.recorder.is_killed = self.recorder.is_killed, True
-        has_nothing = self.ledger.is_empty and not self.canceller.knows_more
-        if self._is_handled or self._has_succeeded or has_nothing:
+        if self._is_handled or self._has_succeeded or self._has_nothing:
             with self.recorder.clean_up():
                 original()
             return
@@ -200,6 +204,25 @@ class TaskGuard:
         :raises Killed: it received SIGTERM, and ``raise_on_sigterm`` is set.
         """
         if self._is_to_end and self.settings.raise_on_sigterm:
+            raise Killed(KILLED, self.ledger.jobs)
+
+    def _end_if_over(self) -> None:
+        """Fail a task that returned because its own handler of SIGTERM has told it to.
+
+        Airflow has no success of it any more, and its ``on_kill`` was not called.
+
+        :raises Killed: Airflow has ended the try, and ``raise_on_sigterm`` is set.
+        """
+        is_told = signal.getsignal(signal.SIGTERM) is self._handler
+        if is_told or self._has_nothing or not self.settings.raise_on_sigterm or not self.store.may_write():
+            return
+        from airflow_cancel_provider.triggers.ownership import is_over
+
+        try:
+            self.recorder.is_killed |= is_over(self.owner.key, self.owner.ti_id)
+        except Exception as error:  # noqa: BLE001  reported; in doubt the task has succeeded
+            self.log.info("Airflow does not say whether it has ended the task: %r", error)
+        if self.recorder.is_killed:
             raise Killed(KILLED, self.ledger.jobs)
 
     def succeeded(self) -> None:
@@ -384,6 +407,11 @@ class TaskGuard:
         if record is not None:
             for event in inherited(record, self.owner, self.log):
                 self.ledger.apply(event)
+
+    @property
+    def _has_nothing(self) -> bool:
+        """Whether nothing was started or taken over."""
+        return self.ledger.is_empty and not self.canceller.knows_more
 
     @property
     def _is_settled(self) -> bool:

@@ -205,6 +205,15 @@ def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
     return {deferred: _state_in(states, deferred.task) for deferred in tries}
 
 
+def is_over(task: TaskKey, ti_id: UUID) -> bool:
+    """Whether Airflow has another state for a running try's task than that it runs. Asks Airflow.
+
+    :raises Exception: it does not answer.
+    """
+    own = DeferredTry(task, ti_id)
+    return _states([own])[own] not in (None, "running")
+
+
 def _state_in(states: dict[str, Any], task: TaskKey) -> str | None:
     # A mapped task's state comes under "task_id_index".
     name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"

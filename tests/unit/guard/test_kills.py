@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +24,11 @@ from airflow_cancel_provider.guard import task as task_module
 from airflow_cancel_provider.guard.events import Event, JobsStarted
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
+from tests.airflow_fakes import FakeAirflow
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
@@ -392,6 +394,42 @@ class TestCallsItsOwnOnKill:
         finally:
             signal.signal(signal.SIGTERM, before)
         assert names(cloud) == {"job": True}
+
+
+class TestHasItsOwnHandler:
+    """A task that handles SIGTERM itself: it returns soon, and Airflow's ``on_kill`` is not called."""
+
+    @pytest.mark.parametrize("state", ["running", "failed", "restarting", None])
+    def test_a_success_that_airflow_does_not_take_is_none(
+        self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, state: str | None
+    ) -> None:
+        def work() -> str:
+            submit()
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            return "what was done until then"
+
+        airflow = FakeAirflow(monkeypatch)
+        monkeypatch.setattr(airflow_variables, "read_variable", lambda _: None)
+        ti, _ = guarded(work)
+        airflow.put(ti, state)
+        is_over = state in ("failed", "restarting")
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(Killed) if is_over else nullcontext():
+                ti.task.execute()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert names(cloud) == {"job": is_over}
+        assert bool(variables) is not is_over
+
+    def test_who_has_none_is_not_asked_about(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        airflow = FakeAirflow(monkeypatch)
+        ti, _ = guarded(submit)
+        ti.task.execute()
+        assert names(cloud) == {"job": False}
+        assert not airflow.asked["states"]
 
 
 class TestKilledIsNoException:
