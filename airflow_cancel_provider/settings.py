@@ -92,9 +92,18 @@ def use_quotas() -> None:
 
     :raises InvalidInput: they can't be read.
     """
-    share: float = _value("quota_share", Options.quota_share)
     quotas: tuple[str, ...] = _value("quotas", Options.quotas)
-    PACES.configure(dict(map(_quota, quotas)), share_of_quotas(share))
+    PACES.configure(dict(map(_quota, quotas)), _quota_share())
+
+
+def _quota_share() -> float:
+    text = _text("quota_share")
+    try:
+        return share_of_quotas(float(text)) if text else Options.quota_share
+    except ValueError:
+        raise InvalidInput(
+            f"[{SECTION}] quota_share is {text!r}; expected a number above 0, at most 1."
+        ) from None
 
 
 def _quota(text: str) -> tuple[str, tuple[float, float]]:

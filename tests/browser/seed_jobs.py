@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from airflow_cancel_provider.guard.sentinel.main import TASK_ENDED
 from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, JobEnd, TryRecord
 
 CLUSTER = "emr://aws_default@us-east-1/j-2AXV7Q9ZK1LMN"
 BATCH = "batch://aws_default@us-east-1/5b1f93d2-7c7e-4c55-9b0e-"
@@ -51,62 +51,91 @@ JOBS: tuple[tuple[str, str, str, int, str, float, tuple[JobState, str, str] | No
         (JobState.FAILED, "service", ""),
     ),
 )
+RUN = "scheduled__2026-11-28T02:00:00+00:00"
+AGAIN = "aggregate"
+"""The task that runs for the second time."""
+EARLIER = RemoteJob(f"{CLUSTER}/s-0H3ZC81XU5TBP")
+"""What its first try has started."""
+WHY = "Task failed (ValueError)"
 
 
 def main() -> None:
     """Insert rows."""
     from airflow import settings
-    from airflow.models.taskinstance import TaskInstance
     from airflow.models.variable import Variable
-    from airflow.models.xcom import XComModel
 
-    run_id = "scheduled__2026-11-28T02:00:00+00:00"
     # Before Airflow 3.2 it is no function.
     get_engine: Any = getattr(settings, "get_engine", None)
     engine: Any = get_engine() if get_engine else settings.engine
     with engine.connect() as session:
         # Tries without runs and Dags: enough for a list of jobs, and nothing for the scheduler.
         session.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        for number, (text, dag_id, task_id, map_index, ti_state, minutes, end) in enumerate(JOBS):
-            job, ti_id, at = RemoteJob(text), uuid4(), time.time() - minutes * 60
-            ends = {job: JobEnd(*end, at=at + 30)} if end else {}
-            record = TryRecord(ti_id, jobs=(job,), submitted={job: at}, ends=ends)
-            key: dict[str, Any] = {
-                "dag_id": dag_id,
-                "run_id": run_id,
-                "task_id": task_id,
-                "map_index": map_index,
-            }
-            tables: Any = (TaskInstance.__table__, XComModel.__table__)
-            # Before Airflow 3.2, ids of task instances are text.
-            key_of_try = ti_id if tables[0].c.id.type.python_type is UUID else str(ti_id)
-            session.execute(
-                tables[0]
-                .insert()
-                .values(id=key_of_try, state=ti_state, try_number=1, pool="default_pool", **key)
-            )
-            session.execute(
-                tables[1]
-                .insert()
-                .values(
-                    dag_run_id=9000 + number,
-                    key=RECORD_KEY,
-                    value=record.as_json(),
-                    timestamp=datetime.now(UTC),
-                    **key,
-                )
-            )
+        for number, job in enumerate(JOBS):
+            _insert_try(session, 9000 + number, *job)
         letter = {
             "why": "User: arn:aws:sts::123456789012:assumed-role/airflow "
             "is not authorized to perform: batch:TerminateJob",
             "code": "AccessDeniedException",
-            "task": f"ml_features / {run_id} / score try 2",
+            "task": f"ml_features / {RUN} / score try 2",
             "since": "2026-11-28T21:14:09+00:00",
         }
         row = {"key": "remote_jobs_dead_letters", "val": json.dumps({DEAD: letter}), "is_encrypted": False}
         variables: Any = Variable.__table__
         session.execute(variables.insert().values(row))
         session.commit()
+
+
+def _insert_try(
+    session: Any,
+    run: int,
+    text: str,
+    dag_id: str,
+    task_id: str,
+    map_index: int,
+    ti_state: str,
+    minutes: float,
+    end: tuple[JobState, str, str] | None,
+) -> None:
+    """A try with its job, and the one before it where there was one."""
+    from airflow.models.taskinstance import TaskInstance
+
+    tries: Any = TaskInstance.__table__
+    job, ti_id, at = RemoteJob(text), uuid4(), time.time() - minutes * 60
+    ends = {job: JobEnd(*end, at=at + 30)} if end else {}
+    record = TryRecord(ti_id, jobs=(job,), submitted={job: at}, ends=ends)
+    names = {"dag_id": dag_id, "run_id": RUN, "task_id": task_id, "map_index": map_index}
+    row = {"id": _as_id(ti_id), "state": ti_state, "try_number": 2 if task_id == AGAIN else 1, **names}
+    session.execute(tries.insert().values(pool="default_pool", **row))
+    _insert_xcom(session, run, names, RECORD_KEY, record.as_json())
+    if task_id == AGAIN:
+        _insert_xcom(session, run, names, EARLIER_KEY, [_earlier_try(session, names, at - 900).as_json()])
+
+
+def _earlier_try(session: Any, names: dict[str, Any], at: float) -> TryRecord:
+    """The try before that: it failed, and its job was cancelled; its record."""
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    history: Any = TaskInstanceHistory.__table__
+    ti_id, end = uuid4(), JobEnd(JobState.CANCELLED, "task", WHY, at=at + 200)
+    row = {"task_instance_id": _as_id(ti_id), "state": "failed", "try_number": 1, **names}
+    session.execute(history.insert().values(pool="default_pool", span_status="ended", **row))
+    return TryRecord(ti_id, jobs=(EARLIER,), submitted={EARLIER: at}, ends={EARLIER: end})
+
+
+def _insert_xcom(session: Any, run: int, names: dict[str, Any], key: str, value: Any) -> None:
+    from airflow.models.xcom import XComModel
+
+    table: Any = XComModel.__table__
+    row = {"dag_run_id": run, "key": key, "value": value, "timestamp": datetime.now(UTC), **names}
+    session.execute(table.insert().values(row))
+
+
+def _as_id(ti_id: UUID) -> Any:
+    """Before Airflow 3.2, ids of task instances are text."""
+    from airflow.models.taskinstance import TaskInstance
+
+    table: Any = TaskInstance.__table__
+    return ti_id if table.c.id.type.python_type is UUID else str(ti_id)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.chromium import PHONE, Visitor
 from tests.browser.conftest import Visit
+from tests.browser.seed_jobs import EARLIER, WHY
 from tests.real_airflow.system import REPOSITORY
 from tests.real_airflow.world import Jobs, Run, World, eventually
 
@@ -55,6 +56,9 @@ def test_what_an_admin_sees(visit: Visit, scheme: str) -> None:
     frame.get_by_text("1 job that could not be cancelled").wait_for()
     assert frame.locator("html").get_attribute("data-theme") == scheme
     assert frame.get_by_role("button", name="Cancel", exact=True).count() >= 5
+    earlier = frame.locator(f"tr[data-job='{EARLIER}']")
+    assert earlier.get_by_text("try 1").count() == 1
+    assert f"{WHY}. Cancelled by the task itself" in earlier.inner_text()
     assert overflow(admin) <= 0
     admin.picture(f"page-{scheme}")
 

@@ -103,8 +103,9 @@ def test_quotas_that_are_none(monkeypatch: pytest.MonkeyPatch, text: str, words:
         use_quotas()
 
 
-@pytest.mark.parametrize("share", ["0", "1.5"])
+@pytest.mark.parametrize("share", ["0", "1.5", "-1", "nan", "half"])
 def test_shares_that_are_none(monkeypatch: pytest.MonkeyPatch, share: str) -> None:
     set_to(monkeypatch, "QUOTA_SHARE", share)
-    with pytest.raises(InvalidInput, match="at most 1"):
+    words = rf"^\[cancel_provider\] quota_share is '{share}'; expected a number above 0, at most 1\.$"
+    with pytest.raises(InvalidInput, match=words):
         use_quotas()

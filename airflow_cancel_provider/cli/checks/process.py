@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.settings import Settings, use_quotas
 from airflow_cancel_provider.version_compat import conf
 
 _PLUGIN, _LISTENER = "airflow_cancel_provider", "airflow_cancel_provider.plugin.listener"
@@ -53,6 +53,7 @@ def _listener() -> Check:
 def _settings() -> Iterator[Check]:
     try:
         settings = Settings.read()
+        use_quotas()
     except InvalidInput as error:
         yield Check("settings", Result.BROKEN, str(error))
         return

@@ -88,11 +88,14 @@ def test_offline_sends_nothing(line: Line) -> None:
     assert len(line.ground.cloud.journal) == sent
 
 
-def test_settings_that_can_not_be_read_are_broken(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__PATIENCE", "soon")
+@pytest.mark.parametrize("name", ["patience", "quotas", "quota_share"])
+def test_settings_that_can_not_be_read_are_broken(
+    line: Line, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"AIRFLOW__CANCEL_PROVIDER__{name.upper()}", "soon")
     done = line("doctor", *JSON)
     assert (done.code, results(done)["settings"]) == (1, "broken")
-    assert "patience" in details(done)["settings"]
+    assert name in details(done)["settings"]
 
 
 def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
