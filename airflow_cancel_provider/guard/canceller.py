@@ -139,6 +139,11 @@ class Canceller:
         if self._sentinel and not self._is_done:
             self._sentinel.relay()
 
+    def go_on_with(self, before: Canceller) -> None:
+        """Keep the sentinel of another canceller of this try, which has not ended it."""
+        if before.sentinel is not None:
+            self._sentinel = before.sentinel
+
     def returned(self) -> None:
         """Disarm the sentinel: if the task's process ends from here on, the task may have succeeded."""
         if self._sentinel and not self._is_done:

@@ -23,6 +23,7 @@ from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
+from airflow_cancel_provider.guard.sentinel.process import is_in_process
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
 from airflow_cancel_provider.guard.timeouts import raised_again
@@ -93,6 +94,8 @@ class TaskGuard:
         self._is_handled = False
         """Whether the jobs were cancelled, or handed over to a trigger or a later process."""
         self._is_left = False
+        self.waits_here = False
+        """Whether the try waits in this process, which is to go on with it: its sentinel stays."""
         self._is_timed_out = False
         self._is_executing = False
         self._is_to_end = False
@@ -117,6 +120,10 @@ class TaskGuard:
         attach(self)
         # Last: a guard that is only half installed would not report the task's success to the sentinel.
         set_recorder(self.recorder)
+
+    def go_on_after(self, before: TaskGuard) -> None:
+        """Go on with the try for which another guard has waited in this process."""
+        self.canceller.go_on_with(before.canceller)
 
     def run(self, method: Callable[[], Any]) -> Any:
         """Run ``execute`` or ``resume_execution``, then cancel, keep or hand over the jobs."""
@@ -322,7 +329,9 @@ class TaskGuard:
         self.store.flush(state)
         self.releases.flush()
         self._is_handled = self._is_left = True
-        self.canceller.done()
+        self.waits_here = state is TryState.DEFERRED and is_in_process()
+        if not self.waits_here:
+            self.canceller.done()
 
     def _cancel(self, why: str) -> None:
         """Cancel the jobs, and wait for their end: a retry must not overlap with them.

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 _SECTION = "cancel_provider"
 _guards: dict[int, TaskGuard] = {}
 """The guard of this process, by process id: a forked child is not guarded by its parent's."""
+_waiting: dict[str, TaskGuard] = {}
+"""Guards of tries that wait in this process (``dags test``), by the id of the try."""
 
 
 @hookimpl
@@ -124,6 +126,8 @@ def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
+    if (last := _guards.get(os.getpid())) and last.waits_here:
+        _waiting[str(last.ti.id)] = last
     from airflow_cancel_provider.settings import Settings, use_quotas
 
     settings = Settings.read()
@@ -133,6 +137,8 @@ def _guard(task_instance: Any) -> None:
         from airflow_cancel_provider.guard.task import TaskGuard
 
         guard = TaskGuard(task_instance, settings)
+        if before := _waiting.pop(str(task_instance.id), None):
+            guard.go_on_after(before)
         earlier = write_earlier(task_instance, guard.log)
         guard.install()
         write_ends(task_instance, guard.log, earlier, guard.ends_of_earlier)

@@ -56,12 +56,17 @@ def _absolute(path: str) -> str:
         return path
 
 
-def _supervisor() -> int:
-    """Id of the process that supervises this task; without one (``dags test``), of this process."""
+def is_in_process() -> bool:
+    """Whether this process has no supervisor, and runs triggers too, as ``dags test`` and ``tasks test``."""
     from airflow.sdk.execution_time import task_runner
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
-    return os.getpid() if "InProcess" in type(comms).__name__ else os.getppid()
+    return "InProcess" in type(comms).__name__
+
+
+def _supervisor() -> int:
+    """Id of the process that supervises this task; without one, of this process."""
+    return os.getpid() if is_in_process() else os.getppid()
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""``airflow dags test`` and ``tasks test``: one process runs the tasks, and their triggers too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_cancel_provider.plugin import listener
+from airflow_cancel_provider.version_compat import TaskDeferred
+from tests.airflow_versions import AirflowRescheduleException
+from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
+from tests.try_fixtures import Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
+
+RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
+RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
+
+
+class InProcessSupervisorComms:
+    """As Airflow's: it is the task's own process that talks to the database."""
+
+
+class Never(BaseTrigger):
+    """A trigger that is not run here."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Never", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
+def deferral() -> BaseException:
+    return TaskDeferred(trigger=Never(), method_name="execute_complete")
+
+
+def reschedule() -> BaseException:
+    return AirflowRescheduleException(datetime.now(UTC))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", InProcessSupervisorComms(), raising=False)
+
+
+def waits(end: BaseException, ti: Try) -> None:
+    """A task starts a job, and then waits so."""
+
+    def work() -> None:
+        submit("job")
+        raise end
+
+    ti.task.work = work
+    begun(ti)
+    with pytest.raises(type(end)):
+        ti.task.execute()
+
+
+def begun(ti: Any) -> None:
+    listener.on_task_instance_running(ti)
+
+
+def in_a_process_that_ends(do: Callable[[], None]) -> None:
+    if (child := os.fork()) == 0:
+        try:
+            do()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("end", [deferral, reschedule])
+def test_a_process_that_ends_while_its_task_waits_leaves_no_job(
+    cloud: LocalCloud, end: Callable[[], BaseException]
+) -> None:
+    """As by Ctrl-C: no triggerer and no worker goes on with it. It waits for the second time."""
+
+    def do() -> None:
+        ti: Any = Try()
+        waits(end(), ti)
+        ti._ti_context_from_server = RESUMED if end is deferral else RESCHEDULED
+        waits(end(), ti)
+
+    in_a_process_that_ends(do)
+    until(lambda: cancelled(cloud) == [True, True])
+
+
+@pytest.mark.parametrize("end", [deferral, reschedule])
+def test_what_goes_on_and_succeeds_leaves_its_jobs_running(
+    cloud: LocalCloud, end: Callable[[], BaseException]
+) -> None:
+    """Also where another task has run meanwhile."""
+
+    def do() -> None:
+        ti: Any = Try()
+        waits(end(), ti)
+        other = Try(task_id="other")
+        other.task.work = lambda: submit("others")
+        begun(other)
+        other.task.execute()
+        listener.on_task_instance_success("running", other)
+        ti._ti_context_from_server = RESUMED if end is deferral else RESCHEDULED
+        ti.task.work = lambda: submit("later")
+        begun(ti)
+        ti.task.execute()
+        listener.on_task_instance_success("running", ti)
+
+    in_a_process_that_ends(do)
+    assert len(cloud.batch.jobs()) == 3
+    with pytest.raises(AssertionError):
+        until(lambda: any(cancelled(cloud)), 1.5)
