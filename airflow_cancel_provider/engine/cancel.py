@@ -22,7 +22,13 @@ from airflow_cancel_provider.cancellation import (
 )
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import LabelSearch
-from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    AirflowUnavailable,
+    CancelProviderError,
+    ConnectionUnusable,
+    ServiceUnavailable,
+)
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
@@ -250,10 +256,8 @@ class CancelEngine:
         try:
             found, unknown = self._pool.described(jobs)
         except Exception as error:  # noqa: BLE001  connections and credentials have errors of their own
-            scopes = by_scope(jobs)
-            is_of_some = isinstance(error, CancelProviderError) and not isinstance(error, ServiceUnavailable)
-            if is_of_some and len(scopes) > 1:
-                return [status for some in scopes.values() for status in self._seen(some)]
+            if parts := _parts(jobs, error):
+                return [status for some in parts for status in self._seen(some)]
             self._have_trouble(dict.fromkeys(jobs, error))
             return []
         return [*found, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]
@@ -272,3 +276,17 @@ class CancelEngine:
 
     def _log(self, job: RemoteJob) -> Log:
         return (self._owner_of.get(job) or next(iter(self._claims[job]))).log
+
+
+def _parts(jobs: list[RemoteJob], error: Exception) -> list[list[RemoteJob]]:
+    """Jobs of one service in parts, to be looked at one after the other; none where the error is about all.
+
+    A record may name what the service can't have issued, and refuses to be asked about.
+    """
+    if not isinstance(error, CancelProviderError) or isinstance(error, ServiceUnavailable):
+        return []
+    if len(scopes := by_scope(jobs)) > 1:
+        return list(scopes.values())
+    is_of_all = isinstance(error, (AccessDenied, AirflowUnavailable, ConnectionUnusable))
+    middle = len(jobs) // 2
+    return [] if is_of_all or not middle else [jobs[:middle], jobs[middle:]]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.connections import used_connection
+from airflow_cancel_provider.mixins.targets import text
 from airflow_cancel_provider.version_compat import BaseOperator
 
 
@@ -43,8 +44,10 @@ class AwsConnection(BaseOperator):
         """Connection and region for jobs that are named by their ids. Asks Airflow for ``aws_default``.
 
         :raises AirflowUnavailable: Airflow did not say whether it is defined.
+        :raises InvalidInput: one of them is no text.
         """
-        return used_connection(self.aws_conn_id, self.log), self.region_name or None
+        conn_id, region = _texts(self, "aws_conn_id", "region_name")
+        return used_connection(conn_id, self.log), region or None
 
     def access(self) -> Access:
         """How to reach the service."""
@@ -82,9 +85,19 @@ class MrsConnection(BaseOperator):
         self.verify = verify
 
     def connection(self) -> tuple[str | None, str | None]:
-        """Connection and region for jobs that are named by their ids."""
-        return self.mrs_conn_id, self.region_name or None
+        """Connection and region for jobs that are named by their ids.
+
+        :raises InvalidInput: one of them is no text.
+        """
+        conn_id, region = _texts(self, "mrs_conn_id", "region_name")
+        return conn_id, region or None
 
     def access(self) -> Access:
         """How to reach the service."""
         return Access(self.verify)
+
+
+def _texts(task: BaseOperator, *params: str) -> list[str | None]:
+    """Parameters that may be None: a template that renders to a native value may make anything of them."""
+    values = ((param, getattr(task, param)) for param in params)
+    return [None if value is None else text(param, value) for param, value in values]

@@ -221,7 +221,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         from airflow_cancel_provider.hooks.mrs import MrsHook
         from airflow_cancel_provider.services.pool import ServicePool
 
-        hook = MrsHook(self.mrs_conn_id, self.region_name, self.verify)
+        hook = MrsHook.for_address(*self.connection(), self.access())
         job = hook.submit_job(
             self.cluster_id,
             self.job_type,

@@ -266,6 +266,15 @@ class TestUnseen:
         assert memory.sent == [("a", False)]
         assert f"{nowhere}: the service does not know this job over" in caplog.text
 
+    @pytest.mark.parametrize("id_", ["a b", "A/B", "x" * 3000], ids=["blank", "slash", "long"])
+    def test_what_the_service_can_not_have_issued_hides_no_other(self, bench: Bench, id_: str) -> None:
+        """Some services say that it is not known, others refuse the whole look."""
+        scope = bench.new_scope()
+        ours = [submitted(bench, OURS, scope) for _ in range(3)]
+        wrong = RemoteJob.of(bench.name, id_, scope=scope, conn_id=ours[0].conn_id, region=ours[0].region)
+        cancellation([ours[0], wrong, *ours[1:]]).step()
+        assert all(bench.truth()[job.id]["cancel_requested_at"] for job in ours)
+
     def test_a_connection_that_is_not_defined_is_said_and_asked_for_again(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -221,6 +221,8 @@ class BatchJobService(AwsJobService):
             with self._asking(some):
                 if self._has_bulk(operation):
                     return self._send_bulk(series, operation, some, reason)
+                if len(some) > 1:  # another request has shown since that there are no bulk calls
+                    return self._send(series, operation, some, reason)
                 self._call(series, operation, str(some[0]), jobId=some[0].id, reason=reason)
                 return [CancelResult(some[0], CancelOutcome.REQUESTED)]
 

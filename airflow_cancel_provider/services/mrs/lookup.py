@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.services.base import outcome_after
+from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.states import JobRecord
@@ -80,6 +81,8 @@ class Lookup:
         :raises UnknownScope: MRS does not know the cluster, not even as a terminated one.
         :raises ServiceError: as :meth:`call`.
         """
+        if not IDENTIFIER.fullmatch(cluster):
+            raise no_cluster(cluster)
         found: dict[RemoteJob, JobRecord] = {}
         try:
             if is_listed:
@@ -115,6 +118,8 @@ class Lookup:
         return found
 
     def _shown(self, series: CallSeries, job: RemoteJob) -> JobRecord | None:
+        if not IDENTIFIER.fullmatch(job.id):
+            return None
         try:
             return self.call(series, lambda: self.client.show_job(str(job.scope), job.id))
         except ServiceError as error:
@@ -182,6 +187,11 @@ class CircuitBreaker:
         self._unanswered.clear()
         if error and kind in _CLUSTER_WIDE:
             self._clusters[job.scope], self._outcomes[job.scope] = error, outcome
+
+
+def no_cluster(cluster: str) -> UnknownScope:
+    """The error for what MRS can't have issued as the id of a cluster."""
+    return UnknownScope(f"{cluster!r} is not an id of a cluster of MRS; expected {IDENTIFIER.pattern}.")
 
 
 def kind_of(error: ServiceError) -> FaultKind:

@@ -45,6 +45,7 @@ from airflow_cancel_provider.services.mrs.lookup import (
     CircuitBreaker,
     Lookup,
     kind_of,
+    no_cluster,
 )
 from airflow_cancel_provider.services.mrs.states import (
     SPARK_SQL,
@@ -257,6 +258,8 @@ class MrsJobService(JobService):
 
     def _cancel_one(self, series: CallSeries, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
         """The result, and the error, if there was one."""
+        if over := _impossible(job):
+            return over, None
         unsure = False
 
         def request() -> CancelResult:
@@ -357,3 +360,12 @@ class MrsJobService(JobService):
         return (
             replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result
         )
+
+
+def _impossible(job: RemoteJob) -> CancelResult | None:
+    """The result for a job that MRS can't have issued: nothing else than its ids may go into a path."""
+    if not IDENTIFIER.fullmatch(str(job.scope)):
+        return undone([job], no_cluster(str(job.scope)))[0]
+    if not IDENTIFIER.fullmatch(job.id):
+        return CancelResult(job, CancelOutcome.GONE, f"{job.id!r} is not an id of MRS.")
+    return None

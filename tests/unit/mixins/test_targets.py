@@ -8,6 +8,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import IdentityError, InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
 from tests.mrs_fixtures import define
@@ -167,6 +168,29 @@ def test_target_states_that_are_none(cloud: LocalCloud, states: Any) -> None:
     task.render_template_fields({**context(), "states": states})
     with pytest.raises(InvalidInput, match="states are PENDING, RUNNING"):
         task.poke(context())
+    assert cloud.journal.count() == 0
+
+
+@pytest.mark.parametrize("value", [5, [], ["eu-de"], {}], ids=repr)
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.usefixtures("connections")
+def test_a_connection_or_region_that_is_no_text(cloud: LocalCloud, service: str, value: Any) -> None:
+    """A template that renders to a native value may make anything of them."""
+    for param in ("mrs_conn_id" if service == "mrs" else "aws_conn_id", "region_name"):
+        words = sentence(service, cloud, **IDS[service], **{param: value})
+        assert words == f"{param} is {value!r}; it must be text."
+        with pytest.raises(InvalidInput, match="it must be text"):
+            sensor(service, **IDS[service], **{param: value}).poke(context())
+
+
+@pytest.mark.parametrize("conn_id", [None, "", 5], ids=repr)
+@pytest.mark.usefixtures("connections")
+def test_a_submission_over_no_connection(cloud: LocalCloud, conn_id: Any) -> None:
+    task = MrsSubmitJobOperator(
+        task_id="submit", cluster_id="c-1", job_type="Flink", job_name="mine", mrs_conn_id=conn_id
+    )
+    with pytest.raises(InvalidInput, match=r"mrs_conn_id is 5; it must be text|over a connection only"):
+        task.execute(context())
     assert cloud.journal.count() == 0
 
 

@@ -127,6 +127,22 @@ class TestOldEndpoints:
         batch.let_end()
         assert batch.are_cancelled(jobs)
 
+    def test_jobs_that_were_to_go_together_when_that_is_found_out_go_one_by_one(
+        self, batch: BatchBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Requests go side by side: another one may have found it out."""
+        jobs, service = batch.running(60), batch.service()
+        portions = service._portions
+
+        def cut(operation: str, some: list[RemoteJob]) -> Iterator[Any]:
+            cut_before = list(portions(operation, some))
+            service._single_only.add(operation)
+            yield from cut_before
+
+        monkeypatch.setattr(service, "_portions", cut)
+        assert outcomes(service.cancel(jobs, REASON)) == [REQUESTED] * 60
+        assert (batch.count("TerminateJob"), batch.count("TerminateJobs")) == (60, 0)
+
     def test_both_bulk_calls_fall_back_by_themselves(self, batch: BatchBench) -> None:
         batch.local.set(bulk=False)
         (pending,), (running,) = batch.submit("pending"), batch.running()
