@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -14,8 +15,11 @@ _OURS = "airflow_cancel_provider.guard"
 def is_called_by(task: Any) -> bool:
     """Whether a method of the task itself has called its ``on_kill``, and no handler of SIGTERM that method.
 
-    Operators do so to clean up after an error, or at their end.
+    Operators do so to clean up after an error, or at their end, or have a thread do it when it gets late.
+    Handlers of signals run in the main thread.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return True
     handler = signal.getsignal(signal.SIGTERM)
     code = getattr(getattr(handler, "__func__", handler), "__code__", None)
     callers = [frame for frame in _stack() if not frame.f_globals.get("__name__", "").startswith(_OURS)]

@@ -377,6 +377,19 @@ class TestCallsItsOwnOnKill:
         assert names(cloud) == {"job": True}
         assert "SIGTERM" not in caplog.text
 
+    def test_a_thread_of_the_task_does_not_kill_it(self, cloud: LocalCloud) -> None:
+        def work() -> str:
+            job = submit()
+            late = threading.Timer(0, task.on_kill)
+            late.start()
+            late.join()
+            return job
+
+        task = self.guarded(work)
+        assert task.execute() in {job["id"] for job in cloud.batch.jobs()}
+        assert names(cloud) == {"job": False}
+        assert task.calls == ["on_kill"] * 2
+
     @pytest.mark.parametrize("is_direct", [True, False])
     def test_from_a_handler_of_the_signal_it_is_a_kill(self, cloud: LocalCloud, is_direct: bool) -> None:
         def work() -> None:
