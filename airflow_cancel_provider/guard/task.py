@@ -220,9 +220,11 @@ class TaskGuard:
 
         :raises Killed: Airflow has ended the try, and ``raise_on_sigterm`` is set.
         """
-        is_told = signal.getsignal(signal.SIGTERM) is self._handler
-        if is_told or self._has_nothing or not self.settings.raise_on_sigterm or not self.store.may_write():
+        has_own = signal.getsignal(signal.SIGTERM) is not self._handler
+        if not has_own or self._has_nothing or not self.settings.raise_on_sigterm:
             return
+        if not self.store.may_write() or is_in_process():
+            return  # Airflow can't be asked, or does not keep the state of a try (``tasks test``)
         from airflow_cancel_provider.triggers.ownership import is_over
 
         try:

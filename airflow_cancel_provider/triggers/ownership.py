@@ -206,12 +206,12 @@ def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
 
 
 def is_over(task: TaskKey, ti_id: UUID) -> bool:
-    """Whether Airflow has another state for a running try's task than that it runs. Asks Airflow.
+    """Whether the task of a running try is not running any more, and has not succeeded. Asks Airflow.
 
     :raises Exception: it does not answer.
     """
     own = DeferredTry(task, ti_id)
-    return _states([own])[own] not in (None, "running")
+    return _states([own])[own] not in (None, "running", "success")
 
 
 def _state_in(states: dict[str, Any], task: TaskKey) -> str | None:

@@ -412,7 +412,7 @@ class TestCallsItsOwnOnKill:
 class TestHasItsOwnHandler:
     """A task that handles SIGTERM itself: it returns soon, and Airflow's ``on_kill`` is not called."""
 
-    @pytest.mark.parametrize("state", ["running", "failed", "restarting", None])
+    @pytest.mark.parametrize("state", ["running", "success", "failed", "restarting", None])
     def test_a_success_that_airflow_does_not_take_is_none(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, state: str | None
     ) -> None:
