@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,10 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 
-JOBS_PER_NOTE = 500
-"""A message has a largest size."""
+LONGEST_LIST = 50_000
+"""Bytes that the jobs of one message take: a message has a largest size, and an address may be long."""
+_AROUND = 4
+"""Bytes around a text."""
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What :func:`event_of` raises for something that is no note."""
@@ -110,5 +112,18 @@ def _jobs(note: Mapping[str, Any]) -> tuple[RemoteJob, ...]:
 
 
 def _texts(jobs: Sequence[RemoteJob]) -> Iterator[list[str]]:
-    for start in range(0, len(jobs), JOBS_PER_NOTE):
-        yield [str(job) for job in jobs[start : start + JOBS_PER_NOTE]]
+    return lists_of(map(str, jobs))
+
+
+def lists_of(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts (ASCII) in lists that a message can hold."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        size += len(text) + _AROUND
+        if some and size > LONGEST_LIST:
+            yield some
+            some, size = [], len(text) + _AROUND
+        some.append(text)
+    if some:
+        yield some

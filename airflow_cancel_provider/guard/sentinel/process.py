@@ -24,7 +24,7 @@ def start(channel: _socket.socket, trouble: IO[bytes]) -> subprocess.Popen[bytes
     :param trouble: for what it writes to standard error.
     :raises OSError, ValueError, RuntimeError, subprocess.SubprocessError: it could not be started.
     """
-    command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(supervisor())]
+    command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
     with _signals_blocked():
         return subprocess.Popen(  # noqa: S603  our own script, this interpreter
             command,

@@ -10,9 +10,9 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Protocol
 
+from airflow_cancel_provider.guard.sentinel.notes import lists_of
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.task_log import LONGEST_EVENT, PREFIX, TryLogFile, log_line
@@ -24,7 +24,6 @@ MOST_WAITING = 50
 SEND_SECONDS = 1.0
 LAST_SECONDS = 5.0
 """Seconds that a task which still runs has to confirm the last lines."""
-ENDS_PER_MESSAGE = 50
 
 
 class TaskChannel(Protocol):
@@ -131,6 +130,6 @@ def send(channel: int, message: str) -> bool:
 
 def messages_of(ends: Mapping[RemoteJob, JobEnd]) -> Iterator[str]:
     """How jobs have ended, in messages for the task."""
-    rest = iter(ends.items())
-    while some := dict(islice(rest, ENDS_PER_MESSAGE)):
-        yield json.dumps({"ends": {str(job): end.as_json() for job, end in some.items()}})
+    texts = (f"{json.dumps(str(job))}: {json.dumps(end.as_json())}" for job, end in ends.items())
+    for some in lists_of(texts):
+        yield f'{{"ends": {{{", ".join(some)}}}}}'

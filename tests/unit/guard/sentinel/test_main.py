@@ -10,9 +10,14 @@ from typing import Any
 import boto3
 import pytest
 
+from airflow_cancel_provider.guard.events import JobsReleased
 from airflow_cancel_provider.guard.sentinel.cancel import NoteReader
+from airflow_cancel_provider.guard.sentinel.channel import Channel
 from airflow_cancel_provider.guard.sentinel.main import NOTE, PATHS, TaskWatch
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.guard.sentinel.notes import notes_of
+from airflow_cancel_provider.guard.sentinel.relay import messages_of, send
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
@@ -64,3 +69,28 @@ def test_a_note_that_makes_no_sense_does_not_hide_the_others() -> None:
     assert ledger.jobs == [good]
     assert ledger.started[good].client == ClientSpec(**client)
     task.close()
+
+
+def test_messages_about_jobs_with_the_longest_addresses_are_received_whole() -> None:
+    """A name of 255 characters beyond the basic plane takes 12 bytes for each."""
+    jobs = tuple(
+        RemoteJob.of(
+            "glue", f"jr_{number:064}", scope=255 * "\U0001d6c2", conn_id=250 * "連", region="us-east-1"
+        )
+        for number in range(200)
+    )
+    ends = {job: JobEnd(JobState.CANCELLED, Actor.SENTINEL, "Task failed (ValueError)", 0.0) for job in jobs}
+    ours, theirs = Channel.pair()
+    watch = TaskWatch(theirs.detach(), os.getpid(), os.getpid())
+    told: list[str] = []
+    for note in notes_of(JobsReleased(jobs), lambda _: ""):
+        assert ours.send(NOTE + json.dumps(note).encode())
+        told += json.loads(heard(watch)[-1])["jobs"]
+    heard_of: dict[str, Any] = {}
+    for message in messages_of(ends):
+        assert send(watch.channel, message)
+        heard_of |= json.loads(ours.receive(1))["ends"]
+    assert told == [*jobs]
+    assert heard_of == {str(job): end.as_json() for job, end in ends.items()}
+    ours.close()
+    os.close(watch.channel)
