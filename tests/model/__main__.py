@@ -28,6 +28,7 @@ RUNS = (
     Run("one try, two jobs, no reaper", Rules(has_reaper=False, jobs=2), 1),
     Run("two tries, no reaper", Rules(has_reaper=False, max_tries=1), 1),
     Run("one try, reaper", Rules(), 1),
+    Run("one try, two jobs, reaper", Rules(jobs=2), 1),
     Run("two tries, reaper", Rules(max_tries=1), 1),
     Run("two tries, on_retry = keep, reaper", Rules(max_tries=1, goes_on=True), 1),
     Run("one try, no reaper", Rules(has_reaper=False), 2),

@@ -24,6 +24,13 @@ def airflow_moves(world: World, rules: Rules) -> Iterator[Move]:
         yield "Airflow sees that the process is gone", noticed
     if world.process and not world.process.has_supervisor and world.row.state == "running":
         yield "Airflow misses the heartbeats", noticed
+    if world.row.state == "deferred" and not any(each.number == world.number for each in world.triggers):
+        yield "a trigger without a guard fires", resumed
+
+
+def resumed(world: World) -> None:
+    world.set_row(state="queued")
+    world.resumes = "event"
 
 
 def _start(world: World, rules: Rules) -> None:
@@ -102,8 +109,7 @@ def without(world: World, at: int, *new: Trigger) -> None:
 def _fired(at: int) -> Callable[[World], None]:
     def fire(world: World) -> None:
         without(world, at)
-        world.set_row(state="queued")
-        world.resumes = "event"
+        resumed(world)
 
     return fire
 

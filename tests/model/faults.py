@@ -102,6 +102,8 @@ def _people(world: World) -> Iterator[Move]:
 def _doomed(world: World) -> None:
     is_over = world.row.state in ("success", "failed")
     has_no_process = world.row.state in ("queued", "up_for_retry")
+    if has_no_process:
+        world.orphan_earlier()
     world.set_row(
         is_doomed=True, is_told=not is_over, was_orphaned=world.row.was_orphaned or (has_no_process)
     )
@@ -128,6 +130,9 @@ def _cleared(world: World) -> None:
 
 def _deleted(world: World) -> None:
     _doomed(world)
+    if world.marks and not world.triggers and world.process is None:
+        # Airflow has not taken its deferral, and its record is gone before the API server reads it.
+        world.set_row(was_orphaned=True)
     world.is_deleted, world.xcom, world.stored, world.resumes = True, None, None, ""
 
 

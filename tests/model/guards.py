@@ -75,6 +75,9 @@ class TaskSide(SentinelClient):
     def relay(self) -> None:
         pass
 
+    def forget_words(self) -> None:
+        pass
+
     def done(self) -> None:
         self._send(main.DONE)
         self._is_gone = True
@@ -135,7 +138,7 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
 
 
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ledger", ("_intents", "_jobs", "_released")),
+    ("ledger", ("_intents", "_jobs", "_released", "_has_unknown_releases")),
     ("recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
     ("store", ("_written", "_changes", "_size", "state")),
     ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),

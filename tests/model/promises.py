@@ -12,16 +12,22 @@ def may_be_cancelled(world: World, id: str) -> str:
     job = world.jobs[id]
     if job.owner == STRANGER:
         return "it is somebody else's"
-    if id in world.released:
-        return "it was released"
-    row = world.rows[job.owner]
-    if _has_succeeded(row):
-        return "its try has succeeded"
+    if why := _let_go(world, id):
+        return why
     if _is_alive(world, job.owner):
         return "its try is alive"
     if job.reconnects and _is_taken_over(world, job.owner):
         return "the next try goes on with it"
     return ""
+
+
+def _let_go(world: World, id: str) -> str:
+    """Why the job may run on whatever happens; empty where it may not."""
+    if world.has_lost_write and (world.is_deleted or id in world.released):
+        return ""  # nobody can know of the release; the log has said what to do
+    if id in world.released:
+        return "it was released"
+    return "its try has succeeded" if _has_succeeded(world.rows[world.jobs[id].owner]) else ""
 
 
 def missed(world: World, *, has_reaper: bool) -> list[str]:
@@ -31,11 +37,11 @@ def missed(world: World, *, has_reaper: bool) -> list[str]:
 
 def _is_missed(world: World, id: str, *, has_reaper: bool) -> bool:
     job = world.jobs[id]
-    if job.is_asked or may_be_cancelled(world, id):
+    if job.is_asked or id in world.released or may_be_cancelled(world, id):
         return False
     row = world.rows[job.owner]
     # Its work was done, and that could not be reported: in doubt the job is kept.
-    if row.has_returned:
+    if row.has_returned or (job.reconnects and any(later.has_returned for later in world.rows[job.owner :])):
         return False
     # `airflow db clean` removes tries whose jobs a later one has taken over: in doubt the job is kept.
     if job.reconnects and world.is_deleted:

@@ -126,6 +126,7 @@ def run_loop(ledger: TryLedger, number: int, *, is_final: bool = True) -> str:
     copy = TryLedger()
     copy._intents, copy._jobs = dict(ledger._intents), dict(ledger._jobs)
     copy._by_id, copy._released = {k: dict(v) for k, v in ledger._by_id.items()}, dict(ledger._released)
+    copy._has_unknown_releases = ledger._has_unknown_releases
     with CLOCK.later(1.0 if is_early else 3600.0):
         loop = cancel_loop.CancelLoop(
             copy, QUIET, own=owner(number).label, reason="model", patience=1e9, escalate_after=1e9

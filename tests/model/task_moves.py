@@ -12,7 +12,18 @@ from airflow_cancel_provider.jobs import RemoteJob
 from tests.model import open_world
 from tests.model.guards import Rules, freeze, guarded
 from tests.model.sentinels import change
-from tests.model.world import CLIENT, Job, Move, Process, Row, TaskDeferred, Trigger, World, address
+from tests.model.world import (
+    CLIENT,
+    Job,
+    Move,
+    Process,
+    Row,
+    Sentinel,
+    TaskDeferred,
+    Trigger,
+    World,
+    address,
+)
 
 
 def process_moves(world: World, slot: str, process: Process, rules: Rules) -> Iterator[Move]:
@@ -127,10 +138,16 @@ def _sent(process: Process) -> Iterator[Part]:
 def carried_out(*, is_listed: bool) -> Callable[[World, Process, Any], Process]:
     def carry_out(world: World, process: Process, guard: Any) -> Process:
         name = f"j{len(world.jobs)}"
+        if not process.has_supervisor and all(each.phase == "done" for each in _sentinels(world, process)):
+            world.set_row(process.number, was_orphaned=True)
         world.jobs[name] = Job(process.number, guard.tries.go_on, is_listed)
         return process._replace(pending=name)
 
     return carry_out
+
+
+def _sentinels(world: World, process: Process) -> list[Sentinel]:
+    return [each for each in world.sentinels if each.number == process.number]
 
 
 def _answered(world: World, process: Process, guard: Any) -> Process:
@@ -212,6 +229,8 @@ def _report(world: World, slot: str) -> None:
     process = getattr(world, slot)
     if not is_wanted(world, process):
         gone(world, slot)
+        if process.outcome == "defer" and world.is_deleted:
+            world.set_row(process.number, was_orphaned=True)  # Airflow has not taken its deferral
         return
     if process.outcome == "fail":
         failed(world)
@@ -256,11 +275,15 @@ def killed(slot: str) -> Callable[[World], None]:
     def kill(world: World) -> None:
         process = getattr(world, slot)
         number, is_told = process.number, process.sigterm == "done"
+        # What a request that was repeated has started, after the sentinel has seen the others end.
+        is_late = process.phase == "sent" and all(each.phase == "done" for each in _sentinels(world, process))
         gone(world, slot)
+        if process.phase == "begin":
+            world.orphan_earlier()
         # docs/guarantees.rst: before Airflow has noted a deferral, or after it was resumed, only the reaper
         # sees it. What was told to end has seen to its jobs itself.
-        is_noted = process.outcome != "defer" or not is_wanted(world, process)
-        if not is_noted or (process.is_resumed and not is_told):
+        is_noted = process.outcome != "defer" or not (is_wanted(world, process) or world.is_deleted)
+        if is_late or not is_noted or (process.is_resumed and not is_told):
             world.set_row(number, was_orphaned=True)
 
     return kill

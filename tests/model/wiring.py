@@ -24,6 +24,7 @@ from airflow_cancel_provider.guard import (
 from airflow_cancel_provider.hooks import variables
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.plugin import api_server
+from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -82,6 +83,7 @@ def wired() -> Iterator[None]:
             (api_server, "_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
             (api_server, "_releases", _releases_of),
             (api_server, "log", QUIET),
+            (api_server, "_queue", mock.Mock(spec=DueQueue)),
             (releases, "Thread", Inline),
             (releases.Releases, "_describe", _describe_at_once),
         ]

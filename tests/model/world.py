@@ -156,6 +156,7 @@ class World:
     is_forged: bool = False
     is_write_lost: bool = False
     """Whether the next write to Airflow fails."""
+    has_lost_write: bool = False
     faults: int = 0
     """How many more may happen."""
     max_tries: int = 0
@@ -176,6 +177,12 @@ class World:
         """Change a try in the database; without a number the current one."""
         at = self.number if number is None else number
         self.rows = (*self.rows[:at], self.rows[at]._replace(**changes), *self.rows[at + 1 :])
+
+    def orphan_earlier(self) -> None:
+        """The try that would have ended the jobs of earlier ones never begins: that is left to the reaper."""
+        if not self.triggers:
+            for number in range(self.number):
+                self.set_row(number, was_orphaned=True)
 
     def clone(self) -> World:
         """A copy that can be changed."""

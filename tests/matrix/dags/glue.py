@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from airflow.providers.amazon.aws.operators.glue import GlueJobOperator
@@ -32,6 +33,14 @@ def plain(shape: Shape) -> None:
     submit()
 
 
+def durability(*, is_durable: bool) -> dict[str, bool]:
+    """A durable task's next try goes on with the same run, also after a clear of a deferred one.
+
+    The Amazon provider has it from 9.39 on.
+    """
+    return {"durable": is_durable} if "durable" in signature(GlueJobOperator.__init__).parameters else {}
+
+
 for mode, shape in victims():
     with shape.open_dag("glue", mode):
         if mode == "plain":
@@ -45,8 +54,7 @@ for mode, shape in victims():
             waiter_delay=DELAY,
             waiter_max_attempts=shape.attempts,
             deferrable=mode == "deferred",
-            # A durable task's next try goes on with the same run, also after a clear of a deferred one.
-            durable=mode == "sync" and shape.name != "retries",
+            **durability(is_durable=mode == "sync" and shape.name != "retries"),
             **shape.task,
         )
 
