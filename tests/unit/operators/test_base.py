@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -11,13 +12,21 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning, UnknownScope
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    CancelRefused,
+    NotEnded,
+    NotRunning,
+    UnexpectedEnd,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
+from tests.mrs_fixtures import CLUSTER
 from tests.service_fixtures import BatchBench, Bench, EmrBench, EmrServerlessBench, GlueBench
 from tests.task_fixtures import (
     SECRETS,
@@ -363,6 +372,36 @@ def test_a_job_of_mrs_whose_address_can_not_be_left_is_cancelled(cloud: LocalClo
         task.execute(unheard())
     (job,) = cloud.mrs.jobs()
     assert job["cancel_requested_at"]
+
+
+@both_modes
+@pytest.mark.usefixtures("connections")
+def test_a_job_of_mrs_that_is_shown_late_is_waited_for(cloud: LocalCloud, deferrable: bool) -> None:
+    cloud.mrs.configure({"submitted": 0, "pending": 0, "overrides": {"late*": {"unseen": 0.5, "run": 1}}})
+    submit = {"cluster_id": cloud.mrs.register_cluster(), "job_type": "Flink", "job_name": "late"}
+
+    def make() -> Any:
+        return MrsSubmitJobOperator(task_id="submit", **submit, waiter_delay=0.2, deferrable=deferrable)
+
+    assert run(make, context()).endswith(cloud.mrs.jobs()[0]["id"])
+    assert not cloud.mrs.jobs()[0]["cancel_requested_at"]
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_job_of_mrs_that_is_never_shown_is_cancelled(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_cancel_provider.operators.mrs.UNSEEN_SECONDS", 0.1)
+    cloud.mrs.register_cluster()
+    unknown = {"error_code": "0201", "error_msg": "The job does not exist."}
+    reply = {"body": json.dumps(unknown), "status": 500}
+    cloud.faults.add("mrs", "ShowSingleJobExe", "hostile_reply", **reply)
+    task = MrsSubmitJobOperator(
+        task_id="submit", cluster_id=CLUSTER, job_type="Flink", job_name="mine", waiter_delay=0.1
+    )
+    with pytest.raises(UnexpectedEnd, match="is GONE"):
+        task.execute(context())
+    assert cloud.mrs.jobs()[0]["cancel_requested_at"]
 
 
 def test_the_console_link(bench: Bench) -> None:
