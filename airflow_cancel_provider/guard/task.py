@@ -162,7 +162,6 @@ class TaskGuard:
                 self._end_if_killed()
             raise
         self._end_if_killed()
-        self._end_if_over()
         return result
 
     def on_kill(self, original: Callable[[], Any]) -> Any:
@@ -206,33 +205,29 @@ class TaskGuard:
     def _end_if_killed(self) -> None:
         """Fail a task that goes on though it received SIGTERM.
 
-        That came during a submission, or its own code has caught the exception. Its jobs are being cancelled.
+        That came during a submission, or its own code has caught the exception, or has handled the signal.
 
         :raises Killed: it received SIGTERM, and ``raise_on_sigterm`` is set.
         """
-        if self._is_to_end and self.settings.raise_on_sigterm:
+        if not self.settings.raise_on_sigterm:
+            return
+        if signal.getsignal(signal.SIGTERM) is not self._handler and self._is_over():
+            self._is_to_end = self.recorder.is_killed = True
+        if self._is_to_end:
             raise Killed(KILLED, self.ledger.jobs)
 
-    def _end_if_over(self) -> None:
-        """Fail a task that returned because its own handler of SIGTERM has told it to.
-
-        Airflow has no success of it any more, and its ``on_kill`` was not called.
-
-        :raises Killed: Airflow has ended the try, and ``raise_on_sigterm`` is set.
-        """
-        has_own = signal.getsignal(signal.SIGTERM) is not self._handler
-        if not has_own or self._has_nothing or not self.settings.raise_on_sigterm:
-            return
-        if not self.store.may_write() or is_in_process():
-            return  # Airflow can't be asked, or does not keep the state of a try (``tasks test``)
+    def _is_over(self) -> bool:
+        """Whether Airflow has ended a task that handles SIGTERM itself, so that ``on_kill`` is not called."""
+        # Airflow can't be asked, or does not keep the state of a try (``tasks test``).
+        if self._has_nothing or not self.store.may_write() or is_in_process():
+            return False
         from airflow_cancel_provider.triggers.ownership import is_over
 
         try:
-            self.recorder.is_killed |= is_over(self.owner.key, self.owner.ti_id)
-        except Exception as error:  # noqa: BLE001  reported; in doubt the task has succeeded
+            return is_over(self.owner.key, self.owner.ti_id)
+        except Exception as error:  # noqa: BLE001  reported; in doubt it goes on
             self.log.info("Airflow does not say whether it has ended the task: %r", error)
-        if self.recorder.is_killed:
-            raise Killed(KILLED, self.ledger.jobs)
+            return False
 
     def succeeded(self) -> None:
         """The task's success was reported: end the sentinel, and unwrap the operator."""
