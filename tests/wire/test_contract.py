@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -305,6 +306,39 @@ def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
     # requests the refused runs are looked at, on one page.
     assert bench.count() <= {"emr": 1, "batch": 2}.get(bench.name, 6)
     assert bench.cancels_sent == {"emr": 1, "glue": 5}.get(bench.name, 0)
+
+
+REFUSALS = {
+    "conflict": (409, {"__type": "ConflictException", "message": "It is in conflict."}),
+    "invalid": (400, {"__type": "ValidationException", "message": "It is invalid."}),
+    "gateway": (417, {}),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+class TestRefusals:
+    """A refusal is looked into, whatever its words: the job may have ended meanwhile."""
+
+    def refuse(self, bench: Bench, kind: str, *, ends: bool) -> None:
+        status, body = REFUSALS[kind]
+        bench.local.override("running*", cancel=0)
+        for operation in bench.cancel_operations:
+            reply = {"status": status, "body": json.dumps(body), "acts": ends}
+            bench.cloud.faults.add(bench.name, operation, "hostile_reply", **reply)
+
+    def test_of_a_job_that_has_ended_meanwhile(self, bench: Bench, kind: str) -> None:
+        jobs = bench.running(2)
+        self.refuse(bench, kind, ends=True)
+        results = bench.service().cancel(jobs, REASON)
+        assert outcomes(results) == [CancelOutcome.ALREADY_ENDED] * 2
+
+    def test_of_a_job_that_lives(self, bench: Bench, kind: str) -> None:
+        (job,) = bench.running()
+        self.refuse(bench, kind, ends=False)
+        (result,) = bench.service().cancel([job], REASON)
+        assert result.outcome is CancelOutcome.REFUSED
+        assert result.code == REFUSALS[kind][1].get("__type", "417")
+        assert REFUSALS[kind][1].get("message", "417") in str(result.detail)
 
 
 class TestLostReplies:

@@ -34,6 +34,11 @@ def is_malformed(error: ServiceError) -> bool:
     return isinstance(error.__cause__, NoAnswer)
 
 
+def is_refusal(error: ServiceError) -> bool:
+    """Whether a service declined for a reason of its own: the job may have ended, or be ending, meanwhile."""
+    return type(error) is ServiceError
+
+
 def in_turn(
     requests: Iterable[Sequence[RemoteJob]],
     ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],

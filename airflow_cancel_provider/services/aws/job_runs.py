@@ -22,7 +22,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.aws.cancel_requests import in_turn
+from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_refusal
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick, pick_listed
 from airflow_cancel_provider.services.aws.service import LOOKS_AT_ONCE, AwsJobService
@@ -218,7 +218,7 @@ class JobRunService(AwsJobService):
             if error.code == _UNKNOWN:
                 self._check_known(series, str(run.scope), str(error))
                 return CancelResult(run, CancelOutcome.GONE, str(error), error.code)
-            if error.code == _INVALID:
+            if is_refusal(error):
                 refused = CancelResult(run, CancelOutcome.REFUSED, str(error), error.code)
                 return self._explained(series, {run: refused}, lambda: self._refusal_help(options))[0]
             raise

@@ -40,6 +40,7 @@ from airflow_cancel_provider.services.batch.states import (
     Said,
     answer_of,
     gone,
+    is_unclear,
     needless,
     result_of,
     status_of,
@@ -133,7 +134,8 @@ class BatchJobService(AwsJobService):
         to_send = [job for job in jobs if job not in done]
         sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
         sent = [gone(result) if result.job in unknown else result for result in sent]
-        return as_asked(jobs, self._settled(settled + sent))
+        unclear = {result.job: result for result in sent if is_unclear(result)}
+        return as_asked(jobs, self._settled([*settled, *sent, *self._explained(series, unclear)]))
 
     def scopes(self) -> Iterator[str]:
         """Names of the queues, also of those that take or start no more jobs."""
@@ -204,6 +206,12 @@ class BatchJobService(AwsJobService):
         seen = self._look(series, jobs)
         missing = [job for job in jobs if job not in seen]
         return seen | (self._look(series, missing) if missing else {})
+
+    def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        found: dict[RemoteJob, JobStatus] = {}
+        for some in _lookups(jobs):
+            found |= {job: each.status for job, each in self._look_twice(series, some).items()}
+        return found
 
     def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""

@@ -143,3 +143,9 @@ def gone(result: CancelResult) -> CancelResult:
     if result.outcome is CancelOutcome.UNANSWERED:
         return result
     return CancelResult(result.job, CancelOutcome.GONE, result.detail, result.code)
+
+
+def is_unclear(result: CancelResult) -> bool:
+    """A refusal of Batch's own, which may only mean that the job has ended since it was looked at."""
+    own = result.code is not None and result.code not in DENIED
+    return own and result.outcome is CancelOutcome.REFUSED

@@ -21,7 +21,7 @@ from airflow_cancel_provider.jobs import (
 )
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.cancel_requests import in_turn
+from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_refusal
 from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -62,7 +62,6 @@ WORTH_LISTING = 50
 """From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
 
 _NO_STEP = re.compile(r"step id .* is not valid", re.I)
-_INVALID = frozenset({"InvalidRequestException", "ValidationException"})
 _OVER = frozenset({CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE})
 _RELEASES = "EMR cancels RUNNING steps from release 5.28.0 on, PENDING ones from 4.8.0 on except 5.0.0"
 
@@ -184,8 +183,8 @@ class EmrStepService(AwsJobService):
                     series, "CancelSteps", cluster, lambda: self._ask(cluster, _ids(steps), said, option)
                 )
         except ServiceError as error:
-            if error.code in _INVALID and not isinstance(error, UnknownScope):
-                return self._cancel_valid(series, steps, option, str(error))
+            if is_refusal(error):
+                return self._cancel_valid(series, steps, option, error)
             if not said:
                 raise
         results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
@@ -204,10 +203,10 @@ class EmrStepService(AwsJobService):
             raise NoAnswer(why=UNSAID.rstrip("."))
 
     def _cancel_valid(
-        self, series: CallSeries, steps: Sequence[RemoteJob], option: str, words: str
+        self, series: CallSeries, steps: Sequence[RemoteJob], option: str, error: ServiceError
     ) -> list[CancelResult]:
         """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
-        refused = {step: CancelResult(step, CancelOutcome.REFUSED, words) for step in steps}
+        refused = {step: CancelResult(step, CancelOutcome.REFUSED, str(error), error.code) for step in steps}
         results = self._explained_here(series, refused)
         over = [result for result in results if result.outcome in _OVER]
         alive = [result.job for result in results if result.outcome not in _OVER]
