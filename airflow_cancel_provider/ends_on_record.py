@@ -30,7 +30,7 @@ OF_TRIGGER = "remote_jobs_ended_{}"
 Ends = Mapping[RemoteJob, JobEnd]
 MOST_KEPT = 1000
 """Ends of one task instance."""
-ATTEMPTS = 5
+ATTEMPTS = 20
 """How often ends are written anew where others have written some of the same task instance meanwhile."""
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
 
 
 def _write_again(session: Any, ends: Mapping[TaskKey, Ends]) -> dict[TaskKey, Ends]:
-    """Write ends; return those of task instances for which others have written since they were read."""
+    """Write ends; return those that are left where others have written since they were read."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
@@ -103,16 +103,16 @@ def _write_again(session: Any, ends: Mapping[TaskKey, Ends]) -> dict[TaskKey, En
     rows = list(session.execute(query))
     stored = {TaskKey(*row[:4]): row for row in rows if row.key == ENDS_KEY}
     runs = {TaskKey(*row[:4]): row.dag_run_id for row in rows if row.key != ENDS_KEY}
-    left: dict[TaskKey, Ends] = {}
-    for task, dag_run_id in runs.items():
+    # All write in this order, and go on from where they were late: no two wait for each other.
+    tasks = sorted(runs)
+    for number, task in enumerate(tasks):
         before = stored.get(task)
         known = readable(before) if before else None
         value = _stored(_merged(ends_from_json(known), ends[task]))
-        if value != known and not _replace(
-            session, before, XComModel(dag_run_id=dag_run_id, key=ENDS_KEY, value=value, **asdict(task))
-        ):
-            left[task] = ends[task]
-    return left
+        xcom = XComModel(dag_run_id=runs[task], key=ENDS_KEY, value=value, **asdict(task))
+        if value != known and not _replace(session, before, xcom):
+            return {late: ends[late] for late in tasks[number:]}
+    return {}
 
 
 def _replace(session: Any, before: Any, xcom: Any) -> bool:
