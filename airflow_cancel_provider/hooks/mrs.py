@@ -106,7 +106,8 @@ class MrsHook(BaseHook):
     def _client(self, patience: Patience) -> MrsClient:
         connection = self._connection()
         if unknown := connection.unknown:
-            self.log.warning("Connection %r: %s.", self.mrs_conn_id, mrs_connection.passed_over(unknown))
+            words = mrs_connection.passed_over(unknown)
+            self.log.warning("%s", f"Connection {self.mrs_conn_id!r}: {words}.")
         auth = _auth(connection)
         project = connection.project_id or project_id(
             auth,
