@@ -89,8 +89,10 @@ class Releases:
             for ti_id in living.keys() | unnamed:
                 jobs = [*living.get(ti_id, ()), *(self._released.values() if ti_id == own else ())]
                 is_all = ti_id == own or ti_id in unnamed
-                if self._write(ti_id, jobs, is_all=is_all):
-                    self._withdrawable.add(ti_id)
+                # Before: a kill may interrupt it when it is written.
+                self._withdrawable.add(ti_id)
+                if not self._write(ti_id, jobs, is_all=is_all):
+                    self._withdrawable.discard(ti_id)
         if own not in living.keys() | unnamed:
             self.flush()
 
@@ -126,6 +128,8 @@ class Releases:
     def _restore(self, ti_id: UUID) -> None:
         from airflow_cancel_provider.version_compat import Variable
 
+        if ti_id not in self._before:
+            return  # a kill came before anything was written
         if before := self._before[ti_id]:
             self._set(ti_id, before)
         else:

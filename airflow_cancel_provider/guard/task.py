@@ -100,8 +100,8 @@ class TaskGuard:
         self._is_executing = False
         self._is_to_end = False
         """Whether the task received SIGTERM, and its jobs are being cancelled."""
-        self._handler: Any = None
-        """Of SIGTERM, as Airflow has set it."""
+        self._handler = signal.getsignal(signal.SIGTERM)
+        """As Airflow has set it."""
         self._has_late_answers = False
         """Whether a signal may have interrupted a request to Airflow."""
         self._pid = os.getpid()
@@ -130,7 +130,6 @@ class TaskGuard:
         if self._is_executing:  # resume_execution() goes on with execute()
             return method()
         self._is_executing = True
-        self._handler = signal.getsignal(signal.SIGTERM)
         try:
             result = self._executed(method)
         except Killed as killed:
@@ -282,6 +281,8 @@ class TaskGuard:
             self.canceller.returned()
             self._log_running("%s; the next try takes over %s.", self._why(end))
         else:
+            if self.recorder.is_killed:  # and its cancel is on its way
+                self._drop_late_answers()
             self.releases.withdraw()
             self._cancel(self._why(end))
 

@@ -28,6 +28,7 @@ from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.version_compat import Variable
 from tests.airflow_fakes import FakeAirflow
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
@@ -246,6 +247,26 @@ class TestInterrupts:
             ti.task.execute()
         until(lambda: names(cloud) == {"work": True, "released": False})
         assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.ledger.released)]]
+
+
+    def test_the_release_of_a_success_is_withdrawn(
+        self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = Variable.set
+        killed: list[str] = []
+
+        def slow(key: str, value: Any, **rest: Any) -> None:
+            write(key, value, **rest)
+            if not killed:
+                killed.append(key)
+                signal.raise_signal(signal.SIGALRM)
+
+        monkeypatch.setattr(Variable, "set", slow)
+        ti, _ = guarded(submit)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        until(lambda: names(cloud) == {"job": True})
+        assert not variables
 
 
 class TestFence:
