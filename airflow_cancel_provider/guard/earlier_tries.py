@@ -40,14 +40,15 @@ def read_earlier() -> None:
         _read = _earlier(task)
 
 
-def write_earlier(ti: Any, log: Log) -> Sequence[TryRecord]:
+def write_earlier(ti: Any, log: Log, *, is_rest: bool) -> Sequence[TryRecord]:
     """Write what :func:`read_earlier` has read. An error is logged: it must not fail the task.
 
+    :param is_rest: whether this is the rest of a try, so that a record with its id is its own.
     :return: what was written.
     """
     global _read
     found, _read = _read, ()
-    others = [record for record in found if record.ti_id != UUID(str(ti.id))][-MOST_TRIES:]
+    others = [record for record in found if not (is_rest and record.ti_id == UUID(str(ti.id)))][-MOST_TRIES:]
     _write(ti, log, others)
     return others
 

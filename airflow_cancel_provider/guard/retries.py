@@ -39,6 +39,11 @@ class Tries:
         return bool(getattr(getattr(self._ti, "_ti_context_from_server", None), "task_reschedule_count", 0))
 
     @property
+    def is_rest(self) -> bool:
+        """Whether this is the rest of a try, and not the beginning of one."""
+        return self.is_resumed or self.is_rescheduled
+
+    @property
     def is_followed(self) -> bool:
         """Whether a next try would take over the jobs of this one."""
         return self.go_on and bool(self._ti.try_number <= self._ti.max_tries)

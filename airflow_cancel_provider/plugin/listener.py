@@ -139,7 +139,7 @@ def _guard(task_instance: Any) -> None:
         guard = TaskGuard(task_instance, settings)
         if before := _waiting.pop(str(task_instance.id), None):
             guard.go_on_after(before)
-        earlier = write_earlier(task_instance, guard.log)
+        earlier = write_earlier(task_instance, guard.log, is_rest=guard.tries.is_rest)
         guard.install()
         write_ends(task_instance, guard.log, earlier, guard.ends_of_earlier)
         _guards[os.getpid()] = guard

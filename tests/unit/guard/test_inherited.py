@@ -16,6 +16,7 @@ import pytest
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
 from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.guard import earlier_tries
 from airflow_cancel_provider.guard.api import release
 from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
 from airflow_cancel_provider.guard.inherited import reached
@@ -24,7 +25,7 @@ from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, release_key
-from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
@@ -131,6 +132,18 @@ class TestNextTry:
             ti.task.TASK_UUID_ARG = "--airflow_task_uuid"  # type: ignore[attr-defined]
         ti.run(CANCEL)
         assert seen == [set() if finds else {job.id}]
+
+    @pytest.mark.parametrize("is_rest", [False, True])
+    def test_it_is_listed_beside_those_of_the_present_one(
+        self, monkeypatch: pytest.MonkeyPatch, is_rest: bool
+    ) -> None:
+        """But not what this try itself has started before it was deferred or rescheduled."""
+        ti = Try(try_number=2)
+        record = TryRecord(ti.id, TryState.DEFERRED, jobs=(RemoteJob("batch://@us-east-1/job"),))
+        monkeypatch.setattr(earlier_tries, "_read", [record])
+        expected = [] if is_rest else [record]
+        assert earlier_tries.write_earlier(ti, LOG, is_rest=is_rest) == expected
+        assert ti.pushed.get(EARLIER_KEY, []) == [each.as_json() for each in expected]
 
     def test_a_job_without_a_label_that_somebody_has_put_on_its_record_is_left_alone(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
