@@ -18,6 +18,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.triggers.answers import with_answers
 from airflow_cancel_provider.triggers.event_loop import in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
@@ -98,7 +99,7 @@ class GuardTrigger(BaseTrigger):
         with Board.here().attended(self._access(), jobs):
             Readiness.here().prepare(getattr(self, "task_instance", None), self._access(), jobs)
             try:
-                async for event in self.inner.run():
+                async for event in with_answers(self.inner.run()):
                     yield event
                     if _fails_the_task(event):
                         # The triggerer cancels this trigger once Airflow has recorded the end of its task.

@@ -137,6 +137,9 @@ def _mark(number: int) -> Callable[[World], None]:
     def see_to(world: World) -> None:
         # It looks again ten seconds after the mark. By then a task that runs was told to end.
         runs = world.process and world.process.number == number
+        if world.is_deleted and world.process is None and not world.triggers:
+            # Airflow has not taken its deferral, and its record is gone before the API server reads it.
+            world.set_row(number, was_orphaned=True)
         if deciders.settle_mark(world, number) and not runs:
             world.marks = tuple(each for each in world.marks if each != number)
 

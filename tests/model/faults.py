@@ -130,9 +130,9 @@ def _cleared(world: World) -> None:
 
 def _deleted(world: World) -> None:
     _doomed(world)
-    if world.marks and not world.triggers and world.process is None:
-        # Airflow has not taken its deferral, and its record is gone before the API server reads it.
-        world.set_row(was_orphaned=True)
+    if world.process is not None and world.process.phase == "begin":
+        world.set_row(was_orphaned=True)  # its record is gone before it is read
+        world.orphan_earlier()
     world.is_deleted, world.xcom, world.stored, world.resumes = True, None, None, ""
 
 

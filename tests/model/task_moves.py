@@ -77,6 +77,8 @@ def gone(world: World, slot: str) -> None:
     """The process has ended."""
     process = getattr(world, slot)
     setattr(world, slot, None)
+    if process.phase == "begin":
+        world.orphan_earlier()
     row = world.rows[process.number]
     if process.outcome not in ("success", "defer") or row.state == "running":
         world.set_row(process.number, is_doomed=True)
@@ -85,10 +87,13 @@ def gone(world: World, slot: str) -> None:
             change(at, task_ended=True)
 
 
-def _begin(_: World, process: Process, guard: Any) -> Process | None:
+def _begin(world: World, process: Process, guard: Any) -> Process | None:
     if not process.has_supervisor:
         return None
     guard._take_over_or_cancel()
+    for job in world.jobs.values():
+        if not job.is_listed and 0 <= job.owner < process.number:
+            world.set_row(job.owner, was_orphaned=True)  # it is looked for during some seconds only
     return process._replace(phase="work")
 
 
@@ -278,8 +283,6 @@ def killed(slot: str) -> Callable[[World], None]:
         # What a request that was repeated has started, after the sentinel has seen the others end.
         is_late = process.phase == "sent" and all(each.phase == "done" for each in _sentinels(world, process))
         gone(world, slot)
-        if process.phase == "begin":
-            world.orphan_earlier()
         # docs/guarantees.rst: before Airflow has noted a deferral, or after it was resumed, only the reaper
         # sees it. What was told to end has seen to its jobs itself.
         is_noted = process.outcome != "defer" or not (is_wanted(world, process) or world.is_deleted)

@@ -248,7 +248,6 @@ class TestInterrupts:
         until(lambda: names(cloud) == {"work": True, "released": False})
         assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.ledger.released)]]
 
-
     def test_the_release_of_a_success_is_withdrawn(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,0 +1,84 @@
+"""Before Airflow 3.2, a trigger that is cancelled during a request to Airflow would end its triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+
+
+class Channel:
+    """A triggerer's channel as in Airflow 3.0 and 3.1: who waits first gets the next answer."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._answers: asyncio.Queue[int] = asyncio.Queue()
+        self._sent = 0
+
+    async def asend(self) -> int:
+        async with self._lock:
+            self._sent += 1
+            number = self._sent
+            asyncio.get_running_loop().call_later(0.2, self._answers.put_nowait, number)
+            answer = await self._answers.get()
+            assert answer == number, f"the answer to request {answer} came to request {number}"
+            return answer
+
+
+class Asking(BaseTrigger):
+    """Asks Airflow again and again, as for a connection."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Asking", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        channel: Any = sys.modules["airflow.sdk.execution_time.task_runner"].SUPERVISOR_COMMS
+        yield TriggerEvent("asks")  # type: ignore[no-untyped-call]
+        while True:
+            await channel.asend()
+
+
+class Stubborn(Asking):
+    """Ends by itself when it is cancelled."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            async for event in super().run():
+                yield event
+        except asyncio.CancelledError:
+            yield TriggerEvent("stopped")  # type: ignore[no-untyped-call]
+
+
+async def _events(trigger: type[Asking], seen: list[Any]) -> None:
+    guarded = GuardTrigger.__new__(GuardTrigger)
+    guarded.__dict__.update(inner=trigger(), _is_handled=True, record={}, classpath="", kwargs={})
+    async for event in guarded.run():
+        seen.append(event.payload)  # noqa: PERF401  each as it comes
+
+
+@pytest.mark.parametrize("trigger, expected", [(Asking, ["asks"]), (Stubborn, ["asks", "stopped"])])
+def test_a_kill_waits_for_the_answer(
+    trigger: type[Asking], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    async def main() -> tuple[list[Any], int]:
+        channel = Channel()
+        seen: list[Any] = []
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+        task = asyncio.create_task(_events(trigger, seen))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        await asyncio.wait([task])
+        # The triggerer's own next request.
+        return seen, await channel.asend()
+
+    seen, answer = asyncio.run(main())
+    assert seen == expected
+    assert answer > 1
