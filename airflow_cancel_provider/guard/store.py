@@ -182,6 +182,7 @@ class RecordStore:
         return None if record.state is TryState.RETURNED else record
 
     def _write(self, stored: dict[str, Any]) -> None:
+        self._written = {}  # not known, where a kill interrupts this
         self._ti.xcom_push(key=RECORD_KEY, value=stored)
         self._written = stored
         if (store := self._state_store()) is not None:

@@ -26,6 +26,7 @@ from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import Variable
@@ -247,6 +248,27 @@ class TestInterrupts:
             ti.task.execute()
         until(lambda: names(cloud) == {"work": True, "released": False})
         assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.ledger.released)]]
+
+    def test_the_record_does_not_say_that_the_task_has_succeeded(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = Try.xcom_push
+        killed: list[str] = []
+
+        def slow(ti: Try, key: str, value: Any) -> None:
+            write(ti, key, value)
+            if value["state"] == TryState.RETURNED:
+                killed.append(key)
+                signal.raise_signal(signal.SIGALRM)
+
+        monkeypatch.setattr(Try, "xcom_push", slow)
+        monkeypatch.setattr(task_module, "KILL_GRACE", 0.0)  # the end of the job is not waited for
+        ti, _ = guarded(submit)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        assert killed
+        assert ti.record.state is TryState.RUNNING
+        until(lambda: names(cloud) == {"job": True})
 
     def test_the_release_of_a_success_is_withdrawn(
         self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
