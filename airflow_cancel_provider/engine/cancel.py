@@ -236,7 +236,8 @@ class CancelEngine:
         self._owner_of[job] = claimant
         self._reasons[claimant.reason] = None
         first, *others = self._reasons
-        reason = f"{first}, and {len(others)} other tasks" if others else first
+        more = "1 other task" if len(others) == 1 else f"{len(others)} other tasks"
+        reason = f"{first}, and {more}" if others else first
         self.cancellation.reason = reason[:LONGEST_REASON]
 
     def _take_in(self, status: JobStatus) -> None:

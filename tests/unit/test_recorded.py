@@ -347,8 +347,12 @@ def test_nothing_is_accepted_before_it_was_seen(memory: Memory) -> None:
     assert not work.is_accepted
 
 
-def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
-    records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(100)]
+@pytest.mark.parametrize(
+    "count, words",
+    [(1, "task 0"), (2, "task 0, and 1 other task"), (100, "task 0, and 99 other tasks")],
+)
+def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory, count: int, words: str) -> None:
+    records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(count)]
     requests = [
         request
         for n, record in enumerate(records)
@@ -357,9 +361,9 @@ def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory) -> None:
     work = cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
     work.step()
     assert len(memory.looks) == 1
-    assert len(memory.sent) == 100
+    assert len(memory.sent) == count
     reasons = {result.detail for result in work.cancellation.results.values()}
-    assert reasons == {"task 0, and 99 other tasks"}
+    assert reasons == {words}
 
 
 def test_a_guarded_deferral_ends_what_it_carries_whatever_stands_in_xcom(
