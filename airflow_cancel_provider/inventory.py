@@ -24,6 +24,7 @@ from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
 from airflow_cancel_provider.record import (
     EARLIER_KEY,
     RECORD_KEY,
+    Actor,
     JobEnd,
     TryRecord,
     TryState,
@@ -235,12 +236,14 @@ def known_end(
 ) -> JobEnd | None:
     """How a job has ended: as its own task saw it, or else others.
 
-    Of an earlier try others know more: what its record says may be what a later try has only found.
+    Of an earlier try others know more: what its record says may be what a later try has only found. So does
+    who has cancelled a job that its task has seen to end.
 
     :param others: what others have seen, by job.
     """
     own, other = record.ends.get(job), others.get(job)
-    return (other or own) if is_earlier else (own or other)
+    knows_less = is_earlier or (own is not None and own.by == Actor.SERVICE)
+    return (other or own) if knows_less else (own or other)
 
 
 def _records(row: Any) -> list[tuple[TryRecord, TryRecord]]:

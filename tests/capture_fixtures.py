@@ -16,7 +16,7 @@ from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import Submission, set_recorder
+from airflow_cancel_provider.services.submissions import SeenEnd, Submission, set_recorder
 from tests.cloud.server import LocalCloud
 
 LABEL = Label("abcd1234", uuid.UUID(int=7))
@@ -39,7 +39,7 @@ class Notes:
         self.scopes: list[str | None] = []
         self.unlabelled: list[tuple[str, ...]] = []
         self.places: list[str] = []
-        self.ends: list[tuple[str, str | None, list[tuple[str | None, str]]]] = []
+        self.ends: list[tuple[str, str | None, list[SeenEnd]]] = []
         self.holes: list[str] = []
         self.asked: list[Submission] = []
         self.wanted_label: Label | None = LABEL
@@ -106,8 +106,8 @@ class Notes:
     def closed(self, token: str) -> None:
         self._tell("closed", token)
 
-    def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
-        self.ends.append((service, region, list(ids)))
+    def ended(self, service: str, region: str | None, seen: Sequence[SeenEnd]) -> None:
+        self.ends.append((service, region, list(seen)))
 
     def unguarded(self, why: str) -> None:
         self.holes.append(why)

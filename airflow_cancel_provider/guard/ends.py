@@ -16,8 +16,9 @@ def note_ends(service: str, operation: str, region: str | None, answer: Any) -> 
     try:
         row = service_info(service)
         seen = row.looks[operation](answer)
-        ids = [(scope, job) for scope, job, state in seen if job and state in row.ends]
+        ends = row.ends
+        ended = [(scope, job, ends[state]) for scope, job, state in seen if job and state in ends]
     except Exception:  # a reply may be anything, and the caller's call must not fail for it
         log.exception("[remote jobs] A reply to %s could not be read", operation)
         return
-    tell_ended(service, region, ids)
+    tell_ended(service, region, ended)

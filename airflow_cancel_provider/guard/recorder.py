@@ -24,10 +24,11 @@ from airflow_cancel_provider.guard.events import (
     SubmissionIntended,
     TryLedger,
 )
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, SeenEnd
 from airflow_cancel_provider.settings import Settings
 
 FOUND_BY_LABEL = "If this task fails, living jobs with its label are looked for and cancelled."
@@ -148,16 +149,16 @@ class TryRecorder:
         """Record that a submission started nothing (more)."""
         self.tell(SubmissionClosed(token))
 
-    def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
+    def ended(self, service: str, region: str | None, seen: Sequence[SeenEnd]) -> None:
         """Record jobs that were seen in a terminal state."""
-        jobs = [
-            job
-            for scope, job_id in ids
+        ends = {
+            job: JobEnd.seen(JobStatus(job, state), Actor.SERVICE, "")
+            for scope, job_id, state in seen
             for job in self.ledger.find(service, scope, job_id)
             if self.ledger.is_running(job) and (region is None or job.region in (None, region))
-        ]
-        if jobs:
-            self.tell(JobsEnded(tuple(jobs)))
+        }
+        if ends:
+            self.tell(JobsEnded(tuple(ends), ends))
 
     def unguarded(self, why: str) -> None:
         """Log that something is not guarded, and why."""

@@ -341,7 +341,7 @@ class TaskGuard:
         self.canceller.relay()
         if self._is_settled:
             self._drop_late_answers()
-            self.store.flush(TryState.RUNNING)
+            self._write_ends()
             self.canceller.done()
             return
         if not self.ledger.is_reached:
@@ -354,9 +354,7 @@ class TaskGuard:
         seconds = KILL_GRACE if self.recorder.is_killed else self.settings.confirm_seconds
         is_over = self.canceller.wait_for("ended", seconds)
         self.canceller.relay()
-        if ends := self.canceller.ends:
-            self.ledger.apply(JobsEnded(tuple(ends), ends))
-            self.store.flush(TryState.RUNNING)
+        self._write_ends()
         if not is_over:
             self.log.warning(
                 "%s: the jobs have not ended yet; cancelling continues for up to %s s: %s",
@@ -364,6 +362,12 @@ class TaskGuard:
                 self.settings.patience,
                 named(self.ledger.started) or "jobs of submissions without an answer",
             )
+
+    def _write_ends(self) -> None:
+        """Put on record how the jobs have ended, as far as that is known."""
+        if ends := self.canceller.ends:
+            self.ledger.apply(JobsEnded(tuple(ends), ends))
+        self.store.flush(TryState.RUNNING)
 
     def _defer(self, deferred: Any) -> None:
         from airflow_cancel_provider.guard.trigger import GuardTrigger, bounded

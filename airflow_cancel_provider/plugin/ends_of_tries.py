@@ -16,7 +16,7 @@ from airflow_cancel_provider.ends_on_record import ends_from_json, write_in_data
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.record import JobEnd, TryRecord, proof_of
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord, proof_of
 
 USER = "airflow"
 """In the event log."""
@@ -35,10 +35,15 @@ def keep_ends_of_try(_: Any, body: bytes) -> dict[str, Any]:
         record = next(_records_for(session, task, ti_id, proof), None) if task else None
         if task is None or record is None:
             raise Refusal(403, "There is no record of this try with this key.")
-        own = {job: end for job, end in ends.items() if job in record.jobs and job not in record.ends}
+        own = {job: end for job, end in ends.items() if job in record.jobs and _is_news(record.ends.get(job))}
         write_in_database(session, {task: own})
         _log_events(session, task, own)
     return {"written": len(own)}
+
+
+def _is_news(known: JobEnd | None) -> bool:
+    """Whether the sentinel may know more of an end."""
+    return known is None or known.by == Actor.SERVICE
 
 
 def _report(body: bytes) -> tuple[UUID, str, dict[RemoteJob, JobEnd]]:

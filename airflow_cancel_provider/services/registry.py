@@ -23,6 +23,8 @@ from airflow_cancel_provider.services.ratelimit import Quotas
 from airflow_cancel_provider.services.submissions import Submission
 
 if TYPE_CHECKING:
+    from airflow_cancel_provider.jobs import JobState
+
     # Every Airflow command reads the rows.
     from airflow_cancel_provider.services.base import JobService
     from airflow_cancel_provider.services.client_spec import ClientSpec
@@ -95,9 +97,9 @@ class ServiceInfo:
         return cast("type[JobService]", load(self.service))
 
     @property
-    def ends(self) -> frozenset[str]:
-        """The service's own states of jobs that have ended."""
-        found: frozenset[str] = load(f"{_ROOT}.services.{self.package}.states.ENDS")
+    def ends(self) -> Mapping[str, JobState]:
+        """The states of jobs that have ended, by the service's own words for them."""
+        found: Mapping[str, JobState] = load(f"{_ROOT}.services.{self.package}.states.ENDS")
         return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.replies import answered_inside
@@ -23,6 +24,9 @@ UNNAMED = "job"
 """For a job whose name was only a label."""
 LONGEST_NAME = 256
 """Bytes, though AWS says characters: it may count those beyond the basic plane twice."""
+
+SeenEnd = tuple[str | None, str, JobState]
+"""A job that has ended: its scope, where the reply tells it, its id, and the state that was seen."""
 
 
 class Recorder(Protocol):
@@ -80,8 +84,8 @@ class Recorder(Protocol):
         """Nothing (more) can have been started: never sent, refused, or answered inside this process."""
         ...
 
-    def ended(self, service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
-        """Jobs (scope, if the reply tells it, and id) were seen in a terminal state by this process."""
+    def ended(self, service: str, region: str | None, seen: Sequence[SeenEnd]) -> None:
+        """Jobs were seen to have ended by this process."""
         ...
 
     def unguarded(self, why: str) -> None:
@@ -209,13 +213,13 @@ def recorded(
         raise
 
 
-def tell_ended(service: str, region: str | None, ids: Sequence[tuple[str | None, str]]) -> None:
+def tell_ended(service: str, region: str | None, seen: Sequence[SeenEnd]) -> None:
     """Record jobs that were seen in a terminal state. An error of a recorder is logged, not raised."""
     recorder = current_recorder()
-    if recorder is None or not ids:
+    if recorder is None or not seen:
         return
     try:
-        recorder.ended(service, region, ids)
+        recorder.ended(service, region, seen)
     except Exception:
         # The caller only asked for a job's state, and must not fail for this.
-        log.exception("%d jobs of %s that have ended could not be noted", len(ids), service)
+        log.exception("%d jobs of %s that have ended could not be noted", len(seen), service)

@@ -29,7 +29,8 @@ STATES = {
     "SUCCEEDED": JobState.SUCCEEDED,
     "FAILED": JobState.FAILED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
+ENDS["CANCELLED"] = JobState.CANCELLED  # not a word of Batch's: FAILED, as somebody has ended it
 QUEUE_ENDS = frozenset({"DELETED"})
 """Statuses of a queue that nothing runs from. What an INVALID one has started runs on."""
 _STARTED = ("STARTING", "RUNNING")

@@ -5,7 +5,8 @@ The label is a parameter that no job definition refers to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, bare_entry, ids
@@ -40,10 +41,15 @@ SUBMISSIONS = (
         largest=LARGEST_SUBMIT_JOB,
     ),
 )
+
+
+def _state(job: Mapping[str, Any]) -> Any:
+    is_ended = job.get("isCancelled") or job.get("isTerminated")
+    return "CANCELLED" if is_ended and job.get("status") == "FAILED" else job.get("status")
+
+
 LOOKS = {
-    "DescribeJobs": lambda answer: (
-        (None, job.get("jobId"), job.get("status")) for job in answer.get("jobs") or []
-    )
+    "DescribeJobs": lambda answer: ((None, job.get("jobId"), _state(job)) for job in answer.get("jobs") or [])
 }
 
 QUOTAS: Quotas = {EVERY: (50, 50.0)}

@@ -18,7 +18,7 @@ STATES = {
     # The cluster ended under the step. botocore's waiter does not know this state and would wait on.
     "INTERRUPTED": JobState.CANCELLED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 CLUSTER_ENDS = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
 """States of a cluster in which no step lives, or not for long."""
 

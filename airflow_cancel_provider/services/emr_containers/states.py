@@ -16,7 +16,7 @@ STATES = {
     "FAILED": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 IDLE = frozenset({"TERMINATED"})
 """States of a virtual cluster in which no run lives."""
 

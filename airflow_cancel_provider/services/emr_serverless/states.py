@@ -18,7 +18,7 @@ STATES = {
     "FAILED": JobState.FAILED,
     "CANCELLED": JobState.CANCELLED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 IDLE = frozenset({"CREATING", "STOPPED", "TERMINATED"})
 """States of an application in which no run lives: it starts with its first run, and stops after its last."""
 

@@ -26,7 +26,7 @@ STATES = {
     "ERROR": JobState.FAILED,
     "EXPIRED": JobState.FAILED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 LONGEST_LIFE = timedelta(days=30)
 """No run with a timeout lives so long: Glue grants it 7 days at most, and lets it wait for minutes."""
 

@@ -134,7 +134,7 @@ class MrsJobService(JobService):
         ended = [job for job, status in found.items() if status.state.is_terminal]
         for job in ended:
             self._asked.pop(job, None)
-        tell_ended(self.name, self.region, [(job.scope, job.id) for job in ended])
+        tell_ended(self.name, self.region, [(job.scope, job.id, found[job].state) for job in ended])
         return in_order(jobs, found)
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -211,7 +211,7 @@ class MrsJobService(JobService):
 
     def _status(self, cluster_id: str, record: JobRecord) -> JobStatus:
         if record.state.is_terminal:
-            tell_ended(self.name, self.region, [(cluster_id, record.id)])
+            tell_ended(self.name, self.region, [(cluster_id, record.id, record.state)])
         return status_of(self.address(record.id, cluster_id), record)
 
     def _with_meter(self, meter: Meter) -> Self:

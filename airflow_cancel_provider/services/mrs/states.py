@@ -33,7 +33,7 @@ STATES = {
     "FAILED": JobState.FAILED,
     "KILLED": JobState.CANCELLED,
 }
-ENDS = frozenset(state for state, common in STATES.items() if common.is_terminal)
+ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 _OLD_STATES = {
     "-1": ("Terminated", JobState.CANCELLED),
     "1": ("Starting", JobState.PENDING),

@@ -13,6 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.services.submissions import set_recorder
 from tests.call_fixtures import batch, closed_port, gateway, run
 from tests.capture_fixtures import (
@@ -254,12 +255,12 @@ def test_jobs_that_a_reply_shows_as_ended_are_told(cloud: LocalCloud, notes: Not
     serverless.get_job_run(applicationId=app, jobRunId=runs[1])
     serverless.list_job_runs(applicationId=app)
     region = "us-east-1"
-    step = ("emr", region, [(None, steps[0])])
+    step = ("emr", region, [(None, steps[0], JobState.FAILED)])
     assert notes.ends == [
-        ("batch", region, [(None, jobs[0])]),
+        ("batch", region, [(None, jobs[0], JobState.SUCCEEDED)]),
         step,
         step,
-        ("emr-serverless", region, [(app, runs[0])]),
+        ("emr-serverless", region, [(app, runs[0], JobState.SUCCEEDED)]),
     ]
 
 
@@ -278,7 +279,7 @@ def test_the_end_of_an_attempt_is_not_that_of_its_run(
     assert notes.ends == []
     cloud.emr_serverless.finish(run, "SUCCESS")
     serverless.get_job_run(applicationId=app, jobRunId=run)
-    assert notes.ends == [("emr-serverless", "us-east-1", [(app, run)])]
+    assert notes.ends == [("emr-serverless", "us-east-1", [(app, run, JobState.SUCCEEDED)])]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"jobs": 7}', b'{"jobs": [{"status": "FAILED"}]}'])

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.amazon.aws.operators.emr import EmrContainerOperator
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
@@ -220,4 +220,4 @@ def test_runs_that_a_reply_shows_as_ended_are_told(
     described(containers, cluster, alive)
     described(containers, cluster, ended)
     containers.list_job_runs(virtualClusterId=cluster)
-    assert notes.ends == [("emr-containers", "us-east-1", [(cluster, ended)])] * 2
+    assert notes.ends == [("emr-containers", "us-east-1", [(cluster, ended, JobState.SUCCEEDED)])] * 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
 from airflow_cancel_provider.services.registry import SERVICES
@@ -100,4 +100,4 @@ def test_looks_show_ends(cloud: LocalCloud, notes: Notes, operation: str) -> Non
     cloud.glue.finish(run, "TIMEOUT")
     asked = {"RunId": run} if operation == "get_job_run" else {}
     getattr(client(cloud, "glue"), operation)(JobName=JOB, **asked)
-    assert notes.ends == [("glue", "us-east-1", [(JOB, run)])]
+    assert notes.ends == [("glue", "us-east-1", [(JOB, run, JobState.FAILED)])]

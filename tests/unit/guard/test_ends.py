@@ -18,16 +18,16 @@ from pendulum import now
 from airflow_cancel_provider.exceptions import InvalidInput, Killed
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.plugin import listener
-from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+from airflow_cancel_provider.record import RECORD_KEY, Actor, TryRecord
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import CANCEL, KEEP, Store, Try, _guarded, cancelled, variables  # noqa: F401  fixtures
+from tests.try_fixtures import CANCEL, KEEP, Store, Try, _guarded, cancelled, end, variables  # noqa: F401  fixtures
 from tests.try_fixtures import submit as submit_as
 
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
@@ -228,6 +228,26 @@ class TestSuccess:
 
 
 class TestFailure:
+    @pytest.mark.parametrize("by_hand, state", [(False, JobState.FAILED), (True, JobState.CANCELLED)])
+    def test_a_job_that_ends_by_itself_has_its_end_on_record(
+        self, cloud: LocalCloud, by_hand: bool, state: JobState
+    ) -> None:
+        """The commonest failure: the operator sees its job fail, and fails."""
+
+        def work() -> None:
+            batch, job = boto3.client("batch", region_name="us-east-1"), submit()
+            if by_hand:
+                end(cloud, job)
+            else:
+                cloud.batch.finish(job.id, "FAILED")
+            seen = batch.describe_jobs(jobs=[job.id])["jobs"][0]["status"]
+            raise ValueError(seen)
+
+        ti = Try(work=work)
+        ended(ti, ValueError)
+        (found,) = ti.record.ends.values()
+        assert (found.state, found.by, found.reason) == (state, Actor.SERVICE, "")
+
     @pytest.mark.parametrize("state", ["running", "scheduled", "up_for_retry", "restarting", None])
     def test_whatever_state_it_begins_with_its_jobs_are_its_own(
         self, cloud: LocalCloud, state: str | None

@@ -140,7 +140,7 @@ class TestLooks:
     def test_states(self, glue: GlueBench) -> None:
         """All that botocore's model knows, and no other."""
         assert set(STATES) == set(glue.client.meta.service_model.shape_for("JobRunState").enum)
-        assert {"STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT", "ERROR", "EXPIRED"} == ENDS
+        assert {"STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT", "ERROR", "EXPIRED"} == set(ENDS)
 
     def test_the_stages_of_a_run(self, glue: GlueBench) -> None:
         glue.local.set(submitted=100, pending=100, cancel=100)

@@ -16,6 +16,7 @@ from airflow_cancel_provider.exceptions import (
     SubmissionRefused,
 )
 from airflow_cancel_provider.hooks.mrs import MrsHook
+from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
 from tests.capture_fixtures import LABEL, Notes, recorder  # noqa: F401
@@ -148,9 +149,9 @@ def test_jobs_that_were_seen_to_end_are_told(hook: MrsHook, cloud: LocalCloud, n
     ended, living = start(hook, "one"), start(hook, "two")
     cloud.mrs.finish(ended.id, "FINISHED")
     hook.service.describe([ended, living])
-    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])]
+    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id, JobState.SUCCEEDED)])]
     assert len(hook.list_jobs(CLUSTER)) == 2
-    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id)])] * 2
+    assert notes.ends == [("mrs", None, [(CLUSTER, ended.id, JobState.SUCCEEDED)])] * 2
 
 
 def test_what_a_test_double_answers_is_not_carried_outside(hook: MrsHook, notes: Notes) -> None:
