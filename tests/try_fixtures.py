@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import boto3
 import pytest
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -30,6 +31,22 @@ from tests.task_fixtures import TaskInstance, connect_aws
 KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30)
 CANCEL = Settings(sentinel=False, confirm_seconds=20, patience=30)
 UNLABELLED = Settings(labels=False, sentinel=False, patience=30)
+
+RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
+RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
+
+
+class Never(BaseTrigger):
+    """A trigger that is not run here."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Never", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -194,7 +211,7 @@ def end(cloud: LocalCloud, job: RemoteJob) -> None:
 def resumed(*jobs: RemoteJob, **changes: Any) -> Try:
     """A try that had started jobs and was deferred."""
     ti: Any = Try(**{"work": lambda: None, **changes})
-    ti._ti_context_from_server = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
+    ti._ti_context_from_server = RESUMED
     ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, jobs).as_json()
     resumed_try: Try = ti
     return resumed_try

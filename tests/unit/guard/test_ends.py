@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import boto3
 import pytest
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger
 from botocore.config import Config
 from pendulum import now
 
@@ -27,28 +26,24 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException, DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import CANCEL, KEEP, Store, Try, _guarded, cancelled, end, variables  # noqa: F401  fixtures
+from tests.try_fixtures import (  # noqa: F401  fixtures
+    CANCEL,
+    KEEP,
+    RESCHEDULED,
+    RESUMED,
+    Never,
+    Store,
+    Try,
+    _guarded,
+    cancelled,
+    end,
+    variables,
+)
 from tests.try_fixtures import submit as submit_as
-
-RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
-RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
 
 
 class TaskRunnerMarker:
     """As Airflow's: tells listeners that it is a task's process that ends."""
-
-
-class Never(BaseTrigger):
-    """A trigger that is not run here."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}.Never", {}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
 
 
 def submit(name: str = "job") -> RemoteJob:

@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.execution_time import task_runner
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.airflow_versions import AirflowRescheduleException
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
-from tests.try_fixtures import Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
-
-RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
-RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
+from tests.try_fixtures import (  # noqa: F401  fixtures
+    RESCHEDULED,
+    RESUMED,
+    Never,
+    Try,
+    _guarded,
+    cancelled,
+    submit,
+    variables,
+)
 
 
 class InProcessSupervisorComms:
     """As Airflow's: it is the task's own process that talks to the database."""
-
-
-class Never(BaseTrigger):
-    """A trigger that is not run here."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}.Never", {}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
 
 
 def deferral() -> BaseException:

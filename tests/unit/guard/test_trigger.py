@@ -23,8 +23,8 @@ from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDef
 from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, variables
-from tests.unit.guard.test_ends import RESUMED, Never, ended, submit
+from tests.try_fixtures import CANCEL, RESUMED, Never, Try, _guarded, cancelled, variables
+from tests.unit.guard.test_ends import ended, submit
 
 __all__ = ["_guarded", "variables"]
 
