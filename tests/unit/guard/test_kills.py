@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import threading
 import time
@@ -24,13 +23,11 @@ from airflow_cancel_provider.guard import task as task_module
 from airflow_cancel_provider.guard.events import Event, JobsStarted
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import Variable
-from tests.airflow_fakes import FakeAirflow
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
@@ -40,7 +37,6 @@ from tests.try_fixtures import (
     Try,
     _guarded,
     cancelled,
-    submit_and_fail,
     variables,
 )
 
@@ -375,120 +371,6 @@ class TestFence:
         ti.state = "failed"
         guard.failed()
         assert names(cloud) == {"work": True, "callback": False}
-
-
-class CleansUp(Task):
-    """An operator that calls its own ``on_kill``, at its end or in a handler of its own."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        super().__init__(work)
-        self.calls: list[str] = []
-
-    def on_kill(self) -> None:
-        self.calls.append("on_kill")
-
-    def execute(self) -> Any:
-        try:
-            return self.work()
-        finally:
-            self._stop()
-
-    def _stop(self, *_: Any) -> None:
-        self.on_kill()
-
-
-class TestCallsItsOwnOnKill:
-    def guarded(self, work: Callable[[], Any]) -> CleansUp:
-        ti = Try(work=work)
-        ti.task = task = CleansUp(work)
-        ti.guarded(CANCEL)
-        return task
-
-    def test_who_succeeds_has_not_been_killed(self, cloud: LocalCloud) -> None:
-        task = self.guarded(submit)
-        assert task.execute() in {job["id"] for job in cloud.batch.jobs()}
-        assert names(cloud) == {"job": False}
-        assert task.calls == ["on_kill"]
-
-    def test_who_fails_fails_with_the_error_of_the_task(
-        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        task = self.guarded(submit_and_fail)
-        with pytest.raises(ValueError, match="after submitting"):
-            task.execute()
-        assert names(cloud) == {"job": True}
-        assert "SIGTERM" not in caplog.text
-
-    def test_a_thread_of_the_task_does_not_kill_it(self, cloud: LocalCloud) -> None:
-        def work() -> str:
-            job = submit()
-            late = threading.Timer(0, task.on_kill)
-            late.start()
-            late.join()
-            return job
-
-        task = self.guarded(work)
-        assert task.execute() in {job["id"] for job in cloud.batch.jobs()}
-        assert names(cloud) == {"job": False}
-        assert task.calls == ["on_kill"] * 2
-
-    @pytest.mark.parametrize("is_direct", [True, False])
-    def test_from_a_handler_of_the_signal_it_is_a_kill(self, cloud: LocalCloud, is_direct: bool) -> None:
-        def work() -> None:
-            submit()
-            signal.signal(signal.SIGTERM, stop)
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(30)
-
-        task = self.guarded(work)
-        stop: Any = task._stop if is_direct else lambda *_: task._stop()
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(Killed):
-                task.execute()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        assert names(cloud) == {"job": True}
-
-
-class TestHasItsOwnHandler:
-    """A task that handles SIGTERM itself: it returns soon, and Airflow's ``on_kill`` is not called."""
-
-    @pytest.mark.parametrize("state", ["running", "success", "failed", "restarting", None])
-    @pytest.mark.parametrize("end", [None, "TaskDeferred"])
-    def test_a_success_that_airflow_does_not_take_is_none(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, state: str | None, end: str | None
-    ) -> None:
-        def work() -> str:
-            submit()
-            signal.signal(signal.SIGTERM, lambda *_: None)
-            if end:
-                raise type(end, (BaseException,), {})
-            return "what was done until then"
-
-        airflow = FakeAirflow(monkeypatch)
-        monkeypatch.setattr(airflow_variables, "read_variable", lambda _: None)
-        ti, _ = guarded(work)
-        airflow.put(ti, state)
-        is_over = state in ("failed", "restarting")
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            ended: Any = ti.task.execute()
-        except BaseException as error:  # noqa: BLE001  as Airflow does
-            ended = error
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        assert isinstance(ended, Killed) is is_over
-        assert names(cloud) == {"job": is_over}
-
-    def test_who_has_none_is_not_asked_about(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        airflow = FakeAirflow(monkeypatch)
-        ti, _ = guarded(submit)
-        ti.task.execute()
-        assert names(cloud) == {"job": False}
-        assert not airflow.asked["states"]
 
 
 class TestKilledIsNoException:
