@@ -50,14 +50,15 @@ class RecordStore:
         self.state = TryState.RUNNING
 
     def hear(self, event: Event) -> None:
-        """Write the record if it is time; the ledger has applied the event already."""
+        """Write the record, without ends, if it is time; the ledger has applied the event already."""
         if not self._changes_record(event):
             return
         self._changes += 1
         # A reader of the record must not cancel what was released, even before the task ends.
         is_due = self._is_due or (isinstance(event, JobsReleased) and self._has_few_releases)
         if is_due and self.may_write():
-            self.flush()
+            with self._lock:
+                self._flush(replace(self.record(), ends={}))  # each would be written again and again
 
     def flush(self, state: TryState | None = None) -> None:
         """Write the record if it has changed; ``state`` is its state from now on."""
@@ -65,10 +66,10 @@ class RecordStore:
         if not self.may_write():
             return
         with self._lock:
-            self._flush()
+            self._flush(self.record())
 
-    def _flush(self) -> None:
-        stored = self.record().as_json()
+    def _flush(self, record: TryRecord) -> None:
+        stored = record.as_json()
         is_needed = self._written is not None or not self._ledger.is_empty
         if is_needed and stored != self._written:
             self.report_failure(f"XCom {RECORD_KEY}", lambda: self._write(stored))

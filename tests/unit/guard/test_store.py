@@ -13,6 +13,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.task import TaskGuard
+from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import current_recorder
@@ -107,7 +108,7 @@ class TestCost:
             for number in range(count):
                 token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
-                recorder.ended("batch", "us-east-1", [(None, f"{number:036}")])
+                recorder.ended("batch", "us-east-1", [(None, f"{number:036}", JobState.SUCCEEDED)])
 
         ti = Try(work=work)
         guard = TaskGuard(ti, Settings(sentinel=False, confirm_seconds=20))
@@ -123,7 +124,7 @@ class TestCost:
         four, _, ti = self.written(4000)
         assert len(ti.record.jobs) == 4000
         assert four < 6 * thousand
-        assert four < 11_000_000
+        assert four < 12_000_000
 
     def test_the_first_ones_are_on_record_at_once(self) -> None:
         _, _, ti = self.written(60)
@@ -143,7 +144,7 @@ class TestCost:
             for number in range(100):
                 token = recorder.intend(client, "queue", (), is_labelled=True)
                 recorder.started(token, [(None, f"{number:036}")])
-                recorder.ended("batch", None, [(None, f"{number:036}")])
+                recorder.ended("batch", None, [(None, f"{number:036}", JobState.SUCCEEDED)])
             if how == "kill":
                 ti.task.on_kill()
             raise ValueError("after all of them")
