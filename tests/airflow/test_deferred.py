@@ -83,7 +83,9 @@ def of_mapped_deferred_tasks_only_the_marked_one_loses_its_job(world: World, sta
     address = f"batch://aws_default@us-east-1/{jobs[1]}"
     lines = run.remote_job_lines("batch[1]")
     assert f"deferred: cancelling {address}" in "\n".join(lines)
-    assert f"[remote jobs] {address}: REQUESTED" in "\n".join(lines)
+    # On a busy machine the API server may be the first to ask.
+    words = (f"{address}: REQUESTED", f"{address} has ended as CANCELLED")
+    assert any(each in "\n".join(lines) for each in words)
     finish(world, queue)
     run.end("failed" if state == "failed" else "success")
 
