@@ -400,7 +400,8 @@ class TaskGuard:
         left = self.store.of_earlier()
         if left is None:
             return
-        if self.tries.is_rescheduled:
+        # Airflow also reschedules a try whose Dag it can't read yet: then the record is an earlier try's.
+        if self.tries.is_rescheduled and left.ti_id == self.owner.ti_id:
             self._inherit(left)
             return
         if self.tries.go_on or left.state is not TryState.DEFERRED:

@@ -132,7 +132,7 @@ class TestBefore:
         first = Try(work=submit_and(later), store=store, try_number=try_number)
         ended(first, AirflowRescheduleException)
         assert cancelled(cloud) == [False]
-        ti: Any = Try(work=lambda: 1 / (not fails), store=store, try_number=try_number)
+        ti: Any = Try(id=first.id, work=lambda: 1 / (not fails), store=store, try_number=try_number)
         ti._ti_context_from_server = RESCHEDULED
         ti.run(CANCEL)
         assert cancelled(cloud) == [fails]

@@ -34,6 +34,7 @@ from tests.task_fixtures import bench, connections
 from tests.try_fixtures import (
     CANCEL,
     KEEP,
+    RESCHEDULED,
     Store,
     Try,
     _guarded,
@@ -114,6 +115,18 @@ class TestNextTry:
         ti = Try(work=lambda: seen.append(asked(bench)), try_number=2)
         record, job = recorded(bench, Owner.from_context({"ti": ti}, CANCEL.deployment), what)
         ti.store[RECORD_KEY] = replace(record, state=TryState.DEFERRED).as_json()
+        ti.run(CANCEL)
+        assert seen == [{job.id}]
+
+    def test_the_job_of_an_earlier_try_is_cancelled_also_where_this_one_was_rescheduled_before_it_began(
+        self, bench: Bench
+    ) -> None:
+        """Airflow reschedules a try, with its id, while its worker can't read the Dag yet."""
+        record, job = recorded(bench, earlier(), "job")
+        seen: list[set[str]] = []
+        store = Store({RECORD_KEY: record.as_json()})
+        ti: Any = Try(work=lambda: seen.append(asked(bench)), store=store, try_number=2)
+        ti._ti_context_from_server = RESCHEDULED
         ti.run(CANCEL)
         assert seen == [{job.id}]
 
