@@ -26,6 +26,7 @@ class CancelRequest:
         started them.
     :param spares_reconnecting: a next try exists: what that one reconnects to is left alone.
     :param task: of what an earlier try has left: digest of the task instance that labels must show.
+    :param only_of: digest of the task instance that labels show, where there are labels; None: any.
     """
 
     jobs: tuple[RemoteJob, ...]
@@ -36,6 +37,7 @@ class CancelRequest:
     released: frozenset[RemoteJob] = frozenset()
     spares_reconnecting: bool = False
     task: str | None = None
+    only_of: str | None = None
 
     def by_service(self) -> dict[ServiceKey, CancelRequest]:
         """Its parts, by the service that they need."""
@@ -71,6 +73,8 @@ class CancelRequest:
         label = status.label
         if self.spares_reconnecting and label is not None and label.reconnects:
             return "the next try reconnects to it"
+        if label is not None and self.only_of not in (None, label.task):
+            return "its label names another task"
         return self.record.foreign(status, deployment, self.task) if self.record else None
 
 

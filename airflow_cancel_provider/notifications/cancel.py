@@ -40,6 +40,10 @@ _NO_ANSWERS = (
     "processor of Airflow 3.0, or the SyncCallback of a deadline) which jobs its tasks have started. The "
     "reaper finds those that are left. Airflow 3.1 and later tell it, as an AsyncCallback for deadlines."
 )
+_NONE_OVER = (
+    "No task of %s / %s that is over without success has remote jobs on record. What tasks at work have "
+    "started is left alone."
+)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 5.0
 _OVER = frozenset({"failed", "skipped", "upstream_failed", "removed"})
 """States in which a task is over and has not succeeded. What an earlier try has left, the next one ends, or
@@ -85,7 +89,12 @@ class CancelRemoteJobs(BaseNotifier):
         reason = self.reason or _reason(context)
         is_followed = not is_about_run and _is_followed(ti)
         requests = [
-            replace(without_released(request), spares_reconnecting=is_followed)
+            replace(
+                without_released(request),
+                spares_reconnecting=is_followed,
+                # Which try is a task's last is not told here, so a record may name any.
+                only_of=task.digest if is_about_run else None,
+            )
             for task, record in records
             for request in cancel_requests(record, reason, self.log, task)
         ]
@@ -95,6 +104,8 @@ class CancelRemoteJobs(BaseNotifier):
             )
         elif requests:
             self._cancel(requests, stats)
+        elif is_about_run:
+            self.log.info(_NONE_OVER, *_run(context))
         else:
             self.log.info("No remote jobs are on record.")
 

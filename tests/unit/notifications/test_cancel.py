@@ -13,7 +13,7 @@ import pytest
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.notifications import cancel
 from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
-from airflow_cancel_provider.owner import Label, Owner, deployment_of, release_key
+from airflow_cancel_provider.owner import Label, Owner, TaskKey, deployment_of, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
@@ -40,7 +40,7 @@ def task(name: str = "copy", map_index: int = -1) -> TaskInstance:
 
 def labelled(bench: BatchBench, ti: TaskInstance, deployment: str = DEPLOYMENT) -> RemoteJob:
     """A job that a try has started."""
-    label = Label(deployment_of(deployment), ti.id)
+    label = Label(deployment_of(deployment), ti.id, task=TaskKey.of(ti).digest)
     (job,) = bench.submit("job", parameters={"airflow_owner": str(label)})
     return job
 
@@ -209,6 +209,26 @@ class TestRun:
         started(bench, airflow, replace(task("over"), run_id="another"), "failed")
         CancelRemoteJobs(whole_run=True).notify(context)
         assert asked(bench) == ids(*over)
+
+    def test_the_job_of_a_task_at_work_that_anothers_record_names_is_left_alone(
+        self, bench: BatchBench, airflow: FakeAirflow, context: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Anybody may write an XCom: here with the id of the try that has started the job."""
+        over = started(bench, airflow, task("over"), "failed")
+        theirs = started(bench, airflow, at_work := task("at_work"), "running")
+        airflow.put(task("forged"), "failed", TryRecord(at_work.id, jobs=(theirs,)))
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) == ids(over)
+        assert f"{theirs} is left alone: its label names another task" in capsys.readouterr().out
+
+    def test_it_says_that_it_leaves_alone_what_tasks_at_work_have_started(
+        self, bench: BatchBench, airflow: FakeAirflow, context: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        started(bench, airflow, task("at_work"), "deferred")
+        CancelRemoteJobs(whole_run=True).notify(context)
+        assert asked(bench) == set()
+        said = capsys.readouterr().out
+        assert "No task of nightly / manual__2026 that is over without success has remote jobs" in said
 
     def test_mapped_tasks_are_not_taken_for_others_of_such_a_name(
         self, bench: BatchBench, airflow: FakeAirflow, context: Any
