@@ -1,9 +1,11 @@
-"""Cancel the jobs of deferred tasks that a person marks, in the API server.
+"""Cancel the jobs of tasks that a person marks while they have no process, in the API server.
 
-Without a triggerer, only the API server notices the mark: the trigger is deleted at once. A triggerer that
-has just started does nothing for 5 to 25 seconds, because it builds its own API at the first request of a
-trigger. So the API server waits a moment for a triggerer to cancel, and then cancels the jobs of the task
-itself. Meanwhile it builds what it needs for that.
+Of a deferred task, without a triggerer, only the API server notices the mark: the trigger is deleted at once.
+A triggerer that has just started does nothing for 5 to 25 seconds, because it builds its own API at the first
+request of a trigger. So the API server waits a moment for a triggerer to cancel, and then cancels the jobs of
+the task itself. Meanwhile it builds what it needs for that.
+
+Of a task whose jobs wait for its next try, nobody else notices it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_cancel_provider.engine.cancel import CancelEngine
     from airflow_cancel_provider.engine.recorded import CancelRequest
     from airflow_cancel_provider.jobs import RemoteJob
+    from airflow_cancel_provider.reaper.backends.base import TryAnswer
     from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
     from airflow_cancel_provider.release import Release
 
@@ -61,10 +64,10 @@ class Mark:
     is_second_look: bool = False
     since: float = field(default_factory=time.time)
 
-    @property
-    def why(self) -> str:
-        """Why its jobs are cancelled, for people."""
-        return f"Task was marked {self.state} while it was deferred"
+    def why(self, record: TryRecord) -> str:
+        """Why the jobs on its record are cancelled, for people."""
+        waits = "was deferred" if record.ti_id == self.ti_id else "waited for its next try"
+        return f"Task was marked {self.state} while it {waits}"
 
     def __str__(self) -> str:
         return str(self.task)
@@ -168,7 +171,7 @@ def _prepare(mark: Mark) -> None:
     from airflow_cancel_provider.hooks.access import Access
 
     try:
-        for _, record in _own_records([mark], _rows([mark])):
+        for _, record in _left_records([mark], _rows([mark])):
             for service in dict.fromkeys(job.service_key for job in record.jobs):
                 Access().service(*service)
     except Exception as error:  # noqa: BLE001  the cancel meets the same, and reports it
@@ -230,14 +233,9 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     if not marks:
         return []
     from airflow_cancel_provider.engine.recorded import by_service
-    from airflow_cancel_provider.record import Actor
 
     requests = list(_requests(marks))
-    owned = {
-        job: CancelFor(mark.task, Actor.API_SERVER, "airflow", mark.why)
-        for mark, request in requests
-        for job in request.jobs
-    }
+    owned = {job: whom for whom, request in requests for job in request.jobs}
     since = min(mark.since for mark in marks)
     return [
         _Round(_engine(some), since, {job: owned[job] for each in some for job in each.jobs})
@@ -260,13 +258,18 @@ def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
     )
 
 
-def _requests(marks: Sequence[Mark]) -> Iterator[tuple[Mark, CancelRequest]]:
+def _requests(marks: Sequence[Mark]) -> Iterator[tuple[CancelFor, CancelRequest]]:
     """Requests for the jobs of marked tries that they have not released."""
     from airflow_cancel_provider.engine.recorded import cancel_requests
+    from airflow_cancel_provider.record import Actor, TryRecord
 
     for mark, record, releases in _recorded(marks):
-        for request in cancel_requests(record, f"Cancelled by Airflow: {mark} was marked", log, mark.task):
-            yield mark, request.heeding(releases.get(request.record.ti_id) if request.record else None)
+        whom = CancelFor(mark.task, Actor.API_SERVER, "airflow", mark.why(record))
+        # What is not of the marked try itself has to show by its label that it is of this task.
+        is_own = record.ti_id == mark.ti_id
+        own = record if is_own else TryRecord(mark.ti_id, earlier=(record, *record.earlier))
+        for request in cancel_requests(own, f"Cancelled by Airflow: {mark} was marked", log, mark.task):
+            yield whom, request.heeding(releases.get(request.record.ti_id) if request.record else None)
 
 
 def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[UUID, Release]]]:
@@ -276,7 +279,7 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
         runs.setdefault((mark.task.dag_id, mark.task.run_id), []).append(mark)
     for some in runs.values():
         try:
-            found = dict(_own_records(some, _rows(some)))
+            found = dict(_left_records(some, _rows(some)))
             releases = _releases(found.values())
         except Exception as error:  # noqa: BLE001  databases have errors of their own
             _read_later(some, error)
@@ -286,22 +289,54 @@ def _recorded(marks: Sequence[Mark]) -> Iterator[tuple[Mark, TryRecord, Mapping[
             yield mark, record, releases
 
 
-def _own_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
-    """Records of marked tries, if they were written when the try was deferred."""
+def _left_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
+    """Records of marked tasks for whose jobs no process is responsible."""
+    from airflow_cancel_provider.record import TryState
+
+    others: dict[Mark, TryRecord] = {}
+    for mark, record in _records(marks, rows):
+        # A running task cancels in its own process.
+        if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
+            yield mark, record
+        if record.ti_id != mark.ti_id and record.state is not TryState.RETURNED:
+            jobs = tuple(job for job in record.jobs if job not in record.ends)
+            others[mark] = replace(record, jobs=jobs)
+    over = _over(others) if others else ()
+    yield from ((mark, others[mark]) for mark in over)
+
+
+def _records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
     from airflow_cancel_provider.exceptions import InvalidInput
-    from airflow_cancel_provider.record import TryRecord, TryState
+    from airflow_cancel_provider.record import TryRecord
 
     for mark in marks:
         if mark.task not in rows:
             continue
         try:
-            record = TryRecord.from_json(rows[mark.task])
+            yield mark, TryRecord.from_json(rows[mark.task])
         except InvalidInput as error:
             log.warning("XCom remote_jobs of %s is ignored: %s", mark, error)
-            continue
-        # A running task cancels in its own process.
-        if record.ti_id == mark.ti_id and record.state is TryState.DEFERRED:
-            yield mark, record
+
+
+def _over(others: Mapping[Mark, TryRecord]) -> list[Mark]:
+    """Marked tries that have not begun, and that would have taken over what these records name.
+
+    A try that has begun deletes the record of the one before.
+    """
+    from airflow_cancel_provider.reaper.backends.base import Presence, TryPhase
+
+    found = _tries({ti_id for mark, one in others.items() for ti_id in (mark.ti_id, one.ti_id)})
+    marked = {
+        ti_id
+        for ti_id, each in found.items()
+        if each.presence is Presence.CURRENT and each.phase in (TryPhase.FAILED, TryPhase.SUCCEEDED)
+    }
+    before = {
+        ti_id
+        for ti_id, each in found.items()
+        if each.presence is Presence.ARCHIVED and each.phase is TryPhase.FAILED
+    }
+    return [mark for mark, one in others.items() if mark.ti_id in marked and one.ti_id in before]
 
 
 def _look_again(marks: Iterable[Mark]) -> None:
@@ -334,6 +369,14 @@ def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
 
     with create_session() as session:
         return dict(stored_records(session, {mark.task for mark in marks}))
+
+
+def _tries(ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+    """How tries stand in Airflow's database."""
+    from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
+
+    with session_of_airflow() as session:
+        return tries(session, ti_ids)
 
 
 def _releases(records: Iterable[TryRecord]) -> dict[UUID, Release]:

@@ -73,26 +73,31 @@ def settle_mark(world: World, number: int) -> bool:
     return cancel_over([request for _, request in api_server._requests(marks)])
 
 
+def answers_of(ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+    """How tries stand in Airflow's database."""
+    return {each: _answer(each) for each in ti_ids}
+
+
+def _answer(id: UUID) -> TryAnswer:
+    world = OPEN[0]
+    release = release_of(id)
+    number = next((n for n in range(-1, len(world.rows)) if ti_id(n) == id), None)
+    if number == STRANGER:
+        return TryAnswer(Presence.CURRENT, "running")
+    if number is None or world.is_deleted:
+        return TryAnswer(Presence.ABSENT, release=release)
+    row = world.rows[number]
+    state = row.state or "not started"
+    if not row.is_archived:
+        return TryAnswer(Presence.CURRENT, state, release=release)
+    return TryAnswer(Presence.ARCHIVED, state, world.row.state or "not started", release=release)
+
+
 class Answers(Airflow):
     """Airflow's answers in the world."""
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
-        return {each: self._answer(each).owner for each in ti_ids}
-
-    @staticmethod
-    def _answer(id: UUID) -> TryAnswer:
-        world = OPEN[0]
-        release = release_of(id)
-        number = next((n for n in range(-1, len(world.rows)) if ti_id(n) == id), None)
-        if number == STRANGER:
-            return TryAnswer(Presence.CURRENT, "running")
-        if number is None or world.is_deleted:
-            return TryAnswer(Presence.ABSENT, release=release)
-        row = world.rows[number]
-        state = row.state or "not started"
-        if not row.is_archived:
-            return TryAnswer(Presence.CURRENT, state, release=release)
-        return TryAnswer(Presence.ARCHIVED, state, world.row.state or "not started", release=release)
+        return {ti_id: answer.owner for ti_id, answer in answers_of(ti_ids).items()}
 
     def releases(self, most: int) -> Mapping[str, str | None]:
         return {}

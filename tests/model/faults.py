@@ -99,9 +99,10 @@ def _people(world: World) -> Iterator[Move]:
         yield "a person deletes the Dag run", _deleted
 
 
-def _doomed(world: World) -> None:
+def _doomed(world: World, *, is_marked: bool = False) -> None:
     is_over = world.row.state in ("success", "failed")
-    has_no_process = world.row.state in ("queued", "up_for_retry")
+    # What waits for a next try is seen to by the API server, if that is marked.
+    has_no_process = world.row.state == "queued" or (world.row.state == "up_for_retry" and not is_marked)
     if has_no_process:
         world.orphan_earlier()
     world.set_row(
@@ -111,7 +112,7 @@ def _doomed(world: World) -> None:
 
 def _marked(state: str) -> Callable[[World], None]:
     def mark(world: World) -> None:
-        _doomed(world)
+        _doomed(world, is_marked=True)
         world.set_row(state=state, is_marked=True)
         world.resumes = ""
         world.marks += (world.number,)

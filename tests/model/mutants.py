@@ -308,7 +308,7 @@ MUTANTS = (
     Mutant(
         "the API server does not see to marks",
         api_server,
-        "_own_records",
+        "_left_records",
         always(()),
         Rules(has_reaper=False, has_triggerer=False),
     ),

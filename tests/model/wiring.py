@@ -30,7 +30,7 @@ from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.version_compat import Variable
-from tests.model.deciders import release_of
+from tests.model.deciders import answers_of, release_of
 from tests.model.open_world import OPEN, QUIET, SERVICE, lose_a_write, reach_airflow, stored
 from tests.model.world import (
     CLIENT,
@@ -82,6 +82,7 @@ def wired() -> Iterator[None]:
             (ownership, "recorded", lambda _: stored(OPEN[0].xcom)),
             (api_server, "_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
             (api_server, "_releases", _releases_of),
+            (api_server, "_tries", answers_of),
             (api_server, "log", QUIET),
             (api_server, "_queue", mock.Mock(spec=DueQueue)),
             (releases, "Thread", Inline),

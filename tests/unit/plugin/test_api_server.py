@@ -23,7 +23,8 @@ from airflow_cancel_provider.owner import Label, TaskKey, deployment_of, release
 from airflow_cancel_provider.plugin import api_server as marked
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.plugin.due_queue import DueQueue
-from airflow_cancel_provider.record import RECORD_KEY, JobEnd, StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.reaper.backends.database import as_ids
+from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
 from tests.guard_fixtures import until
@@ -39,6 +40,8 @@ class XComs:
     def __init__(self, folder: Any) -> None:
         from airflow.models import import_all_models
         from airflow.models.log import Log
+        from airflow.models.taskinstance import TaskInstance as Current
+        from airflow.models.taskinstancehistory import TaskInstanceHistory
         from airflow.models.variable import Variable
         from airflow.models.xcom import XComModel
 
@@ -50,6 +53,10 @@ class XComs:
         self._variables.create(self.engine)
         self.events: Any = Log.__table__
         self.events.create(self.engine)
+        self._current: Any = Current.__table__
+        self._current.create(self.engine)
+        self._history: Any = TaskInstanceHistory.__table__
+        self._history.create(self.engine)
         self._runs: dict[tuple[str, str], int] = {}
 
     def put(self, *rows: tuple[TaskInstance, Any]) -> None:
@@ -74,7 +81,17 @@ class XComs:
         columns = self._table.c
         query = self._table.select().where(columns.key == ENDS_KEY, columns.map_index == ti.map_index)
         with self.engine.connect() as connection:
-            return ends_from_json(connection.execute(query).one().value)
+            row = connection.execute(query).one_or_none()
+            return ends_from_json(row.value) if row else {}
+
+    def tries(self, ti: TaskInstance, before: UUID, state: str = "failed") -> None:
+        """A task instance in the state that it has, and how the try before it has ended."""
+        names = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+        now, then = as_ids([ti.id, before])
+        with self.engine.begin() as connection:
+            rest = {**names, "pool": "default_pool", "try_number": 1}
+            connection.execute(self._current.insert(), [{"id": now, "state": ti.state, **rest}])
+            connection.execute(self._history.insert(), [{"task_instance_id": then, "state": state, **rest}])
 
     def release(self, ti_id: UUID, value: str) -> None:
         with self.engine.begin() as connection:
@@ -289,6 +306,50 @@ def test_what_its_own_process_sees_to_or_nobody_is_left(
     marked.cancel_when_marked(ti)
     marked.cancel_when_marked(other)
     until(lambda: memory.sent)
+    assert memory.sent == [("b", False)]
+
+
+def kept(memory: Memory, ti: TaskInstance, id: str, before: UUID) -> RemoteJob:
+    """A job that a task's next try would take over."""
+    memory.labels[id] = Label(deployment_of("production"), before, True, task=TaskKey.of(ti).digest)
+    return memory.job(id)
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped"])
+def test_what_waits_for_the_next_try_is_cancelled(xcoms: XComs, memory: Memory, state: str) -> None:
+    """As with ``durable=True``: no process of the task lives, and no trigger."""
+    ti, before = TaskInstance(run_id=f"{state} between tries", map_index=2, state=state), uuid4()
+    job, ended = kept(memory, ti, "a", before), memory.job("ended")
+    end = JobEnd(JobState.SUCCEEDED, Actor.SERVICE, "", 1.0)
+    xcoms.put((ti, TryRecord(before, jobs=(job, ended), ends={ended: end})))
+    xcoms.tries(ti, before)
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    assert memory.sent == [("a", False)]
+    memory.states["a"] = JobState.CANCELLED
+    (found,) = until(lambda: xcoms.ends(ti)).values()
+    assert "ended" not in [job for looks in memory.looks for job in looks]
+    assert (found.state, found.by) == (JobState.CANCELLED, "api-server")
+    assert found.reason == f"Task was marked {state} while it waited for its next try"
+
+
+@pytest.mark.parametrize(
+    "why", ["cleared", "succeeded", "returned", "released", "another task", "unlabelled"]
+)
+def test_what_may_not_wait_for_the_marked_try_is_left(xcoms: XComs, memory: Memory, why: str) -> None:
+    ti, before, other = TaskInstance(state="failed"), uuid4(), TaskInstance(task_id="other", state="failed")
+    job = kept(memory, other if why == "another task" else ti, "a", before)
+    memory.labels = {} if why == "unlabelled" else memory.labels
+    state = TryState.RETURNED if why == "returned" else TryState.RUNNING
+    xcoms.put((ti, TryRecord(before, state, (job,))), (other, deferred(other, memory.job("b"))))
+    now = replace(ti, id=uuid4(), state=None) if why == "cleared" else ti
+    xcoms.tries(now, before, "success" if why == "succeeded" else "failed")
+    if why == "released":
+        xcoms.release(before, '{"all": false, "jobs": ["memory:///place/a"]}')
+    marked.cancel_when_marked(ti)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
     assert memory.sent == [("b", False)]
 
 
