@@ -13,7 +13,7 @@ from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.registry import ServiceInfo, service_info
-from airflow_cancel_provider.services.retry import CallSeries, Patience, Turn, at_once
+from airflow_cancel_provider.services.retry import CallSeries, Patience, Turn, at_once, unasked
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class _ToldSeries(CallSeries):
         function: Callable[[], T],
         transient: Callable[[BaseException], bool],
         turn: Turn = at_once,
+        asked: Callable[[BaseException], float] = unasked,
     ) -> T:
         """As every series. What the first call waits for its turn is no silence."""
         with ExitStack() as stack:
@@ -87,7 +88,7 @@ class _ToldSeries(CallSeries):
                     stack.enter_context(first.pop().broken())
                 return function()
 
-            return super().call(attempt, transient, turn)
+            return super().call(attempt, transient, turn, asked)
 
 
 class CommandAccess(Access):

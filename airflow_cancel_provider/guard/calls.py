@@ -234,8 +234,11 @@ def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[
 
 
 def _is_failure(answer: Any) -> bool:
-    """Whether an answer reports an internal failure of the service; EMR does so with HTTP 400."""
-    from airflow_cancel_provider.services.aws.errors import FAILING
+    """Whether an answer reports an internal failure of the service, or is none of the service.
+
+    EMR reports failures with HTTP 400. A proxy's page may stand in the place of the service's answer.
+    """
+    from airflow_cancel_provider.services.aws.errors import FAILING, is_foreign_reply
 
     error = answer.get("Error") if isinstance(answer, Mapping) else None
-    return isinstance(error, Mapping) and error.get("Code") in FAILING
+    return isinstance(error, Mapping) and (error.get("Code") in FAILING or is_foreign_reply(answer))

@@ -68,21 +68,44 @@ def was_never_sent(error: BaseException) -> bool:
     return any(_is_of_connecting(each) for each in _chain(error))
 
 
+def retry_after(headers: Mapping[str, Any]) -> float:
+    """Seconds for which a reply asks to wait before the next request; 0: it does not.
+
+    A time counts from the reply's own ``Date``, as the service's clock may differ from this machine's.
+    """
+    milliseconds = str(_header(headers, "x-amz-retry-after") or "").strip()
+    if milliseconds.isascii() and milliseconds.isdecimal():
+        return float(milliseconds[:12]) / 1000
+    asked = str(_header(headers, "retry-after") or "").strip()
+    if asked.isascii() and asked.isdecimal():
+        return float(asked[:9])
+    until, now = _epoch(asked), _epoch(_header(headers, "date")) or time.time()
+    return max(0.0, until - now) if until else 0.0
+
+
 def earliest_start(headers: Mapping[str, Any], round_trip: float) -> float:
     """The earliest time at which the service can have acted on a request, in epoch seconds of its own clock.
 
     :param headers: of its reply.
     :param round_trip: seconds from the first attempt to the reply.
     """
-    date = next((value for name, value in headers.items() if str(name).lower() == "date"), None)
-    try:
-        answered = parsedate_to_datetime(str(date)).timestamp()
-    except (TypeError, ValueError, ArithmeticError):
-        answered = 0.0
+    answered = _epoch(_header(headers, "date"))
     if answered < OLDEST_DATE:
         # The service's time is not known: assume the latest, so that no older job of others counts as ours.
         return time.time() + CLOCKS_APART
     return answered - round_trip - CLOCK_GRAIN
+
+
+def _header(headers: Mapping[str, Any], wanted: str) -> Any:
+    return next((value for name, value in headers.items() if str(name).lower() == wanted), None)
+
+
+def _epoch(date: Any) -> float:
+    """Epoch seconds of an HTTP date; 0 for what is none."""
+    try:
+        return parsedate_to_datetime(str(date)).timestamp()
+    except (TypeError, ValueError, ArithmeticError):
+        return 0.0
 
 
 def _package(value: Any) -> str:

@@ -52,6 +52,11 @@ def at_once(**_: object) -> float:
     return 0.0
 
 
+def unasked(_: BaseException) -> float:
+    """The service does not say when to call again."""
+    return 0.0
+
+
 class CallSeries:
     """One series of calls under one :class:`Patience`; several threads may make them."""
 
@@ -67,9 +72,11 @@ class CallSeries:
         function: Callable[[], T],
         transient: Callable[[BaseException], bool],
         turn: Turn = at_once,
+        asked: Callable[[BaseException], float] = unasked,
     ) -> T:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 
+        :param asked: seconds for which an error asks to wait; as much of them as patience allows is waited.
         :param turn: called before each attempt. What it waits is not held against the service: where others
             use the quota as well, the next turn may come later than patience would last. Who has no time for
             turns has none for those of repeated calls.
@@ -84,9 +91,16 @@ class CallSeries:
         def is_exhausted(_: RetryCallState) -> bool:
             return waited() >= self._patience.seconds
 
+        backoff = wait_random_exponential(self._patience.first_pause, max=self._patience.longest_pause)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            left = self._patience.seconds - waited()
+            return max(backoff(state), min(asked(error) if error else 0.0, left))
+
         retrying = Retrying(
             stop=is_exhausted,
-            wait=wait_random_exponential(self._patience.first_pause, max=self._patience.longest_pause),
+            wait=pause,
             retry=retry_if_exception(transient),
             reraise=True,
         )

@@ -311,7 +311,6 @@ def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
 REFUSALS = {
     "conflict": (409, {"__type": "ConflictException", "message": "It is in conflict."}),
     "invalid": (400, {"__type": "ValidationException", "message": "It is invalid."}),
-    "gateway": (417, {}),
 }
 
 

@@ -126,6 +126,44 @@ class TestShapes:
             assert set(service.scopes()) == {scope or "queue"} or shape in WELL_FORMED
 
 
+FOREIGN: dict[str, dict[str, Any]] = {
+    "denied": {"status": 403, "shape": "html"},
+    "not here": {"status": 404, "shape": "html"},
+    "moved": {"status": 302, "shape": "html"},
+    "nothing": {"status": 400, "body": b" "},
+    "no code": {"status": 403, "body": b'{"message": "Forbidden"}'},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+class TestRepliesOfOthers:
+    """An error without a code of the service comes from a proxy or a gateway: nothing was refused."""
+
+    def test_one_is_asked_again(self, bench: Bench, kind: str) -> None:
+        jobs = bench.running(2)
+        garble(bench, LOOKS[bench.name], **FOREIGN[kind], acts=False, times=1)
+        garble(bench, bench.cancel_operations, **FOREIGN[kind], acts=False, times=1)
+        assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
+        assert outcomes(bench.service().cancel(jobs, "")) == [CancelOutcome.REQUESTED] * 2
+        bench.let_end()
+        assert bench.are_cancelled(jobs)
+
+    def test_more_leave_everything_open(self, bench: Bench, kind: str) -> None:
+        jobs = bench.running(2)
+        garble(bench, ["*"], **FOREIGN[kind], acts=False)
+        with pytest.raises(ServiceUnavailable) as caught:
+            bench.service(AT_ONCE).describe(jobs)
+        assert caught.value.code is None
+        results = bench.service(AT_ONCE).cancel(jobs, "")
+        assert [(result.outcome, result.code) for result in results] == [(CancelOutcome.UNANSWERED, None)] * 2
+
+    def test_one_to_a_request_that_was_carried_out(self, bench: Bench, kind: str) -> None:
+        (job,) = bench.submit("endless")
+        bench.cloud.clock.advance(1)
+        garble(bench, bench.cancel_operations, **FOREIGN[kind], times=1)
+        assert outcomes(bench.service().cancel([job], "")) == [CancelOutcome.REQUESTED]
+
+
 @pytest.mark.parametrize("shape", ["html", "html_as_json", "truncated", "null", "array", "latin1"])
 def test_a_page_in_answer_to_terminate_job_is_no_answer(cloud: LocalCloud, shape: str) -> None:
     """TerminateJob promises nothing but an object, and before September 2026 there was no other call."""

@@ -37,7 +37,7 @@ def read_body(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> 
 
     :raises NoAnswer: it is not.
     """
-    if response_dict["status_code"] >= 300:
+    if response_dict["status_code"] > 300:  # what botocore takes for an error
         return
     body = response_dict["body"]
     shape = operation_model.output_shape

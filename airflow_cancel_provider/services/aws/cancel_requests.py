@@ -16,6 +16,7 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.errors import is_foreign
 from airflow_cancel_provider.services.base import undone, unsent
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.threads import fulfil, in_background
@@ -31,7 +32,8 @@ REQUESTS_AT_ONCE = 8
 
 def is_malformed(error: ServiceError) -> bool:
     """Whether there was a reply, and it was not an answer: the next call may well be answered."""
-    return isinstance(error.__cause__, NoAnswer)
+    cause = error.__cause__
+    return isinstance(cause, NoAnswer) or (cause is not None and is_foreign(cause))
 
 
 def is_refusal(error: ServiceError) -> bool:

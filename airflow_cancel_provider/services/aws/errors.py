@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from botocore.exceptions import (
     ClientError,
@@ -33,6 +34,7 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.credentials import without, without_logins
+from airflow_cancel_provider.services.replies import retry_after
 from airflow_cancel_provider.services.tls import tls_trouble
 
 # The lists botocore's own retry modes use, and Batch's 429.
@@ -104,6 +106,7 @@ _NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionErro
 _BROKEN_OFF = (NoConnectionError, HTTPClientError, ResponseParserError, NoAnswer)
 _LONGEST_WORDS = 500
 _TOO_MANY = 429
+_TIMED_OUT = 408
 _PROXY_DENIED = 407
 """HTTP status of a proxy that asks for a name and a password."""
 
@@ -121,7 +124,9 @@ def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
 
     :param secrets: what was sent and is to stand in no log: a reply may repeat it.
     """
-    if isinstance(error, ClientError):
+    if isinstance(error, ClientError) and is_foreign_reply(error.response):
+        words = f"HTTP {_status(error)} with what is no error of the service; check endpoint and proxies"
+    elif isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message") or "no message"
         words = f"{error_code(error)}: {message}"
     else:
@@ -130,11 +135,25 @@ def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
     return " ".join(without(secrets, words).split())[:_LONGEST_WORDS].rstrip(".")
 
 
+def is_foreign(error: BaseException) -> bool:
+    """Whether an error reply is not one of the service: a page of a proxy, or a redirect."""
+    return isinstance(error, ClientError) and is_foreign_reply(error.response)
+
+
+def is_foreign_reply(reply: Mapping[str, Any]) -> bool:
+    """The same, of an error reply that botocore has parsed: it gives the HTTP status for a missing code."""
+    status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = reply.get("Error", {}).get("Code")
+    is_said = status in (_PROXY_DENIED, _TIMED_OUT, _TOO_MANY) or status >= 500
+    return bool(status) and not is_said and code in (None, "", str(status))
+
+
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later: throttled, a failing service, a broken connection."""
+    """Whether the same call may succeed later: throttled, a failing service, no answer of the service."""
     if isinstance(error, ClientError):
         status = _status(error)
-        return is_transient_code(error_code(error)) or status in (408, _TOO_MANY) or status >= 500
+        is_told = is_transient_code(error_code(error)) or is_foreign(error)
+        return is_told or status in (_TIMED_OUT, _TOO_MANY) or status >= 500
     return isinstance(error, _BROKEN_OFF) and connection_trouble(error) is None
 
 
@@ -189,7 +208,7 @@ def _wants_login_to_proxy(error: BaseException) -> bool:
 def may_have_acted(error: BaseException) -> bool:
     """Whether a call that met this error may have been carried out all the same."""
     if isinstance(error, ClientError):
-        return error_code(error) in FAILING or _status(error) >= 500
+        return error_code(error) in FAILING or _status(error) >= 500 or is_foreign(error)
     return isinstance(error, _BROKEN_OFF) and not isinstance(error, _NEVER_SENT)
 
 
@@ -205,6 +224,13 @@ def kind_of(error: BaseException, operation: str | None) -> type[ServiceError]:
     if is_unknown_identity(error, operation) or operation is None:
         return IdentityError
     return AccessDenied if error_code(error) in DENIED else ServiceError
+
+
+def seconds_asked_for(error: BaseException) -> float:
+    """Seconds for which an error reply asks to wait; 0: it does not."""
+    if not isinstance(error, ClientError):
+        return 0.0
+    return retry_after(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
 
 
 def _status(error: ClientError) -> int:

@@ -32,10 +32,12 @@ from airflow_cancel_provider.services.aws.errors import (
     connection_trouble,
     error_code,
     error_words,
+    is_foreign,
     is_throttled,
     is_transient,
     is_unknown_identity,
     kind_of,
+    seconds_asked_for,
 )
 from airflow_cancel_provider.services.base import (
     JobService,
@@ -198,7 +200,7 @@ class AwsJobService(JobService):
             return is_transient(error) or (is_refused and refusals < IDENTITY_ATTEMPTS)
 
         try:
-            answer = series.call(function, may_pass, partial(self.meter.turn, operation))
+            answer = series.call(function, may_pass, partial(self.meter.turn, operation), seconds_asked_for)
         except (ClientError, BotoCoreError) as error:
             named = self._named(error, operation, about)
             self.identity_refused = isinstance(named, IdentityError)
@@ -304,7 +306,7 @@ class AwsJobService(JobService):
         return [state for state in states if state not in over]
 
     def _named(self, error: ClientError | BotoCoreError, operation: str, about: str) -> ServiceError:
-        code, words = error_code(error), error_words(error, self._secrets)
+        code, words = None if is_foreign(error) else error_code(error), error_words(error, self._secrets)
         kind = UnknownScope if self._is_unknown_scope(operation, error) else kind_of(error, operation)
         return kind(
             f"{operation} on {about} failed{self._advised(kind, words, operation, error)}", operation, code

@@ -18,6 +18,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
 from airflow_cancel_provider.services.mrs.signature import signed_headers
+from airflow_cancel_provider.services.replies import retry_after
 
 if TYPE_CHECKING:
     from keystoneauth1.access.access import AccessInfo
@@ -230,7 +231,8 @@ def _faults(user: str) -> Iterator[None]:
         )
         message = (error.message or "").removesuffix(f"(HTTP {error.http_status})").rstrip(". ")
         words = f"{what}: HTTP {error.http_status} {message}".rstrip()
-        raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind) from None
+        asked = retry_after(error.response.headers) if error.response is not None else 0.0
+        raise Fault(f"{words}. {advice}", _CALL, str(error.http_status), kind, retry_after=asked) from None
     except exceptions.SSLError as error:
         words = without_logins(f"{what}: {error}.")
         advice = "Check IAM endpoint (iam_endpoint) and TLS verification (verify) of the connection."

@@ -120,6 +120,7 @@ class Fault(ServiceError):
 
     :param kind: what it means.
     :param may_have_acted: the request may still have been carried out.
+    :param retry_after: seconds for which the reply asks to wait; 0: it does not.
     """
 
     def __init__(
@@ -130,10 +131,12 @@ class Fault(ServiceError):
         kind: FaultKind = FaultKind.OTHER,
         *,
         may_have_acted: bool = False,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(message, operation, code)
         self.kind = kind
         self.may_have_acted = may_have_acted
+        self.retry_after = retry_after
 
     @property
     def is_transient(self) -> bool:

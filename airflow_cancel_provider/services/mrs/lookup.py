@@ -55,7 +55,7 @@ class Lookup:
         :raises ServiceError: it failed permanently, or patience ran out.
         """
         try:
-            return series.call(request, self._may_pass, partial(self.client.meter.wait, EVERY))
+            return series.call(request, self._may_pass, partial(self.client.meter.wait, EVERY), _asked_for)
         except Fault as fault:
             raise self._named(fault, series) from fault
 
@@ -192,6 +192,11 @@ class CircuitBreaker:
 def no_cluster(cluster: str) -> UnknownScope:
     """The error for what MRS can't have issued as the id of a cluster."""
     return UnknownScope(f"{cluster!r} is not an id of a cluster of MRS; expected {IDENTIFIER.pattern}.")
+
+
+def _asked_for(error: BaseException) -> float:
+    """Seconds for which a reply asks to wait."""
+    return error.retry_after if isinstance(error, Fault) else 0.0
 
 
 def kind_of(error: ServiceError) -> FaultKind:

@@ -13,12 +13,19 @@ from requests.auth import AuthBase
 from airflow_cancel_provider.services.credentials import caused_by, without, without_logins
 from airflow_cancel_provider.services.mrs.calls import ApiCall
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind, classify, complaint
-from airflow_cancel_provider.services.replies import answered_inside, came_over_a_socket, was_never_sent
+from airflow_cancel_provider.services.replies import (
+    answered_inside,
+    came_over_a_socket,
+    retry_after,
+    was_never_sent,
+)
 
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # V1.1 cancels with a GET: without these headers, a cache may answer it instead of MRS.
 _UNCACHED = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 _SECRET_HEADERS = ("X-Auth-Token", "X-Security-Token")
+_PLAIN = (401, 407, 408, 429)
+"""Statuses that mean the same with whatever body."""
 _LOST = (
     requests.ConnectionError,
     requests.Timeout,
@@ -93,28 +100,29 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
         words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
         raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
     if 300 <= status < 400:
-        words = f"{what}: redirected (HTTP {status}), which is not followed. Check the endpoint."
-        raise Fault(words, call.operation, f"HTTP {status}")
-    if status >= 400:
+        words = f"{what}: redirected (HTTP {status}), which is not followed. Check endpoint and proxies."
+        raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
+    if status >= 500 or status in _PLAIN:
         raise _refused(response, call, what)
-    if not response.content.strip():
+    if status < 400 and not response.content.strip():
         return {}
     try:
         body: Any = json.loads(response.content)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        # The reply is from a login page or a proxy: MRS itself answers with objects.
-        raise misunderstood(call, what, f"HTTP {status} with something that is not an object in JSON")
-    if body.get("error_code") or body.get("errorCode"):
+        # The reply is from a login page or a proxy: MRS itself answers with objects, also where it refuses.
+        why = f"HTTP {status} with something that is not an object in JSON"
+        raise misunderstood(call, what, why, status)
+    if status >= 400 or body.get("error_code") or body.get("errorCode"):
         raise _refused(response, call, what)
     return body
 
 
-def misunderstood(call: ApiCall, what: str, why: str) -> Fault:
-    """The fault of a success whose reply is not the one that the reference describes."""
+def misunderstood(call: ApiCall, what: str, why: str, status: int = 200) -> Fault:
+    """The fault of a reply that is not one that the reference describes."""
     words = f"{what}: {why}, which is no valid answer of MRS. Check endpoint and proxies."
-    return Fault(words, call.operation, "HTTP 200", FaultKind.TRANSIENT, may_have_acted=call.mutates)
+    return Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT, may_have_acted=call.mutates)
 
 
 def _refused(response: Response, call: ApiCall, what: str) -> Fault:
@@ -131,4 +139,5 @@ def _refused(response: Response, call: ApiCall, what: str) -> Fault:
         error.code or f"HTTP {status}",
         kind,
         may_have_acted=unsure,
+        retry_after=retry_after(response.headers),
     )

@@ -85,6 +85,20 @@ def test_an_attempt_without_an_outcome_stays_open_beside_the_success_of_the_next
     assert notes.is_open
 
 
+@pytest.mark.parametrize("answer", [(403, b"<html>blocked</html>"), (302, b""), (400, b"{}")], ids=str)
+@pytest.mark.parametrize("service", UNTOKENED)
+def test_a_page_of_a_proxy_is_no_refusal(
+    cloud: LocalCloud, notes: Notes, gateway: Gateway, service: Any, answer: Answer
+) -> None:
+    """It may stand in the place of the answer to a submission that was carried out."""
+    call = service(gateway, cloud, retries=0)
+    gateway.answers = [answer]
+    with pytest.raises(ClientError):
+        call()
+    assert notes.words == ["lost"]
+    assert notes.is_open
+
+
 @pytest.mark.parametrize("code", OWN_FAILURES)
 @pytest.mark.parametrize("service", UNTOKENED)
 def test_a_failure_of_the_service_is_no_refusal_whatever_its_status(

@@ -21,6 +21,7 @@ from airflow_cancel_provider.services.replies import (
     CLOCKS_APART,
     came_over_a_socket,
     earliest_start,
+    retry_after,
     was_never_sent,
 )
 from tests.gateway import certificate
@@ -182,3 +183,34 @@ def test_the_services_clock(name: str) -> None:
 def test_a_date_that_no_service_has_lets_no_older_job_of_others_count_as_ours(date: str | None) -> None:
     headers = {} if date is None else {"Date": date}
     assert earliest_start(headers, 3.0) >= time.time() + CLOCKS_APART - 60
+
+
+DATE = "Mon, 30 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    "asked, seconds",
+    [
+        ("7", 7),
+        (" 07 ", 7),
+        ("0", 0),
+        ("Mon, 30 Nov 2026 10:00:07 GMT", 7),
+        ("Mon, 30 Nov 2026 09:59:00 GMT", 0),
+        ("soon", 0),
+        ("-7", 0),
+        ("1e999", 0),
+        ("nan", 0),
+        ("", 0),
+        ("9" * 400, 999_999_999),
+    ],
+)
+def test_for_how_long_a_reply_asks_to_wait(asked: str, seconds: float) -> None:
+    """A time counts by the service's own clock."""
+    assert retry_after({"Retry-After": asked, "Date": DATE}) == seconds
+    assert retry_after({"retry-after": asked, "date": DATE}) == seconds
+    assert retry_after({"Date": DATE}) == 0
+
+
+def test_milliseconds_of_aws() -> None:
+    assert retry_after({"x-amz-retry-after": "1500", "Retry-After": "7"}) == 1.5
+    assert retry_after({"x-amz-retry-after": "soon", "Retry-After": "7"}) == 7

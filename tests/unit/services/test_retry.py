@@ -46,6 +46,23 @@ class TestPatience:
         with pytest.raises(ConnectionError):
             self.attempts(persistence, failures=1)
 
+    @pytest.mark.parametrize("asked, attempts, seconds", [(0.15, 3, 0.3), (60, 2, 0.4)])
+    def test_as_much_as_it_allows_is_waited_of_what_a_service_asks_for(
+        self, asked: float, attempts: int, seconds: float
+    ) -> None:
+        made, begun = 0, time.monotonic()
+
+        def call() -> None:
+            nonlocal made
+            made += 1
+            raise ConnectionError
+
+        persistence = Patience(seconds=0.4, first_pause=0.01, longest_pause=0.02).started()
+        with pytest.raises(ConnectionError):
+            persistence.call(call, lambda _: True, asked=lambda _: asked)
+        assert made >= attempts
+        assert seconds <= time.monotonic() - begun < 1
+
     def attempts(
         self, persistence: CallSeries, failures: int, turn: Callable[..., float] = lambda **_: 0.0
     ) -> int:
