@@ -23,20 +23,17 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
-from airflow_cancel_provider.watch import Watch, scope_of
+from airflow_cancel_provider.watch import UNSEEN_SECONDS, Watch, scope_of
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
     from airflow_cancel_provider.task_log import Log
 
-UNSEEN_SECONDS = 60.0
-"""For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
-
-
 FIRST_LOOK_SECONDS = 2.0
 """After the cancel of many jobs: for as long they are given to end before the first look at them."""
 MANY = 100
 """Above so many jobs, those with nothing special are logged by their number."""
+NOT_SHOWN = f"not shown yet, and is looked for again for {UNSEEN_SECONDS:g} s"
 LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 LOUD_STATES = (JobState.FAILED, JobState.GONE)
 MAY_END = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.UNANSWERED)
@@ -51,6 +48,8 @@ class Cancellation(Watch):
 
     :param escalate_after: seconds from the request; None never escalates.
     :param leave_running: only pending jobs are to be cancelled; one that is seen running is let go.
+    :param awaits_unseen: look for jobs for a while that the service does not show, as a :class:`Watch` does;
+        without it, only for those of which it is known that they were taken a moment ago.
     :param clock: that of the try whose jobs they are, if :attr:`taken_at` is filled.
     """
 
@@ -61,13 +60,15 @@ class Cancellation(Watch):
         *,
         escalate_after: float | None = None,
         leave_running: bool = False,
+        awaits_unseen: bool = False,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(jobs)
-        self.clock = clock or Clock()
+        self.clock = clock or self.clock
         self.reason = reason
         self.escalate_after = escalate_after
         self.leave_running = leave_running
+        self.awaits_unseen = awaits_unseen
         self.requested_at: float | None = None
         self.forced: set[RemoteJob] = set()
         """Jobs for which the escalation is done with."""
@@ -122,6 +123,8 @@ class Cancellation(Watch):
 
     def may_appear(self, job: RemoteJob) -> bool:
         """Whether the service took a job so short a time ago that it may only not know it yet."""
+        if self.awaits_unseen and super().may_appear(job):
+            return True
         status, result = self.statuses.get(job), self.results.get(job)
         is_gone = status.state is JobState.GONE if status else result and result.outcome is CancelOutcome.GONE
         return bool(is_gone) and self.clock.now() - self.taken_at.get(job, 0.0) < UNSEEN_SECONDS
@@ -264,6 +267,7 @@ class Cancellation(Watch):
             "reason": self.reason,
             "escalate_after": self.escalate_after,
             "leave_running": self.leave_running,
+            "awaits_unseen": self.awaits_unseen,
             "requested_at": self.requested_at,
             "forced": sorted(map(str, self.forced)),
             "unsure": sorted(map(str, self.unsure)),
@@ -278,8 +282,10 @@ class Cancellation(Watch):
             values["reason"],
             escalate_after=values["escalate_after"],
             leave_running=values["leave_running"],
+            awaits_unseen=values.get("awaits_unseen", False),
         )
         cancellation.observe(map(JobStatus.from_json, values["statuses"]))
+        cancellation._read_missing(values)
         cancellation.requested_at = values["requested_at"]
         cancellation.forced = set(map(RemoteJob, values["forced"]))
         cancellation.unsure = set(map(RemoteJob, values["unsure"]))
@@ -354,7 +360,8 @@ def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
         news = [status for status in news if status.state in LOUD_STATES]
     for status in news:
         if status.state is JobState.GONE and status.job not in before | warned:
-            log.warning("%s", f"{status.job} is GONE: {unknown_to_the_service(status.job)}")
+            state = NOT_SHOWN if watch.may_appear(status.job) else "GONE"
+            log.warning("%s", f"{status.job} is {state}: {unknown_to_the_service(status.job)}")
         else:
             log.info("%s", status)
 

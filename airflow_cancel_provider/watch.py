@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import NotEnded, UnexpectedEnd, UnknownScope
 from airflow_cancel_provider.jobs import CancelResult, JobState, JobStatus, RemoteJob
 
@@ -18,19 +19,34 @@ if TYPE_CHECKING:
 
 ROTATION = 900.0
 """Seconds for which credentials that were accepted before may be refused: somebody is about to renew them."""
+UNSEEN_SECONDS = 60.0
+"""For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
 ENDS = tuple(state for state in JobState if state.is_terminal)
 
 
 class Watch:
     """Jobs that are waited for, and what was last seen of them.
 
-    A job is settled when it is in one of ``target_states`` or has ended.
+    A job is settled when it is in one of ``target_states`` or has ended. One that the service has never shown
+    may have been submitted a moment ago: it is looked for a minute before it counts as GONE.
+
+    :param since: when the wait began, in epoch seconds, if other processes have looked before this one.
     """
 
-    def __init__(self, jobs: Iterable[RemoteJob], target_states: Collection[JobState] = ENDS) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[RemoteJob],
+        target_states: Collection[JobState] = ENDS,
+        *,
+        since: float | None = None,
+    ) -> None:
         self.jobs = list(dict.fromkeys(jobs))
         self.target_states = tuple(target_states)
         self.statuses: dict[RemoteJob, JobStatus] = {}
+        self.clock = Clock()
+        self._since = since
+        self._missing: dict[RemoteJob, float] = {}
+        """When jobs were looked for first that no look has shown, in epoch seconds."""
         self._refused_since: float | None = None
 
     @property
@@ -42,7 +58,11 @@ class Watch:
     def wrong(self) -> list[JobStatus]:
         """Jobs that ended in a state that is not a target."""
         return [
-            s for s in self.statuses.values() if s.state.is_terminal and s.state not in self.target_states
+            status
+            for job, status in self.statuses.items()
+            if status.state.is_terminal
+            and status.state not in self.target_states
+            and not self.may_appear(job)
         ]
 
     @property
@@ -64,7 +84,19 @@ class Watch:
             if before is None or (before.state, before.service_state) != (status.state, status.service_state):
                 news.append(status)
             self.statuses[status.job] = status
+            self._note_missing(status, is_first=before is None)
         return news
+
+    def _note_missing(self, status: JobStatus, *, is_first: bool) -> None:
+        if status.state is not JobState.GONE:
+            self._missing.pop(status.job, None)
+        elif is_first:
+            self._missing[status.job] = self.clock.now() if self._since is None else self._since
+
+    def may_appear(self, job: RemoteJob) -> bool:
+        """Whether the service may only not show a job yet."""
+        since = self._missing.get(job)
+        return since is not None and self.clock.now() - since < UNSEEN_SECONDS
 
     def may_be_renewed(self) -> bool:
         """Take in that the credentials were refused; whether to look again, because they may be renewed.
@@ -133,7 +165,9 @@ class Watch:
 
     def _is_settled(self, job: RemoteJob) -> bool:
         status = self.statuses.get(job)
-        return status is not None and (status.state.is_terminal or status.state in self.target_states)
+        if status is None or self.may_appear(job):
+            return False
+        return status.state.is_terminal or status.state in self.target_states
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a trigger or another process."""
@@ -141,6 +175,7 @@ class Watch:
             "jobs": [str(job) for job in self.jobs],
             "target_states": [str(state) for state in self.target_states],
             "statuses": [status.as_json() for status in self.statuses.values()],
+            "missing": {str(job): since for job, since in self._missing.items()},
         }
 
     @classmethod
@@ -148,7 +183,12 @@ class Watch:
         """The inverse of :meth:`as_json`."""
         watch = cls(map(RemoteJob, values["jobs"]), [JobState(state) for state in values["target_states"]])
         watch.observe(map(JobStatus.from_json, values["statuses"]))
+        watch._read_missing(values)
         return watch
+
+    def _read_missing(self, values: dict[str, Any]) -> None:
+        # A trigger of an earlier version has none.
+        self._missing = {RemoteJob(job): since for job, since in values.get("missing", {}).items()}
 
 
 def scope_of(job: RemoteJob) -> tuple[str | None, ...]:

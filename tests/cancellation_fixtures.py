@@ -73,6 +73,12 @@ def judged(watch: Watch, **how: bool) -> dict[str, str] | tuple[type[JobsError],
         return type(error), str(error)
 
 
+def values_of(watch: Watch) -> dict[str, Any]:
+    """What goes through JSON; when a job was missed first is a moment later in the one that is told later."""
+    values = watch.as_json()
+    return {**values, "missing": list(values["missing"])}
+
+
 def again(watch: Watch) -> Watch:
     """The same after a way through JSON."""
     return watch_from_json(json.loads(json.dumps(watch.as_json())))

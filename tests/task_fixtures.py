@@ -94,6 +94,12 @@ def bench(request: pytest.FixtureRequest, cloud: LocalCloud, connections: None) 
     bench.close()
 
 
+@pytest.fixture
+def shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a service does not show at once does not exist."""
+    monkeypatch.setattr("airflow_cancel_provider.watch.UNSEEN_SECONDS", 0.0)
+
+
 @functools.cache
 def make_database() -> None:
     """Make what of Airflow's metadata database connections need: in a second instead of ten."""

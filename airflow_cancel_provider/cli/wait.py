@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from math import inf
 
+from airflow_cancel_provider.cancellation import NOT_SHOWN, unknown_to_the_service
 from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
-from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain
+from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain, log
 from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.jobs import JobState, by_service_key
@@ -26,6 +27,8 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     groups = [WatchedJobs(Watch(some)) for some in by_service_key(job for job in jobs if job not in errors)]
     for each in groups:
         each.watch.observe(seen[job] for job in each.watch.jobs)
+        for job in filter(each.watch.may_appear, each.watch.jobs):
+            log.warning("%s", f"{job} is {NOT_SHOWN}: {unknown_to_the_service(job)}")
     with progress("Waiting for jobs to end", len(jobs), is_quiet=options.quiet) as update:
         follow(groups, pool, seconds=seconds, every=every, update=update)
     rows = {each["job"]: each for group in groups for each in group.rows()}

@@ -14,7 +14,6 @@ from math import inf
 from typing import Protocol
 
 from airflow_cancel_provider.cancellation import (
-    UNSEEN_SECONDS,
     Cancellation,
     report,
     take_in,
@@ -40,6 +39,7 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.task_log import Log
+from airflow_cancel_provider.watch import UNSEEN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

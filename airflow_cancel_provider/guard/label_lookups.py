@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import UNSEEN_SECONDS
 from airflow_cancel_provider.engine.label_search import labelled
 from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
@@ -13,6 +12,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import open_service
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.task_log import Log, named
+from airflow_cancel_provider.watch import UNSEEN_SECONDS
 
 
 class LabelLookups:

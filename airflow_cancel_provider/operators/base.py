@@ -30,6 +30,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
     """Cancel jobs, and succeed only when each has ended.
 
     A job that had ended already is a success, and so, with a warning, is one that the service does not know.
+    As a job may be shown late, it is looked for a minute, and cancelled when it is shown.
     One that the service refuses to cancel, or whose cluster or application it does not know, fails the task,
     by name, after the others were handled. Killing this task neither stops nor undoes what was requested; a
     retry only waits for jobs that are already being cancelled.
@@ -167,6 +168,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
             self._reason(context),
             escalate_after=self.escalate_after,
             leave_running=self.leave_running,
+            awaits_unseen=self.wait_for_completion,
         )
         request(cancellation, pool, self.log)
         delay, most = self.waiter_delay, self.waiter_max_attempts

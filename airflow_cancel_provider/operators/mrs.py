@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import UNSEEN_SECONDS, look, wait
+from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
@@ -36,9 +35,6 @@ from airflow_cancel_provider.watch import Watch
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
-
-LONGEST_PAUSE = 10.0
-"""Seconds between two looks at a job that MRS does not show yet."""
 
 
 class CancelJobExecutionOperator(MrsConnection, CancelRemoteJobsOperator):
@@ -175,7 +171,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
             if not self.wait_for_completion:
                 self._release(context)
                 return str(job)
-            self._look_until_seen(watch, pool)
+            look(watch, pool, self.log)
             if not watch.is_decided:
                 self._wait(context, watch, pool)
             return self.finish(context, watch)
@@ -183,15 +179,6 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
             if watch.open or _is_unknown(watch):
                 self.cancel_armed()
             raise
-
-    def _look_until_seen(self, watch: Watch, pool: ServicePool) -> None:
-        """Look at the job; again while MRS does not show yet what it has taken."""
-        given_up_at = time.monotonic() + UNSEEN_SECONDS
-        look(watch, pool, self.log)
-        while _is_unknown(watch) and time.monotonic() < given_up_at:
-            time.sleep(min(self.waiter_delay, LONGEST_PAUSE))
-            watch.statuses.clear()
-            look(watch, pool, self.log)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume from the trigger; also after its failure the job must not outlive the task."""

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSensorOperator):
     """Wait until every job has ended, with as few calls as the service allows.
 
-    By default the sensor succeeds for every final state, and returns the states.
+    By default the sensor succeeds for every final state, and returns the states. A job that the service does
+    not show may have been submitted a moment ago: it is looked for a minute before it counts as ``GONE``.
 
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
@@ -153,10 +154,19 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         if self._pool is None or self._watch is None:
             pool = self.access().pool()
             self.jobs = self.named_jobs(pool)
-            self._pool, self._watch = pool, Watch(self.jobs, self._targets())
+            self._pool = pool
+            self._watch = Watch(self.jobs, self._targets(), since=self._begun_at(context))
             if self.cancel_on_kill:
                 self.arm(context, pool, self.jobs, self._reason(context))
         return self._pool, self._watch
+
+    def _begun_at(self, context: Context) -> float | None:
+        """When the first poke was, in epoch seconds, if each poke has a process of its own."""
+        if not self.reschedule:
+            return None
+        ti: Any = context["ti"]
+        first = ti.get_first_reschedule_date(context)
+        return first.timestamp() if first else None
 
     def check_literals(self) -> None:
         """Check what is known when the Dag is parsed.

@@ -18,9 +18,18 @@ from tests.cli_fixtures import NAME, NOWHERE, Line, deployment, line
 from tests.reaper_airflow import empty_database, tables
 from tests.reaper_fixtures import ground
 from tests.record_fixtures import Records, records
-from tests.task_fixtures import connections
+from tests.task_fixtures import connections, shown_at_once
 
-__all__ = ["connections", "deployment", "empty_database", "ground", "line", "records", "tables"]
+__all__ = [
+    "connections",
+    "deployment",
+    "empty_database",
+    "ground",
+    "line",
+    "records",
+    "shown_at_once",
+    "tables",
+]
 
 TABLE = Path(__file__).parents[3] / "docs" / "cli-exit-codes.txt"
 AT = "--at batch://aws_default --grace 0.05"
@@ -75,6 +84,7 @@ def interrupted(*_: object, **__: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shown_at_once")
 def test_table(line: Line, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     ground = line.ground
     job, ended = ground.unlabelled("batch"), ground.unlabelled("batch")

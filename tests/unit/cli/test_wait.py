@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli_fixtures import JSON, NOWHERE, Line, deployment, line
 from tests.reaper_fixtures import ground
-from tests.task_fixtures import connections
+from tests.task_fixtures import connections, shown_at_once
 
-__all__ = ["connections", "deployment", "ground", "line"]
+__all__ = ["connections", "deployment", "ground", "line", "shown_at_once"]
 
 HASTE = ("--interval", "0.05")
 
@@ -42,6 +42,7 @@ def test_another_end_than_expected_is_1(line: Line, expected: str, code: int) ->
     assert (f"{job} is SUCCEEDED; expected CANCELLED." in done.err) is bool(code)
 
 
+@pytest.mark.usefixtures("shown_at_once")
 def test_a_job_that_is_unknown_is_1_and_the_others_are_waited_for(line: Line) -> None:
     job, typo = line.ground.unlabelled("mrs"), f"mrs://mrs_default/{uuid4()}/{uuid4()}"
     line.ground.benches["mrs"].finish(job)
@@ -49,6 +50,17 @@ def test_a_job_that_is_unknown_is_1_and_the_others_are_waited_for(line: Line) ->
     assert (done.code, done.states) == (1, {NOWHERE: "GONE", typo: "UNKNOWN", job: "SUCCEEDED"})
     assert f"{NOWHERE} is GONE: the service does not know this job" in done.err
     assert line("wait", *HASTE, "--ignore-missing", NOWHERE).code == 0
+
+
+def test_a_job_that_is_not_shown_yet_is_looked_for_again(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = line.ground.benches["batch"]
+    bench.local.override("late*", unseen=0.4, run=0.5)
+    (job,) = bench.submit("late")
+    done = line("wait", *HASTE, *JSON, job)
+    assert (done.code, done.states) == (0, {job: "SUCCEEDED"})
+    assert f"{job} is not shown yet, and is looked for again for 60 s: the service does not" in caplog.text
 
 
 def test_a_service_that_refuses_keeps_no_other_from_being_waited_for(line: Line) -> None:

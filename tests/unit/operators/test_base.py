@@ -39,10 +39,11 @@ from tests.task_fixtures import (
     operator,
     run,
     sensor,
+    shown_at_once,
     targets,
 )
 
-__all__ = ["bench", "connections"]
+__all__ = ["bench", "connections", "shown_at_once"]
 
 both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 
@@ -60,6 +61,7 @@ FINAL = {"pending": "CANCELLED", "running": "CANCELLED", "ended": "SUCCEEDED", "
 
 
 @pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.usefixtures("shown_at_once")
 def test_a_job_is_cancelled_and_seen_to_end(bench: Bench, kind: str) -> None:
     job = one_of(kind, bench, bench.new_scope())
     assert operator(bench.name, **targets([job])).execute(context()) == {str(job): FINAL[kind]}
@@ -127,6 +129,15 @@ def test_a_job_that_is_being_cancelled_already_counts_as_running(bench: Bench) -
 
 
 @both_modes
+def test_a_job_that_is_shown_late_is_cancelled(bench: Bench, deferrable: bool) -> None:
+    bench.local.configure({"overrides": {"late*": {"unseen": 0.5}}})
+    (job,) = bench.submit("late")
+    states = run(lambda: operator(bench.name, **targets([job]), deferrable=deferrable), context())
+    assert states == {str(job): "CANCELLED"}
+
+
+@both_modes
+@pytest.mark.usefixtures("shown_at_once")
 def test_mixed_jobs_all_end_and_none_is_asked_twice(bench: Bench, deferrable: bool) -> None:
     scope = bench.new_scope()
     jobs = {one_of(kind, bench, scope): kind for kind in FINAL}
@@ -168,6 +179,7 @@ def test_without_waiting_the_states_right_after_the_request_are_returned(bench: 
 
 
 @both_modes
+@pytest.mark.usefixtures("shown_at_once")
 def test_not_running_is_an_error_on_demand(bench: Bench, deferrable: bool) -> None:
     scope = bench.new_scope()
     live, ended, unknown = (one_of(kind, bench, scope) for kind in ("running", "ended", "unknown"))
@@ -391,7 +403,7 @@ def test_a_job_of_mrs_that_is_shown_late_is_waited_for(cloud: LocalCloud, deferr
 def test_a_job_of_mrs_that_is_never_shown_is_cancelled(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_cancel_provider.operators.mrs.UNSEEN_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_cancel_provider.watch.UNSEEN_SECONDS", 0.1)
     cloud.mrs.register_cluster()
     unknown = {"error_code": "0201", "error_msg": "The job does not exist."}
     reply = {"body": json.dumps(unknown), "status": 500}

@@ -5,20 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, Killed, UnexpectedEnd
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.version_compat import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import AirflowRescheduleException
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BatchBench, Bench, EmrBench
-from tests.task_fixtures import bench, connections, context, event_of, moved, run, sensor, targets
+from tests.task_fixtures import (
+    TaskInstance,
+    bench,
+    connections,
+    context,
+    event_of,
+    moved,
+    run,
+    sensor,
+    shown_at_once,
+    targets,
+)
 
-__all__ = ["bench", "connections"]
+__all__ = ["bench", "connections", "shown_at_once"]
 
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False},
@@ -54,6 +67,7 @@ def calls(cloud: LocalCloud, operation: str) -> int:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("shown_at_once")
 def test_the_end_of_jobs_is_seen(bench: Bench, mode: str) -> None:
     bench.local.configure({"overrides": {"short": {"run": 0.3}}})
     scope = bench.new_scope()
@@ -61,6 +75,34 @@ def test_the_end_of_jobs_is_seen(bench: Bench, mode: str) -> None:
     states = waited(mode, bench.name, **targets(jobs))
     assert states == dict(zip(map(str, jobs), ["SUCCEEDED", "SUCCEEDED", "GONE"], strict=True))
     assert bench.cancels_sent == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_that_is_shown_late_is_waited_for(bench: Bench, mode: str) -> None:
+    bench.local.configure({"overrides": {"late*": {"unseen": 0.4, "run": 0.6}}})
+    (job,) = bench.submit("late")
+    assert waited(mode, bench.name, **targets([job])) == {str(job): "SUCCEEDED"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_job_that_is_never_shown_is_waited_for_as_long(
+    batch: BatchBench, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_cancel_provider.watch.UNSEEN_SECONDS", 0.5)
+    began = datetime.now(UTC)
+    monkeypatch.setattr(TaskInstance, "get_first_reschedule_date", lambda *_: began)
+    job, options = batch.unknown(), {"target_states": ["SUCCEEDED"]}
+    with pytest.raises(UnexpectedEnd, match="is GONE"):
+        waited(mode, "batch", **targets([job]), **options)
+    assert 0.5 <= (datetime.now(UTC) - began).total_seconds() < 5
+
+
+def test_a_job_that_was_shown_and_is_not_any_more_is_gone(batch: BatchBench) -> None:
+    (job,) = batch.running()
+    watch = Watch([job])
+    watch.observe(batch.service().describe([job]))
+    watch.observe([JobStatus(job, JobState.GONE)])
+    assert watch.verdict() == {str(job): "GONE"}
 
 
 @pytest.mark.parametrize("mode", MODES)

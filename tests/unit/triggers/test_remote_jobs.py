@@ -40,11 +40,12 @@ from tests.task_fixtures import (
     event_of,
     moved,
     operator,
+    shown_at_once,
     targets,
     through_serde,
 )
 
-__all__ = ["connections"]
+__all__ = ["connections", "shown_at_once"]
 
 
 @pytest.fixture
@@ -133,6 +134,7 @@ class TestSharing:
         assert sorted(look.scope for look in looks) == sorted(clusters)
         assert all(len(look.ids) == 10 for look in looks)
 
+    @pytest.mark.usefixtures("shown_at_once")
     def test_connections_regions_and_accesses_do_not_mix(
         self, batch: BatchBench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
