@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
@@ -30,14 +31,15 @@ class CancelLog:
         """Log the jobs that are about to be cancelled."""
         self._log.info("%s: cancelling %s.", self._why(), named(jobs) or "jobs to be found by their label")
 
-    def ended(self, statuses: Iterable[JobStatus], requested_at: float | None) -> None:
-        """Log the jobs that have ended among these.
+    def ended(self, cancellation: Cancellation, jobs: Iterable[RemoteJob] | None = None) -> None:
+        """Log the jobs that were seen to end.
 
-        :param requested_at: when the cancel was requested, in epoch seconds; None where it was not.
+        :param jobs: of these alone; None: of all.
         """
-        for status in statuses:
-            if status.state.is_terminal and status.job not in self.ends:
-                self._ended(status, requested_at)
+        seen = cancellation.statuses
+        for job in list(seen) if jobs is None else jobs:
+            if job in seen and seen[job].state.is_terminal and job not in self.ends:
+                self._ended(seen[job], cancellation)
 
     def close(self) -> None:
         """Log how many jobs had no line of their own."""
@@ -46,12 +48,12 @@ class CancelLog:
             self._log.info("%s: other remote jobs that have ended: %s.", self._why(), counts)
             self._unwritten = {}
 
-    def _ended(self, status: JobStatus, requested_at: float | None) -> None:
-        self.ends[status.job] = JobEnd.seen(status, self._by, self._why())
+    def _ended(self, status: JobStatus, cancellation: Cancellation) -> None:
+        end = self.ends[status.job] = cancellation.end(status, self._by, self._why())
         if len(self.ends) > LINES:
             self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
-        elif status.state is JobState.CANCELLED and requested_at is not None:
-            seconds = max(self._clock.now() - requested_at, 0.0)
+        elif status.state is JobState.CANCELLED and end.by == self._by:
+            seconds = max(self._clock.now() - (cancellation.requested_at or 0.0), 0.0)
             words = "%s: cancelled %s (%s after %.1f s)."
             self._log.info(words, self._why(), status.job, status.state, seconds)
         elif status.state is JobState.GONE:

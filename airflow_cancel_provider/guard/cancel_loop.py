@@ -146,8 +146,7 @@ class CancelLoop:
 
     def _step(self) -> None:
         self.engine.step()
-        cancellation = self.engine.cancellation
-        self._write(lambda log: log.ended(cancellation.statuses.values(), cancellation.requested_at))
+        self._write(lambda log: log.ended(self.engine.cancellation))
 
     def _write(self, write: Callable[[CancelLog], None]) -> None:
         if self._cancel_log is None:

@@ -210,8 +210,7 @@ class GatheredRequests:
 
         :param is_last: whether nobody looks at them any more.
         """
-        statuses = [cancellation.statuses[job] for job in self.jobs if job in cancellation.statuses]
-        self.log.ended(statuses, cancellation.requested_at)
+        self.log.ended(cancellation, self.jobs)
         if is_last:
             self.log.close()
         if self.seen and not self.seen.done() and (is_last or self.jobs <= self.log.ends.keys()):

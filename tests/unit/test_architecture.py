@@ -25,7 +25,7 @@ RANKS = {
     "watch": 2,
     "cancellation": 3,
     "task_log": 1,
-    "cancel_log": 3,
+    "cancel_log": 4,
     "engine": 4,
     "ends_on_record": 2,
     "metrics": 3,

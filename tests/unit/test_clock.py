@@ -90,5 +90,9 @@ def test_the_log_names_the_true_duration(jump: Any, hours: int, caplog: pytest.L
     log = CancelLog(LOG, Actor.TASK, lambda: "Task failed")
     requested_at = time.time() - 3
     jump(hours)
-    log.ended([JobStatus(JOB, JobState.CANCELLED)], requested_at)
+    cancellation = Cancellation([JOB], "why")
+    cancellation.requested_at = requested_at
+    cancellation.results[JOB] = CancelResult(JOB, CancelOutcome.REQUESTED)
+    cancellation.observe([JobStatus(JOB, JobState.CANCELLED)])
+    log.ended(cancellation)
     assert "CANCELLED after 3." in caplog.text
