@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
 from airflow_cancel_provider.record import LATEST
 
@@ -23,6 +23,8 @@ NOT_TOLD = "Airflow did not give the state of the tasks of some jobs, which are 
 
 LATE = timedelta(minutes=15)
 """After the end of a try: its process may start jobs until it has found out that Airflow has given it up."""
+ENDING = timedelta(minutes=15)
+"""After the end of a try: for so long its guard sees to the end of a job whose cancel has begun."""
 LONG = timedelta(days=7)
 """After the creation of a try whose end Airflow does not know (any more): until then it may have run."""
 
@@ -41,6 +43,8 @@ class DecisionKind(StrEnum):
     RELEASED = "released"
     COPIED = "copied"
     """Started long after its try: somebody may have copied a job with its label."""
+    ENDING = "ending"
+    """Its cancel has begun: by the guard, which sees to its end."""
     DEAD_LETTER = "dead letter"
     SUSPECT = "suspect"
     """To be checked a second time."""
@@ -147,12 +151,19 @@ def _orphan(case: Case, now: datetime, grace: timedelta) -> Decision:
     since = case.suspected_since
     if case.letter is not None:
         return Decision(DecisionKind.DEAD_LETTER, f"it could not be cancelled before: {case.letter}")
+    if _is_being_ended(case, now):
+        return Decision(DecisionKind.ENDING, f"{case.owner}, and its cancel has begun")
     if since is None:
         return Decision(DecisionKind.SUSPECT, f"{case.owner}; a second check has to agree")
     if now - since < grace:
         seconds = (now - since).total_seconds()
         return Decision(DecisionKind.SUSPECT, f"{case.owner}; first seen {seconds:.0f} s ago")
     return Decision(DecisionKind.ORPHAN, str(case.owner))
+
+
+def _is_being_ended(case: Case, now: datetime) -> bool:
+    ended = case.owner.ended if case.owner else None
+    return case.claim.state is JobState.CANCELLING and ended is not None and now - ended < ENDING
 
 
 @dataclass

@@ -38,7 +38,7 @@ OTHER_ID = UUID(int=2**128 - 1, version=4)
 GRACE = timedelta(seconds=30)
 LONG_AGO = NOW - timedelta(hours=1)
 ENDED = NOW - timedelta(hours=9)
-SOON, LATER = timedelta(minutes=15), timedelta(minutes=15, seconds=1)
+ALMOST_LATE, SOON, LATER = (timedelta(minutes=15, seconds=seconds) for seconds in (-1, 0, 1))
 WEEK = BEGUN - ENDED + timedelta(days=7)
 OVER_A_WEEK = WEEK + timedelta(seconds=1)
 S = TryPhase
@@ -56,10 +56,11 @@ def case(
     since: datetime | None = LONG_AGO,
     after: timedelta | None = None,
     ti_id: UUID = TI,
+    ended: datetime = ENDED,
     **more: Any,
 ) -> Case:
     label = Label(deployment, ti_id, reconnects) if deployment else None
-    known = OwnerState(owner, later, "dag / run / task", "failed", release, ENDED) if owner else None
+    known = OwnerState(owner, later, "dag / run / task", "failed", release, ended) if owner else None
     submitted = None if after is None else ENDED + after
     return Case(JobStatus(JOB, state, label=label, submitted_at=submitted), known, since, **more)
 
@@ -118,6 +119,11 @@ TABLE = [
     (case(S.FAILED, release=ANOTHER), DecisionKind.ORPHAN),
     (case(S.FAILED, state=JobState.PENDING), DecisionKind.ORPHAN),
     (case(S.FAILED, state=JobState.CANCELLING), DecisionKind.ORPHAN),
+    # Its guard is at it.
+    (case(S.FAILED, state=JobState.CANCELLING, ended=NOW - ALMOST_LATE), DecisionKind.ENDING),
+    (case(S.FAILED, state=JobState.CANCELLING, ended=NOW - ALMOST_LATE, since=None), DecisionKind.ENDING),
+    (case(S.FAILED, state=JobState.CANCELLING, ended=NOW - SOON), DecisionKind.ORPHAN),
+    (case(S.FAILED, ended=NOW - ALMOST_LATE), DecisionKind.ORPHAN),
     (case(S.FAILED, S.FAILED, reconnects=True), DecisionKind.ORPHAN),
     (case(S.FAILED, reconnects=True), DecisionKind.ORPHAN),
     (case(S.REMOVED, reconnects=True), DecisionKind.ORPHAN),
