@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,20 @@ class Release:
         if not isinstance(is_all, bool) or not is_whole:
             return cls(all=True, jobs=jobs, is_readable=False)
         return cls(is_all, jobs, _time(values.get("at")), more=_addresses(values.get("more"))[0])
+
+    def with_jobs(
+        self, jobs: Iterable[RemoteJob], intents: Iterable[StoredIntent] = (), *, is_all: bool
+    ) -> Release:
+        """The release of these jobs, too.
+
+        :param intents: submissions of unknown outcome; of their jobs only the places are known.
+        :param is_all: every job of the try is released.
+        """
+        named = tuple(dict.fromkeys([*self.jobs, *jobs]))
+        more = [*self.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, intents)]
+        # With more jobs than are listed, the release covers all jobs of the try: in doubt a job is kept.
+        covers_all = is_all or self.all or len(named) > MOST_JOBS
+        return Release(covers_all, named, more=tuple(dict.fromkeys(more)))
 
     @property
     def is_whole(self) -> bool:

@@ -15,6 +15,7 @@ from airflow_cancel_provider.ends_on_record import OF_TRIGGER
 from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
+from airflow_cancel_provider.version_compat import Variable
 
 Key = tuple[str, str, str, int]
 """Dag, run, task and map index."""
@@ -42,7 +43,8 @@ class FakeAirflow:
         self.before_states: Callable[[int], None] = lambda _: None
         monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._task_states)
         monkeypatch.setattr(XCom, "get_one", self._xcom)
-        monkeypatch.setattr(XCom, "set", self._set_ends)
+        monkeypatch.setattr(XCom, "set", self._set)
+        monkeypatch.setattr(Variable, "set", self._set_variable)
         monkeypatch.setattr(airflow_variables, "read_variable", self._variable)
 
     def put(self, ti: Any, state: str | None, record: TryRecord | dict[str, Any] | None = None) -> None:
@@ -97,12 +99,20 @@ class FakeAirflow:
             raise value
         return value
 
-    def _set_ends(
-        self, *, key: str, value: Any, dag_id: str, task_id: str, run_id: str, map_index: int
-    ) -> None:
+    def _set(self, *, key: str, value: Any, dag_id: str, task_id: str, run_id: str, map_index: int) -> None:
+        if key == RECORD_KEY:
+            self.xcoms[(dag_id, run_id, task_id, map_index)] = json.loads(json.dumps(value))
+            return
         assert {OF_TRIGGER.format(RemoteJob(job).service) for job in value} == {key}
         self._answer("ends")
         self.ends.setdefault((dag_id, run_id, task_id, map_index), {}).update(json.loads(json.dumps(value)))
+
+    def _set_variable(
+        self, key: str, value: Any, description: str | None = None, serialize_json: bool = False
+    ) -> None:
+        assert description
+        assert serialize_json
+        self.variables[key] = json.loads(json.dumps(value))
 
     def _variable(self, key: str) -> str | None:
         self._answer("variable")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from threading import RLock, Thread
-from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
-from airflow_cancel_provider.hooks.variables import read_release
+from airflow_cancel_provider.hooks.variables import read_release, write_release
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
-from airflow_cancel_provider.release import MOST_JOBS, Release, place_of
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.task_log import Log
@@ -116,14 +114,10 @@ class Releases:
         if ti_id not in self._before:
             self._before[ti_id] = read_release(ti_id)
         before = self._before[ti_id] or Release(all=False)
-        named = tuple(dict.fromkeys([*before.jobs, *jobs]))
         unnamed = [
             i.stored for i in self._ledger.intents if (i.ti_id or self._owner.ti_id) == ti_id and is_all
         ]
-        more = [*before.more, *map(place_of, named[MOST_JOBS:]), *map(place_of, unnamed)]
-        # With more jobs than are listed, the release covers all jobs of the try: in doubt a job is kept.
-        covers_all = is_all or before.all or len(named) > MOST_JOBS
-        self._set(ti_id, Release(covers_all, named, more=tuple(dict.fromkeys(more))))
+        self._set(ti_id, before.with_jobs(jobs, unnamed, is_all=is_all))
 
     def _restore(self, ti_id: UUID) -> None:
         from airflow_cancel_provider.version_compat import Variable
@@ -136,18 +130,7 @@ class Releases:
             Variable.delete(release_key(ti_id))
 
     def _set(self, ti_id: UUID, release: Release) -> None:
-        from airflow_cancel_provider.version_compat import Variable
-
-        value: dict[str, Any] = {
-            "all": release.all,
-            "jobs": [str(job) for job in release.jobs][:MOST_JOBS],
-            "at": datetime.now(UTC).isoformat(),
-            "task": self._owner.task,
-        }
-        if release.more:
-            value["more"] = [str(place) for place in release.more]
-        words = "Remote jobs that their task has released; the reaper removes this when they have ended"
-        Variable.set(release_key(ti_id), value, description=words, serialize_json=True)
+        write_release(ti_id, release, self._owner.task)
 
     def _look_at_inherited(self) -> None:
         """Check which inherited jobs have ended; without an answer in time they count as running."""

@@ -229,7 +229,12 @@ class TaskGuard:
             return False
 
     def succeeded(self) -> None:
-        """The task's success was reported: end the sentinel, and unwrap the operator."""
+        """The task's success was reported: end the sentinel, and unwrap the operator.
+
+        That of one that was to be continued elsewhere comes as a surprise: ``TriggerDagRunOperator`` ends so.
+        """
+        if self._is_left:
+            self._settle()
         self._is_handled = True
         self.canceller.done()
         detach()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
@@ -16,8 +17,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.engine.recorded import cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.variables import read_release, write_release
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.answers import with_answers
 from airflow_cancel_provider.triggers.event_loop import in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
@@ -100,8 +104,10 @@ class GuardTrigger(BaseTrigger):
             Readiness.here().prepare(getattr(self, "task_instance", None), self._access(), jobs)
             try:
                 async for event in with_answers(self.inner.run()):
+                    if _ends_the_task(event, "success"):
+                        await self._release()
                     yield event
-                    if _fails_the_task(event):
+                    if _ends_the_task(event, "failed", "skipped"):
                         # The triggerer cancels this trigger once Airflow has recorded the end of its task.
                         await asyncio.sleep(RECORDED_SECONDS)
             except asyncio.CancelledError as error:
@@ -110,6 +116,18 @@ class GuardTrigger(BaseTrigger):
                 raise
             if was_cancelled():  # and the operator's own trigger has swallowed the CancelledError
                 await self.on_kill()
+
+    async def _release(self) -> None:
+        """Leave the jobs running that the try has not seen to end: it is about to succeed."""
+        task = TaskKey.of(self.task_instance)
+        try:
+            await in_thread(release_record, task, TryRecord.from_json(self.record))
+        except Exception as error:  # noqa: BLE001  reported; the task succeeds all the same
+            log.warning(
+                "The release of the remote jobs of %s could not be written: %s A later try, or the reaper "
+                "once the Dag run is deleted, may cancel them: %s",
+                *(task, error, ", ".join(self._jobs())),
+            )
 
     def _jobs(self) -> list[RemoteJob]:
         """Jobs that a kill would cancel."""
@@ -156,9 +174,24 @@ class GuardTrigger(BaseTrigger):
         await self.inner.cleanup()
 
 
-def _fails_the_task(event: TriggerEvent) -> bool:
-    """Whether an event ends the task without success, and without a worker that could cancel its jobs."""
-    return getattr(event, "task_instance_state", "success") != "success"
+def _ends_the_task(event: TriggerEvent, *states: str) -> bool:
+    """Whether an event ends the task so, without a worker that could see to its jobs."""
+    return getattr(event, "task_instance_state", None) in states
+
+
+def release_record(task: TaskKey, record: TryRecord) -> None:
+    """Release what is on record of a try that succeeds, and close its record. Asks Airflow.
+
+    :raises Exception: Airflow did not answer.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    for one in (record, *record.earlier):
+        before = read_release(one.ti_id) or Release(all=False)
+        is_all = one.ti_id == record.ti_id or bool(one.intents)
+        write_release(one.ti_id, before.with_jobs(one.jobs, one.intents, is_all=is_all), str(task))
+    closed = replace(record, state=TryState.RETURNED).as_json()
+    XCom.set(key=RECORD_KEY, value=closed, **asdict(task))
 
 
 def was_cancelled() -> bool:

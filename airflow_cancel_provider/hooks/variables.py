@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.release import Release
+from airflow_cancel_provider.release import MOST_JOBS, Release
 
 
 def read_variable(key: str) -> str | None:
@@ -48,3 +49,23 @@ def read_release(ti_id: UUID) -> Release | None:
             "try's jobs is to be left running."
         )
     return release
+
+
+def write_release(ti_id: UUID, release: Release, task: str) -> None:
+    """Write the release of a try.
+
+    :param task: the try, for people.
+    :raises Exception: Airflow did not take it.
+    """
+    from airflow_cancel_provider.version_compat import Variable
+
+    value: dict[str, Any] = {
+        "all": release.all,
+        "jobs": [str(job) for job in release.jobs][:MOST_JOBS],
+        "at": datetime.now(UTC).isoformat(),
+        "task": task,
+    }
+    if release.more:
+        value["more"] = [str(place) for place in release.more]
+    words = "Remote jobs that their task has released; the reaper removes this when they have ended"
+    Variable.set(release_key(ti_id), value, description=words, serialize_json=True)

@@ -20,7 +20,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.plugin import listener
-from airflow_cancel_provider.record import RECORD_KEY, Actor, TryRecord
+from airflow_cancel_provider.record import RECORD_KEY, Actor, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
@@ -40,6 +40,10 @@ from tests.try_fixtures import (  # noqa: F401  fixtures
     variables,
 )
 from tests.try_fixtures import submit as submit_as
+
+
+class DagRunTriggerException(Exception):
+    """As that of ``TriggerDagRunOperator``."""
 
 
 class TaskRunnerMarker:
@@ -136,6 +140,21 @@ class TestBefore:
         ti._ti_context_from_server = RESCHEDULED
         ti.run(CANCEL)
         assert cancelled(cloud) == [fails]
+
+    @pytest.mark.parametrize("is_success", [True, False])
+    def test_a_task_that_triggers_a_run_ends_with_an_exception(
+        self,
+        cloud: LocalCloud,
+        variables: dict[str, Any],  # noqa: F811
+        is_success: bool,
+    ) -> None:
+        """Airflow handles it after ``execute``, and then tells the listeners how the task has ended."""
+        ti = Try(work=submit_and(DagRunTriggerException()), try_number=2)
+        guard = ended(ti, DagRunTriggerException)
+        guard.succeeded() if is_success else guard.failed()
+        assert cancelled(cloud) == [not is_success]
+        assert ti.record.state is (TryState.RETURNED if is_success else TryState.RUNNING)
+        assert variables.get(release_key(ti.id), {"all": False})["all"] is is_success
 
     def test_a_setting_that_cant_be_read_disturbs_no_other_listener(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -17,7 +17,7 @@ from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccess
 from airflow_cancel_provider.ends_on_record import ends_from_json
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, JobStatus
-from airflow_cancel_provider.owner import Label, TaskKey
+from airflow_cancel_provider.owner import Label, TaskKey, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
@@ -80,7 +80,7 @@ def test_a_trigger_that_ends_the_task_itself(airflow: FakeAirflow, memory: Memor
     async def tell() -> None:
         async def events() -> None:
             async for event in trigger.run():
-                airflow.put(ti, str(event.task_instance_state), recorded(ti, OURS))  # type: ignore[attr-defined]
+                airflow.states[key_of(ti)] = str(event.task_instance_state)  # type: ignore[attr-defined]
                 seen.set()
 
         seen = asyncio.Event()
@@ -93,6 +93,9 @@ def test_a_trigger_that_ends_the_task_itself(airflow: FakeAirflow, memory: Memor
 
     story(tell)
     assert memory.sent == ([] if state == "success" else [("a", False)])
+    left = airflow.variables.get(release_key(ti.id))
+    assert (left is not None and left["all"]) is (state == "success")
+    assert airflow.xcoms[key_of(ti)].get("state") == ("returned" if state == "success" else "deferred")
 
 
 def test_who_has_ended_the_jobs_is_on_record_and_counted(
