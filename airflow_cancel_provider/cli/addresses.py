@@ -83,7 +83,7 @@ def _read(words: Iterable[tuple[int, str]]) -> tuple[dict[RemoteJob, int], list[
     wrong = []
     for line, word in words:
         try:
-            jobs.setdefault(RemoteJob(word), line)
+            jobs.setdefault(RemoteJob(word.strip()), line)
         except InvalidInput as error:
             wrong.append((line, str(error)))
     return jobs, wrong

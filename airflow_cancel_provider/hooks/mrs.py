@@ -166,7 +166,7 @@ class MrsHook(BaseHook):
 
         OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
         """
-        self._check_ids(cluster_id)
+        (cluster_id,) = self._ids(cluster_id)
         with recorded(SUBMISSIONS[0], lambda: self.service.spec, cluster_id, job_name) as submission:
             lookup, name = self.service.lookup, submission.name
             job = submit(lookup, cluster_id, job_type, name, arguments, properties, submission.lost)
@@ -203,12 +203,12 @@ class MrsHook(BaseHook):
 
         :raises ServiceError: MRS could not cancel it.
         """
-        self._check_ids(cluster_id, sql_id)
+        cluster_id, sql_id = self._ids(cluster_id, sql_id)
         self.service.cancel_sql(cluster_id, sql_id)
 
-    def _check_ids(self, *ids: str) -> None:
-        for value in ids:
-            self.service.address(value, value)
+    def _ids(self, *ids: str) -> list[str]:
+        """The same, checked, without white space around them."""
+        return [self.service.address(value, value).id for value in ids]
 
     def _connection(self) -> MrsConnectionFields:
         try:

@@ -107,7 +107,7 @@ class Targets(BaseOperator):
         return scope
 
     def _addressed(self) -> list[RemoteJob]:
-        jobs = [RemoteJob(uri) for uri in texts("remote_jobs", self.remote_jobs)]
+        jobs = [RemoteJob(uri.strip()) for uri in texts("remote_jobs", self.remote_jobs)]
         for job in jobs:
             if job.service != self.service_name:
                 raise InvalidInput(f"{job} is a job of {job.service}; this task is for {self.service_name}.")

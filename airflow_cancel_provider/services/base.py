@@ -31,6 +31,8 @@ from airflow_cancel_provider.services.retry import Patience
 T = TypeVar("T")
 U = TypeVar("U")
 
+_LOCATOR = re.compile(r"\s*(arn:|https?://|[a-z-]+://)")
+"""How an ARN, the address of a page and the address of a job begin, which are given for ids."""
 LONGEST_REASON = 1024
 """Characters of a cancel reason that every service takes."""
 
@@ -292,11 +294,14 @@ class JobService(ABC):
     def address(self, id: str, scope: str | None = None) -> RemoteJob:
         """Address of a job of this service, connection and region.
 
+        White space around an id that can't be part of it is left out: XComs end in line breaks.
+
         :raises InvalidInput: an id has not the service's form.
         """
+        plain, scope = _trimmed(self.id_pattern, id), _trimmed(self.scope_pattern, scope)
         self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
-        self._check(self.id_word, self.id_pattern, id, self.id_example)
-        return RemoteJob.of(self.name, id, scope=scope, conn_id=self.conn_id, region=self.region)
+        self._check(self.id_word, self.id_pattern, plain, self.id_example)
+        return RemoteJob.of(self.name, plain, scope=scope, conn_id=self.conn_id, region=self.region)
 
     def addresses(self, ids: Iterable[str], scope: str | None = None) -> list[RemoteJob]:
         """Addresses of jobs of this service, connection and region.
@@ -333,7 +338,15 @@ class JobService(ABC):
                 )
         elif not isinstance(value, str) or not pattern.fullmatch(value):
             like = f"one looks like {example}" if example else f"expected {pattern.pattern}"
-            raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.")
+            alone = " Give the id alone." if _LOCATOR.match(str(value)) else ""
+            raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.{alone}")
+
+
+def _trimmed(pattern: re.Pattern[str] | None, value: T) -> T | str:
+    """The value without white space around it, where only that keeps it from being an id."""
+    if pattern is None or not isinstance(value, str) or pattern.fullmatch(value):
+        return value
+    return value.strip() if pattern.fullmatch(value.strip()) else value
 
 
 def submitted(status: JobStatus, at: datetime | float | None) -> JobStatus:

@@ -24,9 +24,19 @@ from tests.target_fixtures import (
     RUN_IDS,
     SERVICES,
 )
-from tests.task_fixtures import MRS_KEYS, bench, connect_aws, connections, context, operator, sensor, targets
+from tests.task_fixtures import (
+    MRS_KEYS,
+    bench,
+    connect_aws,
+    connections,
+    context,
+    operator,
+    sensor,
+    shown_at_once,
+    targets,
+)
 
-__all__ = ["bench", "connections"]
+__all__ = ["bench", "connections", "shown_at_once"]
 
 
 NOTHING: tuple[Any, ...] = (
@@ -56,6 +66,34 @@ def sentence(service: str, cloud: LocalCloud, error: type[Exception] = InvalidIn
     assert words.endswith(".")
     assert cloud.journal.count(service) == 0
     return words
+
+
+@pytest.mark.parametrize("given", [" {}\n", ["{} ", "\t{}"], "[' {}']"])
+def test_white_space_around_ids(bench: Bench, given: Any) -> None:
+    """XComs of a shell's output end in a line break."""
+    named = targets(bench.ended())
+    kind = KINDS[bench.name]
+    (job_id,) = named[kind.ids]
+    padded = [each.format(job_id) for each in given] if isinstance(given, list) else given.format(job_id)
+    if kind.scope:
+        named[kind.scope] = f" {named[kind.scope]}\n" if bench.name != "glue" else named[kind.scope]
+    task = operator(bench.name, **{**named, kind.ids: padded})
+    assert list(task.execute(context()).values()) == ["SUCCEEDED"]
+    (job,) = task.jobs
+    task = sensor(bench.name, remote_jobs=f" {job}\n" if isinstance(given, str) else [f"{job} "])
+    assert task.execute(context()) == {str(job): "SUCCEEDED"}
+
+
+@pytest.mark.parametrize(
+    "given", ["arn:aws:batch:us-east-1:123456789012:job/{}", "https://console.aws.amazon.com/{}", "x://{}"]
+)
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.usefixtures("connections")
+def test_what_only_holds_an_id(cloud: LocalCloud, service: str, given: str) -> None:
+    ids = KINDS[service].ids
+    (job_id,) = IDS[service][ids]
+    words = sentence(service, cloud, **{**IDS[service], ids: given.format(job_id)})
+    assert words.endswith("Give the id alone.")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -205,7 +243,7 @@ def test_no_target_states(cloud: LocalCloud) -> None:
 @pytest.mark.parametrize(
     "states", [["SUCCEEDED", "GONE"], ("SUCCEEDED", "GONE"), "['SUCCEEDED', 'GONE']", '["SUCCEEDED", "GONE"]']
 )
-@pytest.mark.usefixtures("connections")
+@pytest.mark.usefixtures("connections", "shown_at_once")
 def test_target_states_that_a_template_made_text_of(states: Any) -> None:
     task = sensor("batch", **BATCH_IDS, target_states="{{ states }}")
     task.render_template_fields({**context(), "states": states})
