@@ -20,6 +20,7 @@ from tests.cloud.server import LocalCloud
 CLUSTER = "demo-cluster-0001"
 PROJECT = "0123456789abcdef0123456789abcdef"
 QUICK = Patience(seconds=10, first_pause=0.02, longest_pause=0.1)
+SHOW = {"v2": "ShowSingleJobExe", "v1.1": "ShowJobExe"}
 NONE = Patience(seconds=0.3, first_pause=0.02, longest_pause=0.1)
 
 

@@ -10,19 +10,12 @@ import pytest
 
 from airflow_cancel_provider.services.ratelimit import EVERY, Pace, Paces
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import BENCHES, BatchBench, Bench, EmrBench
+from tests.service_fixtures import BatchBench, EmrBench
 
 LISTINGS = {"emr": "ListClusters", "batch": "DescribeJobQueues", "emr-serverless": "ListApplications"} | {
     "glue": "ListJobs",
     "emr-containers": "ListVirtualClusters",
 }
-
-
-@pytest.fixture(params=BENCHES, ids=lambda kind: str(kind.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
-    bench: Bench = request.param(cloud)
-    yield bench
-    bench.close()
 
 
 @pytest.fixture

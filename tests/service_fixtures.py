@@ -288,3 +288,14 @@ def recorded(client: Any) -> list[tuple[str, dict[str, Any]]]:
 
     client.meta.events.register("provide-client-params", note)
     return calls
+
+
+REASON = "the task was killed"
+
+
+@pytest.fixture(name="bench", params=BENCHES, ids=lambda bench: str(bench.name))
+def aws_bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
+    """Every service of AWS in turn."""
+    bench: Bench = request.param(cloud)
+    yield bench
+    bench.close()

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import boto3
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.config import Config
 
 from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -22,17 +23,27 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, set_recorder
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.version_compat import AirflowFailException, Variable
+from airflow_cancel_provider.version_compat import (
+    AirflowFailException,
+    Variable,
+)
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws
 
 # Patience: what a test leaves alive is not looked at for long while other tests count requests.
 KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30)
+
+
 CANCEL = Settings(sentinel=False, confirm_seconds=20, patience=30)
+
+
 UNLABELLED = Settings(labels=False, sentinel=False, patience=30)
 
+
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
+
+
 RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
 
 
@@ -215,3 +226,27 @@ def resumed(*jobs: RemoteJob, **changes: Any) -> Try:
     ti.pushed[RECORD_KEY] = TryRecord(ti.id, TryState.DEFERRED, jobs).as_json()
     resumed_try: Try = ti
     return resumed_try
+
+
+def submit_once(name: str = "job") -> RemoteJob:
+    """One job, without a second attempt."""
+    config = Config(retries={"total_max_attempts": 1})
+    batch: Any = boto3.session.Session().client("batch", region_name="us-east-1", config=config)
+    answer = batch.submit_job(jobName=name, jobQueue="queue", jobDefinition="definition")
+    return RemoteJob(f"batch://@us-east-1/{answer['jobId']}")
+
+
+def submit_and(end: BaseException | type[BaseException]) -> Callable[[], None]:
+    def work() -> None:
+        submit_once()
+        raise end
+
+    return work
+
+
+def ended(ti: Try, end: type[BaseException], settings: Settings = CANCEL) -> TaskGuard:
+    """Execute, which ends so."""
+    guard = ti.guarded(settings)
+    with pytest.raises(end):
+        ti.task.execute()
+    return guard

@@ -39,7 +39,9 @@ GROUPS = (
         ("engine/*", "record", "release", "ends_on_record", "cancellation", "watch"),
         (
             "tests/unit/test_recorded.py",
+            "tests/unit/test_recorded_unseen.py",
             "tests/unit/test_record.py",
+            "tests/unit/test_release.py",
             "tests/unit/test_vocabulary.py",
             "tests/unit/test_cancellation.py",
             "tests/unit/test_watch.py",

@@ -3,69 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import by_service, cancel_over_connections, cancel_requests
-from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner, TaskKey
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import on_kill as killing
-from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
-from tests.memory_service import Memory, MemoryHook
+from tests.earlier_fixtures import asked
 from tests.mrs_fixtures import define
+from tests.recorded_fixtures import ANOTHER_AIRFLOW, ANOTHER_TRY, LOG, OURS, TASK, TI, cancellation, submitted
 from tests.service_fixtures import Bench
-from tests.task_fixtures import MRS_KEYS, TaskInstance, bench, connect_aws, connections
+from tests.task_fixtures import MRS_KEYS, TaskInstance, bench, connections
 from tests.trigger_fixtures import DEPLOYMENT, Endless, killed
 
 __all__ = ["airflow", "bench", "connections"]
-
-LOG = logging.getLogger("task")
-TASK = TaskKey("nightly", "manual__2026", "stop", 2)
-TI = uuid4()
-OURS = Label(DEPLOYMENT, TI)
-ANOTHER_TRY = Label(DEPLOYMENT, uuid4())
-ANOTHER_AIRFLOW = Label("another0", TI)
-
-
-def submitted(bench: Bench, label: Label | None, scope: str | None = None) -> RemoteJob:
-    """A running job with a label, where its service carries it."""
-    bench_: Any = bench
-    if bench.name == "batch":
-        parameters = {"airflow_owner": str(label)} if label else {}
-        (job,) = bench_.submit("job", parameters=parameters)
-    else:
-        (job,) = bench_.submit(f"job-{label}" if label else "job", scope=scope)
-    return RemoteJob(job)
-
-
-def cancellation(
-    jobs: Sequence[RemoteJob], intents: Sequence[StoredIntent] = (), released: Sequence[RemoteJob] = ()
-) -> CancelEngine:
-    record = TryRecord(TI, TryState.DEFERRED, tuple(jobs), tuple(intents))
-    requests = [
-        request.without(frozenset(released), is_followed=False)
-        for request in cancel_requests(record, "why", LOG, TASK)
-    ]
-    return cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
-
-
-def asked(bench: Bench) -> set[str]:
-    return {job_id for job_id, job in bench.truth().items() if job["cancel_requested_at"]}
 
 
 class TestLabels:
@@ -198,97 +159,6 @@ class TestIntents:
         assert "are not looked for" in caplog.text
 
 
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
-    monkeypatch.setattr(MemoryHook, "memory", Memory())
-    return MemoryHook.memory
-
-
-class TestUnseen:
-    """What can't be looked at is not cancelled blindly, and looked at again."""
-
-    @pytest.mark.parametrize("error", [ServiceUnavailable("It is away."), AccessDenied("Not you.")], ids=repr)
-    def test_after_a_look_that_failed(
-        self, memory: Memory, error: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        work = cancellation(memory.jobs("a"))
-        memory.errors += [error]
-        work.step()
-        assert memory.sent == []
-        assert str(error) in caplog.text
-        work.step()
-        assert memory.sent == [("a", False)]
-        # A connection may have been mended since the client was made.
-        assert len(memory.opened) == 2
-
-    def test_one_that_is_not_known_is_a_warning_and_not_settled(
-        self, memory: Memory, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        gone = RemoteJob.of("memory", "a", scope="place", conn_id="elsewhere", region="eu")
-        memory.states["a"] = JobState.GONE
-        work = cancellation([gone])
-        work.step()
-        work.step()
-        assert not work.is_requested
-        assert not work.is_done
-        words = f"{gone}: the service does not know this job over connection 'elsewhere' in region eu."
-        assert caplog.text.count(words) == 1
-        memory.states["a"] = JobState.RUNNING
-        work.step()
-        assert memory.sent == [("a", False)]
-        memory.states["a"] = JobState.GONE  # seen before: now that is an end
-        work.step()
-        assert work.is_done
-
-    def test_what_stays_unknown_is_an_error_at_the_end(
-        self, memory: Memory, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        jobs = [memory.job("a", JobState.GONE), memory.job("b")]
-        work = cancellation(jobs)
-        work.step()
-        memory.states["b"] = JobState.CANCELLED
-        work.step()
-        work.close()
-        (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-        assert said.startswith(
-            f"{jobs[0]} was not cancelled and may still be running: the service does not know"
-        )
-        assert memory.sent == [("b", False)]
-
-    def test_an_unknown_cluster_hides_no_other(
-        self, memory: Memory, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        here, nowhere = memory.job("a", scope="here"), memory.job("b", scope="nowhere")
-        memory.unknown_scopes = {"nowhere"}
-        work = cancellation([nowhere, here])
-        work.step()
-        assert memory.sent == [("a", False)]
-        assert f"{nowhere}: the service does not know this job over" in caplog.text
-
-    @pytest.mark.parametrize("id_", ["a b", "A/B", "x" * 3000], ids=["blank", "slash", "long"])
-    def test_what_the_service_can_not_have_issued_hides_no_other(self, bench: Bench, id_: str) -> None:
-        """Some services say that it is not known, others refuse the whole look."""
-        scope = bench.new_scope()
-        ours = [submitted(bench, OURS, scope) for _ in range(3)]
-        wrong = RemoteJob.of(bench.name, id_, scope=scope, conn_id=ours[0].conn_id, region=ours[0].region)
-        cancellation([ours[0], wrong, *ours[1:]]).step()
-        assert all(bench.truth()[job.id]["cancel_requested_at"] for job in ours)
-
-    def test_a_connection_that_is_not_defined_is_said_and_asked_for_again(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        connect_aws(monkeypatch, cloud)
-        here = RemoteJob.of("batch", "1", conn_id="later", region="us-east-1")
-        work = cancellation([here])
-        work.step()
-        assert f"{here}: " in caplog.text
-        assert not work.is_requested
-        connect_aws(monkeypatch, cloud, "later")
-        work.step()
-        assert cloud.journal.count("batch", "DescribeJobs") >= 1
-
-
 @pytest.mark.parametrize(
     "is_followed, label, objection",
     [
@@ -319,51 +189,6 @@ def test_each_service_gets_its_own_part_of_a_request(order: int) -> None:
     assert [(part.jobs, part.intents) for part in parts.values()] == [
         ((job,), (intent,)) for job, intent in zip(jobs, intents, strict=True)
     ]
-
-
-@pytest.mark.parametrize(
-    "outcome, is_accepted",
-    [
-        (CancelOutcome.REQUESTED, True),
-        (CancelOutcome.ALREADY_CANCELLING, True),
-        (CancelOutcome.ALREADY_ENDED, True),
-        (CancelOutcome.REFUSED, False),
-        (CancelOutcome.UNANSWERED, False),
-    ],
-)
-def test_accepted_is_what_every_service_has_taken(
-    memory: Memory, outcome: CancelOutcome, is_accepted: bool
-) -> None:
-    work = cancellation(memory.jobs("a", "b"))
-    memory.outcomes["b"] = outcome
-    work.step()
-    assert work.is_accepted is is_accepted
-
-
-def test_nothing_is_accepted_before_it_was_seen(memory: Memory) -> None:
-    work = cancellation([memory.job("a"), memory.job("b", JobState.GONE)])
-    work.step()
-    assert memory.sent == [("a", False)]
-    assert not work.is_accepted
-
-
-@pytest.mark.parametrize(
-    "count, words",
-    [(1, "task 0"), (2, "task 0, and 1 other task"), (100, "task 0, and 99 other tasks")],
-)
-def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory, count: int, words: str) -> None:
-    records = [TryRecord(uuid4(), jobs=tuple(memory.jobs(f"j{n}"))) for n in range(count)]
-    requests = [
-        request
-        for n, record in enumerate(records)
-        for request in cancel_requests(record, f"task {n}", LOG, TASK)
-    ]
-    work = cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
-    work.step()
-    assert len(memory.looks) == 1
-    assert len(memory.sent) == count
-    reasons = {result.detail for result in work.cancellation.results.values()}
-    assert reasons == {words}
 
 
 def test_a_guarded_deferral_ends_what_it_carries_whatever_stands_in_xcom(

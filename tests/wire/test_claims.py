@@ -28,7 +28,7 @@ from tests.cloud import (
     glue,
 )
 from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
+from tests.mrs_fixtures import CLUSTER, Opener, submitted
 from tests.service_fixtures import (
     BENCHES,
     BatchBench,
@@ -36,13 +36,21 @@ from tests.service_fixtures import (
     EmrBench,
     EmrContainersBench,
     EmrServerlessBench,
+    aws_bench,
 )
 
-__all__ = ["open_service"]
+__all__ = ["aws_bench"]
+
 
 LABEL = Label("0a1b2c3d", UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10"))
+
+
 OTHER = Label("0a1b2c3d", UUID("01997d3c-0000-7c3a-9d15-3f1b5a4c2d10"), reconnects=True)
+
+
 OWNER = Owner("0a1b2c3d", "nächtlich & co", "scheduled__2026-11-20T00:00:00+00:00", "run.it", 3, 2, uuid4())
+
+
 LISTINGS = {
     "emr": ("ListClusters", "elasticmapreduce:ListClusters"),
     "batch": ("DescribeJobQueues", "batch:DescribeJobQueues"),
@@ -56,11 +64,6 @@ def opened(kind: type[Bench], cloud: LocalCloud) -> Iterator[Any]:
     bench = kind(cloud)
     yield bench
     bench.close()
-
-
-@pytest.fixture(params=BENCHES, ids=lambda kind: str(kind.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
-    yield from opened(request.param, cloud)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,15 +16,34 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.hostile import SHAPES
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import BENCHES, HAS_BULK, HASTY, BatchBench, Bench, EmrBench, needs_bulk, outcomes
+from tests.service_fixtures import (
+    HAS_BULK,
+    HASTY,
+    BatchBench,
+    Bench,
+    EmrBench,
+    aws_bench,
+    needs_bulk,
+    outcomes,
+)
 from tests.unit.services.batch.test_service import OldClient
+
+__all__ = ["aws_bench"]
+
 
 pytestmark = pytest.mark.wide
 
+
 AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
+
+
 LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
+
+
 WELL_FORMED = ("shorter_lists", "other_ids")
 """A listing that was not asked about anybody has no way to say how many there are, or who."""
+
+
 LOOKS = {
     "emr": ["ListSteps"],
     "batch": ["DescribeJobs"],
@@ -32,6 +51,8 @@ LOOKS = {
     "glue": ["GetJobRun", "GetJobRuns"],
     "emr-containers": ["DescribeJobRun", "ListJobRuns", "DescribeVirtualCluster"],
 }
+
+
 LISTINGS = {
     "emr": ["ListSteps", "ListClusters"],
     "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
@@ -39,13 +60,6 @@ LISTINGS = {
     "glue": ["GetJobRuns", "ListJobs"],
     "emr-containers": ["ListJobRuns", "ListVirtualClusters", "DescribeVirtualCluster"],
 }
-
-
-@pytest.fixture(params=BENCHES, ids=lambda bench: str(bench.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
-    bench: Bench = request.param(cloud)
-    yield bench
-    bench.close()
 
 
 def garble(bench: Bench, operations: list[str] | tuple[str, ...], **reply: Any) -> None:
@@ -249,6 +263,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
+
+
 NAMES = [
     "jobs", "jobId", "status", "successful", "errors", "job", "code", "Steps", "Id", "Status", "State",
     "CancelStepsInfoList", "StepId", "jobRun", "jobRuns", "jobRunId", "applicationId", "id", "state",
@@ -257,8 +273,14 @@ NAMES = [
     "Errors", "ErrorDetail", "ErrorCode", "ErrorMessage", "StartedOn", "Arguments",
     "virtualClusterId",
 ]  # fmt: skip
+
+
 members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
+
+
 nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
+
+
 bodies = st.one_of(
     st.binary(max_size=30), (json_values | members | nested).map(lambda v: json.dumps(v).encode())
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
@@ -15,13 +18,13 @@ from tests.capture_fixtures import (
     LABEL,
     Notes,
     client,
-    recorder,  # noqa: F401
+    recorder,
     submit,
 )
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
 
-__all__ = ["gateway"]
+__all__ = ["gateway", "recorder"]
 
 
 TAGGING = (403, b'{"message": "not authorized to perform: batch:TagResource on resource: job-definition/d"}')
@@ -108,3 +111,70 @@ def test_an_asynchronous_client_looks_the_definition_up_too(cloud: LocalCloud, n
     (job,) = cloud.batch.jobs()
     assert job["labels"]["tags"] == {"airflow_dag_id": "etl"}
     assert cloud.journal.count("batch", "DescribeJobDefinitions") == 1
+
+
+def test_tags_are_added_and_the_callers_own_win(cloud: LocalCloud, notes: Notes) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl", "team": "ours"}
+    submit(client(cloud, "batch"), tags={"team": "theirs"})
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == {"airflow_dag_id": "etl", "team": "theirs"}
+
+
+def test_no_tag_is_added_where_there_is_no_room(cloud: LocalCloud, notes: Notes) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl"}
+    own = {f"k{number}": "v" for number in range(50)}
+    submit(client(cloud, "batch"), tags=own)
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == own
+
+
+NOT_ALLOWED = "User is not authorized to perform: batch:{} on resource: job-definition/d"
+
+
+@pytest.mark.parametrize("own", [None, {"team": "theirs"}])
+@pytest.mark.parametrize(
+    "status, code, words",
+    [
+        (403, "AccessDeniedException", NOT_ALLOWED.format("TagResource")),
+        # A condition on aws:TagKeys speaks of the call itself.
+        (403, "AccessDeniedException", NOT_ALLOWED.format("SubmitJob")),
+        (400, "ClientException", "The tag policy does not allow the value for tag key: 'airflow_dag_id'."),
+    ],
+)
+def test_where_tagging_is_denied_it_goes_without(
+    cloud: LocalCloud, notes: Notes, own: dict[str, str] | None, status: int, code: str, words: str
+) -> None:
+    notes.wanted_tags = {"airflow_dag_id": "etl"}
+    made = client(cloud, "batch")
+    made.meta.events.register_first("before-send.batch.SubmitJob", Denying(status, code, words))
+    submit(made, **({"tags": own} if own else {}))
+    (job,) = cloud.batch.jobs()
+    assert job["labels"]["tags"] == (own or {})
+    assert len(notes.jobs) == 1
+    assert "not allowed" in notes.holes[0]
+
+
+@dataclass
+class Denying:
+    """What a policy answers to a request that carries our tag."""
+
+    status: int
+    code: str
+    words: str
+
+    def __call__(self, request: Any, **_: Any) -> AWSResponse | None:
+        if b"airflow_dag_id" not in request.body:
+            return None
+        headers = {"x-amzn-ErrorType": self.code}
+        raw = Raw(json.dumps({"message": self.words}).encode())
+        return AWSResponse(request.url, self.status, headers, raw)
+
+
+class Raw:
+    """A body that can be read once."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.body

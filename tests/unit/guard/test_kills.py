@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -18,21 +16,20 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from packaging.version import Version
 
-from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import task as task_module
 from airflow_cancel_provider.guard.events import Event, JobsStarted
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
-from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryState
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import Variable
 from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
+from tests.kill_fixtures import _alarm, client, guarded, kill_after, names, submit
 from tests.try_fixtures import (
-    CANCEL,
     Task,
     Try,
     _guarded,
@@ -40,43 +37,7 @@ from tests.try_fixtures import (
     variables,
 )
 
-__all__ = ["_guarded", "variables"]
-
-
-def client(attempts: int = 1) -> Any:
-    config = Config(retries={"mode": "standard", "total_max_attempts": attempts})
-    return boto3.session.Session().client("batch", region_name="us-east-1", config=config)
-
-
-def submit(name: str = "job") -> str:
-    answer = client().submit_job(jobName=name, jobQueue="queue", jobDefinition="definition")
-    return str(answer["jobId"])
-
-
-def kill_after(seconds: float) -> None:
-    """Have the task's on_kill called as Airflow does: in a signal handler."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-@pytest.fixture(autouse=True)
-def _alarm() -> Any:
-    before = signal.getsignal(signal.SIGALRM)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def guarded(work: Callable[[], Any], settings: Settings = CANCEL) -> tuple[Try, TaskGuard]:
-    ti = Try(work=work)
-    guard = TaskGuard(ti, settings)
-    guard.install()
-    signal.signal(signal.SIGALRM, lambda *_: ti.task.on_kill())
-    return ti, guard
-
-
-def names(cloud: LocalCloud) -> dict[str, bool]:
-    """Each job's name, and whether it was cancelled."""
-    return {job["name"]: job["cancelled"] for job in cloud.batch.jobs()}
+__all__ = ["_alarm", "_guarded", "variables"]
 
 
 class TestWaiting:
@@ -284,93 +245,6 @@ class TestInterrupts:
             ti.task.execute()
         until(lambda: names(cloud) == {"job": True})
         assert not variables
-
-
-class TestFence:
-    """After a kill nothing new is started, inside of ``execute``."""
-
-    def test_execute_can_submit_no_more(self, cloud: LocalCloud) -> None:
-        def work() -> None:
-            submit("before")
-            with pytest.raises(Killed):
-                ti.task.on_kill()
-            with pytest.raises(SubmissionRefused):
-                submit("after")
-            raise ValueError
-
-        ti, _ = guarded(work)
-        with pytest.raises(ValueError, match=r"^$"):
-            ti.task.execute()
-        assert names(cloud) == {"before": True}
-
-    @pytest.mark.parametrize("has_jobs", [False, True])
-    @pytest.mark.parametrize("thread", [False, True])
-    def test_the_operators_own_on_kill_may_clean_up(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, thread: bool, has_jobs: bool
-    ) -> None:
-        def clean_up(_: Task) -> None:
-            if thread:
-                (worker := threading.Thread(target=submit, args=("cleanup",))).start()
-                worker.join()
-            else:
-                submit("cleanup")
-
-        def work() -> None:
-            if has_jobs:
-                submit("work")
-            ti.task.on_kill()
-            raise ValueError("it was not ended by the kill")
-
-        monkeypatch.setattr(Task, "on_kill", clean_up)
-        ti, guard = guarded(work)
-        with pytest.raises(Killed if has_jobs else ValueError):
-            ti.task.execute()
-        assert names(cloud) == ({"work": True} if has_jobs else {}) | {"cleanup": False}
-        clean = next(job for job in cloud.batch.jobs() if job["name"] == "cleanup")
-        assert LABEL_PARAMETER not in clean["labels"]["parameters"]
-        assert len(guard.ledger.jobs) == has_jobs
-
-    def test_other_threads_of_the_task_are_refused_while_it_cleans_up(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        is_cleaning, ends = threading.Event(), []
-
-        def beside() -> None:
-            is_cleaning.wait(20)
-            try:
-                submit("beside")
-            except SubmissionRefused as refused:
-                ends.append(refused)
-
-        def clean_up(_: Task) -> None:
-            is_cleaning.set()
-            worker.join(20)
-
-        def work() -> None:
-            submit("work")
-            worker.start()
-            ti.task.on_kill()
-
-        worker = threading.Thread(target=beside)
-        monkeypatch.setattr(Task, "on_kill", clean_up)
-        ti, _ = guarded(work)
-        with pytest.raises(Killed):
-            ti.task.execute()
-        assert len(ends) == 1
-        assert names(cloud) == {"work": True}
-
-    def test_a_callback_after_a_kill_may_submit(self, cloud: LocalCloud) -> None:
-        def work() -> None:
-            submit("work")
-            ti.task.on_kill()
-
-        ti, guard = guarded(work)
-        with pytest.raises(Killed):
-            ti.task.execute()
-        submit("callback")
-        ti.state = "failed"
-        guard.failed()
-        assert names(cloud) == {"work": True, "callback": False}
 
 
 class TestKilledIsNoException:

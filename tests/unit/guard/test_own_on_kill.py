@@ -15,6 +15,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.hooks import variables as airflow_variables
 from tests.airflow_fakes import FakeAirflow
 from tests.cloud.server import LocalCloud
+from tests.kill_fixtures import _alarm, guarded, names, submit
 from tests.try_fixtures import (
     CANCEL,
     Task,
@@ -23,7 +24,6 @@ from tests.try_fixtures import (
     submit_and_fail,
     variables,
 )
-from tests.unit.guard.test_kills import _alarm, guarded, names, submit
 
 __all__ = ["_alarm", "_guarded", "variables"]
 

@@ -14,7 +14,9 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.submissions import current_recorder
-from airflow_cancel_provider.version_compat import Variable
+from airflow_cancel_provider.version_compat import (
+    Variable,
+)
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.try_fixtures import (
@@ -30,6 +32,7 @@ from tests.try_fixtures import (
     start_cluster,
     submit,
     submit_and_fail,
+    submit_once,
     variables,
 )
 
@@ -114,6 +117,45 @@ class TestRelease:
         ti.run(CANCEL)
         assert "no Variables for you" in caplog.text
         assert ti.state == "running"
+
+    def test_whatever_connection_the_job_is_named_with(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Try, "get_template_context", lambda _: {})
+
+        def work() -> None:
+            guard: Any = current_recorder()
+            guard.release(RemoteJob(f"batch://aws_default/{submit_once().id}"))
+            raise ValueError("but the job is to live on")
+
+        Try(work=work).run(CANCEL)
+        assert cancelled(cloud) == [False]
+
+    @pytest.mark.parametrize("is_right", [True, False])
+    def test_an_address_that_this_task_has_not_started_is_named(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, is_right: bool
+    ) -> None:
+        def work() -> None:
+            guard: Any = current_recorder()
+            job = submit_once()
+            guard.release(job if is_right else RemoteJob(f"batch://aws_default/us-east-1/{job.id}"))
+            raise ValueError("after a slip of the pen")
+
+        Try(work=work).run(CANCEL)
+        assert ("This task has not started batch://aws_default/us-east-1/" in caplog.text) is not is_right
+        assert cancelled(cloud) == [not is_right]
+
+    def test_it_lives_on_where_another_submission_is_looked_for(self, cloud: LocalCloud) -> None:
+        """The label, by which the one without an answer is found, is the same for both."""
+
+        def work() -> None:
+            guard: Any = current_recorder()
+            guard.release(submit_once("released"))
+            cloud.faults.add("batch", "SubmitJob", kind="lost_reply")
+            submit_once("lost")
+
+        Try(work=work).run(CANCEL)
+        assert cancelled(cloud) == [False, True]
 
 
 class TestSuccess:

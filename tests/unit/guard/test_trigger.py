@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -21,12 +22,26 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from airflow_cancel_provider.watch import Watch
-from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
+from tests.airflow_versions import (
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import CANCEL, RESUMED, Never, Try, _guarded, cancelled, variables
-from tests.unit.guard.test_ends import ended, submit
+from tests.try_fixtures import (
+    CANCEL,
+    RESUMED,
+    Never,
+    Try,
+    _guarded,
+    cancelled,
+    ended,
+    submit_and,
+    submit_once,
+    variables,
+)
 
 __all__ = ["_guarded", "variables"]
+
 
 MINUTE = timedelta(minutes=1)
 
@@ -70,7 +85,7 @@ def deferring(timeout: timedelta | None = None) -> tuple[Try, TaskDeferred]:
     deferral = TaskDeferred(trigger=Never(), method_name="execute_complete", timeout=timeout)
 
     def work() -> None:
-        submit()
+        submit_once()
         raise deferral
 
     return Try(work=work), deferral
@@ -202,3 +217,77 @@ def test_a_record_that_cant_be_read_leaves_its_jobs_alone(caplog: pytest.LogCapt
     trigger = GuardTrigger(f"{__name__}.Curious", {}, {"ti_id": 1}, "reason", "deployed")
     asyncio.run(trigger.on_kill())
     assert "Its jobs are left alone" in caplog.text
+
+
+class TestDeferral:
+    def deferral(self, trigger: BaseTrigger) -> TaskDeferred:
+        return TaskDeferred(trigger=trigger, method_name="execute_complete")
+
+    def test_one_that_airflow_cant_take_is_a_failure(self, cloud: LocalCloud) -> None:
+        ti = Try(work=submit_and(self.deferral(Never())))
+        guard = ended(ti, TaskDeferred)
+        assert cancelled(cloud) == [False]
+        ti.state = "failed"  # its arguments can't be serialized
+        guard.failed()
+        assert cancelled(cloud) == [True]
+
+    def test_one_that_cant_be_guarded_is_as_it_was_and_said(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError("no XCom for you")
+
+        monkeypatch.setattr(Try, "xcom_push", refuse)
+        trigger = Never()
+        deferral = self.deferral(trigger)
+        ended(Try(work=submit_and(deferral)), TaskDeferred)
+        assert deferral.trigger is trigger
+        (job,) = cloud.batch.jobs()
+        assert "Not guarded: the task while it is deferred" in caplog.text
+        assert job["id"] in caplog.text
+
+    def test_steps_of_a_new_cluster_go_with_it(self, cloud: LocalCloud) -> None:
+        deferral = self.deferral(Never())
+
+        def work() -> None:
+            step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+            emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+            emr.run_job_flow(Name="etl", Steps=[step, step], Instances={"InstanceCount": 1})
+            raise deferral
+
+        ended(Try(work=work), TaskDeferred)
+        assert isinstance(deferral.trigger, GuardTrigger)
+        steps = [f"emr://@us-east-1/{job['scope']}/{job['id']}" for job in cloud.emr.jobs()]
+        assert sorted(deferral.trigger.serialize()[1]["record"]["jobs"]) == sorted(steps)
+
+    def test_steps_that_may_not_be_looked_for_go_with_it_by_their_label(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        deferral = self.deferral(Never())
+
+        def work() -> None:
+            step = {"Name": "step", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+            emr: Any = boto3.session.Session().client("emr", region_name="us-east-1")
+            emr.run_job_flow(Name="etl", Steps=[step], Instances={"InstanceCount": 1})
+            raise deferral
+
+        cloud.faults.add("emr", "ListSteps", "denied")
+        ti = Try(work=work)
+        ended(ti, TaskDeferred)
+        assert isinstance(deferral.trigger, GuardTrigger)
+        (job,) = cloud.emr.jobs()
+        (intent,) = TryRecord.from_json(deferral.trigger.record).intents
+        assert intent.scope == job["scope"]
+        assert intent.label
+        assert intent.label.ti_id == ti.id
+        words = f"Jobs in {job['scope']} could not be looked up. The trigger looks for them by label"
+        assert words in caplog.text
+
+    def test_somebodys_own_kind_of_it_is_one(self, cloud: LocalCloud) -> None:
+        class Mine(TaskDeferred):
+            pass
+
+        deferral = Mine(trigger=Never(), method_name="execute_complete")
+        ended(Try(work=submit_and(deferral)), Mine)
+        assert isinstance(deferral.trigger, GuardTrigger)
+        assert cancelled(cloud) == [False]

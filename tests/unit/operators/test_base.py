@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import boto3
 import pytest
@@ -17,20 +15,15 @@ from airflow_cancel_provider.exceptions import (
     CancelRefused,
     NotEnded,
     NotRunning,
-    UnexpectedEnd,
-    UnknownScope,
 )
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
-from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.dags.kinds import KINDS
-from tests.mrs_fixtures import CLUSTER
 from tests.service_fixtures import BatchBench, Bench, EmrBench, EmrServerlessBench, GlueBench
 from tests.task_fixtures import (
     SECRETS,
-    TaskInstance,
     bench,
     connect_aws,
     connections,
@@ -38,12 +31,12 @@ from tests.task_fixtures import (
     know_no_cluster,
     operator,
     run,
-    sensor,
     shown_at_once,
     targets,
 )
 
 __all__ = ["bench", "connections", "shown_at_once"]
+
 
 both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 
@@ -104,18 +97,6 @@ def test_an_unknown_cluster_fails_and_the_other_jobs_are_cancelled(
     with pytest.raises(CancelRefused, match="j-TYPO"):
         operator("emr", cluster_id="j-TYPO", step_ids=["s-3BYY"]).execute(context())
     bench.close()
-
-
-def test_an_unknown_mrs_cluster_is_no_success(connections: None) -> None:  # noqa: ARG001  they are set
-    cluster = str(uuid4())
-    with pytest.raises(
-        UnknownScope, match=f"cluster_id '{cluster}' is unknown over connection 'mrs_default'"
-    ):
-        operator("mrs", cluster_id=cluster, all_live=True).execute(context())
-    with pytest.raises(CancelRefused, match=f"mrs://mrs_default/{cluster}/"):
-        operator("mrs", cluster_id=cluster, job_execution_ids=[str(uuid4())]).execute(context())
-    with pytest.raises(UnknownScope, match=f"mrs://mrs_default/{cluster}/"):
-        sensor("mrs", cluster_id=cluster, job_execution_ids=[str(uuid4())]).execute(context())
 
 
 def test_a_job_that_is_being_cancelled_already_counts_as_running(bench: Bench) -> None:
@@ -357,63 +338,6 @@ def test_what_became_of_each_job_is_in_the_log_and_no_secret_is(
     log = capsys.readouterr().out
     assert all(f"{job}: REQUESTED" in log and f"{job} is CANCELLED" in log for job in jobs)
     assert not any(secret in log + str(deferral.value.trigger.serialize()) for secret in SECRETS)
-
-
-class Unheard(TaskInstance):
-    """Airflow does not take what the task has to say."""
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        raise RuntimeError(key)
-
-    def xcom_pull(self, key: str, **_: Any) -> Any:
-        return self.pushed[key]
-
-
-def unheard(**changes: Any) -> Any:
-    return {"ti": Unheard(**changes)}
-
-
-@pytest.mark.parametrize("waits", [True, False])
-@pytest.mark.usefixtures("connections")
-def test_a_job_of_mrs_whose_address_can_not_be_left_is_cancelled(cloud: LocalCloud, waits: bool) -> None:
-    cluster = cloud.mrs.register_cluster("cluster")
-    task = MrsSubmitJobOperator(
-        task_id="submit", cluster_id=cluster, job_type="Flink", job_name="mine", wait_for_completion=waits
-    )
-    with pytest.raises(RuntimeError):
-        task.execute(unheard())
-    (job,) = cloud.mrs.jobs()
-    assert job["cancel_requested_at"]
-
-
-@both_modes
-@pytest.mark.usefixtures("connections")
-def test_a_job_of_mrs_that_is_shown_late_is_waited_for(cloud: LocalCloud, deferrable: bool) -> None:
-    cloud.mrs.configure({"submitted": 0, "pending": 0, "overrides": {"late*": {"unseen": 0.5, "run": 1}}})
-    submit = {"cluster_id": cloud.mrs.register_cluster(), "job_type": "Flink", "job_name": "late"}
-
-    def make() -> Any:
-        return MrsSubmitJobOperator(task_id="submit", **submit, waiter_delay=0.2, deferrable=deferrable)
-
-    assert run(make, context()).endswith(cloud.mrs.jobs()[0]["id"])
-    assert not cloud.mrs.jobs()[0]["cancel_requested_at"]
-
-
-@pytest.mark.usefixtures("connections")
-def test_a_job_of_mrs_that_is_never_shown_is_cancelled(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_cancel_provider.watch.UNSEEN_SECONDS", 0.1)
-    cloud.mrs.register_cluster()
-    unknown = {"error_code": "0201", "error_msg": "The job does not exist."}
-    reply = {"body": json.dumps(unknown), "status": 500}
-    cloud.faults.add("mrs", "ShowSingleJobExe", "hostile_reply", **reply)
-    task = MrsSubmitJobOperator(
-        task_id="submit", cluster_id=CLUSTER, job_type="Flink", job_name="mine", waiter_delay=0.1
-    )
-    with pytest.raises(UnexpectedEnd, match="is GONE"):
-        task.execute(context())
-    assert cloud.mrs.jobs()[0]["cancel_requested_at"]
 
 
 def test_the_console_link(bench: Bench) -> None:

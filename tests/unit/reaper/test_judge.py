@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -14,34 +12,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label, Owner, TaskKey, release_key
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.backends.base import (
-    RELEASE_PREFIX,
     OwnerState,
-    Presence,
-    TryAnswer,
     TryPhase,
-    phase_of,
 )
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, Judge, decide
 from airflow_cancel_provider.release import Release
 from tests.reaper_fixtures import MemoryAirflow
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
+
+
 OURS, THEIRS = "0a1b2c3d", "99999999"
+
+
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
 BEGUN = NOW - timedelta(hours=10)
+
+
 TI = UUID(int=(int(BEGUN.timestamp() * 1000) << 80) | 0x7C3A_9D15_3F1B_5A4C_2D10)
+
+
 OTHER_ID = UUID(int=2**128 - 1, version=4)
+
+
 GRACE = timedelta(seconds=30)
+
+
 LONG_AGO = NOW - timedelta(hours=1)
+
+
 ENDED = NOW - timedelta(hours=9)
+
+
 ALMOST_LATE, SOON, LATER = (timedelta(minutes=15, seconds=seconds) for seconds in (-1, 0, 1))
+
+
 WEEK = BEGUN - ENDED + timedelta(days=7)
+
+
 OVER_A_WEEK = WEEK + timedelta(seconds=1)
+
+
 S = TryPhase
+
+
 GOING_ON = (S.ALIVE, S.RETRYING, S.SUCCEEDED)
 
 
@@ -66,7 +85,10 @@ def case(
 
 
 ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release(all=False, jobs=(OTHER,))
+
+
 BROKEN = Release.parse("no release")
+
 
 TABLE = [
     (case(S.FAILED, state=JobState.CANCELLED), DecisionKind.ENDED),
@@ -160,114 +182,26 @@ def test_the_reason_names_the_task_and_its_state() -> None:
     assert waiting.because.endswith("first seen 7 s ago")
 
 
-@pytest.mark.parametrize(
-    "state, expected",
-    [
-        (None, S.ALIVE),
-        ("running", S.ALIVE),
-        ("queued", S.ALIVE),
-        ("deferred", S.ALIVE),
-        ("restarting", S.ALIVE),
-        ("up_for_reschedule", S.ALIVE),
-        ("a state to come", S.ALIVE),
-        ("up_for_retry", S.RETRYING),
-        ("success", S.SUCCEEDED),
-        ("failed", S.FAILED),
-        ("skipped", S.FAILED),
-        ("upstream_failed", S.FAILED),
-        ("awaiting_input", S.ALIVE),
-        ("removed", S.REMOVED),
-    ],
-)
-def test_what_a_state_means(state: str | None, expected: TryPhase) -> None:
-    assert phase_of(state) is expected
-    assert TryAnswer(Presence.CURRENT, state).phase is expected
-    is_kept = expected in (S.SUCCEEDED, S.REMOVED)
-    assert TryAnswer(Presence.ARCHIVED, state).phase is (expected if is_kept else S.FAILED)
-
-
-def test_a_try_for_people() -> None:
-    assert TaskKey("d", "r", "t", 3).with_try(2) == "d / r / t[3] try 2"
-    assert TaskKey("d", "r", "t", -1).with_try(0) == "d / r / t"
-
-
-class TestRelease:
-    def test_its_key(self) -> None:
-        assert release_key(TI) == release_key(str(TI)) == f"remote_jobs_released_{TI}"
-        assert release_key(TI).startswith(RELEASE_PREFIX)
-
-    def test_what_a_guard_writes(self) -> None:
-        text = json.dumps({"all": False, "jobs": [JOB], "at": "2026-11-20T12:00:00+01:00", "task": "d / r"})
-        release = Release.parse(text)
-        assert release == Release(all=False, jobs=(JOB,), at=datetime(2026, 11, 20, 11, tzinfo=UTC))
-        assert release.covers(JOB)
-        assert not release.covers(OTHER)
-        assert Release.parse(json.dumps({"all": True, "jobs": [JOB]})).covers(OTHER)
-
-    def test_over_whatever_connection_the_job_is_reached(self) -> None:
-        here = RemoteJob("batch://aws_default@us-east-1/5b1f")
-        for there in ("batch://5b1f", "batch://other@us-east-1/5b1f", "batch://@us-east-1/5b1f"):
-            with suppress(InvalidInput):
-                assert Release(all=False, jobs=(RemoteJob(there),)).covers(here)
-        assert not Release(all=False, jobs=(RemoteJob("emr://a/j-2/s-1"),)).covers(JOB)
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            *("", "1", "null", "[]", "{}", "no JSON", "[" * 100_000, '{"all": "no", "jobs": []}'),
-            *('{"all": false}', '{"all": false, "jobs": "batch://a/1"}', '{"all": false, "jobs": [7]}'),
-            *('{"all": 0, "jobs": []}', '{"all": false, "jobs": ["no address"]}', None),
-        ],
-    )
-    def test_what_can_not_be_read_covers_everything(self, text: str | None) -> None:
-        """In doubt a job is kept; also after it has travelled from the API server."""
-        for release in (Release.parse(text), Release.from_json(Release.parse(text).as_json())):
-            assert release.covers(JOB)
-            assert "can't be read" in str(release)
-
-
-class TestAnswer:
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            TryAnswer(Presence.CURRENT, "running", task="d / r / t"),
-            TryAnswer(
-                Presence.ARCHIVED, "failed", "up_for_retry", "d / r / t", Release(all=False, jobs=(JOB,))
-            ),
-            TryAnswer(Presence.CURRENT, "failed", ended=NOW),
-            TryAnswer(Presence.ABSENT, release=Release(all=True)),
-            TryAnswer(Presence.NOT_PERMITTED),
-        ],
-    )
-    def test_there_and_back(self, answer: TryAnswer) -> None:
-        assert TryAnswer.from_json(json.loads(json.dumps(answer.as_json()))) == answer
-        assert answer.owner.phase is answer.phase
-
-    def test_whose_dag_it_is_does_not_travel(self) -> None:
-        assert "dag_id" not in TryAnswer(Presence.CURRENT, "running", dag_id="secret").as_json()
-
-
-def test_of_two_labels_the_last_counts() -> None:
-    first, last = Label(OURS, UUID(int=1)), Label(OURS, TI, reconnects=True)
-    found = Label.find(f"nightly {first} {last}")
-    assert found == last
-    assert found.reconnects
-    assert Label.find(f"nightly-{first}-{last}") == last
-    # The names behind a label may look like one.
-    owner = Owner(OURS, "d", f"r {first}", "t", -1, 1, TI)
-    in_full = Label.find(owner.label.in_full)
-    assert in_full is not None
-    assert (in_full, in_full.owner) == (owner.label, owner)
-
-
 labels = st.none() | st.builds(Label, st.sampled_from([OURS, THEIRS]), st.just(TI), st.booleans())
+
+
 releases = st.none() | st.sampled_from([ALL, THIS, ANOTHER, BROKEN])
+
+
 owners = st.none() | st.builds(
     OwnerState, st.sampled_from(S), st.none() | st.sampled_from(S), st.just(""), st.just(""), releases
 )
+
+
 moments = st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(lambda past: NOW - past)
+
+
 statuses = st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState), label=labels)
+
+
 cases = st.builds(Case, statuses, owners, moments, st.none() | st.just("denied"))
+
+
 graces = st.timedeltas(timedelta(0), timedelta(days=1))
 
 
@@ -300,6 +234,8 @@ dead = st.builds(
     st.none() | st.sampled_from(S),
     release=st.none() | st.just(ANOTHER),
 )
+
+
 orphans = st.builds(
     Case,
     st.builds(
@@ -323,6 +259,8 @@ def test_an_orphan_is_cancelled_once_its_time_has_come(of: Case, grace: timedelt
 
 
 RECONNECTING = Label(OURS, TI, reconnects=True)
+
+
 RIGHTS: dict[str, Callable[[Case], Case]] = {
     "ended": lambda of: _claim(of, state=JobState.SUCCEEDED),
     "no label": lambda of: _claim(of, label=None),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from airflow_cancel_provider.services.aws.answers import Shape
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from tests.cloud.server import LocalCloud
-from tests.service_fixtures import BENCHES, HAS_BULK, Bench
+from tests.service_fixtures import HAS_BULK, Bench, aws_bench
+
+__all__ = ["aws_bench"]
+
 
 UNREAD = {
     "emr": {"ActionOnFailure", "Jar", "Args"},
@@ -19,13 +19,6 @@ UNREAD = {
     "glue": {"Attempt", "JobName"},
     "emr-containers": {"executionRoleArn", "arn"},
 }
-
-
-@pytest.fixture(params=BENCHES, ids=lambda bench: str(bench.name))
-def bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
-    bench: Bench = request.param(cloud)
-    yield bench
-    bench.close()
 
 
 def names(value: Any) -> set[str]:

@@ -14,10 +14,10 @@ from airflow_cancel_provider.services.ratelimit import EVERY, Paces
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
-from tests.pace_fixtures import LISTINGS, FakeTime, bench, emr, fake, queue, sent
-from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench
+from tests.pace_fixtures import LISTINGS, FakeTime, emr, fake, queue, sent
+from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench, aws_bench
 
-__all__ = ["bench", "emr", "fake", "open_service", "queue"]
+__all__ = ["aws_bench", "emr", "fake", "open_service", "queue"]
 
 
 def seconds_until(meter: Meter, calls: int = 1) -> float:

@@ -22,10 +22,10 @@ from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Token
 from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service
-from tests.pace_fixtures import LISTINGS, FakeTime, bench, emr, fake, pace_of, queue, sent
-from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench, new_client
+from tests.pace_fixtures import LISTINGS, FakeTime, emr, fake, pace_of, queue, sent
+from tests.service_fixtures import HASTY, PATIENT, BatchBench, Bench, EmrBench, aws_bench, new_client
 
-__all__ = ["bench", "emr", "fake", "open_service", "queue"]
+__all__ = ["aws_bench", "emr", "fake", "open_service", "queue"]
 
 
 class TestPace:

@@ -18,7 +18,7 @@ from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import TaskDeferralError
 from tests.cloud.server import LocalCloud
 from tests.task_fixtures import TaskInstance, connections, event_of, moved, through_serde
-from tests.unit.operators.test_base import unheard
+from tests.unit.operators.test_mrs import unheard
 
 __all__ = ["connections"]
 

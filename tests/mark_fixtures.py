@@ -1,0 +1,128 @@
+"""Tasks that are marked: real XCom rows in SQLite, and an API server in haste."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import sessionmaker
+
+from airflow_cancel_provider.ends_on_record import ENDS_KEY, ends_from_json
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.plugin import api_server as marked
+from airflow_cancel_provider.plugin.due_queue import DueQueue
+from airflow_cancel_provider.reaper.backends.database import as_ids
+from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TryState
+from airflow_cancel_provider.services.registry import SERVICES
+from tests import memory_service
+from tests.memory_service import Memory, MemoryHook
+from tests.task_fixtures import TaskInstance
+
+NAME = "remote-jobs-marked"
+
+
+class XComs:
+    """Airflow's table of XComs."""
+
+    def __init__(self, folder: Any) -> None:
+        from airflow.models import import_all_models
+        from airflow.models.log import Log
+        from airflow.models.taskinstance import TaskInstance as Current
+        from airflow.models.taskinstancehistory import TaskInstanceHistory
+        from airflow.models.variable import Variable
+        from airflow.models.xcom import XComModel
+
+        import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
+        self.engine = create_engine(f"sqlite:///{folder / 'airflow.db'}")
+        self._table: Any = XComModel.__table__
+        self._table.create(self.engine)
+        self._variables: Any = Variable.__table__
+        self._variables.create(self.engine)
+        self.events: Any = Log.__table__
+        self.events.create(self.engine)
+        self._current: Any = Current.__table__
+        self._current.create(self.engine)
+        self._history: Any = TaskInstanceHistory.__table__
+        self._history.create(self.engine)
+        self._runs: dict[tuple[str, str], int] = {}
+
+    def put(self, *rows: tuple[TaskInstance, Any]) -> None:
+        values = [
+            {
+                "dag_run_id": self._runs.setdefault((ti.dag_id, ti.run_id), len(self._runs) + 1),
+                "key": RECORD_KEY,
+                "value": value.as_json() if isinstance(value, TryRecord) else value,
+                "timestamp": datetime(2026, 11, 20, 12, tzinfo=UTC),
+                "dag_id": ti.dag_id,
+                "run_id": ti.run_id,
+                "task_id": ti.task_id,
+                "map_index": ti.map_index,
+            }
+            for ti, value in rows
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(self._table.insert(), values)
+
+    def ends(self, ti: TaskInstance) -> dict[RemoteJob, JobEnd]:
+        """Ends of jobs that others than the task have written."""
+        columns = self._table.c
+        query = self._table.select().where(columns.key == ENDS_KEY, columns.map_index == ti.map_index)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+            return ends_from_json(row.value) if row else {}
+
+    def tries(self, ti: TaskInstance, before: UUID, state: str = "failed") -> None:
+        """A task instance in the state that it has, and how the try before it has ended."""
+        names = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+        now, then = as_ids([ti.id, before])
+        with self.engine.begin() as connection:
+            rest = {**names, "pool": "default_pool", "try_number": 1}
+            connection.execute(self._current.insert(), [{"id": now, "state": ti.state, **rest}])
+            connection.execute(self._history.insert(), [{"task_instance_id": then, "state": state, **rest}])
+
+    def release(self, ti_id: UUID, value: str) -> None:
+        with self.engine.begin() as connection:
+            row = {"key": release_key(ti_id), "val": value, "is_encrypted": False}
+            connection.execute(self._variables.insert(), [row])
+
+
+@pytest.fixture
+def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[XComs]:
+    from airflow import settings
+
+    xcoms = XComs(tmp_path)
+    monkeypatch.setattr(settings, "Session", sessionmaker(xcoms.engine))
+    yield xcoms
+    xcoms.engine.dispose()
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A service in memory; the API server is in haste, and has a queue of its own."""
+    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
+    monkeypatch.setattr(MemoryHook, "memory", Memory())
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "production")
+    seconds = {"HEAD_START": 0.3, "LONG_HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}
+    for name, value in seconds.items():
+        monkeypatch.setattr(marked, name, value)
+    monkeypatch.setattr(marked, "_is_prepared", True)
+    monkeypatch.setattr(marked, "_queue", DueQueue(marked._do, NAME))
+    return MemoryHook.memory
+
+
+def deferred(ti: TaskInstance, *jobs: RemoteJob, state: TryState = TryState.DEFERRED) -> TryRecord:
+    return TryRecord(ti.id, state, jobs)
+
+
+def threads() -> int:
+    return sum(thread.name == NAME for thread in threading.enumerate())
+
+
+def sent(memory: Memory) -> set[str]:
+    return {job for job, _ in memory.sent}

@@ -1,0 +1,172 @@
+"""When the API server sees to marked tasks: in one thread, after a head start, whatever fails."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.plugin import api_server as marked
+from airflow_cancel_provider.plugin.due_queue import DueQueue
+from tests import memory_service
+from tests.guard_fixtures import until
+from tests.mark_fixtures import NAME, XComs, deferred, memory, sent, threads, xcoms
+from tests.memory_service import Memory
+from tests.task_fixtures import TaskInstance
+
+__all__ = ["memory", "xcoms"]
+
+
+def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory: Memory) -> None:
+    tis = [TaskInstance(map_index=index) for index in range(3000)]
+    jobs = memory.jobs(*(f"j{ti.map_index}" for ti in tis))
+    xcoms.put(*((ti, deferred(ti, job)) for ti, job in zip(tis, jobs, strict=True)))
+    before, began = threading.active_count(), threads()
+    for ti in tis:
+        marked.cancel_when_marked(ti)
+    assert threads() == began + 1
+    assert threading.active_count() <= before + 1 + marked.LINES_AT_ONCE
+    until(lambda: len(memory.sent) >= 3000, 120)
+    assert sent(memory) == {job.id for job in jobs}
+    assert threads() == began + 1
+    assert len(memory.looks) < 200
+    for job in jobs:
+        memory.states[job.id] = JobState.CANCELLED
+    until(lambda: not marked._queue._heap, 60)
+    assert len(memory.sent) == 3000
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_triggerer_gets_more_time_for_many_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+
+    class Queue(DueQueue):
+        def put(self, what: Any, delay: float) -> None:
+            delays.append(delay)
+            self._heap.append((delay, len(delays), what))
+
+    monkeypatch.setattr(marked, "_queue", Queue(marked._do, NAME))
+    monkeypatch.setattr(marked, "LONG_HEAD_START", 10.0)
+    for index in range(500):
+        marked.cancel_when_marked(TaskInstance(map_index=index))
+    assert delays == [marked.HEAD_START] * marked.FEW + [10.0] * (500 - marked.FEW)
+
+
+def test_the_first_cancel_is_prepared_while_a_triggerer_has_its_head_start(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the imports and the first client take longer than the head start."""
+    monkeypatch.setattr(marked, "_is_prepared", False)
+    monkeypatch.setattr(marked, "HEAD_START", 1000.0)
+    ti, other = TaskInstance(), TaskInstance(task_id="other")
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (other, deferred(other, memory.job("b"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.opened)
+    assert (memory.looks, memory.sent) == ([], [])
+    monkeypatch.setattr(marked, "HEAD_START", 0.1)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    assert memory.sent == [("b", False)]
+
+
+def test_a_preparation_that_fails_changes_nothing(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marked, "_is_prepared", False)
+    read, failures = marked._rows, [ConnectionError("The database is away")]
+
+    def rows(marks: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return read(marks)
+
+    monkeypatch.setattr(marked, "_rows", rows)
+    ti = TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    assert (failures, memory.sent) == ([], [("a", False)])
+
+
+def test_an_error_ends_neither_the_thread_nor_the_others(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late, ti = TaskInstance(run_id="late"), TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (late, deferred(late, memory.job("c"))))
+    read, is_down = marked._rows, [True]
+
+    def rows(marks: Any) -> Any:
+        if marks[0].task.run_id == "late" and is_down:
+            raise ConnectionError("The database is away")
+        return read(marks)
+
+    monkeypatch.setattr(marked, "_rows", rows)
+    marked.cancel_when_marked(late)
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    words = "Remote jobs may run on, and it is tried again: nightly / late / stop"
+    assert words in caplog.text
+    assert memory.sent == [("a", False)]
+    is_down.clear()
+    until(lambda: sent(memory) == {"a", "c"})
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "nonsense")  # settings that can't be read
+    marked.cancel_when_marked(ti)
+    until(lambda: "Remote jobs of marked tasks may run on: nightly / manual__2026 / stop" in caplog.text)
+    monkeypatch.delenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY")
+    again = TaskInstance(task_id="again")
+    xcoms.put((again, deferred(again, memory.job("b"))))
+    marked.cancel_when_marked(again)
+    until(lambda: sent(memory) == {"a", "b", "c"})
+
+
+def test_an_unexpected_error_in_a_cancel_ends_neither_it_nor_the_others(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancel, failures = memory_service.MemoryService.cancel, [RuntimeError("can't start new thread")]
+
+    def fail_once(self: Any, jobs: Any, *args: Any, **kwargs: Any) -> Any:
+        jobs = list(jobs)
+        if failures and any(job.id == "a" for job in jobs):
+            raise failures.pop()
+        return cancel(self, jobs, *args, **kwargs)
+
+    monkeypatch.setattr(memory_service.MemoryService, "cancel", fail_once)
+    memory.job("b")
+    other = RemoteJob.of("memory", "b", scope="place", conn_id="other")
+    first, second = TaskInstance(), TaskInstance(task_id="second")
+    xcoms.put((first, deferred(first, memory.job("a"))), (second, deferred(second, other)))
+    marked.cancel_when_marked(first)
+    marked.cancel_when_marked(second)
+    until(lambda: sent(memory) == {"a", "b"})
+    assert "can't start new thread" in caplog.text
+
+
+def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) -> None:
+    ti = TaskInstance()
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    marked.cancel_when_marked(ti)
+    until(lambda: memory.sent)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        is_empty = not marked._queue._heap and marked._queue._thread is None
+        done = threading.Event()
+        queue = DueQueue(lambda _: done.set(), "child")
+        queue.put("anything", 0.0)
+        os.write(write, b"1" if is_empty and done.wait(10) else b"0")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 1) == b"1"
+
+
+def test_due_work_is_done_in_its_time_and_together() -> None:
+    done: list[list[str]] = []
+    queue = DueQueue(lambda due: done.append([*due]), "due")
+    queue.put("late", 0.6)
+    queue.put("soon", 0.2)
+    queue.put("also", 0.2)
+    assert done == []
+    until(lambda: len(done) >= 2)
+    assert [each for due in done for each in due] == ["soon", "also", "late"]

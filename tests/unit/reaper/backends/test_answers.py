@@ -1,0 +1,73 @@
+"""What Airflow's answers on tries mean, and that they travel."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.reaper.backends.base import (
+    Presence,
+    TryAnswer,
+    TryPhase,
+    phase_of,
+)
+from airflow_cancel_provider.release import Release
+
+S = TryPhase
+JOB = RemoteJob("emr://aws_default@us-east-1/j-1/s-1")
+
+
+@pytest.mark.parametrize(
+    "state, expected",
+    [
+        (None, S.ALIVE),
+        ("running", S.ALIVE),
+        ("queued", S.ALIVE),
+        ("deferred", S.ALIVE),
+        ("restarting", S.ALIVE),
+        ("up_for_reschedule", S.ALIVE),
+        ("a state to come", S.ALIVE),
+        ("up_for_retry", S.RETRYING),
+        ("success", S.SUCCEEDED),
+        ("failed", S.FAILED),
+        ("skipped", S.FAILED),
+        ("upstream_failed", S.FAILED),
+        ("awaiting_input", S.ALIVE),
+        ("removed", S.REMOVED),
+    ],
+)
+def test_what_a_state_means(state: str | None, expected: TryPhase) -> None:
+    assert phase_of(state) is expected
+    assert TryAnswer(Presence.CURRENT, state).phase is expected
+    is_kept = expected in (S.SUCCEEDED, S.REMOVED)
+    assert TryAnswer(Presence.ARCHIVED, state).phase is (expected if is_kept else S.FAILED)
+
+
+def test_a_try_for_people() -> None:
+    assert TaskKey("d", "r", "t", 3).with_try(2) == "d / r / t[3] try 2"
+    assert TaskKey("d", "r", "t", -1).with_try(0) == "d / r / t"
+
+
+class TestAnswer:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            TryAnswer(Presence.CURRENT, "running", task="d / r / t"),
+            TryAnswer(
+                Presence.ARCHIVED, "failed", "up_for_retry", "d / r / t", Release(all=False, jobs=(JOB,))
+            ),
+            TryAnswer(Presence.CURRENT, "failed", ended=datetime(2026, 11, 20, 12, tzinfo=UTC)),
+            TryAnswer(Presence.ABSENT, release=Release(all=True)),
+            TryAnswer(Presence.NOT_PERMITTED),
+        ],
+    )
+    def test_there_and_back(self, answer: TryAnswer) -> None:
+        assert TryAnswer.from_json(json.loads(json.dumps(answer.as_json()))) == answer
+        assert answer.owner.phase is answer.phase
+
+    def test_whose_dag_it_is_does_not_travel(self) -> None:
+        assert "dag_id" not in TryAnswer(Presence.CURRENT, "running", dag_id="secret").as_json()

@@ -1,0 +1,90 @@
+"""Identities that a service does not accept, or to which it denies something: every AWS service."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    IdentityError,
+)
+from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
+from tests.service_fixtures import (
+    REASON,
+    Bench,
+    aws_bench,
+    outcomes,
+)
+
+__all__ = ["aws_bench"]
+
+
+def test_denied_is_refused_and_names_the_action(bench: Bench) -> None:
+    jobs = bench.running(50)
+    for operation in bench.cancel_operations:
+        bench.cloud.faults.add(bench.name, operation, "denied")
+    results = bench.service().cancel(jobs, REASON)
+    assert [result.job for result in results] == jobs
+    assert set(outcomes(results)) == {CancelOutcome.REFUSED}
+    assert {result.code for result in results} == {"AccessDeniedException"}
+    assert all(f"Allow {bench.iam_action} " in str(result.detail) for result in results)
+    assert bench.cancels_sent <= 10
+
+
+@pytest.mark.parametrize("keys", ["bad_access_keys", "expired_access_keys"])
+def test_an_identity_that_is_not_accepted_leaves_everything_open_and_is_told_soon(
+    bench: Bench, keys: str
+) -> None:
+    jobs = bench.running(50) + bench.running(1)
+    getattr(bench.cloud, keys).add("testing")
+    service, begin = bench.service(), time.monotonic()
+    results = service.cancel(jobs, REASON)
+    assert [result.job for result in results] == jobs
+    assert set(outcomes(results)) == {CancelOutcome.UNANSWERED}
+    assert all(
+        "Check the credentials of connection 'aws_default'" in str(result.detail) for result in results
+    )
+    assert bench.cancels_sent == IDENTITY_ATTEMPTS
+    assert service.identity_refused
+    with pytest.raises(IdentityError, match="credentials"):
+        bench.service().describe(jobs)
+    assert time.monotonic() - begin < 20  # the patience
+    getattr(bench.cloud, keys).clear()
+    assert set(outcomes(service.cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+    assert not service.identity_refused
+
+
+@pytest.mark.parametrize("kind", ["expired_token", "bad_key"])
+def test_an_identity_that_is_not_accepted_once_is_tried_again(bench: Bench, kind: str) -> None:
+    jobs = bench.running(3)
+    bench.cloud.faults.add(bench.name, "*", kind, times=1)
+    assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
+    for operation in bench.cancel_operations:
+        bench.cloud.faults.add(bench.name, operation, kind, times=1)
+    assert set(outcomes(bench.service().cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+
+
+@pytest.mark.parametrize("kind", ["expired_token", "bad_key"])
+def test_an_identity_that_was_not_accepted_once_makes_no_other_error_last(bench: Bench, kind: str) -> None:
+    job = bench.unknown(bench.new_scope())
+    bench.cloud.faults.add(bench.name, "*", kind, times=1)
+    bench.cloud.faults.add(bench.name, "*", "denied")
+    bench.cloud.journal.clear()
+    begin = time.monotonic()
+    with pytest.raises(AccessDenied, match="not authorized"):
+        bench.service().describe([job])
+    assert bench.count() == 2
+    assert time.monotonic() - begin < 10  # half of the patience
+
+
+def test_looking_needs_no_permission_to_cancel(bench: Bench) -> None:
+    jobs = bench.running(3)
+    looks = ("ListSteps", "DescribeJobs", "GetJobRun", "DescribeJobRun", "ListJobRuns", "DescribeCluster")
+    for operation in (*looks, "GetJobRuns"):
+        bench.cloud.faults.add(bench.name, operation, "denied")
+    assert outcomes(bench.service().cancel(jobs, REASON)) == [CancelOutcome.REQUESTED] * 3
+    bench.let_end()
+    assert bench.are_cancelled(jobs)
