@@ -13,10 +13,7 @@ from botocore.config import Config
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import (
-    CANCEL,
-    Try,
-)
+from tests.try_fixtures import CANCEL, Try
 
 
 def client(attempts: int = 1) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import pytest
+
 from airflow_cancel_provider.exceptions import ServiceError, UnknownScope
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
@@ -15,7 +17,7 @@ from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.ratelimit import EVERY, Paces
-from airflow_cancel_provider.services.registry import ServiceInfo
+from airflow_cancel_provider.services.registry import SERVICES, ServiceInfo
 from airflow_cancel_provider.services.retry import Patience
 
 ROW = ServiceInfo(
@@ -139,3 +141,11 @@ class MemoryHook:
     def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:  # noqa: ARG003
         cls.memory.opened.append((conn_id, region))
         return cls(MemoryService(cls.memory, conn_id, region))
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """A service that a test has every answer of in its hand, among the real ones."""
+    monkeypatch.setitem(SERVICES, "memory", ROW)
+    monkeypatch.setattr(MemoryHook, "memory", Memory())
+    return MemoryHook.memory

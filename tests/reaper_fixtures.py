@@ -25,12 +25,11 @@ from airflow_cancel_provider.reaper.report import Orphan, Report
 from airflow_cancel_provider.reaper.rules import Rules
 from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.release import Release
-from airflow_cancel_provider.services import registry
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
-from tests.memory_service import ROW, Memory, MemoryHook
+from tests.memory_service import Memory
 from tests.service_fixtures import HASTY, BatchBench, Bench
 from tests.task_fixtures import ALL
 
@@ -221,14 +220,6 @@ def fates(report: Report) -> dict[RemoteJob, str]:
 def orphan(report: Report, job: RemoteJob) -> Orphan:
     """What a report says of a job."""
     return next(orphan for orphan in report.orphans if orphan.found.job == job)
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A service that a test has every answer of in its hand, among the real ones."""
-    monkeypatch.setitem(registry.SERVICES, "memory", ROW)
-    monkeypatch.setattr(MemoryHook, "memory", Memory())
-    return MemoryHook.memory
 
 
 def memory_reaper(ground: Ground, **rules: object) -> Reaper:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 from uuid import uuid4
 
 from airflow_cancel_provider.engine.cancel import CancelEngine
@@ -13,36 +12,14 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from tests.service_fixtures import Bench
 from tests.trigger_fixtures import DEPLOYMENT
 
 LOG = logging.getLogger("task")
-
-
 TASK = TaskKey("nightly", "manual__2026", "stop", 2)
-
-
 TI = uuid4()
-
-
 OURS = Label(DEPLOYMENT, TI)
-
-
 ANOTHER_TRY = Label(DEPLOYMENT, uuid4())
-
-
 ANOTHER_AIRFLOW = Label("another0", TI)
-
-
-def submitted(bench: Bench, label: Label | None, scope: str | None = None) -> RemoteJob:
-    """A running job with a label, where its service carries it."""
-    bench_: Any = bench
-    if bench.name == "batch":
-        parameters = {"airflow_owner": str(label)} if label else {}
-        (job,) = bench_.submit("job", parameters=parameters)
-    else:
-        (job,) = bench_.submit(f"job-{label}" if label else "job", scope=scope)
-    return RemoteJob(job)
 
 
 def cancellation(

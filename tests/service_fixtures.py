@@ -299,3 +299,15 @@ def aws_bench(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Ben
     bench: Bench = request.param(cloud)
     yield bench
     bench.close()
+
+
+def submitted(bench: Bench, label: Label | None, scope: str | None = None) -> RemoteJob:
+    """A running job with a label, where its service carries it."""
+    if isinstance(bench, BatchBench):
+        return bench.submit("job", parameters={"airflow_owner": str(label)} if label else {})[0]
+    return bench.submit(f"job-{label}" if label else "job", scope=scope)[0]
+
+
+def asked(bench: Bench) -> set[str]:
+    """Ids of the jobs whose end was requested."""
+    return {job_id for job_id, job in bench.truth().items() if job["cancel_requested_at"]}

@@ -23,27 +23,17 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, set_recorder
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.version_compat import (
-    AirflowFailException,
-    Variable,
-)
+from airflow_cancel_provider.version_compat import AirflowFailException, Variable
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws
 
 # Patience: what a test leaves alive is not looked at for long while other tests count requests.
 KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30)
-
-
 CANCEL = Settings(sentinel=False, confirm_seconds=20, patience=30)
-
-
 UNLABELLED = Settings(labels=False, sentinel=False, patience=30)
 
-
 RESCHEDULED = SimpleNamespace(next_method=None, task_reschedule_count=1)
-
-
 RESUMED = SimpleNamespace(next_method="execute_complete", task_reschedule_count=0)
 
 

@@ -19,10 +19,9 @@ from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.triggers import on_kill as killing
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
-from tests.earlier_fixtures import asked
 from tests.mrs_fixtures import define
-from tests.recorded_fixtures import ANOTHER_AIRFLOW, ANOTHER_TRY, LOG, OURS, TASK, TI, cancellation, submitted
-from tests.service_fixtures import Bench
+from tests.recorded_fixtures import ANOTHER_AIRFLOW, ANOTHER_TRY, LOG, OURS, TASK, TI, cancellation
+from tests.service_fixtures import Bench, asked, submitted
 from tests.task_fixtures import MRS_KEYS, TaskInstance, bench, connections
 from tests.trigger_fixtures import DEPLOYMENT, Endless, killed
 

@@ -13,24 +13,14 @@ from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.record import TryRecord
-from airflow_cancel_provider.services.registry import SERVICES
-from tests import memory_service
-from tests.airflow_fakes import airflow
 from tests.cloud.server import LocalCloud
-from tests.memory_service import Memory, MemoryHook
-from tests.recorded_fixtures import LOG, OURS, TASK, cancellation, submitted
-from tests.service_fixtures import Bench
+from tests.memory_service import Memory, memory
+from tests.recorded_fixtures import LOG, OURS, TASK, cancellation
+from tests.service_fixtures import Bench, submitted
 from tests.task_fixtures import bench, connect_aws, connections
 from tests.trigger_fixtures import DEPLOYMENT
 
-__all__ = ["airflow", "bench", "connections"]
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
-    monkeypatch.setattr(MemoryHook, "memory", Memory())
-    return MemoryHook.memory
+__all__ = ["bench", "connections", "memory"]
 
 
 class TestUnseen:

@@ -12,9 +12,7 @@ import pytest
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Label, Owner, release_key
-from airflow_cancel_provider.reaper.backends.base import (
-    RELEASE_PREFIX,
-)
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX
 from airflow_cancel_provider.release import Release
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))

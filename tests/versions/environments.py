@@ -22,6 +22,7 @@ TOO_NEW = {
 }
 """What an Airflow accepts and cannot work with. All else is the newest that it accepts."""
 
+
 FLOOR_TESTS = (
     "unit/test_packaging.py",
     "airflow/test_broken_install.py",

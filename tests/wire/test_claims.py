@@ -41,16 +41,9 @@ from tests.service_fixtures import (
 
 __all__ = ["aws_bench"]
 
-
 LABEL = Label("0a1b2c3d", UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10"))
-
-
 OTHER = Label("0a1b2c3d", UUID("01997d3c-0000-7c3a-9d15-3f1b5a4c2d10"), reconnects=True)
-
-
 OWNER = Owner("0a1b2c3d", "nächtlich & co", "scheduled__2026-11-20T00:00:00+00:00", "run.it", 3, 2, uuid4())
-
-
 LISTINGS = {
     "emr": ("ListClusters", "elasticmapreduce:ListClusters"),
     "batch": ("DescribeJobQueues", "batch:DescribeJobQueues"),

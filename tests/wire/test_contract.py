@@ -9,18 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import (
-    InvalidInput,
-)
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from tests.service_fixtures import (
-    ACCEPTED,
-    HAS_BULK,
-    REASON,
-    Bench,
-    aws_bench,
-    outcomes,
-)
+from tests.service_fixtures import ACCEPTED, HAS_BULK, REASON, Bench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
 
@@ -104,8 +95,6 @@ def test_addresses_of_other_services_and_malformed_ids_are_refused(bench: Bench)
 
 
 TERMINATE = {"TerminateJobs": 20} if HAS_BULK else {"TerminateJob": 1000}
-
-
 REQUESTS = {
     # (cancel, describe while all run, describe once all have ended)
     "emr": ({"CancelSteps": 4}, {"ListSteps": 4 * 5}, {"ListSteps": 4 * 5}),

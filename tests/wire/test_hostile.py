@@ -29,21 +29,12 @@ from tests.service_fixtures import (
 from tests.unit.services.batch.test_service import OldClient
 
 __all__ = ["aws_bench"]
-
-
 pytestmark = pytest.mark.wide
 
-
 AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
-
-
 LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
-
-
 WELL_FORMED = ("shorter_lists", "other_ids")
 """A listing that was not asked about anybody has no way to say how many there are, or who."""
-
-
 LOOKS = {
     "emr": ["ListSteps"],
     "batch": ["DescribeJobs"],
@@ -51,8 +42,6 @@ LOOKS = {
     "glue": ["GetJobRun", "GetJobRuns"],
     "emr-containers": ["DescribeJobRun", "ListJobRuns", "DescribeVirtualCluster"],
 }
-
-
 LISTINGS = {
     "emr": ["ListSteps", "ListClusters"],
     "batch": ["ListJobs", "DescribeJobs", "DescribeJobQueues"],
@@ -263,8 +252,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-
-
 NAMES = [
     "jobs", "jobId", "status", "successful", "errors", "job", "code", "Steps", "Id", "Status", "State",
     "CancelStepsInfoList", "StepId", "jobRun", "jobRuns", "jobRunId", "applicationId", "id", "state",
@@ -273,14 +260,8 @@ NAMES = [
     "Errors", "ErrorDetail", "ErrorCode", "ErrorMessage", "StartedOn", "Arguments",
     "virtualClusterId",
 ]  # fmt: skip
-
-
 members = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=4)
-
-
 nested = st.dictionaries(st.sampled_from(NAMES), members | st.lists(members, max_size=2), max_size=3)
-
-
 bodies = st.one_of(
     st.binary(max_size=30), (json_values | members | nested).map(lambda v: json.dumps(v).encode())
 )

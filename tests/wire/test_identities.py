@@ -6,18 +6,10 @@ import time
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    IdentityError,
-)
+from airflow_cancel_provider.exceptions import AccessDenied, IdentityError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
-from tests.service_fixtures import (
-    REASON,
-    Bench,
-    aws_bench,
-    outcomes,
-)
+from tests.service_fixtures import REASON, Bench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
 

@@ -9,19 +9,9 @@ import time
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    ServiceUnavailable,
-)
+from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from tests.service_fixtures import (
-    ACCEPTED,
-    HASTY,
-    PATIENT,
-    REASON,
-    Bench,
-    aws_bench,
-    outcomes,
-)
+from tests.service_fixtures import ACCEPTED, HASTY, PATIENT, REASON, Bench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
 

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    UnknownScope,
-)
+from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import (
-    REASON,
-    Bench,
-    EmrServerlessBench,
-    aws_bench,
-    outcomes,
-)
+from tests.service_fixtures import REASON, Bench, EmrServerlessBench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
-
 
 UNKNOWN_SCOPES = {
     "emr": "j-NEVERWAS",

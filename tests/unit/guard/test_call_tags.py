@@ -14,18 +14,11 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.call_fixtures import gateway
-from tests.capture_fixtures import (
-    LABEL,
-    Notes,
-    client,
-    recorder,
-    submit,
-)
+from tests.capture_fixtures import LABEL, Notes, client, recorder, submit
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
 
 __all__ = ["gateway", "recorder"]
-
 
 TAGGING = (403, b'{"message": "not authorized to perform: batch:TagResource on resource: job-definition/d"}')
 

@@ -20,15 +20,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.client_spec import frozen
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, set_recorder
-from tests.capture_fixtures import (
-    LABEL,
-    ROLE,
-    STEP,
-    Notes,
-    client,
-    recorder,
-    submit,
-)
+from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, client, recorder, submit
 from tests.cloud.server import LocalCloud
 
 __all__ = ["recorder"]

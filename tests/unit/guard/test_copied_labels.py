@@ -14,22 +14,11 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.emr.service import EmrStepService
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS as MRS
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, OpenSubmission, set_recorder
-from tests.capture_fixtures import (
-    LABEL,
-    ROLE,
-    STEP,
-    Notes,
-    application,
-    client,
-    recorder,
-    start,
-    submit,
-)
+from tests.capture_fixtures import LABEL, ROLE, STEP, Notes, application, client, recorder, start, submit
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import create_virtual_cluster
 
 __all__ = ["recorder"]
-
 
 STALE = Label("abcd1234", uuid.UUID(int=6), reconnects=True)
 """Of a job that was copied: its owner is not the one that submits now."""

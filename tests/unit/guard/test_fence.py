@@ -10,11 +10,7 @@ from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
 from tests.kill_fixtures import _alarm, guarded, names, submit
-from tests.try_fixtures import (
-    Task,
-    _guarded,
-    variables,
-)
+from tests.try_fixtures import Task, _guarded, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
 

@@ -19,25 +19,13 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, TryRecord, TryState
-from tests.earlier_fixtures import THIS, asked, earlier, recorded
-from tests.service_fixtures import Bench
+from tests.earlier_fixtures import THIS, earlier, recorded
+from tests.service_fixtures import Bench, asked
 from tests.task_fixtures import bench, connections
-from tests.try_fixtures import (
-    CANCEL,
-    KEEP,
-    RESCHEDULED,
-    Store,
-    Try,
-    _guarded,
-    fail,
-    variables,
-)
+from tests.try_fixtures import CANCEL, KEEP, RESCHEDULED, Store, Try, _guarded, fail, variables
 
 __all__ = ["_guarded", "bench", "connections", "variables"]
-
-
 pytestmark = pytest.mark.wide
-
 
 LOG = logging.getLogger("task")
 
@@ -48,8 +36,6 @@ OTHERS = [
     pytest.param({"task_id": "other"}, id="another task of the same run"),
     pytest.param({"map_index": 3}, id="another map index"),
 ]
-
-
 KINDS = pytest.mark.parametrize("what", ["job", "intent"])
 
 

@@ -18,8 +18,8 @@ from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
-from tests.earlier_fixtures import asked, earlier, recorded
-from tests.service_fixtures import Bench
+from tests.earlier_fixtures import earlier, recorded
+from tests.service_fixtures import Bench, asked
 from tests.task_fixtures import bench, connections
 from tests.try_fixtures import (
     CANCEL,
@@ -36,8 +36,6 @@ from tests.try_fixtures import (
 )
 
 __all__ = ["_guarded", "bench", "connections", "variables"]
-
-
 pytestmark = pytest.mark.wide
 
 

@@ -29,13 +29,7 @@ from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.kill_fixtures import _alarm, client, guarded, kill_after, names, submit
-from tests.try_fixtures import (
-    Task,
-    Try,
-    _guarded,
-    cancelled,
-    variables,
-)
+from tests.try_fixtures import Task, Try, _guarded, cancelled, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
 

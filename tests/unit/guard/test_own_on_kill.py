@@ -16,14 +16,7 @@ from airflow_cancel_provider.hooks import variables as airflow_variables
 from tests.airflow_fakes import FakeAirflow
 from tests.cloud.server import LocalCloud
 from tests.kill_fixtures import _alarm, guarded, names, submit
-from tests.try_fixtures import (
-    CANCEL,
-    Task,
-    Try,
-    _guarded,
-    submit_and_fail,
-    variables,
-)
+from tests.try_fixtures import CANCEL, Task, Try, _guarded, submit_and_fail, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
 

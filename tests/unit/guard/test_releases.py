@@ -14,9 +14,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.services.submissions import current_recorder
-from airflow_cancel_provider.version_compat import (
-    Variable,
-)
+from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.try_fixtures import (

@@ -22,10 +22,7 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import AirflowSkipException, TaskDeferred
 from airflow_cancel_provider.watch import Watch
-from tests.airflow_versions import (
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
+from tests.airflow_versions import TaskDeferralError, TaskDeferralTimeout
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import (
     CANCEL,
@@ -41,7 +38,6 @@ from tests.try_fixtures import (
 )
 
 __all__ = ["_guarded", "variables"]
-
 
 MINUTE = timedelta(minutes=1)
 

@@ -6,10 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    IdentityError,
-    InvalidInput,
-)
+from airflow_cancel_provider.exceptions import IdentityError, InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
@@ -18,10 +15,7 @@ from tests.service_fixtures import BENCHES, BatchBench, Bench, outcomes
 from tests.task_fixtures import connect_aws, connections
 
 __all__ = ["connections"]
-
-
 pytestmark = pytest.mark.usefixtures("connections")
-
 AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 
 

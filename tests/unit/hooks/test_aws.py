@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    InvalidInput,
-    ServiceError,
-    ServiceUnavailable,
-)
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
@@ -32,10 +27,7 @@ from tests.service_fixtures import BatchBench, EmrBench, EmrServerlessBench, out
 from tests.task_fixtures import MRS_KEYS, SECRET, connect_aws, connections
 
 __all__ = ["connections"]
-
-
 pytestmark = pytest.mark.usefixtures("connections")
-
 
 AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
     BatchJobsHook,
@@ -47,16 +39,12 @@ AWS_HOOKS: list[type[AwsJobsHook[Any]]] = [
 
 
 BATCH_ID = "00000000-0000-0000-0000-000000000000"
-
-
 KINDS_OPTIONS: dict[str, dict[str, Any]] = {
     "emr": {"cancellation_option": "TERMINATE_PROCESS"},
     "batch": {"pending_only": True},
     "emr-serverless": {"shutdown_grace_period": 15},
     "mrs": {"api_version": "v1.1"},
 }
-
-
 DONE = [CancelOutcome.REQUESTED]
 
 

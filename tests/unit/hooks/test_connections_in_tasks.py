@@ -18,15 +18,12 @@ from tests.task_fixtures import connections, context, operator
 
 __all__ = ["connections", "nowhere"]
 
-
 ERRORS = [
     # Before Airflow 3.2 a denial is a GENERIC_ERROR.
     kind
     for kind in ("API_SERVER_ERROR", "GENERIC_ERROR", "PERMISSION_DENIED")
     if kind in ErrorType.__members__
 ]
-
-
 EMPTY: dict[str, Any] = dict.fromkeys(("host", "schema", "login", "password", "port"))
 
 

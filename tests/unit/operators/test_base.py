@@ -10,12 +10,7 @@ from urllib.parse import quote
 import boto3
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    CancelRefused,
-    NotEnded,
-    NotRunning,
-)
+from airflow_cancel_provider.exceptions import AccessDenied, CancelRefused, NotEnded, NotRunning
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.version_compat import TaskDeferred
@@ -36,7 +31,6 @@ from tests.task_fixtures import (
 )
 
 __all__ = ["bench", "connections", "shown_at_once"]
-
 
 both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 

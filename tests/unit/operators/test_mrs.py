@@ -8,11 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    CancelRefused,
-    UnexpectedEnd,
-    UnknownScope,
-)
+from airflow_cancel_provider.exceptions import CancelRefused, UnexpectedEnd, UnknownScope
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER

@@ -8,8 +8,8 @@ from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.reaper import cancels
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.places import Place
-from tests.memory_service import Memory
-from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memory, memory_reaper, remembered
+from tests.memory_service import Memory, memory
+from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memory_reaper, remembered
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]

@@ -10,8 +10,8 @@ from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE, DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind
-from tests.memory_service import Memory
-from tests.reaper_fixtures import SERVICES, Ground, fates, ground, memory, memory_reaper, remembered
+from tests.memory_service import Memory, memory
+from tests.reaper_fixtures import SERVICES, Ground, fates, ground, memory_reaper, remembered
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]

@@ -14,53 +14,24 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.reaper.backends.base import (
-    OwnerState,
-    TryPhase,
-)
+from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, Judge, decide
 from airflow_cancel_provider.release import Release
 from tests.reaper_fixtures import MemoryAirflow
 
 JOB, OTHER = (RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}") for number in (1, 2))
-
-
 OURS, THEIRS = "0a1b2c3d", "99999999"
-
-
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
 BEGUN = NOW - timedelta(hours=10)
-
-
 TI = UUID(int=(int(BEGUN.timestamp() * 1000) << 80) | 0x7C3A_9D15_3F1B_5A4C_2D10)
-
-
 OTHER_ID = UUID(int=2**128 - 1, version=4)
-
-
 GRACE = timedelta(seconds=30)
-
-
 LONG_AGO = NOW - timedelta(hours=1)
-
-
 ENDED = NOW - timedelta(hours=9)
-
-
 ALMOST_LATE, SOON, LATER = (timedelta(minutes=15, seconds=seconds) for seconds in (-1, 0, 1))
-
-
 WEEK = BEGUN - ENDED + timedelta(days=7)
-
-
 OVER_A_WEEK = WEEK + timedelta(seconds=1)
-
-
 S = TryPhase
-
-
 GOING_ON = (S.ALIVE, S.RETRYING, S.SUCCEEDED)
 
 
@@ -85,10 +56,7 @@ def case(
 
 
 ALL, THIS, ANOTHER = Release(all=True), Release(all=False, jobs=(JOB,)), Release(all=False, jobs=(OTHER,))
-
-
 BROKEN = Release.parse("no release")
-
 
 TABLE = [
     (case(S.FAILED, state=JobState.CANCELLED), DecisionKind.ENDED),
@@ -183,25 +151,13 @@ def test_the_reason_names_the_task_and_its_state() -> None:
 
 
 labels = st.none() | st.builds(Label, st.sampled_from([OURS, THEIRS]), st.just(TI), st.booleans())
-
-
 releases = st.none() | st.sampled_from([ALL, THIS, ANOTHER, BROKEN])
-
-
 owners = st.none() | st.builds(
     OwnerState, st.sampled_from(S), st.none() | st.sampled_from(S), st.just(""), st.just(""), releases
 )
-
-
 moments = st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(lambda past: NOW - past)
-
-
 statuses = st.builds(JobStatus, st.just(JOB), st.sampled_from(JobState), label=labels)
-
-
 cases = st.builds(Case, statuses, owners, moments, st.none() | st.just("denied"))
-
-
 graces = st.timedeltas(timedelta(0), timedelta(days=1))
 
 
@@ -234,8 +190,6 @@ dead = st.builds(
     st.none() | st.sampled_from(S),
     release=st.none() | st.just(ANOTHER),
 )
-
-
 orphans = st.builds(
     Case,
     st.builds(
@@ -259,8 +213,6 @@ def test_an_orphan_is_cancelled_once_its_time_has_come(of: Case, grace: timedelt
 
 
 RECONNECTING = Label(OURS, TI, reconnects=True)
-
-
 RIGHTS: dict[str, Callable[[Case], Case]] = {
     "ended": lambda of: _claim(of, state=JobState.SUCCEEDED),
     "no label": lambda of: _claim(of, label=None),

@@ -13,8 +13,8 @@ from airflow_cancel_provider.reaper import listing as sweeping
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.listing import BATCH, WAITING, listed
 from airflow_cancel_provider.reaper.places import Place, Scopes
-from tests.memory_service import Memory, MemoryService
-from tests.reaper_fixtures import Ground, ground, memory
+from tests.memory_service import Memory, MemoryService, memory
+from tests.reaper_fixtures import Ground, ground
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]

@@ -21,7 +21,7 @@ from airflow_cancel_provider.reaper.listing import BATCH
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaper import STOPPED
 from airflow_cancel_provider.reaper.rules import Rules
-from tests.memory_service import Memory
+from tests.memory_service import Memory, memory
 from tests.reaper_fixtures import (
     DEPLOYMENT,
     FOREIGN,
@@ -30,7 +30,6 @@ from tests.reaper_fixtures import (
     Ground,
     fates,
     ground,
-    memory,
     memory_reaper,
     orphan,
     remembered,

@@ -12,8 +12,8 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.places import Scopes
 from airflow_cancel_provider.release import MOST_JOBS, place_of
-from tests.memory_service import Memory, MemoryService
-from tests.reaper_fixtures import DEPLOYMENT, SERVICES, Ground, fates, ground, memory, memory_reaper
+from tests.memory_service import Memory, MemoryService, memory
+from tests.reaper_fixtures import DEPLOYMENT, SERVICES, Ground, fates, ground, memory_reaper
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]

@@ -16,7 +16,7 @@ from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Report
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.retry import Patience
-from tests.memory_service import Memory, MemoryService
+from tests.memory_service import Memory, MemoryService, memory
 from tests.reaper_fixtures import (
     DEPLOYMENT,
     LISTINGS,
@@ -25,7 +25,6 @@ from tests.reaper_fixtures import (
     Ground,
     fates,
     ground,
-    memory,
     memory_reaper,
     remembered,
 )

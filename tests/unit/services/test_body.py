@@ -11,7 +11,6 @@ from tests.service_fixtures import HAS_BULK, Bench, aws_bench
 
 __all__ = ["aws_bench"]
 
-
 UNREAD = {
     "emr": {"ActionOnFailure", "Jar", "Args"},
     "batch": {"container", "jobQueue", "jobDefinition"},

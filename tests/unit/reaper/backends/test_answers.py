@@ -9,12 +9,7 @@ import pytest
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
-from airflow_cancel_provider.reaper.backends.base import (
-    Presence,
-    TryAnswer,
-    TryPhase,
-    phase_of,
-)
+from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer, TryPhase, phase_of
 from airflow_cancel_provider.release import Release
 
 S = TryPhase

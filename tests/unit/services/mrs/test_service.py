@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_cancel_provider.exceptions import (
-    InvalidInput,
-    ServiceUnavailable,
-    UnknownScope,
-)
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth

@@ -6,11 +6,7 @@ import time
 
 import pytest
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    ServiceError,
-    ServiceUnavailable,
-)
+from airflow_cancel_provider.exceptions import AccessDenied, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
