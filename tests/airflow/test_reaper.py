@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,8 +99,24 @@ def triggered_again(world: World) -> tuple[Label, Label]:
     return old, new
 
 
-def scene(world: World, service: str) -> Scene:
-    """One job each of tries that stand in different ways; and of strangers."""
+class Tries:
+    """Labels of tries that stand in different ways, and of strangers; the same for all scenes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._labels: dict[str, Label | None] = {}
+
+    def labels(self, world: World) -> dict[str, Label | None]:
+        with self._lock:
+            self._labels = self._labels or played(world)
+            return self._labels
+
+
+TRIES = Tries()
+
+
+def played(world: World) -> dict[str, Label | None]:
+    """Labels of tries that were run for it."""
     _, failed = ended(world, "guarded_error", "error", "failed")
     _, succeeded = ended(world, "guarded_success", "success", "success")
     deleted_run, deleted = ended(world, "guarded_error", "error", "failed")
@@ -108,7 +125,7 @@ def scene(world: World, service: str) -> Scene:
     for run in (deleted_run, forgotten_run):
         delete(world, run)
     old, new = triggered_again(world)
-    labels = {
+    return {
         "failed": failed,
         "replaced": cleared(world, "guarded_error", "error", "failed"),
         "deleted": deleted,
@@ -120,8 +137,11 @@ def scene(world: World, service: str) -> Scene:
         "foreign": Label("abcd1234", failed.ti_id),
         "by hand": None,
     }
-    place = world.place(service)
-    start = STARTS[service]
+
+
+def scene(world: World, service: str) -> Scene:
+    """One job of each try."""
+    labels, place, start = TRIES.labels(world), world.place(service), STARTS[service]
     return Scene(world, service, place, {name: start(world, place, label) for name, label in labels.items()})
 
 

@@ -150,7 +150,6 @@ def environment(url: str, home: Path, *, guarded: bool, tasks: int = TASKS) -> d
         "AIRFLOW__CANCEL_PROVIDER__GLUE_LABEL": "arguments",
         # Longer than the longest outage here; no sentinel is to outlive the matrix for long.
         "AIRFLOW__CANCEL_PROVIDER__PATIENCE": "180",
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__TRIGGERER__CAPACITY": "1000",
     }

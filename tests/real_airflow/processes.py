@@ -92,11 +92,11 @@ class Processes:
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
 
-    def stop_all(self) -> None:
-        """End all of them, at the same time."""
+    def stop_all(self, wait: float = 3) -> None:
+        """End all of them, at the same time. A scheduler would wait for its tasks, however long they take."""
         for process in self._running.values():
             _signal_group(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + wait
         for process in self._running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))

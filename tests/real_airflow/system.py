@@ -156,7 +156,8 @@ def _environment(home: Path, dags: Path, database: str | None) -> dict[str, str]
         "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{home}/airflow.db?timeout=60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        # Each round takes a small machine seconds, and the Dags stay as they are.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "LOGGING__LOGGING_LEVEL": "INFO",
         "SCHEDULER__JOB_HEARTBEAT_SEC": "2",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",

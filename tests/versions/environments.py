@@ -25,7 +25,7 @@ TOO_NEW = {
 
 FLOOR_TESTS = (
     "unit/test_packaging.py",
-    "airflow/test_broken_install.py",
+    "unit/plugin/test_broken_install.py",
     "unit/notifications/test_cancel.py",
     "unit/guard/test_begin.py",
     "unit/guard/test_ends.py",

@@ -22,10 +22,7 @@ from tests.task_fixtures import connections
 
 __all__ = ["connections", "deployment", "ground", "line"]
 
-
 ROOT = Path(__file__).parents[3]
-
-
 HASTE = ["--grace", "0.05", "--share", "1", "--at", "aws://aws_default", "--at", "mrs://mrs_default"]
 
 
@@ -88,7 +85,6 @@ def test_wrong_arguments_in_a_process() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.airflow
 @pytest.mark.skipif(not TAKES_COMMANDS, reason="its commands are its own")
 @pytest.mark.parametrize("arguments", [["--help"], ["reap", "--help"], ["dead-letters", "--help"]])
 def test_help_by_airflow(arguments: list[str]) -> None:
@@ -98,7 +94,6 @@ def test_help_by_airflow(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.airflow
 @pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
 def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
     """Airflow's own log goes there, too, but not between ours."""
@@ -107,7 +102,6 @@ def test_standard_output_is_for_answers(there: dict[str, str], command: list[str
     assert "credentials retrieved" in done.stderr
 
 
-@pytest.mark.airflow
 def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> None:
     settings = {"AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": NAME, "AIRFLOW_HOME": str(tmp_path)}
     done = run(
