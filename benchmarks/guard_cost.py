@@ -26,7 +26,7 @@ from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
 
 from airflow_cancel_provider.guard import capture
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.guard.trigger import GuardTrigger

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
+from airflow_cancel_provider.guard.events import JobsStarted
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner

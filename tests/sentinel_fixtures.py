@@ -26,7 +26,8 @@ SECRET = "not-to-be-seen-anywhere"
 TASK = """
 import logging, os, resource, signal, sys, time
 from pathlib import Path
-from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.jobs import RemoteJob

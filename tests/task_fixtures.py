@@ -16,8 +16,8 @@ import pytest
 
 from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.base import undone
 from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.results import undone
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud

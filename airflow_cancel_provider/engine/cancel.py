@@ -36,8 +36,9 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.base import LONGEST_REASON, outcome_of
+from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.results import outcome_of
 from airflow_cancel_provider.task_log import Log
 from airflow_cancel_provider.watch import UNSEEN_SECONDS
 

@@ -13,7 +13,8 @@ from airflow_cancel_provider.engine.cancel import CancelEngine, Claim
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.client_pool import ClientPool
-from airflow_cancel_provider.guard.events import JobsEnded, StartedJob, TryLedger
+from airflow_cancel_provider.guard.events import JobsEnded
+from airflow_cancel_provider.guard.ledger import StartedJob, TryLedger
 from airflow_cancel_provider.jobs import CancelOutcome, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import TryRecord

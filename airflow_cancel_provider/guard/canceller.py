@@ -13,7 +13,8 @@ from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.end_reports import EndReports
-from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task

@@ -12,14 +12,8 @@ from uuid import UUID
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.client_pool import client_of, client_over
-from airflow_cancel_provider.guard.events import (
-    Event,
-    JobsReleased,
-    JobsStarted,
-    RecordInherited,
-    TryLedger,
-    history_of,
-)
+from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, RecordInherited
+from airflow_cancel_provider.guard.ledger import TryLedger, history_of
 from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner

@@ -5,7 +5,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from airflow_cancel_provider.engine.label_search import labelled
-from airflow_cancel_provider.guard.events import JobsStarted, TryLedger
+from airflow_cancel_provider.guard.events import JobsStarted
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import LOOK_SECONDS
 from airflow_cancel_provider.jobs import RemoteJob

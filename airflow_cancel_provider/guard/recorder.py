@@ -22,8 +22,8 @@ from airflow_cancel_provider.guard.events import (
     JobsStarted,
     SubmissionClosed,
     SubmissionIntended,
-    TryLedger,
 )
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import Actor, JobEnd

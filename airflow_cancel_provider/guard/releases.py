@@ -7,7 +7,8 @@ from threading import RLock, Thread
 from uuid import UUID
 
 from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
-from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased, TryLedger
+from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
 from airflow_cancel_provider.hooks.variables import read_release, write_release
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob

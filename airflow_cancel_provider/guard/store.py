@@ -19,8 +19,8 @@ from airflow_cancel_provider.guard.events import (
     JobsStarted,
     SubmissionClosed,
     SubmissionIntended,
-    TryLedger,
 )
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 

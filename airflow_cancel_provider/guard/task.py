@@ -15,10 +15,11 @@ from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.callers import is_called_by
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.end_reports import EndReports
-from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
+from airflow_cancel_provider.guard.events import JobsEnded
 from airflow_cancel_provider.guard.inherited import end_earlier, inherited, reached
 from airflow_cancel_provider.guard.label_lookups import LabelLookups
 from airflow_cancel_provider.guard.late_answers import drop_late_answers
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries

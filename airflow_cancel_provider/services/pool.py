@@ -8,8 +8,9 @@ from typing import Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.services.base import JobService, undone
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.credentials import without_logins
+from airflow_cancel_provider.services.results import undone
 from airflow_cancel_provider.services.retry import Patience
 
 log = logging.getLogger(__name__)

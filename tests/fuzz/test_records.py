@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.guard.events import JobsStarted, RecordInherited, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.events import JobsStarted, RecordInherited, SubmissionIntended
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of, notes_of
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label

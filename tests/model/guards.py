@@ -13,7 +13,7 @@ from unittest import mock
 from airflow_cancel_provider.guard import (
     task,
 )
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.sentinel.client import Sentinel as SentinelClient
 from airflow_cancel_provider.guard.task import TaskGuard

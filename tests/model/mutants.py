@@ -13,7 +13,7 @@ from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.label_search import LabelSearch
 from airflow_cancel_provider.guard.cancel_loop import LedgerClaimant
 from airflow_cancel_provider.guard.canceller import Canceller
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries

@@ -13,7 +13,7 @@ from unittest import mock
 from airflow_cancel_provider.guard import (
     cancel_loop,
 )
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.sentinel.notes import event_of
 from tests.model.open_world import OPEN, QUIET

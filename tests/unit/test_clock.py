@@ -12,7 +12,7 @@ from airflow_cancel_provider import clock
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.engine.label_search import Intent, LabelSearch
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, StoredIntent

@@ -14,7 +14,8 @@ from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.end_reports import EndReports
-from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended, TryLedger
+from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of
 from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskChannel, TaskLogHandler, messages_of, send

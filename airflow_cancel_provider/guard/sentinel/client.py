@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.guard.end_reports import EndReports
-from airflow_cancel_provider.guard.events import Event, TryLedger
+from airflow_cancel_provider.guard.events import Event
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import process
 from airflow_cancel_provider.guard.sentinel.channel import Channel
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients

@@ -17,8 +17,8 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.errors import is_foreign
-from airflow_cancel_provider.services.base import undone, unsent
 from airflow_cancel_provider.services.progress import advance
+from airflow_cancel_provider.services.results import undone, unsent
 from airflow_cancel_provider.services.threads import fulfil, in_background
 
 DENIALS = 10

@@ -26,14 +26,8 @@ from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_ref
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick, pick_listed
 from airflow_cancel_provider.services.aws.service import LOOKS_AT_ONCE, AwsJobService
-from airflow_cancel_provider.services.base import (
-    as_asked,
-    in_order,
-    named,
-    outcome_of,
-    undone,
-)
 from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from airflow_cancel_provider.services.results import as_asked, in_order, named, outcome_of, undone
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.threads import side_by_side
 

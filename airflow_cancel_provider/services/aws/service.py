@@ -39,15 +39,11 @@ from airflow_cancel_provider.services.aws.errors import (
     kind_of,
     seconds_asked_for,
 )
-from airflow_cancel_provider.services.base import (
-    JobService,
-    in_order,
-    outcome_after,
-    outcome_of,
-)
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of, caused_by, secrets_in
 from airflow_cancel_provider.services.progress import advance
+from airflow_cancel_provider.services.results import in_order, outcome_after, outcome_of
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.threads import side_by_side
 

@@ -20,13 +20,7 @@ from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, in_turn
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.base import (
-    as_asked,
-    batches,
-    chunks,
-    in_order,
-    named,
-)
+from airflow_cancel_provider.services.base import batches, chunks
 from airflow_cancel_provider.services.batch.states import (
     ANSWERS,
     ENDS,
@@ -47,6 +41,7 @@ from airflow_cancel_provider.services.batch.states import (
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
 from airflow_cancel_provider.services.progress import advance
+from airflow_cancel_provider.services.results import as_asked, in_order, named
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.threads import side_by_side
 

@@ -17,7 +17,7 @@ from airflow_cancel_provider.services.aws.answers import (
     Shape,
 )
 from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
-from airflow_cancel_provider.services.base import in_utc, outcome_of
+from airflow_cancel_provider.services.results import in_utc, outcome_of
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
 
 STATES = {

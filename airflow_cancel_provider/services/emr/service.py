@@ -25,14 +25,7 @@ from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_ref
 from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.base import (
-    as_asked,
-    chunks,
-    in_order,
-    labelled_by_name,
-    named,
-    submitted,
-)
+from airflow_cancel_provider.services.base import chunks
 from airflow_cancel_provider.services.emr.states import (
     ANSWERS,
     CLUSTER_ENDS,
@@ -49,6 +42,7 @@ from airflow_cancel_provider.services.emr.states import (
 )
 from airflow_cancel_provider.services.emr.submission import QUOTAS
 from airflow_cancel_provider.services.looks import LookMemory, shows_enough
+from airflow_cancel_provider.services.results import as_asked, in_order, labelled_by_name, named, submitted
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
 

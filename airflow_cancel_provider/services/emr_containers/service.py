@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from airflow_cancel_provider.jobs import JobStatus
 from airflow_cancel_provider.services.aws.job_runs import JobRunService
-from airflow_cancel_provider.services.base import submitted
 from airflow_cancel_provider.services.emr_containers.states import ANSWERS, IDLE, RESOURCE_ID, STATES
 from airflow_cancel_provider.services.emr_containers.submission import QUOTAS, label_of
+from airflow_cancel_provider.services.results import submitted
 
 
 class EmrContainersJobRunService(JobRunService):

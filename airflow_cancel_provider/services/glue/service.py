@@ -20,11 +20,7 @@ from airflow_cancel_provider.services.aws.cancel_requests import in_turn
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.base import (
-    as_asked,
-    chunks,
-    undone,
-)
+from airflow_cancel_provider.services.base import chunks
 from airflow_cancel_provider.services.glue.states import (
     ANSWERS,
     JOB_NAME,
@@ -39,6 +35,7 @@ from airflow_cancel_provider.services.glue.states import (
     status_of,
 )
 from airflow_cancel_provider.services.glue.submission import QUOTAS
+from airflow_cancel_provider.services.results import as_asked, undone
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 RUNS_PER_STOP = 25

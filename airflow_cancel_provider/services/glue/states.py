@@ -11,8 +11,8 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NUMBER, TEXT, TEXTS, TIME, WORD, Answers, Shape
 from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
-from airflow_cancel_provider.services.base import submitted
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
+from airflow_cancel_provider.services.results import submitted
 
 STATES = {
     "WAITING": JobState.PENDING,

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
-from airflow_cancel_provider.services.base import outcome_after
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.states import JobRecord
 from airflow_cancel_provider.services.ratelimit import EVERY
+from airflow_cancel_provider.services.results import outcome_after
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")

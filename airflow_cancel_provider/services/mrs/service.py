@@ -27,13 +27,7 @@ from airflow_cancel_provider.jobs import (
     RemoteJob,
     by_scope,
 )
-from airflow_cancel_provider.services.base import (
-    JobService,
-    in_order,
-    named,
-    undone,
-    unsent,
-)
+from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
@@ -58,6 +52,7 @@ from airflow_cancel_provider.services.mrs.states import (
 )
 from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.progress import advance
+from airflow_cancel_provider.services.results import in_order, named, undone, unsent
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended
 from airflow_cancel_provider.services.threads import side_by_side

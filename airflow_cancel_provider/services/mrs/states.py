@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.base import labelled_by_name, submitted
+from airflow_cancel_provider.services.results import labelled_by_name, submitted
 
 SPARK_SQL = "MRS can't stop SparkSql jobs: this one runs to its end, or until its cluster is stopped."
 KILL_FAILED = frozenset({"0160", "0175", "0200"})

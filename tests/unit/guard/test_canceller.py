@@ -13,13 +13,8 @@ import pytest
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.guard import canceller as canceller_module
-from airflow_cancel_provider.guard.events import (
-    Event,
-    JobsReleased,
-    JobsStarted,
-    SubmissionIntended,
-    TryLedger,
-)
+from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, SubmissionIntended
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings

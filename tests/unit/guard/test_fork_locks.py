@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.services.client_spec import ClientSpec
 

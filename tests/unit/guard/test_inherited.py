@@ -12,8 +12,9 @@ import pytest
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
 from airflow_cancel_provider.guard import earlier_tries
-from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
+from airflow_cancel_provider.guard.events import RecordInherited
 from airflow_cancel_provider.guard.inherited import reached
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.notes import event_of, notes_of
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob

@@ -11,8 +11,9 @@ from airflow_cancel_provider.engine.label_search import Intent, LabelSearch, lab
 from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.client_pool import client_of
-from airflow_cancel_provider.guard.events import RecordInherited, TryLedger
+from airflow_cancel_provider.guard.events import RecordInherited
 from airflow_cancel_provider.guard.inherited import reached
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import StoredIntent, TryRecord
 from airflow_cancel_provider.settings import Settings

@@ -15,7 +15,8 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
 from airflow_cancel_provider.guard.api import release
 from airflow_cancel_provider.guard.attach import detach
-from airflow_cancel_provider.guard.events import JobsReleased, TryLedger
+from airflow_cancel_provider.guard.events import JobsReleased
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.jobs import RemoteJob

@@ -18,7 +18,7 @@ from botocore.credentials import RefreshableCredentials
 
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.client_pool import ClientPool
-from airflow_cancel_provider.guard.events import TryLedger
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import known_clients
 from airflow_cancel_provider.guard.sentinel.known_clients import KnownClients
 from airflow_cancel_provider.jobs import RemoteJob

@@ -17,7 +17,8 @@ import pytest
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.attached import attached_guard
 from airflow_cancel_provider.guard.canceller import START_SECONDS, Canceller
-from airflow_cancel_provider.guard.events import JobsEnded, TryLedger
+from airflow_cancel_provider.guard.events import JobsEnded
+from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import channel as sentinel_channel
 from airflow_cancel_provider.guard.sentinel import client as sentinel_client
 from airflow_cancel_provider.guard.sentinel import process as sentinel_process
