@@ -6,24 +6,20 @@ process drives it, and it goes through JSON from one to the next.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
-    IdentityError,
     JobsError,
     NotEnded,
     NotRunning,
-    ServiceUnavailable,
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import Actor, JobEnd
-from airflow_cancel_provider.watch import UNSEEN_SECONDS, Watch, scope_of
+from airflow_cancel_provider.watch import UNSEEN_SECONDS, Watch, report, scope_of
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -31,11 +27,6 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_SECONDS = 2.0
 """After the cancel of many jobs: for as long they are given to end before the first look at them."""
-MANY = 100
-"""Above so many jobs, those with nothing special are logged by their number."""
-NOT_SHOWN = f"not shown yet, and is looked for again for {UNSEEN_SECONDS:g} s"
-LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
-LOUD_STATES = (JobState.FAILED, JobState.GONE)
 MAY_END = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.UNANSWERED)
 """After these a job may have ended because of the request."""
 
@@ -72,7 +63,6 @@ class Cancellation(Watch):
         self.requested_at: float | None = None
         self.forced: set[RemoteJob] = set()
         """Jobs for which the escalation is done with."""
-        self.results: dict[RemoteJob, CancelResult] = {}
         self.unsure: set[RemoteJob] = set()
         """Jobs with a request that was not answered, and may have been carried out."""
         self.taken_at: dict[RemoteJob, float] = {}
@@ -308,100 +298,3 @@ def request(cancellation: Cancellation, pool: ServicePool, log: Log) -> None:
     with shown(progress.advance):
         results = cancellation.request(pool)
     report(results, log)
-
-
-def look(watch: Watch, pool: ServicePool, log: Log) -> None:
-    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
-
-    :raises UnknownScope: as :meth:`Watch.lose`.
-    """
-    # Not above: a Dag file that is parsed needs none of it.
-    from airflow_cancel_provider.services.progress import Progress, shown
-
-    jobs = watch.open
-    try:
-        with shown(Progress("Looking at jobs", len(jobs), log.info).advance):
-            seen, unknown = pool.described(jobs)
-        take_in(watch, seen, log)
-        report_lost(watch, unknown, log)
-    except ServiceUnavailable as error:
-        log.warning("%s Looking again later.", error)
-    except IdentityError as error:
-        if not watch.may_be_renewed():
-            raise
-        log.warning("%s Looking again with new credentials.", error)
-    report(watch.act(pool), log)
-
-
-def wait(
-    watch: Watch,
-    pool: ServicePool,
-    log: Log,
-    *,
-    delay: float,
-    max_attempts: int,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Look every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
-    for _ in range(max_attempts):
-        if watch.is_decided:
-            return
-        sleep(delay)
-        look(watch, pool, log)
-
-
-def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
-    """Observe, and log what is new: loudly, if it is that the service does not know a job."""
-    before = set(watch.statuses)
-    warned = {job for job, result in _results(watch).items() if result.outcome is CancelOutcome.GONE}
-    news = watch.observe(statuses)
-    if len(news) > MANY:
-        _count((status.state for status in news if status.state not in LOUD_STATES), log)
-        news = [status for status in news if status.state in LOUD_STATES]
-    for status in news:
-        if status.state is JobState.GONE and status.job not in before | warned:
-            state = NOT_SHOWN if watch.may_appear(status.job) else "GONE"
-            log.warning("%s", f"{status.job} is {state}: {unknown_to_the_service(status.job)}")
-        else:
-            log.info("%s", status)
-
-
-def _count(words: Iterable[str], log: Log) -> None:
-    for word, number in Counter(words).items():
-        log.info("%d jobs: %s", number, word)
-
-
-def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
-    """As :meth:`Watch.lose`, and log what is new."""
-    if unknown:
-        for status in watch.lose(unknown):
-            log.warning("%s", status)
-
-
-def report(results: Iterable[CancelResult], log: Log) -> None:
-    """Log what became of each request; of many that went well, only how many."""
-    results = list(results)
-    if len(results) > MANY:
-        special = (*LOUD_OUTCOMES, CancelOutcome.GONE)
-        _count((result.outcome for result in results if result.outcome not in special), log)
-        results = [result for result in results if result.outcome in special]
-    for result in results:
-        if result.outcome is CancelOutcome.GONE:
-            words = unknown_to_the_service(result.job)
-            log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
-        else:
-            (log.error if result.outcome in LOUD_OUTCOMES else log.info)("%s", result)
-
-
-def unknown_to_the_service(job: RemoteJob) -> str:
-    """What it means, and may mean, that a job is GONE."""
-    over = f"connection {job.conn_id!r}" if job.conn_id else "the process's own credentials"
-    region = f" in region {job.region}" if job.region else ""
-    return (
-        f"the service does not know this job over {over}{region}. It may be of another account or region: "
-        "check the address."
-    )
-
-
-def _results(watch: Watch) -> Mapping[RemoteJob, CancelResult]:
-    return watch.results if isinstance(watch, Cancellation) else {}

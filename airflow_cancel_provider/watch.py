@@ -1,4 +1,4 @@
-"""Jobs that are waited for, and what was last seen of them.
+"""Jobs that are waited for, what was last seen of them, and the looks at them.
 
 A watch does not ask a service, and does not wait: it is shown what was seen. It goes through JSON from one
 process to the next.
@@ -7,21 +7,34 @@ process to the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.clock import Clock
-from airflow_cancel_provider.exceptions import NotEnded, UnexpectedEnd, UnknownScope
-from airflow_cancel_provider.jobs import CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.exceptions import (
+    IdentityError,
+    NotEnded,
+    ServiceUnavailable,
+    UnexpectedEnd,
+    UnknownScope,
+)
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
+    from airflow_cancel_provider.task_log import Log
 
 ROTATION = 900.0
 """Seconds for which credentials that were accepted before may be refused: somebody is about to renew them."""
 UNSEEN_SECONDS = 60.0
 """For how long a service may not show a job that it has taken: what it lists lags behind what it does."""
+NOT_SHOWN = f"not shown yet, and is looked for again for {UNSEEN_SECONDS:g} s"
 ENDS = tuple(state for state in JobState if state.is_terminal)
+MANY = 100
+"""Above so many jobs, those with nothing special are logged by their number."""
+LOUD_OUTCOMES = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
+LOUD_STATES = (JobState.FAILED, JobState.GONE)
 
 
 class Watch:
@@ -47,6 +60,8 @@ class Watch:
         self._since = since
         self._missing: dict[RemoteJob, float] = {}
         """When jobs were looked for first that no look has shown, in epoch seconds."""
+        self.results: dict[RemoteJob, CancelResult] = {}
+        """What became of cancel requests."""
         self._refused_since: float | None = None
 
     @property
@@ -194,3 +209,96 @@ class Watch:
 def scope_of(job: RemoteJob) -> tuple[str | None, ...]:
     """What the service has to know before it can know the job."""
     return job.service, job.conn_id, job.scope
+
+
+def look(watch: Watch, pool: ServicePool, log: Log) -> None:
+    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
+
+    :raises UnknownScope: as :meth:`Watch.lose`.
+    """
+    # Not above: a Dag file that is parsed needs none of it.
+    from airflow_cancel_provider.services.progress import Progress, shown
+
+    jobs = watch.open
+    try:
+        with shown(Progress("Looking at jobs", len(jobs), log.info).advance):
+            seen, unknown = pool.described(jobs)
+        take_in(watch, seen, log)
+        report_lost(watch, unknown, log)
+    except ServiceUnavailable as error:
+        log.warning("%s Looking again later.", error)
+    except IdentityError as error:
+        if not watch.may_be_renewed():
+            raise
+        log.warning("%s Looking again with new credentials.", error)
+    report(watch.act(pool), log)
+
+
+def wait(
+    watch: Watch,
+    pool: ServicePool,
+    log: Log,
+    *,
+    delay: float,
+    max_attempts: int,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
+    for _ in range(max_attempts):
+        if watch.is_decided:
+            return
+        sleep(delay)
+        look(watch, pool, log)
+
+
+def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
+    """Observe, and log what is new: loudly, if it is that the service does not know a job."""
+    before = set(watch.statuses)
+    warned = {job for job, result in watch.results.items() if result.outcome is CancelOutcome.GONE}
+    news = watch.observe(statuses)
+    if len(news) > MANY:
+        _count((status.state for status in news if status.state not in LOUD_STATES), log)
+        news = [status for status in news if status.state in LOUD_STATES]
+    for status in news:
+        if status.state is JobState.GONE and status.job not in before | warned:
+            state = NOT_SHOWN if watch.may_appear(status.job) else "GONE"
+            log.warning("%s", f"{status.job} is {state}: {unknown_to_the_service(status.job)}")
+        else:
+            log.info("%s", status)
+
+
+def _count(words: Iterable[str], log: Log) -> None:
+    for word, number in Counter(words).items():
+        log.info("%d jobs: %s", number, word)
+
+
+def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
+    """As :meth:`Watch.lose`, and log what is new."""
+    if unknown:
+        for status in watch.lose(unknown):
+            log.warning("%s", status)
+
+
+def report(results: Iterable[CancelResult], log: Log) -> None:
+    """Log what became of each request; of many that went well, only how many."""
+    results = list(results)
+    if len(results) > MANY:
+        special = (*LOUD_OUTCOMES, CancelOutcome.GONE)
+        _count((result.outcome for result in results if result.outcome not in special), log)
+        results = [result for result in results if result.outcome in special]
+    for result in results:
+        if result.outcome is CancelOutcome.GONE:
+            words = unknown_to_the_service(result.job)
+            log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
+        else:
+            (log.error if result.outcome in LOUD_OUTCOMES else log.info)("%s", result)
+
+
+def unknown_to_the_service(job: RemoteJob) -> str:
+    """What it means, and may mean, that a job is GONE."""
+    over = f"connection {job.conn_id!r}" if job.conn_id else "the process's own credentials"
+    region = f" in region {job.region}" if job.region else ""
+    return (
+        f"the service does not know this job over {over}{region}. It may be of another account or region: "
+        "check the address."
+    )

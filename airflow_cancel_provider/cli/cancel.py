@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, report
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, Cancellation
 from airflow_cancel_provider.cli.addresses import NamedJobs, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, recorded, to_cancel, write_ends
@@ -23,6 +23,7 @@ from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.watch import MANY, report
 
 COLUMNS = ("job", "state", "outcome", "detail")
 LOOK_SECONDS = 2.0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from math import inf
 
-from airflow_cancel_provider.cancellation import NOT_SHOWN, unknown_to_the_service
 from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain, log
 from airflow_cancel_provider.cli.printer import Printer, progress
 from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
 from airflow_cancel_provider.jobs import JobState, by_service_key
 from airflow_cancel_provider.reaper.rules import number_from_0
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import NOT_SHOWN, Watch, unknown_to_the_service
 
 COLUMNS = ("job", "state", "service_state", "detail")
 

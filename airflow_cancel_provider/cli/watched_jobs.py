@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation, look, unknown_to_the_service
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.cli.printer import adding, progress
 from airflow_cancel_provider.exceptions import CancelProviderError
@@ -23,7 +23,7 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
 from airflow_cancel_provider.services.progress import shown
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import Watch, look, unknown_to_the_service
 
 
 @dataclass

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from airflow_cancel_provider.cancellation import (
-    Cancellation,
-    report,
-    take_in,
-    unknown_to_the_service,
-)
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import LabelSearch
 from airflow_cancel_provider.exceptions import (
@@ -40,7 +35,7 @@ from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.results import outcome_of
 from airflow_cancel_provider.task_log import Log
-from airflow_cancel_provider.watch import UNSEEN_SECONDS
+from airflow_cancel_provider.watch import UNSEEN_SECONDS, report, take_in, unknown_to_the_service
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import report
 from airflow_cancel_provider.exceptions import CancelProviderError, Killed
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.version_compat import BaseOperator
+from airflow_cancel_provider.watch import report
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool

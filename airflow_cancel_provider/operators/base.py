@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, MANY, Cancellation, look, request, wait
+from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, Cancellation, request
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
@@ -21,6 +21,7 @@ from airflow_cancel_provider.mixins.targets import (
 )
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.version_compat import Context
+from airflow_cancel_provider.watch import MANY, look, wait
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool

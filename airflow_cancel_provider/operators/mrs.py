@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.links.console import RemoteJobLink
@@ -31,7 +30,7 @@ from airflow_cancel_provider.services.mrs.submission import (
     check_properties,
 )
 from airflow_cancel_provider.version_compat import Context
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import Watch, look, wait
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool

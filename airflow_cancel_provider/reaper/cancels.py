@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
-from airflow_cancel_provider.cancellation import Cancellation, look
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, RemoteJob
 from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.reaper.report import Orphan
 from airflow_cancel_provider.reaper.services import PLACES_AT_ONCE, at_each_place, in_words
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.threads import side_by_side
+from airflow_cancel_provider.watch import look
 
 log = logging.getLogger(__name__)
 

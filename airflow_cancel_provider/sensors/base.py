@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_cancel_provider.cancellation import look
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import JobState
 from airflow_cancel_provider.links.console import remote_job_links
@@ -26,7 +25,7 @@ from airflow_cancel_provider.version_compat import (
     PokeReturnValue,
     TaskDeferralError,
 )
-from airflow_cancel_provider.watch import ENDS, Watch
+from airflow_cancel_provider.watch import ENDS, Watch, look
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool

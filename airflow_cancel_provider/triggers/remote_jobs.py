@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_cancel_provider.cancellation import Cancellation, report, report_lost, take_in
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import (
@@ -30,7 +30,7 @@ from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, c
 from airflow_cancel_provider.triggers.ownership import DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board, SharedWaits
 from airflow_cancel_provider.triggers.readiness import Readiness
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import Watch, report, report_lost, take_in
 
 log = logging.getLogger(__name__)
 

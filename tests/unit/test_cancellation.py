@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import Cancellation, look, report, request
+from airflow_cancel_provider.cancellation import Cancellation, request
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
     NotRunning,
@@ -20,7 +20,7 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
 from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import Watch, look, report
 from tests.cancellation_fixtures import (
     DUE,
     JOBS,

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 
-from airflow_cancel_provider.cancellation import Cancellation, look
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import (
     CancelRefused,
     NotEnded,
     NotRunning,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
+from airflow_cancel_provider.watch import look
 from tests.cancellation_fixtures import JOBS, LOG, REASON, RESULTS, STATUSES, end, judged, memory, requested
 from tests.memory_service import Memory
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.cancellation import look, wait
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
     IdentityError,
@@ -17,7 +16,7 @@ from airflow_cancel_provider.exceptions import (
     UnexpectedEnd,
 )
 from airflow_cancel_provider.jobs import JobState, JobStatus
-from airflow_cancel_provider.watch import Watch
+from airflow_cancel_provider.watch import Watch, look, wait
 from tests.cancellation_fixtures import (
     DUE,
     JOBS,
