@@ -41,7 +41,6 @@ from airflow_cancel_provider.services.retry import CallSeries, Patience
 RUNS_PER_STOP = 25
 RUNS_PER_PAGE = 200
 JOBS_PER_PAGE = 1000
-"""Above so many runs a job's newest runs are listed: a page shows 200."""
 
 _UNKNOWN = "EntityNotFoundException"
 
@@ -60,6 +59,7 @@ class GlueJobRunService(AwsJobService):
     cancel_probe = ("BatchStopJobRun", "JobName", "JobRunIds")
     quotas = QUOTAS
     worth_listing = 10
+    """Above so many runs a job's newest runs are listed: a page shows 200."""
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
 
