@@ -11,6 +11,8 @@ from airflow_cancel_provider.cli.on_record import moment, recorded
 from airflow_cancel_provider.cli.printer import Printer, at_second
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
+from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.registry import service_info
 
 COLUMNS = ("job", "state", "task", "submitted", "orphan", "end")
@@ -59,9 +61,15 @@ def _row(entry: RemoteJobEntry) -> dict[str, Any]:
         "is_current_try": entry.is_current_try,
         "submitted": at_second(entry.submitted_at),
         "orphan": entry.is_orphan,
-        "end": f"{end.state} by {end.by}" if end else None,
+        "end": _in_words(end) if end else None,
         "ended_as": str(end.state) if end else None,
         "ended_by": end.by if end else None,
         "ended_at": at_second(datetime.fromtimestamp(end.at, UTC)) if end else None,
         "reason": end.reason or None if end else None,
     }
+
+
+def _in_words(end: JobEnd) -> str:
+    if end.by != Actor.SERVICE:
+        return f"{end.state} by {end.by}"
+    return f"{end.state} by others" if end.state is JobState.CANCELLED else f"{end.state} by itself"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copyreg
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, TypeVar, overload
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
@@ -13,16 +14,28 @@ from airflow_cancel_provider.version_compat import BaseOperator
 
 T = TypeVar("T")
 SWITCH = "remote_jobs_guard"
+_LATER = object()
+"""Instead of what a decorator is called with."""
 
 
-def guard(target: T, *, on: bool = True) -> T:
+@overload
+def guard(target: T, *, on: bool = True) -> T: ...
+
+
+@overload
+def guard(*, on: bool = True) -> Callable[[T], T]: ...
+
+
+def guard(target: Any = _LATER, *, on: bool = True) -> Any:
     """Guard a task, or with ``on=False`` do not, whatever ``[cancel_provider]`` says.
 
     ``target`` is an operator, a mapped operator, the result of calling a ``@task`` function, or such a
-    function itself (``@guard`` above ``@task``). It is returned.
+    function itself (``@guard`` or ``@guard(on=False)`` above ``@task``). It is returned.
 
     :raises InvalidInput: it is none of these.
     """
+    if target is _LATER:
+        return partial(guard, on=on)
     operator = getattr(target, "operator", target)
     # A mapped operator or a @task function; an operator itself has that attribute, too.
     if hasattr(operator, "operator_class") and not isinstance(operator, BaseOperator):

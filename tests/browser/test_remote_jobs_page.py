@@ -75,6 +75,21 @@ def test_a_viewer_on_a_phone(visit: Visit, scheme: str) -> None:
 
 
 @pytest.mark.usefixtures("seeded")
+def test_an_orphan_that_was_seen_to_end_is_none(visit: Visit) -> None:
+    viewer = visit("viewer", size=WIDE)
+    frame = opened(viewer)
+    ended = {"state": "FAILED", "asked_by": None, "is_over": True, "line": "", "story": "Ended by itself"}
+    job = frame.locator("[data-orphans] tr[data-job]").get_attribute("data-job")
+    viewer.page.route("**/states", lambda route: route.fulfill(json={"states": {job: ended}}))
+    frame.get_by_role("button", name="Refresh states").click()
+    frame.get_by_text("No orphans", exact=True).wait_for()
+    assert not frame.get_by_text("An orphan may still run").is_visible()
+    rows = frame.locator(f"tr[data-job='{job}']")
+    assert rows.count() == 2
+    assert all("Ended by itself" in row.inner_text() for row in rows.all())
+
+
+@pytest.mark.usefixtures("seeded")
 def test_filters_stand_in_the_address(visit: Visit) -> None:
     viewer = visit("viewer", size=WIDE)
     frame = opened(viewer)

@@ -64,4 +64,6 @@ def test_every_class_is_in_the_reference() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_row(page: str, name: str) -> None:
     service = re.sub("Amazon |AWS |Huawei Cloud / OTC ", "", SERVICES[name].title)
-    assert re.search(rf"^   \* - ({service}$|:doc:`/services/{name}`$)", (ROOT / "docs" / page).read_text(), re.M)
+    assert re.search(
+        rf"^   \* - ({service}$|:doc:`/services/{name}`$)", (ROOT / "docs" / page).read_text(), re.M
+    )

@@ -106,7 +106,7 @@ def _state(entry: RemoteJobEntry, asked: AskedCancel | None) -> tuple[str, str]:
 
 def _story(entry: RemoteJobEntry, asked: AskedCancel | None) -> str:
     if entry.end is not None:
-        return _end_in_words(entry.end)
+        return end_in_words(entry.end)
     if asked is None:
         return ""
     if asked.end == JobState.CANCELLED:
@@ -115,9 +115,10 @@ def _story(entry: RemoteJobEntry, asked: AskedCancel | None) -> str:
     return f"{what}: {asked.lines[-1]}" if asked.lines else f"{what}."
 
 
-def _end_in_words(end: JobEnd) -> str:
+def end_in_words(end: JobEnd) -> str:
+    """Who cancelled a job and why, or that nobody has."""
     if end.by == Actor.SERVICE and end.state is JobState.CANCELLED:
-        return "Cancelled; the log of the task tells by whom"
+        return "By whom is not on record; the log of the task may tell"
     by = _BY.get(end.by, "")
     if not by:
         return end.reason or "Ended by itself"

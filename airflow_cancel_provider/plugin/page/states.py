@@ -21,6 +21,7 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
+from airflow_cancel_provider.plugin.page.rows import end_in_words
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.base import JobService
@@ -104,12 +105,17 @@ def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
         jobs = list(dict.fromkeys(each.job for each in found))
         asked = asked_cancels(session, jobs)
     seen = LIVE.of(jobs, asked)
-    _keep_ends(found, seen)
-    return {job: seen[job].as_json() | _as_json(asked.get(job)) for job in jobs if job in seen}
+    ends = {named.job: on_record.end for named, on_record in found.items() if on_record.end is not None}
+    stories = {job: end_in_words(end) for job, end in (ends | _keep_ends(found, seen)).items()}
+    return {
+        job: seen[job].as_json() | _as_json(asked.get(job)) | {"story": stories.get(job, "")}
+        for job in jobs
+        if job in seen
+    }
 
 
-def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen]) -> None:
-    """Put on record which jobs have ended: what has cancelled them may not have been able to."""
+def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen]) -> dict[RemoteJob, JobEnd]:
+    """Put on record which jobs have ended: what has cancelled them may not have been able to. Those ends."""
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
@@ -123,6 +129,7 @@ def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen
     if ends:
         with session_of_airflow() as session:
             write_in_database(session, ends)
+    return {job: end for of_task in ends.values() for job, end in of_task.items()}
 
 
 def _as_json(asked: AskedCancel | None) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class TestCancel:
         batch.service().cancel([job], "by hand")
         assert tasks.line("cancel", "--reason", "wrong month", str(job)).code == 0
         (row,) = tasks.line("list", *JSON).json
-        assert (row["end"], row["reason"]) == ("CANCELLED by service", None)
+        assert (row["end"], row["reason"]) == ("CANCELLED by others", None)
 
     def test_in_a_pipe_only_with_yes(self, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
         job = tasks.start()

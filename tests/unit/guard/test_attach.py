@@ -259,6 +259,12 @@ class TestSwitched:
         assert copy.copy(unmapped).square(2) == 4
         assert type(unmapped).__name__ == "Square"
 
+    def test_a_decorator_with_and_without_arguments(self) -> None:
+        with DAG("dag", schedule=None):
+            off, on = guard(on=False)(task(len_of)), guard(task(len_of))
+            switches: list[Any] = [off("four"), on("four")]
+        assert [each.operator.remote_jobs_guard for each in switches] == [False, True]
+
     def test_a_task_function_can_be_pickled(self) -> None:
         with DAG("dag", schedule=None):
             called: Any = guard(task(len_of))("four")

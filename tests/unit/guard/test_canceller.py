@@ -16,12 +16,15 @@ from airflow_cancel_provider.guard import canceller as canceller_module
 from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
+from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER, canceller, tracked, until
 from tests.real_airflow.statsd import Statsd
+from tests.service_fixtures import BENCHES, Bench
 
 LOG = logging.getLogger("task")
 
@@ -46,6 +49,26 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
         assert worker.wait_for("ended", 20)
     assert all(job["cancelled"] for job in cloud.batch.jobs())
     assert cloud.journal.count("batch", "TerminateJobs") == 2
+
+
+@pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
+def test_what_others_have_cancelled_before_is_not_taken_for_its_own(
+    cloud: LocalCloud, kind: type[Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_session_token": None}
+    (job,) = (bench := kind(cloud)).running()
+    bench.service().cancel([job], "by hand")
+    bench.let_end()
+    client = ClientSpec(bench.name, job.conn_id, job.region, cloud.url, secrets={"credentials": keys})
+    worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
+    ledger.apply(tracked(client, [job]))
+    worker.cancel("Task failed (ValueError)")
+    assert worker.wait_for("ended", 20)
+    end = worker.ends[job]
+    assert (end.state, end.by, end.reason) == (JobState.CANCELLED, Actor.SERVICE, "")
+    assert f"Task failed (ValueError): {job} has ended as CANCELLED." in caplog.text
+    bench.close()
 
 
 def test_a_job_that_was_started_while_the_metrics_of_a_cancel_are_sent_is_cancelled(

@@ -109,13 +109,26 @@
       if (seen.state === "CANCELLED") story.textContent = `Cancelled by ${seen.asked_by} in the page Remote jobs`;
       else story.textContent = seen.line ? `Cancelled by ${seen.asked_by}: ${seen.line}` : `${seen.asked_by} asked for its cancel.`;
     }
+    if (seen.story && !seen.asked_by) story.textContent = seen.story;
     const button = row.querySelector("[data-cancel]");
     if (ENDED.has(seen.state) && seen.state !== "GONE") {
       if (button) button.remove();
       const orphan = row.querySelector(".orphan");
       if (orphan) orphan.remove();
+      countOrphans();
     }
     if (ENDED.has(seen.state) || seen.is_over) delete row.dataset.cancelling;
+  }
+
+  // The orphans on top stay where they are, with what became of them.
+  const orphans = document.querySelector("[data-orphans]");
+  const marked = () => orphans.querySelectorAll("tr .orphan").length;
+  const shown = orphans ? marked() : 0;
+  function countOrphans() {
+    if (!orphans) return;
+    const left = Number(orphans.dataset.orphans) - shown + marked();
+    orphans.querySelector("h2").textContent = left === 1 ? "1 orphan" : `${left || "No"} orphans`;
+    orphans.querySelector("p").hidden = !left;
   }
 
   async function refresh(some) {

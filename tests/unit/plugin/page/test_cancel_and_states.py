@@ -75,6 +75,7 @@ class TestCancel:
             "trouble": None,
             "asked_by": "olga",
             "is_over": False,
+            "story": "",
             "line": "",
         }
         memory.states["a"] = JobState.CANCELLED
@@ -250,11 +251,12 @@ class TestEnds:
         job = memory.job("a", JobState.CANCELLED)
         page.put(job, ti_state="failed")
         assert "1 orphan" in page.get("viewer").words
-        page.post("viewer", "/states", job)
+        told = page.post("viewer", "/states", job).json()["states"][job]
+        assert told["story"] == "By whom is not on record; the log of the task may tell"
         shown = page.get("viewer")
         assert "orphan" not in shown.words.replace("Orphans only", "")
         assert 'class="state cancelled"' in shown.text
-        assert "Cancelled; the log of the task tells by whom" in shown.words
+        assert "By whom is not on record; the log of the task may tell" in shown.words
 
     def test_who_has_cancelled_it_is_kept(self, page: Page, memory: Memory) -> None:
         job = memory.job("a")
@@ -272,7 +274,7 @@ class TestEnds:
         page.put(job)
         assert page.cancel("olga", job).ok
         until(lambda: finished(page))
-        assert "Cancelled; the log of the task tells by whom" in page.get("viewer").words
+        assert "By whom is not on record; the log of the task may tell" in page.get("viewer").words
 
     def test_what_nobody_has_cancelled(self, page: Page, memory: Memory) -> None:
         job = memory.job("a", JobState.FAILED)
