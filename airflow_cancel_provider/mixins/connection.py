@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.connections import used_connection
-from airflow_cancel_provider.mixins.targets import text
+from airflow_cancel_provider.mixins.targets import is_empty, text
 from airflow_cancel_provider.version_compat import BaseOperator
 
 
@@ -44,10 +45,10 @@ class AwsConnection(BaseOperator):
         """Connection and region for jobs that are named by their ids. Asks Airflow for ``aws_default``.
 
         :raises AirflowUnavailable: Airflow did not say whether it is defined.
-        :raises InvalidInput: one of them is no text.
+        :raises InvalidInput: one of them is no text, or an empty template.
         """
         conn_id, region = _texts(self, "aws_conn_id", "region_name")
-        return used_connection(conn_id, self.log), region or None
+        return used_connection(conn_id, self.log), _region(region)
 
     def access(self) -> Access:
         """How to reach the service."""
@@ -87,10 +88,10 @@ class MrsConnection(BaseOperator):
     def connection(self) -> tuple[str | None, str | None]:
         """Connection and region for jobs that are named by their ids.
 
-        :raises InvalidInput: one of them is no text.
+        :raises InvalidInput: one of them is no text, or an empty template.
         """
         conn_id, region = _texts(self, "mrs_conn_id", "region_name")
-        return conn_id, region or None
+        return conn_id, _region(region)
 
     def access(self) -> Access:
         """How to reach the service."""
@@ -101,3 +102,14 @@ def _texts(task: BaseOperator, *params: str) -> list[str | None]:
     """Parameters that may be None: a template that renders to a native value may make anything of them."""
     values = ((param, getattr(task, param)) for param in params)
     return [None if value is None else text(param, value) for param, value in values]
+
+
+def _region(value: str | None) -> str | None:
+    """The region, or None where none is given. A template that rendered to nothing is no region."""
+    if not value:
+        return None
+    if is_empty(value):
+        raise InvalidInput(
+            f"region_name is {value!r}, which is no region; leave it out for the connection's."
+        )
+    return value

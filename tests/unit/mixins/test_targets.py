@@ -221,6 +221,15 @@ def test_a_connection_or_region_that_is_no_text(cloud: LocalCloud, service: str,
             sensor(service, **IDS[service], **{param: value}).poke(context())
 
 
+@pytest.mark.parametrize("value", ["None", " ", "null"])
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.usefixtures("connections")
+def test_a_region_that_rendered_to_nothing(cloud: LocalCloud, service: str, value: str) -> None:
+    """botocore makes the name of a host of it, which nobody answers."""
+    words = sentence(service, cloud, **IDS[service], region_name=value)
+    assert words == f"region_name is {value!r}, which is no region; leave it out for the connection's."
+
+
 @pytest.mark.parametrize("conn_id", [None, "", 5], ids=repr)
 @pytest.mark.usefixtures("connections")
 def test_a_submission_over_no_connection(cloud: LocalCloud, conn_id: Any) -> None:
