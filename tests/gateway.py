@@ -140,12 +140,12 @@ def certificate(folder: Path, name: str, signed_by: tuple[str, str] | None = Non
     """Paths of a new certificate for 127.0.0.1 and its key; without a signer it is an authority."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, signing_key = subject, key
+    issuer, signing_key, signing_public = subject, key, key.public_key()
     if signed_by:
         authority = x509.load_pem_x509_certificate(Path(signed_by[0]).read_bytes())
         issuer = authority.subject
         loaded: Any = serialization.load_pem_private_key(Path(signed_by[1]).read_bytes(), None)
-        signing_key = loaded
+        signing_key, signing_public = loaded, loaded.public_key()
 
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     made = (
@@ -158,6 +158,10 @@ def certificate(folder: Path, name: str, signed_by: tuple[str, str] | None = Non
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        # Python 3.13 asks for these three.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_public), critical=False)
+        .add_extension(_usage(signs=signed_by is None), critical=True)
         .sign(signing_key, hashes.SHA256())
     )
     paths = folder / f"{name}.pem", folder / f"{name}.key"
@@ -170,3 +174,18 @@ def certificate(folder: Path, name: str, signed_by: tuple[str, str] | None = Non
         )
     )
     return str(paths[0]), str(paths[1])
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    """What a key is for: an authority's signs certificates."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

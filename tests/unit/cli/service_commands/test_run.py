@@ -390,6 +390,7 @@ def test_a_process_writes_its_answer_alone(cloud: LocalCloud) -> None:
     command = [*REMOTE_JOBS, "batch", "list-jobs", "--job-queue", "queue"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"jobSummaryList": []})
-    # Airflow warns of its own.
-    assert not [line for line in done.stderr.splitlines() if "info" in line.lower()]
+    # Airflow warns of its own, and Airflow 3.1.6 lets alembic tell what it loads.
+    lines = [line for line in done.stderr.splitlines() if "alembic" not in line]
+    assert not [line for line in lines if "info" in line.lower()]
     assert cloud.journal.count("batch", "ListJobs") == 1
