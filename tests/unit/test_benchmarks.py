@@ -33,6 +33,34 @@ def test_the_tables_in_the_documents_are_made_of_the_results_beside_them() -> No
         assert (DOCS / f"images/bench-{part}.svg").exists()
 
 
+def test_the_figures_in_the_readme_are_the_results() -> None:
+    results = json.loads((DOCS / "benchmarks/results.json").read_text(encoding="utf-8"))
+    guard = results["guard"]
+    calls = {
+        each["side"]: sum(call["calls"] for call in each["calls"].values())
+        for each in results["waits"]
+        if each["waits"] == 1000
+    }
+    (cancels,) = (
+        each["seconds"]
+        for each in results["cancels"]
+        if (each["side"], each["service"], each["jobs"]) == ("ours", "batch", 10_000)
+    )
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    figures = [
+        f"{guard['submission, guarded'] / guard['submission, stock']:.2f} times the stock one",
+        f"{guard['sentinel, MiB while idle']:.1f} MiB while idle",
+        f"starts in {guard['sentinel, start'] * 1000:.0f} ms",
+        f"| {guard['SIGKILL to cancel request, median']:.2f} s |",
+        f"| {guard['task that submits nothing'] * 1000:.0f} ms once",
+        f"| {calls['ours']:.0f} API calls a minute",
+        f"stock ones try {calls['stock']:,.0f}",
+        f"| {cancels:.1f} s |",
+        f"| {max(each['ratio'] for each in results['reaper'] if each['jobs'] == 100_000):.2f} times",
+    ]
+    assert [figure for figure in figures if figure not in readme] == []
+
+
 def test_a_slope_is_the_exponent_of_the_growth() -> None:
     found = slope([(n, 3 * n**0.5) for n in (10, 100, 1000)])
     assert found is not None
