@@ -76,7 +76,8 @@ class CallSeries:
     ) -> T:
         """Call until it succeeds, fails for good, or patience runs out: then the last error is raised.
 
-        :param asked: seconds for which an error asks to wait; as much of them as patience allows is waited.
+        :param asked: seconds for which an error asks to wait. Where patience ends before, it is repeated
+            after its longest pauses: it may be answered all the same.
         :param turn: called before each attempt. What it waits is not held against the service: where others
             use the quota as well, the next turn may come later than patience would last. Who has no time for
             turns has none for those of repeated calls.
@@ -95,8 +96,10 @@ class CallSeries:
 
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            left = self._patience.seconds - waited()
-            return max(backoff(state), min(asked(error) if error else 0.0, left))
+            seconds, left = asked(error) if error else 0.0, self._patience.seconds - waited()
+            return max(
+                backoff(state), seconds if seconds <= left else min(self._patience.longest_pause, left)
+            )
 
         retrying = Retrying(
             stop=is_exhausted,
