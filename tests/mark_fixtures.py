@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -102,18 +103,32 @@ def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[XComs]:
     xcoms.engine.dispose()
 
 
+@contextmanager
+def own_queue(patch: pytest.MonkeyPatch, **seconds: float) -> Iterator[Memory]:
+    """A service in memory; an API server in haste, with a queue of its own that is over with the test."""
+    patch.setitem(SERVICES, "memory", memory_service.ROW)
+    patch.setattr(MemoryHook, "memory", Memory())
+    for name, value in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1, **seconds}.items():
+        patch.setattr(marked, name, value)
+    lock, is_over = threading.Lock(), threading.Event()
+
+    def do(due: Any) -> None:
+        with lock:
+            if not is_over.is_set():
+                marked._do(due)
+
+    patch.setattr(marked, "_queue", DueQueue(do, NAME))
+    yield MemoryHook.memory
+    with lock:
+        is_over.set()
+
+
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    """A service in memory; the API server is in haste, and has a queue of its own."""
-    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
-    monkeypatch.setattr(MemoryHook, "memory", Memory())
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory]:
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "production")
-    seconds = {"HEAD_START": 0.3, "LONG_HEAD_START": 0.3, "FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}
-    for name, value in seconds.items():
-        monkeypatch.setattr(marked, name, value)
     monkeypatch.setattr(marked, "_is_prepared", True)
-    monkeypatch.setattr(marked, "_queue", DueQueue(marked._do, NAME))
-    return MemoryHook.memory
+    with own_queue(monkeypatch, HEAD_START=0.3, LONG_HEAD_START=0.3) as memory:
+        yield memory
 
 
 def deferred(ti: TaskInstance, *jobs: RemoteJob, state: TryState = TryState.DEFERRED) -> TryRecord:

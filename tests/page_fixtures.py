@@ -17,14 +17,10 @@ import requests
 
 from airflow_cancel_provider.ends_on_record import ENDS_KEY
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.plugin import api_server as marked
-from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
-from airflow_cancel_provider.services.registry import SERVICES
-from tests import memory_service
-from tests.guard_fixtures import until
-from tests.memory_service import Memory, MemoryHook
+from tests.mark_fixtures import own_queue
+from tests.memory_service import Memory
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 
 __all__ = ["api_server", "empty_database", "memory", "page", "tables"]
@@ -177,23 +173,8 @@ class Answer:
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory]:
-    """A service in memory; the API server has a queue of its own, which is empty afterwards."""
-    monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
-    monkeypatch.setattr(MemoryHook, "memory", Memory())
-    queue = DueQueue(marked._do, "remote-jobs-marked")
-    monkeypatch.setattr(marked, "_queue", queue)
-    for name, seconds in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1}.items():
-        monkeypatch.setattr(marked, name, seconds)
-    yield MemoryHook.memory
-
-    def is_empty() -> bool:
-        # One that was being worked on comes back.
-        for due in list(queue._heap):
-            if isinstance(due[2], marked._Round):
-                due[2].given_up_at = 0.0
-        return not queue._heap
-
-    until(is_empty)
+    with own_queue(monkeypatch) as memory:
+        yield memory
 
 
 @pytest.fixture
