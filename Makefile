@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: faults model fuzz fuzz-guided audit mutants help venv lint format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
+.PHONY: faults model fuzz fuzz-guided audit mutants help venv lint collected format test demo docs wheel versions floors bench scale matrix thirty soak matrix-celery matrix-containers clean clients slow browser awscli docs-test endurance
 
 # pytest-xdist workers for the tests that can run beside each other; most of the time they wait.
 WORKERS ?= 5
@@ -11,6 +11,9 @@ WORKERS ?= 5
 KEEP ?= 0
 # More arguments for pytest: make test PYTEST="-k emr -x".
 PYTEST ?=
+
+# Each process of a test would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first interpreter that is new enough, has venv, and is one that Airflow runs on.
 SUITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -30,8 +33,9 @@ $(READY): pyproject.toml constraints.txt
 	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c '$(SUITS)' || { \
 		echo "Needs Python 3.11, 3.12 or 3.13 with its venv module; none found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-compile \
 		--editable '.[mrs,test,lint,docs,matrix]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip does it with one core
 	touch $@
 
 lint: $(READY) ## ruff and mypy
@@ -43,11 +47,16 @@ format: $(READY) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then the tests: side by side, then those that need an Airflow to themselves
+test: $(READY) ## lint, then the tests: side by side, then those that need an Airflow to themselves
+	@$(MAKE) --no-print-directory --jobs 2 lint collected
 	$(BIN)/python -m pytest -m 'not airflow and not slow' --numprocesses $(WORKERS) $(PYTEST) || \
 		$(call alone,not airflow and not slow)
-	$(BIN)/python -m pytest -m 'airflow and not slow and not browser' $(PYTEST) || \
-		$(call alone,airflow and not slow and not browser)
+	$(BIN)/python -m pytest tests/airflow -m 'airflow and not slow' $(PYTEST) || \
+		$(call alone,airflow and not slow) tests/airflow
+
+# mypy takes one core: meanwhile pytest compiles the tests, which each of its workers would do at the same time.
+collected: $(READY)
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null || true
 
 slow: $(READY) ## The tests that `make test` leaves out: over the other services, and a sweep of thousands
 	$(BIN)/python -m pytest -m 'slow and not airflow' --ignore tests/faults --numprocesses $(WORKERS) $(PYTEST) || \

@@ -48,6 +48,12 @@ def test_every_command_is_a_target_of_the_makefile() -> None:
     assert {word for command in commands for word in command.split()} <= targets
 
 
+def test_what_needs_an_airflow_is_where_make_test_looks_for_it() -> None:
+    others = [path for path in (ROOT / "tests").rglob("test_*.py") if path.parent.name != "airflow"]
+    marked = [path.read_text() for path in others if "mark.airflow" in path.read_text()]
+    assert [text for text in marked if "mark.slow" not in text and "mark.browser" not in text] == []
+
+
 @pytest.mark.parametrize("path", FLOOR_TESTS)
 def test_what_runs_with_the_oldest_versions_exists(path: str) -> None:
     assert (ROOT / "tests" / path).is_file()

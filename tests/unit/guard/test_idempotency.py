@@ -179,7 +179,7 @@ def test_an_earlier_run_is_before_and_ones_own_is_not(cloud: LocalCloud, notes: 
             began = gateway.clock()
             start(made, app, clientToken="daily", name="etl")
             answers.append(began)
-            time.sleep(4)
+            time.sleep(4 if len(answers) == 1 else 0)
     first, second = notes.not_before
     assert answers[0] - 4 < first <= answers[0]
     assert answers[0] < second <= answers[1]

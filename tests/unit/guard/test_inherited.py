@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
-from airflow_cancel_provider.guard import earlier_tries
+from airflow_cancel_provider.guard import earlier_tries, inherited
 from airflow_cancel_provider.guard.events import RecordInherited
 from airflow_cancel_provider.guard.inherited import reached
 from airflow_cancel_provider.guard.ledger import TryLedger
@@ -217,8 +217,9 @@ class TestWhose:
 
 
 def test_a_job_that_the_service_has_forgotten_delays_a_try_that_was_cleared_by_seconds_alone(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(inherited, "UNKNOWN_SECONDS", 3.0)
     record, living = recorded(bench, earlier(), "job")
     forgotten = bench.unknown(living.scope)
     store = Store({RECORD_KEY: replace(record, jobs=(forgotten, living)).as_json()})

@@ -25,7 +25,7 @@ from tests.task_fixtures import bench, connections  # noqa: F401
 
 pytestmark = pytest.mark.wide
 
-UNSEEN = 8.0
+UNSEEN = 4.0
 """Seconds."""
 
 

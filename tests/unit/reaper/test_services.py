@@ -143,7 +143,8 @@ class TestIdentity:
         for operation in ground.benches[service].cancel_operations:
             ground.cloud.faults.add(service, operation, "expired_token")
         place = next(place for place in PLACES if place.service == service)
-        reaper = ground.reaper(places=[place], patience=Patience(seconds=0.5, longest_pause=0.1))
+        hasty = Patience(seconds=0.5, longest_pause=0.1)
+        reaper = ground.reaper(places=[place], patience=hasty, confirm_seconds=5)
         report = reaper.sweep()
         assert fates(report) == {job: "unanswered"}
         assert (report.letters, report.is_clean) == ({}, False)
