@@ -120,6 +120,13 @@ class Canceller:
         """How jobs have ended that were cancelled, as far as that is known in this process."""
         return {**self._thread.ends, **(self._sentinel.ends if self._sentinel else {})}
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the cancel is over, and not all jobs were seen to end: a service has refused it."""
+        if self._thread.is_started or self._sentinel is None:
+            return self._thread.has_failed
+        return self._sentinel.last_word == "failed"
+
     def killed(self, why: str) -> None:
         """Cancel now, as the task received SIGTERM. Safe in a signal handler.
 
@@ -214,6 +221,11 @@ class CancelThread:
     def is_started(self) -> bool:
         """Whether it was started."""
         return self._thread is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is over, and not all jobs were seen to end."""
+        return "failed" in self._words
 
     def killed(self, why: str) -> None:
         """Cancel; a cancel that runs already goes on."""

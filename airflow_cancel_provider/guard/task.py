@@ -354,6 +354,7 @@ class TaskGuard:
             self._drop_late_answers()
             for event in reached(self.ledger, self.log):
                 self.recorder.tell(event)
+        started = list(self.ledger.started)
         self.canceller.cancel(why)
         self._drop_late_answers()
         self.store.flush(TryState.RUNNING)
@@ -362,12 +363,21 @@ class TaskGuard:
         self.canceller.relay()
         self._write_ends()
         if not is_over:
-            self.log.warning(
-                "%s: the jobs have not ended yet; cancelling continues for up to %s s: %s",
-                why,
-                self.settings.patience,
-                named(self.ledger.started) or "jobs of submissions without an answer",
-            )
+            self._say_what_lives(why, started)
+
+    def _say_what_lives(self, why: str, started: Sequence[RemoteJob]) -> None:
+        """Log which jobs were not seen to end.
+
+        :param started: those that lived when the cancel began. The ledger may have closed them since.
+        """
+        ends = self.canceller.ends
+        jobs = [job for job in dict.fromkeys([*started, *self.ledger.started]) if job not in ends]
+        living = named(jobs) or "jobs of submissions without an answer"
+        if self.canceller.has_failed:
+            self.log.error("%s: the cancel has failed; these jobs may still be running: %s", why, living)
+            return
+        words = "%s: the jobs have not ended yet; cancelling continues for up to %s s: %s"
+        self.log.warning(words, why, self.settings.patience, living)
 
     def _write_ends(self) -> None:
         """Put on record how the jobs have ended, as far as that is known."""

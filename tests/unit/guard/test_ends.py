@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -127,6 +128,18 @@ class TestFailure:
         ended(ti, ValueError)
         (found,) = ti.record.ends.values()
         assert (found.state, found.by, found.reason) == (state, Actor.SERVICE, "")
+
+    @pytest.mark.parametrize("sentinel", [True, False])
+    def test_it_says_that_a_cancel_was_refused_and_not_that_it_goes_on(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, sentinel: bool
+    ) -> None:
+        for operation in ("TerminateJob", "TerminateJobs"):
+            cloud.faults.add("batch", operation, "denied", times=100)
+        guard = ended(Try(work=submit_and(ValueError)), ValueError, replace(CANCEL, sentinel=sentinel))
+        words = "Task failed (ValueError): the cancel has failed; these jobs may still be running: "
+        assert f"{words}{', '.join(guard.ledger.jobs)}" in caplog.text
+        assert "cancelling continues" not in caplog.text
+        assert cancelled(cloud) == [False]
 
     @pytest.mark.parametrize("state", ["running", "scheduled", "up_for_retry", "restarting", None])
     def test_whatever_state_it_begins_with_its_jobs_are_its_own(
