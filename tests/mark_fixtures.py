@@ -78,13 +78,19 @@ class XComs:
             row = connection.execute(query).one_or_none()
             return ends_from_json(row.value) if row else {}
 
-    def tries(self, ti: TaskInstance, before: UUID, state: str = "failed") -> None:
-        """A task instance in the state that it has, and how the try before it has ended."""
+    def tries(
+        self, ti: TaskInstance, before: UUID, state: str = "failed", at: datetime | None = None
+    ) -> None:
+        """A task instance in the state that it has, and how the try before it has ended.
+
+        :param at: when its row was written.
+        """
         names = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
         now, then = as_ids([ti.id, before])
         with self.engine.begin() as connection:
             rest = {**names, "pool": "default_pool", "try_number": 1}
-            connection.execute(self._current.insert(), [{"id": now, "state": ti.state, **rest}])
+            row = {"id": now, "state": ti.state, "updated_at": at or datetime.now(UTC), **rest}
+            connection.execute(self._current.insert(), [row])
             connection.execute(self._history.insert(), [{"task_instance_id": then, "state": state, **rest}])
 
     def release(self, ti_id: UUID, value: str) -> None:

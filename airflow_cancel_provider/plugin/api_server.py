@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -38,6 +39,8 @@ HEAD_START = 2.0
 LONG_HEAD_START = 10.0
 """The same where many tasks are marked: a triggerer works them off at the pace of the quota, which both would
 use. Also seconds after which a task that ran when it was marked is told to end: until then it may defer."""
+BEFORE = timedelta(minutes=1)
+"""Longest time from the skip of a marked run's tasks until listeners are told of the mark."""
 FEW = 20
 """Marks that wait, above which there are many."""
 CALL_SECONDS = 10.0
@@ -63,14 +66,27 @@ class Mark:
     attempts: int = 0
     is_second_look: bool = False
     since: float = field(default_factory=time.time)
+    is_of_run: bool = False
+    """Whether its Dag run was marked."""
 
     def why(self, record: TryRecord) -> str:
         """Why the jobs on its record are cancelled, for people."""
         waits = "was deferred" if record.ti_id == self.ti_id else "waited for its next try"
-        return f"Task was marked {self.state} while it {waits}"
+        what, who = ("Dag run", "its task") if self.is_of_run else ("Task", "it")
+        return f"{what} was marked {self.state} while {who} {waits}"
 
     def __str__(self) -> str:
         return str(self.task)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedRun:
+    """A Dag run that a person has marked. Airflow skips its tasks without a process, and tells nobody."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    since: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +152,17 @@ def cancel_when_marked(task_instance: Any) -> None:
         _queue.put(_Preparation(mark), 0.0)
 
 
+def cancel_when_run_is_marked(dag_run: Any, state: str) -> None:
+    """Have the jobs of those tasks of a marked run cancelled that had no process, in the background."""
+    _queue.put(MarkedRun(dag_run.dag_id, dag_run.run_id, state), HEAD_START)
+
+
 def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
     """Have jobs over one connection cancelled, in the background, because a person has asked for it."""
     _queue.put(_Asked(request, asked_by), 0.0)
 
 
-def _do(due: Sequence[Mark | _Asked | _Round | _Preparation]) -> None:
+def _do(due: Sequence[Mark | MarkedRun | _Asked | _Round | _Preparation]) -> None:
     from airflow_cancel_provider.services.threads import side_by_side
 
     for each in due:
@@ -149,6 +170,9 @@ def _do(due: Sequence[Mark | _Asked | _Round | _Preparation]) -> None:
             _prepare(each.mark)
     rounds = [each for each in due if isinstance(each, _Round)]
     marks = [each for each in due if isinstance(each, Mark)]
+    for each in due:
+        if isinstance(each, MarkedRun):
+            marks += _skipped(each)
     try:
         rounds += _begun(marks)
     except Exception:
@@ -369,6 +393,35 @@ def _rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
 
     with create_session() as session:
         return dict(stored_records(session, {mark.task for mark in marks}))
+
+
+def _skipped(run: MarkedRun) -> list[Mark]:
+    """The tasks of a marked run that have records, and that Airflow has skipped with the mark."""
+    try:
+        rows = _skipped_rows(run)
+    except Exception:
+        log.exception("Remote jobs of marked tasks may run on: %s / %s", run.dag_id, run.run_id)
+        return []
+    more: dict[str, Any] = {"is_second_look": True, "since": run.since, "is_of_run": True}
+    return [Mark(TaskKey(*task), UUID(str(ti_id)), run.state, **more) for ti_id, *task in rows]
+
+
+def _skipped_rows(run: MarkedRun) -> list[Any]:
+    from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
+    from airflow.models.xcom import XComModel as XCom
+    from airflow.utils.session import create_session
+    from sqlalchemy import and_, select
+
+    from airflow_cancel_provider.record import RECORD_KEY
+
+    names = ("dag_id", "run_id", "task_id", "map_index")
+    same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
+    columns: Any = (TI.id, *(getattr(TI, name) for name in names))
+    query: Any = select(*columns).join(XCom, same).where(XCom.key == RECORD_KEY, TI.state == "skipped")
+    query = query.where(TI.dag_id == run.dag_id, TI.run_id == run.run_id)
+    with create_session() as session:
+        since = datetime.fromtimestamp(run.since, UTC) - BEFORE
+        return list(session.execute(query.where(TI.updated_at > since)))
 
 
 def _tries(ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:

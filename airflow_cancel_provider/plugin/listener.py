@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _SECTION = "cancel_provider"
+_MARKED_RUN = re.compile(r"Dag Run's state was manually set to `(\w+)`\.", re.IGNORECASE)
 _guards: dict[int, TaskGuard] = {}
 """The guard of this process, by process id: a forked child is not guarded by its parent's."""
 _waiting: dict[str, TaskGuard] = {}
@@ -90,6 +92,18 @@ def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
 
 
 @hookimpl
+def on_dag_run_success(dag_run: Any, msg: str) -> None:
+    """A run has ended, or a person has marked it."""
+    _run_ended(dag_run, msg)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: Any, msg: str) -> None:
+    """The same."""
+    _run_ended(dag_run, msg)
+
+
+@hookimpl
 def before_stopping(component: Any) -> None:
     """The task's own process ends. That a task has skipped itself, Airflow 3.0 does not report otherwise."""
     guard = _guards.get(os.getpid())
@@ -104,6 +118,18 @@ def _not_succeeded(previous_state: Any, task_instance: Any) -> None:
             guard.failed()
         elif previous_state is None:
             _marked(task_instance)
+
+
+def _run_ended(dag_run: Any, msg: str) -> None:
+    # The API server's words; the scheduler has others, and Airflow before 3.3 none.
+    if not (marked := _MARKED_RUN.fullmatch(msg or "")):
+        return
+    with _contained(dag_run):
+        from airflow_cancel_provider.plugin.api_server import cancel_when_run_is_marked
+        from airflow_cancel_provider.settings import Settings
+
+        if Settings.read().enabled:
+            cancel_when_run_is_marked(dag_run, marked[1])
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -148,6 +150,43 @@ def test_what_waits_for_the_next_try_is_cancelled(xcoms: XComs, memory: Memory, 
     assert "ended" not in [job for looks in memory.looks for job in looks]
     assert (found.state, found.by) == (JobState.CANCELLED, "api-server")
     assert found.reason == f"Task was marked {state} while it waited for its next try"
+
+
+RUN_MARKED = "Dag Run's state was manually set to `failed`."
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["waits for its next try", "waits to be resumed"])
+def test_what_a_marked_run_skips_is_cancelled(xcoms: XComs, memory: Memory, own: bool) -> None:
+    """Airflow tells listeners of the run, and of tasks that were running or deferred alone."""
+    ti, before = TaskInstance(run_id=f"run of {own}", map_index=3, state="skipped"), uuid4()
+    job = memory.job("a") if own else kept(memory, ti, "a", before)
+    xcoms.put((ti, deferred(ti, job) if own else TryRecord(before, jobs=(job,))))
+    xcoms.tries(ti, before)
+    run: Any = SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id)
+    listener.on_dag_run_failed(run, "task_failure")
+    listener.on_dag_run_success(run, "")
+    # What earlier tests have begun may be in the queue, too.
+    assert not any(isinstance(due[2], marked.MarkedRun) for due in marked._queue._heap)
+    listener.on_dag_run_failed(run, RUN_MARKED)
+    until(lambda: memory.sent)
+    memory.states["a"] = JobState.CANCELLED
+    (found,) = until(lambda: xcoms.ends(ti)).values()
+    waits = "was deferred" if own else "waited for its next try"
+    assert found.reason == f"Dag run was marked failed while its task {waits}"
+
+
+@pytest.mark.parametrize("why", ["another run", "long ago", "failed"])
+def test_what_was_not_skipped_with_the_run_is_left(xcoms: XComs, memory: Memory, why: str) -> None:
+    ti, other = TaskInstance(state="failed" if why == "failed" else "skipped"), TaskInstance(task_id="other")
+    at = datetime(2026, 11, 20, 12, tzinfo=UTC) if why == "long ago" else None
+    xcoms.put((ti, deferred(ti, memory.job("a"))), (other, deferred(other, memory.job("b"))))
+    xcoms.tries(ti, uuid4(), at=at)
+    name = "another" if why == "another run" else ti.run_id
+    listener.on_dag_run_failed(SimpleNamespace(dag_id=ti.dag_id, run_id=name), RUN_MARKED)
+    marked.cancel_when_marked(other)
+    until(lambda: memory.sent)
+    time.sleep(0.5)
+    assert memory.sent == [("b", False)]
 
 
 @pytest.mark.parametrize(
