@@ -27,11 +27,12 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
     before, began = threading.active_count(), threads()
     for ti in tis:
         marked.cancel_when_marked(ti)
-    assert threads() == began + 1
+    # What an earlier test has begun goes on in this queue, and may have started its thread before.
+    assert threads() <= began + 1
     assert threading.active_count() <= before + 1 + marked.LINES_AT_ONCE
     until(lambda: len(memory.sent) >= 3000, 120)
     assert sent(memory) == {job.id for job in jobs}
-    assert threads() == began + 1
+    assert threads() <= began + 1
     assert len(memory.looks) < 200
     for job in jobs:
         memory.states[job.id] = JobState.CANCELLED
