@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.submissions import current_recorder
+from airflow_cancel_provider.services.submissions import current_recorder, is_switched_off
 from airflow_cancel_provider.version_compat import BaseOperator
 
 T = TypeVar("T")
@@ -66,26 +66,31 @@ def _switching(meta: Any) -> Any:
 def track(job: str) -> RemoteJob:
     """Guard a job whose submission can't be captured: by a subprocess, or by another SDK.
 
-    Call it in the task that started the job, right after.
+    Call it in the task that started the job, right after. In a task that is not to be
+    guarded it does nothing.
 
     :param job: its address, ``service://connection@region/[cluster or application/]id``.
-    :raises InvalidInput: this is no address, its connection is unusable, or no guarded task runs here.
+    :raises InvalidInput: this is no address, its connection is unusable, or no task runs here.
     """
     address = RemoteJob(job)
-    _guard_of_this_task("track").track(address)
+    if recorder := _recorder_of_this_task("track"):
+        recorder.track(address)
     return address
 
 
 def release(job: str) -> None:
-    """Leave a job of this task running, however the task ends.
+    """Leave a job of this task running, however the task ends. Nothing is done where no guard would end it.
 
-    :raises InvalidInput: this is no address, or no guarded task runs here.
+    :raises InvalidInput: this is no address, or no task runs here.
     """
-    _guard_of_this_task("release").release(RemoteJob(job))
+    address = RemoteJob(job)
+    if recorder := _recorder_of_this_task("release"):
+        recorder.release(address)
 
 
-def _guard_of_this_task(what: str) -> Any:
+def _recorder_of_this_task(what: str) -> Any:
+    """None in a task that is not to be guarded: it must not fail because the guard was switched off."""
     recorder = current_recorder()
-    if recorder is None:
-        raise InvalidInput(f"{what}() works in a guarded task only, and none runs here.")
+    if recorder is None and not is_switched_off():
+        raise InvalidInput(f"{what}() works in a task only, and none that could be guarded runs here.")
     return recorder

@@ -169,6 +169,8 @@ def _guard(task_instance: Any) -> None:
         guard.install()
         write_ends(task_instance, guard.log, earlier, guard.ends_of_earlier)
         _guards[os.getpid()] = guard
+    else:
+        set_recorder(None, is_off=True)
 
 
 def _is_closed(task: Any) -> bool:

@@ -94,6 +94,7 @@ class Recorder(Protocol):
 
 
 _recorder: Recorder | None = None
+_is_switched_off = False
 
 
 def current_recorder() -> Recorder | None:
@@ -101,10 +102,18 @@ def current_recorder() -> Recorder | None:
     return _recorder
 
 
-def set_recorder(recorder: Recorder | None) -> None:
-    """Set the recorder of this process; None: nothing is recorded from now on."""
-    global _recorder  # noqa: PLW0603  a process has one
-    _recorder = recorder
+def is_switched_off() -> bool:
+    """Whether the task of this process is not to be guarded."""
+    return _is_switched_off
+
+
+def set_recorder(recorder: Recorder | None, *, is_off: bool = False) -> None:
+    """Set the recorder of this process; None: nothing is recorded from now on.
+
+    :param is_off: whether the task that runs here is not to be guarded.
+    """
+    global _recorder, _is_switched_off
+    _recorder, _is_switched_off = recorder, is_off
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from pendulum import now
 
+from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.guard import release, track
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.plugin import listener
@@ -128,3 +130,25 @@ class TestBefore:
         monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ENABLED", "False")
         listener.on_task_instance_running(Try())
         assert current_recorder() is None
+
+
+@pytest.mark.parametrize("call", [track, release])
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_a_task_that_is_not_to_be_guarded_may_track_and_release(
+    cloud: LocalCloud, call: Any, monkeypatch: pytest.MonkeyPatch, *, is_guarded: bool
+) -> None:
+    """It must not fail after it has started its job, only because somebody has switched the guard off."""
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ENABLED", str(is_guarded))
+    ti: Any = Try(work=lambda: call(f"batch://@us-east-1/{submit()}"))
+    listener.on_task_instance_running(ti)
+    ti.task.execute()
+    assert len(cloud.batch.jobs()) == 1
+    assert (current_recorder() is not None) == is_guarded
+    with pytest.raises(InvalidInput):
+        call("no address")
+
+
+@pytest.mark.parametrize("call", [track, release])
+def test_nothing_is_tracked_outside_a_task(call: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"{call.__name__}.. works in a task only"):
+        call("batch://@us-east-1/job")
