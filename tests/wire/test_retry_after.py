@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import pytest
 
-from airflow_cancel_provider.exceptions import AccessDenied
+from airflow_cancel_provider.exceptions import AccessDenied, IdentityError
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.batch.service import BatchJobService
-from airflow_cancel_provider.services.mrs.auth import AkSkAuth
+from airflow_cancel_provider.services.mrs.auth import AkSkAuth, TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService
 from tests.mrs_fixtures import PROJECT
@@ -57,16 +57,18 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("name, status", [("batch", 429), ("mrs", 503)])
+@pytest.mark.parametrize("name, status", [("batch", 429), ("mrs", 503), ("mrs login", 503)])
 def test_as_long_is_waited(url: str, monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
     monkeypatch.setattr(Busy, "status", status)
     client = new_client("batch", url, retries={"total_max_attempts": 1})
     service: JobService = BatchJobService(client, patience=PATIENT)
     job = RemoteJob("batch://@us-east-1/00000000-0000-0000-0000-000000000000")
-    if name == "mrs":
-        service = MrsJobService(MrsClient(url, PROJECT, AkSkAuth("a", "b")), patience=PATIENT)
+    if name != "batch":
+        login = TokenAuth(url, "demo", "password", "domain", project_id=PROJECT)
+        auth = login if name == "mrs login" else AkSkAuth("a", "b")
+        service = MrsJobService(MrsClient(url, PROJECT, auth), patience=PATIENT)
         job = RemoteJob("mrs:///c-1/e-1")
-    with pytest.raises(AccessDenied):
+    with pytest.raises((AccessDenied, IdentityError)):
         service.describe([job])
     client.close()
     first, second = Busy.seen
