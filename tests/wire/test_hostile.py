@@ -31,7 +31,7 @@ from tests.unit.services.batch.test_service import OldClient
 __all__ = ["aws_bench"]
 pytestmark = pytest.mark.wide
 
-AT_ONCE = Patience(seconds=0.05, first_pause=0.001, longest_pause=0.01)
+AT_ONCE = Patience(seconds=0)
 LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
 WELL_FORMED = ("shorter_lists", "other_ids")
 """A listing that was not asked about anybody has no way to say how many there are, or who."""
