@@ -11,6 +11,7 @@ from uuid import UUID
 from airflow_cancel_provider.engine.recorded import CancelRequest, cancel_over_connections, cancel_requests
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import api_server
+from airflow_cancel_provider.plugin.marked_tries import Mark
 from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, Presence, TryAnswer
 from airflow_cancel_provider.reaper.judge import DecisionKind, Judge
 from airflow_cancel_provider.record import TryRecord
@@ -69,7 +70,7 @@ def settle_mark(world: World, number: int) -> bool:
     """Whether the API server has done what a mark asks for."""
     if world.is_deleted:
         return True
-    marks = [api_server.Mark(TASK, ti_id(number), world.rows[number].state or "failed")]
+    marks = [Mark(TASK, ti_id(number), world.rows[number].state or "failed")]
     return cancel_over([request for _, request in api_server._requests(marks)])
 
 

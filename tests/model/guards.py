@@ -102,7 +102,7 @@ class Thread:
     """Cancels in the task's process where there is no sentinel."""
 
     def __init__(self, ledger: TryLedger, number: int) -> None:
-        self.is_started = False
+        self.is_started = self.has_failed = False
         self.ends: dict[RemoteJob, Any] = {}
         self._ledger, self._number = ledger, number
 

@@ -20,7 +20,7 @@ from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.plugin import api_server
+from airflow_cancel_provider.plugin import marked_tries
 from airflow_cancel_provider.reaper import judge
 from airflow_cancel_provider.reaper.backends.base import TryAnswer, TryPhase
 from airflow_cancel_provider.record import TryRecord, TryState
@@ -307,8 +307,8 @@ MUTANTS = (
     ),
     Mutant(
         "the API server does not see to marks",
-        api_server,
-        "_left_records",
+        marked_tries,
+        "left_records",
         always(()),
         Rules(has_reaper=False, has_triggerer=False),
     ),

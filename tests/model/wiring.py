@@ -23,7 +23,7 @@ from airflow_cancel_provider.guard import (
 )
 from airflow_cancel_provider.hooks import variables
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
-from airflow_cancel_provider.plugin import api_server
+from airflow_cancel_provider.plugin import api_server, marked_tries
 from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
@@ -80,10 +80,11 @@ def wired() -> Iterator[None]:
             (Variable, "set", _set_variable),
             (Variable, "delete", _delete_variable),
             (ownership, "recorded", lambda _: stored(OPEN[0].xcom)),
-            (api_server, "_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
-            (api_server, "_releases", _releases_of),
-            (api_server, "_tries", answers_of),
+            (marked_tries, "record_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
+            (marked_tries, "releases", _releases_of),
+            (marked_tries, "answers", answers_of),
             (api_server, "log", QUIET),
+            (marked_tries, "log", QUIET),
             (api_server, "_queue", mock.Mock(spec=DueQueue)),
             (releases, "Thread", Inline),
             (releases.Releases, "_describe", _describe_at_once),

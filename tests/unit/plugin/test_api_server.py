@@ -16,7 +16,7 @@ from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
-from airflow_cancel_provider.plugin import listener
+from airflow_cancel_provider.plugin import listener, marked_tries
 from airflow_cancel_provider.record import Actor, JobEnd, StoredIntent, TryRecord, TryState
 from tests.guard_fixtures import until
 from tests.mark_fixtures import XComs, deferred, memory, xcoms
@@ -31,7 +31,7 @@ def test_a_task_that_was_marked_while_it_ran_and_defers_before_it_is_told_to_end
 ) -> None:
     """Airflow refuses the deferral; no trigger has the jobs, and the process has left them to one."""
     ti = TaskInstance()
-    looks, read = list[int](), marked._rows
+    looks, read = list[int](), marked_tries.record_rows
 
     def rows(marks: Any) -> Any:
         found = read(marks)
@@ -40,7 +40,7 @@ def test_a_task_that_was_marked_while_it_ran_and_defers_before_it_is_told_to_end
         looks.append(len(found))
         return found
 
-    monkeypatch.setattr(marked, "_rows", rows)
+    monkeypatch.setattr(marked_tries, "record_rows", rows)
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
@@ -166,7 +166,7 @@ def test_what_a_marked_run_skips_is_cancelled(xcoms: XComs, memory: Memory, own:
     listener.on_dag_run_failed(run, "task_failure")
     listener.on_dag_run_success(run, "")
     # What earlier tests have begun may be in the queue, too.
-    assert not any(isinstance(due[2], marked.MarkedRun) for due in marked._queue._heap)
+    assert not any(isinstance(due[2], marked_tries.MarkedRun) for due in marked._queue._heap)
     listener.on_dag_run_failed(run, RUN_MARKED)
     until(lambda: memory.sent)
     memory.states["a"] = JobState.CANCELLED

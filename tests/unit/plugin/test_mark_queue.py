@@ -10,6 +10,7 @@ import pytest
 
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.plugin import api_server as marked
+from airflow_cancel_provider.plugin import marked_tries
 from airflow_cancel_provider.plugin.due_queue import DueQueue
 from tests import memory_service
 from tests.guard_fixtures import until
@@ -77,14 +78,14 @@ def test_a_preparation_that_fails_changes_nothing(
     xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(marked, "_is_prepared", False)
-    read, failures = marked._rows, [ConnectionError("The database is away")]
+    read, failures = marked_tries.record_rows, [ConnectionError("The database is away")]
 
     def rows(marks: Any) -> Any:
         if failures:
             raise failures.pop()
         return read(marks)
 
-    monkeypatch.setattr(marked, "_rows", rows)
+    monkeypatch.setattr(marked_tries, "record_rows", rows)
     ti = TaskInstance()
     xcoms.put((ti, deferred(ti, memory.job("a"))))
     marked.cancel_when_marked(ti)
@@ -97,14 +98,14 @@ def test_an_error_ends_neither_the_thread_nor_the_others(
 ) -> None:
     late, ti = TaskInstance(run_id="late"), TaskInstance()
     xcoms.put((ti, deferred(ti, memory.job("a"))), (late, deferred(late, memory.job("c"))))
-    read, is_down = marked._rows, [True]
+    read, is_down = marked_tries.record_rows, [True]
 
     def rows(marks: Any) -> Any:
         if marks[0].task.run_id == "late" and is_down:
             raise ConnectionError("The database is away")
         return read(marks)
 
-    monkeypatch.setattr(marked, "_rows", rows)
+    monkeypatch.setattr(marked_tries, "record_rows", rows)
     marked.cancel_when_marked(late)
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
