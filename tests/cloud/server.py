@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import unquote
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
@@ -165,6 +166,9 @@ class LocalCloud:
     # Requests.
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI entry point."""
+        if "/jobruns/" in (path := environ["REQUEST_URI"].partition("?")[0]):
+            # A slash within an id parts nothing.
+            environ["PATH_INFO"] = unquote(path.replace("%2F", "%252F"), "latin-1")
         request = Request(environ)
         if environ["SERVER_PORT"] != str(self.port):
             self._drop_connection(request)
