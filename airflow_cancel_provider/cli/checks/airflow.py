@@ -78,12 +78,14 @@ def _endpoint(*, is_offline: bool) -> Check:
         return Check("API server", Result.OK, f"{url}/{OWNERS} is there, and asks for a login.")
     if _is_ours(answer):
         return Check("API server", Result.OK, f"{url}/{OWNERS} is there; this Airflow asks for no login.")
-    return Check(
-        "API server",
-        Result.BROKEN,
-        f"{url}/{OWNERS} answers {answer.status_code} instead of 401: install the package on the API server, "
-        "too, and start it again.",
-    )
+    if answer.status_code >= 500:
+        why = f"answers {answer.status_code}: see the log of the API server, or of the proxy before it."
+    else:
+        why = (
+            f"answers {answer.status_code} instead of 401: install the package on the API server, too, and "
+            "start it again."
+        )
+    return Check("API server", Result.BROKEN, f"{url}/{OWNERS} {why}")
 
 
 def _is_ours(answer: Response) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.reaper.places import places
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.settings import Settings, use_quotas
 from airflow_cancel_provider.version_compat import conf
@@ -102,6 +103,10 @@ def _carriers(settings: Settings) -> Check:
 
 def _places(settings: Settings) -> Check:
     if settings.reaper_places:
+        try:
+            places(settings.reaper_places)
+        except InvalidInput as error:
+            return Check("reaper", Result.BROKEN, f"[cancel_provider] reaper_places: {error}")
         return Check("reaper", Result.OK, f"It looks at {', '.join(settings.reaper_places)}, where one runs.")
     return Check(
         "reaper",

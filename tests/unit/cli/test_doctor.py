@@ -125,6 +125,7 @@ def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> 
         (200, '{"version": 1, "deployment": "0a1b2c3d", "owners": {}}', "ok", "asks for no login"),
         (200, "<html>Sign in</html>", "broken", "answers 200 instead of 401: install the package"),
         (404, '{"detail": "Not Found"}', "broken", "answers 404 instead of 401"),
+        (503, "no healthy upstream", "broken", "answers 503: see the log of the API server"),
     ],
 )
 def test_the_endpoint_of_the_api_server(
@@ -143,6 +144,16 @@ def test_the_endpoint_of_the_api_server(
 
 def test_a_service_without_labels_is_named_with_its_setting(line: Line) -> None:
     assert "([cancel_provider] glue_label is none)" in details(line("doctor", *JSON))["labels"]
+
+
+def test_a_wrong_place_in_the_settings_is_broken_and_said_once(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__REAPER_PLACES", "nonsense")
+    done = line("doctor", *JSON, "--offline")
+    assert done.code == 1
+    told = {check for check, detail in details(done).items() if "nonsense" in detail}
+    assert (told, results(done)["reaper"]) == ({"reaper"}, "broken")
 
 
 def test_a_wrong_place_is_2(line: Line) -> None:
