@@ -150,7 +150,9 @@ class Cancellation(Watch):
         return {job: self.end(status, by, reason) for job, status in seen if status.state.is_terminal}
 
     def verdict(self, *, fail_if_not_running: bool = False, ended: bool = True) -> dict[str, str]:
-        """Last seen state of every job, by address. Nothing here rests on a request having been accepted.
+        """Last seen state of every job, by address, when the wait is over; as :meth:`Watch.verdict`.
+
+        Nothing here rests on a request having been accepted.
 
         :param fail_if_not_running: it is an error if a job had ended before the request.
         :param ended: every job must have been seen to end; otherwise its request must have been answered, or
@@ -159,6 +161,7 @@ class Cancellation(Watch):
         :raises NotEnded: some were not seen to end, or their request was not answered.
         :raises NotRunning: some had ended before, if that was to be an error.
         """
+        self._missing.clear()
         self._raise_if_any("The service refused to cancel:", CancelRefused, CancelOutcome.REFUSED)
         if ended:
             self._raise_if_open()

@@ -158,11 +158,12 @@ class Watch:
         return False
 
     def verdict(self) -> dict[str, str]:
-        """States of all jobs, by address.
+        """States of all jobs, by address, when the wait is over: a job that was not shown in it is GONE.
 
         :raises UnexpectedEnd: some ended in a state that is not a target; carries the service's reasons.
         :raises NotEnded: some are still on their way.
         """
+        self._missing.clear()
         if self.wrong:
             targets = ", ".join(self.target_states)
             raise UnexpectedEnd(

@@ -119,7 +119,10 @@ class GuardTrigger(BaseTrigger):
 
     async def _release(self) -> None:
         """Leave the jobs running that the try has not seen to end: it is about to succeed."""
-        task = TaskKey.of(self.task_instance)
+        # In ``dags test`` a trigger has none: the task goes on in its own process, whatever the event says.
+        if not (ti := getattr(self, "task_instance", None)):
+            return
+        task = TaskKey.of(ti)
         try:
             await in_thread(release_record, task, TryRecord.from_json(self.record))
         except Exception as error:  # noqa: BLE001  reported; the task succeeds all the same

@@ -15,7 +15,7 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
     UnexpectedEnd,
 )
-from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.watch import Watch, look, wait
 from tests.cancellation_fixtures import (
     DUE,
@@ -32,6 +32,8 @@ from tests.cancellation_fixtures import (
 from tests.memory_service import Memory
 
 __all__ = ["memory"]
+
+UNKNOWN = RemoteJob("memory:///place/unknown")
 
 
 class TestWatch:
@@ -113,6 +115,21 @@ class TestWaiting:
     def test_a_request_that_was_answered_counts_as_well(self, memory: Memory) -> None:
         assert requested(memory, "a").may_be_renewed()
         assert not Watch(memory.jobs("a")).may_be_renewed()
+
+    def test_when_attempts_are_used_up_a_job_that_was_not_shown_is_gone(self, memory: Memory) -> None:
+        watch = Watch([UNKNOWN])
+        wait(watch, memory.pool(), LOG, delay=0, max_attempts=3)
+        assert not watch.is_decided
+        assert watch.verdict() == {str(UNKNOWN): "GONE"}
+
+    def test_a_clock_that_is_behind_does_not_reopen_a_wait_that_is_over(self, memory: Memory) -> None:
+        """A triggerer has looked for the minute; the worker that goes on has a clock of its own."""
+        watch = Watch([UNKNOWN], [JobState.SUCCEEDED])
+        look(watch, memory.pool(), LOG)
+        watch = again(watch)
+        assert not watch.wrong
+        with pytest.raises(UnexpectedEnd, match="is GONE"):
+            watch.verdict()
 
     def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
         memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))

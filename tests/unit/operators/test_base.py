@@ -141,6 +141,14 @@ def test_jobs_not_seen_to_end_are_an_error_that_names_each(bench: Bench, deferra
     assert [line.split()[0] for line in caught.value.jobs] == jobs
 
 
+@both_modes
+def test_a_job_that_is_not_shown_within_the_attempts_is_gone(bench: Bench, deferrable: bool) -> None:
+    job = bench.unknown(bench.new_scope())
+    named = {**targets([job]), "waiter_max_attempts": 3}
+    states = run(lambda: operator(bench.name, **named, deferrable=deferrable), context())
+    assert states == {str(job): "GONE"}
+
+
 def test_without_waiting_the_states_right_after_the_request_are_returned(bench: Bench) -> None:
     jobs = bench.submit("endless", 2)
     begin = time.monotonic()

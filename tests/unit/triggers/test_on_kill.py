@@ -98,6 +98,20 @@ def test_a_trigger_that_ends_the_task_itself(airflow: FakeAirflow, memory: Memor
     assert airflow.xcoms[key_of(ti)].get("state") == ("returned" if state == "success" else "deferred")
 
 
+def test_a_trigger_that_airflow_runs_in_the_process_of_the_task_has_no_task(
+    airflow: FakeAirflow, memory: Memory
+) -> None:
+    """``dags test`` goes on with the task whatever the event says."""
+    record = TryRecord(TaskInstance().id, TryState.DEFERRED, tuple(memory.jobs("a")))
+    trigger = GuardTrigger.around(Ending("success"), record, "why", DEPLOYMENT)
+
+    async def first() -> Any:
+        return await anext(trigger.run(), None)
+
+    assert isinstance(asyncio.run(first()), TaskSuccessEvent)
+    assert not airflow.variables
+
+
 def test_who_has_ended_the_jobs_is_on_record_and_counted(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
