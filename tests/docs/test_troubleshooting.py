@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,10 @@ def _part(value: ast.expr) -> str:
             return "…"
 
 
-SOURCE = "\n".join(
-    text for path in sorted((ROOT / "airflow_cancel_provider").rglob("*.py")) for text in texts(path)
-)
+@cache
+def source() -> str:
+    paths = sorted((ROOT / "airflow_cancel_provider").rglob("*.py"))
+    return "\n".join(text for path in paths for text in texts(path))
 
 
 def test_the_page_explains_messages() -> None:
@@ -78,4 +80,4 @@ def test_what_is_logged_as_a_warning_or_an_error_is_explained() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_the_package_has_the_message(message: str) -> None:
-    assert re.search(_pattern(message), SOURCE), f"no module says {message!r}"
+    assert re.search(_pattern(message), source()), f"no module says {message!r}"
