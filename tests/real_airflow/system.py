@@ -158,6 +158,8 @@ def _environment(home: Path, dags: Path, database: str | None) -> dict[str, str]
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         # Each round takes a small machine seconds, and the Dags stay as they are.
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        # Before Airflow 3.3 a callback's run counts as one that has not found the file's Dags.
+        "DAG_PROCESSOR__STALE_DAG_THRESHOLD": "3600",
         "LOGGING__LOGGING_LEVEL": "INFO",
         "SCHEDULER__JOB_HEARTBEAT_SEC": "2",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
