@@ -103,9 +103,7 @@ class GuardTrigger(BaseTrigger):
         with Board.here().attended(self._access(), jobs):
             Readiness.here().prepare(getattr(self, "task_instance", None), self._access(), jobs)
             try:
-                async for event in with_answers(self.inner.run()):
-                    if _ends_the_task(event, "success"):
-                        await self._release()
+                async for event in with_answers(self._events()):
                     yield event
                     if _ends_the_task(event, "failed", "skipped"):
                         # The triggerer cancels this trigger once Airflow has recorded the end of its task.
@@ -116,6 +114,12 @@ class GuardTrigger(BaseTrigger):
                 raise
             if was_cancelled():  # and the operator's own trigger has swallowed the CancelledError
                 await self.on_kill()
+
+    async def _events(self) -> AsyncIterator[TriggerEvent]:
+        async for event in self.inner.run():
+            if _ends_the_task(event, "success"):
+                await self._release()
+            yield event
 
     async def _release(self) -> None:
         """Leave the jobs running that the try has not seen to end: it is about to succeed."""

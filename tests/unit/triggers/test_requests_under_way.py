@@ -8,9 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import async_to_sync
 
+from airflow_cancel_provider.guard import trigger as guard_trigger
 from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.record import TryRecord
+from tests.task_fixtures import TaskInstance
+
+TI = TaskInstance()
 
 
 class Channel:
@@ -55,9 +61,18 @@ class Stubborn(Asking):
             yield TriggerEvent("stopped")  # type: ignore[no-untyped-call]
 
 
+class Succeeding(Asking):
+    """Ends its task as succeeded: the guard then tells Airflow what is released."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TaskSuccessEvent()
+
+
 async def _events(trigger: type[Asking], seen: list[Any]) -> None:
     guarded = GuardTrigger.__new__(GuardTrigger)
-    guarded.__dict__.update(inner=trigger(), _is_handled=True, record={}, classpath="", kwargs={})
+    record = TryRecord(TI.id).as_json()
+    guarded.__dict__.update(inner=trigger(), _is_handled=True, record=record, classpath="", kwargs={})
+    guarded.task_instance = TI  # type: ignore[assignment]
     async for event in guarded.run():
         seen.append(event.payload)  # noqa: PERF401  each as it comes
 
@@ -82,3 +97,19 @@ def test_a_kill_waits_for_the_answer(
     seen, answer = asyncio.run(main())
     assert seen == expected
     assert answer > 1
+
+
+def test_a_kill_waits_for_the_answer_to_a_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    async def main() -> int:
+        channel = Channel()
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+        monkeypatch.setattr(guard_trigger, "release_record", lambda *_: async_to_sync(channel.asend)())
+        task = asyncio.create_task(_events(Succeeding, []))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+        return await channel.asend()
+
+    assert asyncio.run(main()) == 2
