@@ -136,7 +136,7 @@ class TaskGuard:
         except Killed as killed:
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
-            raise killed.with_traceback(None) from None
+            raise killed.with_traceback(None) from killed.__cause__
         except BaseException as end:  # also SystemExit and KeyboardInterrupt end the task
             self._handle_end(end)
             raise
@@ -190,17 +190,22 @@ class TaskGuard:
             return
         if is_open := not self._is_settled:
             self.canceller.killed(SIGTERM_RECEIVED)
-        with suppress(Killed), self.recorder.clean_up():
-            original()
+        failed: Exception | None = None
+        try:
+            with suppress(Killed), self.recorder.clean_up():
+                original()
+        except Exception as error:  # noqa: BLE001  what it has interrupted may swallow it, and go on
+            failed = error
+        self._is_to_end = True
         # A submission is under way: the task goes on until the answer has named the job.
         if self.ledger.is_submitting:
-            self._is_to_end = True
             return
         if is_open:
             self.canceller.wait_for("accepted", 0.0 if again else KILL_GRACE)
-        self._is_to_end = True
         if self.settings.raise_on_sigterm:
-            raise Killed(KILLED, self.ledger.jobs)
+            raise Killed(KILLED, self.ledger.jobs) from failed
+        if failed is not None:
+            raise failed
 
     def _end_if_killed(self) -> None:
         """Fail a task that goes on though it received SIGTERM.

@@ -65,6 +65,41 @@ class TestWaiting:
         assert "remote jobs of this try" not in caplog.text
         assert not cloud.journal.count("batch", "SubmitJob")
 
+    def test_an_operator_whose_own_on_kill_fails_does_not_go_on(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As stock ones do that are killed before they know their job; code around may catch the error."""
+
+        def fail(_: Any) -> None:
+            raise ValueError("there is no job yet")
+
+        def work() -> None:
+            submit("job")
+            kill_after(0.1)
+            with suppress(Exception):
+                time.sleep(30)
+
+        monkeypatch.setattr(Task, "on_kill", fail)
+        ti, _ = guarded(work)
+        with pytest.raises(Killed):
+            ti.task.execute()
+        until(lambda: names(cloud) == {"job": True})
+
+    def test_it_tells_how_that_on_kill_has_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_: Any) -> None:
+            raise ValueError("there is no job yet")
+
+        def work() -> None:
+            submit("job")
+            kill_after(0.1)
+            time.sleep(30)
+
+        monkeypatch.setattr(Task, "on_kill", fail)
+        ti, _ = guarded(work)
+        with pytest.raises(Killed) as killed:
+            ti.task.execute()
+        assert isinstance(killed.value.__cause__, ValueError)
+
     def test_a_call_that_nobody_waits_for_any_more_does_not_keep_the_task(self, cloud: LocalCloud) -> None:
         session = pytest.importorskip("aiobotocore.session")
 
