@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,9 @@ from airflow_cancel_provider.guard.events import (
     SubmissionIntended,
 )
 from airflow_cancel_provider.guard.ledger import TryLedger
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Owner
-from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TryState
 
 WRITTEN_EACH = 64
 """Up to so many jobs, the record is written after each one."""
@@ -121,6 +122,18 @@ class RecordStore:
                 "The record of an earlier try can't be read; its jobs may still be running: %s", error
             )
             return None
+
+    def close_earlier(self, record: TryRecord, ends: Mapping[RemoteJob, JobEnd]) -> None:
+        """Delete the record that an earlier try has left, once nothing on it may still run.
+
+        Otherwise each poke of a sensor in mode ``reschedule`` would look at its jobs again.
+
+        :param ends: how its jobs were seen to end; GONE is no end.
+        """
+        tries = (record, *record.earlier)
+        ended = {job for job, end in ends.items() if end.state is not JobState.GONE}
+        if not any(one.intents or set(one.jobs) - ended for one in tries) and self.may_write():
+            self.report_failure("The end of the remote jobs of earlier tries", self._delete)
 
     def may_write(self) -> bool:
         """Whether the channel to Airflow may be used here: not in an event loop, nor in a forked child.

@@ -435,6 +435,7 @@ class TaskGuard:
                     self.recorder.tell(event)
         else:
             self.ends_of_earlier = end_earlier(left, self.owner, self.settings, self.log)
+            self.store.close_earlier(left, self.ends_of_earlier)
 
     def _inherit(self, record: TryRecord | None) -> None:
         if record is not None:

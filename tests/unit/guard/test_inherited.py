@@ -78,6 +78,16 @@ class TestNextTry:
         ti.run(CANCEL)
         assert seen == [{job.id}]
 
+    @KINDS
+    def test_what_has_ended_is_not_looked_at_again_at_each_poke(self, bench: Bench, what: str) -> None:
+        """Each poke of a sensor in mode ``reschedule`` is a process, and a rest of the same try."""
+        record, job = recorded(bench, earlier(), what)
+        store = Store({RECORD_KEY: record.as_json()})
+        Try(store=store, try_number=2).run(CANCEL)
+        assert asked(bench) == {job.id}
+        # A submission of unknown outcome may have started more than was found.
+        assert (RECORD_KEY in store) is (what == "intent")
+
     @pytest.mark.parametrize("finds", [True, False])
     def test_a_run_that_glue_job_operator_reconnects_to_is_left_alone(
         self, bench: Bench, finds: bool
