@@ -98,10 +98,10 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
     # Caches don't answer a POST; but some proxies add an Age to every reply.
     if status == 304 or (call.mutates and call.method == "GET" and "Age" in response.headers):
         words = f"{what}: a cache answered (HTTP {status}), not MRS. Let requests to MRS pass uncached."
-        raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
+        raise _foreign(call, words, status)
     if 300 <= status < 400:
         words = f"{what}: redirected (HTTP {status}), which is not followed. Check endpoint and proxies."
-        raise Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT)
+        raise _foreign(call, words, status)
     if status >= 500 or status in _PLAIN:
         raise _refused(response, call, what)
     if status < 400 and not response.content.strip():
@@ -121,7 +121,13 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
 
 def misunderstood(call: ApiCall, what: str, why: str, status: int = 200) -> Fault:
     """The fault of a reply that is not one that the reference describes."""
-    words = f"{what}: {why}, which is no valid answer of MRS. Check endpoint and proxies."
+    return _foreign(
+        call, f"{what}: {why}, which is no valid answer of MRS. Check endpoint and proxies.", status
+    )
+
+
+def _foreign(call: ApiCall, words: str, status: int) -> Fault:
+    """The fault of a reply of somebody else: it does not tell that MRS has not had the request."""
     return Fault(words, call.operation, f"HTTP {status}", FaultKind.TRANSIENT, may_have_acted=call.mutates)
 
 

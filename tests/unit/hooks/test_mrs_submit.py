@@ -44,6 +44,15 @@ class TestSubmitOnce:
             hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
         assert cloud.journal.count(operation="CreateExecuteJob") == 1
 
+    @pytest.mark.parametrize("status", [302, 304, 403])
+    def test_a_reply_of_a_gateway_does_not_tell_that_nothing_was_submitted(
+        self, hook: MrsHook, cloud: LocalCloud, status: int
+    ) -> None:
+        reply = {"shape": "html", "status": status, "times": 1, "acts": True}
+        cloud.faults.add("mrs", "CreateExecuteJob", "hostile_reply", **reply)
+        job = hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
+        assert [known["id"] for known in cloud.mrs.jobs()] == [job.id]
+
     def test_two_of_the_name(self, hook: MrsHook, cloud: LocalCloud) -> None:
         cloud.faults.add("mrs", "CreateExecuteJob", "lost_reply", times=1)
         cloud.mrs.add_job(name="mine", arguments=["a"])
