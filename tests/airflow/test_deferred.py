@@ -54,11 +54,11 @@ def mark(world: World, run: Run, index: int, state: str) -> None:
     world.airflow.rest.call("PATCH", path, json={"new_state": state})
 
 
-def clear(world: World, run: Run, index: int) -> None:
+def clear(world: World, run: Run, index: int | None = None) -> None:
     body = {
         "dry_run": False,
         "dag_run_id": run.run_id,
-        "task_ids": [["batch", index]],
+        "task_ids": ["batch" if index is None else ["batch", index]],
         "only_failed": False,
         "only_running": False,
         "reset_dag_runs": True,
@@ -114,6 +114,20 @@ def a_deferred_task_whose_execution_timeout_is_up_loses_its_job(world: World) ->
     assert run.error("batch")[0] == "TaskDeferralTimeout"
     (job,) = jobs_in(world, queue).values()
     assert job["cancelled"]
+
+
+@stories()
+def a_deferred_task_that_its_trigger_ends_as_succeeded_leaves_its_job(world: World) -> None:
+    queue = world.place("batch")
+    world.airflow.rest.wait_for_dags("deferred_ended_by_trigger")
+    run = world.run_with("deferred_ended_by_trigger", {"scope": queue})
+    run.end("success")
+    assert run.xcom("batch", "remote_jobs")["state"] == "returned"
+    clear(world, run)
+    eventually(lambda: len(jobs_in(world, queue)) == 2, "the next try's job")
+    run.end("success")
+    time.sleep(3)
+    assert asked(world, queue) == set()
 
 
 @pytest.mark.airflow
