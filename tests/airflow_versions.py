@@ -27,6 +27,8 @@ except ImportError:  # before Airflow 3.2
 
 __all__ = [
     "AIRFLOW",
+    "BEGINS_IN_TRIGGERER",
+    "KEEPS_RECORDS",
     "REMOTE_JOBS",
     "TAKES_COMMANDS",
     "TRIGGERS_HAVE_ON_KILL",
@@ -43,6 +45,10 @@ TAKES_COMMANDS = Version("3.2") <= AIRFLOW
 """Whether a provider's commands are commands of ``airflow``."""
 TRIGGERS_HAVE_ON_KILL = Version("3.3") <= AIRFLOW
 """Whether Airflow calls ``on_kill`` of triggers. Where not, the guard calls no operator's own either."""
+KEEPS_RECORDS = Version("3.3") <= AIRFLOW
+"""Whether what an earlier poke or try has on record is kept: XComs are deleted before each."""
+BEGINS_IN_TRIGGERER = Version("3.3") <= AIRFLOW
+"""Whether Airflow heeds ``start_from_trigger``; before, it runs such a task in a worker."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
 """Our command line, the way that this Airflow's users have it."""
