@@ -28,7 +28,7 @@ from tests.cloud import (
     glue,
 )
 from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import CLUSTER, Opener, submitted
+from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
 from tests.service_fixtures import (
     BENCHES,
     BatchBench,
@@ -39,7 +39,7 @@ from tests.service_fixtures import (
     aws_bench,
 )
 
-__all__ = ["aws_bench"]
+__all__ = ["aws_bench", "open_service"]
 
 LABEL = Label("0a1b2c3d", UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10"))
 OTHER = Label("0a1b2c3d", UUID("01997d3c-0000-7c3a-9d15-3f1b5a4c2d10"), reconnects=True)

@@ -115,6 +115,7 @@ def _parsed(response: Response, call: ApiCall, what: str) -> dict[str, Any]:
         why = f"HTTP {status} with something that is not an object in JSON"
         raise misunderstood(call, what, why, status)
     if status >= 400 or body.get("error_code") or body.get("errorCode"):
+        del body  # a tool that reports errors shows variables, and a reply may repeat what was sent
         raise _refused(response, call, what)
     return body
 

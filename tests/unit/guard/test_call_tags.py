@@ -20,7 +20,8 @@ from tests.gateway import Gateway
 
 __all__ = ["gateway", "recorder"]
 
-TAGGING = (403, b'{"message": "not authorized to perform: batch:TagResource on resource: job-definition/d"}')
+MESSAGE = b"not authorized to perform: batch:TagResource on resource: job-definition/d"
+TAGGING = (403, b'{"__type": "AccessDeniedException", "message": "' + MESSAGE + b'"}')
 
 
 def test_a_denial_to_tag_that_persists_is_answered_once_more_and_no_further(
