@@ -275,7 +275,7 @@ class Cancellation(Watch):
             values["reason"],
             escalate_after=values["escalate_after"],
             leave_running=values["leave_running"],
-            awaits_unseen=values.get("awaits_unseen", False),
+            awaits_unseen=values["awaits_unseen"],
         )
         cancellation.observe(map(JobStatus.from_json, values["statuses"]))
         cancellation._read_missing(values)

@@ -203,8 +203,7 @@ class Watch:
         return watch
 
     def _read_missing(self, values: dict[str, Any]) -> None:
-        # A trigger of an earlier version has none.
-        self._missing = {RemoteJob(job): since for job, since in values.get("missing", {}).items()}
+        self._missing = {RemoteJob(job): since for job, since in values["missing"].items()}
 
 
 def scope_of(job: RemoteJob) -> tuple[str | None, ...]:
