@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_cancel_provider.guard.task_ends import FOR_GOOD, is_one_of
 from airflow_cancel_provider.settings import Settings
-
-ENDS_FOR_GOOD = (
-    "AirflowFailException",
-    "AirflowSensorTimeout",
-    "AirflowSkipException",
-    "AirflowTaskTerminated",
-)
-"""Exceptions of ``execute`` after which there is no retry, by name."""
 
 
 class Tries:
@@ -55,7 +48,7 @@ class Tries:
 
     def may_follow(self, end: BaseException) -> bool:
         """Whether a next try takes over after this end, unless Airflow decides otherwise (a retry policy)."""
-        return self.is_followed and not any(cls.__name__ in ENDS_FOR_GOOD for cls in type(end).__mro__)
+        return self.is_followed and not is_one_of(end, FOR_GOOD)
 
 
 def _reconnects(task: Any) -> bool:

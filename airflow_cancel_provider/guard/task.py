@@ -27,6 +27,14 @@ from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
+from airflow_cancel_provider.guard.task_ends import (
+    CONTINUED,
+    DEFERRED,
+    SUCCEEDED,
+    TIMED_OUT,
+    is_one_of,
+    why_of,
+)
 from airflow_cancel_provider.guard.timeouts import raised_again
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
@@ -45,12 +53,6 @@ KILLED = "The task was killed; its remote jobs are being cancelled."
 
 REPORTED = ("success", "failed", "skipped", "up_for_retry")
 """States of a task instance whose end Airflow has recorded. What it has before differs: see ``dags test``."""
-
-DEFERRED = ("TaskDeferred",)
-CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
-SUCCEEDED = ("DownstreamTasksSkipped",)
-"""Exceptions of ``execute`` that are no failure, by name: not every Airflow version has each class."""
-TIMED_OUT = ("AirflowTaskTimeout",)
 
 
 class TaskGuard:
@@ -155,10 +157,10 @@ class TaskGuard:
         :raises Killed: as :meth:`_end_if_killed`, where the method did not fail.
         """
         try:
-            with raised_again(lambda ignored: _is(ignored, TIMED_OUT)):
+            with raised_again(lambda ignored: is_one_of(ignored, TIMED_OUT)):
                 result = method()
         except BaseException as end:
-            if _is(end, (*SUCCEEDED, *DEFERRED, *CONTINUED)):
+            if is_one_of(end, (*SUCCEEDED, *DEFERRED, *CONTINUED)):
                 self._end_if_killed()
             raise
         self._end_if_killed()
@@ -267,23 +269,23 @@ class TaskGuard:
         except Exception:
             self.log.exception("Failed to finish cancelling: %s", named(self.ledger.jobs))
         except BaseException as late:
-            if not _is(late, TIMED_OUT):
+            if not is_one_of(late, TIMED_OUT):
                 raise
             self.log.warning("execution_timeout passed while the task's remote jobs were being cancelled")
 
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
-        self._has_late_answers = self.recorder.is_killed or _is(end, TIMED_OUT)
+        self._has_late_answers = self.recorder.is_killed or is_one_of(end, TIMED_OUT)
         self.recorder.tell_again()
-        self.recorder.end(is_successful=end is None or _is(end, SUCCEEDED))
+        self.recorder.end(is_successful=end is None or is_one_of(end, SUCCEEDED))
         self.submission_log.close()
-        self._is_timed_out = bool(self.task.execution_timeout) and _is(end, TIMED_OUT)
-        if end is None or _is(end, SUCCEEDED):
+        self._is_timed_out = bool(self.task.execution_timeout) and is_one_of(end, TIMED_OUT)
+        if end is None or is_one_of(end, SUCCEEDED):
             self._settle()
-        elif _is(end, DEFERRED):
+        elif is_one_of(end, DEFERRED):
             self._defer(end)
-        elif _is(end, CONTINUED):
+        elif is_one_of(end, CONTINUED):
             self._leave(TryState.DEFERRED)
         elif not self.recorder.is_killed and self.tries.may_follow(end):
             # Airflow may decide otherwise (a retry policy): then failed() cancels.
@@ -312,9 +314,7 @@ class TaskGuard:
             return SIGTERM_RECEIVED
         if self._is_timed_out:
             return "Task ran longer than its execution_timeout"
-        if type(end).__name__ == "AirflowSkipException":
-            return "Task was skipped"
-        return f"Task failed ({type(end).__name__})"
+        return why_of(end)
 
     def _log_running(self, words: str, *before: str) -> None:
         if running := self.ledger.started:
@@ -470,10 +470,6 @@ def log_of(task: Any) -> Any:
     for name in own.keys() - before:
         del own[name]
     return log
-
-
-def _is(end: BaseException | None, names: Sequence[str]) -> bool:
-    return any(cls.__name__ in names for cls in type(end).__mro__)
 
 
 def _log_file() -> str | None:

@@ -16,7 +16,6 @@ from airflow_cancel_provider.hooks import variables as airflow_variables
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.version_compat import Variable
 from tests.cloud.server import LocalCloud
 from tests.earlier_fixtures import earlier, recorded
 from tests.service_fixtures import Bench, asked
@@ -130,20 +129,6 @@ class TestReleases:
         Try(work=work, store=store, try_number=2).run(KEEP)
         assert variables == {key: before}
         assert f"The release of 1 remote jobs (Variable {key}) could not be written: " in caplog.text
-
-    def test_one_that_cant_be_written_is_a_warning_that_says_what_to_do(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        def refuse(*_: Any, **__: Any) -> None:
-            raise PermissionError("no Variables for you")
-
-        monkeypatch.setattr(Variable, "set", refuse)
-        ti = Try(work=submit)
-        ti.run(CANCEL)
-        (said,) = [each for each in caplog.records if "no Variables for you" in each.getMessage()]
-        assert said.levelname == "WARNING"
-        assert f"Variable {release_key(ti.id)}" in said.getMessage()
-        assert "Do not delete the Dag run before they have ended, or set the Variable" in said.getMessage()
 
     def test_a_submission_of_an_earlier_try_that_was_not_answered_is_released_in_its_name(
         self, bench: Bench, variables: dict[str, Any]

@@ -226,7 +226,7 @@ class TestSuccess:
         assert variables == {}
         assert cancelled(cloud) == [True]
 
-    def test_one_that_cant_be_written_is_said_and_no_error(
+    def test_one_that_cant_be_written_is_no_error_and_a_warning_that_says_what_to_do(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def refuse(*_: Any, **__: Any) -> None:
@@ -236,8 +236,11 @@ class TestSuccess:
         ti = Try(work=submit)
         ti.run(CANCEL)
         assert ti.state == "running"
-        assert "The release of 1 remote jobs" in caplog.text
-        assert "no Variables for you" in caplog.text
+        (said,) = [each for each in caplog.records if "no Variables for you" in each.getMessage()]
+        assert said.levelname == "WARNING"
+        assert "The release of 1 remote jobs" in said.getMessage()
+        assert f"Variable {release_key(ti.id)}" in said.getMessage()
+        assert "Do not delete the Dag run before they have ended, or set the Variable" in said.getMessage()
 
     def test_jobs_of_earlier_tries_are_released_in_their_own_tries_names(
         self, cloud: LocalCloud, variables: dict[str, Any]
