@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.orm import sessionmaker
 
 from airflow_cancel_provider.ends_on_record import ENDS_KEY, ends_from_json
@@ -69,6 +69,16 @@ class XComs:
         ]
         with self.engine.begin() as connection:
             connection.execute(self._table.insert(), values)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Meanwhile no query of XComs is answered."""
+        rename = "ALTER TABLE {} RENAME TO {}"
+        with self.engine.begin() as connection:
+            connection.execute(text(rename.format("xcom", "away")))
+        yield
+        with self.engine.begin() as connection:
+            connection.execute(text(rename.format("away", "xcom")))
 
     def ends(self, ti: TaskInstance) -> dict[RemoteJob, JobEnd]:
         """Ends of jobs that others than the task have written."""

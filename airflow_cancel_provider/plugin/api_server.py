@@ -134,9 +134,7 @@ def _do(due: Sequence[Mark | MarkedRun | _Asked | _Round | _Preparation]) -> Non
             _prepare(each.mark)
     rounds = [each for each in due if isinstance(each, _Round)]
     marks = [each for each in due if isinstance(each, Mark)]
-    for each in due:
-        if isinstance(each, MarkedRun):
-            marks += marked_tries.skipped(each)
+    marks += [mark for each in due if isinstance(each, MarkedRun) for mark in _skipped(each)]
     try:
         rounds += _begun(marks)
     except Exception:
@@ -231,6 +229,14 @@ def _begun(marks: Sequence[Mark]) -> list[_Round]:
     ]
 
 
+def _skipped(run: MarkedRun) -> list[Mark]:
+    try:
+        return marked_tries.skipped(run)
+    except Exception as error:  # noqa: BLE001  databases have errors of their own
+        _read_later([run], error)
+        return []
+
+
 def _engine(requests: Sequence[CancelRequest]) -> CancelEngine:
     """The cancel of jobs that are reached over one connection."""
     from airflow_cancel_provider.engine.recorded import cancel_over_connections
@@ -286,7 +292,7 @@ def _look_again(marks: Iterable[Mark]) -> None:
             _queue.put(replace(mark, is_second_look=True), min(max(0.0, delay), LONG_HEAD_START))
 
 
-def _read_later(marks: Sequence[Mark], error: Exception) -> None:
+def _read_later(marks: Sequence[Mark | MarkedRun], error: Exception) -> None:
     again = [replace(mark, attempts=mark.attempts + 1) for mark in marks if mark.attempts < MOST_ATTEMPTS]
     for mark in again:
         _queue.put(mark, LONGEST_PAUSE)

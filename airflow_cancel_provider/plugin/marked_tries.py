@@ -54,7 +54,11 @@ class MarkedRun:
     dag_id: str
     run_id: str
     state: str
+    attempts: int = 0
     since: float = field(default_factory=time.time)
+
+    def __str__(self) -> str:
+        return f"{self.dag_id} / {self.run_id}"
 
 
 def left_records(marks: Iterable[Mark], rows: Mapping[TaskKey, Any]) -> Iterator[tuple[Mark, TryRecord]]:
@@ -119,13 +123,8 @@ def record_rows(marks: Iterable[Mark]) -> dict[TaskKey, Any]:
 
 def skipped(run: MarkedRun) -> list[Mark]:
     """The tasks of a marked run that have records, and that Airflow has skipped with the mark."""
-    try:
-        rows = _skipped_rows(run)
-    except Exception:
-        log.exception("Remote jobs of marked tasks may run on: %s / %s", run.dag_id, run.run_id)
-        return []
     more: dict[str, Any] = {"is_second_look": True, "since": run.since, "is_of_run": True}
-    return [Mark(TaskKey(*task), UUID(str(ti_id)), run.state, **more) for ti_id, *task in rows]
+    return [Mark(TaskKey(*task), UUID(str(ti_id)), run.state, **more) for ti_id, *task in _skipped_rows(run)]
 
 
 def _skipped_rows(run: MarkedRun) -> list[Any]:

@@ -175,6 +175,24 @@ def test_what_a_marked_run_skips_is_cancelled(xcoms: XComs, memory: Memory, own:
     assert found.reason == f"Dag run was marked failed while its task {waits}"
 
 
+@pytest.mark.parametrize("of", ["task", "run"])
+def test_records_are_read_again_after_an_error_of_the_database(
+    xcoms: XComs, memory: Memory, caplog: pytest.LogCaptureFixture, of: str
+) -> None:
+    ti = TaskInstance(run_id=f"database of {of}", state="skipped")
+    xcoms.put((ti, deferred(ti, memory.job("a"))))
+    xcoms.tries(ti, uuid4())
+    with xcoms.away():
+        if of == "run":
+            run: Any = SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id)
+            listener.on_dag_run_failed(run, RUN_MARKED)
+        else:
+            marked.cancel_when_marked(ti)
+        until(lambda: "Records could not be read: " in caplog.text)
+    until(lambda: memory.sent)
+    assert "Remote jobs may run on, and it is tried again: " in caplog.text
+
+
 @pytest.mark.parametrize("why", ["another run", "long ago", "failed"])
 def test_what_was_not_skipped_with_the_run_is_left(xcoms: XComs, memory: Memory, why: str) -> None:
     ti, other = TaskInstance(state="failed" if why == "failed" else "skipped"), TaskInstance(task_id="other")
