@@ -11,6 +11,9 @@ from typing import Any, Self
 
 from airflow_cancel_provider.services.ratelimit import EVERY, Pace, TokenBucket, Turn, exclusive
 
+MOST_FIRST = 20
+"""Calls of a look beyond those that it has paid for, for which others wait: it is mostly near its end."""
+
 
 class Meter:
     """Counts requests, and lets them go at the pace of their account. Copies count together.
@@ -25,6 +28,8 @@ class Meter:
         self._pace = pace
         self.share: Pace | None = None
         self.paid: Counter[str] = Counter()
+        self.first_calls = 0
+        """How many more calls of a look, which has had its turn, go before looks that have not."""
 
     def sharing(self, share: float) -> Self:
         """Count into the same traffic, and keep to a share of the quotas as well."""
@@ -49,7 +54,9 @@ class Meter:
         """
         waited = 0.0
         if not self._is_paid(operation):
-            with Turn(self._buckets(operation), urgent=urgent, again=again) as turn:
+            buckets, begun = self._buckets(operation), self.first_calls > 0
+            self.first_calls -= begun
+            with Turn(buckets, urgent=urgent, again=again, begun=begun) as turn:
                 waited = self._wait(turn, at_most)
         return waited
 
@@ -77,6 +84,7 @@ class Meter:
                     await asyncio.sleep(seconds)
         other = copy(self)
         other.paid, other.own = Counter({self._name(operation): calls}), Counter()
+        other.first_calls = MOST_FIRST
         return other
 
     def give_back(self) -> None:

@@ -77,9 +77,12 @@ def exclusive() -> Iterator[None]:
 
 @dataclass(order=True, slots=True)
 class _Ticket:
-    """A place in a queue: repeated calls first, then cancels, then looks, each in the order they came."""
+    """A place in a queue: repeated calls first, then cancels, then looks that have begun, then others.
 
-    rank: tuple[bool, bool]
+    Each in the order they came.
+    """
+
+    rank: tuple[bool, bool, bool]
     number: int
     calls: int = field(compare=False)
 
@@ -187,16 +190,23 @@ class Turn:
     :param buckets: that it needs tokens of.
     :param urgent: of a cancel: it goes before looks, and may use what these leave.
     :param again: it was throttled before, and goes before all others.
+    :param begun: of a look that has begun: it goes before looks that have not.
     """
 
     _numbers = count()
 
     def __init__(
-        self, buckets: Iterable[TokenBucket], calls: int = 1, *, urgent: bool = False, again: bool = False
+        self,
+        buckets: Iterable[TokenBucket],
+        calls: int = 1,
+        *,
+        urgent: bool = False,
+        again: bool = False,
+        begun: bool = False,
     ) -> None:
         self._buckets = list(buckets)
         self._urgent = urgent or again
-        self._ticket = _Ticket((not again, not self._urgent), next(self._numbers), calls)
+        self._ticket = _Ticket((not again, not self._urgent, not begun), next(self._numbers), calls)
 
     def __enter__(self) -> Self:
         """Join the queue."""

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.services import ratelimit
-from airflow_cancel_provider.services.meter import Meter
-from airflow_cancel_provider.services.ratelimit import EVERY, Paces
+from airflow_cancel_provider.services.meter import MOST_FIRST, Meter
+from airflow_cancel_provider.services.ratelimit import EVERY, Paces, Turn
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service, submitted
@@ -98,6 +98,15 @@ class TestLooksOnTheLoop:
             return asyncio.get_running_loop().time() - began
 
         assert 0.19 < asyncio.run(looks()) < 2
+
+    def test_one_that_takes_more_calls_than_it_has_paid_for_goes_before_the_next(self) -> None:
+        paces = FakeTime().paces
+        meter = Meter(lambda: paces.of("emr", "us-east-1", "account", {"ListSteps": (1, 0.5)}))
+        with Turn(meter._buckets("ListSteps"), 10):
+            paid = asyncio.run(meter.prepaid("ListSteps", 1, at_once=True))
+            waited = [paid.turn("ListSteps", at_most=20) for _ in range(MOST_FIRST + 2)]
+            assert waited == pytest.approx([0] + [2] * MOST_FIRST + [20])
+            assert meter.wait("ListSteps", at_most=20) == 20, "one that has not begun waits for its turn"
 
     def test_one_that_is_cancelled_leaves_the_queue(self, fake: FakeTime, emr: EmrBench) -> None:
         service = fake.service(emr)
