@@ -8,24 +8,46 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoRegionError,
+    ParamValidationError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.parsers import ResponseParserError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.hooks import connections
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.client import ONCE
-from airflow_cancel_provider.services.aws.errors import error_code, error_words, kind_of
+from airflow_cancel_provider.services.aws.errors import (
+    error_code,
+    error_words,
+    is_unknown_identity,
+    kind_of,
+)
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.credentials import caused_by, without_logins
 from airflow_cancel_provider.services.ratelimit import share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
-from airflow_cancel_provider.services.tls import verification
+from airflow_cancel_provider.services.tls import usable_verification, verification
 from airflow_cancel_provider.settings import use_quotas
 from airflow_cancel_provider.version_compat import AirflowNotFoundException
 
 TWICE: Any = {"mode": "standard", "total_max_attempts": 2}
 S = TypeVar("S", bound=AwsJobService)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "proxies": dict,
+    "proxies_config": dict,
+    "max_pool_connections": int,
+    "signature_version": (str, type(UNSIGNED)),
+}
+"""Types of options of botocore that it does not check itself."""
 QUOTA_SHARE = "quota_share"
 """Name in the connection's extra: the share of an account's quotas that one process uses."""
 
@@ -95,7 +117,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                     verify=self._verify,
                 )
                 # A connection's form makes text of it.
-                wrapper.verify = None if wrapper.verify == "" else verification(wrapper.verify)
+                wrapper.verify = None if wrapper.verify == "" else usable_verification(wrapper.verify)
+                wrapper.region_name = wrapper.region_name and wrapper.region_name.strip()
+                _check_config(wrapper.botocore_config)
                 self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
                 if self.call_seconds:
                     wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
@@ -115,7 +139,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
         :raises InvalidInput: botocore does not take this ``botocore_config``.
         """
-        config = _config(access.botocore_config) if access.botocore_config else None
+        config = _config(access.botocore_config)
         hook = cls(conn_id, region, verify=access.verify, config=config, **access.options)
         hook._is_named = True
         return hook
@@ -159,11 +183,17 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 f"an address names it behind the connection: "
                 f"{self.service_class.name}://{self.aws_conn_id or ''}@us-east-1."
             ) from None
-        except (ProfileNotFound, TypeError, ValueError) as error:
-            # boto3 raises the last two for a malformed endpoint or region and for unknown botocore_config.
-            raise self._unusable(error) from None
         except (BotoCoreError, ClientError) as error:
+            if not _is_of_calls(error):
+                raise self._unusable(error) from None
             raise caused_by(error, self._no_credentials(error))  # noqa: B904
+        except (KeyError, RuntimeError, ResponseParserError) as error:
+            # AwsBaseHook takes every reply for credentials.
+            why = f"the reply holds none: {error!r}"
+            raise caused_by(error, self._no_credentials(NoAnswer(why=why)))  # noqa: B904
+        except (AttributeError, TypeError, ValueError) as error:
+            # boto3 raises these for a malformed endpoint or region, and for what is of another type.
+            raise self._unusable(error) from None
 
     def _config_of_calls(self) -> Config:
         """The connection's, without repeats of botocore's own: a service repeats calls, at its pace.
@@ -180,9 +210,8 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             self.conn_config.botocore_config = config.merge(Config(retries=retries))
 
     def _unusable(self, error: Exception) -> InvalidInput:
-        return InvalidInput(
-            f"Connection {self.aws_conn_id!r} can't be used: {without_logins(str(error)).rstrip('.')}."
-        )
+        words = " ".join(without_logins(str(error)).split()).rstrip(".")
+        return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {words}.")
 
     def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
         return kind_of(error, None)(
@@ -212,16 +241,37 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         return connection
 
 
+def _is_of_calls(error: BotoCoreError | ClientError) -> bool:
+    """Whether credentials were asked for, or are missing; otherwise the connection says what can't be."""
+    asked = isinstance(error, (ClientError, HTTPClientError, NoConnectionError, ParamValidationError))
+    return asked or is_unknown_identity(error, None)
+
+
+def _check_config(config: Config | None) -> None:
+    """:raises TypeError: a value is of another type, over which calls would stumble."""
+    for name, kind in _KINDS.items():
+        value = getattr(config, name, None)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}, which botocore.config.Config does not take")
+
+
 def _timed(config: Config | None, connect: float, read: float) -> Config:
     """The configuration of a connection with these time-outs, where it has none of its own."""
     timed = Config(connect_timeout=connect, read_timeout=read, retries=TWICE)
     return timed.merge(config) if config else timed
 
 
-def _config(options: Mapping[str, Any]) -> Config:
+def _config(options: Any) -> Config | None:
+    if options is None or options == {}:
+        return None
+    if not isinstance(options, Mapping):
+        words = without_logins(repr(options))
+        raise InvalidInput(
+            f"botocore_config is {words}; it must be a dict of arguments of botocore.config.Config."
+        )
     try:
         return Config(**options)
-    except (BotoCoreError, TypeError, ValueError) as error:
+    except (BotoCoreError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"botocore_config can't be used: {without_logins(str(error)).rstrip('.')}."
         ) from None

@@ -34,7 +34,7 @@ class BatchJobsHook(AwsJobsHook[BatchJobService]):
     def terminate_jobs(self, job_ids: Sequence[str], reason: str) -> list[CancelResult]:
         """Request the end of jobs in any state (any number; 50 a call where botocore has TerminateJobs).
 
-        :param reason: at most 1,024 characters; shows as the job's ``statusReason``.
+        :param reason: shows as the job's ``statusReason``; the first 1,024 characters are sent.
         :raises InvalidInput: an id is malformed.
 
         https://docs.aws.amazon.com/batch/latest/APIReference/API_TerminateJob.html

@@ -56,7 +56,7 @@ class MrsHook(BaseHook):
     ) -> None:
         super().__init__()
         self.mrs_conn_id = mrs_conn_id
-        self.region_name = region_name
+        self.region_name = region_name and region_name.strip()
         self.verify = verify
         self.patience = patience or Patience()
         self.api_version = api_version
@@ -166,7 +166,7 @@ class MrsHook(BaseHook):
 
         OTC API reference, "Adding and Executing a Job" (mrs_02_0085).
         """
-        (cluster_id,) = self._ids(cluster_id)
+        cluster_id = self.service.place(cluster_id)
         with recorded(SUBMISSIONS[0], lambda: self.service.spec, cluster_id, job_name) as submission:
             lookup, name = self.service.lookup, submission.name
             job = submit(lookup, cluster_id, job_type, name, arguments, properties, submission.lost)
@@ -203,12 +203,8 @@ class MrsHook(BaseHook):
 
         :raises ServiceError: MRS could not cancel it.
         """
-        cluster_id, sql_id = self._ids(cluster_id, sql_id)
-        self.service.cancel_sql(cluster_id, sql_id)
-
-    def _ids(self, *ids: str) -> list[str]:
-        """The same, checked, without white space around them."""
-        return [self.service.address(value, value).id for value in ids]
+        query = self.service.address(sql_id, cluster_id)
+        self.service.cancel_sql(str(query.scope), query.id)
 
     def _connection(self) -> MrsConnectionFields:
         try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.mrs_form import FIELDS, label
 from airflow_cancel_provider.services.mrs.calls import API_VERSIONS, ApiVersion, base_url
 from airflow_cancel_provider.services.mrs.regions import KNOWN, endpoints
-from airflow_cancel_provider.services.tls import verification
+from airflow_cancel_provider.services.tls import usable_verification
 
 AuthType = Literal["password", "aksk"]
 AUTH_TYPES: tuple[AuthType, ...] = ("password", "aksk")
@@ -58,7 +57,7 @@ def read(
     """
     reader = _Reader(conn_id, extra)
     auth_type = cast("AuthType", reader.choice("auth_type", None))
-    region = region or reader.text("region")
+    region = (region or "").strip() or reader.text("region")
     endpoint, iam_endpoint = reader.endpoints(region)
     project_id, project_name = reader.text("project_id"), reader.text("project_name")
     domain = reader.text("domain") or ""
@@ -153,13 +152,9 @@ class _Reader:
         # The connection's form leaves an empty field.
         value = (None if own == "" else own) if given is None else given
         try:
-            meant = verification(value)
+            meant = usable_verification(value)
         except InvalidInput as error:
             raise self.wrong(str(error).rstrip(".")) from None
-        if isinstance(meant, str) and not Path(meant).exists():
-            raise self.wrong(
-                f"{label('verify')} {value!r} is neither true nor false nor the path of a CA bundle"
-            )
         return True if meant is None else meant
 
 

@@ -99,9 +99,12 @@ class MrsConnection(BaseOperator):
 
 
 def _texts(task: BaseOperator, *params: str) -> list[str | None]:
-    """Parameters that may be None: a template that renders to a native value may make anything of them."""
+    """Parameters that may be None: a template that renders to a native value may make anything of them.
+
+    White space around a name is left out: XComs end in line breaks. White space alone is no name.
+    """
     values = ((param, getattr(task, param)) for param in params)
-    return [None if value is None else text(param, value) for param, value in values]
+    return [None if value is None else text(param, value).strip() or value for param, value in values]
 
 
 def _region(value: str | None) -> str | None:

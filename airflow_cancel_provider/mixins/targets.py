@@ -39,6 +39,8 @@ class Targets(BaseOperator):
     """Templated parameters of this service, beside its scope and its ids."""
     connection_fields: ClassVar[tuple[str, ...]] = ()
     """Templated parameters of its connection."""
+    flags: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are True or False, and never templated."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -74,6 +76,8 @@ class Targets(BaseOperator):
 
         :raises InvalidInput: a parameter, or two of them together, can't be right.
         """
+        for name in self.flags:
+            flag(name, getattr(self, name))
         if is_literal(self, self._ways()):
             self._check_one_way()
         if self._is_given("remote_jobs"):
@@ -131,9 +135,14 @@ def is_empty(value: Any) -> bool:
 def texts(param: str, value: Any) -> list[str]:
     """A list of texts from what people pass: one text, a list of them, or a list rendered by a template.
 
+    Of a mapped task it is a list of what each of its instances has returned: lists, or records.
+
     :raises InvalidInput: nothing is named, or something that is not a text.
     """
-    items = listed(value)
+    results = (list, tuple, Mapping)
+    items = [
+        each for item in listed(value) for each in (listed(item) if isinstance(item, results) else [item])
+    ]
     if is_empty(value) or not items:
         raise InvalidInput(f"{param} is {value!r}: it names no job. {_EMPTY_XCOM}")
     for item in items:
@@ -149,9 +158,7 @@ def listed(value: Any) -> list[Any]:
         return _rendered_list(text) if text.startswith(("[", "(", "{")) else [text]
     if _is_record(value):
         return list(value["jobs"])
-    if isinstance(value, Iterable):  # records of mapped tasks come as a list of them
-        return [job for item in value for job in (item["jobs"] if _is_record(item) else [item])]
-    return [value]
+    return list(value) if isinstance(value, Iterable) else [value]
 
 
 def _is_record(value: Any) -> bool:
@@ -200,6 +207,16 @@ def text(param: str, value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{param} is {value!r}; it must be text.")
+    return value
+
+
+def flag(param: str, value: Any) -> bool:
+    """The value, if it is True or False: any text is true, "False" and templates included.
+
+    :raises InvalidInput: it is not.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{param} is {value!r}; it must be True or False, and can't be templated.")
     return value
 
 

@@ -25,6 +25,7 @@ from airflow_cancel_provider.metrics import (
     stats_of_callback,
     stats_of_server,
 )
+from airflow_cancel_provider.mixins.targets import flag
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord
 from airflow_cancel_provider.settings import Settings
@@ -68,7 +69,7 @@ class CancelRemoteJobs(BaseNotifier):
 
     def __init__(self, *, whole_run: bool = False, reason: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.whole_run = whole_run
+        self.whole_run = flag("whole_run", whole_run)
         self.reason = reason
 
     def notify(self, context: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, Cancellation, request
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
@@ -55,6 +55,12 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
     """
 
     common_fields = ("remote_jobs", "name_prefix", "reason", "waiter_delay", "waiter_max_attempts")
+    flags: ClassVar[tuple[str, ...]] = (
+        "all_live",
+        "wait_for_completion",
+        "deferrable",
+        "fail_if_not_running",
+    )
     operator_extra_links = remote_job_links()
     ui_color = "#f7d9d0"
     escalate_after: float | None = None

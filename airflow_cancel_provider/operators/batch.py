@@ -25,6 +25,7 @@ class CancelBatchJobOperator(AwsConnection, CancelRemoteJobsOperator):
 
     service_name = "batch"
     service_fields = ("job_queue",)
+    flags = (*CancelRemoteJobsOperator.flags, "pending_only")
 
     def __init__(
         self,

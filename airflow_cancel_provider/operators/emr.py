@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from airflow_cancel_provider.mixins.connection import AwsConnection
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, check_literal, number, one_of
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
-
-CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
-CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
+from airflow_cancel_provider.services.emr.options import CANCELLATION_OPTIONS, CancellationOption
 
 
 class CancelStepsOperator(AwsConnection, CancelRemoteJobsOperator):
@@ -75,8 +73,7 @@ class CancelStepsOperator(AwsConnection, CancelRemoteJobsOperator):
         self.check_literals()
 
     def service_options(self) -> dict[str, Any]:
-        """Options of :class:`EmrStepService`, checked."""
-        one_of("cancellation_option", self.cancellation_option, CANCELLATION_OPTIONS)
+        """Options of :class:`EmrStepService`, which checks them."""
         if self.escalate_after is not None:
             self.escalate_after = number("escalate_after", self.escalate_after)
         return {"cancellation_option": self.cancellation_option}

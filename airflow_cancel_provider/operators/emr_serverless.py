@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.mixins.connection import AwsConnection
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, check_literal
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
+from airflow_cancel_provider.services.emr_serverless.options import grace_period
 
 
 class CancelJobRunOperator(AwsConnection, CancelRemoteJobsOperator):
@@ -66,18 +66,9 @@ class CancelJobRunOperator(AwsConnection, CancelRemoteJobsOperator):
         self.application_id = application_id
         self.job_run_ids = job_run_ids
         self.shutdown_grace_period = shutdown_grace_period
-        check_literal(self, _grace_period, "shutdown_grace_period")
+        check_literal(self, grace_period, "shutdown_grace_period")
         self.check_literals()
 
     def service_options(self) -> dict[str, Any]:
-        """Options of :class:`EmrServerlessJobRunService`, checked."""
-        seconds = self.shutdown_grace_period
-        if seconds is None:
-            return {}
-        return {"shutdown_grace_period": _grace_period("shutdown_grace_period", seconds)}
-
-
-def _grace_period(param: str, value: Any) -> int:
-    if not str(value).isdecimal() or not (int(value) == 0 or 15 <= int(value) <= 1800):
-        raise InvalidInput(f"{param} is {value!r}; it must be 0 or 15 to 1800 seconds.")
-    return int(value)
+        """Options of :class:`EmrServerlessJobRunService`, which checks them."""
+        return {"shutdown_grace_period": self.shutdown_grace_period}

@@ -17,6 +17,7 @@ from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
     JobNames,
     check_literal,
+    flag,
     number,
     one_of,
     whole_number,
@@ -152,6 +153,8 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.jobs: list[RemoteJob] = []
+        flag("wait_for_completion", wait_for_completion)
+        flag("deferrable", deferrable)
         check_literal(self, one_of, "job_type", JOB_TYPES)
         check_literal(self, check_job_name, "job_name")
         check_literal(self, argument_texts, "arguments")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
 from airflow_cancel_provider.jobs import JobState
@@ -48,6 +48,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
     """
 
     common_fields = ("remote_jobs", "target_states")
+    flags: ClassVar[tuple[str, ...]] = ("deferrable", "cancel_on_kill")
     operator_extra_links = remote_job_links()
     ui_color = "#d9e7f7"
 

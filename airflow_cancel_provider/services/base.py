@@ -211,14 +211,23 @@ class JobService(ABC):
 
         :raises ServiceError: as :meth:`describe`.
         """
-        return self._alive(scope, name_prefix)
+        return self._alive(self.place(scope), name_prefix)
 
     def claims(self, scope: str) -> Iterator[JobStatus]:
         """Jobs of a cluster, queue or application that have not ended, with their labels, page by page.
 
         :raises ServiceError: as :meth:`describe`.
         """
-        return self._alive(scope)
+        return self._alive(self.place(scope))
+
+    def place(self, scope: str) -> str:
+        """A cluster, queue or application whose jobs are listed, without white space around it.
+
+        :raises InvalidInput: it has not the service's form.
+        """
+        plain = trimmed(self.scope_pattern, scope)
+        self._check(self.scope_word, self.scope_pattern, plain, self.scope_example)
+        return plain
 
     def labelled(self, scope: str, label: Label) -> list[RemoteJob]:
         """Jobs of a cluster, queue or application that have not ended and carry this label.
@@ -299,7 +308,7 @@ class JobService(ABC):
 
         :raises InvalidInput: an id has not the service's form.
         """
-        plain, scope = _trimmed(self.id_pattern, id), _trimmed(self.scope_pattern, scope)
+        plain, scope = trimmed(self.id_pattern, id), trimmed(self.scope_pattern, scope)
         self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         self._check(self.id_word, self.id_pattern, plain, self.id_example)
         return RemoteJob.of(self.name, plain, scope=scope, conn_id=self.conn_id, region=self.region)
@@ -343,7 +352,7 @@ class JobService(ABC):
             raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.{alone}")
 
 
-def _trimmed(pattern: re.Pattern[str] | None, value: T) -> T | str:
+def trimmed(pattern: re.Pattern[str] | None, value: T) -> T | str:
     """The value without white space around it, where only that keeps it from being an id."""
     if pattern is None or not isinstance(value, str) or pattern.fullmatch(value):
         return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 from airflow_cancel_provider.exceptions import InvalidInput
 
@@ -35,6 +36,17 @@ def verification(value: object) -> bool | str | None:
         what = "empty" if isinstance(value, str) else repr(value)
         raise InvalidInput(f"verify is {what}; set True, False, or the path of a CA bundle.")
     return _WORDS.get(text.lower(), text)
+
+
+def usable_verification(value: object) -> bool | str | None:
+    """As :func:`verification`, where the connection is used: the CA bundle is there.
+
+    :raises InvalidInput: it is not, or as :func:`verification`.
+    """
+    meant = verification(value)
+    if isinstance(meant, str) and not Path(meant).exists():
+        raise InvalidInput(f"verify {value!r} is neither true nor false nor the path of a CA bundle.")
+    return meant
 
 
 def tls_trouble(error: BaseException) -> str | None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from tests.service_fixtures import ACCEPTED, HAS_BULK, REASON, Bench, aws_bench, outcomes
+from tests.service_fixtures import ACCEPTED, HAS_BULK, HASTY, REASON, Bench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
 
@@ -92,6 +92,40 @@ def test_addresses_of_other_services_and_malformed_ids_are_refused(bench: Bench)
     ):
         with pytest.raises(InvalidInput):
             service.check(bad)
+
+
+def test_white_space_around_a_place(bench: Bench) -> None:
+    """A name from a shell's output ends in a line break. Any text may be the name of a Glue job."""
+    (job,) = bench.running()
+    place = f" {job.scope or 'queue'}\n" if bench.name != "glue" else str(job.scope)
+    service = bench.service()
+    assert [status.job for status in service.living(place)] == [job]
+    assert [status.job for status in service.claims(place)] == [job]
+    for bad in ("a\x01b", "", None, 5, [place]):
+        for listing in (service.living, service.claims):
+            with pytest.raises(InvalidInput):
+                list(listing(bad))
+
+
+def test_what_fails_before_a_request_is_no_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a provider of credentials of the user's own. Nothing was carried out, so nothing is in doubt."""
+    jobs = bench.running(2)
+    service = bench.service(HASTY)
+
+    def sign(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no key today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.client._request_signer, "sign", sign)
+        results = service.cancel(jobs, REASON)
+        assert set(outcomes(results)) == {CancelOutcome.UNANSWERED}
+        assert all("the request could not be made: RuntimeError('no key today')" in str(r) for r in results)
+        with pytest.raises(ServiceUnavailable, match="could not be made"):
+            service.describe(jobs)
+    assert bench.cancels_sent == 0
+    bench.service().cancel(jobs, REASON)  # somebody else's
+    bench.let_end()
+    assert set(outcomes(service.cancel(jobs, REASON))) == {CancelOutcome.ALREADY_ENDED}
 
 
 TERMINATE = {"TerminateJobs": 20} if HAS_BULK else {"TerminateJob": 1000}

@@ -49,6 +49,25 @@ def test_an_identity_that_is_not_accepted_leaves_everything_open_and_is_told_soo
     assert not service.identity_refused
 
 
+def test_a_common_error_of_all_services_is_denied(bench: Bench) -> None:
+    """https://docs.aws.amazon.com/emr/latest/APIReference/CommonErrors.html"""
+    jobs = bench.running(2)
+    body = b'{"__type": "NotAuthorized", "message": "You do not have permission"}'
+    bench.cloud.faults.add(bench.name, "*", "hostile_reply", body=body, status=400, acts=False)
+    with pytest.raises(AccessDenied, match=r"NotAuthorized: You do not.* Allow \S+ to this identity\."):
+        bench.service().describe(jobs)
+    results = bench.service().cancel(jobs, REASON)
+    assert {(result.outcome, result.code) for result in results} == {(CancelOutcome.REFUSED, "NotAuthorized")}
+    assert all(f"Allow {bench.iam_action} " in str(result.detail) for result in results)
+
+
+def test_a_request_that_the_service_has_aborted_is_sent_again(bench: Bench) -> None:
+    jobs = bench.running(2)
+    body = b'{"__type": "RequestAbortedException", "message": "aborted"}'
+    bench.cloud.faults.add(bench.name, "*", "hostile_reply", body=body, status=400, acts=False, times=2)
+    assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
+
+
 @pytest.mark.parametrize("kind", ["expired_token", "bad_key"])
 def test_an_identity_that_is_not_accepted_once_is_tried_again(bench: Bench, kind: str) -> None:
     jobs = bench.running(3)

@@ -33,6 +33,12 @@ class NoAnswer(BotoCoreError):
     fmt = "{why}"
 
 
+class NotSent(BotoCoreError):
+    """Something failed while a request was made, as a provider of credentials of the user's own."""
+
+    fmt = "{why}"
+
+
 def check(answers: Answers, operation: str, answer: Any) -> None:
     """Compare an answer with what is read of it.
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_cancel_provider.services.aws.answers import NoAnswer, Shape
@@ -17,15 +18,28 @@ from airflow_cancel_provider.services.aws.answers import NoAnswer, Shape
 Cut = Callable[[Any], Any]
 """From a value of an answer to what is read of it."""
 
-_present: ContextVar[Cut | None] = ContextVar("cut", default=None)
+
+@dataclass
+class Reading:
+    """How answers are read.
+
+    :param has_come: whether there was a reply.
+    """
+
+    cut: Cut
+    has_come: bool = False
+
+
+_present: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
 @contextmanager
-def cutting(cut: Cut) -> Iterator[None]:
+def cutting(cut: Cut) -> Iterator[Reading]:
     """Have answers to calls in this context cut before they are parsed."""
-    token = _present.set(cut)
+    reading = Reading(cut)
+    token = _present.set(reading)
     try:
-        yield
+        yield reading
     finally:
         _present.reset(token)
 
@@ -37,6 +51,8 @@ def read_body(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> 
 
     :raises NoAnswer: it is not.
     """
+    if reading := _present.get():
+        reading.has_come = True
     if response_dict["status_code"] > 300:  # what botocore takes for an error
         return
     body = response_dict["body"]
@@ -56,8 +72,8 @@ def read_body(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> 
         items = value.get(member.serialization.get("name", name))
         if member.type_name == "list" and not isinstance(items, list | None):
             raise NoAnswer(why=f"{what} in which {name} is no list")
-    if cut := _present.get():
-        response_dict["body"] = json.dumps(cut(value)).encode()
+    if reading:
+        response_dict["body"] = json.dumps(reading.cut(value)).encode()
 
 
 def cut_of(shape: Shape, model: Any) -> Cut:

@@ -32,7 +32,7 @@ from airflow_cancel_provider.exceptions import (
     ServiceError,
     ServiceUnavailable,
 )
-from airflow_cancel_provider.services.aws.answers import NoAnswer
+from airflow_cancel_provider.services.aws.answers import NoAnswer, NotSent
 from airflow_cancel_provider.services.credentials import without, without_logins
 from airflow_cancel_provider.services.replies import retry_after
 from airflow_cancel_provider.services.tls import tls_trouble
@@ -68,10 +68,18 @@ FAILING = frozenset(
         "ServiceUnavailableException",
         "RequestTimeout",
         "RequestTimeoutException",
+        "RequestAbortedException",
     }
 )
 DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "OptInRequired"}
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "NotAuthorized",
+        "OptInRequired",
+        "UnauthorizedOperation",
+    }
 )
 UNKNOWN_IDENTITY = frozenset(
     {
@@ -102,8 +110,8 @@ NO_CREDENTIALS = (
     SSOError,
 )
 # No connection came about, so that nothing can have been carried out.
-_NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
-_BROKEN_OFF = (NoConnectionError, HTTPClientError, ResponseParserError, NoAnswer)
+_NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError, NotSent)
+_BROKEN_OFF = (NoConnectionError, HTTPClientError, ResponseParserError, NoAnswer, NotSent)
 _LONGEST_WORDS = 500
 _TOO_MANY = 429
 _TIMED_OUT = 408
@@ -130,7 +138,7 @@ def error_words(error: BaseException, secrets: Iterable[str] = ()) -> str:
         message = error.response.get("Error", {}).get("Message") or "no message"
         words = f"{error_code(error)}: {message}"
     else:
-        own = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
+        own = "" if isinstance(error, (NoAnswer, NotSent)) else f"{type(error).__name__}: "
         words = without_logins(f"{own}{error}")
     return " ".join(without(secrets, words).split())[:_LONGEST_WORDS].rstrip(".")
 

@@ -171,7 +171,6 @@ class JobRunService(AwsJobService):
         return self._noted(status)
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         series = self.patience.started()
         try:
             for page in self._listed(series, scope, **self._live):

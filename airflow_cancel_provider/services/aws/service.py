@@ -23,7 +23,7 @@ from airflow_cancel_provider.exceptions import (
     UnknownScope,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, check, check_about
+from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, NotSent, check, check_about
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
 from airflow_cancel_provider.services.aws.body import Cut, cut_of, cutting, read_body
 from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, is_malformed
@@ -159,14 +159,16 @@ class AwsJobService(JobService):
     def _answer(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         """The answer, if it is one of this operation, about what was asked."""
         call = getattr(self.client, xform_name(operation))
-        try:
-            with cutting(self._cut(operation)):
+        with cutting(self._cut(operation)) as reading:
+            try:
                 answer: dict[str, Any] = call(**params)
-        except (ClientError, BotoCoreError, CancelProviderError):
-            raise
-        except Exception as error:
-            # botocore reads a reply that is not in its model's form until it stumbles, over anything.
-            raise NoAnswer(why=f"the reply is not an answer of {operation}: {error!r}") from error
+            except (ClientError, BotoCoreError, CancelProviderError):
+                raise
+            except Exception as error:
+                if not reading.has_come:
+                    raise NotSent(why=f"the request could not be made: {error!r}") from error
+                # botocore reads a reply that is not in its model's form until it stumbles, over anything.
+                raise NoAnswer(why=f"the reply is not an answer of {operation}: {error!r}") from error
         check(self.answers, operation, answer)
         for name, path in self.subjects.get(operation, {}).items():
             if name in params:

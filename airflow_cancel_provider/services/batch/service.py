@@ -20,7 +20,7 @@ from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, in_turn
 from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.base import batches, chunks
+from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks, trimmed
 from airflow_cancel_provider.services.batch.states import (
     ANSWERS,
     ENDS,
@@ -113,7 +113,7 @@ class BatchJobService(AwsJobService):
         Where the client or the endpoint has no TerminateJobs: one TerminateJob for each. With
         ``pending_only``, and without ``force``, it is CancelJobs and CancelJob.
 
-        :param reason: shown as the jobs' statusReason; at most 1,024 characters.
+        :param reason: shown as the jobs' statusReason; the first 1,024 characters are sent.
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         gently = self.pending_only and not force
@@ -127,7 +127,7 @@ class BatchJobService(AwsJobService):
         operation = "CancelJob" if gently else "TerminateJob"
         # What Batch does not know may have been submitted a moment ago, so it is sent, too.
         to_send = [job for job in jobs if job not in done]
-        sent = self._send(series, operation, to_send, reason.strip() or DEFAULT_REASON)
+        sent = self._send(series, operation, to_send, reason.strip()[:LONGEST_REASON] or DEFAULT_REASON)
         sent = [gone(result) if result.job in unknown else result for result in sent]
         unclear = {result.job: result for result in sent if is_unclear(result)}
         return as_asked(jobs, self._settled([*settled, *sent, *self._explained(series, unclear)]))
@@ -153,14 +153,19 @@ class BatchJobService(AwsJobService):
             seen = self._look(self.patience.started(), [claim.job for claim in some])
             return [seen[claim.job].status if claim.job in seen else claim for claim in some]
 
-        listed = batches(self._alive(scope), JOBS_PER_LOOKUP)
+        listed = batches(self._alive(self.place(scope)), JOBS_PER_LOOKUP)
         for claims in side_by_side(looked, listed, REQUESTS_AT_ONCE):
             yield from (claim for claim in claims if not claim.state.is_terminal)
 
+    def place(self, scope: Any) -> str:
+        """As every service's: a queue."""
+        plain = trimmed(_QUEUE, scope)
+        if not isinstance(plain, str) or not _QUEUE.fullmatch(plain):
+            raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
+        return plain
+
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Jobs of a queue, by name or ARN; of an array its parent only."""
-        if not _QUEUE.fullmatch(scope):
-            raise InvalidInput(f"{scope!r} is neither the name nor the ARN of a Batch job queue.")
         if name_prefix:
             yield from self._alive_named(scope, name_prefix)
             return

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
 from airflow_cancel_provider.jobs import (
@@ -26,6 +26,7 @@ from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import chunks
+from airflow_cancel_provider.services.emr.options import CANCELLATION_OPTIONS, CancellationOption
 from airflow_cancel_provider.services.emr.states import (
     ANSWERS,
     CLUSTER_ENDS,
@@ -45,9 +46,6 @@ from airflow_cancel_provider.services.looks import LookMemory, shows_enough
 from airflow_cancel_provider.services.results import as_asked, in_order, labelled_by_name, named, submitted
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
-
-CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
-CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
 
 STEPS_PER_CANCEL = 256
 STEPS_PER_LOOKUP = 10
@@ -159,7 +157,6 @@ class EmrStepService(AwsJobService):
             yield from (cluster["Id"] for cluster in page["Clusters"])
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
-        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         for page in self._listed(self.patience.started(), scope, **self._live):
             yield from named(page, name_prefix)
 
@@ -302,8 +299,9 @@ class EmrStepService(AwsJobService):
         wanted, found = {step.id for step in steps}, dict[str, JobStatus]()
         for page in self._listed(series, cluster):
             shown = {status.job.id: status for status in page if status.job.id in wanted}
+            new = len(shown.keys() - found.keys())
             found |= shown
-            if len(found) == len(wanted) or len(shown) < STEPS_PER_PAGE / 2:
+            if len(found) == len(wanted) or new < STEPS_PER_PAGE / 2:
                 break
         return pick(steps, [found.values()])
 

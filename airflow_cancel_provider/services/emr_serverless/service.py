@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobStatus
 from airflow_cancel_provider.services.aws.job_runs import RUNS_PER_PAGE, JobRunService
+from airflow_cancel_provider.services.emr_serverless.options import grace_period
 from airflow_cancel_provider.services.emr_serverless.states import ANSWERS, IDLE, RUN_ID, STATES
 from airflow_cancel_provider.services.emr_serverless.submission import QUOTAS
 from airflow_cancel_provider.services.results import labelled_by_name, submitted
 from airflow_cancel_provider.services.retry import Patience
 
-SHORTEST_GRACE, LONGEST_GRACE = 15, 1800
 _GRACE = "shutdownGracePeriodInSeconds"
 
 
@@ -63,15 +62,11 @@ class EmrServerlessJobRunService(JobRunService):
         *,
         conn_id: str | None = None,
         patience: Patience | None = None,
-        shutdown_grace_period: int | None = None,
+        shutdown_grace_period: int | str | None = None,
     ) -> None:
-        if shutdown_grace_period and not SHORTEST_GRACE <= shutdown_grace_period <= LONGEST_GRACE:
-            raise InvalidInput(
-                f"shutdown_grace_period {shutdown_grace_period!r} is neither 0 nor from {SHORTEST_GRACE} "
-                f"to {LONGEST_GRACE} seconds."
-            )
         super().__init__(client, conn_id=conn_id, patience=patience)
-        self.shutdown_grace_period = shutdown_grace_period
+        given = shutdown_grace_period
+        self.shutdown_grace_period = None if given is None else grace_period("shutdown_grace_period", given)
 
     def _cancel_options(self, *, force: bool) -> dict[str, Any]:
         """With ``force`` a run has no grace period."""

@@ -93,7 +93,6 @@ class GlueJobRunService(AwsJobService):
 
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         """Runs that live. Glue lists all, the newest first; the pages end where no older one can live."""
-        self._check(self.scope_word, self.scope_pattern, scope, self.scope_example)
         if name_prefix:
             raise InvalidInput(f"name_prefix is {name_prefix!r}; runs of a Glue job have no names.")
         now = datetime.now(UTC)

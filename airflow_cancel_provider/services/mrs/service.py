@@ -190,13 +190,13 @@ class MrsJobService(JobService):
 
         :raises ServiceError: as :meth:`describe`.
         """
+        cluster_id = self.place(cluster_id)
         records = self._records(cluster_id, job_name, live_only=live_only)
         return (self._status(cluster_id, record) for record in records)
 
     def _records(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool
     ) -> Iterator[JobRecord]:
-        self._check(self.scope_word, self.scope_pattern, cluster_id, self.scope_example)
         series = self.patience.started()
         for page in self.lookup.pages(series, cluster_id, job_name=job_name, live_only=live_only):
             for record in page:

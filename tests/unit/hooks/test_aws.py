@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import certifi
 import pytest
 from botocore.config import Config
 
@@ -199,7 +200,7 @@ def test_a_share_that_is_none(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
         _ = BatchJobsHook().service
 
 
-@pytest.mark.parametrize("verify", [False, "/some/ca.pem"])
+@pytest.mark.parametrize("verify", [False, certifi.where()])
 def test_verify_goes_to_the_client(verify: bool | str) -> None:
     assert opened(verify=verify)._endpoint.http_session._verify == verify
 
@@ -212,7 +213,7 @@ def test_verify_goes_to_the_client(verify: bool | str) -> None:
         (" true ", True),
         ("none", None),
         ("", None),
-        ("/ca.pem", "/ca.pem"),
+        (certifi.where(), certifi.where()),
     ],
 )
 def test_verify_that_a_connection_holds_as_text(

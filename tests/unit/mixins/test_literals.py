@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.dags.kinds import KINDS
 from tests.target_fixtures import (
@@ -77,6 +79,33 @@ class TestWhenTheDagIsParsed:
         for options, words in wrong:
             with pytest.raises(InvalidInput, match=words):
                 operator(service, **options)
+
+    @pytest.mark.parametrize("value", ["False", "{{ params.x }}", "", None, 1, []], ids=repr)
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_flags_that_are_neither_true_nor_false(self, service: str, value: Any) -> None:
+        """Python takes "False" for true: all that lives in a cluster would be cancelled."""
+        flags = ["all_live", "wait_for_completion", "deferrable", "fail_if_not_running"]
+        flags += ["pending_only"] if service == "batch" else []
+        for name in flags:
+            words = f"{name} is {value!r}; it must be True or False, and can't be templated."
+            with pytest.raises(InvalidInput, match=re.escape(words)):
+                operator(service, **{**IDS[service], name: value})
+        for name in ("deferrable", "cancel_on_kill"):
+            with pytest.raises(InvalidInput, match=rf"{name} is .*True or False"):
+                sensor(service, **{**IDS[service], name: value})
+        for name in ("wait_for_completion", "deferrable"):
+            with pytest.raises(InvalidInput, match=rf"{name} is .*True or False"):
+                MrsSubmitJobOperator(**{**SUBMIT, name: value})
+        with pytest.raises(InvalidInput, match=r"whole_run is .*True or False"):
+            CancelRemoteJobs(whole_run=value)
+
+    @pytest.mark.parametrize("service", SERVICES)
+    def test_a_flag_of_another_task(self, service: str) -> None:
+        """No template field: Airflow would leave the reference as it is, and that is true."""
+        with DAG("nightly", schedule=None):
+            pushed = EmptyOperator(task_id="push").output
+            with pytest.raises(InvalidInput, match=r"all_live is .*True or False"):
+                operator(service, all_live=pushed)
 
     @pytest.mark.parametrize(
         "options, words",

@@ -54,6 +54,9 @@ NOTHING: tuple[Any, ...] = (
     [7],
     7,
     "()",
+    [[]],
+    [["x"], [None]],
+    [{}],
 )
 
 
@@ -221,6 +224,22 @@ def test_a_connection_or_region_that_is_no_text(cloud: LocalCloud, service: str,
             sensor(service, **IDS[service], **{param: value}).poke(context())
 
 
+def test_white_space_around_a_connection_and_a_region(bench: Bench) -> None:
+    family = "mrs" if bench.name == "mrs" else "aws"
+    param = f"{family}_conn_id"
+    options = {param: f" {family}_default\n", "region_name": "us-east-1\n"}
+    task = operator(bench.name, **targets(bench.ended()), **options)
+    assert list(task.execute(context()).values()) == ["SUCCEEDED"]
+    assert (task.jobs[0].conn_id, task.jobs[0].region) == (options[param].strip(), "us-east-1")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.usefixtures("connections")
+def test_a_ca_bundle_that_is_not_there(cloud: LocalCloud, service: str) -> None:
+    words = sentence(service, cloud, **IDS[service], verify="/no/such.pem")
+    assert "verify '/no/such.pem' is neither true nor false nor the path of a CA bundle" in words
+
+
 @pytest.mark.parametrize("value", ["None", " ", "null"])
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.usefixtures("connections")
@@ -279,6 +298,11 @@ def shapes(jobs: list[RemoteJob]) -> list[Any]:
         str(tuple(ids)),
         f'["{ids[0]}", "{ids[1]}"]',
         [ids[0], *ids],
+        # What the instances of a mapped task return.
+        [ids[:1], ids[1:], []],
+        [tuple(ids)],
+        f"[['{ids[0]}'], ['{ids[1]}']]",
+        [dict.fromkeys(ids[:1], "RUNNING"), dict.fromkeys(ids[1:], "RUNNING")],
     ]
 
 

@@ -50,6 +50,13 @@ def states(batch: BatchBench, jobs: list[RemoteJob]) -> list[JobState]:
     return [status.state for status in batch.service().describe(jobs)]
 
 
+def test_of_a_long_reason_the_beginning_is_sent(batch: BatchBench) -> None:
+    """Batch refuses the request otherwise, and the job would go on."""
+    (job,) = batch.running()
+    assert outcomes(batch.service().cancel([job], f" {'x' * 2000}")) == [CancelOutcome.REQUESTED]
+    assert batch.truth()[job.id]["reason"] == "x" * 1024
+
+
 def test_the_reason_is_shown_and_never_empty(batch: BatchBench) -> None:
     jobs = batch.running(2)
     batch.service().cancel(jobs[:1], REASON)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
@@ -256,6 +258,20 @@ def test_old_steps_are_looked_up_by_id(emr: EmrBench) -> None:
     emr.cloud.journal.clear()
     assert {status.state for status in emr.service().describe(old)} == {JobState.SUCCEEDED}
     assert emr.count("ListSteps") == 1 + 1 + 2 + 6
+
+
+def test_pages_that_show_the_same_steps_again_are_not_read_on(emr: EmrBench) -> None:
+    """Each with another marker: nothing but the steps shows that they go round in circles."""
+    jobs = emr.running(120, emr.new_scope())
+    steps = [{"Id": job.id, "Status": {"State": "RUNNING"}} for job in jobs[:50]]
+    for number in range(100):
+        page = json.dumps({"Steps": steps, "Marker": f"m{number}"})
+        emr.cloud.faults.add("emr", "ListSteps", "hostile_reply", body=page, times=1)
+    emr.cloud.journal.clear()
+    with contextlib.suppress(ServiceUnavailable):
+        emr.service(HASTY).describe(jobs)
+    # Two of the newest, as many of the live ones as 10 ids a call would take, and some by ids, in vain.
+    assert emr.count("ListSteps") < 40
 
 
 def test_denied_on_one_cluster_leaves_the_others_alone(emr: EmrBench) -> None:

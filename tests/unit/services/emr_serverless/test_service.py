@@ -44,21 +44,21 @@ def refuse_grace(bench: EmrServerlessBench) -> None:
     bench.client.meta.events.register("provide-client-params.emr-serverless.CancelJobRun", refuse)
 
 
-@pytest.mark.parametrize("grace", [1, 14, 1801, -5])
+@pytest.mark.parametrize("grace", [1, 14, 1801, -5, 15.5, "soon", True, [30]])
 def test_grace_periods_that_the_service_refuses_are_refused_first(
-    serverless: EmrServerlessBench, grace: int
+    serverless: EmrServerlessBench, grace: object
 ) -> None:
-    with pytest.raises(InvalidInput, match="neither 0 nor from 15 to 1800"):
+    with pytest.raises(InvalidInput, match="must be 0 or 15 to 1800 seconds"):
         serverless.service(shutdown_grace_period=grace)
 
 
 @pytest.mark.parametrize(
     "grace, first, forced",
-    [(None, None, None), (0, 0, 0), (15, 15, 0), (1800, 1800, 0)],
+    [(None, None, None), (0, 0, 0), (15, 15, 0), (1800, 1800, 0), ("30", 30, 0)],
 )
 def test_what_is_sent_of_a_grace_period(
     serverless: EmrServerlessBench,
-    grace: int | None,
+    grace: int | str | None,
     first: int | None,
     forced: int | None,
 ) -> None:

@@ -1,0 +1,130 @@
+"""Connections and ``botocore_config`` that say what can't be: one sentence, and nothing is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+from botocore.config import Config
+
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.batch import BatchJobsHook
+from tests.cloud.server import LocalCloud
+from tests.task_fixtures import connect_aws, connections
+
+__all__ = ["connections"]
+pytestmark = pytest.mark.usefixtures("connections")
+
+ROLE = "arn:aws:iam::123456789012:role/job"
+ODD_CONFIGS: list[Any] = [
+    "x",
+    "",
+    [],
+    5,
+    '{"read_timeout": 3}',
+    Config(read_timeout=3),
+    {"retries": 5},
+    {"s3": "x"},
+    {"defaults_mode": 5},
+    {"defaults_mode": "x"},
+    {"request_checksum_calculation": "x"},
+    {"max_pool_connections": "x"},
+    {"proxies": "http://user:secret@proxy"},
+    {"proxies_config": ["x"]},
+    {"signature_version": 4},
+    {"connect_timeout": "soon"},
+]
+ODD_EXTRAS: list[dict[str, Any]] = [
+    {"service_config": "x"},
+    {"service_config": {"batch": 5}},
+    {"config_kwargs": {"max_pool_connections": "x"}},
+    {"config_kwargs": {"defaults_mode": "x"}},
+    {"config_kwargs": "x"},
+    {"session_kwargs": 5},
+    {"endpoint_url": 5},
+    {"region_name": 5},
+    {"verify": "/no/such/bundle.pem"},
+]
+
+
+def sentence(cloud: LocalCloud, conn_id: str, access: Access) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        _ = BatchJobsHook.for_address(conn_id, None, access).service
+    assert cloud.journal.count() == 0
+    words = str(caught.value)
+    assert "\n" not in words
+    assert "secret" not in words
+    return words
+
+
+@pytest.mark.parametrize("config", ODD_CONFIGS, ids=str)
+def test_a_configuration_that_can_not_be(cloud: LocalCloud, config: Any) -> None:
+    words = sentence(cloud, "aws_default", Access(botocore_config=config))
+    assert words.startswith(("botocore_config ", "Connection 'aws_default' can't be used: "))
+
+
+@pytest.mark.parametrize("extra", ODD_EXTRAS, ids=str)
+def test_an_extra_that_can_not_be(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
+) -> None:
+    connect_aws(monkeypatch, cloud, "odd", **extra)
+    assert sentence(cloud, "odd", Access()).startswith("Connection 'odd' can't be used: ")
+
+
+def test_no_configuration_leaves_the_connections() -> None:
+    for nothing in (None, {}):
+        hook = BatchJobsHook.for_address("aws_default", None, Access(botocore_config=nothing))
+        assert hook.conn_config.botocore_config.retries == {"mode": "standard", "total_max_attempts": 2}
+
+
+def test_white_space_around_a_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_aws(monkeypatch, cloud, "odd", region_name="eu-west-1\n")
+    assert BatchJobsHook("odd").service.region == "eu-west-1"
+    assert BatchJobsHook("odd", " us-east-1\n").service.region == "us-east-1"
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Answers every request alike."""
+
+    status: ClassVar[int] = 200
+    body: ClassVar[bytes] = b""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.status)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def sts() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as running:
+        running.daemon_threads = True
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize(
+    "body", [b"<html>sign in</html>", b"<html><p>sign in", b"{}", b"<A><AssumeRoleResult/></A>"]
+)
+def test_a_page_instead_of_a_role(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, sts: str, body: bytes, status: int
+) -> None:
+    """AwsBaseHook takes every reply for credentials. A page of a proxy may soon be gone."""
+    Sts.body, Sts.status = body, status
+    service = {"sts": {"endpoint_url": sts}}
+    connect_aws(monkeypatch, cloud, "role", role_arn=ROLE, service_config=service)
+    with pytest.raises(ServiceUnavailable, match=r"^Connection 'role' gave no credentials: .*[^.]\.$"):
+        _ = BatchJobsHook("role").service
+    assert cloud.journal.count("batch") == 0
