@@ -45,6 +45,7 @@ class FakeAirflow:
         monkeypatch.setattr(XCom, "get_one", self._xcom)
         monkeypatch.setattr(XCom, "set", self._set)
         monkeypatch.setattr(Variable, "set", self._set_variable)
+        monkeypatch.setattr(Variable, "delete", self.variables.pop)
         monkeypatch.setattr(airflow_variables, "read_variable", self._variable)
 
     def put(self, ti: Any, state: str | None, record: TryRecord | dict[str, Any] | None = None) -> None:

@@ -51,6 +51,15 @@ SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, o
 
 KILLED = "The task was killed; its remote jobs are being cancelled."
 
+ENDED_BEFORE = "Airflow has ended the task before it was told that the task succeeds or waits"
+"""Nobody tells the task: Airflow refuses what it reports."""
+
+GOES_ON = frozenset({None, "running", "success"})
+"""States in which a running task goes on; None: Airflow has not said."""
+
+FAILED = frozenset({"failed", "skipped", "upstream_failed", "removed"})
+"""States of a task instance that Airflow has ended, in which nobody goes on with its jobs."""
+
 REPORTED = ("success", "failed", "skipped", "up_for_retry")
 """States of a task instance whose end Airflow has recorded. What it has before differs: see ``dags test``."""
 
@@ -218,22 +227,24 @@ class TaskGuard:
         """
         if not self.settings.raise_on_sigterm:
             return
-        if signal.getsignal(signal.SIGTERM) is not self._handler and self._is_over():
+        handles_it = signal.getsignal(signal.SIGTERM) is not self._handler
+        if handles_it and not self._has_nothing and self._asked(lambda state: state not in GOES_ON):
             self._is_to_end = self.recorder.is_killed = True
         if self._is_to_end:
             raise Killed(KILLED, self.ledger.jobs)
 
-    def _is_over(self) -> bool:
-        """Whether Airflow has ended a task that handles SIGTERM itself, so that ``on_kill`` is not called."""
-        # Airflow can't be asked, or does not keep the state of a try (``tasks test``).
-        if self._has_nothing or not self.store.may_write() or is_in_process():
+    def _asked(self, is_so: Callable[[str | None], bool]) -> bool:
+        """Whether Airflow's state of the task is so; False where it can't be asked, or does not answer."""
+        # ``tasks test`` does not keep the state of a try.
+        if not self.store.may_write() or is_in_process():
             return False
-        from airflow_cancel_provider.triggers.ownership import is_over
+        from airflow_cancel_provider.triggers.ownership import state_of
 
         try:
-            return is_over(self.owner.key, self.owner.ti_id)
+            return is_so(state_of(self.owner.key, self.owner.ti_id))
         except Exception as error:  # noqa: BLE001  reported; in doubt it goes on
-            self.log.info("Airflow does not say whether it has ended the task: %r", error)
+            words = "Airflow does not say whether it has ended the task: %r. Left as they are: %s"
+            self.log.info(words, error, named(self.ledger.jobs))
             return False
 
     def succeeded(self) -> None:
@@ -243,14 +254,30 @@ class TaskGuard:
         """
         if self._is_left:
             self._settle()
-        self._is_handled = True
+        if not self._is_settled and self._asked(FAILED.__contains__):
+            self.failed(ENDED_BEFORE)
+            return
+        self._is_handled, self._is_left = True, False
         self.canceller.done()
         detach()
 
-    def failed(self) -> None:
+    def stops(self) -> None:
+        """The task's process ends. Airflow may have refused to let it wait: then nobody goes on with it."""
+        if self.ti.state == "skipped":  # Airflow 3.0 does not report that a task has skipped itself
+            self.failed()
+        elif not self._is_left or self.waits_here:
+            return
+        elif not self._is_settled and self._asked(FAILED.__contains__):
+            self.failed(ENDED_BEFORE)
+        else:
+            self.canceller.done()
+
+    def failed(self, why: str = "Task ended without success, before or after its execute") -> None:
         """Handle an end without success that did not come from ``execute``.
 
         As of ``pre_execute`` or ``post_execute``, or of a result that can't be written.
+
+        :param why: as the beginning of a sentence.
         """
         if self._is_handled and not self._is_left:
             detach()
@@ -259,7 +286,7 @@ class TaskGuard:
         if self.tries.will_follow:
             self._leave(TryState.RUNNING)
         else:
-            self._cancel("Task ended without success, before or after its execute")
+            self._cancel(why)
         detach()
 
     def _handle_end(self, end: BaseException | None) -> None:
@@ -337,10 +364,13 @@ class TaskGuard:
             self.recorder.unguarded("from now on, jobs of forked children, which are on no record")
         self.store.flush(state)
         self.releases.flush()
-        self._is_handled = self._is_left = True
-        self.waits_here = state is TryState.DEFERRED and is_in_process()
-        if not self.waits_here:
+        self._is_handled = True
+        self._is_left = state is TryState.DEFERRED
+        self.waits_here = self._is_left and is_in_process()
+        if not self._is_left:
             self.canceller.done()
+        elif not self.waits_here:
+            self.canceller.returned()  # it stays until Airflow has taken the task: see stops()
 
     def _cancel(self, why: str) -> None:
         """Cancel the jobs, and wait for their end: a retry must not overlap with them.

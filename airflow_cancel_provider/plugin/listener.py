@@ -105,11 +105,11 @@ def on_dag_run_failed(dag_run: Any, msg: str) -> None:
 
 @hookimpl
 def before_stopping(component: Any) -> None:
-    """The task's own process ends. That a task has skipped itself, Airflow 3.0 does not report otherwise."""
+    """The task's own process ends."""
     guard = _guards.get(os.getpid())
-    if guard and type(component).__name__ == "TaskRunnerMarker" and guard.ti.state == "skipped":
+    if guard and type(component).__name__ == "TaskRunnerMarker":
         with _contained(guard.ti):
-            guard.failed()
+            guard.stops()
 
 
 def _not_succeeded(previous_state: Any, task_instance: Any) -> None:

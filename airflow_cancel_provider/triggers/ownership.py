@@ -205,13 +205,13 @@ def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
     return {deferred: _state_in(states, deferred.task) for deferred in tries}
 
 
-def is_over(task: TaskKey, ti_id: UUID) -> bool:
-    """Whether the task of a running try is not running any more, and has not succeeded. Asks Airflow.
+def state_of(task: TaskKey, ti_id: UUID) -> str | None:
+    """The state of a task instance; of one that is not there, ``removed``. Asks Airflow.
 
     :raises Exception: it does not answer.
     """
     own = DeferredTry(task, ti_id)
-    return _states([own])[own] not in (None, "running", "success")
+    return _states([own])[own]
 
 
 def _state_in(states: dict[str, Any], task: TaskKey) -> str | None:

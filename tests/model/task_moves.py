@@ -230,14 +230,11 @@ def _sigterm(world: World, process: Process, guard: Any) -> Process:
 
 
 def _report(world: World, slot: str) -> None:
-    """Tell Airflow how the try has ended; where another was decided meanwhile, the process is killed."""
+    """Tell Airflow how the try has ended; where another was decided meanwhile, it refuses that."""
     process = getattr(world, slot)
     if not is_wanted(world, process):
-        gone(world, slot)
-        if process.outcome == "defer" and world.is_deleted:
-            world.set_row(process.number, was_orphaned=True)  # Airflow has not taken its deferral
-        return
-    if process.outcome == "fail":
+        pass
+    elif process.outcome == "fail":
         failed(world)
     elif process.outcome == "success":
         world.set_row(state="success")
@@ -265,6 +262,9 @@ def _listener(world: World, process: Process, guard: Any) -> None:
     elif process.outcome == "fail":
         guard.ti.state = "up_for_retry" if process.number < world.number else "failed"
         guard.failed()
+    else:
+        guard.ti.state = "deferred"
+    guard.stops()
 
 
 def _told_to_end(slot: str) -> Callable[[World], None]:

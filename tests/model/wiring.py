@@ -60,6 +60,11 @@ def _releases_of(records: Iterable[TryRecord]) -> dict[UUID, Release]:
     return {each: release for each in ids if (release := release_of(each))}
 
 
+def _state_of(*_: Any) -> str | None:
+    reach_airflow()
+    return "removed" if OPEN[0].is_deleted else OPEN[0].row.state
+
+
 @contextmanager
 def wired() -> Iterator[None]:
     """The package's parts in the model instead of in Airflow."""
@@ -79,6 +84,7 @@ def wired() -> Iterator[None]:
             (variables, "read_variable", _read_variable),
             (Variable, "set", _set_variable),
             (Variable, "delete", _delete_variable),
+            (ownership, "state_of", _state_of),
             (ownership, "recorded", lambda _: stored(OPEN[0].xcom)),
             (marked_tries, "record_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
             (marked_tries, "releases", _releases_of),
