@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ GOES_ON = frozenset({None, "running", "success"})
 """States in which a running task goes on; None: Airflow has not said."""
 
 FAILED = frozenset({"failed", "skipped", "upstream_failed", "removed"})
-"""States of a task instance that Airflow has ended, in which nobody goes on with its jobs."""
+"""States of a try that Airflow has ended; ``removed``: it was deleted, or another has taken its place."""
 
 REPORTED = ("success", "failed", "skipped", "up_for_retry")
 """States of a task instance whose end Airflow has recorded. What it has before differs: see ``dags test``."""
@@ -254,7 +254,8 @@ class TaskGuard:
         """
         if self._is_left:
             self._settle()
-        if not self._is_settled and self._asked(FAILED.__contains__):
+        # Callbacks of a success have run by now: they may have cleared the task.
+        if self._is_refused(FAILED - {"removed"}):
             self.failed(ENDED_BEFORE)
             return
         self._is_handled, self._is_left = True, False
@@ -267,10 +268,15 @@ class TaskGuard:
             self.failed()
         elif not self._is_left or self.waits_here:
             return
-        elif not self._is_settled and self._asked(FAILED.__contains__):
+        # A next try may have taken the jobs over by now.
+        elif self._is_refused(FAILED - {"removed"} if self.tries.is_followed else FAILED):
             self.failed(ENDED_BEFORE)
         else:
             self.canceller.done()
+
+    def _is_refused(self, states: Collection[str | None]) -> bool:
+        """Whether Airflow has put the try into one of these states before it was told how the try ends."""
+        return not self._is_settled and self._asked(states.__contains__)
 
     def failed(self, why: str = "Task ended without success, before or after its execute") -> None:
         """Handle an end without success that did not come from ``execute``.

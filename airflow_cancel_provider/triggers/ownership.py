@@ -206,12 +206,40 @@ def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
 
 
 def state_of(task: TaskKey, ti_id: UUID) -> str | None:
-    """The state of a task instance; of one that is not there, ``removed``. Asks Airflow.
+    """The state of a running try; ``removed`` where Airflow has it no more. Asks Airflow.
 
     :raises Exception: it does not answer.
     """
     own = DeferredTry(task, ti_id)
-    return _states([own])[own]
+    return _states([own])[own] if _is_there(ti_id) else "removed"
+
+
+def _is_there(ti_id: UUID) -> bool:
+    """Whether a try is its task instance's present one: the state that Airflow gives may be another's.
+
+    Asked with the one request that names a try by its id and changes nothing; from Airflow 3.2 on.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import comms, task_runner
+
+    channel: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    if not hasattr(channel, "_thread_lock"):
+        return True
+    try:
+        channel.send(comms.ValidateInletsAndOutlets(ti_id=ti_id))
+    except AirflowRuntimeError as error:
+        if _is_not_found(error.error.detail):
+            return False
+        raise
+    return True
+
+
+def _is_not_found(detail: dict[str, Any] | None) -> bool:
+    """Whether these are the API server's words, and not a proxy's."""
+    match detail:
+        case {"status_code": 404, "detail": {"detail": {"reason": "not_found"}}}:
+            return True
+    return False
 
 
 def _state_in(states: dict[str, Any], task: TaskKey) -> str | None:

@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse
+from packaging.version import Version
 
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import TryState
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.airflow_fakes import FakeAirflow, airflow
-from tests.airflow_versions import AirflowRescheduleException
+from tests.airflow_versions import AIRFLOW, AirflowRescheduleException
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import Never, Try, _guarded, cancelled, submit_and, submit_once, variables
 
@@ -77,6 +81,44 @@ def test_it_is_left_running_where_airflow_does_not_say(
     assert ti.record.jobs[0] in caplog.text
 
 
+class Channel:
+    """To a supervisor whose API server has answered so to a question about this very try."""
+
+    _thread_lock = None
+
+    def __init__(self, detail: dict[str, Any] | None) -> None:
+        self.detail = detail
+
+    def send(self, question: Any) -> None:
+        assert question.ti_id
+        if self.detail:
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=self.detail))
+
+
+NOT_FOUND = {"status_code": 404, "detail": {"detail": {"reason": "not_found", "message": "Not found"}}}
+BY_A_PROXY = {"status_code": 404, "detail": {"message": "no such page"}}
+DOWN = {"status_code": None, "message": "connection refused"}
+
+
+@pytest.mark.skipif(Version("3.2") > AIRFLOW, reason="Airflow's channel answers otherwise")
+@pytest.mark.parametrize(
+    "detail, is_over", [(NOT_FOUND, True), (BY_A_PROXY, False), (DOWN, False), ({}, False)]
+)
+def test_the_job_of_a_try_in_whose_place_another_runs_is_cancelled(
+    cloud: LocalCloud,
+    airflow: FakeAirflow,
+    monkeypatch: pytest.MonkeyPatch,
+    detail: dict[str, Any],
+    is_over: bool,
+) -> None:
+    """A running task instance was deleted: Airflow makes a new one of the same name, and of the same try."""
+    ti = waits(deferral())
+    airflow.put(ti, "running")
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Channel(detail), raising=False)
+    listener.before_stopping(TaskRunnerMarker())
+    assert cancelled(cloud) == [is_over]
+
+
 def test_nothing_is_asked_where_nothing_was_started(airflow: FakeAirflow) -> None:
     ti = Try(work=lambda: None)
     listener.on_task_instance_running(ti)
@@ -99,7 +141,7 @@ def test_the_job_of_a_try_that_airflow_has_ended_before_it_could_succeed_is_canc
     assert not airflow.variables
 
 
-@pytest.mark.parametrize("state", ["success", "running"])
+@pytest.mark.parametrize("state", ["success", "running", "queued", "removed"])
 def test_the_job_of_a_try_that_has_succeeded_is_left_running(
     cloud: LocalCloud, airflow: FakeAirflow, state: str
 ) -> None:
