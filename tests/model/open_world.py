@@ -92,6 +92,9 @@ class Service(JobService):
     def scopes(self) -> Iterator[str]:
         yield "queue"
 
+    def place(self, scope: str) -> str:
+        return scope
+
     def _alive(self, scope: str, name_prefix: str = "") -> Iterator[JobStatus]:
         for name in OPEN[0].jobs:
             if not (status := self._status(address(name))).state.is_terminal:
