@@ -32,7 +32,7 @@ from airflow_cancel_provider.services.aws.errors import (
     kind_of,
 )
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.credentials import caused_by, without_logins
+from airflow_cancel_provider.services.credentials import NO_KEY, caused_by, is_key, without_logins
 from airflow_cancel_provider.services.ratelimit import share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.tls import usable_verification, verification
@@ -120,6 +120,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 wrapper.verify = None if wrapper.verify == "" else usable_verification(wrapper.verify)
                 wrapper.region_name = wrapper.region_name and wrapper.region_name.strip()
                 _check_config(wrapper.botocore_config)
+                _check_keys(wrapper)
                 self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
                 if self.call_seconds:
                     wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
@@ -253,6 +254,14 @@ def _check_config(config: Config | None) -> None:
         value = getattr(config, name, None)
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name} is {value!r}, which botocore.config.Config does not take")
+
+
+def _check_keys(wrapper: AwsConnectionWrapper) -> None:
+    """:raises ValueError: a key can't be one; AWS would call it a wrong signature."""
+    for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
+        value = getattr(wrapper, name)
+        if value and not is_key(value):
+            raise ValueError(f"{name} {NO_KEY}")
 
 
 def _timed(config: Config | None, connect: float, read: float) -> Config:

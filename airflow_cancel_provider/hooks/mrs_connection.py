@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.mrs_form import FIELDS, label
+from airflow_cancel_provider.services.credentials import NO_KEY, is_key
 from airflow_cancel_provider.services.mrs.calls import API_VERSIONS, ApiVersion, base_url
 from airflow_cancel_provider.services.mrs.regions import KNOWN, endpoints
 from airflow_cancel_provider.services.tls import usable_verification
@@ -17,7 +17,6 @@ AuthType = Literal["password", "aksk"]
 AUTH_TYPES: tuple[AuthType, ...] = ("password", "aksk")
 
 _ONE_OF_THEM = f"one of the regions {', '.join(sorted(KNOWN))}"
-_KEY = re.compile(r"[!-~]+", re.ASCII)
 _CHOICES: dict[str, tuple[str, ...]] = {"auth_type": AUTH_TYPES, "api_version": API_VERSIONS}
 
 
@@ -70,6 +69,7 @@ def read(
         reader.check_key("login", login)
         reader.check_key("password", password)
         reader.check_key("security_token", security_token or "-")
+    reader.check_key("project_id", project_id or "-")
     if not project_id and not project_name:
         raise reader.wrong(f"{label('project_id')} is missing; set it, or {label('project_name')}")
     if auth_type == "password" and not domain:
@@ -121,10 +121,8 @@ class _Reader:
         return (value or "").strip() or None
 
     def check_key(self, name: str, value: str) -> None:
-        if not _KEY.fullmatch(value):
-            raise self.wrong(
-                f"{label(name)} holds a space, a line break or another character that no key has"
-            )
+        if not is_key(value):
+            raise self.wrong(f"{label(name)} {NO_KEY}")
 
     def choice(self, name: str, given: str | None) -> str:
         value = given or self.text(name) or _CHOICES[name][0]

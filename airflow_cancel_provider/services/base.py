@@ -316,11 +316,12 @@ class JobService(ABC):
     def addresses(self, ids: Iterable[str], scope: str | None = None) -> list[RemoteJob]:
         """Addresses of jobs of this service, connection and region.
 
-        :raises InvalidInput: an id has not the service's form, or the ids are one text, whose characters
-            would be taken for ids.
+        :raises InvalidInput: an id has not the service's form, or the ids are no list: of one text, the
+            characters would be taken for ids.
         """
-        if isinstance(ids, str):
-            raise InvalidInput(f"{ids!r} is one text; expected a list of {self.id_word}s of {self.name}.")
+        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+            kind = "one text" if isinstance(ids, str) else "no list"
+            raise InvalidInput(f"{ids!r} is {kind}; expected a list of {self.id_word}s of {self.name}.")
         return [self.address(each, scope) for each in ids]
 
     def check(self, job: RemoteJob) -> RemoteJob:
@@ -349,7 +350,8 @@ class JobService(ABC):
         elif not isinstance(value, str) or not pattern.fullmatch(value):
             like = f"one looks like {example}" if example else f"expected {pattern.pattern}"
             alone = " Give the id alone." if _LOCATOR.match(str(value)) else ""
-            raise InvalidInput(f"{value!r} is not a {word} of {self.name}; {like}.{alone}")
+            article = "an" if word.startswith("a") else "a"
+            raise InvalidInput(f"{value!r} is not {article} {word} of {self.name}; {like}.{alone}")
 
 
 def trimmed(pattern: re.Pattern[str] | None, value: T) -> T | str:

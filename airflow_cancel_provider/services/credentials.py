@@ -18,6 +18,15 @@ _UNREAD = re.compile(r"Failed to parse: .*", re.S)
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z2-7]{16}", re.ASCII)
 
 
+NO_KEY = "holds a space, a line break or another character that no key has"
+_KEY = re.compile(r"[!-~]+", re.ASCII)
+
+
+def is_key(value: object) -> bool:
+    """Whether this may be a key, a token or an id that goes into a header: people copy line breaks along."""
+    return isinstance(value, str) and bool(_KEY.fullmatch(value))
+
+
 def is_renewable(credentials: Any) -> bool:
     """Whether these renew themselves, as those of a role's session do."""
     return hasattr(credentials, "refresh_needed")

@@ -74,6 +74,16 @@ def test_a_text_is_no_list_of_ids(
     assert cloud.journal.count() == 0
 
 
+@pytest.mark.parametrize("hook, verb, place", VERBS, ids=str)
+@pytest.mark.parametrize("given", [None, 5, b"00f2"], ids=repr)
+def test_what_is_no_list_of_ids(
+    cloud: LocalCloud, hook: type[Any], verb: str, place: tuple[str, ...], given: Any
+) -> None:
+    with pytest.raises(InvalidInput, match=r" is no list; expected a list of job|of step ids of"):
+        getattr(hook(), verb)(*place, given)
+    assert cloud.journal.count() == 0
+
+
 def test_batch_verbs(cloud: LocalCloud) -> None:
     bench = BatchBench(cloud)
     (running, pending), hook = bench.running(2), BatchJobsHook()

@@ -13,8 +13,10 @@ from botocore.config import Config
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
+from airflow_cancel_provider.hooks.mrs import MrsHook
 from tests.cloud.server import LocalCloud
-from tests.task_fixtures import connect_aws, connections
+from tests.mrs_fixtures import define
+from tests.task_fixtures import MRS_KEYS, connect_aws, connections
 
 __all__ = ["connections"]
 pytestmark = pytest.mark.usefixtures("connections")
@@ -33,7 +35,7 @@ ODD_CONFIGS: list[Any] = [
     {"defaults_mode": "x"},
     {"request_checksum_calculation": "x"},
     {"max_pool_connections": "x"},
-    {"proxies": "http://user:secret@proxy"},
+    {"proxies": "http://user:hunter2@proxy"},
     {"proxies_config": ["x"]},
     {"signature_version": 4},
     {"connect_timeout": "soon"},
@@ -57,7 +59,7 @@ def sentence(cloud: LocalCloud, conn_id: str, access: Access) -> str:
     assert cloud.journal.count() == 0
     words = str(caught.value)
     assert "\n" not in words
-    assert "secret" not in words
+    assert "hunter2" not in words
     return words
 
 
@@ -73,6 +75,30 @@ def test_an_extra_that_can_not_be(
 ) -> None:
     connect_aws(monkeypatch, cloud, "odd", **extra)
     assert sentence(cloud, "odd", Access()).startswith("Connection 'odd' can't be used: ")
+
+
+@pytest.mark.parametrize("value", ["hunter2\n", " hunter2", "hunter2é", "hunter2\thunter2"], ids=repr)
+@pytest.mark.parametrize("name", ["login", "password", "aws_session_token"])
+def test_a_key_that_can_not_be_one(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Of a copied line break AWS says that the signature is wrong, and urllib3 shows the signature."""
+    connect_aws(monkeypatch, cloud, "odd", **{name: value})
+    words = sentence(cloud, "odd", Access())
+    assert words.endswith(" holds a space, a line break or another character that no key has.")
+
+
+@pytest.mark.parametrize("project", ["a\nb", "プロジェクト", "a b"])
+def test_a_project_that_can_not_be_one(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    """It goes into a header."""
+    define(monkeypatch, cloud, "odd", **{**MRS_KEYS, "project_id": project})
+    with pytest.raises(
+        InvalidInput, match=r"^Connection 'odd': .*\(project_id\) holds a space, a line break"
+    ):
+        _ = MrsHook("odd").service
+    assert cloud.journal.count() == 0
 
 
 def test_no_configuration_leaves_the_connections() -> None:
