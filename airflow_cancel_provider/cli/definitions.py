@@ -101,7 +101,7 @@ _LIST = (
 _WAIT = (
     _JOBS,
     _seconds("--timeout", "How long to wait at most; default: for ever", None),
-    _seconds("--interval", "Seconds between two looks", 10.0),
+    _seconds("--interval", "Seconds between two polls", 10.0),
     _list(
         "--expect",
         "States in which jobs have to end; default: any",
@@ -151,13 +151,13 @@ _REAP = (
     _flag("--loop", help="Sweep again and again, until SIGTERM or SIGINT"),
     _seconds(
         "--interval",
-        "Seconds within which an orphan is found and its cancel requested, both looks included: more than "
+        "Seconds within which an orphan is found and its cancel requested, both checks included: more than "
         "--grace",
         300.0,
     ),
     _flag("-n", "--dry-run", help="List what would be cancelled; cancel nothing"),
     _flag("--exit-code", help="End with 1 if there are orphans, also if all of them were cancelled"),
-    _seconds("--grace", "Seconds between the two looks that have to agree", Rules.grace),
+    _seconds("--grace", "Seconds between the two checks that have to agree", Rules.grace),
     _seconds(
         "--confirm-seconds",
         f"How long to wait for cancelled jobs to end; default: {Rules.confirm_seconds:g}, and 0 in a loop, "
@@ -262,7 +262,7 @@ COMMANDS = (
         "reap",
         "Cancel running jobs whose task is over",
         _REAP,
-        "0: all well. 1: something could not be looked at or cancelled; with --exit-code also: orphans.",
+        "0: all well. 1: something could not be checked or cancelled; with --exit-code also: orphans.",
         "--at aws://aws_default@us-east-1 --dry-run",
         "--loop --interval 300",
     ),

@@ -139,7 +139,7 @@ def _cycle(options: argparse.Namespace) -> float:
     interval = number_from_0("--interval", options.interval)
     if interval <= options.grace:
         raise InvalidInput(
-            f"--interval is {interval:g}; both looks have to fit in, so it must be more than --grace, "
+            f"--interval is {interval:g}; both checks have to fit in, so it must be more than --grace, "
             f"{options.grace:g}."
         )
     return interval - float(options.grace)

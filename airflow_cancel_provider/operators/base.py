@@ -42,8 +42,8 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         by default, which Dag, run and task cancelled it.
     :param wait_for_completion: wait until every job has ended; otherwise return the states right after the
         request.
-    :param waiter_delay: seconds between two looks.
-    :param waiter_max_attempts: looks at most.
+    :param waiter_delay: seconds between two polls.
+    :param waiter_max_attempts: polls at most.
     :param deferrable: wait in the triggerer.
     :param fail_if_not_running: fail if a job had ended before.
     :return: final state of each job by its address.

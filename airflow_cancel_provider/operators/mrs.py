@@ -104,8 +104,8 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
     :param arguments: the program's arguments, in order.
     :param properties: the program's settings.
     :param wait_for_completion: wait for the job; otherwise it is left running when the task has ended.
-    :param waiter_delay: seconds between two looks.
-    :param waiter_max_attempts: looks at most; a job that takes longer is cancelled.
+    :param waiter_delay: seconds between two polls.
+    :param waiter_max_attempts: polls at most; a job that takes longer is cancelled.
     :param deferrable: wait in the triggerer.
     :return: the job's address.
     :raises UnexpectedEnd: the job failed or was cancelled.
