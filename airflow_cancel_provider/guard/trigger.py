@@ -131,8 +131,8 @@ class GuardTrigger(BaseTrigger):
             await in_thread(release_record, task, TryRecord.from_json(self.record))
         except Exception as error:  # noqa: BLE001  reported; the task succeeds all the same
             log.warning(
-                "The release of the remote jobs of %s could not be written: %s A later try, or the reaper "
-                "once the Dag run is deleted, may cancel them: %s",
+                "[remote jobs] The release of the remote jobs of %s could not be written: %s A later try, or "
+                "the reaper once the Dag run is deleted, may cancel them: %s",
                 *(task, error, ", ".join(self._jobs())),
             )
 
@@ -155,7 +155,7 @@ class GuardTrigger(BaseTrigger):
             record = TryRecord.from_json(self.record)
         except InvalidInput as error:
             # It was written by another version of this package.
-            log.error("%s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
+            log.error("[remote jobs] %s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
         own_log, deferred = InContext(log, self), DeferredTry.of(self.task_instance)
         requests = cancel_requests(record, self.reason, own_log, deferred.task)

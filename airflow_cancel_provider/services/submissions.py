@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 
 LABEL_PARAMETER = "airflow_owner"
 LABEL_PROPERTY = "airflow.owner"
-ANSWERED_INSIDE = "%s was answered inside this process (by a test double such as moto): no job is recorded"
+ANSWERED_INSIDE = (
+    "[remote jobs] %s was answered inside this process (by a test double such as moto): no job is recorded"
+)
 """Log message."""
 UNNAMED = "job"
 """For a job whose name was only a label."""
@@ -231,4 +233,4 @@ def tell_ended(service: str, region: str | None, seen: Sequence[SeenEnd]) -> Non
         recorder.ended(service, region, seen)
     except Exception:
         # The caller only asked for a job's state, and must not fail for this.
-        log.exception("%d jobs of %s that have ended could not be noted", len(seen), service)
+        log.exception("[remote jobs] %d jobs of %s that have ended could not be noted", len(seen), service)
