@@ -48,6 +48,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "signature_version": (str, type(UNSIGNED)),
 }
 """Types of options of botocore that it does not check itself."""
+_OF_REPLIES = ("AssumeRoleResult", "AssumeRoleWithSAMLResult", "Credentials", "ResponseMetadata")
+"""What botocore and AwsBaseHook take out of a reply that has credentials."""
 QUOTA_SHARE = "quota_share"
 """Name in the connection's extra: the share of an account's quotas that one process uses."""
 
@@ -124,8 +126,8 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
                 if self.call_seconds:
                     wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
-            except (AttributeError, TypeError, ValueError) as error:  # fields of extra of another kind
-                raise self._unusable(error) from None
+            except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+                raise self._unusable(error) from None  # fields of extra of another kind
             self._wrapper = wrapper
         return self._wrapper
 
@@ -188,8 +190,12 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             if not _is_of_calls(error):
                 raise self._unusable(error) from None
             raise caused_by(error, self._no_credentials(error))  # noqa: B904
+        except NotImplementedError as error:  # a way to credentials that AwsBaseHook has not
+            raise self._unusable(error) from None
         except (KeyError, RuntimeError, ResponseParserError) as error:
-            # AwsBaseHook takes every reply for credentials.
+            # AwsBaseHook takes every reply for credentials. It also reads the extra's fields of SAML so.
+            if isinstance(error, KeyError) and error.args[0] not in _OF_REPLIES:
+                raise self._unusable(ValueError(f"its extra has no {error}")) from None
             why = f"the reply holds none: {error!r}"
             raise caused_by(error, self._no_credentials(NoAnswer(why=why)))  # noqa: B904
         except (AttributeError, TypeError, ValueError) as error:

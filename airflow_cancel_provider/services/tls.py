@@ -8,6 +8,7 @@ from pathlib import Path
 
 from airflow_cancel_provider.exceptions import InvalidInput
 
+_LONGEST_SHOWN = 100
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
 _BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ConnectionError, TimeoutError)
 """Handshakes that broke off: the next one may succeed."""
@@ -44,9 +45,17 @@ def usable_verification(value: object) -> bool | str | None:
     :raises InvalidInput: it is not, or as :func:`verification`.
     """
     meant = verification(value)
-    if isinstance(meant, str) and not Path(meant).exists():
-        raise InvalidInput(f"verify {value!r} is neither true nor false nor the path of a CA bundle.")
+    if isinstance(meant, str) and not _is_there(meant):
+        shown = f"{meant[:_LONGEST_SHOWN]}…" if len(meant) > _LONGEST_SHOWN else meant
+        raise InvalidInput(f"verify {shown!r} is neither true nor false nor the path of a CA bundle.")
     return meant
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # the certificate itself is too long for a name; or a folder may not be read
+        return False
 
 
 def tls_trouble(error: BaseException) -> str | None:

@@ -22,6 +22,8 @@ __all__ = ["connections"]
 pytestmark = pytest.mark.usefixtures("connections")
 
 ROLE = "arn:aws:iam::123456789012:role/job"
+CERTIFICATE = f"-----BEGIN CERTIFICATE-----\n{'A' * 600}\n-----END CERTIFICATE-----"
+SAML = {"principal_arn": ROLE, "idp_auth_method": "x"}
 ODD_CONFIGS: list[Any] = [
     "x",
     "",
@@ -50,6 +52,10 @@ ODD_EXTRAS: list[dict[str, Any]] = [
     {"endpoint_url": 5},
     {"region_name": 5},
     {"verify": "/no/such/bundle.pem"},
+    {"verify": CERTIFICATE},
+    {"role_arn": ROLE, "assume_role_method": "x"},
+    {"role_arn": ROLE, "assume_role_method": "assume_role_with_saml"},
+    {"role_arn": ROLE, "assume_role_method": "assume_role_with_saml", "assume_role_with_saml": SAML},
 ]
 
 
@@ -75,6 +81,13 @@ def test_an_extra_that_can_not_be(
 ) -> None:
     connect_aws(monkeypatch, cloud, "odd", **extra)
     assert sentence(cloud, "odd", Access()).startswith("Connection 'odd' can't be used: ")
+
+
+def test_a_certificate_instead_of_its_path(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    define(monkeypatch, cloud, "odd", **{**MRS_KEYS, "verify": CERTIFICATE})
+    with pytest.raises(InvalidInput, match=r"^Connection 'odd': .* nor the path of a CA bundle\.") as caught:
+        _ = MrsHook("odd").service
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["hunter2\n", " hunter2", "hunter2é", "hunter2\thunter2"], ids=repr)
