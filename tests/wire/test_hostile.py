@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable
-from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.hostile import SHAPES
 from tests.cloud.server import LocalCloud
@@ -313,6 +313,35 @@ def test_what_is_no_list_is_no_empty_list(bench: Bench, nothing: Any) -> None:
         service.describe(jobs)
     with pytest.raises(ServiceUnavailable):
         list(service.living(jobs[0].scope or "queue"))
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_job_that_an_answer_shows_twice_lives_in_doubt(bench: Bench, is_first: bool) -> None:
+    jobs = bench.running(60)
+    operation, items, id_name, state_name = TWICE[bench.name]
+    states = [bench.success, "RUNNING"] if is_first else ["RUNNING", bench.success]
+    shown = [
+        {**PLACE.get(bench.name, lambda _: {})(job), id_name: job.id, state_name: state}
+        for job in jobs
+        for state in (states if job == jobs[0] else ["RUNNING"])
+    ]
+    if bench.name == "emr":
+        shown = [{"Id": step["Id"], "Status": {"State": step["state"]}} for step in shown]
+    garble(bench, [operation], body=json.dumps({items: shown}))
+    assert {status.state for status in bench.service(AT_ONCE).describe(jobs)} == {JobState.RUNNING}
+
+
+TWICE = {
+    "emr": ("ListSteps", "Steps", "Id", "state"),
+    "batch": ("DescribeJobs", "jobs", "jobId", "status"),
+    "emr-serverless": ("ListJobRuns", "jobRuns", "id", "state"),
+    "glue": ("GetJobRuns", "JobRuns", "Id", "JobRunState"),
+    "emr-containers": ("ListJobRuns", "jobRuns", "id", "state"),
+}
+PLACE: dict[str, Callable[[RemoteJob], dict[str, Any]]] = {
+    "emr-serverless": lambda job: {"applicationId": job.scope},
+    "emr-containers": lambda job: {"virtualClusterId": job.scope},
+}
 
 
 def test_an_old_job_is_no_stranger(bench: Bench) -> None:

@@ -260,3 +260,9 @@ class TestReplies:
         Replies.body, Replies.status = json.dumps({"total_record": 100, "job_list": items}).encode(), 202
         with pytest.raises(ServiceUnavailable, match="page 2"):
             list(opened(server, "v2").claims(CLUSTER))
+
+    @pytest.mark.parametrize("states", [("FINISHED", "RUNNING"), ("RUNNING", "FINISHED")])
+    def test_a_job_that_is_shown_twice_lives_in_doubt(self, server: str, states: tuple[str, str]) -> None:
+        items = [{"job_id": job.id, "job_state": state} for job in JOBS for state in states]
+        Replies.body, Replies.status = json.dumps({"total_record": 20, "job_list": items}).encode(), 202
+        assert {status.state for status in opened(server, "v2").describe(JOBS)} == {JobState.RUNNING}

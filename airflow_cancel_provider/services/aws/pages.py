@@ -16,7 +16,8 @@ def pick(wanted: Sequence[RemoteJob], pages: Iterable[Iterable[JobStatus]]) -> d
     """
     missing, found = {job.id for job in wanted}, dict[str, JobStatus]()
     for page in pages:
-        for status in page:
+        # Of a job that is shown twice, in doubt it lives.
+        for status in sorted(page, key=lambda status: status.state.is_terminal):
             if status.job.id in missing:
                 missing.remove(status.job.id)
                 found[status.job.id] = status

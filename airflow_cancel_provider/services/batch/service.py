@@ -195,6 +195,8 @@ class BatchJobService(AwsJobService):
         """What Batch shows of the jobs; what it does not know is left out."""
         ids = list(dict.fromkeys(job.id for job in jobs))
         answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
+        # Of a job that is shown twice, in doubt it lives.
+        answers.sort(key=lambda answer: answer["status"] not in ENDS)
         by_id = {answer["jobId"]: answer for answer in answers}
         seen = {job: answer_of(job, by_id[job.id]) for job in jobs if job.id in by_id}
         for each in seen.values():

@@ -298,9 +298,9 @@ class EmrStepService(AwsJobService):
         """
         wanted, found = {step.id for step in steps}, dict[str, JobStatus]()
         for page in self._listed(series, cluster):
-            shown = {status.job.id: status for status in page if status.job.id in wanted}
+            shown = {job.id: status for job, status in pick(steps, [page]).items()}
             new = len(shown.keys() - found.keys())
-            found |= shown
+            found = shown | found
             if len(found) == len(wanted) or new < STEPS_PER_PAGE / 2:
                 break
         return pick(steps, [found.values()])

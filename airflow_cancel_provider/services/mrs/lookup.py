@@ -152,7 +152,10 @@ def _take(
 ) -> None:
     """Read pages until all are found."""
     for page in pages:
-        found |= {by_id[record.id]: record for record in page if record.id in by_id}
+        # Of a job that is shown twice, in doubt it lives.
+        for record in sorted(page, key=lambda record: not record.state.is_terminal):
+            if record.id in by_id:
+                found[by_id[record.id]] = record
         if len(found) == len(by_id):
             break
 
