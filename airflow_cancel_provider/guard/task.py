@@ -57,7 +57,7 @@ ENDED_BEFORE = "Airflow has ended the task before it was told that the task succ
 GOES_ON = frozenset({None, "running", "success"})
 """States in which a running task goes on; None: Airflow has not said."""
 
-FAILED = frozenset({"failed", "skipped", "upstream_failed", "removed"})
+FAILED = frozenset({"failed", "skipped", "upstream_failed", "restarting", "removed"})
 """States of a try that Airflow has ended; ``removed``: it was deleted, or another has taken its place."""
 
 REPORTED = ("success", "failed", "skipped", "up_for_retry")

@@ -208,10 +208,14 @@ def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
 def state_of(task: TaskKey, ti_id: UUID) -> str | None:
     """The state of a running try; ``removed`` where Airflow has it no more. Asks Airflow.
 
+    ``restarting``: it was cleared while it ran. From Airflow 3.2 on the task instance has a new id then, but
+    no next try runs before this one's process has ended.
+
     :raises Exception: it does not answer.
     """
     own = DeferredTry(task, ti_id)
-    return _states([own])[own] if _is_there(ti_id) else "removed"
+    state = _states([own])[own]
+    return state if state == "restarting" or _is_there(ti_id) else "removed"
 
 
 def _is_there(ti_id: UUID) -> bool:

@@ -141,6 +141,19 @@ def test_the_job_of_a_try_that_airflow_has_ended_before_it_could_succeed_is_canc
     assert not airflow.variables
 
 
+@pytest.mark.skipif(Version("3.2") > AIRFLOW, reason="the id stays")
+@pytest.mark.parametrize("state", ["restarting", "queued", None])
+def test_the_job_of_a_try_that_was_cleared_before_it_could_succeed_is_cancelled(
+    cloud: LocalCloud, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    """The task instance has a new id in both cases: cleared while it ran, or by its own success callback."""
+    ti = succeeds()
+    airflow.put(ti, state)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Channel(NOT_FOUND), raising=False)
+    listener.on_task_instance_success(previous_state="running", task_instance=ti)
+    assert cancelled(cloud) == [state == "restarting"]
+
+
 @pytest.mark.parametrize("state", ["success", "running", "queued", "removed"])
 def test_the_job_of_a_try_that_has_succeeded_is_left_running(
     cloud: LocalCloud, airflow: FakeAirflow, state: str
