@@ -91,6 +91,8 @@ class Try(TaskInstance):
     max_tries: int = 1
     state: str = "running"
     written: list[tuple[str, Any]] = field(default_factory=list)
+    on_push: Callable[[str, Any], None] = lambda *_: None
+    """Called with each XCom that it has pushed, before it is told so: what it raises comes meanwhile."""
 
     def __post_init__(self) -> None:
         self.task = Task(self.work)
@@ -98,6 +100,7 @@ class Try(TaskInstance):
     def xcom_push(self, key: str, value: Any) -> None:
         super().xcom_push(key, value)
         self.written.append((key, json.loads(json.dumps(value))))
+        self.on_push(key, value)
 
     def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
         assert (task_ids, map_indexes) == (self.task_id, self.map_index)

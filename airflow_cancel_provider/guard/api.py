@@ -71,6 +71,7 @@ def track(job: str) -> RemoteJob:
 
     :param job: its address, ``service://connection@region/[cluster or application/]id``.
     :raises InvalidInput: this is no address, its connection is unusable, or no task runs here.
+    :raises Killed: the task received SIGTERM; the job is cancelled.
     """
     address = RemoteJob(job)
     if recorder := _recorder_of_this_task("track"):

@@ -16,15 +16,16 @@ def is_called_by(task: Any) -> bool:
     """Whether a method of the task itself has called its ``on_kill``, and no handler of SIGTERM that method.
 
     Operators do so to clean up after an error, or at their end, or have a thread do it when it gets late.
-    Handlers of signals run in the main thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return True
     handler = signal.getsignal(signal.SIGTERM)
     code = getattr(getattr(handler, "__func__", handler), "__code__", None)
     callers = [frame for frame in _stack() if not frame.f_globals.get("__name__", "").startswith(_OURS)]
-    is_own = bool(callers) and _first_argument(callers[0]) is task
-    return is_own and all(frame.f_code is not code for frame in callers)
+    # First: with gevent the handler runs in a greenlet, which counts as a thread of its own.
+    if any(frame.f_code is code for frame in callers):
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    return bool(callers) and _first_argument(callers[0]) is task
 
 
 def _stack() -> Iterator[FrameType]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from mmap import mmap
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
@@ -65,11 +66,14 @@ class Canceller:
         )
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0
+        self._starting_another = RLock()
         self._thread = CancelThread(ledger, owner, settings, log)
         self._has_news = False
         """Whether there are events that no sentinel has received."""
-        self._is_told = self._is_late = False
+        self.is_told = self._is_late = False
         """Whether a cancel was requested, and whether jobs were started after that."""
+        self._is_with_thread = False
+        """Whether the thread cancels: it was told last, or has taken over."""
         self._is_done = False
 
     @property
@@ -86,34 +90,50 @@ class Canceller:
     def hear(self, event: Event) -> None:
         """Pass an event on.
 
-        :raises InvalidInput: a forked child of the task started the task's first job.
+        :raises InvalidInput: a forked child of the task started a job, and there is no sentinel.
         """
         if self._sentinel is None or self._is_done:
             return
-        if os.getpid() != self._pid and not self._sentinel.is_started:
-            raise InvalidInput(
-                "a forked child of the task started the first job; start it in the task itself"
-            )
+        if os.getpid() != self._pid:
+            self._hear_child(self._sentinel, event)
+            return
         if not self._sentinel.is_usable and not self._start_another(event):
             self._has_news = True
             return
-        self._is_late |= self._is_told and isinstance(event, JobsStarted)
+        self._is_late |= self.is_told and isinstance(event, JobsStarted)
         try:
             self._sentinel.hear(event)
-            if os.getpid() != self._pid and isinstance(event, SubmissionIntended | JobsStarted):
-                self._heard_children[0] = 1
             if isinstance(event, JobsStarted):
                 self._sentinel.check(START_SECONDS)
         except SentinelError as error:
-            self._has_news = True
-            self._start_again_at = time.monotonic() + START_AGAIN_SECONDS
-            why = (
-                "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
-                f"{error}. After an error or SIGTERM this process cancels its jobs itself."
+            self._miss_sentinel(error)
+
+    def _hear_child(self, sentinel: Sentinel, event: Event) -> None:
+        """Pass an event of a forked child on. What it starts is known to the sentinel alone.
+
+        The child starts none: that would cancel the jobs of the whole task when the child ends.
+        """
+        if sentinel.is_started and sentinel.is_usable:
+            with suppress(SentinelError):  # it is not usable then
+                sentinel.hear(event)
+        if not (sentinel.is_started and sentinel.is_usable):
+            raise InvalidInput(
+                "a forked child of the task started a job, and there is no sentinel that could know of it; "
+                "start the first job in the task itself"
             )
-            if why not in self._reported:
-                self._reported.add(why)
-                self._report_unguarded(why)
+        if isinstance(event, SubmissionIntended | JobsStarted):
+            self._heard_children[0] = 1
+
+    def _miss_sentinel(self, error: SentinelError) -> None:
+        self._has_news = True
+        self._start_again_at = time.monotonic() + START_AGAIN_SECONDS
+        why = (
+            "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
+            f"{error}. After an error or SIGTERM this process cancels its jobs itself."
+        )
+        if why not in self._reported:
+            self._reported.add(why)
+            self._report_unguarded(why)
 
     @property
     def ends(self) -> Mapping[RemoteJob, JobEnd]:
@@ -123,7 +143,7 @@ class Canceller:
     @property
     def has_failed(self) -> bool:
         """Whether the cancel is over, and not all jobs were seen to end: a service has refused it."""
-        if self._thread.is_started or self._sentinel is None:
+        if self._is_with_thread or self._sentinel is None:
             return self._thread.has_failed
         return self._sentinel.last_word == "failed"
 
@@ -132,15 +152,13 @@ class Canceller:
 
         :param why: why the task ends, as the beginning of a sentence.
         """
-        self._begin()
-        if not self._is_finished:
-            (self.sentinel or self._thread).killed(why)
+        if (by := self._begun()) is not None:
+            by.killed(why)
 
     def cancel(self, why: str) -> None:
         """Cancel now, as the task is failing."""
-        self._begin()
-        if not self._is_finished:
-            (self.sentinel or self._thread).cancel(why)
+        if (by := self._begun()) is not None:
+            by.cancel(why)
 
     def relay(self) -> None:
         """Log what the sentinel has sent for the task's log. Not in a signal handler: a log has locks."""
@@ -171,7 +189,7 @@ class Canceller:
         """
         deadline = time.monotonic() + seconds
         sentinel = self._sentinel
-        if self._thread.is_started or sentinel is None or self._is_done:
+        if self._is_with_thread or sentinel is None or self._is_done:
             return self._thread.wait_for(word, seconds)
         if sentinel.wait_for(word, seconds):
             return True
@@ -182,26 +200,30 @@ class Canceller:
             "does not answer" if sentinel.can_act else "exited before the cancel was confirmed",
             self._log_file,
         )
+        self._is_with_thread = True
         self._thread.cancel("")
         return self._thread.wait_for(word, deadline - time.monotonic())
 
-    def _begin(self) -> None:
+    def _begun(self) -> Sentinel | CancelThread | None:
+        """Who is to cancel; None: the sentinel has finished, and there were no events since."""
         if self._is_late and self._sentinel:
             # Its earlier messages may be about the jobs that it knew then.
             self._sentinel.forget_words()
-        self._is_told, self._is_late = True, False
-
-    @property
-    def _is_finished(self) -> bool:
-        """Whether the sentinel has finished, and there were no events since."""
-        sentinel = self._sentinel
-        return bool(sentinel and sentinel.last_word and not self._has_news)
+        self.is_told, self._is_late = True, False
+        if self._sentinel and self._sentinel.last_word and not self._has_news:
+            return None
+        # One may have started after a kill: a resumed task can reach its jobs when its handler has returned.
+        sentinel = self.sentinel
+        self._is_with_thread = sentinel is None or sentinel.is_stuck
+        return self._thread if self._is_with_thread else sentinel
 
     def _start_another(self, event: Event) -> bool:
-        """Prepare another sentinel for a new submission; return whether it is time for that."""
+        """Prepare another sentinel for a new submission; return whether there is one now."""
         is_time = isinstance(event, SubmissionIntended) and time.monotonic() >= self._start_again_at
-        if is_time:
-            self._sentinel = self._new_sentinel()
+        with self._starting_another:
+            # Of two of them, one would not be told that the task has succeeded.
+            if is_time and self._sentinel and not self._sentinel.is_usable:
+                self._sentinel = self._new_sentinel()
         return is_time
 
 
@@ -216,11 +238,6 @@ class CancelThread:
         self._why = ""
         self.ends: dict[RemoteJob, JobEnd] = {}
         """How the jobs that it cancelled have ended."""
-
-    @property
-    def is_started(self) -> bool:
-        """Whether it was started."""
-        return self._thread is not None
 
     @property
     def has_failed(self) -> bool:

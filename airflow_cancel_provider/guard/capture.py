@@ -22,11 +22,10 @@ from weakref import ref
 
 from airflow_cancel_provider.exceptions import SubmissionRefused
 from airflow_cancel_provider.guard.calls import SubmissionCall
-from airflow_cancel_provider.guard.ends import note_ends
 from airflow_cancel_provider.services.aws.client import spec_of
 from airflow_cancel_provider.services.aws.submission import AwsSubmission
 from airflow_cancel_provider.services.registry import SERVICES as REGISTRY
-from airflow_cancel_provider.services.submissions import current_recorder
+from airflow_cancel_provider.services.submissions import current_recorder, tell_ended
 
 log = logging.getLogger(__name__)
 _BY_CALL = {
@@ -198,6 +197,18 @@ class _Handlers:
         """Record jobs that a reply shows as ended."""
         if current_recorder() and http_response.status_code < 300:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
+
+
+def note_ends(service: str, operation: str, region: str | None, answer: Any) -> None:
+    """Record which jobs a reply to the task's own call shows as ended: they need no cancel and no release."""
+    try:
+        row = REGISTRY[service]
+        seen = row.looks[operation](answer)
+        ended = [(scope, job, row.ends[state]) for scope, job, state in seen if job and state in row.ends]
+    except Exception:  # a reply may be anything, and the caller's call must not fail for it
+        log.exception("[remote jobs] A reply to %s could not be read", operation)
+        return
+    tell_ended(service, region, ended)
 
 
 def _over(context: dict[str, Any]) -> SubmissionCall | None:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
+from uuid import UUID
 
 from airflow_cancel_provider.owner import release_key
+from airflow_cancel_provider.task_log import Log
 
 
-def drop_late_answers(ti_id: object) -> None:
-    """Drop answers to requests that an exception of a signal handler has interrupted.
+class LateAnswers:
+    """Answers to requests that an exception of a signal handler has interrupted.
 
     Airflow takes the next answer for that to its next request, and does not compare their ids. After a kill
-    or a time-out, a connection or a Variable could be another than the one that was asked for. So one more
-    question is asked here, and answers are read up to the one to it. Remove this when Airflow compares ids.
+    or a time-out, a connection or a Variable could be another than the one that was asked for. Remove this
+    when Airflow compares ids.
 
-    :param ti_id: of the try; it is asked what it has released.
+    :param may_ask: tells whether the channel to Airflow may be used here.
+    """
+
+    def __init__(self, ti_id: UUID, may_ask: Callable[[], bool], log: Log) -> None:
+        self._ti_id, self._may_ask, self._log = ti_id, may_ask, log
+        self.may_come = False
+        """Whether a signal may have interrupted a request."""
+
+    def drop(self) -> None:
+        """Have Airflow's answers in order again. May take as long as Airflow does."""
+        if not self.may_come or not self._may_ask():
+            return
+        self.may_come = False
+        try:
+            _drop(self._ti_id)
+        except Exception as error:  # noqa: BLE001  reported; the jobs are cancelled all the same
+            self._log.warning("Airflow's answers to this task may be mixed up: %r", error)
+
+
+def _drop(ti_id: UUID) -> None:
+    """Ask one more question (what the try has released), and read answers up to the one to it.
+
     :raises Exception: the channel is closed, or not as in the versions that are known.
     """
     task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
@@ -25,7 +49,7 @@ def drop_late_answers(ti_id: object) -> None:
         return  # there is none, or it has no queue (``dags test``)
     from airflow.sdk.execution_time.comms import GetVariable, _RequestFrame
 
-    question = GetVariable(key=release_key(str(ti_id)))
+    question = GetVariable(key=release_key(ti_id))
     frame = _RequestFrame(id=next(channel.id_counter), body=question.model_dump())
     with getattr(channel, "_thread_lock", None) or nullcontext():
         channel.socket.sendall(frame.as_bytes())

@@ -132,11 +132,6 @@ class TryLedger(Locked):
         return None not in [*clients, *(intent.client for intent in self.intents)]
 
     @property
-    def is_submitting(self) -> bool:
-        """Whether a submission is waiting for its answer."""
-        return any(intent.is_under_way for intent in self.intents)
-
-    @property
     def size(self) -> int:
         """Number of jobs and intents."""
         with self._lock:

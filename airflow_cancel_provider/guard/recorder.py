@@ -59,6 +59,7 @@ class TryRecorder:
         self._owner, self._settings, self._log = owner, settings, log
         self._goes_on, self._is_reported = goes_on, is_reported
         self._tokens = count(1)
+        self._pid = os.getpid()
         self._clean_up_beside: WeakSet[threading.Thread] | None = None
         """While clean-up code runs: the threads that ran before it."""
         self._left: WeakSet[threading.Thread] = WeakSet()
@@ -75,6 +76,11 @@ class TryRecorder:
         """Whether the task has failed: then its threads may not start more jobs."""
         self.is_over = False
         """Whether ``execute`` has ended."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job was started, and no submission is open."""
+        return self.ledger.is_empty
 
     def label(self, submission: object) -> Label | None:
         """The label for a job, if it gets one.
@@ -107,7 +113,7 @@ class TryRecorder:
         if not self._is_own:
             return None
         self._refuse_after_end()
-        token = f"{os.getpid()}.{next(self._tokens)}"
+        token = f"{_here()}{next(self._tokens)}"
         label = self._label if is_labelled else None
         self.tell(SubmissionIntended(token, client, scope, label, unlabelled, self.ledger.clock.now()))
         return token
@@ -134,9 +140,7 @@ class TryRecorder:
             return
         addresses = tuple(intent.client.address(scope, job_id) for scope, job_id in jobs)
         self.tell(JobsStarted(token, addresses, intent.client, self.ledger.clock.now(), not_before))
-        if self.is_killed:
-            # Its cancel is requested by now; the task must not go on with it.
-            raise Killed("The task was killed while it started a job; its cancel was requested.", addresses)
+        self._end_if_killed(addresses)
 
     def placed(self, token: str, scope: str) -> None:
         """Record that the service accepted a submission whose jobs are known by scope and label alone."""
@@ -165,14 +169,24 @@ class TryRecorder:
         self._log.warning("Not guarded: %s", why)
 
     def track(self, job: RemoteJob) -> None:
-        """Guard a job whose submission was not captured; it is reached over the connection in its address."""
+        """Guard a job whose submission was not captured; it is reached over the connection in its address.
+
+        :raises Killed: the task received SIGTERM.
+        """
         self.tell(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
+        self._end_if_killed((job,))
 
     def release(self, job: RemoteJob) -> None:
         """Leave a job running however the task ends, whatever connection its address names."""
         known = {each.identity for each in self.ledger.find(*job.identity)}
         if job.identity not in known and not self.ledger.is_released(job):
             self._log.warning("This task has not started %s, which it releases: is the address right?", job)
+        if os.getpid() != self._pid:
+            self._log.warning(
+                "%s is released in a forked child, so its release is on no record: if the task fails, a "
+                "later try or the reaper may cancel it. Release it in the task itself.",
+                job,
+            )
         self.tell(JobsReleased((job,)))
 
     @contextmanager
@@ -219,6 +233,17 @@ class TryRecorder:
             self._reported.add(why)
             self.unguarded(why)
 
+    @property
+    def is_submitting_here(self) -> bool:
+        """Whether a submission of this thread is waiting for its answer."""
+        here = _here()
+        return any(each.is_under_way and each.token.startswith(here) for each in self.ledger.intents)
+
+    def _end_if_killed(self, jobs: tuple[RemoteJob, ...]) -> None:
+        """End code that has started jobs in a task that received SIGTERM: with it they are cancelled."""
+        if self.is_killed:
+            raise Killed("The task was killed while it started a job, which is being cancelled.", jobs)
+
     def _refuse_after_end(self) -> None:
         if self.is_killed:
             raise SubmissionRefused("This task received SIGTERM; it may not start more remote jobs.")
@@ -236,6 +261,11 @@ class TryRecorder:
     @property
     def _label(self) -> Label | None:
         return replace(self._owner.label, reconnects=self._goes_on) if self._settings.labels else None
+
+
+def _here() -> str:
+    """How the tokens of this thread's submissions begin; a forked child has tokens of its own."""
+    return f"{os.getpid()}.{threading.get_ident()}."
 
 
 def _other_threads() -> WeakSet[threading.Thread]:

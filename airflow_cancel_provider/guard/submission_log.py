@@ -29,12 +29,13 @@ class SubmissionLog:
         self._end = CANCELLED_AT_LAST if goes_on else CANCELLED_UNLESS
         self._seen: set[RemoteJob] = set()
         self._unwritten = 0
+        self._is_closed = False
 
     def hear(self, event: Event) -> None:
         """Log an event."""
         if isinstance(event, JobsStarted) and event.at:
             self._started(event)
-        elif isinstance(event, JobsStarted) and not event.token:
+        elif isinstance(event, JobsStarted) and not event.token and not self._is_closed:
             self._log.info("Guarding %s; it will be %s.", named(event.jobs), self._end)
         elif isinstance(event, JobsPlaced):
             self._log.info("Started a cluster with jobs, %s; they will be %s.", event.scope, self._end)
@@ -42,6 +43,11 @@ class SubmissionLog:
             self._log.info("Released %s: left running however this task ends.", named(event.jobs))
 
     def close(self) -> None:
+        """The task is over: what it goes on with was said, and jobs of before are only reached now."""
+        self._count()
+        self._is_closed = True
+
+    def _count(self) -> None:
         """Log how many jobs had no line of their own."""
         if self._unwritten:
             self._log.info(
@@ -63,7 +69,7 @@ class SubmissionLog:
                 continue
             self._unwritten += 1
             if self._unwritten == SUMMARY_EACH:
-                self.close()
+                self._count()
 
 
 def described(job: RemoteJob) -> str:

@@ -65,8 +65,12 @@ class CancelsWhenKilled(BaseOperator):
         self._armed = None
 
     def keep_record(self, context: Any, state: TryState) -> None:
-        """Write the record: who is responsible for the jobs, and which try waits for them in a triggerer."""
-        if self.starts_jobs and current_recorder():
+        """Write the record: who is responsible for the jobs, and which try waits for them in a triggerer.
+
+        Not where the guard writes it, once the task has jobs: a task may execute a sensor in its own code.
+        """
+        recorder = current_recorder()
+        if recorder and (self.starts_jobs or not recorder.is_empty):
             return
         ti: Any = context["ti"]
         jobs = self._armed[1] if self.starts_jobs and self._armed else []

@@ -152,7 +152,7 @@ def _guard(task_instance: Any) -> None:
     from airflow_cancel_provider.guard.attach import detach
 
     detach()
-    if (last := _guards.get(os.getpid())) and last.waits_here:
+    if (last := _guards.get(os.getpid())) and last.at_end.waits_here:
         _waiting[str(last.ti.id)] = last
     from airflow_cancel_provider.settings import Settings, use_quotas
 
@@ -165,9 +165,9 @@ def _guard(task_instance: Any) -> None:
         guard = TaskGuard(task_instance, settings)
         if before := _waiting.pop(str(task_instance.id), None):
             guard.go_on_after(before)
-        earlier = write_earlier(task_instance, guard.log, is_rest=guard.tries.is_rest)
+        earlier = write_earlier(task_instance, guard.parts.log, is_rest=guard.parts.tries.is_rest)
         guard.install()
-        write_ends(task_instance, guard.log, earlier, guard.ends_of_earlier)
+        write_ends(task_instance, guard.parts.log, earlier, guard.ends_of_earlier)
         _guards[os.getpid()] = guard
     else:
         set_recorder(None, is_off=True)

@@ -38,6 +38,11 @@ class Recorder(Protocol):
     :meth:`placed` and :meth:`closed`; its token names it in all of these.
     """
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was started, and no submission is open."""
+        ...
+
     def label(self, submission: Submission) -> Label | None:
         """What to write on a job, if anything.
 

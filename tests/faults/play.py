@@ -121,7 +121,7 @@ def submit(client: Any = None) -> str:
 def sentinel() -> Any:
     """The sentinel's process, or None."""
     (guard,) = listener._guards.values()
-    side = guard.canceller._sentinel
+    side = guard.parts.canceller._sentinel
     return side._process if side else None
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.guard.ends import note_ends
+from airflow_cancel_provider.guard.capture import note_ends
 from airflow_cancel_provider.jobs import CancelOutcome, JobStatus
 from airflow_cancel_provider.services.batch.service import BatchJobService
 from airflow_cancel_provider.services.emr.service import EmrStepService

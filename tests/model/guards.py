@@ -10,9 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from airflow_cancel_provider.guard import (
-    task,
-)
+from airflow_cancel_provider.guard import parts
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.sentinel.client import Sentinel as SentinelClient
@@ -102,7 +100,7 @@ class Thread:
     """Cancels in the task's process where there is no sentinel."""
 
     def __init__(self, ledger: TryLedger, number: int) -> None:
-        self.is_started = self.has_failed = False
+        self.has_failed = False
         self.ends: dict[RemoteJob, Any] = {}
         self._ledger, self._number = ledger, number
 
@@ -110,7 +108,6 @@ class Thread:
         self.cancel(why)
 
     def cancel(self, why: str) -> None:
-        self.is_started = True
         run_loop(self._ledger, self._number)
 
     def wait_for(self, word: str, seconds: float) -> bool:
@@ -121,31 +118,33 @@ class Thread:
 def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> Any:
     """The guard of a try, once for all worlds."""
     settings = Settings(deployment=DEPLOYMENT, on_retry="keep" if goes_on else "cancel")
-    with mock.patch.multiple(task, log_file_of=str, _log_file=str):
+    with mock.patch.multiple(parts, log_file_of=str, _log_file=str):
         guard: Any = TaskGuard(Ti(number, max_tries, is_resumed=is_resumed), settings)
-    is_armed = not guard.tries.is_followed
-    side = TaskSide(settings, guard.owner, None, QUIET, guard.ledger, is_armed=is_armed)
+    its = guard.parts
+    side = TaskSide(settings, its.owner, None, QUIET, its.ledger, is_armed=not its.tries.is_followed)
     side.number = number
     side._clients = SimpleNamespace(name=lambda _: "client", stop=lambda: None)  # type: ignore[assignment]
-    guard.log = guard.store._log = guard.recorder._log = guard.canceller._log = QUIET
-    guard.releases._log = QUIET
-    guard.canceller._sentinel = side
-    guard.canceller._new_sentinel = lambda: side
-    guard.canceller._thread = Thread(guard.ledger, number)
-    guard.recorder.readers = [guard.canceller.hear, guard.store.hear, guard.releases.hear]
+    its.log = its.store._log = its.recorder._log = its.canceller._log = its.releases._log = QUIET
+    its.canceller._sentinel = side
+    its.canceller._new_sentinel = lambda: side
+    its.canceller._thread = Thread(its.ledger, number)
+    its.recorder.readers = [its.canceller.hear, its.store.hear, its.releases.hear]
     guard.born = freeze(guard)
     return guard
 
 
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ledger", ("_intents", "_jobs", "_released", "_has_unknown_releases")),
-    ("recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
-    ("store", ("_written", "_changes", "_size", "state")),
-    ("releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
-    ("canceller", ("_has_news", "_is_done", "_is_told", "_is_late", "_start_again_at")),
-    ("canceller._sentinel", ("_channel", "_is_gone", "last_word", "at")),
-    ("canceller._thread", ("is_started",)),
-    ("", ("_is_handled", "_is_left", "_is_to_end")),
+    ("parts.ledger", ("_intents", "_jobs", "_released", "_has_unknown_releases")),
+    ("parts.recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
+    ("parts.store", ("_written", "_changes", "_size", "state")),
+    ("parts.releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
+    (
+        "parts.canceller",
+        ("_has_news", "_is_done", "is_told", "_is_late", "_is_with_thread", "_start_again_at"),
+    ),
+    ("parts.canceller._sentinel", ("_channel", "_is_gone", "last_word", "at")),
+    ("at_end", ("care",)),
+    ("", ("_why_killed",)),
 )
 
 
@@ -183,9 +182,10 @@ def thaw(guard: Any, state: Any) -> None:
     for (path, names), values in zip(PARTS, state, strict=True):
         for name, value in zip(names, values, strict=True):
             setattr(part(guard, path), name, _living(*value))
-    guard.ledger._by_id = {}
-    for job in guard.ledger._jobs:
-        guard.ledger._by_id.setdefault((job.service, job.id), {})[job] = None
+    ledger = guard.parts.ledger
+    ledger._by_id = {}
+    for job in ledger._jobs:
+        ledger._by_id.setdefault((job.service, job.id), {})[job] = None
 
 
 def _living(kind: str, value: Any) -> Any:

@@ -11,6 +11,8 @@ from unittest import mock
 from airflow_cancel_provider.engine import recorded
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.label_search import LabelSearch
+from airflow_cancel_provider.guard import at_start
+from airflow_cancel_provider.guard.at_end import AtEnd
 from airflow_cancel_provider.guard.cancel_loop import LedgerClaimant
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.ledger import TryLedger
@@ -19,7 +21,6 @@ from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.store import RecordStore
-from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.plugin import marked_tries
 from airflow_cancel_provider.reaper import judge
 from airflow_cancel_provider.reaper.backends.base import TryAnswer, TryPhase
@@ -41,7 +42,7 @@ class Mutant:
     """A fault.
 
     :param what: what the package does with it, in words.
-    :param target: what is replaced, as an object and a name.
+    :param target: what is replaced, as an object and a name. An attribute of instances is none of its class.
     :param rules: in which exploration it shows.
     """
 
@@ -57,8 +58,9 @@ class Mutant:
     @contextmanager
     def planted(self) -> Iterator[None]:
         """Have the fault in the package."""
+        is_of_instances = self.name == "is_armed"
         changed = self.change(getattr(self.target, self.name, None))
-        with mock.patch.object(self.target, self.name, changed, create=True):
+        with mock.patch.object(self.target, self.name, changed, create=is_of_instances):
             sentinels.watched.cache_clear()
             sentinels.ledger_of.cache_clear()
             guards.guard_of.cache_clear()
@@ -211,7 +213,15 @@ MUTANTS = (
         lambda _: Disarmed(),
         LAYERS,
     ),
-    Mutant("the sentinel is not told that its work is done", Canceller, "done", always(None), LAYERS, 0),
+    Mutant(
+        "the sentinel is not told that its work is done",
+        Canceller,
+        "done",
+        always(None),
+        LAYERS,
+        0,
+        doubled_by="it was told before that the task has returned",
+    ),
     Mutant(
         "the sentinel is not told that the task has returned", Canceller, "returned", always(None), LAYERS
     ),
@@ -228,17 +238,17 @@ MUTANTS = (
     Mutant(
         "a killed task may submit",
         TryRecorder,
-        "_refuse_after_kill",
+        "_refuse_after_end",
         always(None),
         LAYERS,
         doubled_by="what it submits is cancelled with the rest",
     ),
-    Mutant("a task that fails leaves its jobs", TaskGuard, "_cancel", always(None), RETRIES, 0),
+    Mutant("a task that fails leaves its jobs", AtEnd, "cancel", always(None), RETRIES, 0),
     Mutant(
         "a deferred task has no guard",
-        TaskGuard,
-        "_defer",
-        lambda _: lambda self, _: self._leave(TryState.DEFERRED),
+        AtEnd,
+        "defer",
+        lambda _: lambda self, _: self.hand_over(TryState.DEFERRED),
         LAYERS,
     ),
     Mutant(
@@ -248,7 +258,7 @@ MUTANTS = (
         lambda original: lambda self: original(self) | {"state": "running"},
         LAYERS,
     ),
-    Mutant("a resumed task does not take its jobs back", TaskGuard, "_inherit", always(None), LAYERS, 0),
+    Mutant("a resumed task does not take its jobs back", at_start, "take_over", always(None), LAYERS, 0),
     Mutant(
         "what earlier tries left is not looked at",
         RecordStore,

@@ -121,7 +121,7 @@ def run_loop(ledger: TryLedger, number: int, *, is_final: bool = True) -> str:
     # A service lists within a minute what it has taken, and answers within that. So as long as one of both is
     # still to come, the loop is not late.
     is_early = any(not job.is_listed for job in OPEN[0].jobs.values()) or (
-        ledger.is_submitting and not is_final
+        any(intent.is_under_way for intent in ledger.intents) and not is_final
     )
     copy = TryLedger()
     copy._intents, copy._jobs = dict(ledger._intents), dict(ledger._jobs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
+from airflow_cancel_provider.guard.at_start import take_over_or_cancel
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
 from tests.model import open_world
@@ -90,7 +91,7 @@ def gone(world: World, slot: str) -> None:
 def _begin(world: World, process: Process, guard: Any) -> Process | None:
     if not process.has_supervisor:
         return None
-    guard._take_over_or_cancel()
+    take_over_or_cancel(guard.parts)
     for job in world.jobs.values():
         if not job.is_listed and 0 <= job.owner < process.number:
             world.set_row(job.owner, was_orphaned=True)  # it is looked for during some seconds only
@@ -115,8 +116,8 @@ def _work(world: World, process: Process, rules: Rules) -> Iterator[Part]:
 
 def _submit(world: World, process: Process, guard: Any) -> Process:
     try:
-        guard.recorder.label(None)
-        token = guard.recorder.intend(CLIENT, None, (), is_labelled=True)
+        guard.parts.recorder.label(None)
+        token = guard.parts.recorder.intend(CLIENT, None, (), is_labelled=True)
     except SubmissionRefused as refused:
         return _end(world, process, guard, refused, "fail")
     if not process.has_supervisor:
@@ -127,7 +128,7 @@ def _submit(world: World, process: Process, guard: Any) -> Process:
 def _releasing(id: str) -> Callable[[World, Process, Any], Process]:
     def release(world: World, process: Process, guard: Any) -> Process:
         world.released |= {id}
-        guard.recorder.release(RemoteJob(address(id)))
+        guard.parts.recorder.release(RemoteJob(address(id)))
         return process
 
     return release
@@ -145,7 +146,7 @@ def carried_out(*, is_listed: bool) -> Callable[[World, Process, Any], Process]:
         name = f"j{len(world.jobs)}"
         if not process.has_supervisor and all(each.phase == "done" for each in _sentinels(world, process)):
             world.set_row(process.number, was_orphaned=True)
-        world.jobs[name] = Job(process.number, guard.tries.go_on, is_listed)
+        world.jobs[name] = Job(process.number, guard.parts.tries.go_on, is_listed)
         return process._replace(pending=name)
 
     return carry_out
@@ -157,21 +158,21 @@ def _sentinels(world: World, process: Process) -> list[Sentinel]:
 
 def _answered(world: World, process: Process, guard: Any) -> Process:
     try:
-        guard.recorder.started(process.token, [(None, process.pending)])
+        guard.parts.recorder.started(process.token, [(None, process.pending)])
     except Killed as killed:
         return _end(world, process, guard, killed, "fail")
     return process._replace(phase="work", token="")
 
 
 def unanswered(_: World, process: Process, guard: Any) -> Process:
-    guard.recorder.lost(process.token)
-    guard.recorder.closed(process.token)
+    guard.parts.recorder.lost(process.token)
+    guard.parts.recorder.closed(process.token)
     return process._replace(phase="work", token="")
 
 
 def repeated(_: World, process: Process, guard: Any) -> Process:
     """The first answer is lost, and botocore sends the request again."""
-    guard.recorder.lost(process.token)
+    guard.parts.recorder.lost(process.token)
     return process._replace(pending="")
 
 
@@ -198,7 +199,7 @@ def _end(
 
     if outcome == "fail":
         world.set_row(process.number, has_failed=True)
-    side = guard.canceller._sentinel
+    side = guard.parts.canceller._sentinel
     side.waits = waits
     try:
         guard.run(execute)

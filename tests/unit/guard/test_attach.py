@@ -187,8 +187,8 @@ def test_the_guard_is_asked_for_its_own_task_only(cloud: LocalCloud, install: In
     set_recorder(None)
     with pytest.raises(ValueError, match="after"):
         run(other)
-    assert guarded.ledger.is_empty
-    set_recorder(guarded.recorder)
+    assert guarded.parts.ledger.is_empty
+    set_recorder(guarded.parts.recorder)
     with pytest.raises(ValueError, match="after"):
         run(ours)
     assert sorted(cancelled(cloud)) == [False, True]
@@ -214,7 +214,7 @@ def test_a_method_on_the_instance_is_guarded_too(install: Install) -> None:
     with pytest.raises(Killed):
         operator.on_kill()
     assert killed == [1]
-    assert guarded.canceller.wait_for("ended", 20)
+    assert guarded.parts.canceller.wait_for("ended", 20)
     detach()
     operator.on_kill()
     assert killed == [1, 1]

@@ -68,7 +68,7 @@ class TestSuccess:
         ti.task.on_kill()
         guard.succeeded()
         ti.task.on_kill()
-        assert not guard.canceller.wait_for("accepted", 1)
+        assert not guard.parts.canceller.wait_for("accepted", 1)
         assert cancelled(cloud) == [False]
 
     def test_what_fails_after_all_is_on_record_for_the_next_try(self) -> None:
@@ -137,7 +137,7 @@ class TestFailure:
             cloud.faults.add("batch", operation, "denied", times=100)
         guard = ended(Try(work=submit_and(ValueError)), ValueError, replace(CANCEL, sentinel=sentinel))
         words = "Task failed (ValueError): the cancel has failed; these jobs may still be running: "
-        assert f"{words}{', '.join(guard.ledger.jobs)}" in caplog.text
+        assert f"{words}{', '.join(guard.parts.ledger.jobs)}" in caplog.text
         assert "cancelling continues" not in caplog.text
         assert cancelled(cloud) == [False]
 
@@ -167,7 +167,7 @@ class TestFailure:
         submit_once("callback")
         (job,) = cloud.batch.jobs()
         assert LABEL_PARAMETER not in job["labels"]["parameters"]
-        assert guard.ledger.is_empty
+        assert guard.parts.ledger.is_empty
 
     def test_after_a_timeout_it_is_not_refused(self, cloud: LocalCloud) -> None:
         ti: Any = Try(work=submit_and(AirflowTaskTimeout))
@@ -184,7 +184,7 @@ class TestFailure:
         ti.task.on_kill()  # Airflow's own call
         ti.state = "up_for_retry"
         guard.failed()
-        assert not guard.canceller.wait_for("accepted", 1)
+        assert not guard.parts.canceller.wait_for("accepted", 1)
         assert cancelled(cloud) == [False]
 
     def test_a_timeout_while_jobs_end_does_not_change_what_the_task_ended_with(
@@ -219,12 +219,11 @@ class TestFailure:
         assert caplog.text.count("Task failed (ValueError): cancelling") == 1
         assert cancelled(cloud) == [True]
 
-    def test_a_kill_is_heard_while_airflow_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def struck(*_: Any, **__: Any) -> None:
+    def test_a_kill_is_heard_while_airflow_is_asked(self) -> None:
+        def kill(*_: Any) -> None:
             raise Killed("told to end")
 
-        monkeypatch.setattr(Try, "xcom_push", struck)
-        ended(Try(work=submit_once), Killed)
+        ended(Try(work=submit_once, on_push=kill), Killed)
 
 
 class TestTrack:

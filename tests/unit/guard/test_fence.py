@@ -57,7 +57,7 @@ class TestFence:
         assert names(cloud) == ({"work": True} if has_jobs else {}) | {"cleanup": False}
         clean = next(job for job in cloud.batch.jobs() if job["name"] == "cleanup")
         assert LABEL_PARAMETER not in clean["labels"]["parameters"]
-        assert len(guard.ledger.jobs) == has_jobs
+        assert len(guard.parts.ledger.jobs) == has_jobs
 
     def test_other_threads_of_the_task_are_refused_while_it_cleans_up(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch

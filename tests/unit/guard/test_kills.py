@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from packaging.version import Version
 
 from airflow_cancel_provider.exceptions import Killed
-from airflow_cancel_provider.guard import task as task_module
+from airflow_cancel_provider.guard import at_end
 from airflow_cancel_provider.guard.events import Event, JobsStarted
 from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.jobs import RemoteJob
@@ -29,7 +29,7 @@ from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.kill_fixtures import _alarm, client, guarded, kill_after, names, submit
-from tests.try_fixtures import Task, Try, _guarded, cancelled, variables
+from tests.try_fixtures import Task, _guarded, cancelled, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
 
@@ -47,7 +47,7 @@ class TestWaiting:
         ti, guard = guarded(work)
         with pytest.raises(Killed):
             ti.task.execute()
-        assert guard.canceller.wait_for("accepted", 0)
+        assert guard.parts.canceller.wait_for("accepted", 0)
         until(lambda: names(cloud) == {"known": True})
 
     def test_what_was_never_sent_is_not_waited_for_and_not_spoken_of(
@@ -61,7 +61,7 @@ class TestWaiting:
         with pytest.raises(Exception, match="credentials"):
             ti.task.execute()
         assert time.monotonic() - began < 15
-        assert guard.ledger.is_empty
+        assert guard.parts.ledger.is_empty
         assert "remote jobs of this try" not in caplog.text
         assert not cloud.journal.count("batch", "SubmitJob")
 
@@ -152,7 +152,7 @@ class TestWaiting:
         ti, guard = guarded(work)
         with pytest.raises(Killed):
             ti.task.execute()
-        assert guard.canceller.wait_for("accepted", 10)
+        assert guard.parts.canceller.wait_for("accepted", 10)
         until(lambda: names(cloud) == {"before": True, "lost": True})
 
     @pytest.mark.parametrize("end", [None, "DownstreamTasksSkipped", "TaskDeferred"])
@@ -185,7 +185,7 @@ class TestWaiting:
         ti, guard = guarded(work)
         with pytest.raises(ValueError, match="after all"):
             ti.task.execute()
-        assert guard.canceller.wait_for("ended", 20)
+        assert guard.parts.canceller.wait_for("ended", 20)
         assert cancelled(cloud) == [True]
         assert cloud.journal.count("batch", "TerminateJobs") == 1
 
@@ -206,50 +206,46 @@ class TestInterrupts:
             hear(sentinel, event)
 
         monkeypatch.setattr(Sentinel, "hear", interrupted)
-        monkeypatch.setattr(task_module, "KILL_GRACE", 0.5)
+        monkeypatch.setattr(at_end, "KILL_GRACE", 0.5)
         ti, _ = guarded(submit, Settings(labels=False, confirm_seconds=20, patience=30))
         with pytest.raises(Killed):
             ti.task.execute()
         until(lambda: names(cloud) == {"job": True})
 
     def test_a_release_is_on_record_where_it_outlives_the_run(
-        self, cloud: LocalCloud, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+        self, cloud: LocalCloud, variables: dict[str, Any]
     ) -> None:
-        write = Try.xcom_push
         killed: list[str] = []
 
-        def slow(ti: Try, key: str, value: Any) -> None:
-            write(ti, key, value)
-            if guard.ledger.released and not killed:
+        def kill(key: str, _: Any) -> None:
+            if guard.parts.ledger.released and not killed:
                 killed.append(key)
                 signal.raise_signal(signal.SIGALRM)
 
         def work() -> None:
             submit("work")
-            guard.recorder.release(RemoteJob(f"batch://@us-east-1/{submit('released')}"))
+            guard.parts.recorder.release(RemoteJob(f"batch://@us-east-1/{submit('released')}"))
 
-        monkeypatch.setattr(Try, "xcom_push", slow)
         ti, guard = guarded(work)
+        ti.on_push = kill
         with pytest.raises(Killed):
             ti.task.execute()
         until(lambda: names(cloud) == {"work": True, "released": False})
-        assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.ledger.released)]]
+        assert [each["jobs"] for each in variables.values()] == [[*map(str, guard.parts.ledger.released)]]
 
     def test_the_record_does_not_say_that_the_task_has_succeeded(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        write = Try.xcom_push
         killed: list[str] = []
 
-        def slow(ti: Try, key: str, value: Any) -> None:
-            write(ti, key, value)
+        def kill(key: str, value: Any) -> None:
             if value["state"] == TryState.RETURNED:
                 killed.append(key)
                 signal.raise_signal(signal.SIGALRM)
 
-        monkeypatch.setattr(Try, "xcom_push", slow)
-        monkeypatch.setattr(task_module, "KILL_GRACE", 0.0)  # the end of the job is not waited for
+        monkeypatch.setattr(at_end, "KILL_GRACE", 0.0)  # the end of the job is not waited for
         ti, _ = guarded(submit)
+        ti.on_push = kill
         with pytest.raises(Killed):
             ti.task.execute()
         assert killed
@@ -327,5 +323,5 @@ class TestKilledIsNoException:
 def test_nothing_is_left_to_do_when_a_task_that_started_nothing_is_killed() -> None:
     ti, guard = guarded(lambda: ti.task.on_kill())  # noqa: PLW0108  it is not there yet
     ti.task.execute()
-    assert guard.ledger.is_empty
-    assert guard.recorder is current_recorder()
+    assert guard.parts.ledger.is_empty
+    assert guard.parts.recorder is current_recorder()

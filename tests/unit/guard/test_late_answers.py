@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable, VariableResult, _ResponseFrame
+from airflow.sdk.execution_time.comms import (
+    CommsDecoder,
+    GetVariable,
+    TaskStatesResult,
+    VariableResult,
+    _ResponseFrame,
+)
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.version_compat import AirflowTaskTimeout
@@ -41,11 +47,16 @@ class Supervisor:
         with self._socket, self._socket.makefile("rb") as requests:
             while length := requests.read(4):
                 number, body, *_ = msgspec.msgpack.decode(requests.read(int.from_bytes(length, "big")))
-                if body["key"] == SLOW:
+                if body.get("key") == SLOW:
                     self.asked.set()
                     self.may_answer.wait(20)
-                answer = VariableResult(key=body["key"], value=body["key"])
-                self._socket.sendall(_ResponseFrame(number, answer.model_dump()).as_bytes())
+                self._socket.sendall(_ResponseFrame(number, self._answer_to(body).model_dump()).as_bytes())
+
+    @staticmethod
+    def _answer_to(body: dict[str, Any]) -> Any:
+        if body["type"] == "GetTaskStates":
+            return TaskStatesResult(task_states={"manual__2026": {"stop": "running"}})
+        return VariableResult(key=body["key"], value=body["key"])
 
 
 @pytest.fixture
@@ -81,3 +92,22 @@ def test_a_callback_hears_what_it_asks_for(
         ti.task.execute()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
     assert cancelled(cloud) == [True]
+
+
+def test_a_time_out_while_the_guard_itself_asks(supervisor: Supervisor) -> None:
+    """It comes when the task has returned. Its success stands, and what it asks then is answered in order."""
+
+    def ask(_: str, value: Any) -> None:
+        if value["state"] == "returned":
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            supervisor.get(SLOW)
+
+    def interrupt(*_: Any) -> None:
+        supervisor.may_answer.set()
+        raise AirflowTaskTimeout("Timeout")
+
+    ti = Try(work=submit, on_push=ask)
+    ti.guarded(CANCEL)
+    assert ti.task.execute()
+    assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]

@@ -124,7 +124,7 @@ def test_while_the_try_goes_on_elsewhere_its_threads_jobs_carry_its_label(
     guard = run(raising(pool, late, end), settings)
     pool.go_on.set()
     late[0].result(20)
-    assert labels(cloud)["late"] == guard.owner.label
+    assert labels(cloud)["late"] == guard.parts.owner.label
 
 
 def test_after_a_success_a_thread_is_not_the_trys(cloud: LocalCloud, pool: Pool) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -75,6 +76,29 @@ class TestCallsItsOwnOnKill:
         assert task.execute() in {job["id"] for job in cloud.batch.jobs()}
         assert names(cloud) == {"job": False}
         assert task.calls == ["on_kill"] * 2
+
+    def test_from_a_handler_that_counts_as_another_thread_it_is_a_kill(self, cloud: LocalCloud) -> None:
+        """With gevent it runs in a greenlet. See also ``tests/faults``."""
+
+        def work() -> None:
+            submit()
+            signal.signal(signal.SIGTERM, handler)
+            greenlet = threading.Thread(target=handler)
+            greenlet.start()
+            greenlet.join()
+
+        def handler(*_: Any) -> None:
+            with suppress(Killed):
+                task.on_kill()
+
+        task = self.guarded(work)
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(Killed):
+                task.execute()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert names(cloud) == {"job": True}
 
     @pytest.mark.parametrize("is_direct", [True, False])
     def test_from_a_handler_of_the_signal_it_is_a_kill(self, cloud: LocalCloud, is_direct: bool) -> None:

@@ -74,7 +74,7 @@ class TestRelease:
         guard = TaskGuard(Try(work=work, store=store), CANCEL)
         guard.install()
         work()  # nothing sees its end
-        (released,) = guard.ledger.released
+        (released,) = guard.parts.ledger.released
         Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
         assert [job["id"] for job in cloud.batch.jobs() if not job["cancelled"]] == [released.id]
 

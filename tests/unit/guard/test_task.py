@@ -97,7 +97,7 @@ class TestRetry:
         guard.install()
         with pytest.raises(Killed):
             ti.task.execute()
-        assert guard.canceller.wait_for("ended", 10)
+        assert guard.parts.canceller.wait_for("ended", 10)
         assert cancelled(cloud) == [True]
 
     @pytest.mark.parametrize("settings,reconnects", [(KEEP, True), (CANCEL, False)])

@@ -228,15 +228,14 @@ class TestDeferral:
         assert cancelled(cloud) == [True]
 
     def test_one_that_cant_be_guarded_is_as_it_was_and_said(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def refuse(*_: Any, **__: Any) -> None:
+        def refuse(*_: Any) -> None:
             raise PermissionError("no XCom for you")
 
-        monkeypatch.setattr(Try, "xcom_push", refuse)
         trigger = Never()
         deferral = self.deferral(trigger)
-        ended(Try(work=submit_and(deferral)), TaskDeferred)
+        ended(Try(work=submit_and(deferral), on_push=refuse), TaskDeferred)
         assert deferral.trigger is trigger
         (job,) = cloud.batch.jobs()
         assert "Not guarded: the task while it is deferred" in caplog.text

@@ -131,7 +131,7 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
 
     def work() -> None:
         submit(boto3.session.Session().client("batch", region_name="us-east-1"))
-        sentinel = guard.canceller.sentinel
+        sentinel = guard.parts.canceller.sentinel
         assert sentinel
         assert sentinel._process
         sentinel._process.send_signal(signal.SIGSTOP)
@@ -146,7 +146,7 @@ def test_where_the_sentinel_dies_over_its_work_the_task_does_it(
     finally:
         set_recorder(None)
         detach()
-    sentinel = guard.canceller._sentinel
+    sentinel = guard.parts.canceller._sentinel
     assert sentinel
     assert sentinel._channel
     assert sentinel._process

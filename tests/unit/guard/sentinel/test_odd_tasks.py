@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.exceptions import InvalidInput, Killed
+from airflow_cancel_provider.guard import canceller as canceller_module
 from airflow_cancel_provider.guard.attached import attached_guard
 from airflow_cancel_provider.guard.canceller import START_SECONDS, Canceller
-from airflow_cancel_provider.guard.events import JobsEnded
+from airflow_cancel_provider.guard.events import JobsEnded, SubmissionIntended
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import channel as sentinel_channel
 from airflow_cancel_provider.guard.sentinel import client as sentinel_client
 from airflow_cancel_provider.guard.sentinel import process as sentinel_process
+from airflow_cancel_provider.guard.sentinel.client import Sentinel
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import TaskDeferred
@@ -194,12 +196,12 @@ class TestForkedChildren:
 
         def work() -> None:
             submit()
-            (own,) = guard.ledger.jobs
-            spec = guard.ledger.started[own].client
+            (own,) = guard.parts.ledger.jobs
+            spec = guard.parts.ledger.started[own].client
             assert spec
-            guard.recorder.tell(JobsEnded((own,)))
+            guard.parts.recorder.tell(JobsEnded((own,)))
             if (child := os.fork()) == 0:
-                guard.recorder.tell(tracked(spec, [spec.address(None, of_child)], time.time()))
+                guard.parts.recorder.tell(tracked(spec, [spec.address(None, of_child)], time.time()))
                 os._exit(0)
             os.waitpid(child, 0)
             end()
@@ -222,6 +224,53 @@ class TestForkedChildren:
             guard.task.on_kill()
 
         assert self.run(cloud, kill)
+
+    def test_a_child_starts_no_sentinel_in_the_place_of_one_that_has_ended(
+        self, cloud: LocalCloud, worker: Canceller, client: ClientSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would take the child's end for that of the task, and cancel what runs."""
+        monkeypatch.setattr(canceller_module, "START_AGAIN_SECONDS", 0.0)
+        event = tracked(client, [client.address(None, submit())], time.time())
+        worker._thread._ledger.apply(event)
+        worker.hear(event)
+        sentinel_of(worker)._process.kill()
+        sentinel_of(worker)._process.wait()
+        worker.hear(event)  # and so knows that it has ended
+        intended = SubmissionIntended("child", client, None, None)
+        if (child := os.fork()) == 0:
+            with pytest.raises(InvalidInput, match="no sentinel"):
+                worker.hear(intended)
+            os._exit(0 if sentinel_of(worker)._process.returncode == -signal.SIGKILL else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        time.sleep(1.5)
+        assert cancelled(cloud) == [False]
+
+    def test_threads_start_one_sentinel_in_the_place_of_one_that_has_ended(
+        self, worker: Canceller, client: ClientSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second one would not be told of a success, and cancel after it."""
+        monkeypatch.setattr(canceller_module, "START_AGAIN_SECONDS", 0.0)
+        worker.hear(tracked(client, [client.address(None, "first")]))
+        sentinel_of(worker)._process.kill()
+        sentinel_of(worker)._process.wait()
+        worker.hear(tracked(client, [client.address(None, "first")]))
+        make, made, together = worker._new_sentinel, [], Barrier(4)
+
+        def slow() -> Sentinel:
+            made.append(time.sleep(0.05))
+            return make()
+
+        def start(name: str) -> None:
+            together.wait()
+            worker.hear(SubmissionIntended(name, client, None, None))
+
+        monkeypatch.setattr(worker, "_new_sentinel", slow)
+        threads = [Thread(target=start, args=(f"{number}",), daemon=True) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(made) == 1
 
     def test_a_deferral_says_that_they_are_not_guarded(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
