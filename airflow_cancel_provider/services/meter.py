@@ -12,7 +12,7 @@ from typing import Any, Self
 from airflow_cancel_provider.services.ratelimit import EVERY, Pace, TokenBucket, Turn, exclusive
 
 MOST_FIRST = 20
-"""Calls of a look beyond those that it has paid for, for which others wait: it is mostly near its end."""
+"""How many calls of a look, beyond those that it has paid for, go before other looks."""
 
 
 class Meter:
