@@ -94,6 +94,7 @@ class AtEnd:
     def keep(self, why: str) -> None:
         """Keep the jobs for the next try. Airflow may decide that there is none: then they are cancelled."""
         parts = self._parts
+        parts.late_answers.drop()
         parts.store.flush()
         parts.canceller.returned()
         self._log_running("%s; the next try takes over %s.", why)

@@ -20,12 +20,14 @@ from airflow.sdk.execution_time.comms import (
 )
 
 from airflow_cancel_provider.exceptions import Killed
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowTaskTimeout
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, submit, variables
 
 __all__ = ["_guarded", "variables"]
 SLOW = "slow"
+KEEP = Settings(on_retry="keep")
 
 
 class Supervisor:
@@ -70,9 +72,17 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     one.thread.join()
 
 
-@pytest.mark.parametrize("end", [Killed, AirflowTaskTimeout])
+@pytest.mark.parametrize(
+    "end, settings, is_cancelled",
+    [(Killed, CANCEL, True), (AirflowTaskTimeout, CANCEL, True), (AirflowTaskTimeout, KEEP, False)],
+)
 def test_a_callback_hears_what_it_asks_for(
-    cloud: LocalCloud, supervisor: Supervisor, end: type[BaseException]
+    cloud: LocalCloud,
+    supervisor: Supervisor,
+    end: type[BaseException],
+    settings: Settings,
+    *,
+    is_cancelled: bool,
 ) -> None:
     def interrupt(*_: Any) -> None:
         supervisor.may_answer.set()
@@ -87,11 +97,11 @@ def test_a_callback_hears_what_it_asks_for(
         supervisor.get(SLOW)
 
     ti = Try(work=work)
-    ti.guarded(CANCEL)
+    ti.guarded(settings)
     with pytest.raises(end):
         ti.task.execute()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
-    assert cancelled(cloud) == [True]
+    assert cancelled(cloud) == [is_cancelled]
 
 
 def test_a_time_out_while_the_guard_itself_asks(supervisor: Supervisor) -> None:
