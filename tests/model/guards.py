@@ -136,7 +136,7 @@ def guard_of(number: int, is_resumed: bool, goes_on: bool, max_tries: int) -> An
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("parts.ledger", ("_intents", "_jobs", "_released", "_has_unknown_releases")),
     ("parts.recorder", ("is_killed", "is_failed", "is_over", "_tokens")),
-    ("parts.store", ("_written", "_changes", "_size", "state")),
+    ("parts.store", ("_written", "_changes", "_size", "state", "is_closed")),
     ("parts.releases", ("_before", "_withdrawable", "_released", "_written", "_has_failed")),
     (
         "parts.canceller",
