@@ -209,13 +209,13 @@ def state_of(task: TaskKey, ti_id: UUID) -> str | None:
     """The state of a running try; ``removed`` where Airflow has it no more. Asks Airflow.
 
     ``restarting``: it was cleared while it ran. From Airflow 3.2 on the task instance has a new id then, but
-    no next try runs before this one's process has ended.
+    no next try runs before this one has ended. ``success`` is mostly the try's own: one request less.
 
     :raises Exception: it does not answer.
     """
     own = DeferredTry(task, ti_id)
     state = _states([own])[own]
-    return state if state == "restarting" or _is_there(ti_id) else "removed"
+    return state if state in ("restarting", "success") or _is_there(ti_id) else "removed"
 
 
 def _is_there(ti_id: UUID) -> bool:

@@ -88,9 +88,11 @@ class Channel:
 
     def __init__(self, detail: dict[str, Any] | None) -> None:
         self.detail = detail
+        self.questions = 0
 
     def send(self, question: Any) -> None:
         assert question.ti_id
+        self.questions += 1
         if self.detail:
             raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=self.detail))
 
@@ -153,6 +155,18 @@ def test_the_job_of_a_try_that_was_cleared_before_it_could_succeed_is_cancelled(
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Channel(NOT_FOUND), raising=False)
     listener.on_task_instance_success(previous_state="running", task_instance=ti)
     assert cancelled(cloud) == [state == "restarting"]
+
+
+@pytest.mark.skipif(Version("3.2") > AIRFLOW, reason="only the names are asked for")
+def test_one_question_is_asked_of_a_success(
+    cloud: LocalCloud, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti, channel = succeeds(), Channel(None)
+    airflow.put(ti, "success")
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+    listener.on_task_instance_success(previous_state="running", task_instance=ti)
+    assert cancelled(cloud) == [False]
+    assert not channel.questions
 
 
 @pytest.mark.parametrize("state", ["success", "running", "queued", "removed"])
