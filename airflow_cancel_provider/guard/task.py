@@ -240,7 +240,8 @@ class TaskGuard:
             return
         # A next try may have taken the jobs over by now.
         elif self._is_refused(FAILED - {"removed"} if self.parts.tries.is_followed else FAILED):
-            if self._asked("removed".__eq__):  # what it writes would replace the record of the new try
+            if self._asked(lambda state: state == "removed"):
+                # What it writes would replace the record of the new try.
                 self.parts.store.is_closed = True
             self.failed(ENDED_BEFORE)
         else:
