@@ -69,13 +69,13 @@ def sentence(cloud: LocalCloud, conn_id: str, access: Access) -> str:
     return words
 
 
-@pytest.mark.parametrize("config", ODD_CONFIGS, ids=str)
+@pytest.mark.parametrize("config", ODD_CONFIGS)
 def test_a_configuration_that_can_not_be(cloud: LocalCloud, config: Any) -> None:
     words = sentence(cloud, "aws_default", Access(botocore_config=config))
     assert words.startswith(("botocore_config ", "Connection 'aws_default' can't be used: "))
 
 
-@pytest.mark.parametrize("extra", ODD_EXTRAS, ids=str)
+@pytest.mark.parametrize("extra", ODD_EXTRAS)
 def test_an_extra_that_can_not_be(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
 ) -> None:
