@@ -321,7 +321,7 @@ def test_a_job_that_an_answer_shows_twice_lives_in_doubt(bench: Bench, is_first:
     operation, items, id_name, state_name = TWICE[bench.name]
     states = [bench.success, "RUNNING"] if is_first else ["RUNNING", bench.success]
     shown = [
-        {**PLACE.get(bench.name, lambda _: {})(job), id_name: job.id, state_name: state}
+        {**(PLACE[bench.name](job) if bench.name in PLACE else {}), id_name: job.id, state_name: state}
         for job in jobs
         for state in (states if job == jobs[0] else ["RUNNING"])
     ]

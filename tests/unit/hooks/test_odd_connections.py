@@ -115,9 +115,11 @@ def test_a_project_that_can_not_be_one(
 
 
 def test_no_configuration_leaves_the_connections() -> None:
-    for nothing in (None, {}):
+    without: tuple[dict[str, Any] | None, ...] = (None, {})
+    for nothing in without:
         hook = BatchJobsHook.for_address("aws_default", None, Access(botocore_config=nothing))
-        assert hook.conn_config.botocore_config.retries == {"mode": "standard", "total_max_attempts": 2}
+        config: Any = hook.conn_config.botocore_config
+        assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 
 
 def test_white_space_around_a_region(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ class TestWhenTheDagIsParsed:
             with pytest.raises(InvalidInput, match=rf"{name} is .*True or False"):
                 MrsSubmitJobOperator(**{**SUBMIT, name: value})
         with pytest.raises(InvalidInput, match=r"whole_run is .*True or False"):
-            CancelRemoteJobs(whole_run=value)
+            _ = CancelRemoteJobs(whole_run=value)
 
     @pytest.mark.parametrize("service", SERVICES)
     def test_a_flag_of_another_task(self, service: str) -> None:

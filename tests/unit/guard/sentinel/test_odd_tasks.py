@@ -254,11 +254,12 @@ class TestForkedChildren:
         sentinel_of(worker)._process.kill()
         sentinel_of(worker)._process.wait()
         worker.hear(tracked(client, [client.address(None, "first")]))
-        make, made, together = worker._new_sentinel, [], Barrier(4)
+        make, made, together = worker._new_sentinel, list[Sentinel](), Barrier(4)
 
         def slow() -> Sentinel:
-            made.append(time.sleep(0.05))
-            return make()
+            time.sleep(0.05)
+            made.append(make())
+            return made[-1]
 
         def start(name: str) -> None:
             together.wait()
