@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_cancel_provider.guard.canceller import Canceller
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsStarted
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
@@ -60,7 +61,13 @@ def tracked(client: ClientSpec, jobs: Iterable[RemoteJob], at: float = 0.0) -> J
 
 
 def canceller(
-    ledger: TryLedger, settings: Settings, log: Any, log_file: str | None = None, *, is_armed: bool = True
+    ledger: TryLedger,
+    settings: Settings,
+    log: Any,
+    log_file: str | None = None,
+    *,
+    is_armed: bool = True,
+    reports: EndReports | None = None,
 ) -> Canceller:
     """One that says in the task's log what is not guarded."""
     return Canceller(
@@ -71,6 +78,7 @@ def canceller(
         lambda why: log.warning("Not guarded: %s", why),
         log_file=log_file,
         is_armed=is_armed,
+        reports=reports,
     )
 
 

@@ -26,6 +26,7 @@ SECRET = "not-to-be-seen-anywhere"
 TASK = """
 import logging, os, resource, signal, sys, time
 from pathlib import Path
+from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import JobsReleased, JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.settings import Settings
@@ -42,7 +43,8 @@ client = ClientSpec("batch", None, "us-east-1", url, secrets={"credentials": cre
 settings = Settings(patience=float(os.environ.get("PATIENCE", "60")), escalate_after=5)
 armed = "UNARMED" not in os.environ
 ledger = TryLedger()
-cancels = canceller(ledger, settings, logging.getLogger("task"), log, is_armed=armed)
+reports = EndReports("try", [os.environ["AIRFLOW"]]) if "AIRFLOW" in os.environ else None
+cancels = canceller(ledger, settings, logging.getLogger("task"), log, is_armed=armed, reports=reports)
 label = Label.find(os.environ.get("LABEL"))
 
 def tell(event):

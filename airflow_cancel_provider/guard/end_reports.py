@@ -19,8 +19,8 @@ from airflow_cancel_provider.record import JobEnd, proof_of
 from airflow_cancel_provider.task_log import Log
 
 PATH = "/remote-jobs/v1/try-ends"
-PAUSES = (0.0, 2.0, 4.0)
-"""Seconds before each attempt."""
+PAUSES = (0.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each attempt: an API server that is restarted is away for half a minute."""
 TIMEOUT = 5.0
 LARGEST = 500
 """Jobs of one report; an answer that is late must not hold up a host's shutdown."""

@@ -102,7 +102,7 @@ def act(watch: TaskChannel) -> None:
         wait(seconds)
         reader.read()
 
-    reader.has_news, is_alone = True, False
+    reader.has_news, is_heard = True, True
     while reader.has_news:
         loop = CancelLoop(
             reader.ledger,
@@ -116,8 +116,7 @@ def act(watch: TaskChannel) -> None:
         )
         loop.run(report, wait)
         reader.has_news = False
-        task_log.finish(listen)
-        is_alone = not watch.is_connected
+        is_heard = task_log.finish(listen)
         # The task may have started more since the last round. What it sends from now on fails there.
         _stop_listening(watch.channel)
         reader.read()
@@ -134,8 +133,8 @@ def act(watch: TaskChannel) -> None:
     while watch.ends_at:
         time.sleep(0.2)
         watch.kill_if_late()
-    # A task that is there has received them, and puts them on record itself.
-    if is_alone and cancel_log.ends and hello["reports"]:
+    # A task that has heard of them puts them on record itself. One that waits for Airflow may be killed.
+    if not is_heard and cancel_log.ends and hello["reports"]:
         EndReports(**hello["reports"]).send(cancel_log.ends, log)
 
 

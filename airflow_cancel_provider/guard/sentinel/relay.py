@@ -92,17 +92,20 @@ class TaskLogHandler(logging.Handler):
         if not self._task.is_connected:
             self._write_waiting()
 
-    def finish(self, listen: Callable[[float], None]) -> None:
+    def finish(self, listen: Callable[[float], None]) -> bool:
         """Wait until the task has confirmed the last lines, or has ended, or does neither in time.
 
         :param listen: receives messages of the task, for at most so many seconds.
+        :return: whether the task is there, and has confirmed them.
         """
         deadline = time.monotonic() + LAST_SECONDS
         self.settle()
         while self._waiting and time.monotonic() < deadline:
             listen(0.2)
             self.settle()
+        is_confirmed = self._task.is_connected and not self._waiting
         self._write_waiting()
+        return is_confirmed
 
     def _write_waiting(self) -> None:
         while self._waiting:
