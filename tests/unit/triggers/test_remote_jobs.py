@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+import certifi
 import pytest
 
 from airflow_cancel_provider.cancellation import Cancellation
@@ -324,12 +325,13 @@ def test_errors_go_through_events(error: InvalidInput | ServiceError) -> None:
 
 def test_what_is_stored_of_a_trigger_goes_through_serde_and_holds_no_secret(batch: BatchBench) -> None:
     jobs = batch.submit("endless", 2)
-    task = operator("batch", **targets(jobs), deferrable=True, verify="/ca.pem", waiter_delay=3)
+    bundle = certifi.where()
+    task = operator("batch", **targets(jobs), deferrable=True, verify=bundle, waiter_delay=3)
     with pytest.raises(TaskDeferred) as deferral:
         task.execute(context())
     trigger = deferral.value.trigger
     path, kwargs = trigger.serialize()
     assert moved(trigger).serialize() == (path, kwargs)
     assert not any(secret in json.dumps(kwargs) for secret in SECRETS)
-    assert kwargs["access"]["verify"] == "/ca.pem"
+    assert kwargs["access"]["verify"] == bundle
     assert kwargs["waiter_delay"] == 3
