@@ -173,7 +173,8 @@ def only_the_killed_one_of_mapped_tasks_loses_its_job(world: World) -> None:
 def a_task_that_was_told_to_end_starts_no_other_job(world: World) -> None:
     place = world.place("batch")
     run = world.run_with("guarded_fence", {"scope": place})
-    eventually(lambda: any("Started" in line for line in run.remote_job_lines("stubborn")), "a job")
+    eventually(lambda: bool(jobs_in(world, "batch", place)), "a job")
+    eventually(lambda: any("Started" in line for line in run.remote_job_lines("stubborn")), "its answer")
     run.signal("stubborn", signal.SIGTERM)
     run.end("failed")
     (job,) = jobs_in(world, "batch", place)
