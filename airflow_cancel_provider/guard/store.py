@@ -49,8 +49,6 @@ class RecordStore:
         self._size = 0
         self._written: dict[str, Any] | None = None
         self.state = TryState.RUNNING
-        self.is_closed = False
-        """Whether another try has the place of this one, and its record: nothing more is written."""
 
     def hear(self, event: Event) -> None:
         """Write the record, without ends, if it is time; the ledger has applied the event already."""
@@ -143,7 +141,7 @@ class RecordStore:
         Before Airflow 3.2 the channel has no lock: there only the main thread may use it.
         """
         is_main = threading.current_thread() is threading.main_thread()
-        if self.is_closed or os.getpid() != self._pid or not (is_main or _channel_takes_threads()):
+        if os.getpid() != self._pid or not (is_main or _channel_takes_threads()):
             return False
         try:
             asyncio.get_running_loop()

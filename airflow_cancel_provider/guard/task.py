@@ -45,7 +45,7 @@ from airflow_cancel_provider.task_log import named
 SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, or its worker stops)"
 """Airflow does not tell a task which of these is the reason."""
 
-ENDED_BEFORE = "Airflow has ended the task before it was told that the task succeeds or waits"
+ENDED_BEFORE = "Airflow has ended the task before it was told that the task succeeds"
 """Nobody tells the task: Airflow refuses what it reports."""
 
 GOES_ON = frozenset({None, "running", "success"})
@@ -233,18 +233,14 @@ class TaskGuard:
         detach()
 
     def stops(self) -> None:
-        """The task's process ends. Airflow may have refused to let it wait: then nobody goes on with it."""
+        """The task's process ends.
+
+        Whether Airflow has refused to let the task wait is not asked: a process that ends late, when its task
+        was resumed already, makes Airflow's executor fail that task.
+        """
         if self.ti.state == "skipped":  # Airflow 3.0 does not report that a task has skipped itself
             self.failed()
-        elif self.at_end.care is not Care.HANDED_OVER or self.at_end.waits_here:
-            return
-        # A next try may have taken the jobs over by now.
-        elif self._is_refused(FAILED - {"removed"} if self.parts.tries.is_followed else FAILED):
-            if self._asked(lambda state: state == "removed"):
-                # What it writes would replace the record of the new try.
-                self.parts.store.is_closed = True
-            self.failed(ENDED_BEFORE)
-        else:
+        elif self.at_end.care is Care.HANDED_OVER and not self.at_end.waits_here:
             self.parts.canceller.done()
 
     def _handle_end(self, end: BaseException | None) -> None:

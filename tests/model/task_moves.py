@@ -234,7 +234,8 @@ def _report(world: World, slot: str) -> None:
     """Tell Airflow how the try has ended; where another was decided meanwhile, it refuses that."""
     process = getattr(world, slot)
     if not is_wanted(world, process):
-        pass
+        if process.outcome == "defer":  # nobody asks
+            world.set_row(process.number, was_orphaned=True)
     elif process.outcome == "fail":
         failed(world)
     elif process.outcome == "success":
