@@ -51,8 +51,8 @@ ENDED_BEFORE = "Airflow has ended the task before it was told that the task succ
 GOES_ON = frozenset({None, "running", "success"})
 """States in which a running task goes on; None: Airflow has not said."""
 
-FAILED = frozenset({"failed", "skipped", "upstream_failed", "restarting", "removed"})
-"""States of a try that Airflow has ended; ``removed``: it was deleted, or another has taken its place."""
+FAILED = frozenset({"failed", "skipped", "upstream_failed", "restarting"})
+"""States of a try that Airflow has ended; not of one that was deleted or replaced: in doubt its jobs live."""
 
 KILLED = "The task was killed; its remote jobs are being cancelled."
 
@@ -210,7 +210,7 @@ class TaskGuard:
         if self.at_end.care is Care.HANDED_OVER:
             self.at_end.release()
         # Callbacks of a success have run by now: they may have cleared the task.
-        if self._is_refused(FAILED - {"removed"}):
+        if self._is_refused(FAILED):
             self.failed(ENDED_BEFORE)
             return
         self.at_end.care = Care.OVER
@@ -225,7 +225,7 @@ class TaskGuard:
         :param why: as the beginning of a sentence.
         """
         if self.at_end.care is not Care.OVER:
-            if self.parts.tries.will_follow and not self._is_refused(FAILED - {"removed"}):
+            if self.parts.tries.will_follow and not self._is_refused(FAILED):
                 self.parts.releases.withdraw()
                 self.at_end.hand_over(TryState.RUNNING)
             else:
