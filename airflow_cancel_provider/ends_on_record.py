@@ -76,22 +76,26 @@ def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
         log.warning("How remote jobs of %s have ended could not be written to XCom: %r", task, error)
 
 
-def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> None:
+def write_in_database(session: Any, ends: Mapping[TaskKey, Ends]) -> set[TaskKey]:
     """Write ends where the database can be reached; only of task instances that have a record.
 
     Several may write at once, as a person and the reaper who see the same job end: none loses what another
     has written.
+
+    :return: the task instances whose ends are on record now. A try that starts has no record for a second.
     """
     left = {task: found for task, found in ends.items() if found}
+    written: set[TaskKey] = set()
     for _ in range(ATTEMPTS):
         if not left:
-            return
-        left = _write_again(session, left)
+            return written
+        left = _write_again(session, left, written)
     if left:
         log.warning("How remote jobs have ended is not put on record of %s: others write there", named(left))
+    return written
 
 
-def _write_again(session: Any, ends: Mapping[TaskKey, Ends]) -> dict[TaskKey, Ends]:
+def _write_again(session: Any, ends: Mapping[TaskKey, Ends], written: set[TaskKey]) -> dict[TaskKey, Ends]:
     """Write ends; return those that are left where others have written since they were read."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
@@ -112,6 +116,7 @@ def _write_again(session: Any, ends: Mapping[TaskKey, Ends]) -> dict[TaskKey, En
         xcom = XComModel(dag_run_id=runs[task], key=ENDS_KEY, value=value, **asdict(task))
         if value != known and not _replace(session, before, xcom):
             return {late: ends[late] for late in tasks[number:]}
+        written.add(task)
     return {}
 
 

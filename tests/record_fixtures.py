@@ -37,6 +37,13 @@ class Records:
             XComModel.__table__, dag_run_id=number, key=key, value=value, timestamp=AT, **keys
         )
 
+    def delete(self, key: str) -> None:
+        """Delete what is stored with this key."""
+        from airflow.models.xcom import XComModel
+
+        with self.tables.engine.begin() as connection:
+            connection.execute(XComModel.__table__.delete().where(XComModel.key == key))
+
     def succeed(self, **names: Any) -> None:
         """Have the task instances of these names succeed."""
         from airflow.models.taskinstance import TaskInstance

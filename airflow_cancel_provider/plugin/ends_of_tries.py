@@ -25,7 +25,8 @@ USER = "airflow"
 def keep_ends_of_try(_: Any, body: bytes) -> dict[str, Any]:
     """Put on record, and into the event log, how jobs of a try have ended.
 
-    :raises Refusal: the key is not that of the record of this try.
+    :raises Refusal: the key is not that of the record of this try; or the record is away since it was read,
+        because the next try starts: then the sentinel reports again.
     """
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tasks_of
 
@@ -36,7 +37,8 @@ def keep_ends_of_try(_: Any, body: bytes) -> dict[str, Any]:
         if task is None or record is None:
             raise Refusal(403, "There is no record of this try with this key.")
         own = {job: end for job, end in ends.items() if job in record.jobs and _is_news(record.ends.get(job))}
-        write_in_database(session, {task: own})
+        if own and task not in write_in_database(session, {task: own}):
+            raise Refusal(409, "The record of this try is being written. Report again.")
         _log_events(session, task, own)
     return {"written": len(own)}
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 import requests
 from airflow.models.log import Log
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.guard import end_reports
@@ -27,7 +27,7 @@ from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
-from airflow_cancel_provider.record import EARLIER_KEY, Actor, JobEnd, TryRecord, proof_of
+from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, proof_of
 from airflow_cancel_provider.settings import Settings
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
 from tests.reaper_fixtures import Ground, fates, ground
@@ -174,11 +174,11 @@ class TestEndsOfATry:
         assert self.reports(api_server).send({JOB: self.END}, log)
         with session_of_airflow() as session:
             (entry,) = inventory(session).entries
-            (event,) = session.execute(
+            (logged,) = session.execute(
                 select(Log.owner, Log.task_id, Log.extra).where(Log.event == FINISHED)
             ).all()
         assert (entry.state, entry.end, entry.is_orphan) == ("ended", self.END, False)
-        assert (event.owner, event.task_id, json.loads(event.extra)["end"]) == (
+        assert (logged.owner, logged.task_id, json.loads(logged.extra)["end"]) == (
             "airflow",
             "task",
             "CANCELLED",
@@ -191,6 +191,32 @@ class TestEndsOfATry:
         assert self.reports(api_server).send({JOB: self.END}, log)
         with session_of_airflow() as session:
             assert [(entry.try_number, entry.end) for entry in inventory(session).entries] == [(1, self.END)]
+
+    def test_the_next_try_starts_while_they_are_put_on_record(
+        self, records: Records, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Airflow deletes the record, which the next try has read and keeps elsewhere a second later."""
+        monkeypatch.setattr(end_reports, "PAUSES", (0.0, 0.0))
+        record = TryRecord(TI, jobs=(JOB,), proof=proof_of("key"))
+        records.put(record, "failed")
+        waiting, kept = [None], [None]
+
+        def start_the_next_try(_: Any, __: Any, statement: str, *___: Any) -> None:
+            if waiting and "dag_run_id" in statement:
+                waiting.pop()
+                records.delete(RECORD_KEY)
+
+        def keep_the_record(*_: Any) -> None:
+            if kept and not waiting:
+                kept.pop()
+                records.xcom([record.as_json()], key=EARLIER_KEY)
+
+        event.listen(records.tables.engine, "before_cursor_execute", start_the_next_try)
+        event.listen(records.tables.engine, "rollback", keep_the_record)
+        assert self.reports(api_server).send({JOB: self.END}, log)
+        with session_of_airflow() as session:
+            assert [entry.end for entry in inventory(session).entries] == [self.END]
+            assert len(session.execute(select(Log.id).where(Log.event == FINISHED)).all()) == 1
 
     @pytest.mark.parametrize("proof", ["", "key", "ключ", proof_of("another"), proof_of("")])
     def test_not_without_the_key(
