@@ -138,7 +138,8 @@ class RecordStore:
     def may_write(self) -> bool:
         """Whether the channel to Airflow may be used here: not in an event loop, nor in a forked child.
 
-        Before Airflow 3.2 the channel has no lock: there only the main thread may use it.
+        In another than the main thread only while no event loop uses it, and before Airflow 3.2, where it has
+        no lock, not at all.
         """
         is_main = threading.current_thread() is threading.main_thread()
         if os.getpid() != self._pid or not (is_main or _channel_takes_threads()):
@@ -211,5 +212,13 @@ class RecordStore:
 
 
 def _channel_takes_threads() -> bool:
+    """Whether a thread may wait for the channel.
+
+    While an event loop waits for an answer, Airflow reads that in a thread of the loop's pool: if all of them
+    wait for the channel, the answer never comes. From Airflow 3.3 on, a loop that has used the channel must
+    not find it in use, either.
+    """
     task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_thread_lock")
+    channel = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    loops = getattr(channel, "_async_lock", None)
+    return loops is not None and not loops.locked() and getattr(channel, "_loop_thread_id", None) is None
