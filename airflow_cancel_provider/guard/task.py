@@ -35,7 +35,7 @@ from airflow_cancel_provider.guard.task_ends import (
     is_one_of,
     why_of,
 )
-from airflow_cancel_provider.guard.timeouts import raised_again
+from airflow_cancel_provider.guard.timeouts import timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -114,7 +114,9 @@ class TaskGuard:
         :raises Killed: as :meth:`_end_if_killed`, where the method did not fail.
         """
         try:
-            with raised_again(lambda ignored: is_one_of(ignored, TIMED_OUT)):
+            with timed(
+                lambda raised: is_one_of(raised, TIMED_OUT), has_limit=bool(self.task.execution_timeout)
+            ):
                 result = method()
         except BaseException as end:
             if is_one_of(end, (*SUCCEEDED, *DEFERRED, *CONTINUED)):
@@ -249,12 +251,6 @@ class TaskGuard:
             self._ended(end)
         except Exception:
             self.parts.log.exception("Failed to finish cancelling: %s", named(self.parts.ledger.jobs))
-        except BaseException as late:
-            if not is_one_of(late, TIMED_OUT):
-                raise
-            self.parts.log.warning("execution_timeout passed while the guard saw to the task's remote jobs")
-            self.parts.late_answers.may_come = True
-            self.parts.late_answers.drop()
 
     def _ended(self, end: BaseException | None) -> None:
         if os.getpid() != self._pid:

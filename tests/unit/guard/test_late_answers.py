@@ -48,22 +48,3 @@ def test_a_callback_hears_what_it_asks_for(
         ti.task.execute()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
     assert cancelled(cloud) == [is_cancelled]
-
-
-def test_a_time_out_while_the_guard_itself_asks(supervisor: Supervisor) -> None:
-    """It comes when the task has returned. Its success stands, and what it asks then is answered in order."""
-
-    def ask(_: str, value: Any) -> None:
-        if value["state"] == "returned":
-            signal.signal(signal.SIGALRM, interrupt)
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            supervisor.get(SLOW)
-
-    def interrupt(*_: Any) -> None:
-        supervisor.may_answer.set()
-        raise AirflowTaskTimeout("Timeout")
-
-    ti = Try(work=submit, on_push=ask)
-    ti.guarded(CANCEL)
-    assert ti.task.execute()
-    assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]

@@ -1,4 +1,4 @@
-"""``execution_timeout`` passes while Python runs code whose exceptions it ignores."""
+"""``execution_timeout`` passes while Python ignores exceptions, or while the guard is at work at the end."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from airflow_cancel_provider.guard.task import TaskGuard
-from airflow_cancel_provider.version_compat import AirflowTaskTimeout
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.version_compat import AirflowTaskTimeout, TaskDeferred
 from tests.cloud.server import LocalCloud
-from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, submit, variables  # noqa: F401  fixtures
+from tests.try_fixtures import CANCEL, Never, Try, _guarded, cancelled, submit, variables
+
+__all__ = ["_guarded", "variables"]
 
 
 class Thing:
@@ -88,3 +93,43 @@ def test_what_else_python_ignores_is_reported_as_before(monkeypatch: pytest.Monk
     ended(Try(work=work), KeyError)
     assert [type(each.exc_value) for each in told] == [ValueError]
     assert sys.unraisablehook == told.append
+
+
+def late(end: BaseException | None, settings: Settings = CANCEL) -> tuple[Try, TaskGuard]:
+    """A task that ends just in time; the guard's own work takes longer."""
+
+    def work() -> None:
+        submit("job")
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        ti.on_push = lambda *_: time.sleep(1)
+        if end is not None:
+            raise end
+
+    ti: Any = Try(work=work)
+    ti.task.execution_timeout = timedelta(seconds=1)
+    guard = TaskGuard(ti, settings)
+    guard.install()
+    with pytest.raises(type(end)) if end is not None else nullcontext():
+        ti.task.execute()
+    return ti, guard
+
+
+def test_what_defers_in_time_is_deferred_and_guarded(cloud: LocalCloud) -> None:
+    """The sentinel cancelled the job when the process had ended, and said it was killed."""
+    deferral: Any = TaskDeferred(trigger=Never(), method_name="execute_complete")
+    _, guard = late(deferral, Settings(confirm_seconds=20, patience=30))
+    assert isinstance(deferral.trigger, GuardTrigger)
+    guard.stops()
+    assert cancelled(cloud) == [False]
+
+
+def test_what_fails_in_time_waits_for_the_end_of_its_job(cloud: LocalCloud) -> None:
+    cloud.batch.configure({"cancel": 1})
+    late(ValueError("in time"))
+    assert cancelled(cloud) == [True]
+
+
+def test_what_succeeds_in_time_releases_its_job(cloud: LocalCloud, variables: dict[str, Any]) -> None:
+    late(None)
+    assert [release["all"] for release in variables.values()] == [True]
+    assert cancelled(cloud) == [False]
