@@ -40,6 +40,8 @@ class AtEnd:
         self._parts = parts
         self.care = Care.HERE
         self.waits_here = False
+        self.why_kept = ""
+        """Why the task ended, where its jobs were kept for a next try."""
 
     def release(self) -> None:
         """Leave the jobs that still run, before the task's success is reported."""
@@ -92,8 +94,11 @@ class AtEnd:
             parts.canceller.returned()  # it stays until Airflow has taken the task: see TaskGuard.stops()
 
     def keep(self, why: str) -> None:
-        """Keep the jobs for the next try. Airflow may decide that there is none: then they are cancelled."""
-        parts = self._parts
+        """Keep the jobs for the next try. Airflow may decide that there is none: then they are cancelled.
+
+        :param why: why the task ended, as the beginning of a sentence.
+        """
+        parts, self.why_kept = self._parts, why
         parts.late_answers.drop()
         parts.store.flush()
         parts.canceller.returned()

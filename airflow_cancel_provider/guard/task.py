@@ -48,6 +48,8 @@ SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, o
 ENDED_BEFORE = "Airflow has ended the task before it was told that the task succeeds"
 """Nobody tells the task: Airflow refuses what it reports."""
 
+ENDED_OTHERWISE = "Task ended without success, before or after its execute"
+
 GOES_ON = frozenset({None, "running", "success"})
 """States in which a running task goes on; None: Airflow has not said."""
 
@@ -219,8 +221,8 @@ class TaskGuard:
         self.parts.canceller.done()
         detach()
 
-    def failed(self, why: str = "Task ended without success, before or after its execute") -> None:
-        """Handle an end without success that did not come from ``execute``.
+    def failed(self, why: str = "") -> None:
+        """Handle an end without success that did not come from ``execute``, or that Airflow does not retry.
 
         As of ``pre_execute`` or ``post_execute``, or of a result that can't be written.
 
@@ -231,7 +233,7 @@ class TaskGuard:
                 self.parts.releases.withdraw()
                 self.at_end.hand_over(TryState.RUNNING)
             else:
-                self.at_end.cancel(why)
+                self.at_end.cancel(why or self.at_end.why_kept or ENDED_OTHERWISE)
         detach()
 
     def stops(self) -> None:

@@ -16,7 +16,7 @@ PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"
 """First byte of each message of the task."""
 ACTING = "acting"
 """Message to the task: the order to cancel has come in."""
-TASK_ENDED = "The task's process ended without notice (SIGKILL or out of memory)"
+TASK_ENDED = "The task's process ended without notice (SIGKILL, out of memory or a crash)"
 SUPERVISOR_ENDED = "The task's supervisor process ended"
 """Why the sentinel cancels, where the task has not sent a reason."""
 LARGEST = 1 << 20

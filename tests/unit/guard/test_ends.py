@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +15,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, Actor
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
-from airflow_cancel_provider.version_compat import AirflowSkipException, AirflowTaskTimeout
+from airflow_cancel_provider.version_compat import AirflowTaskTimeout
 from tests.airflow_versions import DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
 from tests.try_fixtures import (
@@ -186,26 +185,6 @@ class TestFailure:
         guard.failed()
         assert not guard.parts.canceller.wait_for("accepted", 1)
         assert cancelled(cloud) == [False]
-
-    def test_a_timeout_while_jobs_end_does_not_change_what_the_task_ended_with(
-        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        cloud.batch.configure({"cancel": 3})
-
-        def ring(*_: Any) -> None:
-            raise AirflowTaskTimeout("Timeout")
-
-        def work() -> None:
-            submit_once()
-            signal.setitimer(signal.ITIMER_REAL, 1)
-            raise AirflowSkipException("nothing to do")
-
-        before = signal.signal(signal.SIGALRM, ring)
-        try:
-            ended(Try(work=work), AirflowSkipException)
-        finally:
-            signal.signal(signal.SIGALRM, before)
-        assert "execution_timeout passed" in caplog.text
 
     def test_what_resumes_with_execute_is_seen_to_once(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

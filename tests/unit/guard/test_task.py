@@ -76,7 +76,10 @@ class TestRetry:
         Try(work=work, max_tries=5).run(KEEP)
         assert cancelled(cloud) == [True]
 
-    def test_what_airflow_does_not_retry_after_all_is_cancelled(self, cloud: LocalCloud) -> None:
+    def test_what_airflow_does_not_retry_after_all_is_cancelled(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
         ti = Try(work=submit_and_fail, max_tries=5)
         guard = TaskGuard(ti, KEEP)
         guard.install()
@@ -86,6 +89,7 @@ class TestRetry:
         ti.state = "failed"
         guard.failed()
         assert cancelled(cloud) == [True]
+        assert "Task failed (ValueError): cancelling" in caplog.text
 
     def test_a_killed_try_ends_its_jobs(self, cloud: LocalCloud) -> None:
         def work() -> None:
