@@ -111,7 +111,7 @@ class AtEnd:
         """
         parts = self._parts
         self.care = Care.OVER
-        parts.recorder.is_failed = True
+        parts.recorder.is_failed.set()
         parts.canceller.relay()
         started: list[RemoteJob] = []
         is_settled = parts.is_settled

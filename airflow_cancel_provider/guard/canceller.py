@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from mmap import mmap
 from threading import RLock, Thread
 from typing import Any
 
@@ -15,6 +14,7 @@ from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
+from airflow_cancel_provider.guard.forks import SharedFlag
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
@@ -57,8 +57,8 @@ class Canceller:
         is_armed: bool = True,
     ) -> None:
         self._pid = os.getpid()
-        self._heard_children = mmap(-1, 1)
-        """Memory shared with forked children: whether they have sent a job to the sentinel."""
+        self._heard_children = SharedFlag()
+        """Whether forked children have sent a job to the sentinel."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
         self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
@@ -85,7 +85,7 @@ class Canceller:
     @property
     def knows_more(self) -> bool:
         """Whether the sentinel knows jobs that this process does not: jobs of forked children."""
-        return bool(self._heard_children[0])
+        return bool(self._heard_children)
 
     def hear(self, event: Event) -> None:
         """Pass an event on.
@@ -122,7 +122,7 @@ class Canceller:
                 "start the first job in the task itself"
             )
         if isinstance(event, SubmissionIntended | JobsStarted):
-            self._heard_children[0] = 1
+            self._heard_children.set()
 
     def _miss_sentinel(self, error: SentinelError) -> None:
         self._has_news = True

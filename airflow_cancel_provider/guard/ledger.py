@@ -23,7 +23,7 @@ from airflow_cancel_provider.guard.events import (
     SubmissionClosed,
     SubmissionIntended,
 )
-from airflow_cancel_provider.guard.fork_locks import Locked
+from airflow_cancel_provider.guard.forks import Locked
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.services.client_spec import ClientSpec

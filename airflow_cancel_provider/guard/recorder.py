@@ -23,6 +23,7 @@ from airflow_cancel_provider.guard.events import (
     SubmissionClosed,
     SubmissionIntended,
 )
+from airflow_cancel_provider.guard.forks import SharedFlag
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
@@ -70,10 +71,10 @@ class TryRecorder:
         self.ledger = ledger
         self.readers: list[Callable[[Event], None]] = []
         """Called with each event; an error of one does not stop the others."""
-        self.is_killed = False
-        """Whether the task received SIGTERM: then it may not start more jobs."""
-        self.is_failed = False
-        """Whether the task has failed: then its threads may not start more jobs."""
+        self.is_killed = SharedFlag()
+        """Whether the task received SIGTERM: then it, and its forked children, may not start more jobs."""
+        self.is_failed = SharedFlag()
+        """Whether the task has failed: then its threads and forked children may not start more jobs."""
         self.is_over = False
         """Whether ``execute`` has ended."""
 
@@ -248,7 +249,7 @@ class TryRecorder:
         if self.is_killed:
             raise SubmissionRefused("This task received SIGTERM; it may not start more remote jobs.")
         if self.is_failed:
-            raise SubmissionRefused("This task has failed; its threads may not start more remote jobs.")
+            raise SubmissionRefused("This task has failed; it may not start more remote jobs.")
 
     @property
     def _is_own(self) -> bool:

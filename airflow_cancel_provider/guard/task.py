@@ -147,7 +147,8 @@ class TaskGuard:
             original()
             return
         recorder, canceller = self.parts.recorder, self.parts.canceller
-        again, recorder.is_killed = recorder.is_killed, True
+        again = bool(recorder.is_killed)
+        recorder.is_killed.set()
         # After a success is reported, callbacks may still run.
         if self.at_end.care is not Care.HERE or self.parts.state == "success" or self.parts.has_nothing:
             with recorder.clean_up():
@@ -183,7 +184,7 @@ class TaskGuard:
             return
         handles_it = signal.getsignal(signal.SIGTERM) is not self._handler
         if handles_it and not parts.has_nothing and self._asked(lambda state: state not in GOES_ON):
-            parts.recorder.is_killed = True
+            parts.recorder.is_killed.set()
         if parts.recorder.is_killed and (parts.canceller.is_told or not parts.has_nothing):
             raise Killed(KILLED, parts.ledger.jobs)
 
@@ -258,7 +259,7 @@ class TaskGuard:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
         parts, is_success = self.parts, end is None or is_one_of(end, SUCCEEDED)
-        parts.late_answers.may_come = parts.recorder.is_killed or is_one_of(end, TIMED_OUT)
+        parts.late_answers.may_come = bool(parts.recorder.is_killed) or is_one_of(end, TIMED_OUT)
         parts.recorder.tell_again()
         parts.recorder.end(is_successful=is_success)
         parts.submission_log.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from threading import Event
 from typing import Any
 
-from airflow_cancel_provider.guard.fork_locks import Locked
+from airflow_cancel_provider.guard.forks import Locked
 from airflow_cancel_provider.services.client_spec import ClientSpec, as_json, identity_of
 from airflow_cancel_provider.services.credentials import is_renewable, seconds_left, without_logins
 

@@ -1,11 +1,28 @@
-"""Locks that a forked child of the task can take, also where a thread of its parent held them."""
+"""What a task shares with its forked children: locks that they can take, and flags that each may set."""
 
 from __future__ import annotations
 
 import os
+from mmap import mmap
 from threading import RLock
 from typing import Any
 from weakref import WeakSet
+
+
+class SharedFlag:
+    """A flag of a process and of all that are forked from it."""
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, 1)
+
+    def set(self) -> None:
+        """Set it."""
+        self._memory[0] = 1
+
+    def __bool__(self) -> bool:
+        """Whether it is set."""
+        return bool(self._memory[0])
+
 
 _held: WeakSet[Locked] = WeakSet()
 
