@@ -16,15 +16,13 @@ from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.forks import SharedFlag
 from airflow_cancel_provider.guard.ledger import TryLedger
-from airflow_cancel_provider.guard.sentinel.client import Sentinel, SentinelError
+from airflow_cancel_provider.guard.sentinel.client import LAST_WORDS, Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.settings import Settings
 
-LAST_WORDS = frozenset({"ended", "failed"})
-"""What a cancel says last."""
 START_SECONDS = 1.0
 """Longest wait for the sentinel to start; mostly it has started before the service answers."""
 START_AGAIN_SECONDS = 10.0

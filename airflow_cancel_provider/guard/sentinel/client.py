@@ -42,6 +42,8 @@ ANSWER_SECONDS = 1.5
 """Longest wait until it confirms an order to cancel; then the task cancels, too."""
 WATCHING = "watching"
 """The first message of a sentinel that was started."""
+LAST_WORDS = frozenset({"ended", "failed"})
+"""What a cancel says last."""
 
 
 class SentinelError(CancelProviderError):
@@ -84,6 +86,8 @@ class Sentinel:
         self._starting, self._checking = Lock(), RLock()
         self._clients = KnownClients(lambda name, client: self._note({"key": name, "client": client}), log)
         self._pid = os.getpid()
+        self._words: set[str] = set()
+        """What it has said."""
         self.last_word = ""
         """``ended`` or ``failed``, once received."""
         self._lines: list[tuple[str, str]] = []
@@ -142,13 +146,10 @@ class Sentinel:
             self._check(self._channel, seconds)
 
     def _check(self, channel: Channel, seconds: float) -> None:
-        if self._is_running:  # another thread has received its first message
-            return
-        word = channel.receive(seconds)
-        self._is_running = word == WATCHING
-        if not self._is_running and (word or channel.peek() == b""):
+        # Another thread, or a signal handler, may have received its first message.
+        if not self._is_running and not self._receive(seconds) and channel.peek() == b"":
             self._is_gone = True
-            raise SentinelError(f"{word or 'it ended at once'} (its log: {self._log_file})")
+            raise SentinelError(f"it ended at once (its log: {self._log_file})")
 
     def killed(self, why: str) -> None:
         """Tell it to cancel, as the task received SIGTERM. Safe in a signal handler."""
@@ -203,21 +204,17 @@ class Sentinel:
         """
         deadline = time.monotonic() + seconds
         while self.can_act and not self.is_stuck and (left := deadline - time.monotonic()) > 0:
-            received = self._receive(left if self._has_answered else min(left, ANSWER_SECONDS))
-            self._has_answered |= bool(received) and received != WATCHING
-            if received.startswith("{"):
-                self._take(json.loads(received))
-            if received in ("ended", "failed"):
-                self.last_word = received
-            if received == word:
+            self._receive(left if self._has_answered else min(left, ANSWER_SECONDS))
+            self.last_word = max(self._words & LAST_WORDS, default=self.last_word)
+            if word in self._words:
                 return True
         return self.last_word == "ended"
 
     def forget_words(self) -> None:
         """Drop the words that have come in; lines and ends are kept."""
-        while received := self._receive(0):
-            if received.startswith("{"):
-                self._take(json.loads(received))
+        while self._receive(0):
+            pass
+        self._words.clear()
 
     def _take(self, message: dict[str, Any]) -> None:
         """Keep a line for the task's log, or how jobs have ended."""
@@ -306,5 +303,13 @@ class Sentinel:
     def _send(self, message: bytes) -> bool:
         return self._channel is not None and self._channel.send(message)
 
-    def _receive(self, seconds: float) -> str:
-        return self._channel.receive(seconds) if self._channel is not None else ""
+    def _receive(self, seconds: float) -> bool:
+        """Take in the next message; return whether there was one."""
+        received = self._channel.receive(seconds) if self._channel is not None else ""
+        self._is_running |= bool(received)
+        self._has_answered |= bool(received) and received != WATCHING
+        if received.startswith("{"):
+            self._take(json.loads(received))
+        elif received:
+            self._words.add(received)
+        return bool(received)

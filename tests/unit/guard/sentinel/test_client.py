@@ -79,6 +79,16 @@ def test_where_the_sentinel_died_without_a_successor_the_task_cancels(
     assert is_cancelled(cloud, job)
 
 
+def test_an_answer_that_comes_while_it_cancels_is_no_sign_that_it_did_not_start(
+    cloud: LocalCloud, batch: Any, run: Callable[..., Task]
+) -> None:
+    """Of a submission in another thread than the one in which the kill is handled."""
+    job = submit(batch)
+    task = run(f"intend=1,say=killed,waits=accepted,start={job},wait=ended")
+    assert not any("Not guarded" in line for line in task.said)
+    assert is_cancelled(cloud, job)
+
+
 @pytest.mark.parametrize("way", ["interpreter", "processes"])
 def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, way: str
