@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable
@@ -153,7 +154,7 @@ class TestReleasedInAThread:
     def test_it_is_on_record_at_once_where_the_channel_to_airflow_takes_threads(
         self, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_safe: bool
     ) -> None:
-        comms = SimpleNamespace(**({"_thread_lock": threading.Lock()} if is_safe else {}))
+        comms = SimpleNamespace(**({"_async_lock": asyncio.Lock()} if is_safe else {}))
         task_runner = sys.modules["airflow.sdk.execution_time.task_runner"]
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
         seen: list[tuple[Any, ...]] = []
