@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple
 from typing import Any
 
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import Identity, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
@@ -159,10 +159,11 @@ def are_of(tasks: Collection[TaskKey]) -> Any:
     return tuple_(*key).in_([astuple(task) for task in tasks])
 
 
-def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[RemoteJob, JobEnd]]:
+def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[Identity, JobEnd]]:
     """By task instance: every end that others than its own process have written, in one query.
 
-    An end counts for the jobs of its own task instance alone: any task may write any XCom of its own.
+    An end counts for the jobs of its own task instance alone: any task may write any XCom of its own. Who has
+    seen it may reach the job over another connection than its task.
 
     :param wanted: conditions on columns of Airflow's table of XComs.
     """
@@ -176,4 +177,10 @@ def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[Remot
     for row in session.execute(query):
         task = TaskKey(*row[:4])
         found[task] = _merged(found.get(task, {}), ends_from_json(readable(row)))
-    return found
+    return {task: _by_identity(ends) for task, ends in found.items()}
+
+
+def _by_identity(ends: Ends) -> dict[Identity, JobEnd]:
+    # Last those of whoever has cancelled, who know most.
+    ordered = sorted(ends.items(), key=lambda each: each[1].by != Actor.SERVICE)
+    return {job.identity: end for job, end in ordered}

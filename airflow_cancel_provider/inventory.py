@@ -16,7 +16,7 @@ from sqlalchemy import and_, select, tuple_
 
 from airflow_cancel_provider.ends_on_record import readable, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import Identity, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
 from airflow_cancel_provider.reaper.backends.base import NOT_STARTED, Presence, TryAnswer, TryPhase
 from airflow_cancel_provider.reaper.backends.database import IDS_PER_QUERY, as_ids, releases_of, tries
@@ -218,7 +218,7 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
     return conditions
 
 
-def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, JobEnd]]) -> Iterator[_Recorded]:
+def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[Identity, JobEnd]]) -> Iterator[_Recorded]:
     seen: set[tuple[TaskKey, RemoteJob]] = set()
     for row in rows:
         task = TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
@@ -232,7 +232,7 @@ def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[RemoteJob, Job
 
 
 def known_end(
-    job: RemoteJob, record: TryRecord, others: Mapping[RemoteJob, JobEnd], *, is_earlier: bool
+    job: RemoteJob, record: TryRecord, others: Mapping[Identity, JobEnd], *, is_earlier: bool
 ) -> JobEnd | None:
     """How a job has ended: as its own task saw it, or else others.
 
@@ -241,7 +241,7 @@ def known_end(
 
     :param others: what others have seen, by job.
     """
-    own, other = record.ends.get(job), others.get(job)
+    own, other = record.ends.get(job), others.get(job.identity)
     knows_less = is_earlier or (own is not None and own.by == Actor.SERVICE)
     return (other or own) if knows_less else (own or other)
 

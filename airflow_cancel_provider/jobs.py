@@ -23,6 +23,10 @@ _SHAPE = (
 )
 
 
+Identity = tuple[str, str | None, str]
+"""Service, scope and id."""
+
+
 class RemoteJob(str):
     """Address of a remote job: all that is needed to describe or cancel it.
 
@@ -52,11 +56,11 @@ class RemoteJob(str):
         found = _ADDRESS.fullmatch(uri)
         if found is None:
             raise InvalidInput(f"{uri!r} is not the address of a remote job; expected {_SHAPE}.")
-        parts = [_decode(part, uri) for part in found["path"][1:].split("/")]
+        parts = [decoded(part, uri) for part in found["path"][1:].split("/")]
         return cls._build(
             service=found["service"],
-            conn_id=_decode(found["conn"], uri) or None,
-            region=_decode(found["region"] or "", uri) or None,
+            conn_id=decoded(found["conn"], uri) or None,
+            region=decoded(found["region"] or "", uri) or None,
             scope=parts[0] if len(parts) > 1 else None,
             id=parts[-1],
         )
@@ -83,8 +87,8 @@ class RemoteJob(str):
     def _build(
         cls, service: str, conn_id: str | None, region: str | None, scope: str | None, id: str
     ) -> Self:
-        authority = _encode(conn_id or "") + (f"@{_encode(region)}" if region else "")
-        path = "/".join(_encode(part) for part in (scope, id) if part is not None)
+        authority = encoded(conn_id or "") + (f"@{encoded(region)}" if region else "")
+        path = "/".join(encoded(part) for part in (scope, id) if part is not None)
         self = super().__new__(cls, f"{service}://{authority}/{path}")
         self.service, self.conn_id, self.region, self.scope, self.id = service, conn_id, region, scope, id
         return self
@@ -95,7 +99,7 @@ class RemoteJob(str):
         return (self.service, self.conn_id, self.region)
 
     @property
-    def identity(self) -> tuple[str, str | None, str]:
+    def identity(self) -> Identity:
         """Service, scope and id: the same for a job over whatever connection it is addressed."""
         return (self.service, self.scope, self.id)
 
@@ -109,20 +113,27 @@ class RemoteJob(str):
         return f"RemoteJob({str(self)!r})"
 
 
-def _encode(part: str) -> str:
+def encoded(part: str) -> str:
+    """A part of an address, as it stands there.
+
+    :raises InvalidInput: it can't stand there.
+    """
     try:
         return quote(part, safe=":")
     except UnicodeEncodeError:
         raise InvalidInput(f"{part!r} cannot be part of a job's address: it is not valid Unicode.") from None
 
 
-def _decode(part: str, uri: str) -> str:
+def decoded(part: str, uri: str) -> str:
+    """The inverse of :func:`encoded`.
+
+    :param uri: the whole address, for the error.
+    :raises InvalidInput: the part is not text in UTF-8.
+    """
     try:
         return unquote_to_bytes(part).decode("utf-8")
     except UnicodeError:
-        raise InvalidInput(
-            f"{uri!r} is not the address of a remote job: its escapes are not UTF-8."
-        ) from None
+        raise InvalidInput(f"{uri!r} is no address: its escapes are not UTF-8.") from None
 
 
 class JobState(StrEnum):

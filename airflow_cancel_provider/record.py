@@ -268,7 +268,8 @@ class TryRecord:
 
     def with_ends(self, ends: Mapping[RemoteJob, JobEnd]) -> TryRecord:
         """The record, with how more of its jobs have ended; what it says itself stays."""
-        more = {job: end for job, end in ends.items() if job in self.jobs}
+        by_identity = {job.identity: end for job, end in ends.items()}
+        more = {job: by_identity[job.identity] for job in self.jobs if job.identity in by_identity}
         return replace(self, ends={**more, **self.ends})
 
 

@@ -61,7 +61,7 @@ class Settings(Options):
         :raises InvalidInput: a value is invalid.
         """
         values = {each.name: _value(each.name, each.default) for each in fields(Options)}
-        name, url = values["deployment"].strip(), str(conf.get("api", "base_url", fallback=""))
+        name, url = values["deployment"].strip(), _plain(str(conf.get("api", "base_url", fallback="")))
         values |= {
             "on_retry": _choice("on_retry", ON_RETRY),
             "deployment": deployment_of(name or url),
@@ -165,6 +165,13 @@ def _choice(name: str, words: tuple[str, ...]) -> str:
 
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _plain(url: str) -> str:
+    """The same text for the same address: each worker and the reaper have their own configuration."""
+    scheme, separator, rest = url.strip().rstrip("/").partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host}".lower() + slash + path
 
 
 def _is_unique(url: str) -> bool:

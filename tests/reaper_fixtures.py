@@ -18,7 +18,7 @@ from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, release_key
 from airflow_cancel_provider.reaper import cancels as ending
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryPhase
-from airflow_cancel_provider.reaper.dead_letters import VARIABLE
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE, Letters, text_of
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.report import Orphan, Report
@@ -105,7 +105,7 @@ class MemoryAirflow(Airflow):
 
     def _answer(self) -> None:
         if self.is_down:
-            raise AirflowUnavailable("Airflow is down. Nothing is cancelled.")
+            raise AirflowUnavailable("Airflow is down.")
 
     @property
     def letters(self) -> str:
@@ -154,6 +154,10 @@ class Ground:
         if scope is None and service not in self.scopes:
             self.scopes[service] = bench.new_scope()
         return bench.submit(name, 1, scope or self.scopes[service], **more)[0]
+
+    def write_letters(self, letters: Letters) -> None:
+        """Have these dead letters, and no others."""
+        self.airflow.variables[VARIABLE] = text_of(letters)
 
     def release(self, job: RemoteJob, *jobs: RemoteJob, is_all: bool = False, **more: Any) -> str:
         """Have a job's try release these; the key of the Variable."""

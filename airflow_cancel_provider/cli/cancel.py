@@ -179,8 +179,9 @@ def _cancelled(
 
     With it, what is to be said if somebody has interrupted that.
     """
+    after = None if options.force else Settings.read().escalate_after
     cancellations = [
-        Cancellation(some, options.reason, leave_running=options.pending_only)
+        Cancellation(some, options.reason, escalate_after=after, leave_running=options.pending_only)
         for some in by_service_key(jobs)
     ]
     groups = [WatchedJobs(each) for each in cancellations]

@@ -23,7 +23,7 @@ def describe(options: argparse.Namespace, printer: Printer) -> int:
     ends = ends_on_record(seen.values())
     rows = []
     for job in jobs:
-        status, end = seen.get(job), ends.get(job)
+        status, end = seen.get(job), ends.get(job.identity)
         label = status.label if status else None
         rows.append(
             row(job, status, error=errors.get(job))

@@ -17,7 +17,7 @@ from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.ends_on_record import write_in_database
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import Identity, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.reaper.backends.database import (
     session_of_airflow,
@@ -76,7 +76,7 @@ def write_ends(cancellations: Sequence[Cancellation], tasks: Mapping[RemoteJob, 
         log.info("How jobs have ended is not put on record: %s", error)
 
 
-def ends_on_record(statuses: Iterable[JobStatus]) -> dict[RemoteJob, JobEnd]:
+def ends_on_record(statuses: Iterable[JobStatus]) -> dict[Identity, JobEnd]:
     """How jobs of this Airflow have ended, by the records of its tasks; empty where it can't be asked."""
     own = Settings.read().deployment
     ti_ids = {
@@ -93,7 +93,7 @@ def ends_on_record(statuses: Iterable[JobStatus]) -> dict[RemoteJob, JobEnd]:
     except Exception as error:  # noqa: BLE001  there may be no Airflow here; what services show is enough
         log.info("Who has ended jobs can't be read from Airflow's records: %s", error)
         return {}
-    return {entry.job: entry.end for entry in found if entry.end is not None}
+    return {entry.job.identity: entry.end for entry in found if entry.end is not None}
 
 
 def to_cancel(options: argparse.Namespace) -> list[RemoteJobEntry]:

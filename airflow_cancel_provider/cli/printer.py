@@ -102,7 +102,9 @@ def _width(out: TextIO) -> int:
     """Columns of the terminal that answers go to. Airflow looks at another stream."""
     if not out.isatty():
         return WIDTH_OF_A_FILE
-    return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(out.fileno()).columns or 80
+    wanted = os.environ.get("COLUMNS", "")
+    chosen = int(wanted) if wanted.isdecimal() else 0
+    return chosen or os.get_terminal_size(out.fileno()).columns or 80
 
 
 def _width_of(rows: Sequence[Mapping[str, str]]) -> int:

@@ -122,8 +122,7 @@ def _asked(airflow: Airflow) -> Airflow:
     try:
         airflow.variable(VARIABLE)
     except AirflowUnavailable as error:
-        words = str(error).replace(" Nothing is cancelled.", "")
-        log.warning("%s %s", words, NO_OWNERS)
+        log.warning("%s %s", error, NO_OWNERS)
         return NoAirflow()
     except InvalidInput:
         pass  # the sweep says so

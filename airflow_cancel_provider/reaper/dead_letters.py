@@ -14,7 +14,7 @@ from airflow_cancel_provider.reaper.report import Orphan
 
 VARIABLE = "remote_jobs_dead_letters"
 MOST = 1000
-"""Dead letters that are kept: Airflow reads a Variable as a whole."""
+"""Dead letters that are kept: Airflow reads a Variable as a whole. Acknowledged ones are kept beyond it."""
 
 Letters = dict[str, dict[str, Any]]
 
@@ -34,12 +34,11 @@ class DeadLetters:
         :raises InvalidInput: the Variable holds something else.
         """
         try:
-            found = json.loads(self._airflow.variable(VARIABLE) or "{}")
-            return {str(RemoteJob(job)): dict(letter) for job, letter in found.items()}
-        except (AttributeError, RecursionError, TypeError, ValueError) as error:
+            found = [dict(letter) for letter in json.loads(self._airflow.variable(VARIABLE) or "[]")]
+            return {str(RemoteJob(letter.pop("job"))): letter for letter in found}
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise InvalidInput(
-                f"Airflow Variable {VARIABLE} can't be read ({error}): repair it or delete it. "
-                "Nothing is cancelled."
+                f"Airflow Variable {VARIABLE} can't be read ({error!r}): repair it or delete it."
             ) from None
 
     def write(self, orphans: Iterable[Orphan]) -> Letters:
@@ -55,7 +54,7 @@ class DeadLetters:
             for orphan in orphans
             if orphan.result and orphan.result.outcome is CancelOutcome.REFUSED and not orphan.is_over
         }
-        return self._change(lambda letters: dict(list((letters | new).items())[-MOST:]) if new else letters)
+        return self._change(lambda letters: _newest(letters | new) if new else letters)
 
     def acknowledge(self, jobs: Collection[str]) -> Letters:
         """Stop to list these; they are still not cancelled."""
@@ -74,8 +73,23 @@ class DeadLetters:
         before = self.read()
         after: Letters = change(before)
         if after != before:
-            self._airflow.set_variable(VARIABLE, json.dumps(after, indent=1) if after else None)
+            self._airflow.set_variable(VARIABLE, text_of(after) if after else None)
         return after
+
+
+def text_of(letters: Letters) -> str:
+    """The Variable's value.
+
+    A list: Airflow's API masks what stands below a name that sounds like a secret's, as an address may.
+    """
+    return json.dumps([{"job": job, **letter} for job, letter in letters.items()], indent=1)
+
+
+def _newest(letters: Letters) -> Letters:
+    """As many as are kept. What a person wants left alone is not given up for newer ones."""
+    surplus = max(0, len(letters) - MOST)
+    old = list(unacknowledged(letters))[:surplus]
+    return {job: letter for job, letter in letters.items() if job not in old}
 
 
 def unacknowledged(letters: Letters) -> Letters:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import replace
 from threading import Event
 from typing import Any
 
-from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.places import Place, Scopes, places
@@ -45,8 +44,8 @@ def make_reaper(
     :param except_scopes: patterns of those to leave out.
     :param share: of the API quotas in force, above 0, at most 1.
     :param access: opens the services.
-    :raises InvalidInput: there is no place, a place's connection is not defined, a list is a text, or this
-        Airflow has no unique name and the reaper is to cancel.
+    :raises InvalidInput: there is no place, a list is a text, or the reaper is to cancel and this Airflow has
+        no unique name.
     """
     settings, access = Settings.read(), access or Access()
     chosen = Scopes(
@@ -56,10 +55,6 @@ def make_reaper(
     # Without a unique name it may take another Airflow's jobs for its own; a dry run does no harm.
     if not settings.has_own_name and not (rules and rules.is_dry):
         raise InvalidInput(NO_NAME)
-    chosen_places = places(as_list("at", at) or settings.reaper_places)
-    # Before the first request. A connection that can't be read now may be readable in a sweep.
-    with suppress(AirflowUnavailable):
-        access.check_connections((place.service, place.conn_id, place.region) for place in chosen_places)
 
     def open_place(place: Place) -> JobService:
         service = access.service(place.service, place.conn_id, place.region)
@@ -68,7 +63,7 @@ def make_reaper(
     return Reaper(
         airflow,
         settings.deployment,
-        chosen_places,
+        places(as_list("at", at) or settings.reaper_places),
         open_place,
         scopes=chosen,
         rules=rules,

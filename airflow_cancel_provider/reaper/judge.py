@@ -239,7 +239,7 @@ class Judge:
         try:
             owners = self.airflow.owners(ours) if ours else {}
         except AirflowUnavailable as error:
-            self.troubles.append(str(error))
+            self.troubles.append(f"{error} The jobs that it was asked about are kept.")
             return {}
         if any(owner.phase is TryPhase.UNKNOWN for owner in owners.values()):
             self.troubles.append(NOT_PERMITTED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob, decoded, encoded
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.registry import SERVICES, service_info
 
@@ -26,7 +26,8 @@ class Place:
     region: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.service}://{self.conn_id or ''}" + (f"@{self.region}" if self.region else "")
+        conn = encoded(self.conn_id or "")
+        return f"{self.service}://{conn}" + (f"@{encoded(self.region)}" if self.region else "")
 
     @classmethod
     def of(cls, job: RemoteJob) -> Place:
@@ -48,12 +49,13 @@ class Place:
         if found is None:
             raise InvalidInput(
                 f"{text!r} is not a place to look for jobs; expected service://connection@region, "
-                "as aws://aws_default@us-east-1."
+                "as aws://aws_default@us-east-1. A slash in the connection's id is written as %2F."
             )
         named = found["service"]
         services = [row.name for row in SERVICES.values() if row.family == named]
         services = services or [service_info(named).name]
-        return [cls(service, found["conn"] or None, found["region"]) for service in services]
+        conn, region = (decoded(part or "", text) or None for part in found.group("conn", "region"))
+        return [cls(service, conn, region) for service in services]
 
 
 def places(texts: Iterable[str]) -> list[Place]:

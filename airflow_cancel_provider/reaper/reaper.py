@@ -10,7 +10,7 @@ from datetime import timedelta
 from threading import Event
 from uuid import UUID
 
-from airflow_cancel_provider.exceptions import AirflowUnavailable
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.cancels import Cancels
@@ -69,14 +69,14 @@ class Reaper:
         An error of a service or of Airflow goes into the ``troubles`` of the report; the other places are
         still checked.
 
-        :raises InvalidInput: a connection or the Variable with the dead letters is unusable.
+        :raises InvalidInput: the connections, or the Variable with the dead letters, are unusable.
         """
         begun, before = time.monotonic(), self.services.calls
         report = Report(self.deployment, self.rules.is_dry, self.name)
         try:
             self._sweep(report)
         except AirflowUnavailable as error:
-            report.troubles.append(str(error))
+            report.troubles.append(f"{error} Nothing is cancelled.")
         finally:
             self.services.retire()
         report.seconds = time.monotonic() - begun
@@ -101,15 +101,14 @@ class Reaper:
         else:
             report.orphans = self._cancel(report, orphans)
             self._write_ends(report.orphans)
-            letters = self.letters.write(report.orphans)
-            letters = self._drop_ended(letters, lettered, report.troubles)
+            letters = self._letters_now(report, letters, lettered)
             self._clean_releases(report)
         report.letters = unacknowledged(letters)
 
     def _look(self, report: Report, judge: Judge) -> tuple[list[Found], set[str]]:
         """The suspects, each once, and the jobs with dead letters that have not ended."""
-        ending = self._cancels.jobs
-        suspects: dict[RemoteJob, Found] = {}
+        ending = {job.identity for job in self._cancels.jobs}
+        suspects: dict[tuple[object, ...], Found] = {}
         lettered: set[str] = set()
         for batch in listed(self.services.open(report.troubles), self.scopes, self.stop):
             if batch.trouble:
@@ -120,10 +119,13 @@ class Reaper:
             report.scopes[f"{batch.place}/{batch.scope}"] += Counter()
             self.releases.see(batch.claims)
             for found in judge.decide(batch.claims):
+                key = (*found.job.identity, found.claim.label)
+                if key in suspects:
+                    continue  # two connections lead to it, or pages overlap
                 report.count(str(batch.place), batch.scope, found)
                 log.debug("%s: %s: %s", found.decision.kind, found.job, found.decision.because)
-                if found.decision.kind is DecisionKind.SUSPECT and found.job not in ending:
-                    suspects[found.job] = found
+                if found.decision.kind is DecisionKind.SUSPECT and found.job.identity not in ending:
+                    suspects[key] = found
                 elif found.decision.kind is DecisionKind.DEAD_LETTER:
                     lettered.add(str(found.job))
         return list(suspects.values()), lettered
@@ -177,6 +179,17 @@ class Reaper:
         except AirflowUnavailable as error:
             log.info("How orphans have ended is not put on record of their tasks: %s", error)
 
+    def _letters_now(self, report: Report, letters: Letters, living: set[str]) -> Letters:
+        """The dead letters with those of this sweep, and without those of jobs that have ended."""
+        if not letters and not report.orphans:
+            return letters
+        try:
+            return self._drop_ended(self.letters.write(report.orphans), living, report.troubles)
+        except (AirflowUnavailable, InvalidInput) as error:
+            # What was cancelled before stays in the report. What was refused is asked again.
+            report.troubles.append(f"The dead letters could not be written: {error}")
+            return letters
+
     def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
         """Delete the dead letters of jobs that have ended since, in the places of this reaper.
 
@@ -199,7 +212,7 @@ class Reaper:
             self.releases.read()
         except AirflowUnavailable as error:
             # They are read for the clean-up only: the answer on a try has its own release.
-            report.troubles.append(str(error))
+            report.troubles.append(f"{error} No release is removed in this sweep.")
 
     def _clean_releases(self, report: Report) -> None:
         if self.stop.is_set():

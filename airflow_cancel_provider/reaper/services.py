@@ -42,16 +42,18 @@ class Services:
         """All places that can be opened.
 
         :param troubles: gets a sentence for each of the others.
-        :raises InvalidInput: a connection is unusable.
+        :raises InvalidInput: not one of the connections is usable.
         """
+        unusable: list[InvalidInput] = []
         for place in self._places:
             if place not in self._services:
                 try:
                     self._services[place] = self._open_place(place)
-                except InvalidInput:
-                    raise
                 except Exception as error:  # noqa: BLE001  reported; the other places are still checked
                     troubles.append(f"{place}: {in_words(error)}")
+                    unusable += [error] if isinstance(error, InvalidInput) else []
+        if unusable and len(unusable) == len(self._places):
+            raise unusable[0]
         return dict(self._services)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID, uuid4
 
 from airflow_cancel_provider.guard.sentinel.main import TASK_ENDED
 from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.reaper.dead_letters import VARIABLE, text_of
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, JobEnd, TryRecord
 
 CLUSTER = "emr://aws_default@us-east-1/j-2AXV7Q9ZK1LMN"
@@ -79,7 +79,7 @@ def main() -> None:
             "task": f"ml_features / {RUN} / score try 2",
             "since": "2026-11-28T21:14:09+00:00",
         }
-        row = {"key": "remote_jobs_dead_letters", "val": json.dumps({DEAD: letter}), "is_encrypted": False}
+        row = {"key": VARIABLE, "val": text_of({DEAD: letter}), "is_encrypted": False}
         variables: Any = Variable.__table__
         session.execute(variables.insert().values(row))
         session.commit()

@@ -79,3 +79,13 @@ def test_who_comes_too_late_again_and_again_gives_up(
         write(FIRST, Actor.USER)
     assert known() == {SECOND: Actor.REAPER}
     assert "is not put on record of dag / run / task: others write there" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["reaper@us-east-1", "aws_default", "@us-east-1"])
+def test_who_reaches_the_job_another_way(records: Records, place: str) -> None:
+    """As a reaper with a connection of its own, or a person at the command line."""
+    records.put(TryRecord(uuid4(), jobs=(FIRST, SECOND)), "failed")
+    write(RemoteJob(f"batch://{place}/{FIRST.id}"), Actor.REAPER)
+    assert known() == {FIRST: Actor.REAPER}
+    write(FIRST, Actor.SERVICE)
+    assert known() == {FIRST: Actor.REAPER}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.services.ratelimit import EVERY, PACES
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.settings import Settings, use_quotas
@@ -55,6 +56,18 @@ class TestSettings:
         read = getattr(Settings.read(), name.lower())
         assert read == value
         assert type(read) is type(value)
+
+    @pytest.mark.parametrize(
+        "url", ["https://a.b.example.com/x", "https://A.B.example.com/x/", " https://a.b.example.com/x// "]
+    )
+    def test_one_address_of_the_api_server_is_one_name(
+        self, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        """It is written in the configuration of each worker and of the reaper."""
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", url)
+        assert Settings.read().deployment == deployment_of("https://a.b.example.com/x")
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://a.b.example.com/X")
+        assert Settings.read().deployment != deployment_of("https://a.b.example.com/x")
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_cancel_provider.ends_on_record import are_of, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import known_end, stored_records
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import Identity, RemoteJob
 from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.record import EARLIER_KEY, JobEnd, TryRecord, records_from_json
@@ -96,7 +96,7 @@ def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey,
 
 
 def _found(
-    named: Named, tries: Sequence[tuple[TryRecord, bool]], ends: Mapping[RemoteJob, JobEnd]
+    named: Named, tries: Sequence[tuple[TryRecord, bool]], ends: Mapping[Identity, JobEnd]
 ) -> JobOnRecord | None:
     for record, is_earlier in tries:
         if named.job in record.jobs:

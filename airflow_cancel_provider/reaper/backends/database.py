@@ -57,9 +57,7 @@ class Database(Airflow):
             found = session.scalar(select(Variable).where(Variable.key == key))
             value = _value(found) if found else None
         if found and value is None:
-            raise AirflowUnavailable(
-                f"Airflow Variable {key} can't be decrypted with this fernet_key. Nothing is cancelled."
-            )
+            raise AirflowUnavailable(f"Airflow Variable {key} can't be decrypted with this fernet_key.")
         return value
 
     def write_ends(self, ends: Mapping[UUID, Ends]) -> None:
@@ -213,9 +211,7 @@ def _translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         words = str(error).splitlines()[0]
         hint = " Is this the right AIRFLOW_HOME?" if _has_no_tables(words) else ""
-        raise AirflowUnavailable(
-            f"Airflow's database did not answer: {words}. Nothing is cancelled.{hint}"
-        ) from error
+        raise AirflowUnavailable(f"Airflow's database did not answer: {words}.{hint}") from error
 
 
 def _has_no_tables(words: str) -> bool:

@@ -85,16 +85,19 @@ class Rest(Airflow):
         return found
 
     def releases(self, most: int) -> Mapping[str, str | None]:
-        """One request for each 100."""
+        """One request for each 100, and one more for the end."""
         found: dict[str, str | None] = {}
         order = {"variable_key_pattern": f"{RELEASE_PREFIX}%", "order_by": "key"}
         with self._understood("api/v2/variables"):
-            for offset in range(0, most, PAGE):
+            offset = 0
+            while offset < most:
                 params: dict[str, Any] = {**order, "limit": min(PAGE, most - offset), "offset": offset}
                 answer = self._send("GET", "api/v2/variables", params=params)
+                # It may be shorter than was asked for, and others follow: [api] maximum_page_limit.
                 page = _values(answer)["variables"]
                 found |= {each["key"]: _text(each["value"]) for each in page}
-                if len(page) < PAGE:
+                offset += len(page)
+                if not page:
                     break
         return {key: value for key, value in found.items() if key.startswith(RELEASE_PREFIX)}
 
@@ -141,7 +144,7 @@ class Rest(Airflow):
         if deployment != self._deployment:
             raise AirflowUnavailable(
                 f"The Airflow at {self.url} is not the one of this reaper ([cancel_provider] deployment): "
-                "its connection leads to another Airflow, or the setting differs there. Nothing is cancelled."
+                "its connection leads to another Airflow, or the setting differs there."
             )
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -174,9 +177,7 @@ class Rest(Airflow):
             yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             words = _words(error, path)
-            raise AirflowUnavailable(
-                f"Airflow at {self.url} did not answer {path}: {words}. Nothing is cancelled."
-            ) from error
+            raise AirflowUnavailable(f"Airflow at {self.url} did not answer {path}: {words}.") from error
 
 
 def _path_of(key: str) -> str:

@@ -38,6 +38,16 @@ class TestCancel:
         line.ground.cloud.clock.advance(1)
         assert line("cancel", "--force", *JSON, str(job)).states == {job: "CANCELLED"}
 
+    def test_a_job_that_ignores_the_first_request(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever waits for its end sees it, as after a cancel by everybody else."""
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ESCALATE_AFTER", "0.2")
+        line.ground.cloud.emr.override("stubborn*", stubborn=True)
+        job = line.ground.start("emr", None, name="stubborn")
+        line.ground.cloud.clock.advance(1)
+        done = line("cancel", "--wait", "5", *JSON, str(job))
+        assert (done.code, done.states) == (0, {job: "CANCELLED"})
+        assert line.ground.cancels(job) == 2
+
     def test_without_waiting(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
         job = line.ground.unlabelled("batch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
 import pytest
@@ -26,7 +25,7 @@ class TestDeadLetters:
 
     @pytest.fixture
     def lettered(self, line: Line) -> Line:
-        line.ground.airflow.variables[VARIABLE] = json.dumps({self.JOB: self.LETTER, self.OTHER: {}})
+        line.ground.write_letters({self.JOB: self.LETTER, self.OTHER: {}})
         return line
 
     def test_none(self, line: Line) -> None:

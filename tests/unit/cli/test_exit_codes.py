@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -91,14 +90,14 @@ def test_table(line: Line, records: Records, monkeypatch: pytest.MonkeyPatch) ->
     ground.benches["batch"].finish(ended)
     records.put(TryRecord(uuid4(), jobs=(ground.unlabelled("emr"),)))
     ground.start("batch", TryPhase.FAILED, deployment=deployment_of(NAME))
-    ground.airflow.variables[VARIABLE] = json.dumps({NOWHERE: {"why": "denied"}})
+    ground.write_letters({NOWHERE: {"why": "denied"}})
     names = {"JOB": str(job), "ENDED": str(ended), "NOWHERE": NOWHERE}
     rows = [HEAD]
     for command, what, text, expected in CASES:
         if command == "reap" and text == AT:
             ground.airflow.variables.clear()  # a dead letter is something for a person
         if (command, what) == ("dead-letters", "there is one"):
-            ground.airflow.variables[VARIABLE] = json.dumps({NOWHERE: {"why": "denied"}})
+            ground.write_letters({NOWHERE: {"why": "denied"}})
         if (command, text.split()[0] if text else "") == ("reap", "--at"):
             ground.airflow.variables.pop(VARIABLE, None)
         with monkeypatch.context() as patch:

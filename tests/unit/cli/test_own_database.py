@@ -83,7 +83,7 @@ class TestNoEnvironment:
         [
             "describe batch://team_aws@us-east-1/JOB batch://no_such@us-east-1/JOB",
             "cancel batch://team_aws@us-east-1/JOB batch://aws_default@us-east-1/JOB",
-            "reap --dry-run --at batch://team_aws@us-east-1 --at batch://aws_default@us-east-1",
+            "reap --dry-run --at batch://aws_default@us-east-1 --at emr://aws_default@us-east-1",
         ],
     )
     def test_a_connection_that_is_not_defined_is_2_and_nothing_is_sent(self, bare: Bare, line: str) -> None:
@@ -92,6 +92,14 @@ class TestNoEnvironment:
         name = "no_such" if "no_such" in line else "aws_default"
         assert f"Connection {name!r} is not defined" in done.stderr.splitlines()[-1]
         assert bare.keys() == set()
+
+    def test_a_connection_that_is_not_defined_keeps_no_other_place_from_its_sweep(self, bare: Bare) -> None:
+        places = ("--at", "batch://no_such@us-east-1", "--at", "batch://team_aws@us-east-1")
+        done = command(bare.airflow, "reap", "-o", "json", "--dry-run", "--grace", "0", *places)
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["jobs"]) == (1, {"unlabelled": 1}), done.stderr
+        assert "Connection 'no_such' is not defined" in report["troubles"][0]
+        assert bare.keys() == {"TEAMKEY"}
 
     def test_a_connection_that_is_not_defined_ends_a_program(self, bare: Bare) -> None:
         done = bare.run_reaper("batch://no_such@us-east-1")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 
+import pytest
 import yaml
 
 from airflow_cancel_provider.cli.printer import Printer
@@ -48,6 +51,16 @@ def test_texts_of_a_class_of_their_own_are_texts_in_yaml() -> None:
     out = io.StringIO()
     Printer(out, "yaml").rows([{"job": RemoteJob(JOB), "state": JobState.RUNNING}], NAMES, "none")
     assert yaml.safe_load(out.getvalue()) == [{"job": JOB, "state": "RUNNING"}]
+
+
+@pytest.mark.parametrize("columns", ["", "wide", "0", "-1"])
+def test_a_width_that_is_none(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as out:
+        Printer(out, "table").rows([{"job": JOB}], ["job"], "none")
+        assert JOB in os.read(controller, 1000).decode()
+    os.close(controller)
 
 
 def test_programs_get_the_same_at_every_width() -> None:

@@ -70,7 +70,10 @@ class TestReap:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         line.ground.airflow.before_look = lambda _: setattr(line.ground.airflow, "is_down", True)
         done = line("reap", *JSON, *HASTE)
-        assert (done.code, done.json["troubles"]) == (1, ["Airflow is down. Nothing is cancelled."])
+        assert (done.code, done.json["troubles"]) == (
+            1,
+            ["Airflow is down. The jobs that it was asked about are kept."],
+        )
         assert line.ground.lives(job)
 
     @pytest.mark.parametrize(

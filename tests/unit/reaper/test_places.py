@@ -22,10 +22,20 @@ class TestPlaces:
         ]
         assert list(map(str, places(["emr://a@eu-west-1", "batch://"]))) == ["emr://a@eu-west-1", "batch://"]
 
-    @pytest.mark.parametrize("text", ["aws", "gcp://a", "aws://a@b@c", "", "aws://a b", "AWS://a"])
+    @pytest.mark.parametrize(
+        "text", ["aws", "gcp://a", "aws://a@b@c", "", "aws://a b", "AWS://a", "aws://%ff"]
+    )
     def test_what_is_none(self, text: str) -> None:
         with pytest.raises(InvalidInput):
             places([text])
+
+    def test_a_connection_whose_name_has_other_letters(self) -> None:
+        """Airflow takes slashes in ids, and jobs' addresses have them encoded."""
+        job = RemoteJob.of("batch", "1", conn_id="prod/aws #1", region="r")
+        text = "batch://prod%2Faws%20%231@r"
+        assert places([text]) == [Place("batch", "prod/aws #1", "r")] == [Place.of(job)]
+        assert str(Place.of(job)) == text
+        assert str(job).startswith(f"{text}/")
 
     def test_jobs_by_place(self) -> None:
         jobs = [RemoteJob(f"batch://{name}") for name in ("a/1", "b@r/2", "a/3")]

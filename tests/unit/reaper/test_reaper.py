@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
@@ -127,6 +127,20 @@ class TestSweep:
         assert [each.fate for each in report.orphans] == ["ended"]
         assert ground.cancels(job) == 1
 
+    @each_service
+    def test_one_job_over_two_connections_is_one_orphan(
+        self, ground: Ground, service: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The brake counts jobs, and so do people."""
+        usual = next(place for place in PLACES if place.service == service)
+        name = "AIRFLOW_CONN_{}"
+        monkeypatch.setenv(name.format("SECOND"), os.environ[name.format(str(usual.conn_id).upper())])
+        job = ground.start(service, S.FAILED)
+        report = ground.reaper(places=[usual, Place(service, "second")], brake=1).sweep()
+        assert [(each.job.identity, each.fate) for each in report.orphans] == [(job.identity, "ended")]
+        assert report.kinds == {DecisionKind.ORPHAN: 1}
+        assert ground.cancels(job) == 1
+
     def test_scopes_that_are_looked_at(self, ground: Ground) -> None:
         taken, left, odd = (str(ground.benches["emr"].new_scope()) for _ in range(3))
         jobs = {scope: ground.start("emr", S.FAILED, scope=scope) for scope in (taken, left, odd)}
@@ -155,7 +169,7 @@ class TestAirflow:
         ground.airflow.before_look = lambda _: setattr(ground.airflow, "is_down", True)
         report = ground.reaper().sweep()
         assert ground.lives(*jobs)
-        assert report.troubles == ["Airflow is down. Nothing is cancelled."]
+        assert report.troubles == ["Airflow is down. The jobs that it was asked about are kept."]
         assert report.kinds == {DecisionKind.UNANSWERED: len(SERVICES)}
         assert not report.is_clean
 
@@ -175,10 +189,30 @@ class TestAirflow:
         ground.airflow.before_look = fall
         report = ground.reaper(places=[Place("batch", "aws_default")]).sweep()
         assert (ground.airflow.looks, report.orphans) == (2, [])
-        assert report.troubles == ["Airflow is down. Nothing is cancelled."]
+        assert report.troubles == ["Airflow is down. The jobs that it was asked about are kept."]
         assert ground.lives(job)
         ground.airflow.is_down = False
         assert fates(ground.reaper(places=[Place("batch", "aws_default")]).sweep()) == {job: "ended"}
+
+    @pytest.mark.parametrize("error", [AirflowUnavailable("HTTP 403."), InvalidInput("It was broken.")])
+    def test_dead_letters_that_can_not_be_written(
+        self, ground: Ground, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        """What was cancelled before stands in the report, and nobody reads that nothing was cancelled."""
+        job, refused = ground.start("batch", S.FAILED), ground.start("emr", S.FAILED)
+        earlier = "mrs://other/cluster/job"
+        for operation in ground.benches["emr"].cancel_operations:
+            ground.cloud.faults.add("emr", operation, "denied")
+        ground.write_letters({earlier: {"why": "denied"}})
+
+        def refuse(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(ground.airflow, "set_variable", refuse)
+        report = ground.reaper().sweep()
+        assert fates(report) == {job: "ended", refused: "refused"}
+        assert report.troubles == [f"The dead letters could not be written: {error}"]
+        assert list(report.letters) == [earlier]
 
     @each_service
     @pytest.mark.parametrize("phase", [S.ALIVE, S.SUCCEEDED, S.UNKNOWN])
@@ -217,7 +251,9 @@ class TestAirflow:
         report = memory_reaper(ground).sweep()
         assert (report.kinds, ground.airflow.looks) == ({DecisionKind.ALIVE: BATCH + 1}, 2)
 
-    @pytest.mark.parametrize("words", ["no JSON", "[1]", '{"not an address": {}}', '{"batch://a/1": 7}', "3"])
+    @pytest.mark.parametrize(
+        "words", ["no JSON", "[1]", '[{"job": "not an address"}]', '[{"why": "denied"}]', '{"job": 7}', "3"]
+    )
     def test_a_variable_that_was_broken(self, ground: Ground, words: str) -> None:
         job = ground.start("batch", S.FAILED)
         ground.airflow.variables[VARIABLE] = words
@@ -316,7 +352,7 @@ class TestDryRun:
     def test_it_says_what_it_would_do(self, ground: Ground, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         job, other = ground.start("batch", S.FAILED), ground.start("emr", S.FAILED)
-        ground.airflow.variables[VARIABLE] = json.dumps({str(other): {"why": "denied"}})
+        ground.write_letters({other: {"why": "denied"}})
         ground.benches["emr"].finish(other)
         report = ground.reaper(is_dry=True).sweep()
         assert ground.cancels() == 0

@@ -182,9 +182,9 @@ class TestReleases:
         job = ground.start("batch", S.FAILED)
 
         def refuse(_: int) -> dict[str, str]:
-            raise AirflowUnavailable("Variables can't be listed. Nothing is cancelled.")
+            raise AirflowUnavailable("Variables can't be listed.")
 
         monkeypatch.setattr(ground.airflow, "releases", refuse)
         report = ground.reaper().sweep()
         assert fates(report) == {job: "ended"}
-        assert report.troubles == ["Variables can't be listed. Nothing is cancelled."]
+        assert report.troubles == ["Variables can't be listed. No release is removed in this sweep."]

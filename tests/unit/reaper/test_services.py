@@ -92,10 +92,15 @@ class TestServices:
         assert len(report.troubles) == 3
 
     def test_a_connection_that_is_not_there(self, ground: Ground) -> None:
+        """Somebody has deleted one of several: the jobs that are reached over the others are seen to."""
         job = ground.start("batch", S.FAILED)
+        report = ground.reaper(places=[Place("emr", "no_such"), *PLACES]).sweep()
+        assert fates(report) == {job: "ended"}
+        assert [trouble.partition(" Define")[0] for trouble in report.troubles] == [
+            "emr://no_such: Connection 'no_such' is not defined in Airflow."
+        ]
         with pytest.raises(InvalidInput, match="no_such"):
-            ground.reaper(places=[*PLACES, Place("emr", "no_such")]).sweep()
-        assert ground.lives(job)
+            ground.reaper(places=[Place("emr", "no_such"), Place("batch", "no_such")]).sweep()
 
     def test_a_fault_in_a_listing_is_told(
         self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch

@@ -147,7 +147,7 @@ def test_nothing_is_taken_for_html(page: Page) -> None:
     page.put(unheard, task_id="javascript:alert(1)", ti_state="failed")
     page.tables.variable(
         "remote_jobs_dead_letters",
-        '{"batch://@us-east-1/x": {"why": "<script>alert(3)</script>", "task": "<b>", "since": "<i>"}}',
+        '[{"job": "batch://@us-east-1/x", "why": "<script>alert(3)</script>", "task": "<b>", "since": "<"}]',
     )
     query = "&".join(f"{name}=%22%3E%3Cscript%3E" for name in ("dag_id", "run_id", "task_id", "service"))
     for path in ("/", f"/?{query}", f"/task-instance?{query}"):

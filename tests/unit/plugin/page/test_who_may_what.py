@@ -108,10 +108,12 @@ class TestOneDagOnly:
         page.tables.dag("other")
         page.tables.variable(
             "remote_jobs_dead_letters",
-            '{"batch://@us-east-1/own": {"why": "denied", "code": "Denied", "task": "dag / run / task"},'
-            ' "batch://@us-east-1/others": {"why": "denied", "task": "other / run / task try 1"},'
-            ' "batch://@us-east-1/whose": {"why": "denied", "task": ""},'
-            ' "batch://@us-east-1/seen": {"why": "denied", "task": "dag / run / t", "acknowledged": true}}',
+            '[{"job": "batch://@us-east-1/own", "why": "denied", "code": "Denied",'
+            ' "task": "dag / run / task"},'
+            ' {"job": "batch://@us-east-1/others", "why": "denied", "task": "other / run / task try 1"},'
+            ' {"job": "batch://@us-east-1/whose", "why": "denied", "task": ""},'
+            ' {"job": "batch://@us-east-1/seen", "why": "denied", "task": "dag / run / t",'
+            ' "acknowledged": true}]',
         )
         shown = page.get("limited").words
         assert "1 job that could not be cancelled" in shown
