@@ -53,7 +53,7 @@ class RemoteJob(str):
 
     def __new__(cls, uri: str) -> Self:
         """Read an address."""
-        found = _ADDRESS.fullmatch(uri)
+        found = _ADDRESS.fullmatch(uri) if isinstance(uri, str) else None
         if found is None:
             raise InvalidInput(f"{uri!r} is not the address of a remote job; expected {_SHAPE}.")
         parts = [decoded(part, uri) for part in found["path"][1:].split("/")]

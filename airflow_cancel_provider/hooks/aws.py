@@ -89,7 +89,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
     ) -> None:
         super().__init__(
             aws_conn_id=aws_conn_id,
-            region_name=region_name,
+            region_name=connections.plain("region_name", region_name),
             client_type=self.service_class.name,
             verify=verification(verify),
             config=config,
@@ -192,14 +192,13 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             raise caused_by(error, self._no_credentials(error))  # noqa: B904
         except NotImplementedError as error:  # a way to credentials that AwsBaseHook has not
             raise self._unusable(error) from None
-        except (KeyError, RuntimeError, ResponseParserError) as error:
-            # AwsBaseHook takes every reply for credentials. It also reads the extra's fields of SAML so.
-            if isinstance(error, KeyError) and error.args[0] not in _OF_REPLIES:
-                raise self._unusable(ValueError(f"its extra has no {error}")) from None
+        except (AttributeError, KeyError, RuntimeError, ResponseParserError) as error:
+            if not _is_of_reply(error):
+                raise self._unusable(error) from None
             why = f"the reply holds none: {error!r}"
             raise caused_by(error, self._no_credentials(NoAnswer(why=why)))  # noqa: B904
-        except (AttributeError, TypeError, ValueError) as error:
-            # boto3 raises these for a malformed endpoint or region, and for what is of another type.
+        except (TypeError, ValueError) as error:
+            # boto3 raises these, too, for a malformed endpoint or region, and for what is of another type.
             raise self._unusable(error) from None
 
     def _config_of_calls(self) -> Config:
@@ -217,7 +216,8 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             self.conn_config.botocore_config = config.merge(Config(retries=retries))
 
     def _unusable(self, error: Exception) -> InvalidInput:
-        words = " ".join(without_logins(str(error)).split()).rstrip(".")
+        said = f"its extra has no {error}" if isinstance(error, KeyError) else str(error)
+        words = " ".join(without_logins(said).split()).rstrip(".")
         return InvalidInput(f"Connection {self.aws_conn_id!r} can't be used: {words}.")
 
     def _no_credentials(self, error: BotoCoreError | ClientError) -> ServiceError:
@@ -246,6 +246,16 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             return None
         connections.check_type(self.aws_conn_id, connection, self.conn_type, type(self).__name__)
         return connection
+
+
+def _is_of_reply(error: Exception) -> bool:
+    """Whether AwsBaseHook, which takes every reply for credentials, has stumbled over one.
+
+    It also reads the extra's fields of SAML so. Credentials may come without the time at which they end.
+    """
+    if isinstance(error, KeyError):
+        return error.args[0] in _OF_REPLIES
+    return not isinstance(error, AttributeError) or (error.obj is None and error.name == "isoformat")
 
 
 def _is_of_calls(error: BotoCoreError | ClientError) -> bool:

@@ -23,6 +23,18 @@ _UNREADABLE = (ValueError, TypeError, KeyError)
 _LONGEST = 300
 
 
+def plain(param: str, value: Any) -> str | None:
+    """A text that may be None, without white space around it: XComs end in line breaks.
+
+    :raises InvalidInput: it is neither.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(f"{param} is {value!r}; it must be text.")
+    return value.strip() or value  # white space alone is no name
+
+
 def get_connection(conn_id: str) -> Any:
     """Read a connection as Airflow does: secrets backend, environment, then Airflow's database.
 

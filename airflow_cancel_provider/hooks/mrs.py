@@ -56,10 +56,10 @@ class MrsHook(BaseHook):
     ) -> None:
         super().__init__()
         self.mrs_conn_id = mrs_conn_id
-        self.region_name = region_name and region_name.strip()
+        self.region_name = (connections.plain("region_name", region_name) or "").strip() or None
         self.verify = verify
         self.patience = patience or Patience()
-        self.api_version = api_version
+        self.api_version = connections.plain("api_version", api_version)
 
     @classmethod
     def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:
@@ -182,7 +182,7 @@ class MrsHook(BaseHook):
     ) -> list[JobStatus]:
         """Jobs of a cluster, newest first (mrs_02_0087; 100 a call).
 
-        :param job_name: only jobs of exactly this name.
+        :param job_name: only jobs of exactly this name, whatever label is behind it.
         :param live_only: only jobs that have not ended.
         """
         return list(self.service.listing(cluster_id, job_name, live_only=live_only))

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.hooks.connections import used_connection
-from airflow_cancel_provider.mixins.targets import is_empty, text
+from airflow_cancel_provider.hooks.connections import plain, used_connection
+from airflow_cancel_provider.mixins.targets import is_empty
 from airflow_cancel_provider.version_compat import BaseOperator
 
 
@@ -47,8 +47,8 @@ class AwsConnection(BaseOperator):
         :raises AirflowUnavailable: Airflow did not say whether it is defined.
         :raises InvalidInput: one of them is no text, or an empty template.
         """
-        conn_id, region = _texts(self, "aws_conn_id", "region_name")
-        return used_connection(conn_id, self.log), _region(region)
+        conn_id, region = plain("aws_conn_id", self.aws_conn_id), _region(self.region_name)
+        return used_connection(conn_id, self.log), region
 
     def access(self) -> Access:
         """How to reach the service."""
@@ -90,25 +90,16 @@ class MrsConnection(BaseOperator):
 
         :raises InvalidInput: one of them is no text, or an empty template.
         """
-        conn_id, region = _texts(self, "mrs_conn_id", "region_name")
-        return conn_id, _region(region)
+        return plain("mrs_conn_id", self.mrs_conn_id), _region(self.region_name)
 
     def access(self) -> Access:
         """How to reach the service."""
         return Access(self.verify)
 
 
-def _texts(task: BaseOperator, *params: str) -> list[str | None]:
-    """Parameters that may be None: a template that renders to a native value may make anything of them.
-
-    White space around a name is left out: XComs end in line breaks. White space alone is no name.
-    """
-    values = ((param, getattr(task, param)) for param in params)
-    return [None if value is None else text(param, value).strip() or value for param, value in values]
-
-
-def _region(value: str | None) -> str | None:
+def _region(given: Any) -> str | None:
     """The region, or None where none is given. A template that rendered to nothing is no region."""
+    value = plain("region_name", given)
     if not value:
         return None
     if is_empty(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,12 +103,7 @@ class Targets(BaseOperator):
 
         :raises InvalidInput: none was given, or more than one.
         """
-        if self.scope_param is None:
-            return None
-        scope = getattr(self, self.scope_param)
-        if not isinstance(scope, str) or is_empty(scope):
-            raise InvalidInput(f"{self.scope_param} is {scope!r}; it must be one id. {_EMPTY_XCOM}")
-        return scope
+        return one_id(self.scope_param, getattr(self, self.scope_param)) if self.scope_param else None
 
     def _addressed(self) -> list[RemoteJob]:
         jobs = [RemoteJob(uri.strip()) for uri in texts("remote_jobs", self.remote_jobs)]
@@ -124,7 +119,7 @@ class Targets(BaseOperator):
         return [service.address(job_id, scope) for job_id in wanted]
 
 
-_EMPTY_XCOM = "If it comes from XCom, the task that should have pushed it may have pushed nothing."
+EMPTY_XCOM = "If it comes from XCom, the task that should have pushed it may have pushed nothing."
 
 
 def is_empty(value: Any) -> bool:
@@ -135,27 +130,43 @@ def is_empty(value: Any) -> bool:
 def texts(param: str, value: Any) -> list[str]:
     """A list of texts from what people pass: one text, a list of them, or a list rendered by a template.
 
-    Of a mapped task it is a list of what each of its instances has returned: lists, or records.
+    Of a mapped task it is a sequence of what each of its instances has returned: lists, or records. It may
+    stand in a list itself, beside the results of other tasks.
 
     :raises InvalidInput: nothing is named, or something that is not a text.
     """
-    results = (list, tuple, Mapping)
-    items = [
-        each for item in listed(value) for each in (listed(item) if isinstance(item, results) else [item])
-    ]
+    items = [*_flat(listed(value))]
     if is_empty(value) or not items:
-        raise InvalidInput(f"{param} is {value!r}: it names no job. {_EMPTY_XCOM}")
+        raise InvalidInput(f"{param} is {value!r}: it names no job. {EMPTY_XCOM}")
     for item in items:
         if not isinstance(item, str) or is_empty(item):
-            raise InvalidInput(f"{param} holds {item!r}, which names no job. {_EMPTY_XCOM}")
+            raise InvalidInput(f"{param} holds {item!r}, which names no job. {EMPTY_XCOM}")
     return items
+
+
+def _flat(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, str) or not isinstance(item, Iterable):
+            yield item
+        else:
+            yield from _flat(listed(item))
+
+
+def one_id(param: str, value: Any) -> str:
+    """The value, if it is one text with something in it.
+
+    :raises InvalidInput: it is not.
+    """
+    if not isinstance(value, str) or is_empty(value):
+        raise InvalidInput(f"{param} is {value!r}; it must be one id. {EMPTY_XCOM}")
+    return value
 
 
 def listed(value: Any) -> list[Any]:
     """The items of what people pass: one text, a list of them, or a list rendered by a template."""
     if isinstance(value, str):
-        text = value.strip()
-        return _rendered_list(text) if text.startswith(("[", "(", "{")) else [text]
+        read = read_back(value)
+        return [value.strip()] if isinstance(read, str) else listed(read)
     if _is_record(value):
         return list(value["jobs"])
     return list(value) if isinstance(value, Iterable) else [value]
@@ -166,19 +177,23 @@ def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("jobs"), list) and "ti_id" in value
 
 
-def _rendered_list(text: str) -> list[Any]:
-    """Read back a list, a dict by job, or a record that a template turned into text as Python prints it."""
+def read_back(value: Any) -> Any:
+    """A list, a dict or a record that a template turned into text; whatever else it is, the same value."""
+    if not isinstance(value, str) or not value.strip().startswith(("[", "(", "{")):
+        return value
     try:
-        read = ast.literal_eval(text)
+        read = ast.literal_eval(value.strip())
     except (SyntaxError, ValueError):
-        return [text]
-    return listed(read) if isinstance(read, (list, tuple, dict, set)) else [text]
+        return value
+    return read if isinstance(read, (list, tuple, dict, set)) else value
 
 
 def is_literal(task: BaseOperator, value: Any) -> bool:
     """Whether a value is known when the Dag is parsed: no template, and nothing from another task."""
     if isinstance(value, str):
         return not _has_own_marks(task) and not any(mark in value for mark in ("{{", "{%", "{#"))
+    if isinstance(value, Mapping):
+        return is_literal(task, [*value.keys(), *value.values()])
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(is_literal(task, item) for item in value)
     return value is None or isinstance(value, (int, float))

@@ -15,11 +15,15 @@ from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import (
     DEFERRABLE,
+    EMPTY_XCOM,
     JobNames,
     check_literal,
     flag,
+    is_empty,
     number,
+    one_id,
     one_of,
+    read_back,
     whole_number,
 )
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
@@ -28,7 +32,7 @@ from airflow_cancel_provider.services.mrs.submission import (
     JOB_TYPES,
     argument_texts,
     check_job_name,
-    check_properties,
+    property_texts,
 )
 from airflow_cancel_provider.version_compat import Context
 from airflow_cancel_provider.watch import Watch, look, wait
@@ -102,7 +106,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
     :param job_name: 1 to 64 of letters, digits, ``-`` and ``_``; make it unique, as a job whose submission
         was not answered is found by it.
     :param arguments: the program's arguments, in order.
-    :param properties: the program's settings.
+    :param properties: the program's settings; numbers, True and False become texts.
     :param wait_for_completion: wait for the job; otherwise it is left running when the task has ended.
     :param waiter_delay: seconds between two polls.
     :param waiter_max_attempts: polls at most; a job that takes longer is cancelled.
@@ -153,12 +157,14 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.jobs: list[RemoteJob] = []
+        self._given = {name for name in ("arguments", "properties") if getattr(self, name) is not None}
         flag("wait_for_completion", wait_for_completion)
         flag("deferrable", deferrable)
+        check_literal(self, one_id, "cluster_id")
         check_literal(self, one_of, "job_type", JOB_TYPES)
         check_literal(self, check_job_name, "job_name")
         check_literal(self, argument_texts, "arguments")
-        check_literal(self, check_properties, "properties")
+        check_literal(self, property_texts, "properties")
         check_literal(self, number, "waiter_delay")
         check_literal(self, whole_number, "waiter_max_attempts")
 
@@ -178,29 +184,29 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
                 self._wait(context, watch, pool)
             return self.finish(context, watch)
         except Exception:
-            if watch.open or _is_unknown(watch):
+            if _may_live(watch):
                 self.cancel_armed()
             raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume from the trigger; also after its failure the job must not outlive the task."""
+        watch: Watch | None = None
         try:
-            self._guard_again(context, next_kwargs or {})
+            if "event" in (next_kwargs := next_kwargs or {}):
+                watch = Watch.from_json(next_kwargs["event"]["watch"])
+            self._guard_again(context, watch)
             return super().resume_execution(next_method, next_kwargs, context)
         except Exception:
-            self.cancel_armed()
+            if watch is None or _may_live(watch):
+                self.cancel_armed()
             raise
 
-    def _guard_again(self, context: Context, next_kwargs: Mapping[str, Any]) -> None:
+    def _guard_again(self, context: Context, watch: Watch | None) -> None:
         """Cancel the job with the task again: the one that was waited for, or the recorded one."""
         from airflow_cancel_provider.settings import Settings
 
         ti: Any = context["ti"]
-        if "event" in next_kwargs:
-            jobs = tuple(Watch.from_json(next_kwargs["event"]["watch"]).jobs)
-            record: TryRecord | None = TryRecord(UUID(str(ti.id)), jobs=jobs)
-        else:
-            record = self._on_record(ti)
+        record = TryRecord(UUID(str(ti.id)), jobs=tuple(watch.jobs)) if watch else self._on_record(ti)
         if record is None:
             return
         self.jobs, deployment = list(record.jobs), Settings.read().deployment
@@ -225,15 +231,22 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
 
         hook = MrsHook.for_address(*self.connection(), self.access())
         job = hook.submit_job(
-            self.cluster_id,
+            one_id("cluster_id", self.cluster_id),
             self.job_type,
             self.job_name,
-            arguments=self.arguments or (),
-            properties=self.properties or {},
+            arguments=self._rendered("arguments") or (),
+            properties=self._rendered("properties") or {},
         )
         pool = ServicePool(lambda *_: hook.service)
         pool.service_of(job)
         return job, pool
+
+    def _rendered(self, param: str) -> Any:
+        """A list or dict, also where a template turned it into text; None only where it was not given."""
+        value = read_back(getattr(self, param))
+        if is_empty(value) and param in self._given:
+            raise InvalidInput(f"{param} is {value!r}. {EMPTY_XCOM}")
+        return value
 
     def _guard_job(self, context: Context, pool: ServicePool, job: RemoteJob) -> None:
         """Cancel the job with the task from now on, and record its address."""
@@ -259,6 +272,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         self.disarm()
 
 
-def _is_unknown(watch: Watch) -> bool:
-    """Whether MRS did not know the job at the last look."""
-    return any(status.state is JobState.GONE for status in watch.statuses.values())
+def _may_live(watch: Watch) -> bool:
+    """Whether the job was not seen to end. One that MRS did not know at the last look may live."""
+    is_unknown = any(status.state is JobState.GONE for status in watch.statuses.values())
+    return is_unknown or bool(watch.open)

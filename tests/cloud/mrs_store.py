@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from tests.cloud.lifecycle import Clock, Life, Settings, Timings
 from tests.cloud.mrs_jobs import WORDS, Job
 from tests.cloud.mrs_replies import MrsError
 
+T = TypeVar("T")
 CLUSTER = "demo-cluster-0001"
 OPTIONS: dict[str, Any] = {
     "kill_failed_status": 500,  # of 0175: 500 on OTC, 400 on Huawei Cloud
@@ -21,6 +22,7 @@ OPTIONS: dict[str, Any] = {
     "jobless": [],  # clusters whose jobs MRS does not know any more, nor the cluster itself in its V2 calls
     "cancel_cached": False,  # a cache answers V1.1's cancel
     "cancel_redirected": "",  # where V1.1's cancel is redirected to
+    "largest_page": 100,  # items of a listing's page, whatever is asked for
     "submit_result": "COMPLETE",  # or JOBSTAT_SUBMIT_FAILED, still with HTTP 200
 }
 
@@ -58,6 +60,11 @@ class Store:
         if job is None or not is_seen or cluster_id not in (None, job.cluster_id):
             raise MrsError("0176", "The job does not exist.", status)
         return job
+
+    def page(self, items: list[T], size: str, number: str) -> list[T]:
+        """One page of a listing; pages count from 1."""
+        most = min(int(size), int(self.option("largest_page")))
+        return items[(int(number) - 1) * most : int(number) * most]
 
     def newest(self, cluster_id: str, part_of_name: str = "") -> list[Job]:
         """Jobs of a cluster, the newest first."""

@@ -46,8 +46,7 @@ class V1:
         if "cluster_id" not in query:
             raise MrsError("12000002", "The parameter cluster_id is missing.", 400)
         jobs = self._store.newest(query["cluster_id"], query.get("job_name", ""))
-        size, page = min(int(query.get("page_size", "10")), 100), int(query.get("current_page", "1"))
-        some = jobs[(page - 1) * size : page * size]
+        some = self._store.page(jobs, query.get("page_size", "10"), query.get("current_page", "1"))
         return reply({"totalRecord": len(jobs), "job_executions": [job.v1(now) for job in some]})
 
     def cancel(self, request: Request, job: str) -> Response:
@@ -75,6 +74,5 @@ class V1:
             for id_, now in sorted(self._store.clusters.items())
             if state in (None, now)
         ]
-        size, page = int(query.get("pageSize", "10")), int(query.get("currentPage", "1"))
-        some = clusters[(page - 1) * size : page * size]
+        some = self._store.page(clusters, query.get("pageSize", "10"), query.get("currentPage", "1"))
         return reply({"clusterTotal": str(len(clusters)), "clusters": some})

@@ -40,15 +40,14 @@ class V2:
 
     def listing(self, request: Request, cluster: str) -> Response:
         query, now = request.args, self._store.clock()
-        page, size = int(query.get("offset", "1")), int(query.get("limit", "10"))
-        if page < 1:
+        if int(query.get("offset", "1")) < 1:
             raise MrsError("MRS.0002", "the offset is invalid", 400)
         jobs = self._store.newest(cluster, query.get("job_name", ""))
         if "job_result" in query:
             jobs = [job for job in jobs if job.states(now)[1] == query["job_result"]]
         since = int(query.get("submitted_time_begin", "0"))
         jobs = [job for job in jobs if milliseconds(job.life.created_at) >= since]
-        some = jobs[(page - 1) * size : page * size]
+        some = self._store.page(jobs, query.get("limit", "10"), query.get("offset", "1"))
         return reply({"total_record": len(jobs), "job_list": [job.v2(now) for job in some]}, 202)
 
     def kill(self, request: Request, cluster: str, job: str) -> Response:

@@ -140,6 +140,12 @@ class TestAddress:
         assert repr(text) in str(caught.value)
         assert str(caught.value).isprintable()
 
+    @pytest.mark.parametrize("value", [None, 5, b"emr://c@r/j/s", ["emr://c@r/j/s"]])
+    def test_names_what_is_no_text(self, value: Any) -> None:
+        with pytest.raises(InvalidInput, match="is not the address of a remote job") as caught:
+            RemoteJob(value)
+        assert repr(value) in str(caught.value)
+
     @given(st.text())
     def test_any_text_is_an_address_or_is_named(self, text: str) -> None:
         try:

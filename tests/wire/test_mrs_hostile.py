@@ -255,6 +255,16 @@ class TestReplies:
             service.cancel_sql(CLUSTER, "query")
         assert not isinstance(caught.value, ServiceUnavailable)
 
+    @pytest.mark.parametrize("version, total", [("v2", "total_record"), ("v1.1", "totalRecord")])
+    def test_no_list_is_an_empty_one_where_the_total_says_so(
+        self, server: str, version: str, total: str
+    ) -> None:
+        Replies.body, Replies.status = json.dumps({total: 0, "job_list": None}).encode(), 202
+        assert list(opened(server, version).claims(CLUSTER)) == []
+        Replies.body = json.dumps({total: 1, "job_list": None}).encode()
+        with pytest.raises(ServiceUnavailable):
+            list(opened(server, version).claims(CLUSTER))
+
     def test_the_same_page_again_is_no_next_page(self, server: str) -> None:
         items = [{"job_id": f"j-{n}", "job_state": "RUNNING"} for n in range(100)]
         Replies.body, Replies.status = json.dumps({"total_record": 100, "job_list": items}).encode(), 202

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any, TypeVar
 
 from airflow_cancel_provider.services.mrs.calls import base_url
-from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
+from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault
 from airflow_cancel_provider.services.mrs.states import JobRecord
 from airflow_cancel_provider.services.retry import Patience
@@ -62,15 +62,15 @@ class MrsOperations:
         offset: int | None = None,
     ) -> dict[str, Any]:
         """List one page of a cluster's job executions."""
-        page = offset or 1
-        records = _patiently(
+        number = offset or 1
+        page = _patiently(
             lambda: self._client.list_jobs(
-                cluster_id, page, job_name=job_name, live_only=live_only, since=submitted_time_begin
+                cluster_id, number, job_name=job_name, live_only=live_only, since=submitted_time_begin
             )
         )
         # Pages of V1.1 hold ended jobs, too.
-        living = [record for record in records if not (live_only and record.state.is_terminal)]
-        next_page = {"next_offset": page + 1} if len(records) == PAGE else {}
+        living = [record for record in page.items if not (live_only and record.state.is_terminal)]
+        next_page = {"next_offset": number + 1} if page.may_go_on(number) else {}
         return {"job_list": [_shown(record) for record in living], **next_page}
 
 

@@ -52,6 +52,8 @@ class Api:
     cancel: ApiCall
     detail: str
     items: str
+    total: str
+    """Number of all items, beside those of the page."""
     page: tuple[str, str]
     """Parameters for the size and the number of a page; pages count from 1."""
     living: dict[str, str] = field(default_factory=dict)
@@ -67,6 +69,7 @@ V2 = Api(
     cancel=ApiCall("StopJob", "POST", _JOBS + "/{job}/kill", "mrs:job:stop", mutates=True),
     detail="job_detail",
     items="job_list",
+    total="total_record",
     page=("limit", "offset"),
     living={"job_result": "UNDEFINED"},
 )
@@ -85,6 +88,7 @@ V1_1 = Api(
     ),
     detail="job_execution",
     items="job_executions",
+    total="totalRecord",
     page=("page_size", "current_page"),
 )
 APIS: dict[ApiVersion, Api] = {"v2": V2, "v1.1": V1_1}

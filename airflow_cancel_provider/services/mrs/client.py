@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import requests
@@ -31,8 +31,25 @@ from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.mrs.transport import Transport, failed, misunderstood
 from airflow_cancel_provider.services.ratelimit import PACES
 
+T = TypeVar("T")
 PAGE = 100
 """Items of one page of a listing: the most that both APIs give of jobs."""
+
+
+class Page(NamedTuple, Generic[T]):
+    """One page of a listing.
+
+    :param total: number of the items of all pages, as the page says; 0: it says nothing.
+    """
+
+    items: list[T]
+    total: int
+
+    def may_go_on(self, number: int) -> bool:
+        """Whether there may be a page behind this one, the ``number``-th: MRS may give fewer items."""
+        shown = len(self.items)
+        is_rest = (number - 1) * PAGE + shown == self.total
+        return shown >= PAGE or (0 < number * shown < self.total and not is_rest)
 
 
 class MrsClient:
@@ -115,10 +132,10 @@ class MrsClient:
         job_name: str | None = None,
         live_only: bool = False,
         since: int | None = None,
-    ) -> list[JobRecord]:
+    ) -> Page[JobRecord]:
         """Query one page of a cluster's jobs, newest first (mrs_02_0087; V1.1: mrs_02_0046).
 
-        :param page: counts from 1; a page of less than :data:`PAGE` jobs is the last.
+        :param page: counts from 1.
         :param job_name: a part of the name is enough for MRS.
         :param live_only: V2 only; pages of V1.1 hold ended jobs too.
         :param since: epoch milliseconds of the earliest submission; V2 only.
@@ -133,10 +150,11 @@ class MrsClient:
             query["job_name"] = job_name
         call = self._api.listing
         answer = self._send(call, cluster_id, query=query | (self._api.living if live_only else {}))
-        records = [self._record(item) for item in _items(answer, self._api.items, call, cluster_id)]
+        found = _page(answer, self._api.items, self._api.total, call, cluster_id)
+        records = [self._record(item) for item in found.items]
         if not all(IDENTIFIER.fullmatch(record.id) for record in records):
             raise _misunderstood(call, cluster_id, "a list with a job that has no id")
-        return records
+        return Page(records, found.total)
 
     def kill_job(self, cluster_id: str, job_execution_id: str) -> Mapping[str, Any]:
         """Terminate a job (mrs_02_0088; V1.1: Canceling Job Execution, mrs_02_0052), and return the reply.
@@ -163,26 +181,25 @@ class MrsClient:
             raise _misunderstood(CANCEL_SQL, f"{cluster_id}/{sql_id}", "a reply without a status")
         return status
 
-    def list_clusters(self, page: int = 1) -> list[tuple[str, str]]:
+    def list_clusters(self, page: int = 1) -> Page[tuple[str, str]]:
         """Query one page of the project's clusters: id and state of each ("Querying a Cluster List").
 
-        :param page: counts from 1; a page of less than :data:`PAGE` clusters is the last.
+        :param page: counts from 1.
         """
-        answer = self._send(LIST_CLUSTERS, query={"pageSize": str(PAGE), "currentPage": str(page)})
-        clusters = [
-            (_text(item, "clusterId"), _text(item, "clusterState"))
-            for item in _items(answer, "clusters", LIST_CLUSTERS, self._project)
-        ]
+        found = self._clusters(PAGE, page)
+        clusters = [(_text(item, "clusterId"), _text(item, "clusterState")) for item in found.items]
         if not all(IDENTIFIER.fullmatch(id_) and state for id_, state in clusters):
             raise _misunderstood(LIST_CLUSTERS, self._project, "a list with a cluster without id or state")
-        return clusters
+        return Page(clusters, found.total)
 
     def count_clusters(self) -> int:
         """Number of clusters of the project (OTC API reference, "Querying a Cluster List")."""
-        answer = self._send(LIST_CLUSTERS, query={"pageSize": "1", "currentPage": "1"})
-        clusters = _items(answer, "clusters", LIST_CLUSTERS, self._project)
-        total = str(answer.get("clusterTotal"))
-        return int(total) if total.isdecimal() and len(total) < 10 else len(clusters)
+        found = self._clusters(1, 1)
+        return found.total or len(found.items)
+
+    def _clusters(self, size: int, page: int) -> Page[Mapping[str, Any]]:
+        answer = self._send(LIST_CLUSTERS, query={"pageSize": str(size), "currentPage": str(page)})
+        return _page(answer, "clusters", "clusterTotal", LIST_CLUSTERS, self._project)
 
     @property
     def _project(self) -> str:
@@ -214,11 +231,15 @@ def _object(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _items(answer: Mapping[str, Any], name: str, call: ApiCall, about: str) -> list[Mapping[str, Any]]:
-    items = answer.get(name)
+def _page(
+    answer: Mapping[str, Any], name: str, total_name: str, call: ApiCall, about: str
+) -> Page[Mapping[str, Any]]:
+    items, total = answer.get(name), str(answer.get(total_name))
+    if items is None and total == "0":
+        items = []
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise _misunderstood(call, about, f"a reply without the list {name}")
-    return items
+    return Page(items, int(total) if total.isascii() and total.isdecimal() and len(total) < 10 else 0)
 
 
 def _text(answer: Mapping[str, Any], name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
-from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient
+from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient, Page
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.states import JobRecord
 from airflow_cancel_provider.services.ratelimit import EVERY
@@ -135,15 +135,15 @@ class Lookup:
         """All pages of the project's clusters: id and state of each."""
         return self._pages(series, self.client.list_clusters)
 
-    def _pages(self, series: CallSeries, request: Callable[[int], list[T]]) -> Iterator[list[T]]:
+    def _pages(self, series: CallSeries, request: Callable[[int], Page[T]]) -> Iterator[list[T]]:
         before: dict[int, int] = {}
         for number in count(1):
             page = self.call(series, partial(request, number))
-            same = before.setdefault(hash(tuple(page)), number)
-            if same != number and page:
+            same = before.setdefault(hash(tuple(page.items)), number)
+            if same != number and page.items:
                 raise ServiceUnavailable(f"MRS answers page {number} of a list with page {same} again.")
-            yield page
-            if len(page) < PAGE:
+            yield page.items
+            if not page.may_go_on(number):
                 return
 
 

@@ -54,7 +54,7 @@ from airflow_cancel_provider.services.mrs.submission import QUOTAS
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.results import in_order, named, undone, unsent
 from airflow_cancel_provider.services.retry import CallSeries, Patience
-from airflow_cancel_provider.services.submissions import tell_ended
+from airflow_cancel_provider.services.submissions import tell_ended, without_label
 from airflow_cancel_provider.services.threads import side_by_side
 
 REQUESTS_AT_ONCE = 8
@@ -186,7 +186,7 @@ class MrsJobService(JobService):
     def listing(
         self, cluster_id: str, job_name: str | None = None, *, live_only: bool = False
     ) -> Iterator[JobStatus]:
-        """Jobs of a cluster, newest first; with ``job_name``, those of exactly this name.
+        """Jobs of a cluster, newest first; with ``job_name``, those of exactly this name, labelled or not.
 
         :raises ServiceError: as :meth:`describe`.
         """
@@ -201,7 +201,7 @@ class MrsJobService(JobService):
         for page in self.lookup.pages(series, cluster_id, job_name=job_name, live_only=live_only):
             for record in page:
                 # MRS filters names by a part of them, and its V1.1 does not filter states.
-                if job_name in (None, record.name) and not (live_only and record.state.is_terminal):
+                if _is_named(record, job_name) and not (live_only and record.state.is_terminal):
                     yield record
 
     def _status(self, cluster_id: str, record: JobRecord) -> JobStatus:
@@ -355,6 +355,10 @@ class MrsJobService(JobService):
         return (
             replace(result, outcome=CancelOutcome.ALREADY_CANCELLING) if result.job in self._asked else result
         )
+
+
+def _is_named(record: JobRecord, name: str | None) -> bool:
+    return name in (None, record.name) or (record.name is not None and without_label(record.name) == name)
 
 
 def _impossible(job: RemoteJob) -> CancelResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 
@@ -51,13 +52,20 @@ def argument_texts(param: str, arguments: object) -> list[str]:
     return [str(each) for each in given]
 
 
-def check_properties(param: str, properties: object) -> None:
-    """Check a program's settings.
+def property_texts(param: str, properties: object) -> dict[str, str]:
+    """A program's settings; numbers, True and False become texts, as they are written in JSON.
 
-    :raises InvalidInput: they are no names with values. No value is repeated: it may be a secret.
+    :raises InvalidInput: they are no dict, or hold something else. No value is repeated: it may be a secret.
     """
     if not isinstance(properties, Mapping):
         raise InvalidInput(f"{param} is {_kind(properties)}; expected a dict.")
+    for name, value in properties.items():
+        if not isinstance(name, str) or not isinstance(value, (str, int, float)):
+            wrong = value if isinstance(name, str) else name
+            raise InvalidInput(f"{param} holds a value {_kind(wrong)}; expected names with texts.")
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in properties.items()
+    }
 
 
 def _kind(value: object) -> str:

@@ -19,7 +19,7 @@ from airflow_cancel_provider.services.mrs.submission import (
     JOB_TYPES,
     argument_texts,
     check_job_name,
-    check_properties,
+    property_texts,
 )
 
 _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
@@ -101,14 +101,14 @@ def request_body(
     if job_type not in JOB_TYPES:
         raise InvalidInput(f"job_type {job_type!r} is not one of {', '.join(JOB_TYPES)}.")
     texts = argument_texts("arguments", arguments)
-    check_properties("properties", properties)
+    settings = property_texts("properties", properties)
     if client.api_version == "v1.1":
-        return _old_body(cluster_id, job_type, job_name, texts, properties)
+        return _old_body(cluster_id, job_type, job_name, texts, settings)
     return {
         "job_name": job_name,
         "job_type": job_type,
         "arguments": texts,
-        "properties": dict(properties),
+        "properties": settings,
     }
 
 

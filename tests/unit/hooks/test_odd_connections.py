@@ -90,6 +90,20 @@ def test_a_certificate_instead_of_its_path(cloud: LocalCloud, monkeypatch: pytes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [BatchJobsHook, MrsHook])
+@pytest.mark.parametrize("region", [5, [], ["eu-de"], b"eu-de"], ids=repr)
+def test_a_region_of_a_hook_that_is_no_text(make: Any, region: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        make("mrs_default", region)
+    assert str(caught.value) == f"region_name is {region!r}; it must be text."
+
+
+def test_an_api_version_of_a_hook_that_is_no_text() -> None:
+    version: Any = 2
+    with pytest.raises(InvalidInput, match=r"^api_version is 2; it must be text\.$"):
+        MrsHook(api_version=version)
+
+
 @pytest.mark.parametrize("value", ["hunter2\n", " hunter2", "hunter2é", "hunter2\thunter2"], ids=repr)
 @pytest.mark.parametrize("name", ["login", "password", "aws_session_token"])
 def test_a_key_that_can_not_be_one(
@@ -157,7 +171,14 @@ def sts() -> Iterator[str]:
 
 @pytest.mark.parametrize("status", [200, 202])
 @pytest.mark.parametrize(
-    "body", [b"<html>sign in</html>", b"<html><p>sign in", b"{}", b"<A><AssumeRoleResult/></A>"]
+    "body",
+    [
+        b"<html>sign in</html>",
+        b"<html><p>sign in",
+        b"{}",
+        b"<A><AssumeRoleResult/></A>",
+        b"<A><AssumeRoleResult><Credentials/></AssumeRoleResult></A>",
+    ],
 )
 def test_a_page_instead_of_a_role(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, sts: str, body: bytes, status: int

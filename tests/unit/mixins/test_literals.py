@@ -55,6 +55,7 @@ class TestWhenTheDagIsParsed:
             (both, "not both"),
             ({**IDS[service], ids: []}, f"{ids} is .*names no job"),
             ({**IDS[service], ids: [7]}, f"{ids} holds 7"),
+            ({"remote_jobs": {"job-1": "RUNNING"}}, "is not the address of a remote job"),
         ]
         if scope := KINDS[service].scope:
             wrong.append(({**IDS[service], scope: ["j-1", "j-2"]}, f"{scope} is .* must be one id"))
@@ -116,6 +117,11 @@ class TestWhenTheDagIsParsed:
             ({"arguments": "s3a://jar"}, "arguments is one text"),
             ({"arguments": ["s3a://jar", None]}, "arguments holds a value of type NoneType"),
             ({"properties": "a=b"}, "properties is of type str; expected a dict"),
+            ({"properties": {"a": None}}, "properties holds a value of type NoneType; expected names with"),
+            ({"properties": {"a": {"b": "c"}}}, "properties holds a value of type dict"),
+            ({"properties": {1: "b"}}, "properties holds a value of type int"),
+            ({"cluster_id": ""}, "cluster_id is ''; it must be one id"),
+            ({"cluster_id": ["c", "d"]}, "cluster_id is .*; it must be one id"),
             ({"waiter_delay": 0}, "waiter_delay is 0"),
             ({"waiter_delay": "soon"}, "waiter_delay is 'soon'"),
             ({"waiter_max_attempts": 1.5}, "whole number"),

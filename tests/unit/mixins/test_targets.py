@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -303,6 +304,10 @@ def shapes(jobs: list[RemoteJob]) -> list[Any]:
         [tuple(ids)],
         f"[['{ids[0]}'], ['{ids[1]}']]",
         [dict.fromkeys(ids[:1], "RUNNING"), dict.fromkeys(ids[1:], "RUNNING")],
+        # The same beside the result of another task, in a list.
+        [ids[0], deque(ids[1:])],
+        [ids[:1], deque([ids[1:], []])],
+        [{ids[0]}, {ids[1]: "RUNNING"}.keys()],
     ]
 
 

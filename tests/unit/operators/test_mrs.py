@@ -7,8 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import DAG
 
-from airflow_cancel_provider.exceptions import CancelRefused, UnexpectedEnd, UnknownScope
+from airflow_cancel_provider.exceptions import CancelRefused, InvalidInput, UnexpectedEnd, UnknownScope
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER
@@ -24,6 +25,8 @@ from tests.task_fixtures import (
 )
 
 __all__ = ["bench", "connections", "shown_at_once"]
+
+SUBMIT: dict[str, Any] = {"job_type": "Flink", "job_name": "mine", "wait_for_completion": False}
 
 
 def test_an_unknown_mrs_cluster_is_no_success(connections: None) -> None:  # noqa: ARG001  they are set
@@ -76,6 +79,59 @@ def test_a_job_of_mrs_that_is_shown_late_is_waited_for(cloud: LocalCloud, deferr
 
     assert run(make, context()).endswith(cloud.mrs.jobs()[0]["id"])
     assert not cloud.mrs.jobs()[0]["cancel_requested_at"]
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_deferred_job_of_mrs_that_failed_by_itself_is_not_asked_to_end(cloud: LocalCloud) -> None:
+    cloud.mrs.configure(
+        {"submitted": 0, "pending": 0, "overrides": {"bad*": {"run": 0.3, "outcome": "failure"}}}
+    )
+    submit = {"cluster_id": cloud.mrs.register_cluster(), "job_type": "Flink", "job_name": "bad"}
+
+    def make() -> Any:
+        return MrsSubmitJobOperator(task_id="submit", **submit, waiter_delay=0.1, deferrable=True)
+
+    with pytest.raises(UnexpectedEnd, match="is FAILED"):
+        run(make, context())
+    assert cloud.journal.count("mrs", "StopJob") == 0
+
+
+TEMPLATES: dict[str, Any] = {
+    "arguments": "{{ arguments }}",
+    "properties": "{{ properties }}",
+}
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.usefixtures("connections")
+def test_what_a_template_makes_of_arguments_and_properties(cloud: LocalCloud, native: bool) -> None:
+    with DAG("nightly", schedule=None, render_template_as_native_obj=native):
+        task = MrsSubmitJobOperator(
+            task_id="submit", **SUBMIT, **TEMPLATES, cluster_id=cloud.mrs.register_cluster()
+        )
+    given = {"arguments": ["obs://b/a.jar", 7], "properties": {"cores": 2, "dynamic": True, "name": "x"}}
+    task.render_template_fields({**context(), **given})
+    task.execute(context())
+    (job,) = cloud.mrs._store.jobs.values()
+    assert job.arguments == ["obs://b/a.jar", "7"]
+    assert job.properties == {"cores": "2", "dynamic": "true", "name": "x"}
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("empty", [None, "", " "], ids=repr)
+@pytest.mark.parametrize("param", TEMPLATES)
+@pytest.mark.usefixtures("connections")
+def test_arguments_and_properties_that_render_to_nothing_are_not_left_out(
+    cloud: LocalCloud, param: str, empty: str | None, native: bool
+) -> None:
+    with DAG("nightly", schedule=None, render_template_as_native_obj=native):
+        task = MrsSubmitJobOperator(
+            task_id="submit", **SUBMIT, **{param: TEMPLATES[param]}, cluster_id=cloud.mrs.register_cluster()
+        )
+    task.render_template_fields({**context(), param: empty})
+    with pytest.raises(InvalidInput, match=f"^{param} is .*XCom"):
+        task.execute(context())
+    assert cloud.journal.count("mrs") == 0
 
 
 @pytest.mark.usefixtures("connections")

@@ -46,6 +46,14 @@ def test_a_job_is_labelled_and_started(hook: MrsHook, cloud: LocalCloud, notes: 
     assert [known["name"] for known in cloud.mrs.jobs()] == [f"mine-{LABEL}"]
 
 
+@pytest.mark.usefixtures("notes")
+def test_a_labelled_job_is_listed_by_its_name(hook: MrsHook) -> None:
+    job, other = start(hook), start(hook, "mine-2")
+    assert [status.job for status in hook.list_jobs(CLUSTER, "mine")] == [job]
+    assert hook.show_job(CLUSTER, job.id).name == f"mine-{LABEL}"
+    assert [status.job for status in hook.list_jobs(CLUSTER, f"mine-2-{LABEL}")] == [other]
+
+
 @pytest.mark.parametrize("fault", ["denied", "throttle"])
 def test_a_refused_submission_is_closed_at_once(
     hook: MrsHook, cloud: LocalCloud, notes: Notes, fault: str

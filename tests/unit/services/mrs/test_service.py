@@ -222,6 +222,17 @@ class TestLiving:
         assert {status.job for status in living} == set(jobs[1::2])
         assert {status.name for status in living} == {"demo-job"}
 
+    def test_pages_that_hold_less_than_was_asked_for(
+        self, cloud: LocalCloud, open_service: Opener, version: str
+    ) -> None:
+        cloud.mrs.settings.set(largest_page=40)
+        jobs = submitted(cloud, 100)
+        service = open_service(version)
+        assert {status.job for status in service.living(CLUSTER)} == set(jobs)
+        assert {status.job for status in service.describe(jobs)} == set(jobs)
+        clusters = {cloud.mrs.register_cluster(f"c-{number:02}") for number in range(79)}
+        assert set(service.scopes()) == clusters | {CLUSTER}
+
     def test_a_terminated_cluster_has_none(
         self, cloud: LocalCloud, open_service: Opener, version: str
     ) -> None:
