@@ -53,7 +53,10 @@ class RemoteJob(str):
 
     def __new__(cls, uri: str) -> Self:
         """Read an address."""
-        found = _ADDRESS.fullmatch(uri) if isinstance(uri, str) else None
+        try:
+            found = _ADDRESS.fullmatch(uri)
+        except TypeError:  # it is no text
+            found = None
         if found is None:
             raise InvalidInput(f"{uri!r} is not the address of a remote job; expected {_SHAPE}.")
         parts = [decoded(part, uri) for part in found["path"][1:].split("/")]

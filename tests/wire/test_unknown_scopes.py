@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import REASON, Bench, EmrServerlessBench, aws_bench, outcomes
+from tests.service_fixtures import REASON, Bench, EmrContainersBench, EmrServerlessBench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
 
@@ -53,6 +55,19 @@ class TestUnknownScopes:
         for listing in (bench.service().living, bench.service().claims):
             with pytest.raises(UnknownScope, match=scope):
                 list(listing(scope))
+
+
+def test_a_virtual_cluster_whose_name_is_called_invalid(cloud: LocalCloud) -> None:
+    bench = EmrContainersBench(cloud)
+    job = bench.address(bench.unknown("-").id, UNKNOWN_SCOPES[bench.name])
+    error = {"__type": "ValidationException", "message": f"Virtual cluster {job.scope} doesn't exist."}
+    cloud.faults.add(
+        bench.name, "DescribeVirtualCluster", "hostile_reply", body=json.dumps(error), status=400
+    )
+    with pytest.raises(UnknownScope, match="0neverwas doesn't exist"):
+        bench.service().describe([job])
+    assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.REFUSED]
+    bench.close()
 
 
 def test_an_application_that_listings_do_not_check_is_asked_for(cloud: LocalCloud) -> None:

@@ -35,7 +35,7 @@ RUNS_PER_PAGE = 50
 
 _CANCEL, _LIST = "CancelJobRun", "ListJobRuns"
 _UNKNOWN = "ResourceNotFoundException"
-_INVALID = "ValidationException"
+INVALID = "ValidationException"
 
 
 class JobRunService(AwsJobService):
@@ -176,7 +176,7 @@ class JobRunService(AwsJobService):
             for page in self._listed(series, scope, **self._live):
                 yield from named(page, name_prefix)
         except ServiceError as error:
-            if error.code == _INVALID:
+            if error.code == INVALID:
                 self._check_known(series, scope)
             raise
         self._check_known(series, scope)
@@ -227,7 +227,7 @@ class JobRunService(AwsJobService):
                     runs, islice(live, max(1, len(runs) // self.worth_listing)), recent, RUNS_PER_PAGE
                 )
             except ServiceError as error:
-                if error.code != _INVALID:
+                if error.code != INVALID:
                     raise
         missing = [run for run in runs if run not in found]
         looks = side_by_side(lambda run: self._get(series, run), missing, min(len(missing), LOOKS_AT_ONCE), 1)

@@ -10,8 +10,15 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from airflow_cancel_provider.jobs import JobStatus
-from airflow_cancel_provider.services.aws.job_runs import JobRunService
-from airflow_cancel_provider.services.emr_containers.states import ANSWERS, IDLE, RESOURCE_ID, STATES
+from airflow_cancel_provider.services.aws.errors import error_code, error_words
+from airflow_cancel_provider.services.aws.job_runs import INVALID, JobRunService
+from airflow_cancel_provider.services.emr_containers.states import (
+    ANSWERS,
+    IDLE,
+    NO_CLUSTER,
+    RESOURCE_ID,
+    STATES,
+)
 from airflow_cancel_provider.services.emr_containers.submission import QUOTAS, label_of
 from airflow_cancel_provider.services.results import submitted
 
@@ -48,6 +55,13 @@ class EmrContainersJobRunService(JobRunService):
     scope_states = ("VirtualClusterState", IDLE)
     created_after = "createdAfter"
     worth_listing = 4
+
+    def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
+        """It may also call an unknown virtual cluster an invalid request, as moto does."""
+        is_invalid = operation == self.scope_look[0] and error_code(error) == INVALID
+        return super()._is_unknown_scope(operation, error) or (
+            is_invalid and bool(NO_CLUSTER.search(error_words(error)))
+        )
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:
         why = ": ".join(filter(None, (run.get("failureReason"), run.get("stateDetails"))))

@@ -20,6 +20,8 @@ ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 IDLE = frozenset({"TERMINATED"})
 """States of a virtual cluster in which no run lives."""
 
+NO_CLUSTER = re.compile(r"virtual cluster\b.*(?:n't|not) (?:exist|found)", re.I)
+"""What EMR on EKS says of a virtual cluster that it does not know."""
 RESOURCE_ID = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
 _RUN: dict[str, Shape] = {
     "id": RESOURCE_ID,

@@ -109,8 +109,9 @@ def test_what_a_template_makes_of_arguments_and_properties(cloud: LocalCloud, na
         task = MrsSubmitJobOperator(
             task_id="submit", **SUBMIT, **TEMPLATES, cluster_id=cloud.mrs.register_cluster()
         )
-    given = {"arguments": ["obs://b/a.jar", 7], "properties": {"cores": 2, "dynamic": True, "name": "x"}}
-    task.render_template_fields({**context(), **given})
+    arguments, properties = ["obs://b/a.jar", 7], {"cores": 2, "dynamic": True, "name": "x"}
+    given: Any = {**context(), "arguments": arguments, "properties": properties}
+    task.render_template_fields(given)
     task.execute(context())
     (job,) = cloud.mrs._store.jobs.values()
     assert job.arguments == ["obs://b/a.jar", "7"]
@@ -128,7 +129,8 @@ def test_arguments_and_properties_that_render_to_nothing_are_not_left_out(
         task = MrsSubmitJobOperator(
             task_id="submit", **SUBMIT, **{param: TEMPLATES[param]}, cluster_id=cloud.mrs.register_cluster()
         )
-    task.render_template_fields({**context(), param: empty})
+    given: Any = {**context(), param: empty}
+    task.render_template_fields(given)
     with pytest.raises(InvalidInput, match=f"^{param} is .*XCom"):
         task.execute(context())
     assert cloud.journal.count("mrs") == 0
