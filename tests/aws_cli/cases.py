@@ -178,18 +178,29 @@ def _others() -> Iterator[Case]:
     yield steps.case("no items", *steps.right, "--max-items", "0")
     yield steps.case("empty id", "--cluster-id", "")
     yield steps.case("region of another form", *steps.right, "--region", "no region")
+    yield emr.case("file in a folder of a variable", "--cli-input-json", "file://$HOME/no such file")
     yield steps.case("not verified", *steps.right, "--no-verify-ssl")
     yield steps.case("twice", "--cluster-id", "x", *steps.right, "--query", "Steps[].Id")
     yield emr.case("file as ids", *both, "file:///dev/null")
     yield emr.case("reset", *both, "{id}", fault="reset")
     yield emr.case("a reply that is none", *both, "{id}", fault="hostile_reply")
-    yield batch.case("shorthand", "--job-queue", "queue", "--filters", "name=JOB_NAME,values=running")
-    yield batch.case("broken shorthand", "--job-queue", "queue", "--filters", "name")
-    yield batch.case("shorthand that ends early", "--job-queue", "queue", "--filters", "name=a,")
-    yield batch.case("key twice", "--job-queue", "queue", "--filters", "name=a,name=b")
-    yield batch.case("number as a word", "--job-queue", "queue", "--max-results", "x")
-    yield batch.case("page by hand", "--job-queue", "queue", "--job-status", "RUNNING", "--max-results", "1")
+    yield from _shorthand(batch)
     runs = _Of("glue", "get-job-run", ())
     run = ("--job-name", "{scope}", "--run-id", "{id}")
     yield runs.case("a switch", *run, "--predecessors-included", "--query", "JobRun.JobRunState")
     yield runs.case("a switch, off", *run, "--no-predecessors-included", "--query", "JobRun.JobRunState")
+
+
+def _shorthand(batch: _Of) -> Iterator[Case]:
+    yield batch.case("shorthand", "--job-queue", "queue", "--filters", "name=JOB_NAME,values=running")
+    yield batch.case("broken shorthand", "--job-queue", "queue", "--filters", "name")
+    yield batch.case(
+        "shorthand, quoted", "--job-queue", "queue", "--filters", "name='JOB_NAME',values=\"a,b\""
+    )
+    for quote in "'\"":
+        broken = f"name=JOB_NAME,values={quote}a"
+        yield batch.case(f"shorthand, {quote} left open", "--job-queue", "queue", "--filters", broken)
+    yield batch.case("shorthand that ends early", "--job-queue", "queue", "--filters", "name=a,")
+    yield batch.case("key twice", "--job-queue", "queue", "--filters", "name=a,name=b")
+    yield batch.case("number as a word", "--job-queue", "queue", "--max-results", "x")
+    yield batch.case("page by hand", "--job-queue", "queue", "--job-status", "RUNNING", "--max-results", "1")

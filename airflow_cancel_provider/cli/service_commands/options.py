@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def from_file(option: str, text: str) -> str | bytes:
     if not is_uri or scheme not in ("file", "fileb"):
         return text
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = Path(os.path.expandvars(Path(path).expanduser())).read_bytes()
     except OSError as error:
         raise bad_value(option, f"Unable to load paramfile {text}: {error}") from None
     if scheme == "fileb":

@@ -124,12 +124,14 @@ def _cut_off(reply: dict[str, Any]) -> str:
 
 
 def _client_options(chosen: Namespace) -> ClientOptions:
-    """:raises InvalidInput: the endpoint is no URL."""
+    """:raises InvalidInput: the endpoint is no URL, or the region is blank."""
     if chosen.endpoint_url is not None and not urlsplit(chosen.endpoint_url).scheme:
         raise InvalidInput(
             f'Bad value for --endpoint-url "{chosen.endpoint_url}": scheme is missing.  Must be of the form '
             "http://<hostname>/ or https://<hostname>/"
         )
+    if chosen.region is not None and not chosen.region.strip():
+        raise InvalidInput(f"Bad value for --region {chosen.region!r}: expected the name of a region.")
     verify = chosen.ca_bundle if chosen.verify_ssl else False
     return ClientOptions(chosen.conn_id, chosen.region, chosen.endpoint_url, verify)
 

@@ -12,6 +12,8 @@ from typing import Any
 _KEY = re.compile(r"\s*([A-Za-z0-9_.#/:-]*)\s*")
 # In the order of a try: quoted, or anything up to a comma or a bracket that is not escaped.
 _VALUE = re.compile(r"""\s*(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\,|[^,\[\]])*))\s*""")
+_QUOTED = {"'": "singled quoted", '"': "double quoted"}
+"""What the AWS CLI calls a text in quotes."""
 _NEXT_KEY = re.compile(r"\s*[A-Za-z0-9_.#/:-]+\s*=")
 
 
@@ -107,11 +109,20 @@ class _Reader:
     def _value(self) -> str:
         match = _VALUE.match(self.text, self.at)
         assert match  # noqa: S101  its last branch takes the empty text, too
-        self.at = match.end()
         double, single, plain = match.groups()
         if plain is not None:
+            self._check_plain(plain, match.start(3))
+            self.at = match.end()
             return plain.replace("\\,", ",").strip()
+        self.at = match.end()
         return re.sub(r"\\(.)", r"\1", double if double is not None else single)
+
+    def _check_plain(self, plain: str, at: int) -> None:
+        """:raises ValueError: it begins like something else, which is not taken for text."""
+        if kind := _QUOTED.get(plain[:1]):
+            raise ValueError(f"Expected: '<{kind}>', received: '<none>' for input:\n{self.marked(at)}")
+        if plain.startswith("{"):
+            raise ValueError(f"A structure in a structure is written as JSON:\n{self.marked(at)}")
 
     def _take(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)

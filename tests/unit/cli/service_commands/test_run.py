@@ -142,6 +142,7 @@ class TestWrongUse:
             ("emr cancel-steps --cli-input-yaml {", 255, "'--cli-input-yaml': Invalid YAML"),
             ("emr cancel-steps --cli-input-json file:///no", 255, "Unable to load paramfile file:///no"),
             ("emr cancel-steps --cli-input-json {} --cli-input-yaml {}", 2, "not allowed with argument"),
+            ("emr list-steps --cluster-id j --region=", 255, "Bad value for --region ''"),
             ("emr list-steps --cluster-id j --query [", 255, "Bad value for --query ["),
             ("emr list-steps --cluster-id j --endpoint-url x", 255, 'Bad value for --endpoint-url "x"'),
             (

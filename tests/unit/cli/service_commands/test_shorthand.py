@@ -56,6 +56,13 @@ def test_values(text: str, found: dict[str, Any]) -> None:
         ("", "Expected: '=', received: 'EOF'"),
         ("name=a,", "Expected: '<second>', received: '<none>' for input:\nname=a,\n       ^"),
         ("name=a,name=b", 'Second instance of key "name"'),
+        (
+            "name=a,values='b",
+            "Expected: '<singled quoted>', received: '<none>' for input:\nname=a,values='b\n" + " " * 14,
+        ),
+        ('name="a', "Expected: '<double quoted>', received: '<none>'"),
+        ("values={a=b}", "A structure in a structure is written as JSON"),
+        ("values=[a, {b=c}]", "A structure in a structure is written as JSON"),
         ("values=[a", "Expected: ',', received: 'EOF'"),
         ("count=x", "invalid literal for int()"),
         ('name="a"b', "Expected: ',', received: 'b'"),
