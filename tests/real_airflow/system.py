@@ -53,9 +53,9 @@ class AirflowSystem:
         self.execution_port = free_port()
         self.url = f"http://{host}:{self.port}"
         self.rest = AirflowRest(self.url, user)
-        execution_url = f"http://{host}:{self.execution_port}/execution/"
+        self.execution_url = f"http://{host}:{self.execution_port}/execution/"
         settings = _environment(home, dags, database) | {
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": execution_url,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": self.execution_url,
             "AIRFLOW__API__BASE_URL": self.url,
             "NO_PROXY": f"{host},127.0.0.1,localhost",
         }
@@ -66,7 +66,7 @@ class AirflowSystem:
         self.airflow("db", "migrate")
         for component in COMPONENTS:
             self.start_component(component)
-        self._wait_until_healthy()
+        self.wait_until_healthy()
         self.rest.log_in()
         for connection in self._connections:
             self.rest.add_connection(connection)
@@ -96,14 +96,15 @@ class AirflowSystem:
         """Run an ``airflow`` command, however it ends."""
         return self.processes.complete([sys.executable, "-m", "airflow", *arguments])
 
-    def _wait_until_healthy(self) -> None:
+    def wait_until_healthy(self) -> None:
+        """Wait until every component is there, and tasks are answered, too."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             self.processes.check()
             with contextlib.suppress(
                 requests.ConnectionError, requests.Timeout, requests.exceptions.JSONDecodeError
             ):
-                if _is_healthy(self.url):
+                if _is_healthy(self.url) and _answers(self.execution_url):
                     return
             time.sleep(0.3)
         raise TimeoutError(f"Airflow is not healthy after 120 s; logs are in {self.home}")
@@ -129,6 +130,13 @@ def airflow_system(
         yield system
     finally:
         system.stop()
+
+
+def _answers(url: str) -> bool:
+    """Whether anything is answered; the first answer of a server of tasks takes seconds."""
+    with requests.Session() as session:
+        session.trust_env = False
+        return bool(session.get(url, timeout=5).status_code)
 
 
 def _is_healthy(url: str) -> bool:
