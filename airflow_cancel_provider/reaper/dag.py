@@ -118,7 +118,8 @@ def _fail_if_troubled(value: Mapping[str, Any]) -> None:
     letters, troubles = value["dead_letters"], value["troubles"]
     if not letters and not troubles:
         return
+    from airflow_cancel_provider.reaper.report import WHAT_TO_DO
     from airflow_cancel_provider.version_compat import AirflowFailException
 
     refused = [f"{job} can't be cancelled: {letter.get('why')}" for job, letter in letters.items()]
-    raise AirflowFailException("; ".join([*troubles, *refused]))
+    raise AirflowFailException("; ".join([*troubles, *refused, *([WHAT_TO_DO] if refused else [])]))

@@ -214,6 +214,8 @@ class Judge:
         found = []
         for claim in claims:
             owner = owners.get(claim.label.ti_id) if claim.label else None
+            if owner and not owner.task and claim.label and claim.label.owner:
+                owner = replace(owner, task=claim.label.owner.task)  # for people
             letter = self.letters.get(str(claim.job))
             why = str(letter.get("why")) if letter else None
             case = Case(claim, owner, since.get(claim.job), why)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found
 
+WHAT_TO_DO = (
+    "Jobs with a dead letter are not asked again. When you have seen to them: "
+    "airflow remote-jobs dead-letters --retry JOB, or --acknowledge JOB."
+)
 DONE = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
 FAILED = (CancelOutcome.REFUSED.lower(), CancelOutcome.UNANSWERED.lower())
@@ -187,16 +191,15 @@ class Report:
 
     def __str__(self) -> str:
         dry = "Dry run: nothing is cancelled. " if self.is_dry else ""
+        now = self.started + timedelta(seconds=self.seconds)
         cost = f"{len(self.scopes)} scopes, {self.calls.total()} calls, {self.seconds:.1f} s"
         name = f"{self.deployment_name} ({self.deployment})" if self.deployment_name else self.deployment
-        lines = [f"{dry}Deployment {name}: {_counted(self.kinds) or 'no jobs'}; {cost}."]
+        lines = [f"{dry}Deployment {name}: {_counted(self.kinds) or 'no jobs seen'}; {cost}."]
         lines += [f"  {scope}: {_counted(kinds)}" for scope, kinds in sorted(self.scopes.items()) if kinds]
         lines += [f"  of another Airflow, {name}: {number}" for name, number in sorted(self.foreign.items())]
-        lines += [f"  ORPHAN {each.in_words(self.started, is_dry=self.is_dry)}" for each in self.orphans]
-        lines += [
-            f"  DEAD LETTER {letter_in_words(job, letter, self.started)}"
-            for job, letter in self.letters.items()
-        ]
+        lines += [f"  ORPHAN {each.in_words(now, is_dry=self.is_dry)}" for each in self.orphans]
+        lines += [f"  DEAD LETTER {letter_in_words(*each, now)}" for each in self.letters.items()]
+        lines += [f"  {WHAT_TO_DO}"] if self.letters else []
         return "\n".join(lines + [f"  TROUBLE {trouble}" for trouble in self.troubles])
 
 

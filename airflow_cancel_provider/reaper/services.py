@@ -110,7 +110,10 @@ class Services:
                     self.troubled.add(place)
                     is_silent = isinstance(error, ServiceUnavailable)
                     left = len(some) - len(statuses) if is_silent else len(jobs_of_one)
-                    troubles.append(f"{place}: {left} jobs could not be checked again: {in_words(error)}")
+                    jobs_left = f"{left} {'job' if left == 1 else 'jobs'}"
+                    troubles.append(
+                        f"{place}: {jobs_left} could not be checked again, and kept: {in_words(error)}"
+                    )
                     if is_silent:
                         # The next scope would wait for the whole patience once more.
                         break

@@ -43,7 +43,11 @@ def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
     except (CancelProviderError, ImportError) as error:
         yield Check(f"{place} connection", Result.BROKEN, str(error))
         return
-    yield Check(f"{place} connection", Result.OK, f"Region {service.region or 'not told'}.")
+    yield Check(
+        f"{place} connection",
+        Result.OK,
+        f"Region {service.region}." if service.region else "It names no region.",
+    )
     if is_offline:
         return
     hasty = replace(service.patience, seconds=GIVE_UP_SECONDS, longest_pause=2.0)

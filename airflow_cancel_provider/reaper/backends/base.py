@@ -16,6 +16,8 @@ from airflow_cancel_provider.release import Release
 
 NOT_STARTED = "not started"
 """Used for the state of a task instance that has none."""
+NOT_THERE = "not in Airflow's database (it was deleted, or this is an older copy)"
+"""Used for the state of a try that Airflow does not know."""
 RELEASE_PREFIX = release_key("")
 """What the key of every release begins with; the try's uuid follows."""
 
@@ -183,9 +185,8 @@ class TryAnswer:
     def owner(self) -> OwnerState:
         """The same in the reaper's words."""
         later = phase_of(self.later) if self.later is not None else None
-        return OwnerState(
-            self.phase, later, self.task, self.state or str(self.presence), self.release, self.ended
-        )
+        words = NOT_THERE if self.presence is Presence.ABSENT else str(self.presence)
+        return OwnerState(self.phase, later, self.task, self.state or words, self.release, self.ended)
 
 
 def _time(text: str) -> datetime:

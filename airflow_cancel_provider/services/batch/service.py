@@ -296,4 +296,4 @@ def _lookups(jobs: Sequence[RemoteJob]) -> Iterator[Sequence[RemoteJob]]:
 
 
 def _all(jobs: Sequence[RemoteJob]) -> str:
-    return str(jobs[0]) if len(jobs) == 1 else f"{len(jobs)} jobs from {jobs[0]} on"
+    return str(jobs[0]) if len(jobs) == 1 else f"{len(jobs)} jobs ({jobs[0]} …)"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.owner import Label, Owner
+from airflow_cancel_provider.reaper.backends.base import OwnerState, Presence, TryAnswer, TryPhase
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, Judge, decide
 from airflow_cancel_provider.release import Release
 from tests.reaper_fixtures import MemoryAirflow
@@ -275,6 +275,14 @@ class TestJudge:
             DecisionKind.UNLABELLED,
         )
         assert labelled.task == "dag / run / task"
+
+    def test_a_task_that_airflow_does_not_name_is_named_by_the_label(self, judge: Judge) -> None:
+        """Its run was deleted. Whose job it was is to stand in the report all the same."""
+        owner = Owner(OURS, "sales", "run", "load", -1, 2, UUID(int=1))
+        deleted = MemoryAirflow({owner.ti_id: TryAnswer(Presence.ABSENT).owner})
+        (found,) = replace(judge, airflow=deleted).decide([replace(self.RUNNING, label=owner.label)])
+        assert found.task == "sales / run / load try 2"
+        assert found.decision.because.startswith("sales / run / load try 2 is not in Airflow's database")
 
     def test_a_second_look_keeps_what_only_the_listing_shows(self, judge: Judge) -> None:
         suspects = judge.decide([self.RUNNING])

@@ -91,19 +91,31 @@ def test_for_people(report: Report) -> None:
         "  ORPHAN emr://aws_default@us-east-1/j-1/s-1 'load it', "
         "submitted 2026-11-20 12:30:00 UTC, 2 hours ago: dag / run / task try 1 is failed: ended [words]"
     )
-    assert lines[-4].endswith("is failed: found")
-    assert lines[-3].endswith("is failed: braked")
-    assert lines[-2] == (
+    assert lines[-5].endswith("is failed: found")
+    assert lines[-4].endswith("is failed: braked")
+    assert lines[-3] == (
         "  DEAD LETTER emr://aws_default@us-east-1/j-1/s-3: denied "
         "(since 2026-11-18 12:40:00 UTC, 2 days ago; task unknown)"
+    )
+    assert lines[-2] == (
+        "  Jobs with a dead letter are not asked again. When you have seen to them: "
+        "airflow remote-jobs dead-letters --retry JOB, or --acknowledge JOB."
     )
     assert lines[-1] == "  TROUBLE batch://aws_default: ListJobs failed."
 
 
 def test_nothing_to_say() -> None:
     report = Report("0a1b2c3d")
-    assert str(report) == "Deployment 0a1b2c3d: no jobs; 0 scopes, 0 calls, 0.0 s."
+    assert str(report) == "Deployment 0a1b2c3d: no jobs seen; 0 scopes, 0 calls, 0.0 s."
     assert report.is_clean
+
+
+def test_a_letter_of_this_sweep_is_not_of_the_future(report: Report) -> None:
+    report.seconds = 60
+    report.letters = {
+        "batch://@r/1": {"why": "denied", "since": (report.started + timedelta(seconds=50)).isoformat()}
+    }
+    assert " ago; task unknown" in str(report)
 
 
 def test_a_dry_run_says_what_it_would_do(report: Report) -> None:

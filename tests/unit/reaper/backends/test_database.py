@@ -10,7 +10,7 @@ import pytest
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import release_key
-from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase
+from airflow_cancel_provider.reaper.backends.base import NOT_THERE, Airflow, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.reaper import Reaper
 from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, exact, tables
@@ -48,7 +48,7 @@ def test_what_a_state_means(tables: Tables, exact: Airflow) -> None:
     }
     first = next(iter(tries))
     assert owners[first] == OwnerState(S.ALIVE, task="dag / run / task[0] try 1", state="not started")
-    assert owners[TI] == OwnerState(S.DELETED, state="absent")
+    assert owners[TI] == OwnerState(S.DELETED, state=NOT_THERE)
 
 
 def test_tries_that_were_replaced(tables: Tables, exact: Airflow) -> None:
