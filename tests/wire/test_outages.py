@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import time
+from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from tests.service_fixtures import ACCEPTED, HASTY, PATIENT, REASON, Bench, aws_bench, outcomes
+from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.watch import look
+from tests.cloud.server import LocalCloud
+from tests.service_fixtures import (
+    ACCEPTED,
+    HASTY,
+    PATIENT,
+    REASON,
+    Bench,
+    EmrBench,
+    GlueBench,
+    aws_bench,
+    outcomes,
+)
 
 __all__ = ["aws_bench"]
 
@@ -110,6 +126,38 @@ class TestRefusals:
         assert result.outcome is CancelOutcome.REFUSED
         assert result.code == REFUSALS[kind][1].get("__type", "417")
         assert REFUSALS[kind][1].get("message", "417") in str(result.detail)
+
+
+@pytest.mark.parametrize("kind", [EmrBench, GlueBench], ids=lambda kind: str(kind.name))
+def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
+    cloud: LocalCloud, kind: type[Bench]
+) -> None:
+    """The service takes its time to show a job, and that may pass between the request and the look."""
+    bench = kind(cloud)
+    jobs = bench.running(2)
+    job = jobs[0]
+    words = f"Step id '{job.id}' is not valid."
+    missing = {"ErrorCode": "EntityNotFoundException", "ErrorMessage": f"Job run {job.id} not found."}
+    bodies: dict[str, Any] = {
+        "emr": {
+            "CancelStepsInfoList": [
+                {"StepId": job.id, "Status": "FAILED", "Reason": words},
+                {"StepId": jobs[1].id, "Status": "SUBMITTED"},
+            ]
+        },
+        "glue": {
+            "SuccessfulSubmissions": [{"JobName": job.scope, "JobRunId": jobs[1].id}],
+            "Errors": [{"JobName": job.scope, "JobRunId": job.id, "ErrorDetail": missing}],
+        },
+    }
+    reply = {"body": json.dumps(bodies[bench.name]), "acts": False, "times": 1}
+    cloud.faults.add(bench.name, bench.cancel_operations[0], "hostile_reply", **reply)
+    cancellation = Cancellation(jobs, REASON)
+    pool = ServicePool(lambda *_: bench.service())
+    assert outcomes(cancellation.request(pool)) == [CancelOutcome.GONE, CancelOutcome.REQUESTED]
+    look(cancellation, pool, logging.getLogger(__name__))
+    assert bench.truth()[job.id]["cancel_requested_at"]
+    bench.close()
 
 
 class TestLostReplies:

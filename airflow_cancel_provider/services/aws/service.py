@@ -266,10 +266,20 @@ class AwsJobService(JobService):
         return [
             replace(said, outcome=outcome, detail=status.reason or said.detail)
             if outcome
-            else replace(said, outcome=CancelOutcome.REFUSED, detail=f"{said.detail or ''} {words}".strip())
+            else self._refused(said, words)
             for status, outcome in outcomes.items()
             for said in [refused[status.job]]
         ]
+
+    def _refused(self, said: CancelResult, words: str) -> CancelResult:
+        """The refusal of a job that lives. One that was not known is shown only now, and is asked again."""
+        if self._was_unknown(said):
+            return replace(said, outcome=CancelOutcome.GONE)
+        return replace(said, outcome=CancelOutcome.REFUSED, detail=f"{said.detail or ''} {words}".strip())
+
+    def _was_unknown(self, said: CancelResult) -> bool:
+        """Whether a refusal says that the service does not know the job."""
+        return False
 
     def _settled(self, results: list[CancelResult]) -> list[CancelResult]:
         """The same results; what was answered is not in doubt any more."""

@@ -33,6 +33,7 @@ from airflow_cancel_provider.services.emr.states import (
     CLUSTER_ID,
     ENDS,
     NO_CLUSTER,
+    NO_STEP,
     STATES,
     STEP_ID,
     UNSAID,
@@ -215,6 +216,11 @@ class EmrStepService(AwsJobService):
             )
         except UnknownScope:
             return [replace(result, outcome=CancelOutcome.REFUSED) for result in unclear.values()]
+
+    def _was_unknown(self, said: CancelResult) -> bool:
+        # EMR may refuse a whole request for the sake of one of its steps.
+        found = NO_STEP.search(said.detail or "")
+        return found is not None and said.job.id in found[0]
 
     def _release(self, series: CallSeries, cluster: str) -> str:
         try:

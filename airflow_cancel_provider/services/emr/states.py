@@ -48,6 +48,8 @@ ANSWERS: Answers = {
 UNSAID = "EMR did not say what became of the request for this step."
 NO_CLUSTER = re.compile(r"cluster id .* is not valid|job flow id (?:is not valid|does not exist)", re.I)
 """What EMR says of a cluster that it does not know: there is no code for it."""
+NO_STEP = re.compile(r"step id \S* is not valid", re.I)
+"""The same of a step."""
 
 _ENDED = re.compile(r"already (COMPLETED|CANCELLED|FAILED|INTERRUPTED)", re.I)
 _ENDING = re.compile(r"already CANCEL_PENDING", re.I)

@@ -134,6 +134,9 @@ class GlueJobRunService(AwsJobService):
             except UnknownScope as error:
                 yield from undone(runs, error)
 
+    def _was_unknown(self, said: CancelResult) -> bool:
+        return said.code == _UNKNOWN
+
     def _find(self, series: CallSeries, job: str, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         found: dict[RemoteJob, JobStatus] = {}
         if self._is_listed(len(runs)):
