@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -72,3 +78,25 @@ def line(
     monkeypatch.setattr(command, "Database", lambda **_: ground.airflow)
     monkeypatch.setattr(cancel, "LOOK_SECONDS", 0.05)
     return Line(ground, capfd)
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def once(happened: Callable[[], object], do: Callable[[], None] = press_ctrl_c) -> Iterator[None]:
+    """Do something as soon as something else has happened."""
+
+    def watch() -> None:
+        until = time.monotonic() + 60
+        while not happened():
+            if time.monotonic() > until:
+                return
+            time.sleep(0.01)
+        do()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    yield
+    thread.join()

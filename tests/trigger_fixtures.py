@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -24,7 +24,7 @@ from airflow_cancel_provider.watch import Watch
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.memory_service import Memory, MemoryHook
-from tests.task_fixtures import TaskInstance, through_serde
+from tests.task_fixtures import TaskInstance, event_of, through_serde
 
 __all__ = ["airflow"]
 
@@ -129,6 +129,15 @@ def story(tell: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
 async def until(true: Callable[[], Any]) -> None:
     while not true():  # noqa: ASYNC110  what is waited for is in tables
         await asyncio.sleep(0.01)
+
+
+async def polled(triggers: Sequence[RemoteJobsTrigger], is_enough: Callable[[], bool]) -> None:
+    """Let triggers wait until it is enough, and stop them, as a triggerer does."""
+    tasks = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+    await until(is_enough)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def with_neighbours(airflow: FakeAirflow, ti: TaskInstance, state: str | None, whose: str | None) -> None:

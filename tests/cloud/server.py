@@ -39,7 +39,11 @@ WORDED: tuple[ErrorKind, ...] = ("throttle", "server_error", "denied", "expired_
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Logs nothing: the journal tells more."""
+    """Logs nothing: the journal tells more. The Date of a reply is the cloud's own."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        cloud: Any = self.server.app
+        return super().date_time_string(timestamp or cloud.clock())
 
     def log(self, type: str, message: str, *args: Any) -> None:
         pass

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,8 +18,9 @@ from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, PROJECT, Opener, cloud, mrs_server, open_service, submitted
+from tests.replies import Replies, replying
 
-__all__ = ["cloud", "mrs_server", "open_service"]
+__all__ = ["cloud", "mrs_server", "open_service", "replying"]
 
 ONCE = Patience(seconds=0)
 JOB = RemoteJob.of("mrs", "00000000-dead-beef-0000-000000000000", scope=CLUSTER, conn_id="mrs_default")
@@ -50,38 +48,6 @@ NONSENSE = [
 ]
 
 
-class Replies(BaseHTTPRequestHandler):
-    """Answers every request alike."""
-
-    protocol_version = "HTTP/1.1"
-    body: ClassVar[bytes] = b""
-    status: ClassVar[int] = 200
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        if self.status != 204:
-            self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        if self.status != 204:
-            self.wfile.write(self.body)
-
-    do_POST = do_GET  # noqa: N815  as http.server names them
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Replies) as running:
-        running.daemon_threads = True
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
 def opened(url: str, version: str) -> MrsJobService:
     client = MrsClient(url, PROJECT, AkSkAuth("a", "b"), api_version=version)
     return MrsJobService(client, conn_id="mrs_default", patience=ONCE, lag=0.0)
@@ -90,9 +56,9 @@ def opened(url: str, version: str) -> MrsJobService:
 @pytest.mark.parametrize("version", ["v2", "v1.1"])
 @pytest.mark.parametrize("status", [200, 202])
 @pytest.mark.parametrize("body", NONSENSE, ids=range(len(NONSENSE)))
-def test_nonsense_is_no_answer(server: str, version: str, status: int, body: bytes) -> None:
-    Replies.body, Replies.status = body, status
-    service = opened(server, version)
+def test_nonsense_is_no_answer(replying: str, version: str, status: int, body: bytes) -> None:
+    Replies.set(body, status)
+    service = opened(replying, version)
     with pytest.raises(ServiceUnavailable):
         service.describe([JOB])
     with pytest.raises(ServiceUnavailable):
@@ -105,7 +71,7 @@ def test_nonsense_is_no_answer(server: str, version: str, status: int, body: byt
     is_a_kill = version == "v2" and body in (b"", b"{}")
     wanted = CancelOutcome.REQUESTED if is_a_kill else CancelOutcome.UNANSWERED
     for jobs in ([JOB], JOBS):
-        results = opened(server, version).cancel(jobs, "")
+        results = opened(replying, version).cancel(jobs, "")
         assert [(result.job, result.outcome) for result in results] == [(job, wanted) for job in jobs]
 
 
@@ -148,9 +114,11 @@ TERMINAL = (CancelOutcome.GONE, CancelOutcome.ALREADY_ENDED)
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(reply=st.dictionaries(NAMES, MODELLED, max_size=5), version=st.sampled_from(["v2", "v1.1"]))
-def test_no_reply_ends_a_job_that_it_does_not_name(server: str, reply: dict[str, Any], version: str) -> None:
-    Replies.body, Replies.status = json.dumps(reply).encode(), 200
-    service = opened(server, version)
+def test_no_reply_ends_a_job_that_it_does_not_name(
+    replying: str, reply: dict[str, Any], version: str
+) -> None:
+    Replies.set(json.dumps(reply).encode())
+    service = opened(replying, version)
     for call in (
         lambda: service.describe(JOBS),
         lambda: list(service.claims(CLUSTER)),
@@ -170,12 +138,12 @@ def test_no_reply_ends_a_job_that_it_does_not_name(server: str, reply: dict[str,
 
 
 @pytest.mark.parametrize("body", NONSENSE, ids=range(len(NONSENSE)))
-def test_nonsense_of_the_identity_service(server: str, body: bytes) -> None:
-    Replies.body, Replies.status = body, 200
+def test_nonsense_of_the_identity_service(replying: str, body: bytes) -> None:
+    Replies.set(body)
     with pytest.raises(CancelProviderError):
-        project_id(AkSkAuth("a", "b"), "eu-de", server, verify=True, patience=ONCE)
-    auth = TokenAuth(server, "demo", "p", "d", project_id=PROJECT)
-    service = MrsJobService(MrsClient(server, PROJECT, auth), conn_id="mrs_default", patience=ONCE)
+        project_id(AkSkAuth("a", "b"), "eu-de", replying, verify=True, patience=ONCE)
+    auth = TokenAuth(replying, "demo", "p", "d", project_id=PROJECT)
+    service = MrsJobService(MrsClient(replying, PROJECT, auth), conn_id="mrs_default", patience=ONCE)
     with pytest.raises(CancelProviderError):
         service.describe([JOB])
     assert service.cancel([JOB], "")[0].outcome in (CancelOutcome.UNANSWERED, CancelOutcome.REFUSED)
@@ -248,31 +216,31 @@ class TestReplies:
         assert "response" not in result.as_json()
         assert str(result.response) not in repr(result)
 
-    def test_cancel_sql_that_failed_is_final(self, server: str) -> None:
-        Replies.body, Replies.status = b'{"status": "FAILED", "message": "Cancel sql error"}', 500
-        service = opened(server, "v2").with_patience(Patience(seconds=30))
+    def test_cancel_sql_that_failed_is_final(self, replying: str) -> None:
+        Replies.set(b'{"status": "FAILED", "message": "Cancel sql error"}', 500)
+        service = opened(replying, "v2").with_patience(Patience(seconds=30))
         with pytest.raises(CancelProviderError, match="Cancel sql error") as caught:
             service.cancel_sql(CLUSTER, "query")
         assert not isinstance(caught.value, ServiceUnavailable)
 
     @pytest.mark.parametrize("version, total", [("v2", "total_record"), ("v1.1", "totalRecord")])
     def test_no_list_is_an_empty_one_where_the_total_says_so(
-        self, server: str, version: str, total: str
+        self, replying: str, version: str, total: str
     ) -> None:
-        Replies.body, Replies.status = json.dumps({total: 0, "job_list": None}).encode(), 202
-        assert list(opened(server, version).claims(CLUSTER)) == []
-        Replies.body = json.dumps({total: 1, "job_list": None}).encode()
+        Replies.set(json.dumps({total: 0, "job_list": None}).encode(), 202)
+        assert list(opened(replying, version).claims(CLUSTER)) == []
+        Replies.set(json.dumps({total: 1, "job_list": None}).encode(), 202)
         with pytest.raises(ServiceUnavailable):
-            list(opened(server, version).claims(CLUSTER))
+            list(opened(replying, version).claims(CLUSTER))
 
-    def test_the_same_page_again_is_no_next_page(self, server: str) -> None:
+    def test_the_same_page_again_is_no_next_page(self, replying: str) -> None:
         items = [{"job_id": f"j-{n}", "job_state": "RUNNING"} for n in range(100)]
-        Replies.body, Replies.status = json.dumps({"total_record": 100, "job_list": items}).encode(), 202
+        Replies.set(json.dumps({"total_record": 100, "job_list": items}).encode(), 202)
         with pytest.raises(ServiceUnavailable, match="page 2"):
-            list(opened(server, "v2").claims(CLUSTER))
+            list(opened(replying, "v2").claims(CLUSTER))
 
     @pytest.mark.parametrize("states", [("FINISHED", "RUNNING"), ("RUNNING", "FINISHED")])
-    def test_a_job_that_is_shown_twice_lives_in_doubt(self, server: str, states: tuple[str, str]) -> None:
+    def test_a_job_that_is_shown_twice_lives_in_doubt(self, replying: str, states: tuple[str, str]) -> None:
         items = [{"job_id": job.id, "job_state": state} for job in JOBS for state in states]
-        Replies.body, Replies.status = json.dumps({"total_record": 20, "job_list": items}).encode(), 202
-        assert {status.state for status in opened(server, "v2").describe(JOBS)} == {JobState.RUNNING}
+        Replies.set(json.dumps({"total_record": 20, "job_list": items}).encode(), 202)
+        assert {status.state for status in opened(replying, "v2").describe(JOBS)} == {JobState.RUNNING}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
 
 from airflow_cancel_provider.cli import reach
 from airflow_cancel_provider.reaper.backends.base import TryPhase
-from tests.cli_fixtures import JSON, NOWHERE, Line, deployment, line
+from tests.cli_fixtures import JSON, NOWHERE, Line, deployment, line, once, press_ctrl_c
 from tests.mrs_fixtures import define
 from tests.reaper_fixtures import ground
 from tests.task_fixtures import MRS_KEYS, connect_aws, connections
@@ -39,28 +36,6 @@ AS_THE_AWS_CLI = [
     ("mrs", "cancel-job-execution", "--cluster-id", "c", "--job-execution-id", "j"),
 ]
 SWEEP = ("reap", "--at", "batch://aws_default", "--grace", "0.05")
-
-
-def press_ctrl_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-@contextmanager
-def once(happened: Callable[[], object], do: Callable[[], None] = press_ctrl_c) -> Iterator[None]:
-    """Do something as soon as something else has happened."""
-
-    def watch() -> None:
-        until = time.monotonic() + 60
-        while not happened():
-            if time.monotonic() > until:
-                return
-            time.sleep(0.01)
-        do()
-
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
-    yield
-    thread.join()
 
 
 @pytest.fixture

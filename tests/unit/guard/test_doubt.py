@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Timer
@@ -147,7 +146,7 @@ class TestSameToken:
     ) -> None:
         start = token_of_ours()
         theirs = client("emr-serverless").start_job_run(**start)["jobRunId"]
-        time.sleep(5)  # a reply tells the service's time to the second
+        cloud.clock.advance(5)  # a reply tells the service's time to the second
 
         def work() -> None:
             assert client("emr-serverless").start_job_run(**start)["jobRunId"] == theirs
@@ -174,7 +173,7 @@ class TestSameToken:
 
         def work() -> None:
             client("emr-serverless").start_job_run(**start)
-            time.sleep(5)  # a reply tells the service's time to the second
+            cloud.clock.advance(5)  # a reply tells the service's time to the second
             client("emr-serverless").start_job_run(**start)
             raise ValueError("after submitting")
 
@@ -192,7 +191,7 @@ class TestSameToken:
 
         Try(work=work, store=store).run(KEEP)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [False]
-        time.sleep(5)  # a reply tells the service's time to the second
+        cloud.clock.advance(5)  # a reply tells the service's time to the second
         Try(work=work, store=store, try_number=2).run(KEEP)
         assert [job["cancelled"] for job in cloud.emr_serverless.jobs()] == [True]
 

@@ -35,7 +35,11 @@ __all__ = ["_alarm", "_guarded", "variables"]
 
 
 class TestWaiting:
-    def test_after_a_caught_503_it_waits_for_what_is_known_and_ends_the_task(self, cloud: LocalCloud) -> None:
+    def test_after_a_caught_503_it_waits_for_what_is_known_and_ends_the_task(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(at_end, "KILL_GRACE", 20.0)  # a busy machine
+
         def work() -> None:
             submit("known")
             cloud.faults.add("batch", "SubmitJob", kind="server_error", times=1)

@@ -21,38 +21,26 @@ from tests.try_fixtures import Try, _guarded, resumed, submit_and_fail, submit_o
 __all__ = ["_alarm", "_guarded", "variables"]
 
 
-class TestBeforeItHasAJob:
-    """Its ``on_kill`` has nothing to cancel then, and the task goes on, as without a guard."""
+@pytest.mark.parametrize("is_caught", [False, True])
+def test_what_it_tracks_after_a_kill_before_it_has_a_job_is_cancelled(
+    cloud: LocalCloud, is_caught: bool
+) -> None:
+    """As the job of a subprocess that was being started.
 
-    def test_what_it_tracks_after_that_is_cancelled(self, cloud: LocalCloud) -> None:
-        """As the job of a subprocess that was being started."""
-        job = submit_once("subprocess")
+    Its ``on_kill`` has nothing to cancel then, and the task goes on, as without a guard.
+    """
+    job = submit_once("subprocess")
 
-        def work() -> str:
-            kill_after(0.05)
-            time.sleep(0.3)
+    def work() -> str:
+        signal.raise_signal(signal.SIGALRM)
+        with suppress(*([BaseException] if is_caught else [])):
             track(job)
-            return "as if nothing had happened"
+        return "as if nothing had happened"
 
-        ti, _ = guarded(work)
-        with pytest.raises(Killed):
-            ti.task.execute()
-        until(lambda: names(cloud) == {"subprocess": True})
-
-    def test_also_where_it_catches_what_that_raises(self, cloud: LocalCloud) -> None:
-        job = submit_once("subprocess")
-
-        def work() -> str:
-            kill_after(0.05)
-            time.sleep(0.3)
-            with suppress(BaseException):
-                track(job)
-            return "as if nothing had happened"
-
-        ti, _ = guarded(work)
-        with pytest.raises(Killed):
-            ti.task.execute()
-        until(lambda: names(cloud) == {"subprocess": True})
+    ti, _ = guarded(work)
+    with pytest.raises(Killed):
+        ti.task.execute()
+    until(lambda: names(cloud) == {"subprocess": True})
 
 
 def test_while_another_thread_submits_the_task_itself_ends(cloud: LocalCloud) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +42,15 @@ class CleansUp(Task):
         self.on_kill()
 
 
+@pytest.fixture
+def _own_handler() -> Iterator[None]:
+    """What a test sets for SIGTERM is over with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_own_handler")
 class TestCallsItsOwnOnKill:
     def guarded(self, work: Callable[[], Any]) -> CleansUp:
         ti = Try(work=work)
@@ -92,12 +101,8 @@ class TestCallsItsOwnOnKill:
                 task.on_kill()
 
         task = self.guarded(work)
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(Killed):
-                task.execute()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with pytest.raises(Killed):
+            task.execute()
         assert names(cloud) == {"job": True}
 
     @pytest.mark.parametrize("is_direct", [True, False])
@@ -110,15 +115,12 @@ class TestCallsItsOwnOnKill:
 
         task = self.guarded(work)
         stop: Any = task._stop if is_direct else lambda *_: task._stop()
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(Killed):
-                task.execute()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with pytest.raises(Killed):
+            task.execute()
         assert names(cloud) == {"job": True}
 
 
+@pytest.mark.usefixtures("_own_handler")
 class TestHasItsOwnHandler:
     """A task that handles SIGTERM itself: it returns soon, and Airflow's ``on_kill`` is not called."""
 
@@ -139,13 +141,10 @@ class TestHasItsOwnHandler:
         ti, _ = guarded(work)
         airflow.put(ti, state)
         is_over = state in ("failed", "restarting")
-        before = signal.getsignal(signal.SIGTERM)
         try:
             ended: Any = ti.task.execute()
         except BaseException as error:  # noqa: BLE001  as Airflow does
             ended = error
-        finally:
-            signal.signal(signal.SIGTERM, before)
         assert isinstance(ended, Killed) is is_over
         assert names(cloud) == {"job": is_over}
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from botocore.config import Config
@@ -16,9 +13,10 @@ from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
+from tests.replies import Replies, replying
 from tests.task_fixtures import MRS_KEYS, connect_aws, connections
 
-__all__ = ["connections"]
+__all__ = ["connections", "replying"]
 pytestmark = pytest.mark.usefixtures("connections")
 
 ROLE = "arn:aws:iam::123456789012:role/job"
@@ -142,33 +140,6 @@ def test_white_space_around_a_region(cloud: LocalCloud, monkeypatch: pytest.Monk
     assert BatchJobsHook("odd", " us-east-1\n").service.region == "us-east-1"
 
 
-class Sts(BaseHTTPRequestHandler):
-    """Answers every request alike."""
-
-    status: ClassVar[int] = 200
-    body: ClassVar[bytes] = b""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(self.status)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def sts() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as running:
-        running.daemon_threads = True
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
 @pytest.mark.parametrize("status", [200, 202])
 @pytest.mark.parametrize(
     "body",
@@ -181,11 +152,11 @@ def sts() -> Iterator[str]:
     ],
 )
 def test_a_page_instead_of_a_role(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, sts: str, body: bytes, status: int
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, replying: str, body: bytes, status: int
 ) -> None:
     """AwsBaseHook takes every reply for credentials. A page of a proxy may soon be gone."""
-    Sts.body, Sts.status = body, status
-    service = {"sts": {"endpoint_url": sts}}
+    Replies.set(body, status)
+    service = {"sts": {"endpoint_url": replying}}
     connect_aws(monkeypatch, cloud, "role", role_arn=ROLE, service_config=service)
     with pytest.raises(ServiceUnavailable, match=r"^Connection 'role' gave no credentials: .*[^.]\.$"):
         _ = BatchJobsHook("role").service

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from airflow_cancel_provider.triggers.shared_service import Demand, SharedServic
 from airflow_cancel_provider.watch import Watch
 from tests.memory_service import Memory, MemoryService
 from tests.task_fixtures import event_of
-from tests.trigger_fixtures import memory, story, until
+from tests.trigger_fixtures import memory, polled, story, until
 
 __all__ = ["memory"]
 
@@ -33,15 +33,6 @@ __all__ = ["memory"]
 def waiting(jobs: Sequence[RemoteJob] | Watch, delay: float = 0.1) -> RemoteJobsTrigger:
     watch = jobs if isinstance(jobs, Watch) else Watch(jobs)
     return RemoteJobsTrigger(watch.as_json(), Access().as_json(), delay, None, time.time())
-
-
-async def polled(triggers: Sequence[RemoteJobsTrigger], is_enough: Callable[[], bool]) -> None:
-    """Let triggers wait until it is enough."""
-    tasks = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
-    await until(is_enough)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class TestQuota:

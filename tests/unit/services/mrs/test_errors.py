@@ -134,6 +134,7 @@ class TestOddReplies:
         """All of a process share the token."""
         operation = "KeystoneCreateUserTokenByPassword"
         cloud.faults.add("mrs", operation, "hostile_reply", shape=shape, times=1)
+        cloud.mrs.configure({"pending": 1e6})
         jobs = submitted(cloud)
         for _ in range(3):
             assert signed_in(cloud).describe(jobs)[0].state is JobState.PENDING
