@@ -38,6 +38,8 @@ __all__ = [
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "forget_metrics",
+    "module",
+    "remote_jobs",
 ]
 
 AIRFLOW = Version(airflow.__version__)
@@ -52,6 +54,19 @@ BEGINS_IN_TRIGGERER = Version("3.3") <= AIRFLOW
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
 """Our command line, the way that this Airflow's users have it."""
+
+
+def remote_jobs(*arguments: str) -> str:
+    """The same as a program of Python."""
+    return module(*_MODULE, *arguments)
+
+
+def module(name: str, *arguments: str) -> str:
+    """The program that ``python -m`` runs."""
+    return (
+        f"import runpy, sys\nsys.argv[:] = {[name, *arguments]!r}\n"
+        f"runpy.run_module({name!r}, run_name='__main__', alter_sys=True)\n"
+    )
 
 
 def forget_metrics(patch: pytest.MonkeyPatch) -> None:

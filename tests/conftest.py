@@ -37,12 +37,13 @@ os.environ.update(
 
 
 RARE = ("emr-serverless", "emr-containers", "glue")
-"""Services over which a test marked ``wide`` is left to `make slow`."""
+"""In whose rows a test marked ``wide`` is left to `make slow`, as in those that its mark names."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("wide") and any(name in item.name for name in RARE):
+        row = item.name.partition("[")[2]
+        if any(name in row for mark in item.iter_markers("wide") for name in (*RARE, *mark.args)):
             item.add_marker(pytest.mark.slow)
 
 

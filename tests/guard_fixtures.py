@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,11 +19,11 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.settings import Settings
+from tests.forks import Fork
 
 if TYPE_CHECKING:  # moto takes seconds to import, and each process of a test imports this module
     from tests.cloud.server import LocalCloud
 
-ROOT = Path(__file__).parents[1]
 BEGIN = """
 import sys, time
 import boto3
@@ -45,6 +42,9 @@ def submit(client):
     job = client.submit_job(jobName="job", jobQueue="queue", jobDefinition="definition")
     print("job", job["jobId"], flush=True)
 """
+IMPORTS = (
+    "import boto3, botocore.session, tests.guard_fixtures\nfrom airflow_cancel_provider.guard import capture"
+)
 END = """
 print("ready", flush=True)
 sys.stdin.read()
@@ -100,16 +100,9 @@ class DyingTask:
 
     def __init__(self, cloud: LocalCloud, log: Path, script: str, **environment: str) -> None:
         self.log = log
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN + script + END, cloud.url, str(log)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            start_new_session=True,
+        self.process = Fork(
+            IMPORTS, BEGIN + script + END, [cloud.url, str(log)], {**os.environ, **environment}, merged=False
         )
-        assert self.process.stdout
         said = []
         for line in self.process.stdout:
             said.append(line.strip())
@@ -119,15 +112,10 @@ class DyingTask:
         self.jobs = [line.removeprefix("job ") for line in said if line.startswith("job ")]
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
+        self.process.close()
 
 
 def until(true: Callable[[], Any], seconds: float = 40) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from airflow_cancel_provider.record import RECORD_KEY, JobEnd, TryRecord, TrySta
 from airflow_cancel_provider.services.registry import SERVICES
 from tests import memory_service
 from tests.memory_service import Memory, MemoryHook
+from tests.reaper_airflow import empty_database
 from tests.task_fixtures import TaskInstance
 
 NAME = "remote-jobs-marked"
@@ -31,26 +34,20 @@ NAME = "remote-jobs-marked"
 class XComs:
     """Airflow's table of XComs."""
 
-    def __init__(self, folder: Any) -> None:
-        from airflow.models import import_all_models
+    def __init__(self, folder: Path) -> None:
         from airflow.models.log import Log
         from airflow.models.taskinstance import TaskInstance as Current
         from airflow.models.taskinstancehistory import TaskInstanceHistory
         from airflow.models.variable import Variable
         from airflow.models.xcom import XComModel
 
-        import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
+        shutil.copy(empty_database(), folder / "airflow.db")
         self.engine = create_engine(f"sqlite:///{folder / 'airflow.db'}")
         self._table: Any = XComModel.__table__
-        self._table.create(self.engine)
         self._variables: Any = Variable.__table__
-        self._variables.create(self.engine)
         self.events: Any = Log.__table__
-        self.events.create(self.engine)
         self._current: Any = Current.__table__
-        self._current.create(self.engine)
         self._history: Any = TaskInstanceHistory.__table__
-        self._history.create(self.engine)
         self._runs: dict[tuple[str, str], int] = {}
 
     def put(self, *rows: tuple[TaskInstance, Any]) -> None:
@@ -110,7 +107,7 @@ class XComs:
 
 
 @pytest.fixture
-def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[XComs]:
+def xcoms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[XComs]:
     from airflow import settings
 
     xcoms = XComs(tmp_path)

@@ -21,9 +21,9 @@ from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from tests.mark_fixtures import own_queue
 from tests.memory_service import Memory
-from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
+from tests.reaper_airflow import ApiServer, Tables, api_server, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 DEPLOYMENT = "production"
 

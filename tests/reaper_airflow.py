@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import shutil
 import threading
 import time
@@ -113,14 +115,14 @@ class Tables:
         return {**usual, "pool": "default_pool", **names}
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All tables of Airflow, to be copied."""
+@functools.cache
+def empty_database() -> Path:
+    """All tables of Airflow, to be copied; in this process's Airflow home, which is removed at its end."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
 
     import_all_models()  # type: ignore[no-untyped-call]  # which refer to each other
-    path = tmp_path_factory.mktemp("empty") / "airflow.db"
+    path = Path(os.environ["AIRFLOW_HOME"]) / "empty.db"
     engine = create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     engine.dispose()
@@ -128,11 +130,11 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tables(empty_database: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tables]:
+def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tables]:
     """Empty tables, in the place of Airflow's database."""
     from airflow import settings
 
-    shutil.copy(empty_database, tmp_path / "airflow.db")
+    shutil.copy(empty_database(), tmp_path / "airflow.db")
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}", connect_args={"check_same_thread": False})
     monkeypatch.setattr(settings, "Session", sessionmaker(engine))
     yield Tables(engine)

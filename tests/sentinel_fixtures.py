@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import boto3
 import pytest
 
 from tests.cloud.server import LocalCloud
+from tests.forks import Fork
 from tests.try_fixtures import Try, variables  # noqa: F401  a fixture
 
 ROOT = Path(__file__).parents[1]
@@ -102,24 +101,22 @@ sys.stdin.read()
 """
 
 
+IMPORTS = "\n".join(line for line in TASK.splitlines() if line.startswith(("import ", "from ")))
+
+
 class Task:
     """A process that plays the task, and what is known of its sentinel."""
 
     def __init__(self, cloud: LocalCloud, log: Path, orders: str, **environment: str) -> None:
-        # Its own session, so that its group can be killed as Airflow does.
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TASK, cloud.url, str(log), orders],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Where an Airflow before 3.2 sends its logs.
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "SECRET": SECRET, **environment},
-            start_new_session=True,
+        # Its standard error is where an Airflow before 3.2 sends its logs.
+        self.process = Fork(
+            IMPORTS,
+            TASK,
+            [cloud.url, str(log), orders],
+            {**os.environ, "SECRET": SECRET, **environment},
+            merged=True,
         )
         self.said: list[str] = []
-        assert self.process.stdout
         for line in self.process.stdout:
             self.said.append(line.strip())
             if line.startswith("ready"):
@@ -132,13 +129,11 @@ class Task:
         return [line for line in self.said if line in ("True", "False")]
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
     def end(self) -> None:
-        assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(10)
+        assert self.process.poll(10)
 
 
 @pytest.fixture
@@ -151,11 +146,7 @@ def run(cloud: LocalCloud, tmp_path: Path) -> Iterator[Callable[..., Task]]:
 
     yield start
     for task in tasks:
-        task.process.kill()
-        task.process.wait()
-        for pipe in (task.process.stdin, task.process.stdout):
-            if pipe:
-                pipe.close()
+        task.process.close()
         if alive(task.sentinel):
             os.kill(task.sentinel, signal.SIGKILL)
 

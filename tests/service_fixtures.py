@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from airflow_cancel_provider.services.emr_serverless.service import EmrServerles
 from airflow_cancel_provider.services.glue.service import GlueJobRunService
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
 from airflow_cancel_provider.services.retry import Patience
+from tests.cloud.aws import Caller
 from tests.cloud.server import LocalCloud
 
 REGION = "us-east-1"
@@ -72,17 +72,24 @@ class Bench(ABC):
         self.local.set(submitted=0, pending=0, starting=0, cancel=20)
         self.local.override("pending*", pending=1e6)
         self.local.override("endless*", cancel=1e6)
-        self.client = new_client(self.name, cloud.url)
 
     @cached_property
-    def submitter(self) -> Any:
-        """A client that sends no submission twice, however slow the machine is."""
-        return new_client(self.name, self.cloud.url, retries={"total_max_attempts": 1}, read_timeout=60)
+    def client(self) -> Any:
+        # Made when it is needed: many tests hold more benches than they use, and a client takes a while.
+        return new_client(self.name, self.cloud.url)
 
     def close(self) -> None:
-        self.client.close()
-        if "submitter" in vars(self):
-            self.submitter.close()
+        if "client" in vars(self):
+            self.client.close()
+
+    def take(self, operation: str, **params: Any) -> dict[str, Any]:
+        """Have the service carry out a submission without a request: this is what tests begin with."""
+        caller = Caller("testing", REGION, self.local.signing_name)
+        with self.local.lock:
+            answer: dict[str, Any] = self.local.handlers[operation](
+                caller, {"operation": operation, **params}, None
+            )
+        return answer
 
     def service(self, patience: Patience = PATIENT, *, client: Any = None, **options: Any) -> Any:
         return self.service_class(client or self.client, conn_id="aws_default", patience=patience, **options)
@@ -102,8 +109,8 @@ class Bench(ABC):
         """A well-formed address of nothing."""
 
     @abstractmethod
-    def thousand(self) -> list[RemoteJob]:
-        """A thousand running jobs, as spread as they can be."""
+    def many(self) -> list[RemoteJob]:
+        """As many running jobs as fill requests of the service, in several places where it has some."""
 
     def new_scope(self) -> str | None:
         return None
@@ -157,13 +164,13 @@ class EmrBench(Bench):
     def submit(self, name: str, count: int = 1, scope: str | None = None) -> list[RemoteJob]:
         scope = scope or self.new_scope()
         steps = [{"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}}] * count
-        answer = self.submitter.add_job_flow_steps(JobFlowId=scope, Steps=steps)
+        answer = self.take("AddJobFlowSteps", JobFlowId=scope, Steps=steps)
         return [self.address(step, scope) for step in answer["StepIds"]]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
         return self.address(f"s-{uuid.uuid4().hex[:13].upper()}", scope or self.new_scope())
 
-    def thousand(self) -> list[RemoteJob]:
+    def many(self) -> list[RemoteJob]:
         return [job for _ in range(4) for job in self.running(250)]
 
 
@@ -177,15 +184,14 @@ class BatchBench(Bench):
 
     def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
         params = {"jobName": name, "jobQueue": "queue", "jobDefinition": "definition", **more}
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.submitter.submit_job(**params), range(count)))
+        answers = [self.take("SubmitJob", **params) for _ in range(count)]
         return [self.address(answer["jobId"]) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
         return self.address(str(uuid.uuid4()))
 
-    def thousand(self) -> list[RemoteJob]:
-        return self.running(1000)
+    def many(self) -> list[RemoteJob]:
+        return self.running(200)
 
 
 class EmrServerlessBench(Bench):
@@ -203,15 +209,14 @@ class EmrServerlessBench(Bench):
     def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
         scope = scope or self.new_scope()
         params = {"applicationId": scope, "executionRoleArn": ROLE, "name": name, "jobDriver": DRIVER, **more}
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
+        answers = [self.take("StartJobRun", clientToken=uuid.uuid4().hex, **params) for _ in range(count)]
         return [self.address(answer["jobRunId"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
         return self.address(uuid.uuid4().hex[:16], scope or self.new_scope())
 
-    def thousand(self) -> list[RemoteJob]:
-        return [job for _ in range(2) for job in self.running(500)]
+    def many(self) -> list[RemoteJob]:
+        return [job for count in (100, 50) for job in self.running(count)]
 
 
 class GlueBench(Bench):
@@ -229,15 +234,14 @@ class GlueBench(Bench):
         # Runs have no names; the local cloud knows their timings by an argument.
         arguments = {"--name": name} | ({LABEL_ARGUMENT: name} if Label.find(name) else {})
         params = {"JobName": scope, "Arguments": arguments, **more}
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
+        answers = [self.take("StartJobRun", **params) for _ in range(count)]
         return [self.address(answer["JobRunId"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
         return self.address(f"jr_{uuid.uuid4().hex * 2}", scope or self.new_scope())
 
-    def thousand(self) -> list[RemoteJob]:
-        return [job for _ in range(4) for job in self.running(250)]
+    def many(self) -> list[RemoteJob]:
+        return [job for count in (225, 25) for job in self.running(count)]
 
 
 class EmrContainersBench(Bench):
@@ -254,15 +258,14 @@ class EmrContainersBench(Bench):
     def submit(self, name: str, count: int = 1, scope: str | None = None, **more: Any) -> list[RemoteJob]:
         scope = scope or self.new_scope()
         params = {"virtualClusterId": scope, "executionRoleArn": ROLE, "name": name, **more}
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.submitter.start_job_run(**params), range(count)))
+        answers = [self.take("StartJobRun", clientToken=uuid.uuid4().hex, **params) for _ in range(count)]
         return [self.address(answer["id"], scope) for answer in answers]
 
     def unknown(self, scope: str | None = None) -> RemoteJob:
         return self.address(uuid.uuid4().hex[:19], scope or self.new_scope())
 
-    def thousand(self) -> list[RemoteJob]:
-        return [job for _ in range(2) for job in self.running(500)]
+    def many(self) -> list[RemoteJob]:
+        return [job for count in (100, 50) for job in self.running(count)]
 
 
 BENCHES: tuple[type[Bench], ...] = (EmrBench, BatchBench, EmrServerlessBench, EmrContainersBench, GlueBench)

@@ -14,10 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.services.emr.service import EmrStepService
-from airflow_cancel_provider.services.results import undone
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.cloud.server import LocalCloud
@@ -70,7 +67,7 @@ class MrsBench(Bench):
     def address(self, id: str, scope: str | None = None) -> RemoteJob:
         return RemoteJob.of("mrs", id, scope=scope, conn_id="mrs_default")
 
-    def thousand(self) -> list[RemoteJob]:
+    def many(self) -> list[RemoteJob]:
         raise NotImplementedError
 
 
@@ -128,29 +125,6 @@ def connect_aws(
     values = {name: value for name, value in values.items() if value is not None}
     standard = {name: values.pop(name) for name in ("conn_type", "login", "password") if name in values}
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**standard, "extra": values}))
-
-
-def know_no_cluster(monkeypatch: pytest.MonkeyPatch, cluster: str, *, is_raised: bool) -> None:
-    """Let EMR say that it does not know a cluster: of the cluster, and not of its steps."""
-    error = UnknownScope(f"EMR does not know cluster {cluster} over connection 'aws_default'.")
-    describe, cancel = EmrStepService.describe, EmrStepService.cancel
-
-    def described(self: EmrStepService, jobs: Any) -> Any:
-        jobs = list(jobs)
-        if any(job.scope == cluster for job in jobs):
-            raise error
-        return describe(self, jobs)
-
-    def cancelled(self: EmrStepService, jobs: Any, reason: str, *, force: bool = False) -> Any:
-        jobs = list(jobs)
-        unknown = [job for job in jobs if job.scope == cluster]
-        if unknown and is_raised:
-            raise error
-        others = [job for job in jobs if job not in unknown]
-        return undone(unknown, error) + cancel(self, others, reason, force=force)
-
-    monkeypatch.setattr(EmrStepService, "describe", described)
-    monkeypatch.setattr(EmrStepService, "cancel", cancelled)
 
 
 @dataclass

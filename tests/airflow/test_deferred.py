@@ -131,6 +131,7 @@ def a_deferred_task_that_its_trigger_ends_as_succeeded_leaves_its_job(world: Wor
 
 
 @pytest.mark.airflow
+@pytest.mark.wide("[success]")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_deferred(told: Told, story: Story) -> None:

@@ -24,6 +24,8 @@ CANCELS = {
 # scheduler has heard that its first half has ended (https://github.com/apache/airflow/issues/67287).
 LATER = 8
 stories = Stories()
+alike = Stories()
+"""What is written once for all services, and of each tested without an Airflow: here EMR tells it."""
 
 
 def in_both_modes(world: World, dag: str, *jobs: Jobs, **conf: object) -> list[Run]:
@@ -58,7 +60,7 @@ def cancelled_jobs_are_returned_with_their_states(world: World, service: str, mo
     assert run.xcom("cancel") == dict.fromkeys(jobs.uris, "CANCELLED")
 
 
-@stories(service=SERVICES)
+@alike(service=SERVICES)
 def refused_cancel_is_the_same_error_in_both_modes(world: World, service: str) -> None:
     jobs = world.start(service)
     operation, permission = CANCELS[service]
@@ -71,7 +73,7 @@ def refused_cancel_is_the_same_error_in_both_modes(world: World, service: str) -
     assert not jobs.are_asked_to_end
 
 
-@stories(service=SERVICES)
+@alike(service=SERVICES)
 def cancel_that_takes_too_long_is_the_same_error_in_both_modes(world: World, service: str) -> None:
     # Each has its own: MRS refuses to kill a job again that is being killed.
     both = [world.start(service, cancel=1e6) for _ in MODES]
@@ -81,7 +83,7 @@ def cancel_that_takes_too_long_is_the_same_error_in_both_modes(world: World, ser
     assert all(jobs.are_asked_to_end for jobs in both)
 
 
-@stories(service=SERVICES)
+@alike(service=SERVICES)
 def end_is_sensed_in_both_modes(world: World, service: str) -> None:
     jobs = world.start(service, 2, run=2 * LATER)
     runs = in_both_modes(world, "sense", jobs)
@@ -92,7 +94,7 @@ def end_is_sensed_in_both_modes(world: World, service: str) -> None:
         assert run.xcom("sense") == dict.fromkeys(jobs.uris, "SUCCEEDED")
 
 
-@stories(service=SERVICES)
+@alike(service=SERVICES)
 def wrong_end_is_the_same_error_in_both_modes(world: World, service: str) -> None:
     jobs = world.start(service, run=2 * LATER, outcome="failure")
     runs = in_both_modes(world, "sense_success", jobs)
@@ -149,4 +151,12 @@ def connection_and_region_of_default_args_are_used(world: World) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_on_airflow(told: Told, story: Story) -> None:
+    told(story)
+
+
+@pytest.mark.airflow
+@pytest.mark.wide("batch", "mrs")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("story", alike, ids=str)
+def test_alike_on_airflow(told: Told, story: Story) -> None:
     told(story)

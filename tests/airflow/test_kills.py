@@ -166,6 +166,9 @@ def submitted_job_ends_when_its_task_gets_sigterm(world: World) -> None:
 
 
 @pytest.mark.airflow
+@pytest.mark.wide(
+    "sync-success", "sync-cleared"
+)  # Airflow tells a running task the same, whatever it is marked
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_kill(told: Told, story: Story) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
@@ -15,9 +17,10 @@ import requests
 from packaging.version import Version
 
 from airflow_cancel_provider.get_provider_info import get_provider_info
-from tests.airflow_versions import AIRFLOW, REMOTE_JOBS
+from tests.airflow_versions import AIRFLOW, module, remote_jobs
 from tests.cloud.keystone import DOMAIN, PROJECT_ID
 from tests.demo.places import REGION
+from tests.forks import COMMAND_LINE, Ended, forked
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.system import REPOSITORY
 from tests.real_airflow.world import World
@@ -46,17 +49,28 @@ stories = Stories()
 ONE_FORM = threading.Lock()
 
 
-@stories(command=COMMANDS)
-def command_is_clean(world: World, command: str) -> None:
-    done = world.airflow.complete("providers", *command.split())
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
-    assert "Traceback" not in output
-    complaints = [line for line in output.splitlines() if "warn" in line.lower() or "error" in line.lower()]
-    assert [line for line in complaints if "cancel" in line] == []
-    # Tables break long words.
-    for word in COMMANDS[command]:
-        assert word in output or word[:30] in output
+@stories()
+def commands_are_clean(world: World) -> None:
+    ended = ended_in_processes(world, *(module("airflow", "providers", *each.split()) for each in COMMANDS))
+    for done, words in zip(ended, COMMANDS.values(), strict=True):
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert "Traceback" not in output
+        complaints = [
+            line for line in output.splitlines() if "warn" in line.lower() or "error" in line.lower()
+        ]
+        assert [line for line in complaints if "cancel" in line] == []
+        # Tables break long words.
+        for word in words:
+            assert word in output or word[:30] in output
+
+
+def ended_in_processes(world: World, *programs: str) -> list[Ended]:
+    """Run programs, each in a process that finds this Airflow."""
+    processes = world.airflow.processes
+    with TemporaryDirectory() as folder:
+        begun: list[tuple[str, dict[str, str]]] = [(program, {}) for program in programs]
+        return forked(COMMAND_LINE, begun, Path(folder), processes.environment)
 
 
 @stories()
@@ -147,8 +161,10 @@ def page_is_in_the_menu(world: World) -> None:
 
 @stories()
 def command_line_runs(world: World) -> None:
-    for options in ([], ["--at", f"batch://aws_default@{REGION}"]):
-        done = world.airflow.processes.complete([*REMOTE_JOBS, "list", *options, "-o", "json"])
+    listed = (
+        remote_jobs("list", *at, "-o", "json") for at in ([], ["--at", f"batch://aws_default@{REGION}"])
+    )
+    for done in ended_in_processes(world, *listed):
         assert done.returncode == 0, done.stderr
         assert isinstance(json.loads(done.stdout), list)
 

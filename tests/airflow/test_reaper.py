@@ -221,7 +221,7 @@ def check_swept(there: Scene, report: dict[str, Any]) -> None:
     assert counted == {"alive": 1, "succeeded": 2, "foreign": 1, "released": 1, "unlabelled": 1}
 
 
-@stories(service=["emr", "batch"])
+@stories(service=["emr"])
 def the_command_line_asks_the_database(world: World, service: str) -> None:
     there = scene(world, service)
     code, dry = reap(world, there, "--dry-run")

@@ -47,5 +47,5 @@ KINDS = {
     "mrs": Kind(CancelJobExecutionOperator, MrsJobExecutionTerminalSensor, "job_execution_ids", "cluster_id"),
     "glue": Kind(CancelGlueJobRunOperator, GlueJobRunTerminalSensor, "job_run_ids", "job_name"),
 }
-PARAMS: dict[str, Any] = {"scope": "", "ids": [], "attempts": 60}
+PARAMS: dict[str, Any] = {"scope": "", "ids": [], "attempts": 240}
 SYNC_OR_DEFERRABLE = {"sync": {"deferrable": False}, "deferrable": {"deferrable": True}}

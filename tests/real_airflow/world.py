@@ -264,8 +264,11 @@ class Run:
 
 
 def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
-    """Wait until something is so."""
+    """Wait until something is so; what takes long to look at is looked at less often."""
     deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not is_so():
-        assert time.monotonic() < deadline, f"{what} was not seen within {seconds:.0f} s"
-        time.sleep(0.1)
+        now = time.monotonic()
+        assert now < deadline, f"{what} was not seen within {seconds:.0f} s"
+        time.sleep(min(max(0.1, 3 * (now - began)), 2.0))
+        began = time.monotonic()

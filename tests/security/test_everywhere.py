@@ -34,7 +34,7 @@ from tests.cloud.server import LocalCloud
 from tests.gateway import Answer, Gateway, Seen
 from tests.guard_fixtures import until
 from tests.mrs_fixtures import define
-from tests.page_fixtures import Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import Page, api_server, memory, page, tables
 from tests.reaper_fixtures import SERVICES, Ground, ground
 from tests.security.places import PLACES, PLACES_IN_PROCESS, Echo, found
 from tests.security.test_replies import AT_ONCE, opened
@@ -46,7 +46,6 @@ __all__ = [
     "api_server",
     "connections",
     "deployment",
-    "empty_database",
     "ground",
     "line",
     "memory",

@@ -17,10 +17,10 @@ from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
-from tests.reaper_airflow import Tables, empty_database, tables
+from tests.reaper_airflow import Tables, tables
 from tests.record_fixtures import Records, records
 
-__all__ = ["empty_database", "records", "tables"]
+__all__ = ["records", "tables"]
 
 TASK = TaskKey("dag", "run", "task")
 FIRST, SECOND, THIRD = (RemoteJob(f"batch://aws_default@us-east-1/{number}") for number in range(3))

@@ -16,10 +16,10 @@ from airflow_cancel_provider.inventory import Page, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, TryState
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 from tests.record_fixtures import AT, Records, records
 
-__all__ = ["empty_database", "records", "tables"]
+__all__ = ["records", "tables"]
 
 
 def new_job(service: str = "batch") -> RemoteJob:

@@ -85,7 +85,7 @@ class TestErrors:
         assert (back.message, back.operation, back.code) == (message, operation, code)
         assert str(back) == message
 
-    @given(st.text(), st.lists(jobs.map(str)))
+    @given(st.text(), st.lists(jobs.map(str), max_size=3))
     @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, JobsError)])
     def test_jobs_error_pickles_and_names_each_job(
         self, kind: type[JobsError], message: str, some: list[str]

@@ -15,8 +15,9 @@ from airflow_cancel_provider import cli
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.services import registry
-from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
+from tests.airflow_versions import TAKES_COMMANDS, module, remote_jobs
 from tests.cli_fixtures import JSON, NAME, NOWHERE, deployment, line
+from tests.forks import COMMAND_LINE, forked
 from tests.reaper_fixtures import ground
 from tests.task_fixtures import connections
 
@@ -70,36 +71,37 @@ def test_help_names_the_services_of_the_registry(
     assert (f"with a service of aws, {', '.join(registry.SERVICES)};" in told) is (command == "reap")
 
 
-def test_an_unknown_service_is_2_and_one_sentence_in_a_process(there: dict[str, str]) -> None:
-    done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "describe", "gcp://a/b", **there)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1] == (
+@pytest.mark.usefixtures("connections")
+def test_what_commands_say_in_processes(tmp_path: Path) -> None:
+    own = "airflow_cancel_provider.cli"
+    helped = [["--help"], ["reap", "--help"], ["dead-letters", "--help"]] if TAKES_COMMANDS else []
+    looked = ("describe", "-v", *JSON, NOWHERE)
+    unknown, wrong, by_airflow, by_itself, *helps = forked(
+        COMMAND_LINE,
+        [
+            (program, {})
+            for program in (
+                module(own, "describe", "gcp://a/b"),
+                module(own, "reap", "--grace", "soon"),
+                remote_jobs(*looked),
+                module(own, *looked),
+                *(remote_jobs(*arguments) for arguments in helped),
+            )
+        ],
+        tmp_path,
+    )
+    assert (unknown.returncode, unknown.stdout, wrong.returncode) == (2, "", 2)
+    assert unknown.stderr.splitlines()[-1] == (
         f"There is no service 'gcp'; there are {', '.join(registry.SERVICES)}."
     )
-    assert "Traceback" not in done.stderr
-
-
-def test_wrong_arguments_in_a_process() -> None:
-    done = run(sys.executable, "-m", "airflow_cancel_provider.cli", "reap", "--grace", "soon")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.skipif(not TAKES_COMMANDS, reason="its commands are its own")
-@pytest.mark.parametrize("arguments", [["--help"], ["reap", "--help"], ["dead-letters", "--help"]])
-def test_help_by_airflow(arguments: list[str]) -> None:
-    done = run(sys.executable, "-m", "airflow", "remote-jobs", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "remote-jobs" in done.stdout
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("command", [REMOTE_JOBS, [sys.executable, "-m", "airflow_cancel_provider.cli"]])
-def test_standard_output_is_for_answers(there: dict[str, str], command: list[str]) -> None:
-    """Airflow's own log goes there, too, but not between ours."""
-    done = run(*command, "describe", "-v", *JSON, NOWHERE, **there)
-    assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
-    assert "credentials retrieved" in done.stderr
+    for done in (by_airflow, by_itself):
+        # Standard output is for answers: Airflow's own log goes there, too, but not between ours.
+        assert (done.returncode, json.loads(done.stdout)[0]["state"]) == (1, "GONE")
+        assert "credentials retrieved" in done.stderr
+    for done in helps:
+        assert (done.returncode, "remote-jobs" in done.stdout) == (0, True), done.stderr
+    for done in (unknown, wrong, *helps):
+        assert "Traceback" not in done.stderr
 
 
 def test_a_database_that_is_not_there(there: dict[str, str], tmp_path: Path) -> None:

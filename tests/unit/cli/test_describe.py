@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli_fixtures import JSON, NOWHERE, TYPO, Line, deployment, line
 from tests.reaper_fixtures import SERVICES, ground
-from tests.task_fixtures import connections, know_no_cluster
+from tests.task_fixtures import connections
 
 __all__ = ["connections", "deployment", "ground", "line"]
 
@@ -24,13 +24,12 @@ class TestDescribe:
         assert line("describe", *jobs).code == 0
         assert f"{NOWHERE} | GONE" in line("describe", NOWHERE).out
 
-    def test_an_unknown_cluster(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-        know_no_cluster(monkeypatch, "j-TYPO", is_raised=True)
+    def test_an_unknown_cluster(self, line: Line) -> None:
         job = line.ground.unlabelled("emr")
         done = line("describe", *JSON, TYPO, str(job))
         assert done.code == 1
         assert [(each["job"], each["state"]) for each in done.json] == [(TYPO, "UNKNOWN"), (job, "RUNNING")]
-        assert "does not know cluster j-TYPO" in done.json[0]["detail"]
+        assert "Cluster id 'j-TYPO' is not valid" in done.json[0]["detail"]
         assert f"{TYPO} | UNKNOWN" in line("describe", TYPO).out
 
     def test_denied_is_1(self, line: Line) -> None:

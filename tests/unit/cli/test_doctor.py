@@ -11,11 +11,11 @@ from werkzeug.wrappers import Response
 
 from airflow_cancel_provider.cli.checks import services as service_checks
 from tests.cli_fixtures import JSON, Ended, Line, deployment, line
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 from tests.reaper_fixtures import CANCELS, ground
 from tests.task_fixtures import connections
 
-__all__ = ["connections", "deployment", "empty_database", "ground", "line", "tables"]
+__all__ = ["connections", "deployment", "ground", "line", "tables"]
 
 PLACES = ("--at", "aws://aws_default", "--at", "mrs://mrs_default")
 

@@ -14,7 +14,7 @@ from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.record import TryRecord
 from tests.cli_fixtures import NAME, NOWHERE, Line, deployment, line
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 from tests.reaper_fixtures import ground
 from tests.record_fixtures import Records, records
 from tests.task_fixtures import connections, shown_at_once
@@ -22,7 +22,6 @@ from tests.task_fixtures import connections, shown_at_once
 __all__ = [
     "connections",
     "deployment",
-    "empty_database",
     "ground",
     "line",
     "records",

@@ -10,10 +10,13 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
+from tests.airflow_versions import module
 from tests.cli_fixtures import JSON, NOWHERE, TYPO
+from tests.forks import COMMAND_LINE, forked
 from tests.task_fixtures import connections
 
 __all__ = ["connections"]
@@ -39,15 +42,6 @@ def closed(redirection: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("command", [("describe", "-"), ("cancel", "--dag-id", "dag")], ids=" ".join)
-def test_closed_input_is_no_input(there: None, command: tuple[str, ...]) -> None:  # noqa: ARG001
-    done = closed("<&-", *command)
-    assert "Traceback" not in done.stderr
-    if command[-1] == "-":
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1] == "No job is named: standard input holds no address."
-
-
 @pytest.mark.parametrize("redirection", [">&-", "2>&-"])
 def test_a_closed_stream_changes_no_exit_code(there: None, redirection: str) -> None:  # noqa: ARG001
     done = closed(redirection, "describe", NOWHERE)
@@ -57,36 +51,69 @@ def test_a_closed_stream_changes_no_exit_code(there: None, redirection: str) -> 
     assert ("GONE" in done.stdout) is (redirection == "2>&-")
 
 
-@pytest.mark.parametrize("command", [("describe", NOWHERE), ("describe", *JSON, NOWHERE)], ids=" ".join)
-def test_a_reader_that_has_gone_is_no_error(there: None, command: tuple[str, ...]) -> None:  # noqa: ARG001
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer) as stdout:
-        done = subprocess.run(
-            [*COMMAND, *command], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.returncode == 0
-    assert "Traceback" not in done.stderr
-    assert "BrokenPipe" not in done.stderr
+NO_INPUT = """
+import os, sys
+os.close(0)
+sys.stdin = None  # as Python has it then
+"""
+NO_READER = """
+import os
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1)
+"""
+TERMINAL = """
+import os
+terminal = os.open({name!r}, os.O_RDWR)
+os.dup2(terminal, 0)
+os.dup2(terminal, 1)
+"""
 
 
-def test_a_narrow_terminal_has_a_line_for_each_value(there: None) -> None:  # noqa: ARG001
+@pytest.mark.usefixtures("there")
+def test_commands_without_input_a_reader_or_room(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        [*COMMAND, "describe", TYPO], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+    from_stdin, a_task, *unread, narrow = forked(
+        COMMAND_LINE,
+        [
+            (surroundings + module(COMMAND[-1], *arguments), {})
+            for surroundings, arguments in (
+                (NO_INPUT, ("describe", "-")),
+                (NO_INPUT, ("cancel", "--dag-id", "dag")),
+                (NO_READER, ("describe", NOWHERE)),
+                (NO_READER, ("describe", *JSON, NOWHERE)),
+                (TERMINAL.format(name=os.ttyname(theirs)), ("describe", TYPO)),
+            )
+        ],
+        tmp_path,
     )
     os.close(theirs)
+    for done in (from_stdin, a_task, *unread, narrow):
+        assert "Traceback" not in done.stderr
+    assert from_stdin.returncode == 2
+    assert from_stdin.stderr.splitlines()[-1] == "No job is named: standard input holds no address."
+    for done in unread:
+        assert done.returncode == 0
+        assert "BrokenPipe" not in done.stderr
+    assert narrow.returncode == 1
+    check_narrow(read(ours))
+
+
+def read(terminal: int) -> str:
+    """What was written to a terminal."""
     shown = b""
     try:
-        while read := os.read(ours, 65536):
-            shown += read
+        while some := os.read(terminal, 65536):
+            shown += some
     except OSError:  # the other side is closed
         pass
-    os.close(ours)
-    _, errors = process.communicate()
-    assert (process.returncode, b"Traceback" in errors) == (1, False)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    os.close(terminal)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+
+
+def check_narrow(text: str) -> None:
+    """A line for each value."""
     address, *others = text.splitlines()
     assert address == TYPO  # in one piece: it is copied from there
     assert re.fullmatch(r"  state +UNKNOWN", others[0])

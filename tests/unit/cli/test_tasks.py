@@ -16,12 +16,12 @@ from airflow_cancel_provider.owner import Label, deployment_of
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from tests.cli_fixtures import JSON, NAME, NOWHERE, TYPO, Line, deployment, line
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 from tests.reaper_fixtures import ground
 from tests.record_fixtures import AT, Records, records
 from tests.task_fixtures import connections
 
-__all__ = ["connections", "deployment", "empty_database", "ground", "line", "records", "tables"]
+__all__ = ["connections", "deployment", "ground", "line", "records", "tables"]
 
 DAG = ("--dag-id", "dag")
 

@@ -43,7 +43,7 @@ class Square(BaseOperator):
         if self.start is None:
             return [self.square(number) for number in range(3)]
         method = multiprocessing.get_context(self.start)
-        with ProcessPoolExecutor(2, mp_context=method) as pool:
+        with ProcessPoolExecutor(1, mp_context=method) as pool:
             return list(pool.map(self.square, range(3)))
 
 

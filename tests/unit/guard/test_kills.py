@@ -35,11 +35,7 @@ __all__ = ["_alarm", "_guarded", "variables"]
 
 
 class TestWaiting:
-    def test_after_a_caught_503_it_waits_for_what_is_known_and_ends_the_task(
-        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(at_end, "KILL_GRACE", 20.0)  # a busy machine
-
+    def test_after_a_caught_503_it_waits_for_what_is_known_and_ends_the_task(self, cloud: LocalCloud) -> None:
         def work() -> None:
             submit("known")
             cloud.faults.add("batch", "SubmitJob", kind="server_error", times=1)
@@ -51,7 +47,7 @@ class TestWaiting:
         ti, guard = guarded(work)
         with pytest.raises(Killed):
             ti.task.execute()
-        assert guard.parts.canceller.wait_for("accepted", 0)
+        assert guard.parts.canceller.wait_for("accepted", 20)
         until(lambda: names(cloud) == {"known": True})
 
     def test_what_was_never_sent_is_not_waited_for_and_not_spoken_of(

@@ -11,7 +11,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
-from tests.service_fixtures import BENCHES, BatchBench, Bench, outcomes
+from tests.service_fixtures import BatchBench, Bench, EmrServerlessBench, outcomes
 from tests.task_fixtures import connect_aws, connections
 
 __all__ = ["connections"]
@@ -51,7 +51,7 @@ class TestRenewal:
             pool.describe([job])
         bench.close()
 
-    @pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
+    @pytest.mark.parametrize("kind", [BatchBench, EmrServerlessBench], ids=lambda kind: str(kind.name))
     def test_no_credentials_at_all(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, kind: type[Bench]
     ) -> None:

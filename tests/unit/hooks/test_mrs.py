@@ -23,9 +23,9 @@ from airflow_cancel_provider.version_compat import BaseHook
 from tests.cloud.server import LocalCloud
 from tests.cloud_fixtures import eventually
 from tests.mrs_fixtures import CLUSTER, NONE, PROJECT, QUICK, cloud, define, hook, mrs_server, submitted
-from tests.reaper_airflow import Tables, empty_database, tables
+from tests.reaper_airflow import Tables, tables
 
-__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
+__all__ = ["cloud", "hook", "mrs_server", "tables"]
 
 
 AKSK = {"login": "DEMOACCESSKEY", "password": "demo-secret-key", "auth_type": "aksk", "domain": None}

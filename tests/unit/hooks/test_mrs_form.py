@@ -23,9 +23,9 @@ from airflow_cancel_provider.hooks.mrs_form import FIELDS, connection_type
 from airflow_cancel_provider.version_compat import needs_port_for_test
 from tests.airflow_versions import AIRFLOW
 from tests.mrs_fixtures import cloud, hook, mrs_server
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 
-__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
+__all__ = ["cloud", "hook", "mrs_server", "tables"]
 
 
 class TestForm:

@@ -16,9 +16,9 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.mrs import MrsHook
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, QUICK, cloud, define, hook, mrs_server
-from tests.reaper_airflow import empty_database, tables
+from tests.reaper_airflow import tables
 
-__all__ = ["cloud", "empty_database", "hook", "mrs_server", "tables"]
+__all__ = ["cloud", "hook", "mrs_server", "tables"]
 
 
 class TestSubmitOnce:

@@ -29,12 +29,12 @@ from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, proof_of
 from airflow_cancel_provider.settings import Settings
-from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, tables
+from tests.reaper_airflow import ApiServer, Tables, api_server, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.record_fixtures import Records, records
 from tests.task_fixtures import connections
 
-__all__ = ["api_server", "connections", "empty_database", "ground", "records", "tables"]
+__all__ = ["api_server", "connections", "ground", "records", "tables"]
 
 log = logging.getLogger(__name__)
 S = TryPhase

@@ -11,9 +11,9 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import LINKED, console_url, remote_job_links
 from airflow_cancel_provider.plugin import RemoteJobsPlugin, endpoint
 from airflow_cancel_provider.plugin.extra_links import LINKS
-from tests.page_fixtures import Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import Page, api_server, memory, page, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 STEP = RemoteJob("emr://aws_default@us-east-1/j-2AXXXXXXGAPLF/s-3BYYYYYYGAPLF")
 MRS = RemoteJob("mrs://mrs_default/cluster/job")

@@ -214,6 +214,7 @@ class TestAirflow:
         assert report.troubles == [f"The dead letters could not be written: {error}"]
         assert list(report.letters) == [earlier]
 
+    @pytest.mark.wide("batch", "mrs")
     @each_service
     @pytest.mark.parametrize("phase", [S.ALIVE, S.SUCCEEDED, S.UNKNOWN])
     def test_an_owner_that_is_back_between_the_looks(

@@ -65,7 +65,7 @@ def test_a_sentinel_that_died_ends_no_task_and_another_takes_over(
     first, second = submit(batch), submit(batch)
     task = run(f"start={first},lose=1,start={second}")
     assert task.answers[0] == "False"
-    assert task.process.poll() is None
+    assert not task.process.poll()
     task.kill()
     until(lambda: is_cancelled(cloud, first) and is_cancelled(cloud, second))
 

@@ -24,9 +24,9 @@ from airflow_cancel_provider.plugin.page import states
 from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
 from tests.guard_fixtures import until
 from tests.memory_service import Memory, MemoryService
-from tests.page_fixtures import DEPLOYMENT, Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import DEPLOYMENT, Page, api_server, memory, page, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 OURS = deployment_of(DEPLOYMENT)
 

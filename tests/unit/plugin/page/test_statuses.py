@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from tests.memory_service import Memory
-from tests.page_fixtures import Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import Page, api_server, memory, page, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 TABLE = Path(__file__).parents[4] / "docs" / "page-statuses.txt"
 HEAD = ("address", "request", "status", "answer")

@@ -16,9 +16,9 @@ from airflow_cancel_provider.plugin import endpoint
 from airflow_cancel_provider.plugin.page import routes
 from airflow_cancel_provider.record import JobEnd, TryRecord
 from tests.memory_service import Memory
-from tests.page_fixtures import Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import Page, api_server, memory, page, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 STEP = RemoteJob("emr://aws_default@us-east-1/j-2AXXXXXXGAPLF/s-3BYYYYYYGAPLF")
 BATCH = RemoteJob("batch://@eu-west-1/5b1f0000-0000-0000-0000-000000000001")

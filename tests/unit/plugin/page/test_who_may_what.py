@@ -8,9 +8,9 @@ import requests
 from airflow_cancel_provider.record import TryState
 from tests.guard_fixtures import until
 from tests.memory_service import Memory
-from tests.page_fixtures import Page, api_server, empty_database, memory, page, tables
+from tests.page_fixtures import Page, api_server, memory, page, tables
 
-__all__ = ["api_server", "empty_database", "memory", "page", "tables"]
+__all__ = ["api_server", "memory", "page", "tables"]
 
 OTHER = {"dag_id": "other"}
 

@@ -13,11 +13,11 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.reaper.backends.base import NOT_THERE, Airflow, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import Database
 from airflow_cancel_provider.reaper.reaper import Reaper
-from tests.reaper_airflow import ApiServer, Tables, api_server, empty_database, exact, tables
+from tests.reaper_airflow import ApiServer, Tables, api_server, exact, tables
 from tests.reaper_fixtures import Ground, fates, ground
 from tests.task_fixtures import connections
 
-__all__ = ["api_server", "connections", "empty_database", "exact", "ground", "tables"]
+__all__ = ["api_server", "connections", "exact", "ground", "tables"]
 
 S = TryPhase
 TI, LATER = uuid4(), uuid4()

@@ -200,7 +200,7 @@ class TestListing:
 
     def test_ended_runs_of_years_cost_no_pages(self, glue: GlueBench) -> None:
         scope = glue.new_scope()
-        self.old(glue, 1000, 40, scope)
+        self.old(glue, 410, 40, scope)
         recent, live = self.old(glue, 210, 1, scope), glue.running(3, scope)
         assert len(recent) == 210
         assert self.living(glue, scope) == set(live)

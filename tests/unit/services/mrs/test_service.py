@@ -128,11 +128,11 @@ class TestCancel:
         assert open_service().cancel([job], "")[0].outcome is CancelOutcome.REQUESTED
         assert truth(cloud, job)["cancel_requested_at"]
 
-    def test_a_thousand(
+    def test_many(
         self, cloud: LocalCloud, open_service: Opener, version: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         service = open_service(version, "password")
-        jobs = submitted(cloud, 1000)
+        jobs = submitted(cloud, 200)
         began = time.monotonic()
         results = service.cancel(jobs, "")
         requests_made, seconds = len(cloud.journal), time.monotonic() - began
@@ -142,11 +142,11 @@ class TestCancel:
         assert {status.state for status in service.describe(jobs)} == {JobState.CANCELLED}
         with capsys.disabled():
             print(
-                f"\n{version}: 1,000 cancelled with {requests_made} requests in {seconds:.1f} s,"
+                f"\n{version}: {len(jobs)} cancelled with {requests_made} requests in {seconds:.1f} s,"
                 f" described with {len(cloud.journal)}"
             )
-        assert requests_made <= 1011  # one for a token, ten to look first in V1.1
-        assert len(cloud.journal) <= 12
+        assert requests_made <= 203  # one for a token, two to look first in V1.1
+        assert len(cloud.journal) <= 4
 
     def test_kills_go_side_by_side_as_long_as_they_are_answered(
         self, cloud: LocalCloud, open_service: Opener, monkeypatch: pytest.MonkeyPatch
