@@ -33,7 +33,7 @@ class AtEnd:
     """The ends of a try, each with what it means for the jobs.
 
     :ivar care: who sees to the jobs now.
-    :ivar waits_here: whether the try waits in this process, which is to go on with it: its sentinel stays.
+    :ivar waits_here: whether the try, or its jobs for the next one, wait in this process: its sentinel stays.
     """
 
     def __init__(self, parts: TryParts) -> None:
@@ -85,12 +85,13 @@ class AtEnd:
             parts.recorder.unguarded("from now on, jobs of forked children, which are on no record")
         parts.store.flush(state)
         parts.releases.flush()
-        if state is not TryState.DEFERRED:
-            self.care = Care.OVER
-            parts.canceller.done()
+        self.waits_here = is_in_process()
+        self.care = Care.HANDED_OVER if state is TryState.DEFERRED else Care.OVER
+        if self.waits_here:
             return
-        self.care, self.waits_here = Care.HANDED_OVER, is_in_process()
-        if not self.waits_here:
+        if self.care is Care.OVER:
+            parts.canceller.done()
+        else:
             parts.canceller.returned()  # it stays until Airflow has taken the task: see TaskGuard.stops()
 
     def keep(self, why: str) -> None:
@@ -101,7 +102,8 @@ class AtEnd:
         parts, self.why_kept = self._parts, why
         parts.late_answers.drop()
         parts.store.flush()
-        parts.canceller.returned()
+        if not is_in_process():
+            parts.canceller.returned()
         self._log_running("%s; the next try takes over %s.", why)
 
     def cancel(self, why: str) -> None:

@@ -164,7 +164,7 @@ class Canceller:
             self._sentinel.relay()
 
     def go_on_with(self, before: Canceller) -> None:
-        """Keep the sentinel of another canceller of this try, which has not ended it."""
+        """Keep the sentinel of another canceller of this task, which has not ended it."""
         if before.sentinel is not None:
             self._sentinel = before.sentinel
 

@@ -14,6 +14,7 @@ from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
+from airflow_cancel_provider.guard.sentinel.process import is_in_process
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
 from airflow_cancel_provider.owner import Owner
@@ -58,7 +59,8 @@ class TryParts:
             task_log=log_file_of(ti),
             reports=reports,
             # Jobs that the next try takes over must survive a crash of this one; only SIGTERM cancels them.
-            is_armed=not self.tries.is_followed,
+            # With this process there is no next try where it runs all of them.
+            is_armed=not self.tries.is_followed or is_in_process(),
         )
         self.store = RecordStore(ti, self.log, self.owner, self.ledger, proof=reports.proof)
         self.releases = Releases(self.owner, self.ledger, self.store, self.log)

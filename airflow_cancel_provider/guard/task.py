@@ -84,7 +84,7 @@ class TaskGuard:
         set_recorder(self.parts.recorder)
 
     def go_on_after(self, before: TaskGuard) -> None:
-        """Go on with the try for which another guard has waited in this process."""
+        """Go on with what another guard has waited for in this process: the try, or the next one."""
         self.parts.canceller.go_on_with(before.parts.canceller)
 
     def run(self, method: Callable[[], Any]) -> Any:

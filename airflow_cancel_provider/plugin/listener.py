@@ -17,6 +17,7 @@ from airflow.listeners import hookimpl
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.guard.task import TaskGuard
+    from airflow_cancel_provider.owner import TaskKey
     from airflow_cancel_provider.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ _SECTION = "cancel_provider"
 _MARKED_RUN = re.compile(r"Dag Run's state was manually set to `(\w+)`\.", re.IGNORECASE)
 _guards: dict[int, TaskGuard] = {}
 """The guard of this process, by process id: a forked child is not guarded by its parent's."""
-_waiting: dict[str, TaskGuard] = {}
-"""Guards of tries that wait in this process (``dags test``), by the id of the try."""
+_waiting: dict[TaskKey, TaskGuard] = {}
+"""Guards of tries that wait, or whose jobs wait for the next one, in this process (``dags test``)."""
 
 
 @hookimpl
@@ -145,6 +146,7 @@ def _contained(task_instance: Any) -> Iterator[None]:
 
 
 def _guard(task_instance: Any) -> None:
+    from airflow_cancel_provider.owner import TaskKey
     from airflow_cancel_provider.services.submissions import set_recorder
 
     # Where one process runs task after task (``dags test``), the guard of the last task has finished.
@@ -153,7 +155,7 @@ def _guard(task_instance: Any) -> None:
 
     detach()
     if (last := _guards.get(os.getpid())) and last.at_end.waits_here:
-        _waiting[str(last.ti.id)] = last
+        _waiting[TaskKey.of(last.ti)] = last
     from airflow_cancel_provider.settings import Settings, use_quotas
 
     settings = Settings.read()
@@ -163,7 +165,7 @@ def _guard(task_instance: Any) -> None:
         from airflow_cancel_provider.guard.task import TaskGuard
 
         guard = TaskGuard(task_instance, settings)
-        if before := _waiting.pop(str(task_instance.id), None):
+        if before := _waiting.pop(TaskKey.of(task_instance), None):
             guard.go_on_after(before)
         earlier = write_earlier(task_instance, guard.parts.log, is_rest=guard.parts.tries.is_rest)
         guard.install()

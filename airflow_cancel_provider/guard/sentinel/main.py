@@ -17,6 +17,7 @@ PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"
 ACTING = "acting"
 """Message to the task: the order to cancel has come in."""
 TASK_ENDED = "The task's process ended without notice (SIGKILL, out of memory or a crash)"
+TEST_ENDED = "The process of dags test or tasks test ended"
 SUPERVISOR_ENDED = "The task's supervisor process ended"
 """Why the sentinel cancels, where the task has not sent a reason."""
 LARGEST = 1 << 20
@@ -63,7 +64,7 @@ class TaskWatch:
                     return kind if kind != DONE else None
             elif self.task_end in ready or self._has_lost_task():
                 # The supervisor may have sent SIGTERM to the task before.
-                self.why = self.why or TASK_ENDED
+                self.why = self.why or (TEST_ENDED if self.supervisor == self.task else TASK_ENDED)
                 return KILLED if self.is_armed else None
             elif self.supervisor_end in ready or self._has_lost_supervisor():
                 self.why = SUPERVISOR_ENDED

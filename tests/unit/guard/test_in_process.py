@@ -110,3 +110,53 @@ def test_what_goes_on_and_succeeds_leaves_its_jobs_running(
     assert len(cloud.batch.jobs()) == 3
     with pytest.raises(AssertionError):
         until(lambda: any(cancelled(cloud)), 1.5)
+
+
+def fails(ti: Try) -> None:
+    """A try starts a job, and fails; a next one is to go on with the job."""
+
+    def work() -> None:
+        submit("job")
+        raise ValueError("as by Ctrl-C")
+
+    ti.task.work = work
+    begun(ti)
+    with pytest.raises(ValueError, match="Ctrl-C"):
+        ti.task.execute()
+    ti.state = "up_for_retry"
+    listener.on_task_instance_failed("running", ti)
+
+
+def next_try(ti: Try) -> Try:
+    return Try(store=ti.store, try_number=2, max_tries=2)
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_process_that_ends_before_the_next_try_has_succeeded_leaves_no_job(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "keep")
+
+    def do() -> None:
+        fails(ti := Try())
+        if has_begun:
+            begun(next_try(ti))
+
+    in_a_process_that_ends(do)
+    until(lambda: cancelled(cloud) == [True])
+
+
+def test_a_next_try_that_succeeds_leaves_what_it_has_taken_over(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__ON_RETRY", "keep")
+
+    def do() -> None:
+        fails(ti := Try())
+        begun(after := next_try(ti))
+        after.task.execute()
+        listener.on_task_instance_success("running", after)
+
+    in_a_process_that_ends(do)
+    with pytest.raises(AssertionError):
+        until(lambda: any(cancelled(cloud)), 2)
