@@ -23,7 +23,7 @@ from airflow_cancel_provider.guard.events import (
     SubmissionClosed,
     SubmissionIntended,
 )
-from airflow_cancel_provider.guard.forks import SharedFlag
+from airflow_cancel_provider.guard.forks import SharedFlag, is_alive
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
@@ -76,7 +76,9 @@ class TryRecorder:
         self.is_failed = SharedFlag()
         """Whether the task has failed: then its threads and forked children may not start more jobs."""
         self.is_over = False
-        """Whether ``execute`` has ended."""
+        """Whether ``execute`` has ended; not in a child that was forked before, which works on."""
+        self._has_ended = SharedFlag()
+        """The same, in all of them."""
 
     @property
     def is_empty(self) -> bool:
@@ -206,6 +208,7 @@ class TryRecorder:
         """
         self._left = WeakSet() if is_successful else _other_threads()
         self.is_over = True
+        self._has_ended.set()
 
     def tell(self, event: Event) -> None:
         """Apply an event to the ledger, then pass it on to every reader."""
@@ -250,6 +253,8 @@ class TryRecorder:
             raise SubmissionRefused("This task received SIGTERM; it may not start more remote jobs.")
         if self.is_failed:
             raise SubmissionRefused("This task has failed; it may not start more remote jobs.")
+        if not self._has_ended and not is_alive(self._pid):
+            raise SubmissionRefused("This task's process was killed; it may not start more remote jobs.")
 
     @property
     def _is_own(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -16,32 +17,35 @@ from tests.kill_fixtures import names
 from tests.try_fixtures import Try, _guarded, submit, variables
 
 __all__ = ["_guarded", "variables"]
-REFUSED, STARTED = 7, 8
+REFUSED, STARTED = b"R", b"S"
 
 
 class Child:
-    """A forked child that submits a job when it is told to."""
+    """A forked child that submits a job when it is told to, and says what has come of it."""
 
     def __init__(self) -> None:
         self._wait, self._tell = os.pipe()
-        if (pid := os.fork()) == 0:
+        self._hear, self._say = os.pipe()
+
+    def fork(self) -> None:
+        """Begin."""
+        if os.fork() == 0:
             os.read(self._wait, 1)
             try:
                 submit("late")
-                os._exit(STARTED)
+                os.write(self._say, STARTED)
             except SubmissionRefused:
-                os._exit(REFUSED)
+                os.write(self._say, REFUSED)
             finally:
-                os._exit(1)
-        self._pid = pid
+                os._exit(0)
 
-    def go_on(self) -> int:
-        """Let it submit; its exit code."""
+    def go_on(self) -> bytes:
+        """Let it submit; what has come of it."""
         os.write(self._tell, b"!")
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        os.close(self._wait)
-        os.close(self._tell)
-        return code
+        heard = os.read(self._hear, 1)
+        for end in (self._wait, self._tell, self._hear, self._say):
+            os.close(end)
+        return heard
 
 
 def kill(ti: Try) -> None:
@@ -55,18 +59,18 @@ def fail(_: Try) -> None:
 def run(end: Callable[[Try], None]) -> tuple[Any, Child]:
     def work() -> None:
         submit("own")
-        children.append(Child())
+        child.fork()
         end(ti)
 
-    children: list[Child] = []
+    child = Child()
     ti = Try(work=work)
     guard = ti.guarded(Settings(confirm_seconds=20, patience=30))
     try:
         ti.task.execute()
     except (Killed, ValueError):
-        return guard, children[0]
+        return guard, child
     guard.succeeded()
-    return guard, children[0]
+    return guard, child
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -77,6 +81,22 @@ def test_it_starts_no_more_jobs_of_a_task_that_has_not_succeeded(
     guard, child = run(end)
     until(lambda: names(cloud) == {"own": True})
     assert guard.parts.canceller.wait_for("ended", 20)
+    assert child.go_on() == REFUSED
+    assert names(cloud) == {"own": True}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_it_starts_no_more_jobs_of_a_task_that_was_killed_without_notice(cloud: LocalCloud) -> None:
+    def work() -> None:
+        submit("own")
+        child.fork()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = Child()
+    if (task := os.fork()) == 0:
+        Try(work=work).run(Settings(confirm_seconds=20, patience=30))
+    os.waitpid(task, 0)
+    until(lambda: names(cloud) == {"own": True})
     assert child.go_on() == REFUSED
     assert names(cloud) == {"own": True}
 
