@@ -60,7 +60,7 @@ def test_while_another_thread_submits_the_task_itself_ends(cloud: LocalCloud) ->
         kill_after(0.7)
         began = time.monotonic()
         try:
-            time.sleep(6)
+            time.sleep(60)
         finally:
             seconds.append(time.monotonic() - began)
             thread.join()
@@ -68,7 +68,7 @@ def test_while_another_thread_submits_the_task_itself_ends(cloud: LocalCloud) ->
     ti, _ = guarded(work)
     with pytest.raises(Killed):
         ti.task.execute()
-    assert seconds[0] < 5
+    assert seconds[0] < 30
     assert [type(error) for error in errors] == [Killed]
     until(lambda: names(cloud) == {"slow": True})
 

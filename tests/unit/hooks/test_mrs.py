@@ -203,8 +203,8 @@ class TestConnection:
         began = time.monotonic()
         ok, words = MrsHook(patience=Patience(seconds=60)).test_connection()
         assert not ok
-        assert operation == "KeystoneListProjects" or re.search(r"\(Tried for 0\.\d s\.\)", words), words
-        assert time.monotonic() - began < 5
+        assert operation == "KeystoneListProjects" or re.search(r"\(Tried for \d\.\d s\.\)", words), words
+        assert time.monotonic() - began < 20
 
     def test_through_airflow(self, hook: MrsHook) -> None:
         connection = BaseHook.get_connection("mrs_default")

@@ -331,7 +331,7 @@ class TestStop:
         threading.Timer(0.5, stop.set).start()
         begun = time.monotonic()
         ground.reaper(stop=stop, places=[Place("batch", "aws_default")]).sweep()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
         ground.cloud.faults.clear()
         assert ground.lives(job)
 

@@ -287,7 +287,7 @@ def test_a_cluster_that_does_not_answer_leaves_the_others_alone(emr: EmrBench) -
     begin = time.monotonic()
     results = emr.service(HASTY).cancel([step for steps in clusters for step in steps], "")
     assert outcomes(results) == [CancelOutcome.UNANSWERED] * 2 + [REQUESTED] * 4
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
 
 
 def test_a_malformed_scope_is_refused_before_anything_is_sent(emr: EmrBench) -> None:
