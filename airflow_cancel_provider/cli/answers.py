@@ -77,5 +77,5 @@ def _without_chatter(_: Any, method: str, event: Any) -> Any:
 
 def _close(output: TextIO) -> None:
     # What is left in its buffer is for nobody.
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         output.close()

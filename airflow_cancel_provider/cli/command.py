@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,8 @@ WELL, TROUBLED, WRONG_INPUT = 0, 1, 2
 TIMED_OUT = 124
 """As ``timeout`` of the GNU core utilities."""
 INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a write to a disk that is full, or to a file that may not grow."""
 
 
 def run(command: Command, options: argparse.Namespace) -> int:
@@ -31,6 +34,10 @@ def run(command: Command, options: argparse.Namespace) -> int:
             return command(options, Printer(out, options.output, is_quiet=options.quiet))
     except BrokenPipeError:  # nobody reads any more
         return WELL
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return complain([f"The answer could not be written: {error.strerror}."])
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n" if sys.stderr.isatty() else "")  # behind "^C"
         complain([str(interrupt) or "Interrupted."])

@@ -14,7 +14,7 @@ from threading import Event
 from uuid import UUID
 
 from airflow_cancel_provider.cli.answers import ERR
-from airflow_cancel_provider.cli.command import INTERRUPTED, TROUBLED, WELL, airflow_of
+from airflow_cancel_provider.cli.command import INTERRUPTED, TROUBLED, WELL, airflow_of, complain
 from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.ends_on_record import Ends
@@ -107,8 +107,8 @@ def reap(options: argparse.Namespace, printer: Printer) -> int:
         report = reaper.sweep()
         if isinstance(airflow, NoAirflow):  # a warning has said so
             report.troubles = [trouble for trouble in report.troubles if trouble != NOT_TOLD]
-        printer.say(report) if printer.is_for_people else printer.value(report.as_json())
         send(report, lambda: stats)
+        printer.say(report) if printer.is_for_people else printer.value(report.as_json())
         return _code(report, is_about_orphans=options.exit_code)
 
     cycle = _cycle(options) if options.loop else 0.0
@@ -190,8 +190,8 @@ def _loop(sweep: Callable[[], int], cycle: float, stop: Event) -> int:
             if is_first and isinstance(error, InvalidInput):
                 raise
             log.error("%s", error)  # noqa: TRY400  the error is a full sentence
-        except BrokenPipeError:  # nobody reads the reports any more
-            return WELL
+        except BrokenPipeError:
+            return complain(["Nobody reads the reports any more: the loop ends."])
         except Exception:  # a loop goes on whatever one sweep met
             log.exception("A sweep failed (see traceback); the next one starts as planned")
         is_first = False

@@ -8,6 +8,7 @@ from threading import Timer
 
 import pytest
 
+from airflow_cancel_provider.cli.printer import Printer
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from tests.cli_fixtures import JSON, Line, deployment, line
@@ -147,6 +148,23 @@ class TestReap:
         line.ground.airflow.before_look = at
         done = line("reap", "--loop", "--interval", "0.1", *HASTE)
         assert done.code == 0
+        assert line.ground.truth(job)["cancel_requested_at"]
+
+    def test_a_loop_whose_reports_nobody_reads_has_failed(
+        self, line: Line, deployment: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What starts it again after a failure does so: else jobs of lost tasks would run on, unseen."""
+        job = line.ground.start("batch", S.FAILED, deployment=deployment)
+
+        def fail(*_: object) -> None:
+            raise BrokenPipeError
+
+        monkeypatch.setattr(Printer, "say", fail)
+        done = line("reap", "--loop", "--interval", "0.1", *HASTE)
+        assert (done.code, done.err.splitlines()[-1]) == (
+            1,
+            "Nobody reads the reports any more: the loop ends.",
+        )
         assert line.ground.truth(job)["cancel_requested_at"]
 
     @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 1), (signal.SIGINT, 130)])

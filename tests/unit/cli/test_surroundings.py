@@ -62,6 +62,10 @@ reader, writer = os.pipe()
 os.close(reader)
 os.dup2(writer, 1)
 """
+FULL_DISK = """
+import os
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+"""
 TERMINAL = """
 import os
 terminal = os.open({name!r}, os.O_RDWR)
@@ -74,7 +78,7 @@ os.dup2(terminal, 1)
 def test_commands_without_input_a_reader_or_room(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
-    from_stdin, a_task, *unread, narrow = forked(
+    from_stdin, a_task, unread, unread_json, full, full_json, narrow = forked(
         COMMAND_LINE,
         [
             (surroundings + module(COMMAND[-1], *arguments), {})
@@ -83,19 +87,24 @@ def test_commands_without_input_a_reader_or_room(tmp_path: Path) -> None:
                 (NO_INPUT, ("cancel", "--dag-id", "dag")),
                 (NO_READER, ("describe", NOWHERE)),
                 (NO_READER, ("describe", *JSON, NOWHERE)),
+                (FULL_DISK, ("describe", NOWHERE)),
+                (FULL_DISK, ("describe", *JSON, NOWHERE)),
                 (TERMINAL.format(name=os.ttyname(theirs)), ("describe", TYPO)),
             )
         ],
         tmp_path,
     )
     os.close(theirs)
-    for done in (from_stdin, a_task, *unread, narrow):
+    for done in (from_stdin, a_task, unread, unread_json, full, full_json, narrow):
         assert "Traceback" not in done.stderr
     assert from_stdin.returncode == 2
     assert from_stdin.stderr.splitlines()[-1] == "No job is named: standard input holds no address."
-    for done in unread:
+    for done in (unread, unread_json):
         assert done.returncode == 0
         assert "BrokenPipe" not in done.stderr
+    for done in (full, full_json):
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == "The answer could not be written: No space left on device."
     assert narrow.returncode == 1
     check_narrow(read(ours))
 
