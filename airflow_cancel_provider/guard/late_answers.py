@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -49,9 +53,26 @@ def _drop(ti_id: UUID) -> None:
         return  # there is none, or it has no queue (``dags test``)
     from airflow.sdk.execution_time.comms import GetVariable, _RequestFrame
 
+    while _is_read_elsewhere(channel):
+        time.sleep(0.05)
+    # A coroutine that nobody waits for any more lets the channel go when it is destroyed.
+    gc.collect()
     question = GetVariable(key=release_key(ti_id))
     frame = _RequestFrame(id=next(channel.id_counter), body=question.model_dump())
     with getattr(channel, "_thread_lock", None) or nullcontext():
         channel.socket.sendall(frame.as_bytes())
         while channel._read_frame().id != frame.id:  # noqa: SLF001  there is no public way
             pass
+
+
+def _is_read_elsewhere(channel: Any) -> bool:
+    """Whether another thread waits for an answer, as for a coroutine: it would take that of the question."""
+    here, reads = threading.get_ident(), type(channel)._read_frame.__code__  # noqa: SLF001  as above
+
+    def is_reading(frame: FrameType | None) -> bool:
+        while frame is not None and frame.f_code is not reads:
+            frame = frame.f_back
+        return frame is not None
+
+    frames = sys._current_frames()  # noqa: SLF001  its documented name
+    return any(is_reading(frame) for thread, frame in frames.items() if thread != here)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import threading
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.settings import Settings
@@ -48,3 +51,34 @@ def test_a_callback_hears_what_it_asks_for(
         ti.task.execute()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
     assert cancelled(cloud) == [is_cancelled]
+
+
+@pytest.mark.skipif(not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on")
+def test_an_event_loop_that_is_killed_while_it_asks_lets_the_channel_go(
+    cloud: LocalCloud, supervisor: Supervisor
+) -> None:
+    """What it has asked is answered later, to a thread of its pool."""
+
+    def kill(*_: Any) -> None:
+        threading.Timer(1, supervisor.may_answer.set).start()
+        ti.task.on_kill()
+
+    async def ask() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        await supervisor.channel.asend(GetVariable(key=SLOW))
+
+    def work() -> None:
+        submit()
+        signal.signal(signal.SIGALRM, kill)
+        loop = asyncio.new_event_loop()  # as Airflow's own: its end waits for nothing
+        try:
+            loop.run_until_complete(ask())
+        finally:
+            loop.close()
+
+    ti = Try(work=work, on_push=lambda *_: supervisor.get("xcom") and None)
+    ti.guarded(CANCEL)
+    with pytest.raises(Killed):
+        ti.task.execute()
+    assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
+    assert cancelled(cloud) == [True]
