@@ -86,8 +86,12 @@ class CancelsWhenKilled(BaseOperator):
             return
         pool, jobs, reason = self._armed
         thread = Thread(target=self._request, args=(pool, jobs, reason), daemon=True)
-        thread.start()
-        thread.join(GRACE)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads
+            self._request(pool, jobs, reason)
+        else:
+            thread.join(GRACE)
         raise Killed("The task was killed; its remote jobs are being cancelled.", jobs)
 
     def cancel_armed(self) -> None:

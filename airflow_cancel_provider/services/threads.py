@@ -36,8 +36,14 @@ def side_by_side(
 
 
 def in_background(future: Future[U], function: Callable[[T], U], item: T) -> None:
-    """Have a thread give a future its result. If the process ends, the call is abandoned."""
-    Thread(target=fulfil, args=(future, function, item), daemon=True).start()
+    """Have a thread give a future its result. If the process ends, the call is abandoned.
+
+    Where no thread can be started, as a limit is reached, the result is there when this returns.
+    """
+    try:
+        Thread(target=fulfil, args=(future, function, item), daemon=True).start()
+    except RuntimeError:
+        fulfil(future, function, item)
 
 
 def fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, Killed, UnexpectedEnd
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.mixins import on_kill
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.version_compat import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from airflow_cancel_provider.watch import Watch
@@ -234,6 +236,21 @@ def test_a_killed_sensor_asks_for_the_end_at_once(bench: Bench) -> None:
     assert killed(task) < 4
     assert all(bench.truth()[job.id]["cancel_requested_at"] for job in jobs)
     assert ctx["ti"].pushed == {"remote_jobs": TryRecord(ctx["ti"].id).as_json()}
+
+
+def test_a_killed_sensor_asks_for_the_end_itself_where_no_thread_can_be_started(
+    batch: BatchBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(on_kill, "Thread", Refused)
+    jobs = batch.submit("running", 2)
+    task = sensor("batch", **targets(jobs), cancel_on_kill=True, deferrable=False)
+    task.poke(context())
+    killed(task)
+    assert all(batch.truth()[job.id]["cancel_requested_at"] for job in jobs)
 
 
 def test_the_request_of_a_killed_sensor_says_who_has_waited(batch: BatchBench) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Barrier, Event
 
 import pytest
@@ -11,6 +14,7 @@ from airflow_cancel_provider.exceptions import ServiceError
 from airflow_cancel_provider.services.threads import side_by_side
 
 MOST = 3
+ROOT = Path(__file__).parents[3]
 
 
 def test_some_are_under_way_together() -> None:
@@ -73,3 +77,23 @@ def test_who_stops_reading_does_not_wait() -> None:
     assert next(results) == 0
     del results
     held_up.set()
+
+
+WITHOUT_THREADS = """
+import os, resource
+from airflow_cancel_provider.services.threads import side_by_side
+
+# Root is above the limit; processes and threads of this user are counted together.
+os.setgid(65534)
+os.setuid(54321)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+print(*side_by_side(lambda item: -item, range(4), 2))
+"""
+
+
+def test_where_no_thread_can_be_started_the_calls_are_made_one_after_the_other() -> None:
+    """As in a task that cancels by itself, because it reached its limit of processes."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.stdout.strip(), done.returncode) == ("0 -1 -2 -3", 0), done.stderr
