@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from airflow_cancel_provider.guard import parts
+from airflow_cancel_provider.guard.forks import SharedFlag
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.sentinel.client import Sentinel as SentinelClient
@@ -143,9 +145,15 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("_has_news", "_is_done", "is_told", "_is_late", "_is_with_thread", "_start_again_at"),
     ),
     ("parts.canceller._sentinel", ("_channel", "_is_gone", "last_word", "at")),
-    ("at_end", ("care",)),
-    ("", ("_why_killed",)),
+    ("at_end", ("care", "why_kept")),
 )
+
+
+class Flag(SharedFlag):
+    """A flag in memory of its own: no process of the model forks."""
+
+    def __init__(self, is_set: bool) -> None:
+        self._memory = bytearray([is_set])  # type: ignore[assignment]
 
 
 def part(guard: Any, path: str) -> Any:
@@ -161,47 +169,48 @@ def freeze(guard: Any) -> Any:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> tuple[str, Any]:
+    plain: tuple[str, Any]
     match value:
         case dict() if "ti_id" in value:
-            return ("json", json.dumps(value))
+            plain = ("json", json.dumps(value))
         case dict():
-            return ("dict", tuple(value.items()))
+            plain = ("dict", tuple(value.items()))
         case set():
-            return ("set", tuple(sorted(value)))
+            plain = ("set", tuple(sorted(value)))
         case count():
-            return ("count", value.__reduce__()[1][0])
+            plain = ("count", value.__reduce__()[1][0])
         case SimpleNamespace():
-            return ("channel", True)
+            plain = ("channel", True)
+        case SharedFlag():
+            plain = ("flag", bool(value))
         case _:
-            return ("", value)
+            plain = ("", value)
+    return plain
+
+
+LIVING: dict[str, Callable[[Any], Any]] = {
+    "json": json.loads,
+    "dict": dict,
+    "set": set,
+    "count": count,
+    "channel": lambda _: SimpleNamespace(),
+    "flag": Flag,
+    "": lambda value: value,
+}
+"""What makes a value of a guard from a plain one, by its kind."""
 
 
 def thaw(guard: Any, state: Any) -> None:
     """Put a guard into a state."""
     for (path, names), values in zip(PARTS, state, strict=True):
         for name, value in zip(names, values, strict=True):
-            setattr(part(guard, path), name, _living(*value))
+            kind, plain = value
+            setattr(part(guard, path), name, LIVING[kind](plain))
     ledger = guard.parts.ledger
     ledger._by_id = {}
     for job in ledger._jobs:
         ledger._by_id.setdefault((job.service, job.id), {})[job] = None
-
-
-def _living(kind: str, value: Any) -> Any:
-    match kind:
-        case "json":
-            return json.loads(value)
-        case "dict":
-            return dict(value)
-        case "set":
-            return set(value)
-        case "count":
-            return count(value)
-        case "channel":
-            return SimpleNamespace()
-        case _:
-            return value
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -29,14 +29,11 @@ from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.triggers import ownership
+from airflow_cancel_provider.triggers.ownership import DeferredTry
 from airflow_cancel_provider.version_compat import Variable
 from tests.model.deciders import answers_of, release_of
 from tests.model.open_world import OPEN, QUIET, SERVICE, lose_a_write, reach_airflow, stored
-from tests.model.world import (
-    CLIENT,
-    CLOCK,
-    TASK,
-)
+from tests.model.world import CLIENT, CLOCK, TASK, ti_id
 
 
 def _read_variable(key: str) -> str | None:
@@ -60,9 +57,15 @@ def _releases_of(records: Iterable[TryRecord]) -> dict[UUID, Release]:
     return {each: release for each in ids if (release := release_of(each))}
 
 
-def _state_of(*_: Any) -> str | None:
+def _states(tries: Sequence[DeferredTry]) -> dict[DeferredTry, str | None]:
+    """The state of the latest try, for each that is asked about, as Airflow answers."""
     reach_airflow()
-    return "removed" if OPEN[0].is_deleted else OPEN[0].row.state
+    state = "removed" if OPEN[0].is_deleted else OPEN[0].row.state
+    return dict.fromkeys(tries, state)
+
+
+def _is_there(asked: UUID) -> bool:
+    return not OPEN[0].is_deleted and asked == ti_id(OPEN[0].number)
 
 
 @contextmanager
@@ -84,7 +87,8 @@ def wired() -> Iterator[None]:
             (variables, "read_variable", _read_variable),
             (Variable, "set", _set_variable),
             (Variable, "delete", _delete_variable),
-            (ownership, "state_of", _state_of),
+            (ownership, "_states", _states),
+            (ownership, "_is_there", _is_there),
             (ownership, "recorded", lambda _: stored(OPEN[0].xcom)),
             (marked_tries, "record_rows", lambda _: {TASK: stored(OPEN[0].xcom)} if OPEN[0].xcom else {}),
             (marked_tries, "releases", _releases_of),
