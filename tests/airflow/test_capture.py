@@ -27,6 +27,7 @@ def a_job_of_a_module_level_client_ends_with_its_task(world: World, made: str) -
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_capture(told: Told, story: Story) -> None:
     told(story)

@@ -25,7 +25,7 @@ def test_every_cell_of_the_smoke_is_in_the_matrix() -> None:
 
 
 @pytest.mark.airflow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SMOKE)
 def test_no_job_outlives_its_task(results: dict[str, Result], name: str) -> None:
     result = results[name]

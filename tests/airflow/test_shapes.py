@@ -54,7 +54,7 @@ def what_a_poke_has_started_is_cancelled_between_two_pokes(world: World, state: 
     run, queue = begun(world, "shapes_reschedule_never")
     run.wait_for("poked", "up_for_reschedule")
     run.mark("poked", state)
-    eventually(lambda: jobs_in(world, queue)[0]["cancelled"], "the job is cancelled", seconds=40)
+    eventually(lambda: jobs_in(world, queue)[0]["cancelled"], "the job is cancelled")
     if state == "cleared":  # its next try would poke as long as this Airflow lives
         run.wait_for("poked", "up_for_reschedule")
         run.mark("poked", "failed")
@@ -80,6 +80,7 @@ def what_a_callback_submits_again_is_not_the_tasks(world: World) -> None:
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", stories, ids=str)
 def test_shapes(story: Story, told: Told) -> None:
     told(story)

@@ -96,7 +96,7 @@ def the_log_of_a_deferred_task_tells_how_its_job_has_ended(world: World, seconds
     run.mark("batch", "failed")
     # The second where the API server was first: then the triggerer only sees the end.
     words = (f"{job['id']} (CANCELLED after ", f"{job['id']} has ended as CANCELLED.")
-    eventually(lambda: tells(run, words), words[0], seconds=60)
+    eventually(lambda: tells(run, words), words[0])
     (on_record,) = listed(run)
     assert on_record["end"] in ("CANCELLED by trigger", "CANCELLED by api-server")
 

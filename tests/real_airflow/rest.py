@@ -68,7 +68,7 @@ class AirflowRest:
         answer.raise_for_status()
         return answer.json()
 
-    def wait_for_dags(self, *dag_ids: str, timeout: float = 120) -> None:
+    def wait_for_dags(self, *dag_ids: str, timeout: float = 240) -> None:
         """Wait until Airflow has read these Dags, and unpause them."""
         deadline = time.monotonic() + timeout
         while missing := self._missing(dag_ids):
@@ -109,7 +109,7 @@ class AirflowRest:
         state: str = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"]
         return state
 
-    def wait_for_run(self, dag_id: str, run_id: str, *, timeout: float = 240) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, *, timeout: float = 400) -> str:
         """Wait until a run has ended; return its state."""
         deadline = time.monotonic() + timeout
         while (state := self.run_state(dag_id, run_id)) not in ("success", "failed"):
@@ -129,7 +129,7 @@ class AirflowRest:
         return {_name(task): task["state"] for task in self.tasks(dag_id, run_id)}
 
     def wait_for_task(
-        self, dag_id: str, run_id: str, task_id: str, states: set[str], *, timeout: float = 120
+        self, dag_id: str, run_id: str, task_id: str, states: set[str], *, timeout: float = 240
     ) -> dict[str, Any]:
         """Wait until a task is in one of these states; return the task instance."""
         deadline = time.monotonic() + timeout

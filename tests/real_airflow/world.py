@@ -263,7 +263,7 @@ class Run:
         return [line for line in self.log(task_id).splitlines() if line.startswith("[remote jobs]")]
 
 
-def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 120) -> None:
+def eventually(is_so: Callable[[], bool], what: str, *, seconds: float = 240) -> None:
     """Wait until something is so; what takes long to look at is looked at less often."""
     deadline = time.monotonic() + seconds
     began = time.monotonic()
