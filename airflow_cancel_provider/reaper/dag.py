@@ -121,5 +121,7 @@ def _fail_if_troubled(value: Mapping[str, Any]) -> None:
     from airflow_cancel_provider.reaper.report import WHAT_TO_DO
     from airflow_cancel_provider.version_compat import AirflowFailException
 
-    refused = [f"{job} can't be cancelled: {letter.get('why')}" for job, letter in letters.items()]
-    raise AirflowFailException("; ".join([*troubles, *refused, *([WHAT_TO_DO] if refused else [])]))
+    refused = [
+        f"{job} can't be cancelled: {str(letter.get('why')).rstrip('.')}." for job, letter in letters.items()
+    ]
+    raise AirflowFailException(" ".join([*troubles, *refused, *([WHAT_TO_DO] if refused else [])]))

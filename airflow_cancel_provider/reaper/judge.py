@@ -210,13 +210,15 @@ class Judge:
         :param since: for suspects, the time of the earlier check; no other job can be an orphan yet.
         """
         now, since = datetime.now(UTC), since or {}
+        # Whatever connection led to the job when it was refused.
+        letters = {RemoteJob(job).identity: letter for job, letter in self.letters.items()}
         owners = self._owners(claims)
         found = []
         for claim in claims:
             owner = owners.get(claim.label.ti_id) if claim.label else None
             if owner and not owner.task and claim.label and claim.label.owner:
                 owner = replace(owner, task=claim.label.owner.task)  # for people
-            letter = self.letters.get(str(claim.job))
+            letter = letters.get(claim.job.identity)
             why = str(letter.get("why")) if letter else None
             case = Case(claim, owner, since.get(claim.job), why)
             decision = decide(case, self.deployment, now, self.grace)

@@ -11,7 +11,7 @@ from threading import Event
 from uuid import UUID
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import Identity, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.cancels import Cancels
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters, Letters, unacknowledged
@@ -105,11 +105,11 @@ class Reaper:
             self._clean_releases(report)
         report.letters = unacknowledged(letters)
 
-    def _look(self, report: Report, judge: Judge) -> tuple[list[Found], set[str]]:
+    def _look(self, report: Report, judge: Judge) -> tuple[list[Found], set[Identity]]:
         """The suspects, each once, and the jobs with dead letters that have not ended."""
         ending = {job.identity for job in self._cancels.jobs}
         suspects: dict[tuple[object, ...], Found] = {}
-        lettered: set[str] = set()
+        lettered: set[Identity] = set()
         for batch in listed(self.services.open(report.troubles), self.scopes, self.stop):
             if batch.trouble:
                 report.troubles.append(f"{batch.place}: {batch.trouble}")
@@ -127,7 +127,7 @@ class Reaper:
                 if found.decision.kind is DecisionKind.SUSPECT and found.job.identity not in ending:
                     suspects[key] = found
                 elif found.decision.kind is DecisionKind.DEAD_LETTER:
-                    lettered.add(str(found.job))
+                    lettered.add(found.job.identity)
         return list(suspects.values()), lettered
 
     def _look_again(self, report: Report, judge: Judge, suspects: list[Found]) -> list[Found]:
@@ -179,7 +179,7 @@ class Reaper:
         except AirflowUnavailable as error:
             log.info("How orphans have ended is not put on record of their tasks: %s", error)
 
-    def _letters_now(self, report: Report, letters: Letters, living: set[str]) -> Letters:
+    def _letters_now(self, report: Report, letters: Letters, living: set[Identity]) -> Letters:
         """The dead letters with those of this sweep, and without those of jobs that have ended."""
         if not letters and not report.orphans:
             return letters
@@ -190,13 +190,15 @@ class Reaper:
             report.troubles.append(f"The dead letters could not be written: {error}")
             return letters
 
-    def _drop_ended(self, letters: Letters, living: set[str], troubles: list[str]) -> Letters:
+    def _drop_ended(self, letters: Letters, living: set[Identity], troubles: list[str]) -> Letters:
         """Delete the dead letters of jobs that have ended since, in the places of this reaper.
 
         In another place a job may only be unknown to this reaper's identity.
         """
         here = self.services.places
-        unseen = [job for job in map(RemoteJob, letters) if str(job) not in living and Place.of(job) in here]
+        unseen = [
+            job for job in map(RemoteJob, letters) if job.identity not in living and Place.of(job) in here
+        ]
         if not unseen:
             return letters
         # They were listed here before, so a job that is GONE has ended. For an acknowledged one GONE is not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -10,9 +11,10 @@ from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE, DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind
+from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.version_compat import redact
 from tests.memory_service import Memory, memory
-from tests.reaper_fixtures import SERVICES, Ground, fates, ground, memory_reaper, remembered
+from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memory_reaper, remembered
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]
@@ -121,6 +123,20 @@ class TestDeadLetters:
         ground.cloud.faults.clear()
         assert left_alone not in fates(ground.reaper().sweep())
         assert ground.lives(left_alone)
+
+    @each_service
+    def test_what_a_person_wants_left_alone_is_so_over_every_connection(
+        self, ground: Ground, service: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = next(place for place in PLACES if place.service == service)
+        name = "AIRFLOW_CONN_{}"
+        monkeypatch.setenv(name.format("SECOND"), os.environ[name.format(str(usual.conn_id).upper())])
+        job = ground.start(service, S.FAILED)
+        ground.write_letters({job: {"why": "denied", "acknowledged": True}})
+        report = ground.reaper(places=[usual, Place(service, "second")]).sweep()
+        assert (report.orphans, report.kinds) == ([], {DecisionKind.DEAD_LETTER: 2})
+        assert ground.lives(job)
+        assert list(DeadLetters(ground.airflow).read()) == [str(job)]
 
     def test_no_name_of_a_job_is_taken_for_that_of_a_secret(self, ground: Ground) -> None:
         """Airflow's API masks what stands below such a name: it is lost when the Variable is written."""
