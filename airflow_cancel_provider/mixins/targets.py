@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.version_compat import BaseOperator, conf
 
@@ -106,7 +106,7 @@ class Targets(BaseOperator):
         return one_id(self.scope_param, getattr(self, self.scope_param)) if self.scope_param else None
 
     def _addressed(self) -> list[RemoteJob]:
-        jobs = [RemoteJob(uri.strip()) for uri in texts("remote_jobs", self.remote_jobs)]
+        jobs = [RemoteJob(uri.strip()) for uri in texts("remote_jobs", _without_state(self.remote_jobs))]
         for job in jobs:
             if job.service != self.service_name:
                 raise InvalidInput(f"{job} is a job of {job.service}; this task is for {self.service_name}.")
@@ -150,6 +150,12 @@ def _flat(items: Iterable[Any]) -> Iterator[Any]:
             yield item
         else:
             yield from _flat(listed(item))
+
+
+def _without_state(value: Any) -> Any:
+    """The address alone of a pair: what a task gets that is mapped over what a cancel operator returned."""
+    is_pair = isinstance(value, (list, tuple)) and len(value) == 2 and value[1] in tuple(JobState)
+    return value[0] if is_pair else value
 
 
 def one_id(param: str, value: Any) -> str:

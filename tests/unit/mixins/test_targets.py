@@ -326,5 +326,6 @@ def test_a_bare_text_is_one_id(bench: Bench) -> None:
     named = {**targets([job]), KINDS[bench.name].ids: f" {job.id}\n"}
     assert operator(bench.name, **named).execute(context()) == {str(job): "CANCELLED"}
     # What a cancel operator returns names the jobs, too, also once a template made a text of it.
-    for states in ({str(job): "CANCELLED"}, str({str(job): "CANCELLED"}), str(job)):
+    # A task that is mapped over it gets pairs.
+    for states in ({str(job): "CANCELLED"}, str({str(job): "CANCELLED"}), (str(job), "CANCELLED"), str(job)):
         assert sensor(bench.name, remote_jobs=states).execute(context()) == {str(job): "CANCELLED"}
