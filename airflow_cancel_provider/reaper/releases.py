@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from airflow_cancel_provider.jobs import JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, TryPhase
 from airflow_cancel_provider.reaper.places import Place
@@ -25,6 +25,10 @@ MOST_LOOKED_AT = 100
 SETTLED = timedelta(hours=1)
 """Age from which on a release may be deleted: until then its task may still change it."""
 
+KNOWN_FOR = timedelta(days=7)
+"""For so long Batch knows a job that has ended, and others longer. One that is unknown before may be in an
+account that the connection does not lead to now."""
+
 Describe = Callable[[Sequence[RemoteJob]], Iterable[JobStatus]]
 
 
@@ -37,6 +41,7 @@ class ReleaseCleanup:
 
     airflow: Airflow
     known: dict[UUID, Release] = field(default_factory=dict)
+    _now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _living: set[UUID] = field(default_factory=set)
     _tries_of: dict[tuple[str, str | None, str], set[UUID]] = field(default_factory=dict)
 
@@ -46,7 +51,8 @@ class ReleaseCleanup:
         :raises AirflowUnavailable: Airflow does not answer.
         """
         self.known, self._living, self._tries_of = {}, set(), {}
-        settled = (now or datetime.now(UTC)) - SETTLED
+        self._now = now or datetime.now(UTC)
+        settled = self._now - SETTLED
         for key, text in self.airflow.releases(MOST_READ).items():
             release = Release.parse(text)
             if release.is_whole and release.at is not None and release.at < settled:
@@ -80,8 +86,8 @@ class ReleaseCleanup:
         if not chosen:
             return 0
         jobs = list(dict.fromkeys(job for release in chosen.values() for job in release.jobs))
-        ended = {status.job for status in describe(jobs) if status.state.is_terminal}
-        done = [ti_id for ti_id, release in chosen.items() if ended.issuperset(release.jobs)]
+        states = {status.job: status.state for status in describe(jobs) if status.state.is_terminal}
+        done = [ti_id for ti_id, release in chosen.items() if self._have_ended(release, states)]
         # A try that still runs may write to its release at this moment.
         owners = self.airflow.owners(done) if done else {}
         over = [
@@ -93,6 +99,12 @@ class ReleaseCleanup:
             self.airflow.set_variable(release_key(ti_id), None)
             log.info("All jobs of %s have ended: their release is deleted.", owners[ti_id].task or ti_id)
         return len(over)
+
+    def _have_ended(self, release: Release, states: Mapping[RemoteJob, JobState]) -> bool:
+        """Whether all jobs of a release have ended, by the terminal states that were seen."""
+        is_old = release.at is not None and release.at < self._now - KNOWN_FOR
+        seen = [states.get(job) for job in release.jobs]
+        return None not in seen and (is_old or JobState.GONE not in seen)
 
     def _chosen(self, places: Collection[Place], listed: Collection[Place]) -> dict[UUID, Release]:
         """Some of those without a running job: the oldest, and some others at random."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -42,13 +43,18 @@ class TestReleases:
         ground.benches[service].finish(alive)
         assert self.swept(ground) == set()
 
-    def test_a_purged_job_is_gone_where_this_reaper_looks(self, ground: Ground) -> None:
+    @pytest.mark.parametrize("days,stays", [(8, False), (6, True)])
+    def test_a_purged_job_is_gone_and_not_one_that_its_service_must_know_yet(
+        self, ground: Ground, days: int, stays: bool
+    ) -> None:
+        """The connection may lead to another account for a while."""
         alive = ground.start("batch", S.ALIVE)
         gone = "batch://aws_default@us-east-1/00000000-0000-0000-0000-000000000001"
         ground.owners[RemoteJob(gone)] = uuid4()
         ground.airflow.tries[ground.owners[RemoteJob(gone)]] = OwnerState(S.DELETED)
-        ground.release(RemoteJob(gone), RemoteJob(gone))
-        assert self.swept(ground) == set()
+        at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        kept = ground.release(RemoteJob(gone), RemoteJob(gone), at=at)
+        assert self.swept(ground) == ({kept} if stays else set())
         assert ground.lives(alive)
 
     @pytest.mark.parametrize(
