@@ -6,14 +6,17 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import CoroutineType, FrameType
 from typing import Any
 from uuid import UUID
 
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.task_log import Log
+
+TRIED_SECONDS = 1.0
+"""How often it is looked whether a coroutine has lost its loop while the channel is in use."""
 
 
 class LateAnswers:
@@ -53,20 +56,54 @@ def _drop(ti_id: UUID) -> None:
         return  # there is none, or it has no queue (``dags test``)
     from airflow.sdk.execution_time.comms import GetVariable, _RequestFrame
 
-    while _is_read_elsewhere(channel):
-        time.sleep(0.05)
-    # A coroutine that nobody waits for any more lets the channel go when it is destroyed.
-    gc.collect()
     question = GetVariable(key=release_key(ti_id))
     frame = _RequestFrame(id=next(channel.id_counter), body=question.model_dump())
-    with getattr(channel, "_thread_lock", None) or nullcontext():
+    with _taken(channel):
+        # A thread of a loop's pool may still wait for an answer: it would take that of the question.
+        while _is_read_elsewhere(channel):
+            time.sleep(0.05)
         channel.socket.sendall(frame.as_bytes())
         while channel._read_frame().id != frame.id:  # noqa: SLF001  there is no public way
             pass
 
 
+@contextmanager
+def _taken(channel: Any) -> Iterator[None]:
+    """Hold the lock of the channel, if it has one. Coroutines that nobody goes on with let it go."""
+    lock = getattr(channel, "_thread_lock", None)
+    if lock is None:
+        yield
+        return
+    _end_abandoned(channel)
+    while not lock.acquire(timeout=TRIED_SECONDS):
+        _end_abandoned(channel)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _end_abandoned(channel: Any) -> None:
+    """End the coroutine that holds the channel in an event loop that was interrupted, and runs no more.
+
+    The loop may live on, as Airflow's own does, or be in the traceback of a time-out: both keep it.
+    """
+    if not channel._async_lock.locked():  # noqa: SLF001  as above
+        return
+    code = type(channel).asend.__code__
+    for each in gc.get_objects():
+        if isinstance(each, CoroutineType) and each.cr_code is code and each.cr_frame is not None:
+            variables = each.cr_frame.f_locals
+            loop = variables.get("loop")  # not yet in one that waits for its turn
+            if variables["self"] is channel and loop is not None and not loop.is_running():
+                with suppress(
+                    RuntimeError
+                ):  # what waits for its turn can't be told, where the loop is closed
+                    each.close()
+
+
 def _is_read_elsewhere(channel: Any) -> bool:
-    """Whether another thread waits for an answer, as for a coroutine: it would take that of the question."""
+    """Whether another thread waits for an answer."""
     here, reads = threading.get_ident(), type(channel)._read_frame.__code__  # noqa: SLF001  as above
 
     def is_reading(frame: FrameType | None) -> bool:

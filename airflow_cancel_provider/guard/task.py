@@ -95,9 +95,8 @@ class TaskGuard:
         try:
             result = self._executed(method)
         except Killed as killed:
-            # Of no use in its log; and it holds what was interrupted, with the lock of Airflow's channel.
-            killed.__traceback__ = None
             self._handle_end(killed)
+            # A traceback of where SIGTERM interrupted the task is of no use in its log.
             raise killed.with_traceback(None) from killed.__cause__
         except BaseException as end:  # also SystemExit and KeyboardInterrupt end the task
             self._handle_end(end)

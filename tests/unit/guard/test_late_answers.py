@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -53,15 +55,36 @@ def test_a_callback_hears_what_it_asks_for(
     assert cancelled(cloud) == [is_cancelled]
 
 
+@contextmanager
+def closed_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with closing(asyncio.new_event_loop()) as loop:
+        yield loop
+
+
+@contextmanager
+def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """As Airflow's own, which it leaves open where Python has made it."""
+    loop = asyncio.new_event_loop()
+    loops.append(loop)
+    yield loop
+
+
+loops: list[asyncio.AbstractEventLoop] = []
+
+
 @pytest.mark.skipif(not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on")
-def test_an_event_loop_that_is_killed_while_it_asks_lets_the_channel_go(
-    cloud: LocalCloud, supervisor: Supervisor
+@pytest.mark.parametrize("end", [Killed, AirflowTaskTimeout])
+@pytest.mark.parametrize("event_loop", [closed_loop, open_loop])
+def test_an_event_loop_that_is_interrupted_while_it_asks_lets_the_channel_go(
+    cloud: LocalCloud, supervisor: Supervisor, event_loop: Any, end: type[BaseException]
 ) -> None:
     """What it has asked is answered later, to a thread of its pool."""
 
-    def kill(*_: Any) -> None:
+    def interrupt(*_: Any) -> None:
         threading.Timer(1, supervisor.may_answer.set).start()
-        ti.task.on_kill()
+        if end is Killed:
+            ti.task.on_kill()
+        raise end("Timeout")
 
     async def ask() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -69,16 +92,15 @@ def test_an_event_loop_that_is_killed_while_it_asks_lets_the_channel_go(
 
     def work() -> None:
         submit()
-        signal.signal(signal.SIGALRM, kill)
-        loop = asyncio.new_event_loop()  # as Airflow's own: its end waits for nothing
-        try:
+        signal.signal(signal.SIGALRM, interrupt)
+        with event_loop() as loop:
             loop.run_until_complete(ask())
-        finally:
-            loop.close()
 
     ti = Try(work=work, on_push=lambda *_: supervisor.get("xcom") and None)
     ti.guarded(CANCEL)
-    with pytest.raises(Killed):
+    with pytest.raises(end):
         ti.task.execute()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
     assert cancelled(cloud) == [True]
+    while loops:
+        loops.pop().close()
