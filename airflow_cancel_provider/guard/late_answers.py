@@ -96,9 +96,8 @@ def _end_abandoned(channel: Any) -> None:
             variables = each.cr_frame.f_locals
             loop = variables.get("loop")  # not yet in one that waits for its turn
             if variables["self"] is channel and loop is not None and not loop.is_running():
-                with suppress(
-                    RuntimeError
-                ):  # what waits for its turn can't be told, where the loop is closed
+                # Where the loop is closed, what waits for its turn can't be told.
+                with suppress(RuntimeError):
                     each.close()
 
 

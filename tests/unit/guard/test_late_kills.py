@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 import time
 from contextlib import suppress
 
 import pytest
+from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import at_end, track
+from airflow_cancel_provider.mixins import on_kill
 from airflow_cancel_provider.settings import Settings
 from tests.airflow_fakes import FakeAirflow
 from tests.cloud.server import LocalCloud
@@ -19,6 +22,31 @@ from tests.kill_fixtures import _alarm, guarded, kill_after, names, submit
 from tests.try_fixtures import Try, _guarded, resumed, submit_and_fail, submit_once, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
+
+
+def test_what_a_kill_waits_for_is_over_before_airflow_kills_the_task() -> None:
+    """The other tests give a busy machine more time."""
+    given = inspect.signature(WatchedSubprocess.kill).parameters["escalation_delay"].default
+    assert max(at_end.KILL_GRACE, on_kill.GRACE) <= given - 1
+
+
+def test_its_jobs_are_asked_to_end_before_a_killed_task_goes_on(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_end, "KILL_GRACE", 20.0)  # a busy machine
+    seen = []
+
+    def work() -> None:
+        submit("job")
+        try:
+            signal.raise_signal(signal.SIGALRM)
+        except Killed:
+            seen.extend(bool(job["cancel_requested_at"]) for job in cloud.batch.jobs())
+
+    ti, _ = guarded(work)
+    with pytest.raises(Killed):
+        ti.task.execute()
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("is_caught", [False, True])

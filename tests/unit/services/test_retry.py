@@ -28,15 +28,17 @@ class TestPatience:
         assert self.attempts(persistence, failures=3, turn=slow) == 4
 
     def test_but_it_does_for_a_task_that_is_about_to_be_killed(self) -> None:
-        def slow(*, at_most: float, **_: Any) -> float:
-            time.sleep(min(0.2, at_most))
-            return min(0.2, at_most)
+        """Nor do its turns take longer, all together, than it has time for."""
+        allowed: list[float] = []
 
-        hurried = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02, longest_turn=0.4).started()
-        begun = time.monotonic()
+        def slow(*, at_most: float, **_: Any) -> float:
+            allowed.append(at_most)
+            return at_most
+
+        hurried = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02, longest_turn=100).started()
         with pytest.raises(ConnectionError):
-            self.attempts(hurried, failures=10**6, turn=slow)
-        assert time.monotonic() - begun < 20
+            self.attempts(hurried, failures=500, turn=slow)
+        assert 0 <= allowed[-1] < allowed[0] <= 100
 
     def test_time_spent_in_vain_does(self) -> None:
         persistence = Patience(seconds=0.3, first_pause=0.01, longest_pause=0.02).started()
@@ -46,23 +48,22 @@ class TestPatience:
         with pytest.raises(ConnectionError):
             self.attempts(persistence, failures=1)
 
-    @pytest.mark.parametrize("asked, least, most", [(0.15, 2, 6), (60, 2, 10)])
+    @pytest.mark.parametrize("asked, least, most", [(0.15, 3, 12), (60, 3, 17)])
     def test_what_a_service_asks_for_is_waited_if_it_allows_that(
         self, asked: float, least: int, most: int
     ) -> None:
         """Otherwise as long as it waits at most: what is urgent may be answered sooner."""
-        made, begun = 0, time.monotonic()
+        made = 0
 
         def call() -> None:
             nonlocal made
             made += 1
             raise ConnectionError
 
-        persistence = Patience(seconds=0.4, first_pause=0.01, longest_pause=0.06).started()
+        persistence = Patience(seconds=1.5, first_pause=0.01, longest_pause=0.1).started()
         with pytest.raises(ConnectionError):
             persistence.call(call, lambda _: True, asked=lambda _: asked)
         assert least <= made <= most
-        assert 0.3 <= time.monotonic() - begun < 20
 
     def attempts(
         self, persistence: CallSeries, failures: int, turn: Callable[..., float] = lambda **_: 0.0
