@@ -34,7 +34,7 @@ def test_its_jobs_are_asked_to_end_before_a_killed_task_goes_on(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(at_end, "KILL_GRACE", 20.0)  # a busy machine
-    seen = []
+    seen: list[bool] = []
 
     def work() -> None:
         submit("job")
