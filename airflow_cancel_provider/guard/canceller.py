@@ -16,7 +16,7 @@ from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.forks import SharedFlag
 from airflow_cancel_provider.guard.ledger import TryLedger
-from airflow_cancel_provider.guard.sentinel.client import LAST_WORDS, Sentinel, SentinelError
+from airflow_cancel_provider.guard.sentinel.client import END_SECONDS, LAST_WORDS, Sentinel, SentinelError
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_task
 from airflow_cancel_provider.owner import Owner
@@ -173,10 +173,13 @@ class Canceller:
         if self._sentinel and not self._is_done:
             self._sentinel.returned()
 
-    def done(self) -> None:
-        """End the sentinel: nothing is left to cancel, or the jobs were handed over."""
+    def done(self, *, seconds: float = END_SECONDS) -> None:
+        """End the sentinel: nothing is left to cancel, or the jobs were handed over.
+
+        :param seconds: longest wait for its end.
+        """
         if self._sentinel and not self._is_done:
-            self._sentinel.done()
+            self._sentinel.done(seconds=seconds)
         self._is_done = True
 
     def wait_for(self, word: str, seconds: float) -> bool:

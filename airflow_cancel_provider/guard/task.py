@@ -241,12 +241,13 @@ class TaskGuard:
         """The task's process ends.
 
         Whether Airflow has refused to let the task wait is not asked: a process that ends late, when its task
-        was resumed already, makes Airflow's executor fail that task.
+        was resumed already, makes Airflow's executor fail that task. So the end of the sentinel is not waited
+        for, either.
         """
         if self.ti.state == "skipped":  # Airflow 3.0 does not report that a task has skipped itself
             self.failed()
         elif self.at_end.care is Care.HANDED_OVER and not self.at_end.waits_here:
-            self.parts.canceller.done()
+            self.parts.canceller.done(seconds=0.0)
 
     def _handle_end(self, end: BaseException | None) -> None:
         """Handle the end of ``execute``; Airflow still gets the exception of ``execute`` itself."""

@@ -35,9 +35,17 @@ def events(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def kill(run: Run, task_id: str, number: int) -> None:
+def kill(run: Run, task_id: str, number: int, job: str) -> None:
     eventually(lambda: attempt(run, task_id) == number, f"try {number}")
+    eventually(lambda: is_on_record(run, task_id, job), "the job on record")
     run.signal(task_id, signal.SIGKILL)
+
+
+def is_on_record(run: Run, task_id: str, job: str) -> bool:
+    try:
+        return job in json.dumps(run.xcom(task_id, "remote_jobs"))
+    except RuntimeError:  # there is no record yet
+        return False
 
 
 def attempt(run: Run, task_id: str) -> int:
@@ -52,7 +60,7 @@ def after_sigkill_every_try_has_its_end_on_record(world: World) -> None:
     run = world.run_with("guarded_two_tries", {"scope": place})
     for number in (1, 2):
         eventually(lambda: len(jobs_in(world, place)) == number, "a job")  # noqa: B023
-        kill(run, "waits", number)
+        kill(run, "waits", number, jobs_in(world, place)[-1]["id"])
         eventually(lambda: len(events(run)) == number, "its end in the event log")  # noqa: B023
     run.end("failed")
     last = [(each["try_number"], each["end"], each["orphan"]) for each in listed(run)]
@@ -71,7 +79,7 @@ def what_a_later_try_has_cancelled_has_its_end_on_record(world: World) -> None:
     for process in (*children(task), task):
         os.kill(process, signal.SIGKILL)
     eventually(lambda: len(jobs_in(world, place)) == 2, "the job of the next try")
-    kill(run, "waits", 2)
+    kill(run, "waits", 2, jobs_in(world, place)[-1]["id"])
     eventually(lambda: len(events(run)) == 1, "its end in the event log")
     run.end("failed")
     found = [(each["try_number"], each["end"], each["orphan"]) for each in listed(run)]

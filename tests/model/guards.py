@@ -78,7 +78,7 @@ class TaskSide(SentinelClient):
     def forget_words(self) -> None:
         pass
 
-    def done(self) -> None:
+    def done(self, *, seconds: float = 0.0) -> None:
         self._send(main.DONE)
         self._is_gone = True
 

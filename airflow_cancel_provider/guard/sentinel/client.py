@@ -38,6 +38,8 @@ from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 
+END_SECONDS = 2.0
+"""Longest wait for its end once it is told that its work is done."""
 ANSWER_SECONDS = 1.5
 """Longest wait until it confirms an order to cancel; then the task cancels, too."""
 WATCHING = "watching"
@@ -187,15 +189,18 @@ class Sentinel:
         if not self._send(RETURNED):
             self._end()
 
-    def done(self) -> None:
-        """End it: the task has succeeded, or has handed its jobs over."""
+    def done(self, *, seconds: float = END_SECONDS) -> None:
+        """End it: the task has succeeded, or has handed its jobs over.
+
+        :param seconds: longest wait for its end, so that it leaves no zombie.
+        """
         self._clients.stop()
         if not self._send(DONE):
             self._end()
         self._is_gone = True
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(2)  # so that it leaves no zombie
+                self._process.wait(seconds)
 
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait for this message, or the last one; return whether this one came, or ``ended``.

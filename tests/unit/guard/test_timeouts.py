@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.guard.sentinel.client import END_SECONDS
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.settings import Settings
@@ -120,6 +121,23 @@ def test_what_defers_in_time_is_deferred_and_guarded(cloud: LocalCloud) -> None:
     _, guard = late(deferral, Settings(confirm_seconds=20, patience=30))
     assert isinstance(deferral.trigger, GuardTrigger)
     guard.stops()
+    assert cancelled(cloud) == [False]
+
+
+def test_the_process_of_a_task_that_was_deferred_waits_for_no_sentinel(cloud: LocalCloud) -> None:
+    """Airflow's executor fails a task that is resumed before its first process has ended."""
+    deferral: Any = TaskDeferred(trigger=Never(), method_name="execute_complete")
+    _, guard = late(deferral, Settings(confirm_seconds=20, patience=30))
+    sentinel = guard.parts.canceller.sentinel
+    assert sentinel
+    assert sentinel._process
+    sentinel._process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    guard.stops()
+    took = time.monotonic() - began
+    sentinel._process.send_signal(signal.SIGCONT)
+    assert took < END_SECONDS / 2
+    assert sentinel._process.wait(20) == 0
     assert cancelled(cloud) == [False]
 
 
