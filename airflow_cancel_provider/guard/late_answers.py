@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from types import CoroutineType, FrameType
 from typing import Any
@@ -96,9 +97,27 @@ def _end_abandoned(channel: Any) -> None:
             variables = each.cr_frame.f_locals
             loop = variables.get("loop")  # not yet in one that waits for its turn
             if variables["self"] is channel and loop is not None and not loop.is_running():
+                taking = _taking(each.cr_await)
                 # Where the loop is closed, what waits for its turn can't be told.
                 with suppress(RuntimeError):
                     each.close()
+                if taking is not None and not taking.cancel():
+                    taking.result()
+                    channel._thread_lock.release()  # noqa: SLF001  as above
+
+
+def _taking(awaited: Any) -> Future[Any] | None:
+    """What a thread of the loop's pool does for a coroutine that awaits it: it takes the channel's lock.
+
+    Nobody would release that. Asyncio keeps it in a callback of its own future; None where the coroutine has
+    the lock already.
+    """
+    for waiting in gc.get_referents(awaited):
+        for callback, _ in getattr(waiting, "_callbacks", None) or ():
+            for cell in getattr(callback, "__closure__", None) or ():
+                if isinstance(cell.cell_contents, Future):
+                    return cell.cell_contents
+    return None
 
 
 def _is_read_elsewhere(channel: Any) -> bool:

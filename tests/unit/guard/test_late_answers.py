@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -86,8 +87,12 @@ def test_an_event_loop_that_is_interrupted_while_it_asks_lets_the_channel_go(
             ti.task.on_kill()
         raise end("Timeout")
 
+    def alarm() -> None:
+        supervisor.asked.wait(60)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     async def ask() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        threading.Thread(target=alarm).start()
         await supervisor.channel.asend(GetVariable(key=SLOW))
 
     def work() -> None:
@@ -100,6 +105,42 @@ def test_an_event_loop_that_is_interrupted_while_it_asks_lets_the_channel_go(
     ti.guarded(CANCEL)
     with pytest.raises(end):
         ti.task.execute()
+    assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
+    assert cancelled(cloud) == [True]
+    while loops:
+        loops.pop().close()
+
+
+@pytest.mark.skipif(not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on")
+@pytest.mark.parametrize("event_loop", [closed_loop, open_loop])
+def test_an_event_loop_that_is_interrupted_while_it_waits_for_the_channel_lets_it_go(
+    cloud: LocalCloud, supervisor: Supervisor, event_loop: Any
+) -> None:
+    """A thread of its pool takes the channel for it when another thread has its answer."""
+
+    def interrupt(*_: Any) -> None:
+        threading.Timer(1, supervisor.may_answer.set).start()
+        ti.task.on_kill()
+        raise Killed("Timeout")
+
+    async def ask() -> None:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGALRM)).start()
+        await supervisor.channel.asend(GetVariable(key="later"))
+
+    def work() -> None:
+        submit()
+        signal.signal(signal.SIGALRM, interrupt)
+        asker.start()
+        supervisor.asked.wait(20)
+        with event_loop() as loop:
+            loop.run_until_complete(ask())
+
+    asker = threading.Thread(target=supervisor.get, args=(SLOW,))
+    ti = Try(work=work)
+    ti.guarded(CANCEL)
+    with pytest.raises(Killed):
+        ti.task.execute()
+    asker.join()
     assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
     assert cancelled(cloud) == [True]
     while loops:
