@@ -184,7 +184,7 @@ class TestNotDefined:
     ) -> None:
         monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
         with pytest.raises(InvalidInput, match="is not defined"):
-            make_reaper(MemoryAirflow(), at=[f"aws://@{REGION}", place])
+            make_reaper(MemoryAirflow(), at=[place]).sweep()
         assert list(nowhere.journal) == []
 
     @pytest.mark.usefixtures("nowhere")
