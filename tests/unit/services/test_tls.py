@@ -36,6 +36,12 @@ __all__ = ["connections"]
 JOBS = {
     "batch": [f"batch://@us-east-1/5b1f0000-0000-0000-0000-00000000000{number}" for number in range(5)],
     "emr-serverless": [f"emr-serverless://@us-east-1/00a{number}/00b" for number in range(5)],
+    "emr": [f"emr://@us-east-1/j-{number}ABCDEFGHIJKL/s-1ABCDEFGHIJKL" for number in range(5)],
+    "glue": [f"glue://@us-east-1/job-{number}/jr_{number:064x}" for number in range(5)],
+    "emr-containers": [
+        f"emr-containers://@us-east-1/{number}abcdefghijklmnopqrstuvwx/0000000abcdefghijkl"
+        for number in range(5)
+    ],
 }
 
 
@@ -154,11 +160,17 @@ def must_be_final(service: AwsJobService, *words: str) -> None:
     assert time.monotonic() - begin < 20  # the patience of each of four
 
 
-both_ways = pytest.mark.parametrize("name", ["batch", "emr-serverless"])
-"""A service that takes many jobs in a request, and one that takes one: the rest is the same in all."""
+every_service = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in {"batch", "emr-serverless"} else pytest.param(name, marks=pytest.mark.slow)
+        for name in JOBS
+    ],
+)
+"""One that takes many jobs in a request, and one that takes one, are tried each time."""
 
 
-@both_ways
+@every_service
 class TestFinal:
     def test_a_certificate_that_signs_itself(self, name: str, certificate: Callable[..., Path]) -> None:
         with serving(certificate()) as url, service(name, url, verify=True) as ours:
@@ -212,7 +224,7 @@ class TestFinal:
             must_be_final(ours, "endpoint and the proxies")
 
 
-@both_ways
+@every_service
 def test_a_handshake_that_breaks_off_is_an_outage(name: str) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
