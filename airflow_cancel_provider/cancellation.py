@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
     from airflow_cancel_provider.task_log import Log
 
-FIRST_LOOK_SECONDS = 2.0
-"""After the cancel of many jobs: for as long they are given to end before the first look at them."""
+FIRST_POLL_SECONDS = 2.0
+"""After the cancel of many jobs: for as long they are given to end before they are polled."""
 MAY_END = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.UNANSWERED)
 """After these a job may have ended because of the request."""
 
@@ -241,7 +241,7 @@ class Cancellation(Watch):
         due = self._due_to_escalate()
         jobs = [job for job in due if pool.can_escalate(job)]
         results = pool.cancel(jobs, self.reason, force=True) if jobs else []
-        # What was not answered is asked again at the next look.
+        # What was not answered is asked again at the next poll.
         unanswered = {result.job for result in results if result.outcome is CancelOutcome.UNANSWERED}
         self.forced.update(set(due) - unanswered)
         return results
@@ -249,7 +249,7 @@ class Cancellation(Watch):
     def _is_settled(self, job: RemoteJob) -> bool:
         outcome = result.outcome if (result := self.results.get(job)) else None
         if outcome is CancelOutcome.LEFT_RUNNING:
-            return job in self.statuses  # looked at once, for its state
+            return job in self.statuses  # seen once, for its state
         is_settled = outcome is CancelOutcome.REFUSED or super()._is_settled(job)
         return is_settled and not self.may_appear(job)
 

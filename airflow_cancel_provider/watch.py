@@ -1,4 +1,4 @@
-"""Jobs that are waited for, what was last seen of them, and the looks at them.
+"""Jobs that are waited for, what was last seen of them, and how they are polled.
 
 A watch does not ask a service, and does not wait: it is shown what was seen. It goes through JSON from one
 process to the next.
@@ -43,7 +43,7 @@ class Watch:
     A job is settled when it is in one of ``target_states`` or has ended. One that the service has never shown
     may have been submitted a moment ago: it is looked for a minute before it counts as GONE.
 
-    :param since: when the wait began, in epoch seconds, if other processes have looked before this one.
+    :param since: when the wait began, in epoch seconds, if other processes have polled before this one.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Watch:
         self.clock = Clock()
         self._since = since
         self._missing: dict[RemoteJob, float] = {}
-        """When jobs were looked for first that no look has shown, in epoch seconds."""
+        """When jobs were looked for first that no poll has shown, in epoch seconds."""
         self.results: dict[RemoteJob, CancelResult] = {}
         """What became of cancel requests."""
         self._refused_since: float | None = None
@@ -82,7 +82,7 @@ class Watch:
 
     @property
     def is_decided(self) -> bool:
-        """Whether more looking can't change the verdict."""
+        """Whether more polling can't change the verdict."""
         return bool(self.wrong) or not self.open
 
     @property
@@ -114,7 +114,7 @@ class Watch:
         return since is not None and self.clock.now() - since < UNSEEN_SECONDS
 
     def may_be_renewed(self) -> bool:
-        """Take in that the credentials were refused; whether to look again, because they may be renewed.
+        """Take in that the credentials were refused; whether to poll again, because they may be renewed.
 
         People withdraw old keys before they enter new ones in a connection: no healthy job is to end over
         that. Credentials that never were accepted are wrong.
@@ -147,10 +147,10 @@ class Watch:
         return {scope_of(job) for job, status in self.statuses.items() if status.state is not JobState.GONE}
 
     def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:
-        raise UnknownScope(f"{job} can't be looked at: {error}", error.operation, error.code) from error
+        raise UnknownScope(f"{job} can't be described: {error}", error.operation, error.code) from error
 
     def act(self, pool: ServicePool) -> list[CancelResult]:
-        """Do what is due after a look. A watch only looks."""
+        """Do what is due after a poll. A watch does nothing."""
         return []
 
     def is_due(self) -> bool:
@@ -211,8 +211,8 @@ def scope_of(job: RemoteJob) -> tuple[str | None, ...]:
     return job.service, job.conn_id, job.scope
 
 
-def look(watch: Watch, pool: ServicePool, log: Log) -> None:
-    """Look at the open jobs once, and do what is due. A service that does not answer is only reported.
+def poll(watch: Watch, pool: ServicePool, log: Log) -> None:
+    """Poll the open jobs once, and do what is due. A service that does not answer is only reported.
 
     :raises UnknownScope: as :meth:`Watch.lose`.
     """
@@ -243,12 +243,12 @@ def wait(
     max_attempts: int,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Look every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
+    """Poll every ``delay`` seconds, at most ``max_attempts`` times, until every job is settled."""
     for _ in range(max_attempts):
         if watch.is_decided:
             return
         sleep(delay)
-        look(watch, pool, log)
+        poll(watch, pool, log)
 
 
 def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:

@@ -106,8 +106,8 @@ def _reaper(size: str) -> list[dict[str, Any]]:
         found.append(
             {
                 "jobs": outcome.population.size,
-                "seconds": outcome.seconds["look"],
-                "floor": max(outcome.floors["look"].values()),
+                "seconds": outcome.seconds["check"],
+                "floor": max(outcome.floors["check"].values()),
                 "ratio": outcome.ratio,
                 "cpu": outcome.sweep["cpu"],
                 "memory": outcome.growth["sweep"],

@@ -6,7 +6,7 @@ boto3 clients, and what it took is set against the floor: the fewest calls that 
 pace of the quotas.
 
 Exits with 1 when a job was cancelled that should not be or one was not that should be, when the account
-throttled, when the first look took more than 1.2 times its floor, or when memory grew with the jobs.
+throttled, when the first check took more than 1.2 times its floor, or when memory grew with the jobs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from benchmarks.scale.table import lines
 OWNERS = 10_000
 SIZES = (10_000, 100_000)
 MOST_TIMES = 1.2
-"""How many times its floor the first look may take."""
+"""How many times its floor the first check may take."""
 MOST_GROWTH = 16.0
-"""MiB that looking at the largest account may take beside what looking at the smallest takes."""
+"""MiB that checking the largest account may take beside what checking the smallest takes."""
 MOST_THROTTLED = 0.01
 """Share of all calls that may be throttled, as an account's clock is not the client's."""
 
@@ -48,9 +48,9 @@ def problems(outcomes: Sequence[Outcome]) -> Iterator[str]:
         name = f"{outcome.population.size:,} jobs:"
         yield from (f"{name} {mistake}" for mistake in outcome.mistakes())
         if outcome.ratio > MOST_TIMES:
-            yield f"{name} the first look took {outcome.ratio:.2f} times its floor."
+            yield f"{name} the first check took {outcome.ratio:.2f} times its floor."
         yield from (f"{name} {words}" for words in throttling(outcome))
-    growths = [outcome.growth["look"] for outcome in outcomes]
+    growths = [outcome.growth["check"] for outcome in outcomes]
     if max(growths) - growths[0] > MOST_GROWTH:
         yield f"Memory grows with the number of jobs: {', '.join(f'{growth:.1f} MiB' for growth in growths)}."
 
@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reaper_scale", description=__doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=list(SIZES), help="sizes of the account")
     parser.add_argument("--owners", type=int, default=OWNERS, help="task instances that have started them")
-    parser.add_argument("--grace", type=float, default=5.0, help="seconds between the two looks")
+    parser.add_argument("--grace", type=float, default=5.0, help="seconds between the two checks")
     parser.add_argument("--latency", type=float, default=0.03, help="seconds that each answer takes")
     return parser.parse_args()
 

@@ -93,15 +93,15 @@ def _goals_of_cancels(run: dict[str, Any]) -> Iterator[tuple[str, float, float, 
 
 def _bound_of_cancel(run: dict[str, Any]) -> str:
     """What the time above the floor goes to."""
-    taken, floor, first = run["from request"], run["floor"]["ended"], run["looks first"]
-    looks = f"a look before the cancel makes the floor {first:.2f} s; " if first and first > floor else ""
+    taken, floor, first = run["from request"], run["floor"]["ended"], run["polls first"]
+    polls = f"a poll before the cancel makes the floor {first:.2f} s; " if first and first > floor else ""
     collecting = (
         f"{taken['collections']} full garbage collections, which go through Airflow's objects, too, stop all "
         f"threads for {taken['collecting']:.2f} s; "
         if taken["collections"]
         else ""
     )
-    return f"{looks}{collecting}{taken['cpu']:.1f} s of CPU"
+    return f"{polls}{collecting}{taken['cpu']:.1f} s of CPU"
 
 
 def missed(results: dict[str, Any]) -> Iterator[str]:
@@ -125,10 +125,10 @@ def _waits(results: dict[str, Any]) -> Iterator[str]:
         return
     first = runs[0]
     yield "One event loop; a third of the waits in each of EMR, Batch and EMR Serverless."
-    yield f"A look each {first['delay']:g} seconds; the published quotas are enforced."
+    yield f"A poll each {first['delay']:g} seconds; the published quotas are enforced."
     yield f"One job in {first['ending']} ends within {first['window']:g} seconds."
     yield "*Least*: calls a minute that see every end once in that time, as far as the quotas allow it."
-    yield "*Start*: until each wait has looked once."
+    yield "*Start*: until each wait has polled once."
     yield ""
     heads = (
         "waits", "", "calls/min", "least", "throttled/min", "CPU s/min", "CPU s at start", "MiB",
@@ -241,7 +241,7 @@ def _parse(results: dict[str, Any]) -> Iterator[str]:
 
 def _reaper(results: dict[str, Any]) -> Iterator[str]:
     runs = results.get("reaper", [])
-    heads = ("living jobs", "first look s", "floor", "times floor", "CPU s", "MiB")
+    heads = ("living jobs", "first check s", "floor", "times floor", "CPU s", "MiB")
     rows = [
         (
             f"{run['jobs']:,}",

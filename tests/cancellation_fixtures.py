@@ -25,7 +25,7 @@ REASON = "no longer needed"
 
 
 DUE = 1e-9
-"""Seconds after which the next look escalates."""
+"""Seconds after which the next poll escalates."""
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def line(
     capfd: pytest.CaptureFixture[str],
 ) -> Line:
     monkeypatch.setattr(command, "Database", lambda **_: ground.airflow)
-    monkeypatch.setattr(cancel, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(cancel, "POLL_SECONDS", 0.05)
     return Line(ground, capfd)
 
 

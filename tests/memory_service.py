@@ -38,7 +38,7 @@ ROW = ServiceInfo(
 class Memory:
     """What a :class:`MemoryService` answers, and what it was asked.
 
-    ``states`` and ``outcomes`` go by job id. ``errors``: raised by the next looks, one each.
+    ``states`` and ``outcomes`` go by job id. ``errors``: raised by the next polls, one each.
     """
 
     states: dict[str, JobState] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Memory:
     errors: list[ServiceError] = field(default_factory=list)
     hard: bool = True
     """Whether force adds something."""
-    looks: list[list[str]] = field(default_factory=list)
+    polls: list[list[str]] = field(default_factory=list)
     sent: list[tuple[str, bool]] = field(default_factory=list)
     """Cancel requests: job id, and whether by force."""
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
@@ -97,8 +97,8 @@ class MemoryService(JobService):
 
     def describe(self, jobs: Iterable[RemoteJob]) -> list[JobStatus]:
         jobs = list(dict.fromkeys(jobs))
-        self.meter.turn(self.look_operation)
-        self.memory.looks.append([job.id for job in jobs])
+        self.meter.turn(self.poll_operation)
+        self.memory.polls.append([job.id for job in jobs])
         if self.memory.errors:
             raise self.memory.errors.pop(0)
         if unknown := {str(job.scope) for job in jobs} & self.memory.unknown_scopes:

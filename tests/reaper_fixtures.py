@@ -57,10 +57,10 @@ CANCELS = {kind.name: kind.cancel_operations for kind in ALL}
 
 @dataclass
 class MemoryAirflow(Airflow):
-    """Tries and Variables that a test sets. ``looks`` counts the questions for owners.
+    """Tries and Variables that a test sets. ``questions`` counts the questions for owners.
 
     :param is_down: no question is answered.
-    :param before_look: called with the number of each look for owners, from 1 on.
+    :param before_question: called with the number of each question for owners, from 1 on.
     """
 
     tries: dict[UUID, OwnerState] = field(default_factory=dict)
@@ -68,12 +68,12 @@ class MemoryAirflow(Airflow):
     writes: list[str] = field(default_factory=list)
     ends: dict[RemoteJob, JobEnd] = field(default_factory=dict)
     is_down: bool = False
-    looks: int = 0
-    before_look: Callable[[int], None] = lambda _: None
+    questions: int = 0
+    before_question: Callable[[int], None] = lambda _: None
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
-        self.looks += 1
-        self.before_look(self.looks)
+        self.questions += 1
+        self.before_question(self.questions)
         self._answer()
         return {ti_id: self._with_release(ti_id) for ti_id in ti_ids if ti_id in self.tries}
 
@@ -206,8 +206,8 @@ class Ground:
 
 @pytest.fixture
 def ground(cloud: LocalCloud, connections: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:  # noqa: ARG001
-    """All services; a cancel takes a tenth of a second, and reapers look ever so often."""
-    monkeypatch.setattr(ending, "LOOK_SECONDS", 0.05)
+    """All services; a cancel takes a tenth of a second, and reapers poll ever so often."""
+    monkeypatch.setattr(ending, "POLL_SECONDS", 0.05)
     benches = {kind.name: kind(cloud) for kind in ALL}
     for bench in benches.values():
         bench.local.configure({"cancel": 0.1})

@@ -161,7 +161,7 @@ def targets(jobs: list[RemoteJob]) -> dict[str, Any]:
 
 
 def operator(service: str, **options: Any) -> Any:
-    """A cancel operator that looks often."""
+    """A cancel operator that polls often."""
     return KINDS[service].cancel(
         **{
             "task_id": "stop",
@@ -174,7 +174,7 @@ def operator(service: str, **options: Any) -> Any:
 
 
 def sensor(service: str, **options: Any) -> Any:
-    """A sensor that looks often."""
+    """A sensor that polls often."""
     return KINDS[service].sensor(**{"task_id": "stop", "poke_interval": 0.05, "timeout": 10, **options})
 
 

@@ -28,7 +28,7 @@ from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.task_fixtures import TaskInstance, connect_aws
 
-# Patience: what a test leaves alive is not looked at for long while other tests count requests.
+# Patience: what a test leaves alive is not polled for long while other tests count requests.
 KEEP = Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30)
 CANCEL = Settings(sentinel=False, confirm_seconds=20, patience=30)
 UNLABELLED = Settings(labels=False, sentinel=False, patience=30)
@@ -68,8 +68,8 @@ class Task:
         pass
 
 
-def looks_at(cloud: LocalCloud, job: RemoteJob) -> int:
-    """How often a job was looked at; threads of earlier tests look at theirs."""
+def polls_of(cloud: LocalCloud, job: RemoteJob) -> int:
+    """How often a job was polled; threads of earlier tests poll theirs."""
     return sum(job.id in entry.ids for entry in cloud.journal.entries("batch", "DescribeJobs"))
 
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, Cancellation
+from airflow_cancel_provider.cancellation import FIRST_POLL_SECONDS, Cancellation
 from airflow_cancel_provider.cli.addresses import NamedJobs, errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import INTERRUPTED, complain, log
 from airflow_cancel_provider.cli.on_record import foreign, names_task, recorded, to_cancel, write_ends
 from airflow_cancel_provider.cli.printer import Printer, progress
-from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
+from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, described, follow, gone, row
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, JobStatus, RemoteJob, by_service_key
@@ -26,7 +26,7 @@ from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.watch import MANY, report
 
 COLUMNS = ("job", "state", "outcome", "detail")
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 SERVICE_OPTIONS = ("pending_only", "cancellation_option", "shutdown_grace_period")
 FAILED = (CancelOutcome.REFUSED, CancelOutcome.UNANSWERED)
 INTERRUPTED_WORDS = "Interrupted. What was requested is not undone: the table shows what was seen until now."
@@ -54,7 +54,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
     rows: dict[str, dict[str, Any]] = {}
     interrupted = None
     if entries is not None or options.dry_run:
-        jobs = _looked_through(pool, jobs, entries, rows, troubles, is_quiet=options.quiet)
+        jobs = _checked(pool, jobs, entries, rows, troubles, is_quiet=options.quiet)
     if entries is not None and not options.dry_run:
         _confirm(jobs, entries, options)
         jobs = _still_to_cancel(jobs, options, rows)
@@ -110,7 +110,7 @@ def _service_options(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _looked_through(
+def _checked(
     pool: ServicePool,
     jobs: Sequence[RemoteJob],
     entries: Mapping[RemoteJob, RemoteJobEntry] | None,
@@ -119,8 +119,8 @@ def _looked_through(
     *,
     is_quiet: bool,
 ) -> list[RemoteJob]:
-    """Look at jobs before anything is cancelled: those that are to be. The others have rows then."""
-    seen, errors = looked_at(pool, jobs, is_quiet=is_quiet)
+    """Describe jobs before anything is cancelled: those that are to be. The others have rows then."""
+    seen, errors = described(pool, jobs, is_quiet=is_quiet)
     not_theirs = foreign(entries, seen, Settings.read().deployment) if entries else {}
     for job in jobs:
         rows[str(job)] = row(job, seen.get(job), error=errors.get(job))
@@ -220,9 +220,9 @@ def _watched(
     total = sum(len(each.watch.jobs) for each in groups)
     with progress("Cancelling jobs", total, is_quiet=is_quiet) as update:
         try:
-            if seconds > FIRST_LOOK_SECONDS and total > MANY:
-                time.sleep(FIRST_LOOK_SECONDS)
-            follow(groups, pool, seconds=seconds, every=LOOK_SECONDS, update=update)
+            if seconds > FIRST_POLL_SECONDS and total > MANY:
+                time.sleep(FIRST_POLL_SECONDS)
+            follow(groups, pool, seconds=seconds, every=POLL_SECONDS, update=update)
         except KeyboardInterrupt:
             return INTERRUPTED_WORDS
     return None

@@ -9,7 +9,7 @@ from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import complain
 from airflow_cancel_provider.cli.on_record import ends_on_record
 from airflow_cancel_provider.cli.printer import Printer, at_second
-from airflow_cancel_provider.cli.watched_jobs import gone, looked_at, row
+from airflow_cancel_provider.cli.watched_jobs import described, gone, row
 from airflow_cancel_provider.jobs import JobState
 
 COLUMNS = ("job", "state", "service_state", "name", "submitted", "ended_by", "reason", "detail")
@@ -19,7 +19,7 @@ def describe(options: argparse.Namespace, printer: Printer) -> int:
     """Show jobs as they are."""
     named = named_jobs(options.jobs)
     pool, jobs = named.pool(), named.jobs
-    seen, errors = looked_at(pool, jobs, is_quiet=options.quiet)
+    seen, errors = described(pool, jobs, is_quiet=options.quiet)
     ends = ends_on_record(seen.values())
     rows = []
     for job in jobs:

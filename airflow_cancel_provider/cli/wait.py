@@ -8,7 +8,7 @@ from math import inf
 from airflow_cancel_provider.cli.addresses import errors_by_service, named_jobs
 from airflow_cancel_provider.cli.command import TIMED_OUT, TROUBLED, WELL, complain, log
 from airflow_cancel_provider.cli.printer import Printer, progress
-from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, follow, gone, looked_at, row
+from airflow_cancel_provider.cli.watched_jobs import WatchedJobs, described, follow, gone, row
 from airflow_cancel_provider.jobs import JobState, by_service_key
 from airflow_cancel_provider.reaper.rules import number_from_0
 from airflow_cancel_provider.watch import NOT_SHOWN, Watch, unknown_to_the_service
@@ -22,7 +22,7 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     every = number_from_0("--interval", options.interval)
     named = named_jobs(options.jobs)
     pool, jobs = named.pool(), named.jobs
-    seen, errors = looked_at(pool, jobs, is_quiet=options.quiet)
+    seen, errors = described(pool, jobs, is_quiet=options.quiet)
     groups = [WatchedJobs(Watch(some)) for some in by_service_key(job for job in jobs if job not in errors)]
     for each in groups:
         each.watch.observe(seen[job] for job in each.watch.jobs)

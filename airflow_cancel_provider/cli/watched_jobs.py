@@ -23,7 +23,7 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
 from airflow_cancel_provider.services.progress import shown
-from airflow_cancel_provider.watch import Watch, look, unknown_to_the_service
+from airflow_cancel_provider.watch import Watch, poll, unknown_to_the_service
 
 
 @dataclass
@@ -39,18 +39,18 @@ class WatchedJobs:
 
     @property
     def is_open(self) -> bool:
-        """Whether another look may show something."""
+        """Whether another poll may show something."""
         return self.error is None and not self.is_unreachable and bool(self.watch.open)
 
     def stop_if_unreachable(self) -> None:
-        """Look no more where nothing came back from the service: looks would wait as long in vain."""
+        """Poll no more where nothing came back from the service: polls would wait as long in vain."""
         results = self.watch.results.values() if isinstance(self.watch, Cancellation) else ()
         self.is_unreachable = bool(results) and all(_is_without_answer(result) for result in results)
 
-    def look(self, pool: ServicePool) -> None:
-        """Look once, and do what is due."""
+    def poll(self, pool: ServicePool) -> None:
+        """Poll once, and do what is due."""
         with self.troubles():
-            look(self.watch, pool, log)
+            poll(self.watch, pool, log)
             self._stop_if_unexpected()
 
     def _stop_if_unexpected(self) -> None:
@@ -124,7 +124,7 @@ def _state(status: JobStatus | None, result: CancelResult | None) -> str:
     return JobState.GONE if result and result.outcome is CancelOutcome.GONE else "UNKNOWN"
 
 
-def looked_at(
+def described(
     pool: ServicePool, jobs: Sequence[RemoteJob], *, is_quiet: bool
 ) -> tuple[dict[RemoteJob, JobStatus], dict[RemoteJob, CancelProviderError]]:
     """States of jobs, and why those of others can't be seen."""
@@ -150,17 +150,17 @@ def follow(
     every: float,
     update: Callable[[int], None],
 ) -> None:
-    """Look at jobs until all have ended or the time is over; at least once.
+    """Poll jobs until all have ended or the time is over; at least once.
 
     :param seconds: how long; infinite for ever.
-    :param every: seconds between two looks.
+    :param every: seconds between two polls.
     :param update: called with the number of those that have ended.
     """
     given_up_at = time.monotonic() + seconds
     while True:
         for each in groups:
             if each.is_open:
-                each.look(pool)
+                each.poll(pool)
         update(sum(each.ended for each in groups))
         left = given_up_at - time.monotonic()
         if left <= 0 or not any(each.is_open for each in groups):

@@ -1,1 +1,1 @@
-"""The one way in which jobs are cancelled that a try has started: look, request, escalate, see the end."""
+"""The one way to cancel what a try has started: describe, request, escalate, see the end."""

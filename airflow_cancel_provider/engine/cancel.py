@@ -1,8 +1,8 @@
-"""The cancel of what tries have started, from the first look to the seen end, step by step.
+"""The cancel of what tries have started, from the first poll to the seen end, step by step.
 
 A record can be written by others, and may be read over a connection that leads to another account than the
-one the job was submitted to. So a job that is only on record is cancelled after a look, if nothing speaks
-against it. A job that this process saw start is cancelled at once.
+one the job was submitted to. So a job that is only on record is described before it is cancelled. A job that
+this process saw start is cancelled at once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from airflow_cancel_provider.watch import UNSEEN_SECONDS, report, take_in, unkno
 class Claim:
     """A job that is to be cancelled.
 
-    :param objection: why the job is to be left alone, now that it was looked at; None where nothing speaks
+    :param objection: why the job is to be left alone, now that it was described; None where nothing speaks
         against its cancel. Without such a function the job is cancelled at once.
     :param taken_at: when the service took the job, in epoch seconds; 0 for long ago.
     :param is_by_submitter: the job is reached with the identity that submitted it. Only then is a job gone
@@ -101,13 +101,13 @@ class CancelEngine:
         self.cancellation = Cancellation([], "", escalate_after=escalate_after, clock=clock)
         self._claimants, self._pool = list(claimants), pool
         self._unknown_until = time.monotonic() + unknown_seconds
-        self._has_looked = False
+        self._has_polled = False
         self._claims: dict[RemoteJob, dict[Claimant, Claim]] = {}
         self._owner_of: dict[RemoteJob, Claimant] = {}
         """For whom a job is cancelled."""
         self._left_alone: set[tuple[RemoteJob, Claimant]] = set()
         self._unknown: set[RemoteJob] = set()
-        """Jobs that are only on record, and that the service did not know at the last look."""
+        """Jobs that are only on record, and that the service did not know at the last poll."""
         self._troubles: dict[RemoteJob, str] = {}
         self._logged: set[tuple[RemoteJob, str]] = set()
         self._reasons: dict[str, None] = {}
@@ -125,7 +125,7 @@ class CancelEngine:
             left -= self._unknown
         is_searched = all(claimant.search.is_over for claimant in self._claimants)
         is_answered = not any(map(self._is_unanswered, self.cancellation.open))
-        return self._has_looked and is_searched and not left and is_answered
+        return self._has_polled and is_searched and not left and is_answered
 
     @property
     def unknown_seconds_left(self) -> float:
@@ -142,24 +142,24 @@ class CancelEngine:
         return is_searched and not self._unclear and not refused and not any(late)
 
     def step(self) -> None:
-        """Search, look, request the end of what may be cancelled, repeat and escalate.
+        """Search, poll, request the end of what may be cancelled, repeat and escalate.
 
         No error of a service or a connection is raised; it is logged, and the next step tries again.
         """
         requested = [*self.cancellation.open]
         self._gather()
-        for status in self._look(self._unclear):
+        for status in self._poll(self._unclear):
             self._judge(status)
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
         self._send(self.cancellation.request)
-        for status in self._look([job for job in requested if job in self._claims]):
+        for status in self._poll([job for job in requested if job in self._claims]):
             self._take_in(status)
         if requested:
             self._send(self.cancellation.act)
-        self._has_looked = True
+        self._has_polled = True
 
     def outcomes(self, *, is_watched: bool = True) -> Iterator[tuple[RemoteJob, str]]:
-        """As :meth:`Cancellation.outcomes`, with the jobs that could not be looked at."""
+        """As :meth:`Cancellation.outcomes`, with the jobs that could not be described."""
         return self.cancellation.outcomes(self._unclear, is_watched=is_watched)
 
     def close(self) -> list[RemoteJob]:
@@ -176,7 +176,7 @@ class CancelEngine:
 
     @property
     def _unclear(self) -> list[RemoteJob]:
-        """Jobs that are to be looked at before they are cancelled."""
+        """Jobs that are to be described before they are cancelled."""
         return [job for job in self._claims if job not in self._owner_of and self._open_claims(job)]
 
     def _open_claims(self, job: RemoteJob) -> dict[Claimant, Claim]:
@@ -198,7 +198,7 @@ class CancelEngine:
                     self._take_over(job, claimant)
 
     def _judge(self, status: JobStatus) -> None:
-        """Decide what becomes of a job, now that it was looked at."""
+        """Decide what becomes of a job, now that it was described."""
         job, claims = status.job, self._open_claims(status.job)
         self._unknown.discard(job)
         if status.state is JobState.GONE:
@@ -243,7 +243,7 @@ class CancelEngine:
         for result in send(self._pool):
             report([result], self._log(result.job))
 
-    def _look(self, jobs: list[RemoteJob]) -> list[JobStatus]:
+    def _poll(self, jobs: list[RemoteJob]) -> list[JobStatus]:
         groups, troubles = self._pool.by_service(jobs)
         self._have_trouble(troubles)
         return [status for _, some in groups for status in self._seen(some)]
@@ -276,7 +276,7 @@ class CancelEngine:
 
 
 def _parts(jobs: list[RemoteJob], error: Exception) -> list[list[RemoteJob]]:
-    """Jobs of one service in parts, to be looked at one after the other; none where the error is about all.
+    """Jobs of one service in parts, to be described one after the other; none where the error is about all.
 
     A record may name what the service can't have issued, and refuses to be asked about.
     """

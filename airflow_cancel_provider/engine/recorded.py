@@ -111,7 +111,7 @@ class RecordClaimant:
         )
 
     def claims(self) -> dict[RemoteJob, Claim]:
-        """Every job, to be looked at before it is cancelled."""
+        """Every job, to be described before it is cancelled."""
         return dict.fromkeys([*self.request.jobs, *self.search.found], self._claim)
 
     def _searchable(self, deployment: str) -> Iterator[Intent]:

@@ -121,8 +121,8 @@ class _Handlers:
                 self._add("register_first", f"after-call-error.{service}.{operation}", self._failed)
         self._add("register_last", "before-call", self._write)
         self._add("register_last", "before-send", self._sending)
-        for operation in REGISTRY[self._service].looks:
-            self._add("register_first", f"after-call.{self._service}.{operation}", self._looked)
+        for operation in REGISTRY[self._service].state_readers:
+            self._add("register_first", f"after-call.{self._service}.{operation}", self._shown)
         endpoint.make_request = partial(_make_request, ref(endpoint))
 
     def _add(self, how: str, event: str, handler: Any) -> None:
@@ -193,7 +193,7 @@ class _Handlers:
             with _recording(call.submission.operation):
                 call.failed(exception)
 
-    def _looked(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
+    def _shown(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
         """Record jobs that a reply shows as ended."""
         if current_recorder() and http_response.status_code < 300:
             note_ends(self._service, model.name, context.get("client_region"), parsed)
@@ -203,7 +203,7 @@ def note_ends(service: str, operation: str, region: str | None, answer: Any) -> 
     """Record which jobs a reply to the task's own call shows as ended: they need no cancel and no release."""
     try:
         row = REGISTRY[service]
-        seen = row.looks[operation](answer)
+        seen = row.state_readers[operation](answer)
         ended = [(scope, job, row.ends[state]) for scope, job, state in seen if job and state in row.ends]
     except Exception:  # a reply may be anything, and the caller's call must not fail for it
         log.exception("[remote jobs] A reply to %s could not be read", operation)

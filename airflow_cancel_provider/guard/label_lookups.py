@@ -8,7 +8,7 @@ from airflow_cancel_provider.engine.label_search import labelled
 from airflow_cancel_provider.guard.events import JobsStarted
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
-from airflow_cancel_provider.guard.releases import LOOK_SECONDS
+from airflow_cancel_provider.guard.releases import DESCRIBE_SECONDS
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import open_service
 from airflow_cancel_provider.services.retry import Patience
@@ -33,7 +33,7 @@ class LabelLookups:
             if not intent.is_placed or intent.client is None:
                 continue
             try:
-                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS))
+                service = open_service(intent.client, Patience(seconds=DESCRIBE_SECONDS))
                 found = tuple(labelled(intent, service))
             except Exception as error:  # noqa: BLE001  reported; the task itself must go on
                 place = intent.stored.scope
@@ -52,7 +52,7 @@ class LabelLookups:
             if intent.client is None or not intent.is_lost:
                 continue
             try:
-                service = open_service(intent.client, Patience(seconds=LOOK_SECONDS / 2))
+                service = open_service(intent.client, Patience(seconds=DESCRIBE_SECONDS / 2))
                 found |= {job: intent.ti_id for job in labelled(intent, service) if job.identity not in known}
             except Exception as error:  # noqa: BLE001  reported; a task that has succeeded must not fail for it
                 self._log.warning("Whether %s was carried out twice can't be found out: %s", intent, error)

@@ -17,7 +17,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.task_log import Log
 
 TRIED_SECONDS = 1.0
-"""How often it is looked whether a coroutine has lost its loop while the channel is in use."""
+"""How often it is checked whether a coroutine has lost its loop while the channel is in use."""
 
 
 class LateAnswers:

@@ -18,7 +18,7 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.task_log import Log
 
-LOOK_SECONDS = 5.0
+DESCRIBE_SECONDS = 5.0
 """Longest time for which a task that has succeeded checks whether jobs from before a deferral have ended."""
 _BY_HAND = '{"all": true, "jobs": []}'
 
@@ -75,7 +75,7 @@ class Releases:
         """
         if not self._store.may_write():
             return
-        self._look_at_inherited()
+        self._describe_inherited()
         own = self._owner.ti_id
         living: dict[UUID, list[RemoteJob]] = {}
         known_of = {job: known.ti_id for job, known in self._ledger.started.items()}
@@ -133,7 +133,7 @@ class Releases:
     def _set(self, ti_id: UUID, release: Release) -> None:
         write_release(ti_id, release, self._owner.task)
 
-    def _look_at_inherited(self) -> None:
+    def _describe_inherited(self) -> None:
         """Check which inherited jobs have ended; without an answer in time they count as running."""
         clients: dict[RemoteJob, ClientSpec] = {}
         for job, known in self._ledger.started.items():
@@ -145,17 +145,17 @@ class Releases:
         if not clients:
             return
         seen: list[JobStatus] = []
-        thread = Thread(target=self._describe, args=(clients, seen), name="remote-jobs-look", daemon=True)
+        thread = Thread(target=self._describe, args=(clients, seen), name="remote-jobs-describe", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no more threads
             return
-        thread.join(LOOK_SECONDS)
+        thread.join(DESCRIBE_SECONDS)
         ended = (s.job for s in list(seen) if s.state.is_terminal and s.state is not JobState.GONE)
         self._ledger.apply(JobsEnded(tuple(ended)))
 
     def _describe(self, clients: dict[RemoteJob, ClientSpec], seen: list[JobStatus]) -> None:
-        pool = ClientPool(clients.__getitem__, Patience(seconds=LOOK_SECONDS / 2))
+        pool = ClientPool(clients.__getitem__, Patience(seconds=DESCRIBE_SECONDS / 2))
         for service, jobs in pool.by_service(clients)[0]:
             try:
                 seen.extend(service.describe(jobs))

@@ -126,7 +126,7 @@ class RecordStore:
     def close_earlier(self, record: TryRecord, ends: Mapping[RemoteJob, JobEnd]) -> None:
         """Delete the record that an earlier try has left, once nothing on it may still run.
 
-        Otherwise each poke of a sensor in mode ``reschedule`` would look at its jobs again.
+        Otherwise each poke of a sensor in mode ``reschedule`` would poll its jobs again.
 
         :param ends: how its jobs were seen to end; GONE is no end.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_cancel_provider.cancellation import FIRST_LOOK_SECONDS, Cancellation, request
+from airflow_cancel_provider.cancellation import FIRST_POLL_SECONDS, Cancellation, request
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
 from airflow_cancel_provider.links.console import remote_job_links
@@ -21,7 +21,7 @@ from airflow_cancel_provider.mixins.targets import (
 )
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.version_compat import Context
-from airflow_cancel_provider.watch import MANY, look, wait
+from airflow_cancel_provider.watch import MANY, poll, wait
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -179,19 +179,19 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         )
         request(cancellation, pool, self.log)
         delay, most = self.waiter_delay, self.waiter_max_attempts
-        if self._looks_at_once(cancellation):
-            look(cancellation, pool, self.log)
+        if self._polls_at_once(cancellation):
+            poll(cancellation, pool, self.log)
         elif not self.deferrable:
             # No call is spent before the first jobs have ended.
-            wait(cancellation, pool, self.log, delay=min(delay, FIRST_LOOK_SECONDS), max_attempts=1)
+            wait(cancellation, pool, self.log, delay=min(delay, FIRST_POLL_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
             if self.deferrable:
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
         return self.finish(context, cancellation)
 
-    def _looks_at_once(self, cancellation: Cancellation) -> bool:
-        """Whether to look right after the request: nothing has to end first, or a deferral may be spared."""
+    def _polls_at_once(self, cancellation: Cancellation) -> bool:
+        """Whether to poll right after the request: nothing has to end first, or a deferral may be spared."""
         outcomes = {result.outcome for result in cancellation.results.values()}
         nothing_ends = not outcomes & {CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING}
         is_cheaper = self.deferrable and len(self.jobs) <= MANY

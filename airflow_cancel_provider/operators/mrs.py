@@ -35,7 +35,7 @@ from airflow_cancel_provider.services.mrs.submission import (
     property_texts,
 )
 from airflow_cancel_provider.version_compat import Context
-from airflow_cancel_provider.watch import Watch, look, wait
+from airflow_cancel_provider.watch import Watch, poll, wait
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -179,7 +179,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
             if not self.wait_for_completion:
                 self._release(context)
                 return str(job)
-            look(watch, pool, self.log)
+            poll(watch, pool, self.log)
             if not watch.is_decided:
                 self._wait(context, watch, pool)
             return self.finish(context, watch)
@@ -273,6 +273,6 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
 
 
 def _may_live(watch: Watch) -> bool:
-    """Whether the job was not seen to end. One that MRS did not know at the last look may live."""
+    """Whether the job was not seen to end. One that MRS did not know at the last poll may live."""
     is_unknown = any(status.state is JobState.GONE for status in watch.statuses.values())
     return is_unknown or bool(watch.open)

@@ -16,12 +16,12 @@ from airflow_cancel_provider.reaper.report import Orphan
 from airflow_cancel_provider.reaper.services import PLACES_AT_ONCE, at_each_place, in_words
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.threads import side_by_side
-from airflow_cancel_provider.watch import look
+from airflow_cancel_provider.watch import poll
 
 log = logging.getLogger(__name__)
 
 REASON = "Cancelled by Airflow: the task that started this job is over (reaper)"
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 REPEAT_SECONDS = 600.0
 """From then on a job that still runs is an orphan anew: the service may have lost the request it accepted."""
 
@@ -126,22 +126,22 @@ class Cancels:
 
     def _watch(self, new: list[PlaceCancel], pool: ServicePool, seconds: float, troubles: list[str]) -> None:
         deadline = time.monotonic() + seconds
-        looked_at = list(self._cancels)
+        asked = list(self._cancels)
         while not self._stop.is_set():
-            answers = side_by_side(partial(self._look, pool, troubles), looked_at, PLACES_AT_ONCE)
-            seen = [cancel for cancel, is_seen in zip(looked_at, answers, strict=True) if is_seen]
+            answers = side_by_side(partial(self._poll, pool, troubles), asked, PLACES_AT_ONCE)
+            seen = [cancel for cancel, is_seen in zip(asked, answers, strict=True) if is_seen]
             # Only new ones are waited for: a job that never ends must not slow down every sweep.
-            looked_at = [cancel for cancel in seen if cancel in new and cancel.cancellation.open]
-            if not looked_at or time.monotonic() >= deadline:
+            asked = [cancel for cancel in seen if cancel in new and cancel.cancellation.open]
+            if not asked or time.monotonic() >= deadline:
                 return
-            self._stop.wait(LOOK_SECONDS)
+            self._stop.wait(POLL_SECONDS)
 
-    def _look(self, pool: ServicePool, troubles: list[str], cancel: PlaceCancel) -> bool:
+    def _poll(self, pool: ServicePool, troubles: list[str], cancel: PlaceCancel) -> bool:
         """Update the states of a cancel's jobs; return whether that was possible."""
         if self._stop.is_set() or not cancel.cancellation.open:
             return True
         try:
-            look(cancel.cancellation, pool, log)
+            poll(cancel.cancellation, pool, log)
         except Exception as error:  # noqa: BLE001  reported; no error of a service ends a sweep
             troubles.append(f"{cancel.place}: the state of cancelled jobs can't be read: {in_words(error)}")
             self.troubled.add(cancel.place)

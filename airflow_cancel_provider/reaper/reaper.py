@@ -90,8 +90,8 @@ class Reaper:
         self._read_releases(report)
         grace = timedelta(seconds=self.rules.grace)
         judge = Judge(self.airflow, self.deployment, grace, letters, report.troubles)
-        suspects, lettered = self._look(report, judge)
-        orphans = [Orphan(found) for found in self._look_again(report, judge, suspects)]
+        suspects, lettered = self._check(report, judge)
+        orphans = [Orphan(found) for found in self._check_again(report, judge, suspects)]
         report.confirm(orphans)
         self._brake(report, orphans)
         if self.stop.is_set():
@@ -105,7 +105,7 @@ class Reaper:
             self._clean_releases(report)
         report.letters = unacknowledged(letters)
 
-    def _look(self, report: Report, judge: Judge) -> tuple[list[Found], set[Identity]]:
+    def _check(self, report: Report, judge: Judge) -> tuple[list[Found], set[Identity]]:
         """The suspects, each once, and the jobs with dead letters that have not ended."""
         ending = {job.identity for job in self._cancels.jobs}
         suspects: dict[tuple[object, ...], Found] = {}
@@ -130,13 +130,13 @@ class Reaper:
                     lettered.add(found.job.identity)
         return list(suspects.values()), lettered
 
-    def _look_again(self, report: Report, judge: Judge, suspects: list[Found]) -> list[Found]:
+    def _check_again(self, report: Report, judge: Judge, suspects: list[Found]) -> list[Found]:
         """Suspects that are orphans by the second check, too."""
         for found in suspects:
             log.info("suspect: %s: %s", found.job, found.decision.because)
         if not suspects or self.stop.wait(self.rules.grace):
             return []
-        statuses = self.services.look([found.job for found in suspects], report.troubles)
+        statuses = self.services.describe([found.job for found in suspects], report.troubles)
         again = judge.decide_again(suspects, statuses)
         for found in again:
             log.info("%s: %s: %s", found.decision.kind, found.job, found.decision.because)
@@ -204,7 +204,7 @@ class Reaper:
         # They were listed here before, so a job that is GONE has ended. For an acknowledged one GONE is not
         # enough: the connection may lead to another account now.
         kept = letters.keys() - unacknowledged(letters)
-        ended = [status for status in self.services.look(unseen, troubles) if status.state.is_terminal]
+        ended = [status for status in self.services.describe(unseen, troubles) if status.state.is_terminal]
         return self.letters.drop(
             [str(each.job) for each in ended if each.state is not JobState.GONE or str(each.job) not in kept]
         )
@@ -229,7 +229,7 @@ class Reaper:
     def _released(self, jobs: Sequence[RemoteJob]) -> list[JobStatus]:
         # An unknown cluster may be in another account: its jobs count neither as ended nor as trouble.
         unseen: list[str] = []
-        statuses = self.services.look(jobs, unseen, unknown_is_gone=False)
+        statuses = self.services.describe(jobs, unseen, unknown_is_gone=False)
         for words in unseen:
             log.info("Released jobs: %s", words)
         return statuses

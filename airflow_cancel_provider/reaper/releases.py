@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MOST_READ = 1000
 """Releases that a sweep reads, those of the oldest tries first."""
-MOST_LOOKED_AT = 100
+MOST_DESCRIBED = 100
 """Released jobs that are described in one sweep."""
 SETTLED = timedelta(hours=1)
 """Age from which on a release may be deleted: until then its task may still change it."""
@@ -115,11 +115,11 @@ class ReleaseCleanup:
             and all(Place.of(job) in places for job in release.jobs)
             and all(Place.of(job) in listed for job in release.more)
         ]
-        half = MOST_LOOKED_AT // 2
+        half = MOST_DESCRIBED // 2
         oldest, rest = unused[:half], unused[half:]
         random.shuffle(rest)
         chosen: dict[UUID, Release] = {}
-        left = MOST_LOOKED_AT
+        left = MOST_DESCRIBED
         for ti_id, release in oldest + rest:
             if len(release.jobs) <= left or not chosen:
                 chosen[ti_id] = release

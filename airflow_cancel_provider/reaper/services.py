@@ -85,7 +85,7 @@ class Services:
 
         return ServicePool(opened)
 
-    def look(
+    def describe(
         self, jobs: Sequence[RemoteJob], troubles: list[str], *, unknown_is_gone: bool = True
     ) -> list[JobStatus]:
         """Describe jobs; those whose state can't be read are left out.
@@ -95,7 +95,7 @@ class Services:
         """
         pool = self.pool()
 
-        def looked_at(place: Place, some: list[RemoteJob]) -> list[JobStatus]:
+        def described(place: Place, some: list[RemoteJob]) -> list[JobStatus]:
             statuses: list[JobStatus] = []
             for jobs_of_one in by_scope(some).values():
                 try:
@@ -119,7 +119,7 @@ class Services:
                         break
             return statuses
 
-        return list(chain.from_iterable(at_each_place(looked_at, jobs, pool)))
+        return list(chain.from_iterable(at_each_place(described, jobs, pool)))
 
 
 def at_each_place(

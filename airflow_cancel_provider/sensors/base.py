@@ -25,7 +25,7 @@ from airflow_cancel_provider.version_compat import (
     PokeReturnValue,
     TaskDeferralError,
 )
-from airflow_cancel_provider.watch import ENDS, Watch, look
+from airflow_cancel_provider.watch import ENDS, Watch, poll
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.services.pool import ServicePool
@@ -39,7 +39,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
 
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
-    :param deferrable: wait in the triggerer, looking every ``poke_interval`` seconds.
+    :param deferrable: wait in the triggerer, polling every ``poke_interval`` seconds.
     :param cancel_on_kill: cancel the jobs when the sensor is killed or times out. Without it a killed
         sensor leaves them alone. In ``reschedule`` mode no process is there to cancel between pokes.
     :return: state of each job by its address.
@@ -79,10 +79,10 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             self._release(context)
             return states
         with self._never_failing():
-            return self._look_or_defer(context, pool, watch)
+            return self._poll_or_defer(context, pool, watch)
 
-    def _look_or_defer(self, context: Context, pool: ServicePool, watch: Watch) -> dict[str, str]:
-        look(watch, pool, self.log)
+    def _poll_or_defer(self, context: Context, pool: ServicePool, watch: Watch) -> dict[str, str]:
+        poll(watch, pool, self.log)
         if not watch.is_decided:
             if self.cancel_on_kill:
                 self.keep_record(context, TryState.DEFERRED)
@@ -96,9 +96,9 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         return watch.verdict()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Poll once."""
         pool, watch = self._begin(context)
-        look(watch, pool, self.log)
+        poll(watch, pool, self.log)
         if not watch.is_decided:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=watch.verdict())

@@ -19,8 +19,8 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.meter import Meter
+from airflow_cancel_provider.services.polls import PollMemory
 from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas, share_of_quotas
 from airflow_cancel_provider.services.retry import Patience
 
@@ -58,17 +58,17 @@ class JobService(ABC):
     """One that the service could have issued, and has not."""
     quotas: ClassVar[Quotas] = {EVERY: (10, 5.0)}
     """What the service grants to an account in a region, as published."""
-    look_operation: ClassVar[str] = EVERY
-    """The operation that most looks take."""
+    poll_operation: ClassVar[str] = EVERY
+    """The operation that most polls take."""
     worth_listing: ClassVar[int] = 0
-    """Above so many jobs of a cluster or application its listing is read: looks at each would use more
+    """Above so many jobs of a cluster or application its listing is read: to ask for each would use more
     of the quotas than a page."""
     reads_listing: bool | None = None
     """Whether a listing is read; None: as :attr:`worth_listing` says."""
     paces: Paces = PACES
     """Where the pace of an account is found; one for all in a process."""
     ends: dict[str, JobStatus] | None = None
-    """Ends that a look has shown so far, by id; None: no look is under way."""
+    """Ends that a poll has shown so far, by id; None: no poll is under way."""
     quota_share: float | None = None
     """Share of the quotas in force that this process uses of its account; None: what others say."""
 
@@ -98,48 +98,48 @@ class JobService(ABC):
 
         :raises UnknownScope: the service does not know a cluster or application.
         :raises IdentityError: the service does not accept the identity; opened anew, it may do.
-        :raises AccessDenied: the identity may not look.
+        :raises AccessDenied: the identity may not describe jobs.
         :raises ConnectionUnusable: TLS, proxy or endpoint are set wrongly.
         :raises ServiceUnavailable: no answer within patience; a reply that is not an answer is none.
         :raises ServiceError: any other error of the service.
         """
 
-    def look(
+    def poll(
         self,
         jobs: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         *,
         fresh: Collection[RemoteJob] = frozenset(),
         may_leave_out: bool = False,
     ) -> list[JobStatus]:
-        """As :meth:`describe`, for jobs of one cluster or application that are looked at again and again.
+        """As :meth:`describe`, for jobs of one cluster or application that are polled again and again.
 
-        :param memory: of the looks there.
+        :param memory: of the polls there.
         :param fresh: jobs that must not be reported as last seen.
         :param may_leave_out: the quota is too small to ask for all: what has not changed, as far as a
-            cheaper look can tell, may be reported as last seen.
+            cheaper poll can tell, may be reported as last seen.
         """
         known, noting, ends = memory.ends_of(jobs), copy(self), dict[str, JobStatus]()
         rest = [job for job in jobs if job not in known]
         noting.ends = ends
         try:
-            seen = noting.look_at(rest, memory, fresh, may_leave_out=may_leave_out) if rest else []
+            seen = noting.poll_open(rest, memory, fresh, may_leave_out=may_leave_out) if rest else []
         except ServiceError:
             memory.ends |= {job.id: ends[job.id] for job in rest if job.id in ends}
             raise
         found = known | {status.job: status for status in seen}
         return [found[job] for job in jobs if job in found]
 
-    def look_at(
+    def poll_open(
         self,
         jobs: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         fresh: Collection[RemoteJob],
         *,
         may_leave_out: bool,
     ) -> list[JobStatus]:
-        """One look at jobs of which none is known to have ended; :meth:`look` is what others call."""
-        before, all_before = self.looks_sent, self.meter.own.total()
+        """One poll of jobs of which none is known to have ended; :meth:`poll` is what others call."""
+        before, all_before = self.poll_calls, self.meter.own.total()
         lists = memory.is_worth_listing(len(jobs)) and not may_leave_out
         lists = lists or len(jobs) > self.worth_listing
         try:
@@ -150,12 +150,12 @@ class JobService(ABC):
             # Few jobs may be permitted to be asked for by their ids only.
             lists, memory.listing_calls = False, len(jobs)
             statuses = self._listing(lists=False).describe(jobs)
-        memory.note(statuses, self.looks_sent - before, is_whole=True)
+        memory.note(statuses, self.poll_calls - before, is_full=True)
         memory.note_listing(self.meter.own.total() - all_before if lists else None)
         return statuses
 
     def _noted(self, status: JobStatus) -> JobStatus:
-        """The same status; an end is remembered, should the look that shows it fail at another job."""
+        """The same status; an end is remembered, should the poll that shows it fail at another job."""
         if self.ends is not None and status.state.is_terminal:
             self.ends[status.job.id] = status
         return status
@@ -171,15 +171,15 @@ class JobService(ABC):
         return jobs > self.worth_listing if self.reads_listing is None else self.reads_listing
 
     @property
-    def looks_sent(self) -> int:
-        """Requests that this copy has sent so far and that share a quota with looks."""
+    def poll_calls(self) -> int:
+        """Requests that this copy has sent so far and that share a quota with polls."""
         by_name = self.meter.own
-        return by_name.total() if self.look_operation == EVERY else by_name[self.look_operation]
+        return by_name.total() if self.poll_operation == EVERY else by_name[self.poll_operation]
 
     @property
-    def look_rate(self) -> float:
-        """Calls a second that the quota in force allows for looks, in the long run; inf: there is none."""
-        buckets = self._pace().of(self.look_operation)
+    def poll_rate(self) -> float:
+        """Calls a second that the quota in force allows for polls, in the long run; inf: there is none."""
+        buckets = self._pace().of(self.poll_operation)
         return min((bucket.per_second for bucket in buckets), default=inf)
 
     @abstractmethod
@@ -187,7 +187,7 @@ class JobService(ABC):
         """Ask for each job to end and say per job what became of the request; raises for no job.
 
         ``force``: the hardest way the service has. A job that is ending already is not asked again,
-        unless ``force`` is harder than what was asked before, or asking costs no more than looking.
+        unless ``force`` is harder than what was asked before, or asking costs no more than describing.
         A job of an unknown cluster or application is REFUSED; one whose request was not answered, or not
         accepted for want of a valid identity, is UNANSWERED. One that may have ended, or be ending, because
         of a request whose answer was lost is REQUESTED.
@@ -268,20 +268,20 @@ class JobService(ABC):
         """Requests sent so far, repeats included, by operation; those of copies count as well."""
         return self.meter.traffic
 
-    async def look_turn(self, calls: int = 1, *, at_once: bool = False) -> Self:
-        """Wait, on the event loop and in no thread, for the turn of a look; the service that has paid for it.
+    async def poll_turn(self, calls: int = 1, *, at_once: bool = False) -> Self:
+        """Wait, on the event loop and in no thread, for the turn of a poll; the service that has paid for it.
 
         Its first ``calls`` calls of the operation go at once, so that no thread waits::
 
-            service = await service.look_turn(calls)
+            service = await service.poll_turn(calls)
             await in_thread(service.describe, jobs)
 
-        Looks are let go in the order in which they came, after the cancels of the same account. A look that
+        Polls are let go in the order in which they came, after the cancels of the same account. A poll that
         takes fewer calls than it paid for slows the next ones down.
 
-        :param at_once: this look has had its turn, and is made again.
+        :param at_once: this poll has had its turn, and is made again.
         """
-        return self._with_meter(await self.meter.prepaid(self.look_operation, calls, at_once=at_once))
+        return self._with_meter(await self.meter.prepaid(self.poll_operation, calls, at_once=at_once))
 
     def _with_meter(self, meter: Meter) -> Self:
         other = copy(self)

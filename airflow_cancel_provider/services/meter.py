@@ -12,7 +12,7 @@ from typing import Any, Self
 from airflow_cancel_provider.services.ratelimit import EVERY, Pace, TokenBucket, Turn, exclusive
 
 MOST_FIRST = 20
-"""How many calls of a look, beyond those that it has paid for, go before other looks."""
+"""How many calls of a poll, beyond those that it has paid for, go before other polls."""
 
 
 class Meter:
@@ -29,7 +29,7 @@ class Meter:
         self.share: Pace | None = None
         self.paid: Counter[str] = Counter()
         self.first_calls = 0
-        """How many more calls of a look, which has had its turn, go before looks that have not."""
+        """How many more calls of a poll, which has had its turn, go before polls that have not."""
 
     def sharing(self, share: float) -> Self:
         """Count into the same traffic, and keep to a share of the quotas as well."""

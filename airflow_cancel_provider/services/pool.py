@@ -166,7 +166,7 @@ def _describe(
     found: dict[RemoteJob, JobStatus],
     unknown: dict[RemoteJob, UnknownScope],
 ) -> None:
-    """Look at jobs together; one cluster after the other where one of them is unknown."""
+    """Describe jobs together; one cluster after the other where one of them is unknown."""
     try:
         found.update({status.job: status for status in service.describe(jobs)})
     except UnknownScope as error:

@@ -26,7 +26,7 @@ Quotas = Mapping[str, tuple[float, float]]
 EVERY = "*"
 """Stands for all operations together: their calls share this quota, beside the one of their own."""
 RESERVE = 0.2
-"""Share of the burst for all operations together that looks leave to cancels."""
+"""Share of the burst for all operations together that polls leave to cancels."""
 EARLY_CALLS = 1
 """Calls that are let go later after a burst: some reach the service sooner than those sent before them."""
 SLOWER = 0.7
@@ -77,7 +77,7 @@ def exclusive() -> Iterator[None]:
 
 @dataclass(order=True, slots=True)
 class _Ticket:
-    """A place in a queue: repeated calls first, then cancels, then looks that have begun, then others.
+    """A place in a queue: repeated calls first, then cancels, then polls that have begun, then others.
 
     Each in the order they came.
     """
@@ -188,9 +188,9 @@ class Turn:
     """A call that waits for its turn; used in a ``with`` statement, which leaves the queue at its end.
 
     :param buckets: that it needs tokens of.
-    :param urgent: of a cancel: it goes before looks, and may use what these leave.
+    :param urgent: of a cancel: it goes before polls, and may use what these leave.
     :param again: it was throttled before, and goes before all others.
-    :param begun: of a look that has begun: it goes before looks that have not.
+    :param begun: of a poll that has begun: it goes before polls that have not.
     """
 
     _numbers = count()

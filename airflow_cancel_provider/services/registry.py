@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_cancel_provider.services.retry import Patience
 
 _ROOT = "airflow_cancel_provider"
-Look = Callable[[Mapping[str, Any]], Iterator[tuple[str | None, Any, Any]]]
+StateReader = Callable[[Mapping[str, Any]], Iterator[tuple[str | None, Any, Any]]]
 """From a reply to scope (where the reply tells it), id and state of each job that it shows."""
 
 
@@ -51,7 +51,7 @@ class ServiceInfo:
     :param ids_param: parameter with the ids of jobs.
     :param submissions: the calls that start jobs.
     :param quotas: how often its operations may be called, as published for an account in a region.
-    :param looks: by operation: how its reply shows jobs with their states.
+    :param state_readers: by operation: how its reply shows jobs with their states.
     :param operations: its operations that the command line offers, beside our own commands, in the service's
         words: those that cancel jobs or show them.
     :param operations_class: path of a class with a method for each of them, for a service that boto3 does not
@@ -76,7 +76,7 @@ class ServiceInfo:
     ids_param: str
     submissions: tuple[Submission, ...]
     quotas: Quotas = field(default_factory=dict)
-    looks: Mapping[str, Look] = field(default_factory=dict)
+    state_readers: Mapping[str, StateReader] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
     operations_class: str | None = None
     carriers: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ SERVICES: dict[str, ServiceInfo] = {
             submissions=emr.SUBMISSIONS,
             quotas=emr.QUOTAS,
             operations=("CancelSteps", "DescribeStep", "ListSteps"),
-            looks=emr.LOOKS,
+            state_readers=emr.STATE_READERS,
             carriers=("name", "properties"),
             carrier_help="Where the label goes on an EMR step: behind its name, or (properties), for those "
             "who look steps up by name, into the property airflow.owner, a Java system property of the step.",
@@ -139,7 +139,7 @@ SERVICES: dict[str, ServiceInfo] = {
                 *("CancelJob", "TerminateJob", "CancelJobs", "TerminateJobs"),
                 *("DescribeJobs", "ListJobs"),
             ),
-            looks=batch.LOOKS,
+            state_readers=batch.STATE_READERS,
             console_path="/batch/home?region={region}#jobs/detail/{id}",
             docs_url="https://docs.aws.amazon.com/batch/",
         ),
@@ -154,7 +154,7 @@ SERVICES: dict[str, ServiceInfo] = {
             submissions=emr_serverless.SUBMISSIONS,
             quotas=emr_serverless.QUOTAS,
             operations=("CancelJobRun", "GetJobRun", "ListJobRuns", "ListJobRunAttempts"),
-            looks=emr_serverless.LOOKS,
+            state_readers=emr_serverless.STATE_READERS,
             console_path="/emr/home?region={region}#/serverless/applications/{scope}/job-runs/{id}",
             docs_url="https://docs.aws.amazon.com/emr-serverless/",
         ),
@@ -169,7 +169,7 @@ SERVICES: dict[str, ServiceInfo] = {
             submissions=emr_containers.SUBMISSIONS,
             quotas=emr_containers.QUOTAS,
             operations=("CancelJobRun", "DescribeJobRun", "ListJobRuns"),
-            looks=emr_containers.LOOKS,
+            state_readers=emr_containers.STATE_READERS,
             # A run has no page of its own: its virtual cluster's lists it.
             console_path="/emr/home?region={region}#/eks/clusters/{scope}",
             docs_url="https://docs.aws.amazon.com/emr-on-eks/",
@@ -202,7 +202,7 @@ SERVICES: dict[str, ServiceInfo] = {
             submissions=glue.SUBMISSIONS,
             quotas=glue.QUOTAS,
             operations=("BatchStopJobRun", "GetJobRun", "GetJobRuns"),
-            looks=glue.LOOKS,
+            state_readers=glue.STATE_READERS,
             carriers=("none", "arguments"),
             carrier_help="Where the label goes on a Glue job run: nowhere, or (arguments) into the argument "
             "--airflow_owner, which reaches the job's script: one that refuses what it does not know fails.",

@@ -198,7 +198,7 @@ class GatheredRequests:
     sent: asyncio.Future[None] | None = None
     """Done after the first request."""
     seen: asyncio.Future[None] | None = None
-    """Done when the jobs have ended, or nobody looks at them any more."""
+    """Done when the jobs have ended, or nobody polls them any more."""
 
     @property
     def jobs(self) -> set[RemoteJob]:
@@ -208,7 +208,7 @@ class GatheredRequests:
     def note(self, cancellation: Cancellation, *, is_last: bool = False) -> None:
         """Log which of the jobs have ended since.
 
-        :param is_last: whether nobody looks at them any more.
+        :param is_last: whether nobody polls them any more.
         """
         self.log.ended(cancellation, self.jobs)
         if is_last:
@@ -235,7 +235,7 @@ class GatheredCancels(PerLoop):
     ) -> list[asyncio.Future[None]]:
         """Have the end of jobs requested, and seen to in the background; returns after the first request.
 
-        :return: done when the jobs have ended, or nobody looks at them any more.
+        :return: done when the jobs have ended, or nobody polls them any more.
         """
         loop = asyncio.get_running_loop()
         sent: list[asyncio.Future[None]] = []

@@ -1,6 +1,6 @@
 """One poll for many waits: what keeps thousands of deferred tasks within a service's quotas.
 
-The waits on one cluster or application share their looks. Looks at clusters that are reached over one
+The waits on one cluster or application share their polls. Polls of clusters that are reached over one
 connection take turns, in the order in which they were due, and each waits for the quota on the event loop.
 """
 
@@ -27,7 +27,7 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from airflow_cancel_provider.services.pool import Opener
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
@@ -41,8 +41,8 @@ EARLY = 0.5
 """A wait joins a poll that comes up to this share of its delay early, rather than have one of its own."""
 TOLD_TOGETHER = 50
 """Waits that are told what was seen in one turn of the event loop."""
-MOST_LOOKS = 50
-"""Looks of one poll: to find the wait with the job that the service does not accept."""
+MOST_REQUESTS = 50
+"""Requests of one poll: to find the wait with the job that the service does not accept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +58,7 @@ class _Wait:
         return self.due - self.delay * EARLY
 
 
-class _Poll:
+class _ScopeWaits:
     """The waits on one scope of one service.
 
     :param on_rest: called when nobody waits any more.
@@ -74,7 +74,7 @@ class _Poll:
     def is_idle(self) -> bool:
         return not self._waits and (self._task is None or self._task.done())
 
-    async def look(
+    async def seen(
         self, jobs: Sequence[RemoteJob], delay: float, after: float, *, is_fresh: bool
     ) -> list[JobStatus]:
         loop = asyncio.get_running_loop()
@@ -112,14 +112,14 @@ class _Poll:
         ready: list[_Wait] = []
 
         def question() -> Question:
-            # Only now that it is this look's turn: more waits may have come to be due.
+            # Only now that it is this poll's turn: more waits may have come to be due.
             ready.extend(self._take())
             return _question(ready)
 
         seen = await self._seen(question)
         # Where the service could not even be opened, nobody has asked.
         groups = [ready or self._take()]
-        for looks in count(1):
+        for requests in count(1):
             waits = [wait for wait in groups.pop() if not wait.seen.done()]
             if isinstance(seen, ServiceError) and len(waits) > 1 and not _concerns_all(seen):
                 # It may be about the jobs of one wait, which must not disturb the others.
@@ -130,7 +130,7 @@ class _Poll:
             if not groups:
                 return
             asked = partial(_question, groups[-1])
-            seen = await self._seen(asked) if looks < MOST_LOOKS else _TOO_MANY
+            seen = await self._seen(asked) if requests < MOST_REQUESTS else _TOO_MANY
 
     def _take(self) -> list[_Wait]:
         """Take those off the list that are due, and those that can as well be told now."""
@@ -145,11 +145,11 @@ class _Poll:
         self, question: Callable[[], Question]
     ) -> dict[RemoteJob, JobStatus] | CancelProviderError:
         try:
-            statuses = await self._service.look(self._demand, question)
+            statuses = await self._service.poll(self._demand, question)
         except CancelProviderError as error:
             return error
         except Exception as error:  # noqa: BLE001  a fault of ours; each wait raises it where it is awaited
-            return ServiceError(f"Looking at {self._demand.scope or 'jobs'} failed: {error!r}.")
+            return ServiceError(f"Polling {self._demand.scope or 'jobs'} failed: {error!r}.")
         return {status.job: status for status in statuses}
 
 
@@ -185,7 +185,7 @@ def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderE
         return
     missing = [job for job in wait.jobs if job not in seen]
     if missing:
-        wait.seen.set_exception(ServiceUnavailable(f"A look said nothing of {', '.join(missing)}."))
+        wait.seen.set_exception(ServiceUnavailable(f"A poll said nothing of {', '.join(missing)}."))
     else:
         wait.seen.set_result([seen[job] for job in wait.jobs])
 
@@ -193,13 +193,13 @@ def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderE
 Seen = tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]
 
 
-async def _all(looks: Sequence[Awaitable[T]]) -> list[T | BaseException]:
-    """Results, or errors, of all looks."""
-    if len(looks) > 1:
-        return await asyncio.gather(*looks, return_exceptions=True)
+async def _all(polls: Sequence[Awaitable[T]]) -> list[T | BaseException]:
+    """Results, or errors, of all polls."""
+    if len(polls) > 1:
+        return await asyncio.gather(*polls, return_exceptions=True)
     # Mostly there is one; thousands of them are to take no task each.
     try:
-        return [await looks[0]]
+        return [await polls[0]]
     except CancelProviderError as error:
         return [error]
 
@@ -210,7 +210,7 @@ class SharedWaits:
     def __init__(self, board: Board, access_key: str) -> None:
         self._board, self._access_key = board, access_key
 
-    async def look(
+    async def poll(
         self,
         jobs: Sequence[RemoteJob],
         delay: float,
@@ -220,7 +220,7 @@ class SharedWaits:
     ) -> Seen:
         """State of jobs, at the next shared poll in about ``delay`` seconds; later where the quota forces it.
 
-        :param after: seconds to this look, where these are not the seconds between two looks.
+        :param after: seconds to this poll, where these are not the seconds between two polls.
         :param is_fresh: the jobs must not be reported as last seen.
         :return: as :meth:`ServicePool.described`.
         :raises ServiceError: as :meth:`JobService.describe`.
@@ -229,14 +229,13 @@ class SharedWaits:
         groups: dict[Key, list[RemoteJob]] = {}
         for job in jobs:
             groups.setdefault((self._access_key, *job.service_key, job.scope), []).append(job)
-        polls = [self._board.poll(key) for key in groups]
-        looks = [
-            poll.look(some, delay, delay if after is None else after, is_fresh=is_fresh)
-            for poll, some in zip(polls, groups.values(), strict=True)
+        after = delay if after is None else after
+        polls = [
+            self._board.waits(key).seen(some, delay, after, is_fresh=is_fresh) for key, some in groups.items()
         ]
         found: list[JobStatus] = []
         unknown: dict[RemoteJob, UnknownScope] = {}
-        answers = await _all(looks)
+        answers = await _all(polls)
         for some, seen in zip(groups.values(), answers, strict=True):
             if isinstance(seen, UnknownScope):
                 unknown |= dict.fromkeys(some, seen)
@@ -252,7 +251,7 @@ class Board(PerLoop):
 
     def __init__(self) -> None:
         self._services: dict[Key, SharedService] = {}
-        self._polls: dict[Key, _Poll] = {}
+        self._waits_on: dict[Key, _ScopeWaits] = {}
         self._attended: Counter[Key] = Counter()
 
     @contextmanager
@@ -272,19 +271,19 @@ class Board(PerLoop):
                 if self._attended[key] <= 0:
                     del self._attended[key], self._services[key]
 
-    def poll(self, key: Key) -> _Poll:
-        """The poll of a scope."""
-        if key not in self._polls:
+    def waits(self, key: Key) -> _ScopeWaits:
+        """The waits on a scope."""
+        if key not in self._waits_on:
             service, scope = self._services[key[:-1]], key[-1]
-            memory = LookMemory(offset=len(service.demands) % WHOLE_EVERY)
+            memory = PollMemory(offset=len(service.demands) % FULL_EVERY)
             demand = service.demands[scope] = Demand(scope, memory)
 
             def rest() -> None:
-                if poll.is_idle:
-                    del self._polls[key], service.demands[scope]
+                if waits.is_idle:
+                    del self._waits_on[key], service.demands[scope]
 
-            poll = self._polls[key] = _Poll(service, demand, rest)
-        return self._polls[key]
+            waits = self._waits_on[key] = _ScopeWaits(service, demand, rest)
+        return self._waits_on[key]
 
     def is_open(self, key: Key) -> bool:
         """Whether a service is open, by the key of the access and its own."""

@@ -35,9 +35,9 @@ from airflow_cancel_provider.watch import Watch, report, report_lost, take_in
 log = logging.getLogger(__name__)
 
 SHORTEST = 0.05
-"""Seconds from one look to the next at least: a sensor's ``poke_interval`` may be 0."""
+"""Seconds from one poll to the next at least: a sensor's ``poke_interval`` may be 0."""
 SOONEST, GROWTH = 2.0, 0.5
-"""Seconds to the first look after a cancel; how much longer each next one takes to come."""
+"""Seconds to the first poll after a cancel; how much longer each next one takes to come."""
 
 
 class RemoteJobsTrigger(BaseTrigger):
@@ -47,8 +47,8 @@ class RemoteJobsTrigger(BaseTrigger):
 
     :param watch: a :class:`Watch` or :class:`Cancellation`, as JSON.
     :param access: an :class:`Access`, as JSON.
-    :param waiter_delay: seconds between two looks.
-    :param waiter_max_attempts: looks at most, counted from ``started_at``, restarts of a triggerer included;
+    :param waiter_delay: seconds between two polls.
+    :param waiter_max_attempts: polls at most, counted from ``started_at``, restarts of a triggerer included;
         None: no limit but the deferral's own timeout.
     :param started_at: epoch seconds at which the waiting began.
     :param cancel_reason: cancel the open jobs with these words if the task is killed; None never does.
@@ -78,7 +78,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self._is_dealt_with = False
         self._is_refused = False
         """Whether the service did not accept the credentials of the last poll."""
-        self._has_looked = False
+        self._has_polled = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -123,7 +123,7 @@ class RemoteJobsTrigger(BaseTrigger):
         pool = self.access.pool()
         while not self.watch.is_decided and self._is_in_time() and error is None:
             try:
-                await self._look(waits, pool)
+                await self._poll(waits, pool)
                 self._is_refused = False
             except IdentityError as refused:
                 error = self._refused(refused)
@@ -132,7 +132,7 @@ class RemoteJobsTrigger(BaseTrigger):
         return {"watch": self.watch.as_json(), "error": error}
 
     def _refused(self, refused: IdentityError) -> dict[str, str | None] | None:
-        """The error for the event; None: the next poll looks again.
+        """The error for the event; None: the next poll may show more.
 
         The quota may hold up a poll for longer than credentials are valid, also the new ones.
         """
@@ -143,11 +143,11 @@ class RemoteJobsTrigger(BaseTrigger):
         log.warning("%s Looking again with new credentials.", refused)
         return None
 
-    async def _look(self, waits: SharedWaits, pool: ServicePool) -> None:
-        """As :func:`cancelling.look`, together with the others who wait."""
+    async def _poll(self, waits: SharedWaits, pool: ServicePool) -> None:
+        """As :func:`~airflow_cancel_provider.watch.poll`, together with the others who wait."""
         try:
-            seen, unknown = await waits.look(
-                self.watch.open, self._delay(), after=self._seconds_to_look(), is_fresh=self._is_fresh
+            seen, unknown = await waits.poll(
+                self.watch.open, self._delay(), after=self._seconds_to_poll(), is_fresh=self._is_fresh
             )
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
@@ -156,18 +156,18 @@ class RemoteJobsTrigger(BaseTrigger):
         if self.watch.is_due():
             report(await in_thread(self.watch.act, pool), log)
 
-    def _seconds_to_look(self) -> float:
-        """Seconds to the next look.
+    def _seconds_to_poll(self) -> float:
+        """Seconds to the next poll.
 
         The first one comes when it would have come without a restart of the triggerer: where these are more
-        frequent than looks, there would be none.
+        frequent than polls, there would be none.
         """
-        delay, is_first = self._delay(), not self._has_looked
-        self._has_looked = True
+        delay, is_first = self._delay(), not self._has_polled
+        self._has_polled = True
         return delay - (self._clock.now() - self.started_at) % delay if is_first else delay
 
     def _delay(self) -> float:
-        """Seconds from one look to the next: fewer after a cancel, because most jobs then end soon."""
+        """Seconds from one poll to the next: fewer after a cancel, because most jobs then end soon."""
         since = self._clock.now() - (getattr(self.watch, "requested_at", None) or 0.0)
         return max(SHORTEST, min(self.waiter_delay, max(SOONEST, since * GROWTH)))
 

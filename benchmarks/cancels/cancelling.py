@@ -25,7 +25,7 @@ from benchmarks.scale import memory
 from benchmarks.waits.triggers import addresses
 
 DELAY = 2
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 OPERATORS: dict[str, type[CancelRemoteJobsOperator]] = {
     "emr": CancelStepsOperator,
     "batch": CancelBatchJobOperator,

@@ -81,7 +81,7 @@ def profiled(function: Callable[[], Any]) -> dict[Function, tuple[Any, ...]]:
 
 
 def main() -> None:
-    """Profile the requests and the looks of a cancel, and print."""
+    """Profile the requests and the polls of a cancel, and print."""
     from benchmarks.cancels import cancelling
     from benchmarks.cancels.plan import Plan
     from benchmarks.waits.triggers import addresses

@@ -52,13 +52,13 @@ class Plan:
             for phase, (operation, size) in (("request", request), ("see", see))
         }
 
-    def floor(self, latency: float, *, looks_first: bool = False) -> dict[str, float]:
+    def floor(self, latency: float, *, polls_first: bool = False) -> dict[str, float]:
         """Seconds until the last request is answered, and until each job was seen to end.
 
-        :param looks_first: the state of each job is read before its cancel as well.
+        :param polls_first: the state of each job is read before its cancel as well.
         """
         ideal, least = Ideal(), self.least()
-        before = ideal.make({self.service: least["see"]})[self.service] + latency if looks_first else 0.0
+        before = ideal.make({self.service: least["see"]})[self.service] + latency if polls_first else 0.0
         requested = ideal.make({self.service: least["request"]}, before)[self.service]
         ended = requested + SECONDS_TO_END
         seen = max(

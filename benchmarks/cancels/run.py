@@ -31,7 +31,7 @@ def run(plan: Plan) -> dict[str, Any]:
         "is extrapolated": found["done"] < plan.jobs,
         "floor": floor,
         "ratio": seconds / floor["ended"],
-        "looks first": plan.floor(LATENCY, looks_first=True)["ended"] if plan.service != "emr" else None,
+        "polls first": plan.floor(LATENCY, polls_first=True)["ended"] if plan.service != "emr" else None,
         "calls": {
             name: {word: call[word] for word in ("calls", "throttled")} for name, call in calls.items()
         },

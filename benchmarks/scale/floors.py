@@ -27,7 +27,7 @@ Calls = Mapping[str, Mapping[str, int]]
 """By service and operation."""
 
 
-def look_calls(population: Population) -> Calls:
+def check_calls(population: Population) -> Calls:
     """Calls that see every job and its label."""
     jobs, runs, steps = (_sizes(population, service) for service in SERVICES)
     return {

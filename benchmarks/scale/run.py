@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.account.ends import SECONDS_TO_END
 from benchmarks.account.population import DEPLOYMENT, Population
 from benchmarks.account.process import ROOT, account, figures
-from benchmarks.scale.floors import Ideal, again_calls, cancel_calls, look_calls
+from benchmarks.scale.floors import Ideal, again_calls, cancel_calls, check_calls
 
 PATIENCE = 1800
 """Seconds after which a sweep is given up."""
@@ -39,8 +39,8 @@ class Outcome:
         ideal, population, grace = Ideal(), self.population, float(self.sweep["rules"]["grace"])
         least, start = dict[str, dict[str, float]](), 0.0
         for phase, calls, pause in (
-            ("look", look_calls(population), 0.0),
-            ("second look", again_calls(population), grace),
+            ("check", check_calls(population), 0.0),
+            ("second check", again_calls(population), grace),
             ("cancel", cancel_calls(population), 0.0),
             ("confirm", again_calls(population), SECONDS_TO_END),
         ):
@@ -51,21 +51,21 @@ class Outcome:
 
     @cached_property
     def seconds(self) -> dict[str, float]:
-        """Seconds of each phase; the grace is part of the second look."""
+        """Seconds of each phase; the grace is part of the second check."""
         phases = {name: phase["seconds"] for name, phase in self.sweep["phases"].items()}
         return phases | {"cancel": phases["cancel"] - phases["confirm"]}
 
     @property
     def growth(self) -> dict[str, float]:
-        """MiB that the process took at most beside what it had before, in the first look and in all."""
+        """MiB that the process took at most beside what it had before, in the first check and in all."""
         memory = self.sweep["memory"]
-        look = self.sweep["phases"]["look"]["peak memory"]
-        return {"look": look - memory["before"], "sweep": memory["peak"] - memory["before"]}
+        check = self.sweep["phases"]["check"]["peak memory"]
+        return {"check": check - memory["before"], "sweep": memory["peak"] - memory["before"]}
 
     @property
     def ratio(self) -> float:
-        """How many times its floor the first look took."""
-        return self.seconds["look"] / max(self.floors["look"].values())
+        """How many times its floor the first check took."""
+        return self.seconds["check"] / max(self.floors["check"].values())
 
     def mistakes(self) -> list[str]:
         """What the reaper did that it should not have done, or did not that it should have."""
@@ -77,7 +77,7 @@ class Outcome:
             "jobs were cancelled that are no orphans": len(set(asked) - wanted),
             "jobs were asked to end more than once": sum(times > 1 for times in asked.values()),
             "orphans were not seen to end": len(wanted) - report["fates"].get("ended", 0),
-            "jobs were not looked at": self.population.size - sum(report["jobs"].values()),
+            "jobs were not checked": self.population.size - sum(report["jobs"].values()),
         }
         words = [f"{number} {what}." for what, number in found.items() if number]
         return words + [f"The report tells of trouble: {trouble}" for trouble in report["troubles"]]
@@ -86,7 +86,7 @@ class Outcome:
 def sweep_over(population: Population, *, grace: float, latency: float) -> Outcome:
     """Make an account and an Airflow, and sweep in a fresh process.
 
-    :param grace: seconds between the two looks.
+    :param grace: seconds between the two checks.
     :param latency: seconds that each of the account's answers takes.
     """
     with tempfile.TemporaryDirectory(prefix="scale-") as home, account(population, latency) as url:

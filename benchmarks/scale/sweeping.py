@@ -69,8 +69,8 @@ def _observe(reaper: Reaper, url: str) -> dict[str, dict[str, Any]]:
         return run
 
     for whose, method, name in (
-        (reaper, "_look", "look"),
-        (reaper, "_look_again", "second look"),
+        (reaper, "_check", "check"),
+        (reaper, "_check_again", "second check"),
         (reaper._cancels, "run", "cancel"),
         (reaper._cancels, "_watch", "confirm"),
     ):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks.account.population import SERVICES
 from benchmarks.account.quotas import QUOTAS, TOGETHER
-from benchmarks.scale.floors import again_calls, cancel_calls, look_calls
+from benchmarks.scale.floors import again_calls, cancel_calls, check_calls
 from benchmarks.scale.run import Outcome
 
 
@@ -35,7 +35,7 @@ def _times(outcome: Outcome) -> Iterator[str]:
     for phase, floors in outcome.floors.items():
         slowest = max(floors, key=floors.__getitem__)
         yield _time(phase, outcome.seconds[phase], floors[slowest], slowest)
-        if phase == "look":
+        if phase == "check":
             for service in SERVICES:
                 yield _time(f"  {service}", _last(outcome, service), floors[service], "")
 
@@ -46,26 +46,26 @@ def _time(name: str, seconds: float, floor: float, by: str) -> str:
 
 
 def _last(outcome: Outcome, service: str) -> float:
-    """When a service's last call of the first look came, in seconds from the first call of all."""
-    calls = outcome.sweep["phases"]["look"]["calls"]
+    """When a service's last call of the first check came, in seconds from the first call of all."""
+    calls = outcome.sweep["phases"]["check"]["calls"]
     return max(float(call["last"]) for name, call in calls.items() if name.partition(" ")[0] == service)
 
 
 def _calls(outcome: Outcome) -> Iterator[str]:
     population = outcome.population
     phases = (
-        look_calls(population),
+        check_calls(population),
         again_calls(population),
         cancel_calls(population),
         again_calls(population),
     )
-    heads = ("looking", "least", "in all", "least", "throttled", "most in 1 s")
+    heads = ("checking", "least", "in all", "least", "throttled", "most in 1 s")
     yield f"  {'call':34} {' '.join(f'{head:>11}' for head in heads)}   quota"
     for name, call in outcome.account["calls"].items():
         service, operation = name.split()
         least = [phase.get(service, {}).get(operation, 0) for phase in phases]
-        looking = outcome.sweep["phases"]["look"]["calls"].get(name, {"calls": 0})["calls"]
-        figures = (looking, least[0], call["calls"], sum(least), call["throttled"], call["peak"])
+        checking = outcome.sweep["phases"]["check"]["calls"].get(name, {"calls": 0})["calls"]
+        figures = (checking, least[0], call["calls"], sum(least), call["throttled"], call["peak"])
         quota = QUOTAS[service].get(operation) or QUOTAS[service][TOGETHER]
         cells = " ".join(f"{figure:11,}" for figure in figures)
         yield f"  {name:34} {cells}   {quota[0]}, then {quota[1]:g}/s"
@@ -75,7 +75,7 @@ def _costs(outcome: Outcome) -> Iterator[str]:
     memory, growth = outcome.sweep["memory"], outcome.growth
     queries = ", ".join(f"{number:,} {table}" for table, number in outcome.sweep["queries"].items())
     yield (
-        f"  memory: {memory['before']:.0f} MiB before, at most {growth['look']:.1f} more while looking and "
+        f"  memory: {memory['before']:.0f} MiB before, at most {growth['check']:.1f} more while checking and "
         f"{growth['sweep']:.1f} in all"
     )
     yield f"  processor: {outcome.sweep['cpu']:.1f} s"

@@ -22,7 +22,7 @@ from benchmarks.waits.plan import Plan
 from benchmarks.waits.triggers import addresses, trigger
 
 STARTED_WITHIN = 300.0
-"""Seconds after which waits that have not looked yet are no longer waited for."""
+"""Seconds after which waits that have not polled yet are no longer waited for."""
 MARGIN = 15.0
 """Seconds that an event may come later than it should before its wait counts as lost."""
 
@@ -42,7 +42,7 @@ class Waits:
         self.heartbeat.start()
         jobs = list(addresses(self.plan.population))
         tasks = [asyncio.create_task(self._wait(number, job)) for number, job in jobs]
-        await self._all_have_looked()
+        await self._all_have_polled()
         start = {
             "seconds": time.monotonic() - began,
             "cpu": time.process_time() - cpu,
@@ -64,7 +64,7 @@ class Waits:
         except Exception as error:  # noqa: BLE001  what a triggerer would log as the end of the trigger
             self.errors.append(f"{job}: {error!r}")
 
-    async def _all_have_looked(self) -> None:
+    async def _all_have_polled(self) -> None:
         """Ours have after one poll; of stock triggers each makes a call of its own."""
         if self.plan.side == "ours":
             await asyncio.sleep(self.plan.delay * 1.2)

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any, Literal
 
-from airflow_cancel_provider.services.looks import WHOLE_EVERY
+from airflow_cancel_provider.services.polls import FULL_EVERY
 from airflow_cancel_provider.triggers.shared_service import SHORT
 from benchmarks.account.population import SERVICES, Population
 from benchmarks.account.quotas import JOBS_PER_LOOKUP, QUOTAS, STEPS_PER_LOOKUP, STEPS_PER_PAGE
 
 Side = Literal["ours", "stock"]
-LOOKS = {"batch": "DescribeJobs", "emr-serverless": "ListJobRuns", "emr": "ListSteps"}
-"""The operation that looks at many jobs at once, by service."""
+POLLS = {"batch": "DescribeJobs", "emr-serverless": "ListJobRuns", "emr": "ListSteps"}
+"""The operation that shows many jobs at once, by service."""
 STEPS_PER_CLUSTER = 250
 RUNS_PER_APPLICATION = 1000
 
@@ -23,7 +23,7 @@ class Plan:
     """One run: so many waits in one event loop.
 
     :param waits: in all; a third in each service.
-    :param delay: seconds between two looks (``waiter_delay``).
+    :param delay: seconds between two polls (``waiter_delay``).
     :param window: seconds for which calls and CPU are counted, and over which jobs end.
     :param ending: one job of so many ends within the window.
     """
@@ -67,20 +67,20 @@ class Plan:
     def latest_of_any(self) -> float:
         """The same for a job that ends out of turn: EMR starts steps in order, and its steps here end in any.
 
-        Where the quota is too small for whole looks, those that end before they have started are seen by them
-        alone; the looks between take about two calls.
+        Where the quota is too small for full polls, those that end before they have started are seen by them
+        alone; the polls between take about two calls.
         """
         clusters = [len(numbers) for numbers in self.population.scopes("emr")]
         pages = sum(ceil(steps / STEPS_PER_PAGE) for steps in clusters)
         if pages / self.delay <= SHORT * per_second("emr"):
             return self.latest()
-        between = 2 * len(clusters) * (WHOLE_EVERY - 1)
+        between = 2 * len(clusters) * (FULL_EVERY - 1)
         return max(self.latest(), (pages + between) / per_second("emr"))
 
     def latest_in_order(self, share: float) -> float:
         """The same where steps end in their order.
 
-        Each cluster then takes two calls, one of them a whole look, and what has ended is asked for by ids.
+        Each cluster then takes two calls, one of them a full poll, and what has ended is asked for by ids.
 
         :param share: of the quota that is left.
         """
@@ -95,6 +95,6 @@ class Plan:
 
 
 def per_second(service: str) -> float:
-    """The quota of the call that looks."""
+    """The quota of the call that polls."""
     quotas = QUOTAS[service]
-    return quotas.get(LOOKS[service], quotas.get("*", (0, 0.0)))[1]
+    return quotas.get(POLLS[service], quotas.get("*", (0, 0.0)))[1]

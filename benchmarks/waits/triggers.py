@@ -18,7 +18,7 @@ from benchmarks.waits.plan import Side
 
 CONNECTION, REGION = "aws_default", "us-east-1"
 NEVER = 10**6
-"""Looks at most."""
+"""Polls at most."""
 
 
 def addresses(population: Population) -> Iterator[tuple[int, RemoteJob]]:
@@ -44,7 +44,7 @@ def trigger(side: Side, job: RemoteJob, delay: float) -> Any:
 
 def _ours(job: RemoteJob, delay: float) -> RemoteJobsTrigger:
     watch = Watch([job])
-    # A sensor looks once before it defers.
+    # A sensor polls once before it defers.
     watch.observe([JobStatus(job, JobState.PENDING)])
     return RemoteJobsTrigger(
         watch=watch.as_json(),

@@ -44,8 +44,8 @@ def a_killed_task_has_its_job_cancelled(world: World, conn_id: str, mode: str) -
     if mode == "deferrable":
         run.wait_for("batch", "deferred")
         # A trigger that never began can't cancel: that is for the reaper.
-        looks = len(calls_about(world, "DescribeJobs", queue))
-        eventually(lambda: len(calls_about(world, "DescribeJobs", queue)) > looks, "a look by the trigger")
+        polls = len(calls_about(world, "DescribeJobs", queue))
+        eventually(lambda: len(calls_about(world, "DescribeJobs", queue)) > polls, "a poll by the trigger")
         run.mark("batch", "failed")
     else:
         run.signal("batch", signal.SIGKILL)

@@ -32,11 +32,11 @@ def waiting(world: World, queue: str) -> tuple[Run, dict[int, str]]:
         run.wait_for(f"batch[{index}]", "deferred")
     jobs, since = {index: job_of(run, index) for index in range(3)}, world.cloud.clock()
     for job in jobs.values():
-        eventually(lambda: looked_at(world, job, since), f"the triggerer looks at {job}")  # noqa: B023
+        eventually(lambda: polled(world, job, since), f"the triggerer polls {job}")  # noqa: B023
     return run, jobs
 
 
-def looked_at(world: World, job: str, since: float) -> bool:
+def polled(world: World, job: str, since: float) -> bool:
     calls = world.cloud.journal.entries("batch", "DescribeJobs")
     return any(job in call.ids and call.time > since for call in calls)
 

@@ -15,7 +15,7 @@ WAITING = {"sync": "running", "deferrable": "deferred"}
 stories = Stories()
 
 
-LOOK = {"emr": "ListSteps", "mrs": "ShowSingleJobExe"}
+POLL = {"emr": "ListSteps", "mrs": "ShowSingleJobExe"}
 
 
 def waits(world: World, run: Run, task_id: str, mode: str, jobs: Jobs) -> None:
@@ -25,7 +25,7 @@ def waits(world: World, run: Run, task_id: str, mode: str, jobs: Jobs) -> None:
     was deferred, until the triggerer has taken its trigger up.
     """
     run.wait_for(task_id, WAITING[mode])
-    world.wait_for_call(jobs.service, LOOK[jobs.service], jobs.scope, after_now=True)
+    world.wait_for_call(jobs.service, POLL[jobs.service], jobs.scope, after_now=True)
 
 
 def sensing(world: World, dag: str, mode: str, jobs: Jobs) -> Run:

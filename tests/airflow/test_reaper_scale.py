@@ -14,7 +14,7 @@ from benchmarks.account.gate import Gate
 from benchmarks.account.population import DEPLOYMENT, OF_A_THOUSAND, ORPHANING, Population, kind_of, try_id
 from benchmarks.account.process import account, figures
 from benchmarks.account.service import page
-from benchmarks.scale.floors import Ideal, look_calls
+from benchmarks.scale.floors import Ideal, check_calls
 from benchmarks.scale.run import sweep_over
 from benchmarks.scale.table import lines
 
@@ -32,11 +32,11 @@ def test_sweep_cancels_the_orphans_within_the_quotas() -> None:
     assert outcome.mistakes() == []
     calls = outcome.account["calls"]
     assert {name: call["throttled"] for name, call in calls.items() if call["throttled"]} == {}
-    looking = outcome.sweep["phases"]["look"]["calls"]
-    for service, some in look_calls(SMALL).items():
+    checking = outcome.sweep["phases"]["check"]["calls"]
+    for service, some in check_calls(SMALL).items():
         for operation, least in some.items():
             # A page more for each listing that ends with a full one, and a part of one for each place.
-            assert looking[f"{service} {operation}"]["calls"] <= least * 1.2 + 1
+            assert checking[f"{service} {operation}"]["calls"] <= least * 1.2 + 1
     assert outcome.growth["sweep"] < MOST_MEMORY
     # Of each batch of 500 jobs at most three queries, and two for what is history.
     assert outcome.sweep["queries"]["task_instance"] <= 2 * (SMALL.size / 500 + 8 + 8)
@@ -60,7 +60,7 @@ def test_outcome_names_every_mistake() -> None:
         "1 jobs were cancelled that are no orphans.",
         "1 jobs were asked to end more than once.",
         "1 orphans were not seen to end.",
-        "1 jobs were not looked at.",
+        "1 jobs were not checked.",
         "The report tells of trouble: no word.",
     ]
 

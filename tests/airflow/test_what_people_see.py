@@ -100,7 +100,7 @@ def the_log_of_a_deferred_task_tells_how_its_job_has_ended(world: World, seconds
     eventually(lambda: len(jobs_in(world, place)) == 1, "a job")
     run.wait_for("batch", "deferred")
     (job,) = jobs_in(world, place)
-    eventually(lambda: is_looked_at(world, job["id"]), "the triggerer looks at it")
+    eventually(lambda: is_polled(world, job["id"]), "the triggerer polls it")
     run.mark("batch", "failed")
     # The second where the API server was first: then the triggerer only sees the end.
     words = (f"{job['id']} (CANCELLED after ", f"{job['id']} has ended as CANCELLED.")
@@ -113,7 +113,7 @@ def tells(run: Run, words: tuple[str, ...]) -> bool:
     return any(each in line for line in run.remote_job_lines("batch") for each in words)
 
 
-def is_looked_at(world: World, job: str) -> bool:
+def is_polled(world: World, job: str) -> bool:
     calls = world.cloud.journal.entries("batch", "DescribeJobs")
     return sum(job in call.ids for call in calls) > 1
 

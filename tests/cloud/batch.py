@@ -142,7 +142,7 @@ class BatchService(RestService):
         if size is not None and not 2 <= size <= 10_000:
             raise client_error("The size of an array must be between 2 and 10000.")
 
-    # Looking.
+    # Describing.
     def settle(self) -> None:
         """Let dependants go on whose dependencies have ended, in the order of submission."""
         now = self.clock()

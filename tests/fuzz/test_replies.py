@@ -125,7 +125,7 @@ def operations_of(service: Any) -> list[str]:
 
 @examples(25)
 @given(data=st.data())
-def test_looks_give_states_of_what_was_asked_or_our_errors(answered: Any, data: st.DataObject) -> None:
+def test_polls_give_states_of_what_was_asked_or_our_errors(answered: Any, data: st.DataObject) -> None:
     service, replies, jobs = answered
     replies.body = data.draw(reply(service.client, operations_of(service), [job.id for job in jobs]))
     try:
@@ -168,10 +168,10 @@ def test_listings_give_jobs_of_the_scope_or_our_errors(answered: Any, data: st.D
 
 @examples(20)
 @given(data=st.data())
-def test_no_reply_to_the_users_own_looks_is_an_error(answered: Any, data: st.DataObject) -> None:
+def test_no_reply_to_the_users_own_polls_is_an_error(answered: Any, data: st.DataObject) -> None:
     service, _, jobs = answered
     model = service.client.meta.service_model
-    for operation in SERVICES[service.name].looks:
+    for operation in SERVICES[service.name].state_readers:
         shape = model.operation_model(operation).output_shape
         note_ends(
             service.name, operation, "us-east-1", data.draw(spoilt(data.draw(_of(shape, [jobs[0].id], 0))))

@@ -18,7 +18,7 @@ from tests.matrix.scenario import SERVICES, Cell, Expected, Scenario
 
 AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 DENIED_MATTERS = tuple(service for service in SERVICES if service != "emr-containers")
-"""Services whose operators fail when they may not look at their job; ``EmrContainerOperator`` goes on."""
+"""Services whose operators fail when they may not poll their job; ``EmrContainerOperator`` goes on."""
 TIMEOUT_WITHIN = 30.0
 """Seconds: Airflow looks every 15 for deferrals that have timed out, and then starts the task again."""
 TASKS = {"sync": SERVICES, "plain": SERVICES}
@@ -105,7 +105,7 @@ WAITING = (
         within=TIMEOUT_WITHIN,
         resumes=True,
     ),
-    # Who cancels looks first, and may not for 25 seconds.
+    # Who cancels polls first, and may not for 25 seconds.
     Scenario("poll denied in the trigger", faults.polls_denied, DEFERRED, within=40, resumes=True),
     Scenario(
         "attempts used up in the trigger", faults.attempts_used_up, DEFERRED, shape="attempts", resumes=True

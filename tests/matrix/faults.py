@@ -202,7 +202,7 @@ def _strike_in_time(victim: Victim, at: float) -> None:
 
 
 def attempts_used_up(victim: Victim) -> None:
-    """The operator has looked as often as it may."""
+    """The operator has polled as often as it may."""
     victim.strike()
     run = victim.runs[0]
 
@@ -217,7 +217,7 @@ def attempts_used_up(victim: Victim) -> None:
 
 
 def polls_denied(victim: Victim) -> None:
-    """The operator may not look any more."""
+    """The operator may not poll any more."""
     spoil(victim, "denied", POLLS, seconds=25.0)
 
     def was_denied() -> bool:

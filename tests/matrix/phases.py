@@ -126,7 +126,7 @@ def _strike(victims: Iterable[Victim]) -> None:
 
 
 def _wait_for_polls(victims: Sequence[Victim]) -> None:
-    """Wait until each job is looked at again: its trigger is back."""
+    """Wait until each job is polled again: its trigger is back."""
     since = time.time()
 
     def are_back() -> bool:

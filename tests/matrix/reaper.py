@@ -12,7 +12,7 @@ from tests.matrix.scenario import Expected, Scenario
 INTERVAL = 10
 GRACE = 5
 WITHIN = 60.0
-"""Seconds from the fault: Airflow's detection of a lost task (18), a sweep's interval, the second look."""
+"""Seconds from the fault: Airflow's detection of a lost task (18), a sweep's interval, the second check."""
 DEPLOYMENT = "matrix"
 
 S = TypeVar("S", bound=Scenario)

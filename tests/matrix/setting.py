@@ -50,8 +50,8 @@ def sensed_job(victim: Victim) -> None:
 
 
 def until_sensed(victim: Victim) -> None:
-    """The sensor has looked at the job."""
-    eventually(lambda: len(victim.calls()) > 1, "a look at the job", seconds=victim.patience)
+    """The sensor has polled the job."""
+    eventually(lambda: len(victim.calls()) > 1, "a poll of the job", seconds=victim.patience)
     victim.look_at_tasks()
 
 

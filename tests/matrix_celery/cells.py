@@ -17,7 +17,7 @@ Modes = dict[str, tuple[str, ...]]
 SYNC: Modes = {"sync": SERVICES}
 DEFERRED: Modes = {"deferred": SERVICES}
 REAPED_WITHIN = 120.0
-"""Seconds from the fault: Airflow's detection of a lost host (35), a sweep's interval, the second look."""
+"""Seconds from the fault: Airflow's detection of a lost host (35), a sweep's interval, the second check."""
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,9 @@ def other_moves(world: World, rules: Rules) -> Iterator[Move]:
         yield "API server sees to a mark", _mark(number)
     yield from _service_moves(world)
     if rules.has_reaper:
-        yield "reaper looks", lambda world: setattr(world, "suspects", deciders.first_look())
+        yield "reaper checks", lambda world: setattr(world, "suspects", deciders.first_check())
         if world.suspects:
-            yield "reaper looks again", _second_look
+            yield "reaper checks again", _second_check
 
 
 def _service_moves(world: World) -> Iterator[Move]:
@@ -150,6 +150,6 @@ def _listed(id: str) -> Callable[[World], None]:
     return lambda world: world.jobs.__setitem__(id, world.jobs[id]._replace(is_listed=True))
 
 
-def _second_look(world: World) -> None:
+def _second_check(world: World) -> None:
     suspects, world.suspects = world.suspects, ()
-    deciders.second_look(suspects)
+    deciders.second_check(suspects)

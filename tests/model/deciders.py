@@ -121,14 +121,14 @@ def release_of(ti: UUID) -> Release | None:
 JUDGE = Judge(Answers(), DEPLOYMENT, timedelta(0), {})
 
 
-def first_look() -> tuple[str, ...]:
+def first_check() -> tuple[str, ...]:
     """Jobs that a sweep suspects."""
     found = JUDGE.decide(list(SERVICE.claims("queue")))
     return tuple(each.job.id for each in found if each.decision.kind is DecisionKind.SUSPECT)
 
 
-def second_look(suspects: Collection[str]) -> None:
-    """Have those cancelled that a second look finds to be orphans, too."""
+def second_check(suspects: Collection[str]) -> None:
+    """Have those cancelled that a second check finds to be orphans, too."""
     before = [each for each in JUDGE.decide(list(SERVICE.claims("queue"))) if each.job.id in suspects]
     again = JUDGE.decide_again(before, SERVICE.describe([each.job for each in before]))
     if orphans := [each.job for each in again if each.decision.kind is DecisionKind.ORPHAN]:

@@ -188,9 +188,9 @@ MUTANTS = (
     Mutant("a ledger is always taken for empty", TryLedger, "is_empty", prop(True), LAYERS),
     Mutant("nothing is searched by label", LabelSearch, "update", always(None), LAYERS),
     Mutant("a search is over at once", LabelSearch, "_is_over", always(True), LAYERS),
-    Mutant("labels on jobs are not looked at", TryRecord, "foreign", always(None), LAYERS),
+    Mutant("labels on jobs are not read", TryRecord, "foreign", always(None), LAYERS),
     Mutant(
-        "what is only on record is cancelled without a look",
+        "what is only on record is cancelled without being described",
         LedgerClaimant,
         "_claim",
         _without_object,

@@ -62,7 +62,7 @@ class Job(NamedTuple):
     owner: int
     reconnects: bool = False
     is_listed: bool = True
-    """Whether listings and looks show it already."""
+    """Whether listings and polls show it already."""
     is_asked: bool = False
 
 

@@ -49,7 +49,7 @@ def opened(name: str, url: str) -> tuple[Any, list[Any]]:
 
 
 def words_of(service: Any, jobs: list[Any]) -> list[str]:
-    """All that is said of a look, a listing and a cancel that fail."""
+    """All that is said of a description, a listing and a cancel that fail."""
     said = []
     for call in (lambda: service.describe(jobs), lambda: list(service.claims(jobs[0].scope or "queue"))):
         with pytest.raises(ServiceError) as raised:

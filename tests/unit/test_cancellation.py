@@ -20,7 +20,7 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
 from airflow_cancel_provider.triggers.remote_jobs import watch_from_json
-from airflow_cancel_provider.watch import Watch, look, report
+from airflow_cancel_provider.watch import Watch, poll, report
 from tests.cancellation_fixtures import (
     DUE,
     JOBS,
@@ -46,7 +46,7 @@ class TestRequest:
         assert [result.outcome for result in cancellation.request(pool)] == [CancelOutcome.REQUESTED] * 2
         assert cancellation.request(pool) == []
         for _ in range(3):
-            look(cancellation, pool, LOG)
+            poll(cancellation, pool, LOG)
         assert memory.sent == [("a", False), ("b", False)]
 
     def test_a_job_added_later_is_asked_alone(self, memory: Memory) -> None:
@@ -58,10 +58,10 @@ class TestRequest:
     def test_what_was_not_answered_is_asked_again_and_nothing_else(self, memory: Memory) -> None:
         memory.outcomes["b"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a", "b")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         memory.outcomes.clear()
-        look(cancellation, memory.pool(), LOG)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == [("b", False)] * 2
 
     @pytest.mark.parametrize("state", [JobState.CANCELLING, JobState.CANCELLED, JobState.GONE])
@@ -71,7 +71,7 @@ class TestRequest:
         memory.outcomes["a"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a")
         end(memory, "a", state=state)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == []
 
     @pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED])
@@ -84,9 +84,9 @@ class TestRequest:
         moved = Cancellation.from_json(json.loads(json.dumps(cancellation.as_json())))
         memory.outcomes["a"] = CancelOutcome.ALREADY_ENDED
         memory.errors.append(ServiceUnavailable("The service is away."))
-        look(moved, memory.pool(), LOG)
+        poll(moved, memory.pool(), LOG)
         end(memory, "a", state=state)
-        look(moved, memory.pool(), LOG)
+        poll(moved, memory.pool(), LOG)
         assert moved.results[moved.jobs[0]].outcome is CancelOutcome.ALREADY_ENDED
         if state is JobState.CANCELLED:
             assert moved.verdict(fail_if_not_running=True) == {moved.jobs[0]: "CANCELLED"}
@@ -99,10 +99,10 @@ class TestRequest:
     ) -> None:
         memory.outcomes["a"] = CancelOutcome.GONE
         cancellation = requested(memory, "a")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         memory.outcomes.clear()
-        look(cancellation, memory.pool(), LOG)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", False)] * 2
 
 
@@ -121,7 +121,7 @@ class TestLog:
         caplog.clear()
         end(memory, *ids)
         memory.states["j5"] = JobState.FAILED
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         words = [record.getMessage() for record in caplog.records]
         assert "198 jobs: CANCELLED" in words
         assert len([each for each in words if "j5 is FAILED" in each]) == 1
@@ -136,7 +136,7 @@ class TestUnknown:
         end(memory, "a", state=JobState.GONE)
         cancellation = Cancellation([memory.job("a", JobState.GONE)], REASON)
         report(cancellation.request(memory.pool()), LOG)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         (said,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert said.getMessage() == (
             "memory:///place/a: GONE: the service does not know this job over the process's own credentials. "
@@ -144,10 +144,10 @@ class TestUnknown:
         )
         assert cancellation.verdict() == {"memory:///place/a": "GONE"}
 
-    def test_a_job_that_is_looked_at_is_a_warning(
+    def test_a_job_that_is_only_polled_is_a_warning(
         self, memory: Memory, caplog: pytest.LogCaptureFixture
     ) -> None:
-        look(Watch([memory.job("a", JobState.GONE)]), memory.pool(), LOG)
+        poll(Watch([memory.job("a", JobState.GONE)]), memory.pool(), LOG)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
 
     def test_a_job_that_was_there_before_is_none(
@@ -155,9 +155,9 @@ class TestUnknown:
     ) -> None:
         caplog.set_level(logging.INFO)
         watch = Watch(memory.jobs("a"))
-        look(watch, memory.pool(), LOG)
+        poll(watch, memory.pool(), LOG)
         end(memory, "a", state=JobState.GONE)
-        look(watch, memory.pool(), LOG)
+        poll(watch, memory.pool(), LOG)
         assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
 
     @pytest.mark.parametrize("is_known", [False, True])
@@ -165,7 +165,7 @@ class TestUnknown:
         """A wrong id is no end of a job; a cluster that was deleted meanwhile is."""
         cancellation = requested(memory, "a") if is_known else Cancellation(memory.jobs("a"), REASON)
         memory.errors.append(UnknownScope("No such place."))
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         again = watch_from_json(json.loads(json.dumps(cancellation.as_json())))
         if is_known:
             assert again.verdict() == {"memory:///place/a": "GONE"}
@@ -174,23 +174,23 @@ class TestUnknown:
                 again.verdict()
 
     @pytest.mark.parametrize("is_known", [False, True])
-    def test_a_cluster_that_is_looked_at(self, memory: Memory, is_known: bool) -> None:
+    def test_a_cluster_that_is_polled(self, memory: Memory, is_known: bool) -> None:
         watch = Watch(memory.jobs("a"))
         if is_known:
-            look(watch, memory.pool(), LOG)
+            poll(watch, memory.pool(), LOG)
         memory.errors.append(UnknownScope("No such place."))
         if is_known:
-            look(watch, memory.pool(), LOG)
+            poll(watch, memory.pool(), LOG)
             assert watch.verdict() == {"memory:///place/a": "GONE"}
         else:
             with pytest.raises(UnknownScope, match="No such place"):
-                look(watch, memory.pool(), LOG)
+                poll(watch, memory.pool(), LOG)
 
     def test_the_jobs_of_other_clusters_are_seen_to(self, memory: Memory) -> None:
         lost, found = memory.job("a", scope="typo"), memory.job("b", JobState.CANCELLED)
         memory.errors += [UnknownScope("No such place."), UnknownScope("No such place.")]
         cancellation = Cancellation([lost, found], REASON)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert cancellation.states == {str(found): "CANCELLED"}
         assert cancellation.results[lost].outcome is CancelOutcome.REFUSED
 
@@ -200,20 +200,20 @@ class TestEscalation:
         cancellation = requested(memory, "a", "b", escalate_after=DUE)
         end(memory, "b")
         for _ in range(3):
-            look(cancellation, memory.pool(), LOG)
+            poll(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True)]
 
     @pytest.mark.parametrize("escalate_after", [None, 60])
     def test_it_does_not_come_early(self, memory: Memory, escalate_after: float | None) -> None:
         cancellation = requested(memory, "a", escalate_after=escalate_after)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == []
         assert not cancellation.is_due()
 
     def test_it_does_not_come_where_force_adds_nothing(self, memory: Memory) -> None:
         memory.hard = False
         cancellation = requested(memory, "a", escalate_after=DUE)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == []
         assert not cancellation.is_due()
 
@@ -231,11 +231,11 @@ class TestEscalation:
     def test_only_what_did_not_answer_to_force_is_forced_again(self, memory: Memory) -> None:
         memory.forced_outcomes["b"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a", "b", escalate_after=DUE)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         cancellation = Cancellation.from_json(cancellation.as_json())
         memory.forced_outcomes.clear()
-        look(cancellation, memory.pool(), LOG)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True), ("b", True), ("b", True)]
 
     def test_it_counts_from_the_request(self, memory: Memory) -> None:

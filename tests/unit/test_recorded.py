@@ -1,4 +1,4 @@
-"""What a record names is looked at before it is cancelled: whose it is, and whether it is there at all."""
+"""What a record names is described before it is cancelled: whose it is, and whether it is there at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record names and can't be looked at is not cancelled blindly, and looked at again."""
+"""What a record names and can't be described is not cancelled blindly, and described again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["bench", "connections", "memory"]
 
 
 class TestUnseen:
-    """What can't be looked at is not cancelled blindly, and looked at again."""
+    """What can't be described is not cancelled blindly, and described again."""
 
     @pytest.mark.parametrize("error", [ServiceUnavailable("It is away."), AccessDenied("Not you.")], ids=repr)
-    def test_after_a_look_that_failed(
+    def test_after_a_description_that_failed(
         self, memory: Memory, error: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         work = cancellation(memory.jobs("a"))
@@ -86,7 +86,7 @@ class TestUnseen:
 
     @pytest.mark.parametrize("id_", ["a b", "A/B", "x" * 3000], ids=["blank", "slash", "long"])
     def test_what_the_service_can_not_have_issued_hides_no_other(self, bench: Bench, id_: str) -> None:
-        """Some services say that it is not known, others refuse the whole look."""
+        """Some services say that it is not known, others refuse the whole request."""
         scope = bench.new_scope()
         ours = [submitted(bench, OURS, scope) for _ in range(3)]
         wrong = RemoteJob.of(bench.name, id_, scope=scope, conn_id=ours[0].conn_id, region=ours[0].region)
@@ -146,7 +146,7 @@ def test_many_tasks_are_few_calls_with_words_for_all(memory: Memory, count: int,
     ]
     work = cancel_over_connections(Access().service, requests, DEPLOYMENT, call_seconds=2)
     work.step()
-    assert len(memory.looks) == 1
+    assert len(memory.polls) == 1
     assert len(memory.sent) == count
     reasons = {result.detail for result in work.cancellation.results.values()}
     assert reasons == {words}

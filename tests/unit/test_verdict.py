@@ -14,7 +14,7 @@ from airflow_cancel_provider.exceptions import (
     NotRunning,
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus
-from airflow_cancel_provider.watch import look
+from airflow_cancel_provider.watch import poll
 from tests.cancellation_fixtures import JOBS, LOG, REASON, RESULTS, STATUSES, end, judged, memory, requested
 from tests.memory_service import Memory
 
@@ -26,13 +26,13 @@ class TestVerdict:
         cancellation = requested(memory, "a", "b")
         end(memory, "a")
         end(memory, "b", state=JobState.SUCCEEDED)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert cancellation.verdict() == {"memory:///place/a": "CANCELLED", "memory:///place/b": "SUCCEEDED"}
 
     def test_an_accepted_request_is_no_end(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", "b")
         end(memory, "b")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         with pytest.raises(NotEnded, match="waiter_max_attempts") as caught:
             cancellation.verdict()
         assert caught.value.jobs == ("memory:///place/a is RUNNING",)
@@ -47,9 +47,9 @@ class TestVerdict:
         cancellation = requested(memory, "a", "b", "c")
         assert [job.id for job in cancellation.open] == ["c"]
         end(memory, "c")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert cancellation.is_decided
-        assert memory.looks == [["c"]]
+        assert memory.polls == [["c"]]
         with pytest.raises(CancelRefused) as caught:
             cancellation.verdict()
         assert caught.value.jobs == tuple(f"memory:///place/{name}: REFUSED: {REASON}" for name in "ab")
@@ -70,7 +70,7 @@ class TestVerdict:
         memory.outcomes["a"] = CancelOutcome.UNANSWERED
         cancellation = requested(memory, "a")
         end(memory, "a", state=state)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert cancellation.verdict(ended=False) == {"memory:///place/a": state}
         assert memory.sent == []
 
@@ -79,7 +79,7 @@ class TestVerdict:
         memory.outcomes["a"] = outcome
         cancellation = requested(memory, "a", "b")
         end(memory, "a", "b")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert set(cancellation.verdict().values()) == {"CANCELLED"}
         with pytest.raises(NotRunning, match=f"memory:///place/a: {outcome}") as caught:
             cancellation.verdict(fail_if_not_running=True)
@@ -88,12 +88,12 @@ class TestVerdict:
     def test_what_runs_may_be_left_running(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", "b", leave_running=True)
         end(memory, "b", state=JobState.PENDING)
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert [job.id for job in cancellation.open] == ["b"]
         end(memory, "b")
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert cancellation.verdict() == {"memory:///place/a": "RUNNING", "memory:///place/b": "CANCELLED"}
-        assert memory.looks == [["a", "b"], ["b"]]
+        assert memory.polls == [["a", "b"], ["b"]]
 
 
 @given(STATUSES, RESULTS)

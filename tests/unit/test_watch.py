@@ -16,7 +16,7 @@ from airflow_cancel_provider.exceptions import (
     UnexpectedEnd,
 )
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.watch import Watch, look, wait
+from airflow_cancel_provider.watch import Watch, poll, wait
 from tests.cancellation_fixtures import (
     DUE,
     JOBS,
@@ -39,13 +39,13 @@ UNKNOWN = RemoteJob("memory:///place/unknown")
 class TestWatch:
     def test_it_never_sends(self, memory: Memory) -> None:
         watch = Watch(memory.jobs("a"))
-        look(watch, memory.pool(), LOG)
+        poll(watch, memory.pool(), LOG)
         assert not watch.is_due()
         assert memory.sent == []
 
     def test_a_target_may_be_alive(self, memory: Memory) -> None:
         watch = Watch(memory.jobs("a"), [JobState.RUNNING, JobState.SUCCEEDED])
-        look(watch, memory.pool(), LOG)
+        poll(watch, memory.pool(), LOG)
         assert watch.verdict() == {"memory:///place/a": "RUNNING"}
 
     def test_a_wrong_end_decides_at_once_with_its_reason(self, memory: Memory) -> None:
@@ -62,7 +62,7 @@ class TestWatch:
         caplog.set_level(logging.INFO)
         watch = Watch(memory.jobs("a"))
         for _ in range(3):
-            look(watch, memory.pool(), LOG)
+            poll(watch, memory.pool(), LOG)
         assert [record.getMessage() for record in caplog.records] == ["memory:///place/a is RUNNING"]
 
 
@@ -72,14 +72,14 @@ class TestWaiting:
         watch = Watch(memory.jobs("a"))
         wait(watch, memory.pool(), LOG, delay=7, max_attempts=3, sleep=pauses.append)
         assert pauses == [7, 7, 7]
-        assert len(memory.looks) == 3
+        assert len(memory.polls) == 3
 
-    def test_once_all_is_decided_nothing_is_looked_at_and_nobody_sleeps(self, memory: Memory) -> None:
+    def test_once_all_is_decided_nothing_is_polled_and_nobody_sleeps(self, memory: Memory) -> None:
         pauses: list[float] = []
         watch = Watch(memory.jobs("a"))
         end(memory, "a")
         wait(watch, memory.pool(), LOG, delay=7, max_attempts=9, sleep=pauses.append)
-        assert len(memory.looks) == 1
+        assert len(memory.polls) == 1
         assert pauses == [7]
 
     def test_an_outage_is_outlasted(self, memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,10 +90,10 @@ class TestWaiting:
         assert watch.verdict() == {"memory:///place/a": "CANCELLED"}
         assert caplog.text.count("The service is away. Looking again later.") == 2
 
-    def test_an_outage_of_looking_does_not_hold_up_what_is_due(self, memory: Memory) -> None:
+    def test_an_outage_of_polling_does_not_hold_up_what_is_due(self, memory: Memory) -> None:
         cancellation = requested(memory, "a", escalate_after=DUE)
         memory.errors.append(ServiceUnavailable("The service is away."))
-        look(cancellation, memory.pool(), LOG)
+        poll(cancellation, memory.pool(), LOG)
         assert memory.sent == [("a", True)]
 
     @pytest.mark.parametrize("was_accepted", [True, False])
@@ -102,7 +102,7 @@ class TestWaiting:
     ) -> None:
         watch = Watch(memory.jobs("a"))
         if was_accepted:
-            look(watch, memory.pool(), LOG)
+            poll(watch, memory.pool(), LOG)
         end(memory, "a")
         memory.errors += [IdentityError("The security token is expired.")] * 6
         if was_accepted:
@@ -123,16 +123,16 @@ class TestWaiting:
         assert watch.verdict() == {str(UNKNOWN): "GONE"}
 
     def test_a_clock_that_is_behind_does_not_reopen_a_wait_that_is_over(self, memory: Memory) -> None:
-        """A triggerer has looked for the minute; the worker that goes on has a clock of its own."""
+        """A triggerer has polled for the minute; the worker that goes on has a clock of its own."""
         watch = Watch([UNKNOWN], [JobState.SUCCEEDED])
-        look(watch, memory.pool(), LOG)
+        poll(watch, memory.pool(), LOG)
         watch = again(watch)
         assert not watch.wrong
         with pytest.raises(UnexpectedEnd, match="is GONE"):
             watch.verdict()
 
-    def test_a_refusal_to_be_looked_at_is_final(self, memory: Memory) -> None:
-        memory.errors.append(AccessDenied("Allow memory:Look.", "Look", "AccessDenied"))
+    def test_a_refusal_to_be_polled_is_final(self, memory: Memory) -> None:
+        memory.errors.append(AccessDenied("Allow memory:Poll.", "Poll", "AccessDenied"))
         with pytest.raises(AccessDenied):
             wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
 

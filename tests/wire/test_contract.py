@@ -148,7 +148,7 @@ def test_many_jobs_take_few_requests(bench: Bench) -> None:
         bench.cloud.journal.clear()
         begin = time.monotonic()
         answer = act()
-        # Of this service alone: threads of earlier tests may still look at their jobs.
+        # Of this service alone: threads of earlier tests may still poll their jobs.
         names = [entry.operation for entry in bench.cloud.journal.entries(bench.name)]
         figures.append(({name: names.count(name) for name in sorted(set(names))}, time.monotonic() - begin))
         return answer
@@ -179,8 +179,8 @@ def test_what_has_ended_or_is_ending_is_not_asked_again(bench: Bench) -> None:
     results = service.cancel([*ended, *endless], REASON)
     assert outcomes(results[:60]) == [CancelOutcome.ALREADY_ENDED] * 60
     assert set(outcomes(results[60:])) <= ACCEPTED
-    # EMR takes one request for them all, and looking would take three of the same quota; of Glue's five
-    # requests the refused runs are looked at, on one page.
+    # EMR takes one request for them all, and describing them would take three of the same quota; of Glue's
+    # five requests, one lists the refused runs.
     assert bench.count() <= {"emr": 1, "batch": 2}.get(bench.name, 6)
     assert bench.cancels_sent == {"emr": 1, "glue": 5}.get(bench.name, 0)
 

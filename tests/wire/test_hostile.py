@@ -35,7 +35,7 @@ AT_ONCE = Patience(seconds=0)
 LIVING = {JobState.PENDING, JobState.RUNNING, JobState.CANCELLING}
 WELL_FORMED = ("shorter_lists", "other_ids")
 """A listing that was not asked about anybody has no way to say how many there are, or who."""
-LOOKS = {
+POLLS = {
     "emr": ["ListSteps"],
     "batch": ["DescribeJobs"],
     "emr-serverless": ["GetJobRun", "ListJobRuns", "GetApplication"],
@@ -64,16 +64,16 @@ def promises_something(bench: Bench) -> bool:
 @pytest.mark.parametrize("shape", SHAPES)
 class TestShapes:
     @pytest.mark.parametrize("count", [1, 12])
-    def test_one_bad_reply_to_a_look_is_asked_again(self, bench: Bench, shape: str, count: int) -> None:
+    def test_one_bad_reply_to_a_poll_is_asked_again(self, bench: Bench, shape: str, count: int) -> None:
         jobs = bench.running(count)
-        garble(bench, LOOKS[bench.name], shape=shape, times=1)
+        garble(bench, POLLS[bench.name], shape=shape, times=1)
         statuses = bench.service().describe(jobs)
         assert [status.job for status in statuses] == jobs
         assert {status.state for status in statuses} == {JobState.RUNNING}
 
-    def test_bad_replies_to_looks_are_no_answer(self, bench: Bench, shape: str) -> None:
+    def test_bad_replies_to_polls_are_no_answer(self, bench: Bench, shape: str) -> None:
         jobs = bench.running(3)
-        garble(bench, LOOKS[bench.name], shape=shape)
+        garble(bench, POLLS[bench.name], shape=shape)
         try:
             states = {status.state for status in bench.service(AT_ONCE).describe(jobs)}
         except ServiceUnavailable:
@@ -106,9 +106,9 @@ class TestShapes:
         assert [result.job for result in results] == jobs
         assert set(outcomes(results)) == {CancelOutcome.UNANSWERED}
 
-    def test_bad_replies_to_looks_keep_nothing_from_being_cancelled(self, bench: Bench, shape: str) -> None:
+    def test_bad_replies_to_polls_keep_nothing_from_being_cancelled(self, bench: Bench, shape: str) -> None:
         jobs = bench.running(12)
-        garble(bench, LOOKS[bench.name], shape=shape)
+        garble(bench, POLLS[bench.name], shape=shape)
         results = bench.service(HASTY).cancel(jobs, "")
         assert set(outcomes(results)) <= {CancelOutcome.REQUESTED, CancelOutcome.GONE}
         bench.let_end()
@@ -144,7 +144,7 @@ class TestRepliesOfOthers:
 
     def test_one_is_asked_again(self, bench: Bench, kind: str) -> None:
         jobs = bench.running(2)
-        garble(bench, LOOKS[bench.name], **FOREIGN[kind], acts=False, times=1)
+        garble(bench, POLLS[bench.name], **FOREIGN[kind], acts=False, times=1)
         garble(bench, bench.cancel_operations, **FOREIGN[kind], acts=False, times=1)
         assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
         assert outcomes(bench.service().cancel(jobs, "")) == [CancelOutcome.REQUESTED] * 2
@@ -284,9 +284,9 @@ def test_no_reply_makes_a_living_job_over(bench: Bench, body: bytes, status: int
     garble(bench, ["*"], body=body, status=status, acts=False)
     service = bench.service(AT_ONCE)
 
-    def attempt(look: Callable[[], Any]) -> Any:
+    def attempt(poll: Callable[[], Any]) -> Any:
         try:
-            return look()
+            return poll()
         except ServiceError:
             return []
 
@@ -305,7 +305,7 @@ def test_no_reply_makes_a_living_job_over(bench: Bench, body: bytes, status: int
 def test_what_is_no_list_is_no_empty_list(bench: Bench, nothing: Any) -> None:
     """botocore reads an empty text or object as an empty list: "there are no such jobs"."""
     jobs, items = bench.running(12), {operation: items for operation, items, _ in PAGES.values()}
-    for operation in (*LOOKS[bench.name], *LISTINGS[bench.name]):
+    for operation in (*POLLS[bench.name], *LISTINGS[bench.name]):
         name = {**items, "DescribeJobs": "jobs"}.get(operation, "application")
         garble(bench, [operation], body=json.dumps({name: nothing}))
     service = bench.service(AT_ONCE)
@@ -358,6 +358,6 @@ def test_an_old_job_is_no_stranger(bench: Bench) -> None:
             "jobRun": {"virtualClusterId": job.scope, "id": job.id, "state": "RUNNING"},
         },
     }
-    garble(bench, LOOKS[bench.name][:1], body=json.dumps(sparse[bench.name]))
+    garble(bench, POLLS[bench.name][:1], body=json.dumps(sparse[bench.name]))
     (status,) = bench.service(HASTY).describe([job])
     assert (status.job, status.state, status.name) == (job, JobState.RUNNING, None)

@@ -91,10 +91,10 @@ def test_an_identity_that_was_not_accepted_once_makes_no_other_error_last(bench:
     assert time.monotonic() - begin < 10  # half of the patience
 
 
-def test_looking_needs_no_permission_to_cancel(bench: Bench) -> None:
+def test_polling_needs_no_permission_to_cancel(bench: Bench) -> None:
     jobs = bench.running(3)
-    looks = ("ListSteps", "DescribeJobs", "GetJobRun", "DescribeJobRun", "ListJobRuns", "DescribeCluster")
-    for operation in (*looks, "GetJobRuns"):
+    polls = ("ListSteps", "DescribeJobs", "GetJobRun", "DescribeJobRun", "ListJobRuns", "DescribeCluster")
+    for operation in (*polls, "GetJobRuns"):
         bench.cloud.faults.add(bench.name, operation, "denied")
     assert outcomes(bench.service().cancel(jobs, REASON)) == [CancelOutcome.REQUESTED] * 3
     bench.let_end()

@@ -178,7 +178,7 @@ class TestUnknownClusters:
         assert {result.outcome for result in service.cancel(jobs, "")} == {CancelOutcome.GONE}
 
 
-class TestLookFirst:
+class TestDescribeFirst:
     def test_a_thousand_ended_jobs(self, cloud: LocalCloud, open_service: Opener) -> None:
         jobs = submitted(cloud, 1000)
         for job in jobs:

@@ -15,7 +15,7 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.watch import look
+from airflow_cancel_provider.watch import poll
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import (
     ACCEPTED,
@@ -132,7 +132,7 @@ class TestRefusals:
 def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
     cloud: LocalCloud, kind: type[Bench]
 ) -> None:
-    """The service takes its time to show a job, and that may pass between the request and the look."""
+    """The service takes its time to show a job, and that may pass between the request and the poll."""
     bench = kind(cloud)
     jobs = bench.running(2)
     job = jobs[0]
@@ -155,7 +155,7 @@ def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
     cancellation = Cancellation(jobs, REASON)
     pool = ServicePool(lambda *_: bench.service())
     assert outcomes(cancellation.request(pool)) == [CancelOutcome.GONE, CancelOutcome.REQUESTED]
-    look(cancellation, pool, logging.getLogger(__name__))
+    poll(cancellation, pool, logging.getLogger(__name__))
     assert bench.truth()[job.id]["cancel_requested_at"]
     bench.close()
 

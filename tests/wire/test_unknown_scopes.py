@@ -45,7 +45,7 @@ class TestUnknownScopes:
         with pytest.raises(UnknownScope, match=UNKNOWN_SCOPES[bench.name]):
             bench.service().describe(strangers)
 
-    def test_cancel_without_a_look_refuses_too(self, bench: Bench, strangers: list[RemoteJob]) -> None:
+    def test_cancel_without_a_description_refuses_too(self, bench: Bench, strangers: list[RemoteJob]) -> None:
         for operation in ("ListSteps", "GetJobRun", "DescribeJobRun", "ListJobRuns", "GetJobRuns"):
             bench.cloud.faults.add(bench.name, operation, "denied")
         assert set(outcomes(bench.service().cancel(strangers, REASON))) == {CancelOutcome.REFUSED}

@@ -57,7 +57,7 @@ def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
 def _permissions(place: Place, service: JobService) -> Iterator[Check]:
     """What may be done there. Where the first call has no answer, the others are left out."""
     is_down = False
-    for what, call in {"look": _look, "cancel": _cancel, "list": _list}.items():
+    for what, call in {"look": _describe, "cancel": _cancel, "list": _list}.items():
         name = f"{place} may {what}"
         if is_down:
             yield Check(name, Result.SKIPPED, "The service did not answer the call before.")
@@ -88,7 +88,7 @@ def _permission(check: str, service: JobService, call: Callable[[JobService], bo
     return Check(check, Result.OK, f"Asked: {', '.join(called)}.")
 
 
-def _look(service: JobService) -> bool:
+def _describe(service: JobService) -> bool:
     service.describe([service.address(service.id_example, service.scope_example)])
     return True
 

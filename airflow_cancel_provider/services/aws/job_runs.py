@@ -1,6 +1,6 @@
 """Job runs: what the services whose jobs are the runs of an application share.
 
-One request cancels one run, one looks at one run, and a listing shows an application's runs, newest first.
+One request cancels one run, one describes one run, and a listing shows an application's runs, newest first.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from airflow_cancel_provider.jobs import (
 from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_refusal
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick, pick_listed
-from airflow_cancel_provider.services.aws.service import LOOKS_AT_ONCE, AwsJobService
-from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from airflow_cancel_provider.services.aws.service import POLLS_AT_ONCE, AwsJobService
+from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from airflow_cancel_provider.services.results import as_asked, in_order, named, outcome_of, undone
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.threads import side_by_side
@@ -47,9 +47,9 @@ class JobRunService(AwsJobService):
     """Parameter with the scope in calls about runs."""
     run_param: ClassVar[str]
     """Parameter with a run's id."""
-    run_look: ClassVar[str]
+    run_operation: ClassVar[str]
     """Operation that shows one run."""
-    scope_look: ClassVar[tuple[str, str]]
+    scope_operation: ClassVar[tuple[str, str]]
     """Operation that shows a scope, and its parameter."""
     scope_listing: ClassVar[tuple[str, str]]
     """Operation that lists the scopes, and the list in its answer."""
@@ -61,7 +61,7 @@ class JobRunService(AwsJobService):
     """Parameter of the listing: only runs created since then."""
     states: ClassVar[Mapping[str, JobState]]
     """The service's states of runs in the common words."""
-    look_operation = _LIST
+    poll_operation = _LIST
 
     def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
         super().__init__(client, conn_id=conn_id, patience=patience)
@@ -69,7 +69,7 @@ class JobRunService(AwsJobService):
         """Scopes that the service knows."""
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
-        """One CancelJobRun for each run that lives, after a look.
+        """One CancelJobRun for each run that lives, as far as it was described before.
 
         The service has no place for ``reason``, and a second request changes nothing for a run that is
         ending.
@@ -83,10 +83,10 @@ class JobRunService(AwsJobService):
 
         return as_asked(jobs, self._settled([*results.values(), *in_turn(requests, ask)]))
 
-    def look_at(
+    def poll_open(
         self,
         jobs: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         fresh: Collection[RemoteJob],
         *,
         may_leave_out: bool,
@@ -96,19 +96,19 @@ class JobRunService(AwsJobService):
         What is left out then: news of runs that have not.
         """
         if may_leave_out and memory.may_leave_out(jobs, fresh):
-            before = self.looks_sent
+            before = self.poll_calls
             found = self._ended(self.patience.started(), jobs, memory, fresh)
             if found is not None:
-                memory.note(found.values(), self.looks_sent - before, is_whole=False)
+                memory.note(found.values(), self.poll_calls - before, is_full=False)
                 return in_order(jobs, memory.filled(jobs, found))
-            memory.wholes_left = WHOLE_EVERY
-        return super().look_at(jobs, memory, fresh, may_leave_out=may_leave_out)
+            memory.fulls_left = FULL_EVERY
+        return super().poll_open(jobs, memory, fresh, may_leave_out=may_leave_out)
 
     def _ended(
         self,
         series: CallSeries,
         runs: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         fresh: Collection[RemoteJob],
     ) -> dict[RemoteJob, JobStatus] | None:
         """Runs that ended, of those created since the oldest one; None where these are too many pages."""
@@ -191,10 +191,10 @@ class JobRunService(AwsJobService):
         """Results for runs that need no request: ended, ending, or of an unknown scope."""
         results: list[CancelResult] = []
 
-        def look(series: CallSeries, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        def described(series: CallSeries, runs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
             return self._find(series, str(runs[0].scope), runs)
 
-        for runs, found in self._seen_before(list(by_scope(jobs).values()), look):
+        for runs, found in self._seen_before(list(by_scope(jobs).values()), described):
             if isinstance(found, UnknownScope):
                 results += undone(runs, found)
                 continue
@@ -230,14 +230,16 @@ class JobRunService(AwsJobService):
                 if error.code != INVALID:
                     raise
         missing = [run for run in runs if run not in found]
-        looks = side_by_side(lambda run: self._get(series, run), missing, min(len(missing), LOOKS_AT_ONCE), 1)
-        for run, seen in zip(missing, looks, strict=True):
+        answers = side_by_side(
+            lambda run: self._get(series, run), missing, min(len(missing), POLLS_AT_ONCE), 1
+        )
+        for run, seen in zip(missing, answers, strict=True):
             found |= {run: seen} if seen else {}
         return found
 
     def _get(self, series: CallSeries, run: RemoteJob) -> JobStatus | None:
         try:
-            answer = self._call(series, self.run_look, str(run), **self._about(run))
+            answer = self._call(series, self.run_operation, str(run), **self._about(run))
         except ServiceError as error:
             if error.code == _UNKNOWN:
                 self._check_known(series, str(run.scope), str(error))
@@ -261,7 +263,7 @@ class JobRunService(AwsJobService):
         """
         if scope in self._known:
             return
-        operation, param = self.scope_look
+        operation, param = self.scope_operation
         try:
             self._call(series, operation, scope, **{param: scope})
         except IdentityError:
@@ -272,7 +274,7 @@ class JobRunService(AwsJobService):
         self._known.add(scope)
 
     def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
-        return operation in (_LIST, self.scope_look[0]) and error_code(error) == _UNKNOWN
+        return operation in (_LIST, self.scope_operation[0]) and error_code(error) == _UNKNOWN
 
     def _about(self, run: RemoteJob) -> dict[str, Any]:
         return {self.scope_param: run.scope, self.run_param: run.id}

@@ -50,8 +50,8 @@ from airflow_cancel_provider.services.threads import side_by_side
 T = TypeVar("T")
 _AWS = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|amazonwebservices\.com\.cn)$")
 
-LOOKS_AT_ONCE = 4
-"""Clusters, applications or runs that are looked at side by side: each call takes tens of milliseconds."""
+POLLS_AT_ONCE = 4
+"""Clusters, applications or runs that are polled side by side: each call takes tens of milliseconds."""
 IDENTITY_ATTEMPTS = 3
 """Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
 LONGEST_LISTING = 10_000
@@ -118,13 +118,13 @@ class AwsJobService(JobService):
         """State of each job, some clusters or applications side by side."""
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started()
         scopes = by_scope(jobs)
-        looks = side_by_side(
+        answers = side_by_side(
             lambda scope: self._find(series, str(scope), scopes[scope]),
             scopes,
-            min(len(scopes), LOOKS_AT_ONCE),
+            min(len(scopes), POLLS_AT_ONCE),
         )
         found: dict[RemoteJob, JobStatus] = {}
-        for some, seen in zip(scopes.values(), looks, strict=True):
+        for some, seen in zip(scopes.values(), answers, strict=True):
             found |= seen
             advance(len(some))
         return in_order(jobs, found)
@@ -219,22 +219,22 @@ class AwsJobService(JobService):
     def _seen_before(
         self,
         groups: Sequence[Sequence[RemoteJob]],
-        look: Callable[[CallSeries, Sequence[RemoteJob]], T],
+        describe: Callable[[CallSeries, Sequence[RemoteJob]], T],
     ) -> Iterator[tuple[Sequence[RemoteJob], T | UnknownScope]]:
-        """Look at jobs before they are cancelled, group by group, as long as there are answers.
+        """Describe jobs before they are cancelled, group by group, as long as there are answers.
 
-        Cancelling without having looked does no harm; not cancelling does.
+        Cancelling what was not described does no harm; not cancelling does.
         """
         series = self.patience.brief.started(urgent=True)
 
         def found_of(some: Sequence[RemoteJob]) -> T | ServiceError:
             try:
-                return look(series, some)
+                return describe(series, some)
             except ServiceError as error:
                 return error
 
-        looks = side_by_side(found_of, groups, REQUESTS_AT_ONCE, 1)
-        for some, found in zip(groups, looks, strict=True):
+        answers = side_by_side(found_of, groups, REQUESTS_AT_ONCE, 1)
+        for some, found in zip(groups, answers, strict=True):
             if isinstance(found, UnknownScope) or not isinstance(found, ServiceError):
                 yield some, found
             elif not is_malformed(found):
@@ -246,7 +246,7 @@ class AwsJobService(JobService):
         refused: Mapping[RemoteJob, CancelResult],
         more: Callable[[], str] = str,
     ) -> list[CancelResult]:
-        """What refusals mean, after a look at the jobs, all of one scope: mostly that they have ended.
+        """What refusals mean, after the jobs, all of one scope, were described: mostly that they have ended.
 
         :param more: gives words for those that live.
         :raises UnknownScope: the service does not know the scope.
@@ -259,7 +259,7 @@ class AwsJobService(JobService):
         except UnknownScope:
             raise
         except ServiceError as error:
-            # The refusal's own words have to do. Where looking is only not possible now, it is asked again.
+            # The refusal's own words have to do. If describing may work later, it is asked again.
             return [replace(result, outcome=outcome_after(error)) for result in refused.values()]
         outcomes = {status: outcome_of(status, asked=status.job in self._unsure) for status in statuses}
         words = more() if None in outcomes.values() else ""

@@ -101,8 +101,8 @@ class BatchJobService(AwsJobService):
         """One DescribeJobs for each 100 jobs."""
         jobs, series, seen = list(dict.fromkeys(jobs)), self.patience.started(), _Answers()
         lookups = list(_lookups(jobs))
-        looks = side_by_side(partial(self._look_twice, series), lookups, REQUESTS_AT_ONCE, 1)
-        for asked, found in zip(lookups, looks, strict=True):
+        answers = side_by_side(partial(self._described_twice, series), lookups, REQUESTS_AT_ONCE, 1)
+        for asked, found in zip(lookups, answers, strict=True):
             seen |= found
             advance(len(asked))
         return in_order(jobs, {job: each.status for job, each in seen.items()})
@@ -117,7 +117,7 @@ class BatchJobService(AwsJobService):
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
         gently = self.pending_only and not force
-        seen, unknown = self._look_before(jobs)
+        seen, unknown = self._described_before(jobs)
         settled = [
             result
             for job, each in seen.items()
@@ -149,12 +149,12 @@ class BatchJobService(AwsJobService):
     def claims(self, scope: str) -> Iterator[JobStatus]:
         """As every service's, with one DescribeJobs for each 100 jobs: no listing shows their labels."""
 
-        def looked(some: Sequence[JobStatus]) -> list[JobStatus]:
-            seen = self._look(self.patience.started(), [claim.job for claim in some])
+        def described(some: Sequence[JobStatus]) -> list[JobStatus]:
+            seen = self._described(self.patience.started(), [claim.job for claim in some])
             return [seen[claim.job].status if claim.job in seen else claim for claim in some]
 
         listed = batches(self._alive(self.place(scope)), JOBS_PER_LOOKUP)
-        for claims in side_by_side(looked, listed, REQUESTS_AT_ONCE):
+        for claims in side_by_side(described, listed, REQUESTS_AT_ONCE):
             yield from (claim for claim in claims if not claim.state.is_terminal)
 
     def place(self, scope: Any) -> str:
@@ -191,7 +191,7 @@ class BatchJobService(AwsJobService):
             for job in page["jobSummaryList"]:
                 yield status_of(self.address(job["jobId"]), job)
 
-    def _look(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
+    def _described(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
         """What Batch shows of the jobs; what it does not know is left out."""
         ids = list(dict.fromkeys(job.id for job in jobs))
         answers = self._call(series, "DescribeJobs", _all(jobs), jobs=ids)["jobs"]
@@ -203,26 +203,26 @@ class BatchJobService(AwsJobService):
             self._noted(each.status)
         return seen
 
-    def _look_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
+    def _described_twice(self, series: CallSeries, jobs: Sequence[RemoteJob]) -> _Answers:
         """The same. What is missing is asked for once more: a job is unknown by nothing but its absence."""
-        seen = self._look(series, jobs)
+        seen = self._described(series, jobs)
         missing = [job for job in jobs if job not in seen]
-        return seen | (self._look(series, missing) if missing else {})
+        return seen | (self._described(series, missing) if missing else {})
 
     def _find(self, series: CallSeries, scope: str, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, JobStatus]:
         found: dict[RemoteJob, JobStatus] = {}
         for some in _lookups(jobs):
-            found |= {job: each.status for job, each in self._look_twice(series, some).items()}
+            found |= {job: each.status for job, each in self._described_twice(series, some).items()}
         return found
 
-    def _look_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
+    def _described_before(self, jobs: Sequence[RemoteJob]) -> tuple[_Answers, set[RemoteJob]]:
         """What Batch says of the jobs, and the jobs it says that it does not know."""
-        seen, looked_for = _Answers(), set[RemoteJob]()
-        for some, found in self._seen_before(list(_lookups(jobs)), self._look_twice):
+        seen, asked_for = _Answers(), set[RemoteJob]()
+        for some, found in self._seen_before(list(_lookups(jobs)), self._described_twice):
             if isinstance(found, dict):
                 seen |= found
-                looked_for.update(some)
-        return seen, looked_for - set(seen)
+                asked_for.update(some)
+        return seen, asked_for - set(seen)
 
     def _send(
         self, series: CallSeries, operation: str, jobs: Sequence[RemoteJob], reason: str

@@ -147,6 +147,6 @@ def gone(result: CancelResult) -> CancelResult:
 
 
 def is_unclear(result: CancelResult) -> bool:
-    """A refusal of Batch's own, which may only mean that the job has ended since it was looked at."""
+    """A refusal of Batch's own, which may only mean that the job has ended since it was described."""
     own = result.code is not None and result.code not in DENIED
     return own and result.outcome is CancelOutcome.REFUSED

@@ -48,7 +48,7 @@ def _state(job: Mapping[str, Any]) -> Any:
     return "CANCELLED" if is_ended and job.get("status") == "FAILED" else job.get("status")
 
 
-LOOKS = {
+STATE_READERS = {
     "DescribeJobs": lambda answer: ((None, job.get("jobId"), _state(job)) for job in answer.get("jobs") or [])
 }
 

@@ -43,7 +43,7 @@ from airflow_cancel_provider.services.emr.states import (
     status_of,
 )
 from airflow_cancel_provider.services.emr.submission import QUOTAS
-from airflow_cancel_provider.services.looks import LookMemory, shows_enough
+from airflow_cancel_provider.services.polls import PollMemory, shows_enough
 from airflow_cancel_provider.services.results import as_asked, in_order, labelled_by_name, named, submitted
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY
@@ -84,7 +84,7 @@ class EmrStepService(AwsJobService):
     # EMR refuses to list a step that it does not know.
     complete = ("ListSteps", "DescribeCluster")
     quotas = QUOTAS
-    look_operation = "ListSteps"
+    poll_operation = "ListSteps"
     first_option: ClassVar[CancellationOption] = "SEND_INTERRUPT"
 
     def __init__(
@@ -109,7 +109,7 @@ class EmrStepService(AwsJobService):
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One CancelSteps for each 256 steps of a cluster. EMR has no place for ``reason``.
 
-        Looking first would take a request for each 50 steps, and as scarce ones. What has ended, or is
+        Describing first would take a request for each 50 steps, and as scarce ones. What has ended, or is
         ending, EMR says in its answer.
         """
         option = "TERMINATE_PROCESS" if force else self.cancellation_option
@@ -119,10 +119,10 @@ class EmrStepService(AwsJobService):
         results = in_turn(requests, lambda steps: self._cancel_some(series, steps, option))
         return as_asked(jobs, self._settled(results))
 
-    def look_at(
+    def poll_open(
         self,
         jobs: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         fresh: Collection[RemoteJob],
         *,
         may_leave_out: bool,
@@ -131,19 +131,19 @@ class EmrStepService(AwsJobService):
 
         What may be left out: the pages behind the last step that has started, because steps start in order.
         """
-        series, cluster, before = self.patience.started(), str(jobs[0].scope), self.looks_sent
-        is_whole = not (may_leave_out and memory.may_leave_out(jobs, fresh))
+        series, cluster, before = self.patience.started(), str(jobs[0].scope), self.poll_calls
+        is_full = not (may_leave_out and memory.may_leave_out(jobs, fresh))
         lookups = -(-len(jobs) // STEPS_PER_LOOKUP)
-        lists = not is_whole or memory.is_worth_listing(lookups)
+        lists = not is_full or memory.is_worth_listing(lookups)
         if lists:
-            found = self._by_order(series, cluster, jobs, memory, None if is_whole else fresh)
+            found = self._by_order(series, cluster, jobs, memory, None if is_full else fresh)
         else:
             found = self._by_ids(series, cluster, jobs)
-        calls = self.looks_sent - before
-        memory.note(found.values(), calls, is_whole=is_whole)
-        if is_whole:
+        calls = self.poll_calls - before
+        memory.note(found.values(), calls, is_full=is_full)
+        if is_full:
             memory.note_listing(calls if lists else None)
-        return in_order(jobs, found if is_whole else memory.filled(jobs, found))
+        return in_order(jobs, found if is_full else memory.filled(jobs, found))
 
     def scopes(self) -> Iterator[str]:
         """Clusters that have not ended and are not ending."""
@@ -236,7 +236,7 @@ class EmrStepService(AwsJobService):
         found = self._newest(series, cluster, steps) if len(steps) > WORTH_LISTING else {}
         missing = [step for step in steps if step not in found]
         if len(missing) > WORTH_LISTING:
-            return found | self._by_order(series, cluster, missing, LookMemory(), None)
+            return found | self._by_order(series, cluster, missing, PollMemory(), None)
         return found | self._by_ids(series, cluster, missing)
 
     def _by_order(
@@ -244,7 +244,7 @@ class EmrStepService(AwsJobService):
         series: CallSeries,
         cluster: str,
         steps: Sequence[RemoteJob],
-        memory: LookMemory,
+        memory: PollMemory,
         fresh: Collection[RemoteJob] | None,
     ) -> dict[RemoteJob, JobStatus]:
         """Live steps from the oldest on, and by ids those that the listing should show, and does not.
@@ -267,7 +267,7 @@ class EmrStepService(AwsJobService):
         asked = [step for step in steps if step.id in wanted and step not in found]
         newer = max(len(listed), len(memory.seen)) + len(memory.ends)
         found |= self._left(series, cluster, asked, newer)
-        memory.order.take_in(listed, [found[step] for step in asked], is_whole=fresh is None)
+        memory.order.take_in(listed, [found[step] for step in asked], is_full=fresh is None)
         return found
 
     def _left(

@@ -102,5 +102,5 @@ def result_of(step: RemoteJob, info: dict[str, str] | None, *, asked: bool = Fal
 
 
 def is_unclear(result: CancelResult) -> bool:
-    """A refusal that may only mean "ended" or "ending"; "already RUNNING" is looked at for its release."""
+    """A refusal that may only mean "ended" or "ending"; "already RUNNING" is asked about for its release."""
     return result.outcome is CancelOutcome.REFUSED

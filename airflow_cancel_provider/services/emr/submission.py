@@ -106,7 +106,7 @@ SUBMISSIONS = (
         carriers={"properties": _label_properties},
     ),
 )
-LOOKS = {
+STATE_READERS = {
     "DescribeStep": lambda answer: _seen([answer.get("Step") or {}]),
     "ListSteps": lambda answer: _seen(answer.get("Steps") or []),
 }

@@ -49,8 +49,8 @@ class EmrContainersJobRunService(JobRunService):
     states = STATES
     scope_title = "virtual ?cluster"
     scope_param, run_param = "virtualClusterId", "id"
-    run_look = "DescribeJobRun"
-    scope_look = ("DescribeVirtualCluster", "id")
+    run_operation = "DescribeJobRun"
+    scope_operation = ("DescribeVirtualCluster", "id")
     scope_listing = ("ListVirtualClusters", "virtualClusters")
     scope_states = ("VirtualClusterState", IDLE)
     created_after = "createdAfter"
@@ -58,7 +58,7 @@ class EmrContainersJobRunService(JobRunService):
 
     def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
         """It may also call an unknown virtual cluster an invalid request, as moto does."""
-        is_invalid = operation == self.scope_look[0] and error_code(error) == INVALID
+        is_invalid = operation == self.scope_operation[0] and error_code(error) == INVALID
         return super()._is_unknown_scope(operation, error) or (
             is_invalid and bool(NO_CLUSTER.search(error_words(error)))
         )

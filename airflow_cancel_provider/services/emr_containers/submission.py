@@ -71,7 +71,7 @@ SUBMISSIONS = (
         most_tags=MOST_TAGS,
     ),
 )
-LOOKS = {
+STATE_READERS = {
     "DescribeJobRun": lambda answer: _seen([answer.get("jobRun") or {}]),
     "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
 }

@@ -48,8 +48,8 @@ class EmrServerlessJobRunService(JobRunService):
     states = STATES
     scope_title = "application"
     scope_param, run_param = "applicationId", "jobRunId"
-    run_look = "GetJobRun"
-    scope_look = ("GetApplication", "applicationId")
+    run_operation = "GetJobRun"
+    scope_operation = ("GetApplication", "applicationId")
     scope_listing = ("ListApplications", "applications")
     scope_states = ("ApplicationState", IDLE)
     page_size: ClassVar[dict[str, int]] = {"maxResults": RUNS_PER_PAGE}

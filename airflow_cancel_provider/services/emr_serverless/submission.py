@@ -46,7 +46,7 @@ SUBMISSIONS = (
     ),
 )
 
-LOOKS = {
+STATE_READERS = {
     "GetJobRun": lambda answer: _seen_run(answer.get("jobRun") or {}),
     "ListJobRuns": lambda answer: _seen(answer.get("jobRuns") or []),
 }

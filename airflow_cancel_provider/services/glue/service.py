@@ -71,7 +71,7 @@ class GlueJobRunService(AwsJobService):
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One BatchStopJobRun for each 25 runs of a job. Glue has no place for ``reason``.
 
-        Looking first would take a request for each run. What Glue refuses is looked at: it may have ended.
+        Describing first would take a request for each run. What Glue refuses is described: it may have ended.
         """
         series, jobs = self.patience.started(urgent=True), list(dict.fromkeys(jobs))
         requests = [some for runs in by_scope(jobs).values() for some in chunks(runs, RUNS_PER_STOP)]

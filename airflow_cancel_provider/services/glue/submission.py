@@ -50,7 +50,7 @@ SUBMISSIONS = (
         carriers={"arguments": _label_arguments},
     ),
 )
-LOOKS = {
+STATE_READERS = {
     "GetJobRun": lambda answer: _seen([answer.get("JobRun") or {}]),
     "GetJobRuns": lambda answer: _seen(answer.get("JobRuns") or []),
 }

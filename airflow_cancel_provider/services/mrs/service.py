@@ -230,20 +230,23 @@ class MrsJobService(JobService):
     def _needless(self, series: CallSeries, jobs: list[RemoteJob]) -> dict[RemoteJob, CancelResult]:
         """Results for jobs that need no request: they have ended, or are being killed."""
         doubtful = [
-            job for some in by_scope(jobs).values() for job in some if self._is_worth_a_look(job, len(some))
+            job
+            for some in by_scope(jobs).values()
+            for job in some
+            if self._is_to_be_described(job, len(some))
         ]
         asked = {job: CancelResult(job, CancelOutcome.REQUESTED) for job in doubtful}
-        looked = {
+        described = {
             job: replace(result, outcome=CancelOutcome.ALREADY_CANCELLING)
             if result.outcome is CancelOutcome.REQUESTED and self._is_being_killed(job)
             else result
-            for job, result in self._looked(series, asked).items()
+            for job, result in self._described(series, asked).items()
         }
         return {
-            job: result for job, result in looked.items() if result.outcome is not CancelOutcome.REQUESTED
+            job: result for job, result in described.items() if result.outcome is not CancelOutcome.REQUESTED
         }
 
-    def _is_worth_a_look(self, job: RemoteJob, in_cluster: int) -> bool:
+    def _is_to_be_described(self, job: RemoteJob, in_cluster: int) -> bool:
         """Whether to describe a job before its kill: V1.1 also accepts the kill of an ended job."""
         return self.client.api_version == "v1.1" or in_cluster > self.worth_listing or job in self._asked
 
@@ -310,7 +313,7 @@ class MrsJobService(JobService):
         self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
         """Explain unclear results by the jobs' states; describe refused jobs that still run once more."""
-        results = self._looked(series, results)
+        results = self._described(series, results)
         unexplained = {job: result for job, result in results.items() if is_unexplained(result)}
         if not unexplained:
             return results
@@ -318,18 +321,18 @@ class MrsJobService(JobService):
         time.sleep(min(self.lag, self.patience.seconds))
         return {
             job: retried_if_kill_failed(result)
-            for job, result in (results | self._looked(series, unexplained)).items()
+            for job, result in (results | self._described(series, unexplained)).items()
         }
 
-    def _looked(
+    def _described(
         self, series: CallSeries, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
-        looked: dict[RemoteJob, CancelResult] = {}
+        described: dict[RemoteJob, CancelResult] = {}
         for cluster, jobs in by_scope(results).items():
-            looked |= self._looked_in(series, str(cluster), {job: results[job] for job in jobs})
-        return looked
+            described |= self._described_in(series, str(cluster), {job: results[job] for job in jobs})
+        return described
 
-    def _looked_in(
+    def _described_in(
         self, series: CallSeries, cluster: str, results: dict[RemoteJob, CancelResult]
     ) -> dict[RemoteJob, CancelResult]:
         try:

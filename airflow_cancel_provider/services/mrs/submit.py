@@ -25,7 +25,7 @@ from airflow_cancel_provider.services.mrs.submission import (
 _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
 _OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
 
-LOOKS = 4
+SEARCHES = 4
 """How often a job whose submission was not answered is searched."""
 PAUSE = 3.0
 """Seconds between two searches."""
@@ -160,8 +160,8 @@ def _has_failed(answer: Mapping[str, Any]) -> bool:
 def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:
     job_name, since = str(body["job_name"]), int((began - CLOCKS_APART) * 1000)
     found: list[JobRecord] = []
-    for look in range(LOOKS):
-        if look:
+    for search in range(SEARCHES):
+        if search:
             time.sleep(PAUSE)
         found = _alike(_by_name(lookup, cluster_id, job_name, since, lost), body)
         if len(found) == 1:

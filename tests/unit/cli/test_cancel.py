@@ -83,12 +83,12 @@ class TestCancel:
     def test_who_interrupts_it_sees_what_was_requested(self, line: Line) -> None:
         line.ground.benches["batch"].local.configure({"cancel": 1000})
         job = line.ground.unlabelled("batch")
-        looks = line.ground.cloud.journal
+        polls = line.ground.cloud.journal
 
-        def is_looked_at() -> bool:
-            return bool(line.ground.cancels(job)) and looks.count("batch", "DescribeJobs") > 2
+        def is_polled() -> bool:
+            return bool(line.ground.cancels(job)) and polls.count("batch", "DescribeJobs") > 2
 
-        with once(is_looked_at):
+        with once(is_polled):
             done = line("cancel", *JSON, str(job))
         assert (done.code, done.states) == (130, {job: "CANCELLING"})
         assert done.err.splitlines()[-1].startswith("Interrupted. What was requested is not undone")

@@ -121,6 +121,6 @@ class TestASweep:
         assert time.monotonic() - began < SOON
 
     def test_a_loop_ends_with_130_too(self, line: Line, deployment: str) -> None:
-        line.ground.airflow.before_look = lambda _: press_ctrl_c()
+        line.ground.airflow.before_question = lambda _: press_ctrl_c()
         line.ground.start("batch", TryPhase.ALIVE, deployment=deployment)
         assert line(*SWEEP, "--loop", "--interval", "0.1").code == 130

@@ -69,7 +69,7 @@ class TestReap:
 
     def test_trouble_is_1(self, line: Line, deployment: str) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
-        line.ground.airflow.before_look = lambda _: setattr(line.ground.airflow, "is_down", True)
+        line.ground.airflow.before_question = lambda _: setattr(line.ground.airflow, "is_down", True)
         done = line("reap", *JSON, *HASTE)
         assert (done.code, done.json["troubles"]) == (
             1,
@@ -114,16 +114,16 @@ class TestReap:
         """It sweeps until a signal comes, whatever happens to a sweep."""
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
 
-        def at(look: int) -> None:
-            if look == 1:
+        def at(question: int) -> None:
+            if question == 1:
                 line.ground.airflow.is_down = True
                 Timer(0.3, setattr, (line.ground.airflow, "is_down", False)).start()
-            if look == 3:
+            if question == 3:
                 line.ground.start("batch", S.ALIVE, deployment=deployment)
-            if look > 3:
+            if question > 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        line.ground.airflow.before_look = at
+        line.ground.airflow.before_question = at
         done = line("reap", "--loop", "--interval", "0.1", *HASTE)
         assert done.code == 0
         assert line.ground.truth(job)["cancel_requested_at"]
@@ -137,15 +137,15 @@ class TestReap:
             del variables[VARIABLE]
             line.ground.owner(job, S.FAILED)
 
-        def at(look: int) -> None:
-            if look == 2:
+        def at(question: int) -> None:
+            if question == 2:
                 variables[VARIABLE] = "no JSON"
                 Timer(0.5, mend).start()
             if line.ground.truth(job)["cancel_requested_at"]:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         line.ground.start("batch", S.ALIVE, deployment=deployment)
-        line.ground.airflow.before_look = at
+        line.ground.airflow.before_question = at
         done = line("reap", "--loop", "--interval", "0.1", *HASTE)
         assert done.code == 0
         assert line.ground.truth(job)["cancel_requested_at"]
@@ -173,7 +173,7 @@ class TestReap:
     ) -> None:
         job = line.ground.start("batch", S.FAILED, deployment=deployment)
         before = signal.getsignal(number)
-        line.ground.airflow.before_look = lambda _: os.kill(os.getpid(), number)
+        line.ground.airflow.before_question = lambda _: os.kill(os.getpid(), number)
         done = line("reap", *JSON, *HASTE, "--grace", "60")
         assert done.code == code
         assert "stopped" in done.json["troubles"][0]

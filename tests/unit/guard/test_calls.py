@@ -297,20 +297,20 @@ def test_the_end_of_an_attempt_is_not_that_of_its_run(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"jobs": 7}', b'{"jobs": [{"status": "FAILED"}]}'])
-def test_a_look_of_the_users_ends_as_it_would_without_the_guard(
+def test_a_poll_of_the_users_ends_as_it_would_without_the_guard(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, body: bytes
 ) -> None:
     made = client(cloud, "batch", endpoint_url=gateway.url)
 
-    def looked() -> Any:
+    def described() -> Any:
         gateway.answers = [(200, body)]
         try:
             return made.describe_jobs(jobs=["7"]).get("jobs")
         except Exception as error:  # noqa: BLE001  botocore's own parser takes offence at some
             return type(error)
 
-    guarded = looked()
+    guarded = described()
     set_recorder(None)
-    assert guarded == looked()
+    assert guarded == described()
     assert not notes.ends
     assert len(gateway.seen) == 2

@@ -95,7 +95,7 @@ def test_a_job_with_too_many_runs_starts_none(cloud: LocalCloud, notes: Notes) -
 
 
 @pytest.mark.parametrize("operation", ["get_job_run", "get_job_runs"])
-def test_looks_show_ends(cloud: LocalCloud, notes: Notes, operation: str) -> None:
+def test_descriptions_show_ends(cloud: LocalCloud, notes: Notes, operation: str) -> None:
     run = start(cloud)
     cloud.glue.finish(run, "TIMEOUT")
     asked = {"RunId": run} if operation == "get_job_run" else {}

@@ -256,7 +256,7 @@ class TestForgedRecord:
         Try(work=lambda: None, store=store, try_number=2).run(CANCEL)
         assert cancelled(cloud) == [False, True]
 
-    def test_jobs_that_cant_be_looked_at_are_not_cancelled_blindly(
+    def test_jobs_that_cant_be_described_are_not_cancelled_blindly(
         self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
     ) -> None:
         ti = resumed(RemoteJob(f"batch://aws_default@us-east-1/{submit()}"), work=lambda: 1 / 0)

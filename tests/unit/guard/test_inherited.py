@@ -79,7 +79,7 @@ class TestNextTry:
         assert seen == [{job.id}]
 
     @KINDS
-    def test_what_has_ended_is_not_looked_at_again_at_each_poke(self, bench: Bench, what: str) -> None:
+    def test_what_has_ended_is_not_polled_again_at_each_poke(self, bench: Bench, what: str) -> None:
         """Each poke of a sensor in mode ``reschedule`` is a process, and a rest of the same try."""
         record, job = recorded(bench, earlier(), what)
         store = Store({RECORD_KEY: record.as_json()})

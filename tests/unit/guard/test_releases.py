@@ -25,7 +25,7 @@ from tests.try_fixtures import (
     _guarded,
     cancelled,
     end,
-    looks_at,
+    polls_of,
     resumed,
     start_cluster,
     submit,
@@ -189,7 +189,7 @@ class TestSuccess:
         assert variables == {}
 
     @pytest.mark.parametrize("is_over", [False, True])
-    def test_a_resumed_task_looks_once_whether_its_jobs_have_ended(
+    def test_a_resumed_task_polls_once_whether_its_jobs_have_ended(
         self, cloud: LocalCloud, variables: dict[str, Any], is_over: bool
     ) -> None:
         cloud.batch.configure({"cancel": 0.1})
@@ -197,13 +197,13 @@ class TestSuccess:
         if is_over:
             end(cloud, job)
         ti = resumed(job)
-        before = looks_at(cloud, job)
+        before = polls_of(cloud, job)
         ti.run(CANCEL)
-        assert looks_at(cloud, job) == before + 1
+        assert polls_of(cloud, job) == before + 1
         assert [release["jobs"] for release in variables.values()] == ([] if is_over else [[str(job)]])
         assert ti.record.state is TryState.RETURNED
 
-    def test_a_look_that_gets_no_answer_in_time_counts_as_living(
+    def test_a_poll_that_gets_no_answer_in_time_counts_as_living(
         self, cloud: LocalCloud, variables: dict[str, Any]
     ) -> None:
         ti = resumed(job := RemoteJob(f"batch://aws_default@us-east-1/{submit()}"))

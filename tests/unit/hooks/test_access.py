@@ -22,7 +22,7 @@ AWS = ("emr", "batch", "emr-serverless", "emr-containers", "glue")
 class TestRenewal:
     """A service whose identity is not accepted is opened anew, with the credentials that there are then."""
 
-    def test_a_look_and_a_cancel_go_on_with_new_keys(
+    def test_a_poll_and_a_cancel_go_on_with_new_keys(
         self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bench = BatchBench(cloud)

@@ -215,8 +215,8 @@ class TestOwnIdentity:
         task = make("batch", job_ids=[job.id], region_name=REGION)
         task.execute(context())
         assert task.jobs == [f"batch://@{REGION}/{job.id}"]
-        looks = nowhere.journal.entries("batch", "DescribeJobs")
-        assert {entry.access_key for entry in looks} == {"testing"}
+        polls = nowhere.journal.entries("batch", "DescribeJobs")
+        assert {entry.access_key for entry in polls} == {"testing"}
         bench.close()
 
     def test_an_address_that_names_none(self, nowhere: LocalCloud) -> None:

@@ -60,15 +60,15 @@ def test_a_job_is_cancelled_and_seen_to_end(bench: Bench, kind: str) -> None:
 
 @pytest.mark.usefixtures("connections")
 def test_no_call_is_spent_before_the_first_job_can_have_ended(cloud: LocalCloud) -> None:
-    """Ten runs: a look before the request, as a request is scarcer than that, and one that sees the ends."""
+    """Ten runs: a poll before the request, as a request is scarcer than that, and one that sees the ends."""
     bench = EmrServerlessBench(cloud)
     bench.local.configure({"cancel": 0.1})
     jobs = bench.running(10)
     cloud.journal.clear()
     states = operator("emr-serverless", **targets(jobs), waiter_delay=0.5).execute(context())
     assert set(states.values()) == {"CANCELLED"}
-    looks = sum(entry.operation in ("GetJobRun", "ListJobRuns") for entry in cloud.journal)
-    assert looks == 20
+    polls = sum(entry.operation in ("GetJobRun", "ListJobRuns") for entry in cloud.journal)
+    assert polls == 20
     assert sum(entry.operation == "CancelJobRun" for entry in cloud.journal) == 10
 
 
@@ -231,13 +231,13 @@ def test_the_same_refusal_in_both_modes(bench: Bench) -> None:
 
 @alike
 @both_modes
-def test_a_right_to_look_that_is_withdrawn_is_the_same_error(bench: Bench, deferrable: bool) -> None:
+def test_a_right_to_poll_that_is_withdrawn_is_the_same_error(bench: Bench, deferrable: bool) -> None:
     jobs = bench.submit("endless", 1)
     task = operator(bench.name, **targets(jobs), deferrable=deferrable)
-    looking = {"emr": "ListSteps", "batch": "DescribeJobs", "emr-serverless": "GetJobRun"}
-    looking |= {"emr-containers": "DescribeJobRun", "glue": "GetJobRun"}
-    operation = looking.get(bench.name, "ShowSingleJobExe")
-    # MRS looks before it asks for the end, too.
+    polling = {"emr": "ListSteps", "batch": "DescribeJobs", "emr-serverless": "GetJobRun"}
+    polling |= {"emr-containers": "DescribeJobRun", "glue": "GetJobRun"}
+    operation = polling.get(bench.name, "ShowSingleJobExe")
+    # MRS polls before it asks for the end, too.
     bench.cloud.faults.add(bench.name, operation, "denied", after=2)
     with pytest.raises(AccessDenied) as caught:
         run(lambda: task, context())

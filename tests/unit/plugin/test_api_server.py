@@ -31,20 +31,20 @@ def test_a_task_that_was_marked_while_it_ran_and_defers_before_it_is_told_to_end
 ) -> None:
     """Airflow refuses the deferral; no trigger has the jobs, and the process has left them to one."""
     ti = TaskInstance()
-    looks, read = list[int](), marked_tries.record_rows
+    read_rows, read = list[int](), marked_tries.record_rows
 
     def rows(marks: Any) -> Any:
         found = read(marks)
-        if not looks:
+        if not read_rows:
             xcoms.put((ti, deferred(ti, memory.job("a"))))
-        looks.append(len(found))
+        read_rows.append(len(found))
         return found
 
     monkeypatch.setattr(marked_tries, "record_rows", rows)
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
-    assert looks == [0, 1]
+    assert read_rows == [0, 1]
 
 
 def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XComs, memory: Memory) -> None:
@@ -147,7 +147,7 @@ def test_what_waits_for_the_next_try_is_cancelled(xcoms: XComs, memory: Memory, 
     assert memory.sent == [("a", False)]
     memory.states["a"] = JobState.CANCELLED
     (found,) = until(lambda: xcoms.ends(ti)).values()
-    assert "ended" not in [job for looks in memory.looks for job in looks]
+    assert "ended" not in [job for polls in memory.polls for job in polls]
     assert (found.state, found.by) == (JobState.CANCELLED, "api-server")
     assert found.reason == f"Task was marked {state} while it waited for its next try"
 
@@ -293,7 +293,7 @@ def test_what_was_not_answered_or_not_known_is_asked_again(
     xcoms.put((ti, deferred(ti, job)))
     memory.errors += [ServiceUnavailable("It is away.")]
     marked.cancel_when_marked(ti)
-    until(lambda: len(memory.looks) > 3)
+    until(lambda: len(memory.polls) > 3)
     assert "It is away." in caplog.text
     assert f"{job}: the service does not know this job over the process's own credentials" in caplog.text
     assert memory.sent == []

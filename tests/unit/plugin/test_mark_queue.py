@@ -34,7 +34,7 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
     until(lambda: len(memory.sent) >= 3000, 120)
     assert sent(memory) == {job.id for job in jobs}
     assert threads() <= began + 1
-    assert len(memory.looks) < 200
+    assert len(memory.polls) < 200
     for job in jobs:
         memory.states[job.id] = JobState.CANCELLED
     until(lambda: not marked._queue._heap, 60)
@@ -67,7 +67,7 @@ def test_the_first_cancel_is_prepared_while_a_triggerer_has_its_head_start(
     xcoms.put((ti, deferred(ti, memory.job("a"))), (other, deferred(other, memory.job("b"))))
     marked.cancel_when_marked(ti)
     until(lambda: memory.opened)
-    assert (memory.looks, memory.sent) == ([], [])
+    assert (memory.polls, memory.sent) == ([], [])
     monkeypatch.setattr(marked, "HEAD_START", 0.1)
     marked.cancel_when_marked(other)
     until(lambda: memory.sent)

@@ -36,7 +36,7 @@ class TestEnding:
         sent = ground.cancels()
         again = reaper.sweep()
         assert fates(again) == dict.fromkeys(jobs, "requested")
-        assert ground.airflow.looks == 2 * len(SERVICES) + 1, "no second look at what is ending"
+        assert ground.airflow.questions == 2 * len(SERVICES) + 1, "no second check of what is ending"
         ground.cloud.clock.advance(2000)
         assert fates(reaper.sweep()) == dict.fromkeys(jobs, "ended")
         assert reaper.sweep().orphans == []
@@ -51,15 +51,15 @@ class TestEnding:
         assert fates(report) == {job: "requested"}
         assert report.seconds < 4
 
-    def test_a_place_that_denies_looks_holds_up_no_other(self, ground: Ground) -> None:
+    def test_a_place_that_denies_polls_holds_up_no_other(self, ground: Ground) -> None:
         jobs = {service: ground.start(service, S.FAILED) for service in SERVICES}
 
-        def deny(look: int) -> None:
-            if look == len(SERVICES) + 1:
+        def deny(question: int) -> None:
+            if question == len(SERVICES) + 1:
                 ground.cloud.faults.add("emr-serverless", "GetJobRun", "denied")
                 ground.cloud.faults.add("emr-serverless", "ListJobRuns", "denied")
 
-        ground.airflow.before_look = deny
+        ground.airflow.before_question = deny
         report = ground.reaper().sweep()
         blind = jobs.pop("emr-serverless")
         assert fates(report) == {**dict.fromkeys(jobs.values(), "ended"), blind: "requested"}
@@ -124,7 +124,9 @@ class TestEnding:
         bench = ground.benches["batch"]
         bench.local.configure({"cancel": 1})
         other = bench.service()
-        ground.airflow.before_look = lambda look: other.cancel([job], "by hand") if look == 2 else None
+        ground.airflow.before_question = lambda question: (
+            other.cancel([job], "by hand") if question == 2 else None
+        )
         report = ground.reaper(places=[Place("batch", "aws_default")]).sweep()
         assert fates(report) == {job: "ended"}
         assert ground.truth(job)["reason"] == "by hand"

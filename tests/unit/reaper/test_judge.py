@@ -258,7 +258,7 @@ def test_only_a_job_of_ours_whose_owner_is_known_is_suspected(of: Case, grace: t
 
 
 class TestJudge:
-    """The class around the decision: which owner is asked for, and what a second look knows of the first."""
+    """The class around the decision: which owner is asked for, and what a second check knows of the first."""
 
     LABEL = Label(OURS, TI)
     RUNNING = JobStatus(JOB, JobState.RUNNING, name="etl", label=LABEL, submitted_at=LONG_AGO)
@@ -284,14 +284,14 @@ class TestJudge:
         assert found.task == "sales / run / load try 2"
         assert found.decision.because.startswith("sales / run / load try 2 is not in Airflow's database")
 
-    def test_a_second_look_keeps_what_only_the_listing_shows(self, judge: Judge) -> None:
+    def test_a_second_check_keeps_what_only_the_listing_shows(self, judge: Judge) -> None:
         suspects = judge.decide([self.RUNNING])
         (again,) = judge.decide_again(suspects, [JobStatus(JOB, JobState.RUNNING)])
         assert again.decision.kind is DecisionKind.ORPHAN
         assert again.claim.label == self.LABEL
         assert (again.claim.name, again.claim.submitted_at) == ("etl", LONG_AGO)
 
-    def test_what_the_second_look_shows_counts_more(self, judge: Judge) -> None:
+    def test_what_the_second_check_shows_counts_more(self, judge: Judge) -> None:
         suspects = judge.decide([self.RUNNING])
         now = replace(self.RUNNING, name="renamed", submitted_at=NOW)
         (again,) = judge.decide_again(suspects, [now])
@@ -319,4 +319,4 @@ class TestJudge:
         (found,) = judge.decide([foreign])
         assert found.decision.kind is DecisionKind.FOREIGN
         assert judge.troubles == []
-        assert cast("MemoryAirflow", judge.airflow).looks == 0
+        assert cast("MemoryAirflow", judge.airflow).questions == 0

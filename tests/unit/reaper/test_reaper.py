@@ -117,7 +117,7 @@ class TestSweep:
     def test_nothing_lives(self, ground: Ground) -> None:
         report = ground.reaper().sweep()
         assert (report.is_clean, report.kinds.total(), report.orphans) == (True, 0, [])
-        assert ground.airflow.looks == 0
+        assert ground.airflow.questions == 0
         assert report.calls.total() >= 4
 
     def test_one_job_at_two_places_is_cancelled_once(self, ground: Ground) -> None:
@@ -141,7 +141,7 @@ class TestSweep:
         assert report.kinds == {DecisionKind.ORPHAN: 1}
         assert ground.cancels(job) == 1
 
-    def test_scopes_that_are_looked_at(self, ground: Ground) -> None:
+    def test_scopes_that_are_listed(self, ground: Ground) -> None:
         taken, left, odd = (str(ground.benches["emr"].new_scope()) for _ in range(3))
         jobs = {scope: ground.start("emr", S.FAILED, scope=scope) for scope in (taken, left, odd)}
         scopes = Scopes((taken, left), (left[:-1] + "?",))
@@ -164,9 +164,9 @@ class TestSweep:
 
 
 class TestAirflow:
-    def test_down_at_the_first_look(self, ground: Ground) -> None:
+    def test_down_at_the_first_check(self, ground: Ground) -> None:
         jobs = [ground.start(service, S.FAILED) for service in SERVICES]
-        ground.airflow.before_look = lambda _: setattr(ground.airflow, "is_down", True)
+        ground.airflow.before_question = lambda _: setattr(ground.airflow, "is_down", True)
         report = ground.reaper().sweep()
         assert ground.lives(*jobs)
         assert report.troubles == ["Airflow is down. The jobs that it was asked about are kept."]
@@ -180,15 +180,15 @@ class TestAirflow:
         assert report.troubles == ["Airflow is down. Nothing is cancelled."]
         assert ground.lives(job)
 
-    def test_down_at_the_second_look(self, ground: Ground) -> None:
+    def test_down_at_the_second_check(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
 
-        def fall(look: int) -> None:
-            ground.airflow.is_down = look == 2
+        def fall(question: int) -> None:
+            ground.airflow.is_down = question == 2
 
-        ground.airflow.before_look = fall
+        ground.airflow.before_question = fall
         report = ground.reaper(places=[Place("batch", "aws_default")]).sweep()
-        assert (ground.airflow.looks, report.orphans) == (2, [])
+        assert (ground.airflow.questions, report.orphans) == (2, [])
         assert report.troubles == ["Airflow is down. The jobs that it was asked about are kept."]
         assert ground.lives(job)
         ground.airflow.is_down = False
@@ -217,32 +217,32 @@ class TestAirflow:
     @pytest.mark.wide("batch", "mrs")
     @each_service
     @pytest.mark.parametrize("phase", [S.ALIVE, S.SUCCEEDED, S.UNKNOWN])
-    def test_an_owner_that_is_back_between_the_looks(
+    def test_an_owner_that_is_back_between_the_checks(
         self, ground: Ground, service: str, phase: TryPhase
     ) -> None:
         job = ground.start(service, S.FAILED)
-        ground.airflow.before_look = lambda look: ground.owner(job, phase) if look == 2 else None
+        ground.airflow.before_question = lambda question: ground.owner(job, phase) if question == 2 else None
         report = ground.reaper().sweep()
-        assert ground.airflow.looks == 2
+        assert ground.airflow.questions == 2
         assert report.orphans == []
         assert ground.lives(job)
         assert report.is_clean is (phase is not S.UNKNOWN)
 
-    def test_released_between_the_looks(self, ground: Ground) -> None:
+    def test_released_between_the_checks(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
 
-        def release(look: int) -> None:
-            if look == 2:
+        def release(question: int) -> None:
+            if question == 2:
                 ground.release(job, job)
 
-        ground.airflow.before_look = release
+        ground.airflow.before_question = release
         assert ground.reaper().sweep().orphans == []
         assert ground.lives(job)
 
-    def test_the_grace_goes_by_between_the_looks(self, ground: Ground) -> None:
+    def test_the_grace_goes_by_between_the_checks(self, ground: Ground) -> None:
         ground.start("batch", S.FAILED)
         moments: list[float] = []
-        ground.airflow.before_look = lambda _: moments.append(time.monotonic())
+        ground.airflow.before_question = lambda _: moments.append(time.monotonic())
         ground.reaper(grace=1.0).sweep()
         assert moments[1] - moments[0] >= 1.0
 
@@ -250,7 +250,7 @@ class TestAirflow:
         for number in range(BATCH + 1):
             remembered(ground, memory, f"j{number}", S.ALIVE)
         report = memory_reaper(ground).sweep()
-        assert (report.kinds, ground.airflow.looks) == ({DecisionKind.ALIVE: BATCH + 1}, 2)
+        assert (report.kinds, ground.airflow.questions) == ({DecisionKind.ALIVE: BATCH + 1}, 2)
 
     @pytest.mark.parametrize(
         "words", ["no JSON", "[1]", '[{"job": "not an address"}]', '[{"why": "denied"}]', '{"job": 7}', "3"]
@@ -314,12 +314,12 @@ class TestStop:
         assert ground.lives(job)
         assert report.troubles == [STOPPED]
 
-    @pytest.mark.parametrize("look", [1, 2])
-    def test_in_a_look(self, ground: Ground, look: int) -> None:
+    @pytest.mark.parametrize("check", [1, 2])
+    def test_in_a_check(self, ground: Ground, check: int) -> None:
         jobs, stop = [ground.start(service, S.FAILED) for service in SERVICES], Event()
-        ground.airflow.before_look = lambda number: stop.set() if number >= 3 + look else None
+        ground.airflow.before_question = lambda number: stop.set() if number >= 3 + check else None
         begun = time.monotonic()
-        report = ground.reaper(stop=stop, grace=0.05 if look == 2 else 60).sweep()
+        report = ground.reaper(stop=stop, grace=0.05 if check == 2 else 60).sweep()
         assert time.monotonic() - begun < 20
         assert ground.lives(*jobs)
         assert ground.cancels() == 0

@@ -141,7 +141,7 @@ class TestReleases:
         assert ground.airflow.writes == []
 
     def test_a_bounded_number_in_each_sweep(self, ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("airflow_cancel_provider.reaper.releases.MOST_LOOKED_AT", 2)
+        monkeypatch.setattr("airflow_cancel_provider.reaper.releases.MOST_DESCRIBED", 2)
         jobs = [ground.start("batch", S.SUCCEEDED) for _ in range(5)]
         for job in jobs:
             ground.release(job, job)
@@ -156,7 +156,7 @@ class TestReleases:
         self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
         """A cluster that is unknown may have been another's: that is no end, and no trouble."""
-        monkeypatch.setattr("airflow_cancel_provider.reaper.releases.MOST_LOOKED_AT", 2)
+        monkeypatch.setattr("airflow_cancel_provider.reaper.releases.MOST_DESCRIBED", 2)
 
         def describe(service: MemoryService, jobs: list[RemoteJob]) -> list[JobStatus]:
             if any(job.scope == "elsewhere" for job in jobs):

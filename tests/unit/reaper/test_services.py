@@ -39,10 +39,10 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 
 class TestServices:
     @each_service
-    def test_a_job_that_ends_between_the_looks(self, ground: Ground, service: str) -> None:
+    def test_a_job_that_ends_between_the_checks(self, ground: Ground, service: str) -> None:
         job = ground.start(service, S.FAILED)
         end = ground.benches[service].finish
-        ground.airflow.before_look = lambda look: end(job) if look == 1 else None
+        ground.airflow.before_question = lambda question: end(job) if question == 1 else None
         report = ground.reaper().sweep()
         assert report.orphans == []
         assert ground.cancels() == 0
@@ -156,7 +156,7 @@ class TestIdentity:
         ground.cloud.faults.clear()
         assert fates(reaper.sweep()) == {job: "ended"}
 
-    @pytest.mark.parametrize("what", ["listing", "cancel", "second look"])
+    @pytest.mark.parametrize("what", ["listing", "cancel", "second check"])
     def test_the_next_sweep_opens_what_did_not_answer_anew(
         self, ground: Ground, memory: Memory, what: str
     ) -> None:
@@ -169,7 +169,9 @@ class TestIdentity:
         elif what == "listing":
             memory.errors.append(expired)
         else:
-            ground.airflow.before_look = lambda look: memory.errors.append(expired) if look == 1 else None
+            ground.airflow.before_question = lambda question: (
+                memory.errors.append(expired) if question == 1 else None
+            )
         assert reaper.sweep().troubles
         assert len(memory.opened) == 1
         memory.outcomes.clear()
@@ -242,7 +244,7 @@ class TestHostileReplies:
         assert set(fates(report)) == {first, second}
         assert report.troubles == ["memory://: Listing place failed: KeyError('nextToken')"]
 
-    def test_a_label_that_is_another_at_the_second_look(
+    def test_a_label_that_is_another_at_the_second_check(
         self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         job = remembered(ground, memory, "a")

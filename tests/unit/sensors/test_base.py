@@ -113,7 +113,7 @@ def test_a_job_that_was_shown_and_is_not_any_more_is_gone(batch: BatchBench) -> 
 
 @alike
 @pytest.mark.parametrize("mode", MODES)
-def test_no_pause_between_looks_is_a_short_one(bench: Bench, mode: str) -> None:
+def test_no_pause_between_polls_is_a_short_one(bench: Bench, mode: str) -> None:
     bench.local.configure({"overrides": {"short": {"run": 0.3}}})
     jobs = bench.submit("short")
     assert waited(mode, bench.name, **targets(jobs), poke_interval=0) == {str(jobs[0]): "SUCCEEDED"}
@@ -154,7 +154,7 @@ def test_a_target_may_be_a_live_state(batch: BatchBench, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_refused_look_is_the_same_error_in_every_mode(batch: BatchBench, mode: str) -> None:
+def test_a_refused_poll_is_the_same_error_in_every_mode(batch: BatchBench, mode: str) -> None:
     jobs = batch.running()
     batch.cloud.faults.add("batch", "DescribeJobs", "denied", after=1)
     with pytest.raises(AccessDenied, match=r"Allow batch:DescribeJobs to this identity\.$") as caught:
@@ -181,7 +181,7 @@ def test_many_jobs_take_few_requests_a_poke(batch: BatchBench) -> None:
     assert batch.cloud.journal.count() == 4
 
 
-def test_a_job_that_has_ended_is_not_looked_at_again(batch: BatchBench) -> None:
+def test_a_job_that_has_ended_is_not_polled_again(batch: BatchBench) -> None:
     ended, live = batch.ended()[0], batch.running()[0]
     task = sensor("batch", **targets([ended, live]), deferrable=False)
     for _ in range(2):

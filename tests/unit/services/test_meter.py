@@ -21,7 +21,7 @@ __all__ = ["aws_bench", "emr", "fake", "open_service", "queue"]
 
 
 def seconds_until(meter: Meter, calls: int = 1) -> float:
-    """Seconds until so many looks would be let go, after those that wait."""
+    """Seconds until so many polls would be let go, after those that wait."""
     buckets = meter._pace().of("ListSteps")
     return max(b.seconds_until(calls + b.reserve, sum(each.calls for each in b.waiting)) for b in buckets)
 
@@ -75,11 +75,11 @@ class TestTraffic:
         assert other.traffic == {}
 
 
-class TestLooksOnTheLoop:
-    def test_a_look_that_has_paid_goes_at_once(self, fake: FakeTime, emr: EmrBench) -> None:
+class TestPollsOnTheLoop:
+    def test_a_poll_that_has_paid_goes_at_once(self, fake: FakeTime, emr: EmrBench) -> None:
         (step,) = emr.running(1)
         service = fake.service(emr)
-        paid = asyncio.run(service.look_turn(3))
+        paid = asyncio.run(service.poll_turn(3))
         for _ in range(3):
             list(paid.claims(str(step.scope)))
         assert fake.slept == []
@@ -92,12 +92,12 @@ class TestLooksOnTheLoop:
         service.paces = Paces()
         service.paces.configure({"emr.ListSteps": (2, 20.0)})
 
-        async def looks() -> float:
+        async def polls() -> float:
             began = asyncio.get_running_loop().time()
-            await asyncio.gather(*(service.look_turn() for _ in range(5)))
+            await asyncio.gather(*(service.poll_turn() for _ in range(5)))
             return asyncio.get_running_loop().time() - began
 
-        assert 0.19 < asyncio.run(looks()) < 2
+        assert 0.19 < asyncio.run(polls()) < 2
 
     def test_one_that_takes_more_calls_than_it_has_paid_for_goes_before_the_next(self) -> None:
         paces = FakeTime().paces
@@ -112,12 +112,12 @@ class TestLooksOnTheLoop:
         service = fake.service(emr)
 
         async def cancelled() -> None:
-            task = asyncio.ensure_future(service.look_turn(30))
+            task = asyncio.ensure_future(service.poll_turn(30))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        asyncio.run(service.look_turn(10))
+        asyncio.run(service.poll_turn(10))
         asyncio.run(cancelled())
         assert seconds_until(service.meter) == pytest.approx(4)
 

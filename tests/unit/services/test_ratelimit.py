@@ -30,49 +30,49 @@ __all__ = ["aws_bench", "emr", "fake", "open_service", "queue"]
 
 class TestPace:
     def test_a_burst_then_one_by_one(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(3, 0.5))))
+        meter = Meter(pace_of(fake.pace(Poll=(3, 0.5))))
         for _ in range(5):
-            meter.turn("Look")
+            meter.turn("Poll")
         assert fake.slept == [2, 2]
         fake.now += 3
-        meter.turn("Look")
-        meter.turn("Look")
+        meter.turn("Poll")
+        meter.turn("Poll")
         assert fake.slept == [2, 2, 1]
-        assert meter.traffic == {"Look": 7}
+        assert meter.traffic == {"Poll": 7}
 
     def test_it_fills_up_to_its_burst_and_no_further(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(2, 1))))
+        meter = Meter(pace_of(fake.pace(Poll=(2, 1))))
         fake.now += 1000
         for _ in range(3):
-            meter.turn("Look")
+            meter.turn("Poll")
         assert fake.slept == [1]
 
     def test_a_burst_below_one_pays_afterwards(self, fake: FakeTime) -> None:
-        share = Meter(pace_of(fake.pace(Look=(1, 0.5)))).sharing(0.5)
+        share = Meter(pace_of(fake.pace(Poll=(1, 0.5)))).sharing(0.5)
         for _ in range(3):
-            share.turn("Look")
+            share.turn("Poll")
         assert fake.slept == pytest.approx([4, 4])
 
     def test_what_has_no_quota_goes_at_once(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(1, 0.1))))
+        meter = Meter(pace_of(fake.pace(Poll=(1, 0.1))))
         for _ in range(10):
             meter.turn("Other")
         assert fake.slept == []
 
     def test_threads_take_turns(self) -> None:
         """However many threads: what is let go is the burst and what came in since."""
-        pace = Pace({"Look": (11, 200.0)})
+        pace = Pace({"Poll": (11, 200.0)})
         meter, began = Meter(pace_of(pace)), time.monotonic()
-        threads = [threading.Thread(target=lambda: [meter.turn("Look") for _ in range(5)]) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: [meter.turn("Poll") for _ in range(5)]) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert time.monotonic() - began >= 30 / 200 - 0.001
-        assert meter.traffic == {"Look": 40}
+        assert meter.traffic == {"Poll": 40}
 
     def test_those_who_wait_are_let_go_in_the_order_they_came(self, fake: FakeTime) -> None:
-        (bucket,) = fake.pace(Look=(1, 1)).of("Look")
+        (bucket,) = fake.pace(Poll=(1, 1)).of("Poll")
         first, second = Turn([bucket]), Turn([bucket])
         bucket.spend(1)
         with first, second:
@@ -81,7 +81,7 @@ class TestPace:
             assert first.take() == 0
 
     def test_who_gives_up_is_not_waited_for(self, fake: FakeTime) -> None:
-        (bucket,) = fake.pace(Look=(1, 1)).of("Look")
+        (bucket,) = fake.pace(Poll=(1, 1)).of("Poll")
         with Turn([bucket]) as second:
             with Turn([bucket], again=True):
                 assert second.take() > 0
@@ -89,11 +89,11 @@ class TestPace:
 
 
 class TestUrgency:
-    def test_a_cancel_goes_before_a_hundred_looks(self, fake: FakeTime) -> None:
+    def test_a_cancel_goes_before_a_hundred_polls(self, fake: FakeTime) -> None:
         pace = fake.pace(every=(10, 1))
         with ExitStack() as stack:
-            looks = [stack.enter_context(Turn(pace.of("Describe"))) for _ in range(100)]
-            let_go = [look for look in looks if look.take() == 0]
+            polls = [stack.enter_context(Turn(pace.of("Describe"))) for _ in range(100)]
+            let_go = [poll for poll in polls if poll.take() == 0]
             assert len(let_go) == 8  # they leave a reserve
             Meter(pace_of(pace)).turn("Cancel", urgent=True)
         assert fake.slept == []
@@ -141,7 +141,7 @@ class Processes:
         self.now, self.random = 0.0, random.Random(7)
         self.service = TokenBucket(*quota, lambda: self.now)
         self.service.lag = 0.0
-        self.paces = [Pace({"Look": quota}, lambda: self.now) for _ in range(number)]
+        self.paces = [Pace({"Poll": quota}, lambda: self.now) for _ in range(number)]
 
     def run(self, seconds: float) -> tuple[list[int], int]:
         """Calls of each, and how many of all were throttled."""
@@ -149,14 +149,14 @@ class Processes:
         due = [(self.random.uniform(0, 5), index) for index in range(len(self.paces))]
         while (next_one := min(due))[0] < seconds:
             self.now, index = next_one
-            with Turn(self.paces[index].of("Look"), again=index in again) as turn:
+            with Turn(self.paces[index].of("Poll"), again=index in again) as turn:
                 wait = turn.take()
             if not wait:
                 made[index] += 1
                 again.discard(index)
                 wait = 0.1
                 if self.service.seconds_until(1):
-                    self.paces[index].buckets["Look"].slow_down()
+                    self.paces[index].buckets["Poll"].slow_down()
                     throttled += 1
                     again.add(index)
                     wait += self.random.random()
@@ -168,25 +168,25 @@ class Processes:
 
 class TestLearning:
     def test_a_throttled_call_slows_the_next_ones_down_at_once(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(10, 1))))
-        meter.turn("Look")
-        meter.throttled("Look")
-        meter.turn("Look")
+        meter = Meter(pace_of(fake.pace(Poll=(10, 1))))
+        meter.turn("Poll")
+        meter.throttled("Poll")
+        meter.turn("Poll")
         assert fake.slept == [pytest.approx(1 / 0.7)]
 
     def test_it_recovers(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(10, 1))))
-        meter.throttled("Look")
+        meter = Meter(pace_of(fake.pace(Poll=(10, 1))))
+        meter.throttled("Poll")
         fake.now += 60
         for _ in range(12):
-            meter.turn("Look")
+            meter.turn("Poll")
         assert fake.slept == [1, 1]
 
     def test_calls_that_were_under_way_do_not_slow_it_twice(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(10, 50))))
+        meter = Meter(pace_of(fake.pace(Poll=(10, 50))))
         for _ in range(8):
-            meter.throttled("Look")
-        meter.turn("Look")
+            meter.throttled("Poll")
+        meter.turn("Poll")
         assert fake.slept == [pytest.approx(1 / 35)]
 
     def test_four_processes_share_a_small_quota_and_few_of_their_calls_are_throttled(self) -> None:
@@ -197,10 +197,10 @@ class TestLearning:
         assert max(made) < 2 * min(made)
 
     def test_it_never_stops(self, fake: FakeTime) -> None:
-        meter = Meter(pace_of(fake.pace(Look=(10, 1))))
+        meter = Meter(pace_of(fake.pace(Poll=(10, 1))))
         for _ in range(50):
-            meter.throttled("Look")
-            meter.turn("Look")
+            meter.throttled("Poll")
+            meter.turn("Poll")
         assert max(fake.slept) <= 10.01
 
     def test_an_answer_that_throttles_is_taken_in(
@@ -275,13 +275,13 @@ class TestOnePacePerAccount:
         """Also where it was forked while another thread held the lock and others waited."""
         pace = fake.pace(every=(10, 1))
         meter = Meter(known(pace))
-        with exclusive(), Turn(pace.of("Look"), 9):
+        with exclusive(), Turn(pace.of("Poll"), 9):
             child = os.fork()
             if child == 0:
                 slow = True
                 try:
                     began = time.monotonic()
-                    meter.turn("Look")
+                    meter.turn("Poll")
                     slow = bool(fake.slept) or time.monotonic() - began > 0.3
                 finally:
                     os._exit(slow)

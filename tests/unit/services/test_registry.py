@@ -62,7 +62,7 @@ def test_submissions_carry_a_label_and_tell_jobs(row: ServiceInfo) -> None:
         assert submission.service == row.name
         if isinstance(submission, AwsSubmission):
             assert set(submission.carriers) <= set(row.carriers)
-            assert row.looks, "replies that show ends are read, too"
+            assert row.state_readers, "replies that show ends are read, too"
 
 
 @rows

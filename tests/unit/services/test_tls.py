@@ -147,13 +147,13 @@ def must_be_final(service: AwsJobService, *words: str) -> None:
     begin = time.monotonic()
     results = service.cancel(jobs, "")
     assert [result.outcome for result in results] == [CancelOutcome.REFUSED] * 5
-    for look in (
+    for ask in (
         lambda: service.describe(jobs),
         lambda: list(service.scopes()),
         lambda: list(service.living(jobs[0].scope or "queue")),
     ):
         with pytest.raises(ConnectionUnusable) as caught:
-            look()
+            ask()
         for word in (*words, "of connection 'aws_default'"):
             assert word in str(caught.value)
             assert word in str(results[0].detail)
@@ -278,13 +278,13 @@ def test_a_verify_that_a_template_made_text_of(
     with serving(path) as url:
         connect_aws(monkeypatch, cloud, endpoint_url=url)
 
-        def look(verify: str) -> JobState:
+        def state(verify: str) -> JobState:
             hook = BatchJobsHook.for_address("aws_default", "us-east-1", Access(verify=verify))
             return hook.service.describe([job])[0].state
 
-        assert look("False") is JobState.GONE
-        assert look(str(path)) is JobState.GONE
+        assert state("False") is JobState.GONE
+        assert state(str(path)) is JobState.GONE
         with pytest.raises(ConnectionUnusable, match="TLS"):
-            look("True")
+            state("True")
         with pytest.raises(InvalidInput, match="verify is empty"):
-            look("")
+            state("")

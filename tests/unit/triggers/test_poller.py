@@ -17,9 +17,9 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.exceptions import IdentityError, ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from airflow_cancel_provider.triggers.event_loop import Schedule
-from airflow_cancel_provider.triggers.poller import MOST_LOOKS, Board
+from airflow_cancel_provider.triggers.poller import MOST_REQUESTS, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.triggers.shared_service import Demand, SharedService
 from airflow_cancel_provider.watch import Watch
@@ -41,12 +41,12 @@ class TestQuota:
     ) -> None:
         memory.quota = (1, 20.0)
         jobs = [memory.job(f"j{index}", scope=f"place{index % 10}") for index in range(100)]
-        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= 35))
-        turns = [look[0][-1] for look in memory.looks]
+        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.polls) >= 35))
+        turns = [poll[0][-1] for poll in memory.polls]
         by_place = Counter(turns)
         assert max(by_place.values()) - min(by_place.values()) <= 1
         # Who waits for a turn takes along all that have come to be due by then.
-        assert all(len(look) == 10 for look in memory.looks[10:])
+        assert all(len(poll) == 10 for poll in memory.polls[10:])
         told = [record.getMessage() for record in caplog.records if "quota" in record.getMessage()]
         assert 1 <= len(told) <= 6
         assert "1.2e+03 calls a minute) stretches the poll from 0.1 s to" in told[0]
@@ -55,7 +55,7 @@ class TestQuota:
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         under_way, most = 0, 0
-        look = MemoryService.look
+        poll = MemoryService.poll
 
         def counted(self: Any, *args: Any, **options: Any) -> Any:
             nonlocal under_way, most
@@ -63,49 +63,49 @@ class TestQuota:
             most = max(most, under_way)
             time.sleep(0.01)
             under_way -= 1
-            return look(self, *args, **options)
+            return poll(self, *args, **options)
 
-        monkeypatch.setattr(MemoryService, "look", counted)
+        monkeypatch.setattr(MemoryService, "poll", counted)
         memory.quota = (1, 20.0)
         jobs = [memory.job(f"j{index}", scope=f"place{index}") for index in range(40)]
-        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= 10))
+        story(lambda: polled([waiting([job]) for job in jobs], lambda: len(memory.polls) >= 10))
         assert most <= 2
 
     @pytest.mark.parametrize("rate, expected", [(4000.0, False), (5.0, True)])
-    def test_looks_leave_something_out_only_where_the_quota_is_small(
+    def test_polls_leave_something_out_only_where_the_quota_is_small(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch, rate: float, expected: bool
     ) -> None:
         allowed: list[bool] = []
-        look = MemoryService.look
+        poll = MemoryService.poll
 
-        def noted(self: Any, jobs: Any, memory: LookMemory, **options: Any) -> Any:
+        def noted(self: Any, jobs: Any, memory: PollMemory, **options: Any) -> Any:
             allowed.append(options["may_leave_out"])
-            return look(self, jobs, memory, **options)
+            return poll(self, jobs, memory, **options)
 
-        monkeypatch.setattr(MemoryService, "look", noted)
+        monkeypatch.setattr(MemoryService, "poll", noted)
         memory.quota = (10, rate)
-        story(lambda: polled([waiting(memory.jobs("a"), 0.05)], lambda: len(memory.looks) >= 3))
+        story(lambda: polled([waiting(memory.jobs("a"), 0.05)], lambda: len(memory.polls) >= 3))
         assert allowed[-1] is expected
 
-    def test_whole_looks_at_clusters_do_not_come_together(self, memory: Memory) -> None:
-        """Between them looks are cheap: all whole ones together would hold up every cluster."""
-        jobs = [memory.job("j", scope=f"place{number}") for number in range(WHOLE_EVERY)]
+    def test_full_polls_of_clusters_do_not_come_together(self, memory: Memory) -> None:
+        """Between them polls are cheap: all full ones together would hold up every cluster."""
+        jobs = [memory.job("j", scope=f"place{number}") for number in range(FULL_EVERY)]
         due: list[int] = []
 
         async def tell() -> None:
-            await polled([waiting([job]) for job in jobs], lambda: len(memory.looks) >= len(jobs) and note())
+            await polled([waiting([job]) for job in jobs], lambda: len(memory.polls) >= len(jobs) and note())
 
         def note() -> bool:
             demands = [each for one in Board.here()._services.values() for each in one.demands.values()]
-            due.extend(each.memory.since_whole for each in demands if each.memory.looks == 1)
+            due.extend(each.memory.since_full for each in demands if each.memory.polls == 1)
             return True
 
         story(tell)
-        assert len(set(due)) == len(due) >= WHOLE_EVERY / 2
+        assert len(set(due)) == len(due) >= FULL_EVERY / 2
 
 
 class TestErrors:
-    def test_a_look_that_was_refused_does_not_wait_for_the_quota_once_more(self, memory: Memory) -> None:
+    def test_a_poll_that_was_refused_does_not_wait_for_the_quota_once_more(self, memory: Memory) -> None:
         # The next token comes after a minute: until then the new credentials may have expired, too.
         memory.quota = (1, 1 / 60)
         memory.errors = [IdentityError("The security token included in the request is expired.")]
@@ -114,32 +114,32 @@ class TestErrors:
         assert event["error"] is None
         assert len(memory.opened) == 2
 
-    def test_credentials_may_expire_twice_while_a_look_waits(
+    def test_credentials_may_expire_twice_while_a_poll_waits(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        job, look, seen = memory.job("j", JobState.SUCCEEDED), MemoryService.look, list[Any]()
+        job, poll, seen = memory.job("j", JobState.SUCCEEDED), MemoryService.poll, list[Any]()
 
         def expired_but_for_the_newest(self: Any, *args: Any, **options: Any) -> Any:
             seen.append(self)
             if len(memory.opened) < 3:
-                # Another look was refused meanwhile, has opened the service anew, and that has expired, too.
+                # Another poll was refused meanwhile, has opened the service anew, and that has expired, too.
                 shared.opened = MemoryService(memory, None, None)
                 memory.opened.append((None, None))
                 raise IdentityError("The security token included in the request is expired.")
-            return look(self, *args, **options)
+            return poll(self, *args, **options)
 
-        monkeypatch.setattr(MemoryService, "look", expired_but_for_the_newest)
+        monkeypatch.setattr(MemoryService, "poll", expired_but_for_the_newest)
         shared = SharedService(Access(), job.service_key)
         demand = shared.demands["place"] = Demand("place")
-        (status,) = story(lambda: shared.look(demand, lambda: ([job], set())))
+        (status,) = story(lambda: shared.poll(demand, lambda: ([job], set())))
         assert status.state is JobState.SUCCEEDED
         assert len(seen) == 2
 
     @pytest.mark.parametrize("refusals, error", [(2, None), (3, None), (4, "IdentityError")])
-    def test_credentials_may_expire_while_a_look_is_made_again(
+    def test_credentials_may_expire_while_a_poll_is_made_again(
         self, memory: Memory, refusals: int, error: str | None
     ) -> None:
-        """A poll looks twice; where the quota holds up both, new credentials come with the next poll."""
+        """A poll asks twice; where the quota holds up both, new credentials come with the next poll."""
         job = memory.job("j", JobState.SUCCEEDED)
         memory.errors = [IdentityError("The security token is expired.") for _ in range(refusals)]
         event = story(lambda: event_of(waiting([job], 0.05)))
@@ -158,7 +158,7 @@ class TestErrors:
         event = story(lambda: event_of(waiting(seen, 0.05)))
         assert (event["error"] or {}).get("type") == error
 
-    def test_a_cluster_that_is_unknown_costs_one_look_for_all_its_waits(self, memory: Memory) -> None:
+    def test_a_cluster_that_is_unknown_costs_one_poll_for_all_its_waits(self, memory: Memory) -> None:
         jobs = [memory.job(f"j{index}", scope="gone") for index in range(50)]
         good = memory.job("good", JobState.SUCCEEDED)
         memory.unknown_scopes.add("gone")
@@ -169,7 +169,7 @@ class TestErrors:
         *lost, last = story(tell)
         assert {event["error"]["type"] for event in lost} == {"UnknownScope"}
         assert last["error"] is None
-        assert len(memory.looks) <= 4
+        assert len(memory.polls) <= 4
 
     def test_a_bad_job_among_many_is_found_by_halves(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch
@@ -180,7 +180,7 @@ class TestErrors:
         def refusing(self: Any, asked: Any) -> Any:
             found = describe(self, asked)
             if jobs[77] in list(asked):
-                raise ServiceError("This id is malformed.", "Look", "ClientException")
+                raise ServiceError("This id is malformed.", "Poll", "ClientException")
             return found
 
         monkeypatch.setattr(MemoryService, "describe", refusing)
@@ -190,7 +190,7 @@ class TestErrors:
 
         events = story(tell)
         assert [index for index, event in enumerate(events) if event["error"]] == [77]
-        assert len(memory.looks) <= 20
+        assert len(memory.polls) <= 20
 
     def test_a_service_that_refuses_everything_is_not_asked_for_each(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch
@@ -198,26 +198,26 @@ class TestErrors:
         jobs = [memory.job(f"j{index}") for index in range(500)]
 
         def refusing(self: Any, asked: Any) -> Any:
-            self.memory.looks.append(list(asked))
-            raise ServiceError("No.", "Look", "ClientException")
+            self.memory.polls.append(list(asked))
+            raise ServiceError("No.", "Poll", "ClientException")
 
         monkeypatch.setattr(MemoryService, "describe", refusing)
-        story(lambda: polled([waiting([job], 3) for job in jobs], lambda: len(memory.looks) >= MOST_LOOKS))
-        assert len(memory.looks) <= MOST_LOOKS
+        story(lambda: polled([waiting([job], 3) for job in jobs], lambda: len(memory.polls) >= MOST_REQUESTS))
+        assert len(memory.polls) <= MOST_REQUESTS
 
 
 def test_connections_that_are_not_answered_keep_no_others_waiting(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A region is down in which twenty connections have two clusters each; another region is fine."""
-    up_again, look = threading.Event(), MemoryService.look
+    up_again, poll = threading.Event(), MemoryService.poll
 
     def silent(self: Any, *args: Any, **options: Any) -> Any:
         if self.conn_id:
             up_again.wait(20)
-        return look(self, *args, **options)
+        return poll(self, *args, **options)
 
-    monkeypatch.setattr(MemoryService, "look", silent)
+    monkeypatch.setattr(MemoryService, "poll", silent)
     hanging = [
         RemoteJob.of("memory", f"j{number}", scope=f"place{number % 2}", conn_id=f"team{number // 2}")
         for number in range(40)
@@ -236,7 +236,7 @@ def test_connections_that_are_not_answered_keep_no_others_waiting(
     assert story(tell)["error"] is None
 
 
-def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None:
+def test_polls_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None:
     job = RemoteJob.of("memory", "a", scope="place")
     cancellation = Cancellation([job], "why")
     delays = {}
@@ -247,17 +247,17 @@ def test_looks_come_soon_after_a_cancel_and_then_as_often_as_asked_for() -> None
     assert waiting([job], 30)._delay() == 30
 
 
-def test_restarts_of_a_triggerer_do_not_put_off_the_look(memory: Memory) -> None:
+def test_restarts_of_a_triggerer_do_not_put_off_the_poll(memory: Memory) -> None:
     job = memory.job("j", JobState.SUCCEEDED)
     restarted = RemoteJobsTrigger(
         Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3 * 3600 + 0.2
     )
     event = story(lambda: event_of(restarted), 5)
     assert event["error"] is None
-    assert len(memory.looks) == 1
+    assert len(memory.polls) == 1
 
 
-def test_a_look_after_a_restart_does_not_count_as_one_that_is_wanted_often(memory: Memory) -> None:
+def test_a_poll_after_a_restart_does_not_count_as_one_that_is_wanted_often(memory: Memory) -> None:
     job = memory.job("j")
     restarted = RemoteJobsTrigger(
         Watch([job]).as_json(), Access().as_json(), 3600.0, None, time.time() - 3600 + 0.2
@@ -266,7 +266,7 @@ def test_a_look_after_a_restart_does_not_count_as_one_that_is_wanted_often(memor
 
     async def tell() -> None:
         task = asyncio.ensure_future(event_of(restarted))
-        await until(lambda: memory.looks)
+        await until(lambda: memory.polls)
         asked.extend(each.delay for each in demands())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

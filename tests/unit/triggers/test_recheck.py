@@ -162,7 +162,7 @@ class TestUnclear:
         story(tell, 120)
         assert {job for job, _ in memory.sent} == {f"j{index}" for index in range(500)}
         # Few calls for many jobs.
-        assert len(memory.looks) < 100
+        assert len(memory.polls) < 100
 
 
 @pytest.mark.usefixtures("airflow")

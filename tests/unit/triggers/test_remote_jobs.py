@@ -84,14 +84,14 @@ class TestSharing:
         ours = {job.id for job in jobs}
         batch.cloud.journal.clear()
 
-        def looks() -> list[int]:
-            """Jobs of each look; somebody may still look at jobs of an earlier test."""
+        def polls() -> list[int]:
+            """Jobs of each poll; somebody may still poll jobs of an earlier test."""
             entries = batch.cloud.journal.entries("batch", "DescribeJobs")
-            return [len(look.ids) for look in entries if ours & {*look.ids}]
+            return [len(poll.ids) for poll in entries if ours & {*poll.ids}]
 
         async def story() -> list[dict[str, Any]]:
             events = asyncio.ensure_future(all_events([waiting([job], delay=1) for job in jobs]))
-            while len(looks()) < 4:  # noqa: ASYNC110  what is waited for is on the wire
+            while len(polls()) < 4:  # noqa: ASYNC110  what is waited for is on the wire
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.3)
             for job in jobs:
@@ -99,8 +99,8 @@ class TestSharing:
             return await events
 
         assert [states(event) for event in asyncio.run(story())] == [["SUCCEEDED"]] * 200
-        print(f"200 waits: {len(looks())} DescribeJobs in 3 polls")
-        assert looks() == [100] * 6
+        print(f"200 waits: {len(polls())} DescribeJobs in 3 polls")
+        assert polls() == [100] * 6
         assert batch.cloud.journal.count("sts", "AssumeRole") == 1
 
     @pytest.mark.usefixtures("connections")
@@ -114,9 +114,9 @@ class TestSharing:
         cloud.journal.clear()
         events = asyncio.run(all_events([waiting([job], delay=0.5) for job in jobs]))
         assert [states(event) for event in events] == [["SUCCEEDED"]] * 20
-        looks = cloud.journal.entries("emr", "ListSteps")
-        assert sorted(look.scope for look in looks) == sorted(clusters)
-        assert all(len(look.ids) == 10 for look in looks)
+        polls = cloud.journal.entries("emr", "ListSteps")
+        assert sorted(poll.scope for poll in polls) == sorted(clusters)
+        assert all(len(poll.ids) == 10 for poll in polls)
 
     @pytest.mark.usefixtures("shown_at_once")
     def test_connections_regions_and_accesses_do_not_mix(
@@ -131,23 +131,23 @@ class TestSharing:
         triggers = [*(waiting([address]) for address in (job, other, away)), waiting([job], access=config)]
         events = asyncio.run(all_events(triggers))
         assert [states(event) for event in events] == [["SUCCEEDED"], ["SUCCEEDED"], ["GONE"], ["SUCCEEDED"]]
-        looks = batch.cloud.journal.entries("batch", "DescribeJobs")
-        assert {(look.access_key, look.region) for look in looks} == {
+        polls = batch.cloud.journal.entries("batch", "DescribeJobs")
+        assert {(poll.access_key, poll.region) for poll in polls} == {
             ("DEFAULTKEY", "us-east-1"),
             ("OTHERKEY", "us-east-1"),
             ("OTHERKEY", "eu-west-1"),
         }
         # One each, and one more for the job that is gone.
-        assert len(looks) == 5
+        assert len(polls) == 5
 
     def test_a_client_lives_as_long_as_somebody_waits(self, memory: Memory) -> None:
         async def story() -> None:
             board = Board.here()
             await polled(
-                [waiting(memory.jobs("a")), waiting(memory.jobs("b"))], lambda: len(memory.looks) > 2
+                [waiting(memory.jobs("a")), waiting(memory.jobs("b"))], lambda: len(memory.polls) > 2
             )
             assert memory.opened == [(None, None)]
-            await until(lambda: not board._services and not board._polls)
+            await until(lambda: not board._services and not board._waits_on)
 
         asyncio.run(asyncio.wait_for(story(), 60))
 
@@ -158,12 +158,12 @@ class TestSharing:
             first.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await first
-            memory.looks.clear()
+            memory.polls.clear()
             memory.states["b"] = JobState.SUCCEEDED
             return await asyncio.wait_for(second, 5)
 
         assert states(asyncio.run(story())) == ["SUCCEEDED"]
-        assert memory.looks == [["b"]]
+        assert memory.polls == [["b"]]
 
     def test_a_wait_that_is_cancelled_during_a_poll_leaves_its_siblings_alone(
         self, batch: BatchBench
@@ -185,9 +185,9 @@ class TestSharing:
         memory.quota = (2, 10.0)
         scopes = [[memory.job(f"j{i}", scope=f"place{i}")] for i in range(40)]
         began = time.monotonic()
-        asyncio.run(polled([waiting(jobs) for jobs in scopes], lambda: len(memory.looks) >= 12))
+        asyncio.run(polled([waiting(jobs) for jobs in scopes], lambda: len(memory.polls) >= 12))
         # Forty places every tenth of a second would be some 400 in a second.
-        assert len(memory.looks) <= 2 + 10 * (time.monotonic() - began) + 2
+        assert len(memory.polls) <= 2 + 10 * (time.monotonic() - began) + 2
 
 
 class TestFaults:
@@ -227,7 +227,7 @@ class TestFaults:
 
         def refusing(self: Any, jobs: Any) -> Any:
             if bad in list(jobs):
-                raise ServiceError("This id is malformed.", "Look", "ClientException")
+                raise ServiceError("This id is malformed.", "Poll", "ClientException")
             return describe(self, jobs)
 
         monkeypatch.setattr(memory_service.MemoryService, "describe", refusing)
@@ -235,7 +235,7 @@ class TestFaults:
         assert first["error"]["message"] == "This id is malformed."
         assert (states(second), second["error"]) == (["SUCCEEDED"], None)
 
-    def test_a_look_that_leaves_a_job_out_or_breaks_down_disturbs_no_other(
+    def test_a_poll_that_leaves_a_job_out_or_breaks_down_disturbs_no_other(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         left_out, breaking, good = memory.job("a"), memory.job("b"), memory.job("c", JobState.SUCCEEDED)
@@ -263,7 +263,7 @@ class TestFaults:
         late = waiting(memory.jobs("a"), started_at=time.time() - 100, waiter_max_attempts=10)
         assert moved(late).started_at == late.started_at
         event = asyncio.run(event_of(moved(late)))
-        assert memory.looks == []
+        assert memory.polls == []
         assert event["watch"]["statuses"] == []
         soon = waiting(memory.jobs("a"), delay=0.02, waiter_max_attempts=5)
         assert states(asyncio.run(event_of(soon))) == ["RUNNING"]
@@ -277,7 +277,7 @@ class TestFaults:
         assert memory.sent == [("a", True), ("b", True)]
         assert event["watch"]["forced"] == ["memory:///place/a", "memory:///place/b"]
 
-    def test_an_escalation_comes_although_nobody_can_look(self, memory: Memory) -> None:
+    def test_an_escalation_comes_although_nobody_can_poll(self, memory: Memory) -> None:
         cancellation = Cancellation(memory.jobs("a"), "why", escalate_after=0.01)
         cancellation.request(memory.pool())
         memory.sent.clear()
@@ -290,10 +290,10 @@ class TestFaults:
     "error",
     [
         InvalidInput("Connection 'x' is not defined."),
-        AccessDenied("Allow it.", "Look", "Denied"),
-        IdentityError("Who is this?", "Look", "ExpiredToken"),
-        ConnectionUnusable("Not over this certificate.", "Look"),
-        ServiceError("It broke.", "Look", "Broken"),
+        AccessDenied("Allow it.", "Poll", "Denied"),
+        IdentityError("Who is this?", "Poll", "ExpiredToken"),
+        ConnectionUnusable("Not over this certificate.", "Poll"),
+        ServiceError("It broke.", "Poll", "Broken"),
         ServiceError("It broke."),
     ],
     ids=repr,

@@ -142,11 +142,11 @@ def test_thousands_of_waits_are_told_a_few_in_each_turn_of_the_loop(memory: Memo
 
     async def tell() -> None:
         waits = [asyncio.ensure_future(wait(job)) for job in jobs]
-        await until(lambda: memory.looks)
+        await until(lambda: memory.polls)
         for job in jobs:
             memory.states[job.id] = JobState.SUCCEEDED
         await asyncio.gather(count_turns(), *waits)
 
     story(tell, 60)
     assert most <= 3 * TOLD_TOGETHER
-    assert len(memory.looks) <= 8
+    assert len(memory.polls) <= 8

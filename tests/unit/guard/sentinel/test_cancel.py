@@ -63,7 +63,7 @@ def test_what_the_next_try_takes_over_outlives_a_crash_but_not_a_kill(
     assert not is_cancelled(cloud, kept)
 
 
-def test_after_the_tasks_death_there_is_a_pause_between_two_looks(
+def test_after_the_tasks_death_there_is_a_pause_between_two_polls(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task]
 ) -> None:
     cloud.batch.set(cancel=2)

@@ -168,7 +168,7 @@ def test_a_service_that_cant_be_opened_keeps_nobody_from_the_others(
     assert f"{lost}: UNANSWERED: batch can't be reached as its submitter did" in caplog.text
 
 
-def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
+def test_an_identity_that_may_not_poll_does_not_keep_the_other_from_it(
     cloud: LocalCloud, worker: tuple[TryLedger, Canceller]
 ) -> None:
     ledger, cancels = worker
@@ -179,7 +179,7 @@ def test_an_identity_that_may_not_look_does_not_keep_the_other_from_it(
     for each, job in zip(lines, jobs, strict=True):
         ledger.apply(tracked(each, [job]))
     cancels.cancel("Task failed (ValueError)")
-    # The second one's request is repeated after the look, which the first one's denial must not end.
+    # The second one's request is repeated after the poll, which the first one's denial must not end.
     until(lambda: cancelled(cloud) == {job.id for job in jobs}, 25)
 
 
@@ -257,7 +257,7 @@ def test_a_task_that_waits_for_all_of_its_threads_does_not_wait_for_the_one_that
 def test_a_profile_with_a_role_is_followed(
     cloud: LocalCloud, dying: Callable[..., DyingTask], tmp_path: Path
 ) -> None:
-    """The provider chain itself; moto's sessions last 900 s, within which botocore renews at every look."""
+    """The provider chain itself; moto's sessions last 900 s, within which botocore renews at every poll."""
     config = tmp_path / "config"
     config.write_text(PROFILE)
     script = "submit(batch(boto3.session.Session(profile_name='task')))"

@@ -185,7 +185,7 @@ class TestCancel:
         answer = page.cancel("op", job, unknown)
         assert answer.status_code == 404
         assert f"{unknown} is not on record any more" in answer.json()["detail"]
-        assert (memory.looks, page.events()) == ([], [])
+        assert (memory.polls, page.events()) == ([], [])
 
     @pytest.mark.parametrize(
         "body",
@@ -305,7 +305,7 @@ class TestStates:
     def test_loading_the_page_asks_no_service(self, page: Page, memory: Memory) -> None:
         page.put(memory.job("a"))
         page.get("viewer")
-        assert memory.looks == []
+        assert memory.polls == []
 
     def test_are_read_once_in_half_a_minute(
         self, page: Page, memory: Memory, monkeypatch: pytest.MonkeyPatch
@@ -319,10 +319,10 @@ class TestStates:
             b: "PENDING",
             over: "FAILED",
         }
-        assert memory.looks == [["a", "b", "c"]]
+        assert memory.polls == [["a", "b", "c"]]
         monkeypatch.setattr(states, "FRESH_SECONDS", 0.0)
         page.post("viewer", "/states", a, b, over)
-        assert memory.looks[1:] == [["a", "b"]]  # what has ended has ended
+        assert memory.polls[1:] == [["a", "b"]]  # what has ended has ended
 
     def test_a_service_that_does_not_answer(self, page: Page, memory: Memory) -> None:
         a = memory.job("a")

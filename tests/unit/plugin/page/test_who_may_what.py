@@ -35,7 +35,7 @@ class TestAnonymous:
         page.put(job)
         token = page.token("someone", "admin")
         assert page.post(None, path, job, token=token).status_code == 401
-        assert not memory.looks
+        assert not memory.polls
         assert page.events() == []
 
     def test_a_token_that_is_no_good(self, page: Page) -> None:
@@ -60,7 +60,7 @@ class TestViewer:
         assert (
             answer.json()["detail"] == "You may not edit the runs of Dag dag, so you can't cancel its jobs."
         )
-        assert (memory.looks, memory.sent, page.events()) == ([], [], [])
+        assert (memory.polls, memory.sent, page.events()) == ([], [], [])
 
     def test_who_may_read_nothing_sees_nothing(self, page: Page, memory: Memory) -> None:
         job = memory.job("a")
@@ -69,7 +69,7 @@ class TestViewer:
         assert (shown.status, shown.jobs) == (200, [])
         assert page.post("nobody", "/states", job, role=None).json() == {"states": {}}
         assert page.cancel("nobody", job, role=None).status_code == 404
-        assert not memory.looks
+        assert not memory.polls
 
 
 class TestOneDagOnly:
@@ -92,7 +92,7 @@ class TestOneDagOnly:
         assert page.post("limited", "/states", others, **OTHER).json() == {"states": {}}
         answer = page.cancel("limited", others, role="op", **OTHER)
         assert (answer.status_code, answer.json()) == (404, {"detail": "No such job is on record."})
-        assert not memory.looks
+        assert not memory.polls
 
     def test_does_not_reach_others_by_a_task_of_its_own(self, page: Page, memory: Memory) -> None:
         """The Dag that is named must be the one whose record has the job."""
@@ -101,7 +101,7 @@ class TestOneDagOnly:
         page.put(memory.job("own"))
         assert page.post("limited", "/states", others).json() == {"states": {}}
         assert page.cancel("op", others).status_code == 404
-        assert not memory.looks
+        assert not memory.polls
 
     def test_sees_dead_letters_of_its_own_dags_only(self, page: Page) -> None:
         page.tables.dag("dag")
@@ -145,7 +145,7 @@ class TestOtherSites:
         answer = page.post("op", path, job, role="op", site=site)
         assert answer.status_code == 403
         assert "another web site" in answer.json()["detail"]
-        assert (memory.looks, page.events()) == ([], [])
+        assert (memory.polls, page.events()) == ([], [])
 
     @pytest.mark.parametrize("token", ["", "nonsense", "b3A.aaaa.bbbb"])
     def test_a_token_is_needed(self, page: Page, memory: Memory, token: str) -> None:
@@ -153,7 +153,7 @@ class TestOtherSites:
         page.put(job)
         assert page.cancel("op", job, token=token or "x").status_code == 403
         assert page.cancel("op", job, token=page.token("another", "op")).status_code == 403
-        assert not memory.looks
+        assert not memory.polls
 
     def test_an_old_token(self, page: Page, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
         from airflow_cancel_provider.plugin.page import cross_site

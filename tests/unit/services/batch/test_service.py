@@ -380,7 +380,7 @@ def test_a_job_that_the_answer_leaves_out_is_unanswered(batch: BatchBench, answe
     assert (result.outcome, result.code) == (UNANSWERED, None)
 
 
-def test_a_look_that_fails_half_way_still_sends_everything(batch: BatchBench) -> None:
+def test_a_poll_that_fails_half_way_still_sends_everything(batch: BatchBench) -> None:
     ended, running, unknown = batch.ended(100), batch.running(2), batch.unknown()
     batch.cloud.faults.add("batch", "DescribeJobs", "denied", after=1)
     results = batch.service().cancel([*ended, *running, unknown], REASON)

@@ -34,7 +34,7 @@ def containers(cloud: LocalCloud) -> Iterator[EmrContainersBench]:
 
 
 def blind(containers: EmrContainersBench, kind: str = "denied") -> None:
-    """Let no look be answered."""
+    """Let no description be answered."""
     for operation in ("DescribeJobRun", "ListJobRuns"):
         containers.cloud.faults.add(containers.name, operation, kind)
 
@@ -60,7 +60,7 @@ def test_every_end_is_already_ended(containers: EmrContainersBench, state: str) 
 
 
 def test_a_refusal_of_a_run_that_is_ending_is_no_failure(containers: EmrContainersBench) -> None:
-    """Somebody else has it cancelled between the look and the request; a second request is invalid."""
+    """Somebody else has it cancelled between the description and the request; a second request is invalid."""
     (run,) = containers.submit("endless")
     containers.cloud.clock.advance(1)
 

@@ -184,7 +184,7 @@ def test_an_application_that_cannot_be_listed_is_read_run_by_run(serverless: Emr
     assert {status.state for status in serverless.service().describe(runs)} == {JobState.RUNNING}
 
 
-def test_errors_of_a_look_are_raised(serverless: EmrServerlessBench) -> None:
+def test_errors_of_a_poll_are_raised(serverless: EmrServerlessBench) -> None:
     runs = serverless.running(12)
     for operation in ("ListJobRuns", "GetJobRun"):
         serverless.cloud.faults.add(serverless.name, operation, "denied")

@@ -103,7 +103,7 @@ class TestCancel:
         (result,) = glue.service().cancel(runs, "")
         assert (result.outcome, result.code, result.detail) == (REFUSED, "SomeNewException", "no")
 
-    def test_a_denied_run_names_the_action_and_is_not_looked_at(self, glue: GlueBench) -> None:
+    def test_a_denied_run_names_the_action_and_is_not_described(self, glue: GlueBench) -> None:
         runs = glue.running(1)
         answer(glue, runs, "AccessDeniedException")
         (result,) = glue.service().cancel(runs, "")
@@ -112,7 +112,7 @@ class TestCancel:
         assert glue.count("GetJobRun") == 0
 
     @pytest.mark.parametrize("kind, outcome", [("denied", REFUSED), ("throttle", UNANSWERED)])
-    def test_a_refusal_that_cannot_be_looked_at(
+    def test_a_refusal_that_cannot_be_described(
         self, glue: GlueBench, kind: str, outcome: CancelOutcome
     ) -> None:
         runs = glue.ended(1)
@@ -121,7 +121,7 @@ class TestCancel:
         assert result.outcome is outcome
         assert "is in state SUCCEEDED" in str(result.detail)
 
-    def test_a_request_that_is_refused_as_a_whole_is_looked_at(self, glue: GlueBench) -> None:
+    def test_a_request_that_is_refused_as_a_whole_is_described(self, glue: GlueBench) -> None:
         scope = glue.new_scope()
         (live,), (over,) = glue.running(1, scope), glue.ended(1, scope)
         body = json.dumps({"__type": "InvalidInputException", "message": "no"})
@@ -136,7 +136,7 @@ class TestCancel:
         assert glue.truth()[theirs.id]["cancel_requested_at"] is None
 
 
-class TestLooks:
+class TestDescriptions:
     def test_states(self, glue: GlueBench) -> None:
         """All that botocore's model knows, and no other."""
         assert set(STATES) == set(glue.client.meta.service_model.shape_for("JobRunState").enum)

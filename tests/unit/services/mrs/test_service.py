@@ -13,10 +13,10 @@ import requests
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from airflow_cancel_provider.services.looks import LookMemory
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import REQUESTS_AT_ONCE, MrsJobService
+from airflow_cancel_provider.services.polls import PollMemory
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
@@ -96,7 +96,7 @@ class TestCancel:
         assert other.cancel(jobs, "")[0].outcome is CancelOutcome.ALREADY_ENDED
 
     @pytest.mark.parametrize("status", [400, 500])
-    def test_a_kill_that_failed_is_looked_at_and_left_to_be_asked_again(
+    def test_a_kill_that_failed_is_described_and_left_to_be_asked_again(
         self, cloud: LocalCloud, open_service: Opener, status: int
     ) -> None:
         cloud.mrs.settings.set(kill_failed_status=status, refuse="0175")
@@ -145,7 +145,7 @@ class TestCancel:
                 f"\n{version}: {len(jobs)} cancelled with {requests_made} requests in {seconds:.1f} s,"
                 f" described with {len(cloud.journal)}"
             )
-        assert requests_made <= 203  # one for a token, two to look first in V1.1
+        assert requests_made <= 203  # one for a token, two to describe first in V1.1
         assert len(cloud.journal) <= 4
 
     def test_kills_go_side_by_side_as_long_as_they_are_answered(
@@ -297,14 +297,14 @@ class TestClusters:
         assert cloud.journal.count("mrs", "ListClusters") == 2
 
 
-def test_no_look_takes_more_calls_than_the_better_way(cloud: LocalCloud, open_service: Opener) -> None:
+def test_no_poll_takes_more_calls_than_the_better_way(cloud: LocalCloud, open_service: Opener) -> None:
     service, jobs = open_service(), submitted(cloud, 60)
     time.sleep(0.25)
     costs = []
     for waits in (1, 2, 5, 6, 30, 60):
-        memory = LookMemory()
+        memory = PollMemory()
         for _ in range(2):
             before = service.traffic.total()
-            assert {each.state for each in service.look(jobs[:waits], memory)} == {JobState.RUNNING}
+            assert {each.state for each in service.poll(jobs[:waits], memory)} == {JobState.RUNNING}
         costs.append(service.traffic.total() - before)
     assert costs == [1] * 6

@@ -104,7 +104,7 @@ class TestTrouble:
         with pytest.raises(AccessDenied, match="mrs:job:get"):
             open_service(version).describe(submitted(cloud))
 
-    def test_looking_denied_does_not_hinder_a_cancel(
+    def test_describing_denied_does_not_hinder_a_cancel(
         self, cloud: LocalCloud, open_service: Opener, version: str
     ) -> None:
         for operation in ("ShowSingleJobExe", "ShowJobExeListNew", "ShowJobExe", "ListJobExes"):

@@ -1,4 +1,4 @@
-"""Looks that many waits share: how few calls they take, and that they claim no more than was seen."""
+"""Polls that many waits share: how few calls they take, and that they claim no more than was seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.services.looks import WHOLE_EVERY, LookMemory
+from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import BENCHES, Bench, EmrBench, EmrContainersBench, EmrServerlessBench
 
@@ -39,11 +39,11 @@ def runs(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
     bench.close()
 
 
-class Looks:
-    """Looks at the jobs of one scope, one after the other, and what each cost."""
+class Polls:
+    """Polls of the jobs of one scope, one after the other, and what each cost."""
 
     def __init__(self, bench: Bench, listing: str) -> None:
-        self.service, self.memory = bench.service(), LookMemory()
+        self.service, self.memory = bench.service(), PollMemory()
         self._bench, self._listing = bench, listing
         self.calls = self.asked = 0
 
@@ -51,7 +51,7 @@ class Looks:
         self, jobs: list[RemoteJob], *fresh: RemoteJob, may_leave_out: bool = True
     ) -> dict[RemoteJob, JobState]:
         self._bench.cloud.journal.clear()
-        statuses: list[JobStatus] = self.service.look(
+        statuses: list[JobStatus] = self.service.poll(
             jobs, self.memory, fresh=set(fresh), may_leave_out=may_leave_out
         )
         assert [status.job for status in statuses] == jobs
@@ -59,7 +59,7 @@ class Looks:
         self.asked = self._bench.count() - self.calls
         return {status.job: status.state for status in statuses}
 
-    def whole(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobState]:
+    def full(self, jobs: list[RemoteJob]) -> dict[RemoteJob, JobState]:
         return self(jobs, may_leave_out=False)
 
 
@@ -72,62 +72,62 @@ def queued(emr: EmrBench, count: int = STEPS) -> list[RemoteJob]:
 
 class TestEmr:
     def test_what_has_ended_is_found_with_two_calls_instead_of_six(self, emr: EmrBench) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
-        first = look.whole(jobs)
-        assert look.calls == 5
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
+        first = poll.full(jobs)
+        assert poll.calls == 5
         assert list(first.values()) == [RUNNING] * SLOTS + [PENDING] * (STEPS - SLOTS)
         for job in jobs[2:5]:
             emr.finish(job)
         emr.cloud.clock.advance(1)
-        second = look(jobs)
-        assert look.calls == 2
+        second = poll(jobs)
+        assert poll.calls == 2
         assert [job for job in jobs if second[job] is SUCCEEDED] == jobs[2:5]
         assert [job for job in jobs if second[job] is RUNNING] == jobs[:2] + jobs[5 : SLOTS + 3]
-        look(jobs[:2] + jobs[5:])
-        assert look.calls == 1
+        poll(jobs[:2] + jobs[5:])
+        assert poll.calls == 1
 
     def test_what_was_left_out_is_seen_by_and_by(self, emr: EmrBench) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
-        look.whole(jobs)
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
+        poll.full(jobs)
         emr.service().cancel(jobs[-1:], "by somebody else")
         emr.let_end()
-        seen = [look(jobs)[jobs[-1]] for _ in range(WHOLE_EVERY)]
-        assert seen == [PENDING] * (WHOLE_EVERY - 1) + [CANCELLED]
+        seen = [poll(jobs)[jobs[-1]] for _ in range(FULL_EVERY)]
+        assert seen == [PENDING] * (FULL_EVERY - 1) + [CANCELLED]
 
-    def test_what_is_looked_at_more_rarely_than_others_does_not_wait_for_a_whole_look(
+    def test_what_is_polled_more_rarely_than_others_does_not_wait_for_a_full_poll(
         self, emr: EmrBench
     ) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
         often, rarely = jobs[:-1], jobs[-1]
-        look.whole(jobs)
-        for _ in range(WHOLE_EVERY + 1):
-            look(often)
+        poll.full(jobs)
+        for _ in range(FULL_EVERY + 1):
+            poll(often)
         emr.service().cancel([rarely], "by somebody else")
         emr.let_end()
-        assert look(jobs)[rarely] is CANCELLED
-        assert look.calls <= 2
+        assert poll(jobs)[rarely] is CANCELLED
+        assert poll.calls <= 2
 
     def test_what_must_be_fresh_or_is_new_is_asked_for(self, emr: EmrBench) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
-        look.whole(jobs)
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
+        poll.full(jobs)
         jobs += emr.submit("new", 2, jobs[0].scope)
         emr.service().cancel(jobs[-3:], "by us")
         emr.let_end()
-        seen = look(jobs, jobs[-3])
+        seen = poll(jobs, jobs[-3])
         assert [seen[job] for job in jobs[-3:]] == [CANCELLED] * 3
-        assert look.calls == 2
+        assert poll.calls == 2
 
     def test_only_an_id_that_emr_does_not_know_is_gone(self, emr: EmrBench) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
         unknown = emr.unknown(jobs[0].scope)
-        assert look.whole([*jobs, unknown])[unknown] is GONE
-        assert look([*jobs, unknown])[unknown] is GONE
+        assert poll.full([*jobs, unknown])[unknown] is GONE
+        assert poll([*jobs, unknown])[unknown] is GONE
 
     def test_few_steps_are_asked_for_by_ids(self, emr: EmrBench) -> None:
-        jobs, look = queued(emr), Looks(emr, "ListSteps")
-        look.whole(jobs[40:60])
-        assert look.calls == 2
-        assert look.service.traffic == {"ListSteps": 2}
+        jobs, poll = queued(emr), Polls(emr, "ListSteps")
+        poll.full(jobs[40:60])
+        assert poll.calls == 2
+        assert poll.service.traffic == {"ListSteps": 2}
 
     def test_an_order_that_is_not_kept_costs_calls_and_hides_nothing(
         self, emr: EmrBench, monkeypatch: pytest.MonkeyPatch
@@ -139,23 +139,23 @@ class TestEmr:
             shuffle(steps)
             return steps
 
-        jobs, look = queued(emr, 45), Looks(emr, "ListSteps")
-        look.memory.whole_calls = 1
-        look.whole(jobs)
+        jobs, poll = queued(emr, 45), Polls(emr, "ListSteps")
+        poll.memory.full_calls = 1
+        poll.full(jobs)
         monkeypatch.setattr(emr.local, "_filtered", in_any_order)
         emr.finish(jobs[3])
         emr.cloud.clock.advance(1)
         for _ in range(5):
-            seen = look(jobs)
+            seen = poll(jobs)
             assert [job for job in jobs if seen[job] is SUCCEEDED] == [jobs[3]]
 
     @pytest.mark.parametrize("seed", range(2))
-    def test_whatever_happens_no_look_claims_what_was_never_so(self, emr: EmrBench, seed: int) -> None:
+    def test_whatever_happens_no_poll_claims_what_was_never_so(self, emr: EmrBench, seed: int) -> None:
         dice = random.Random(seed)
-        look = Looks(emr, "ListSteps")
+        poll = Polls(emr, "ListSteps")
         jobs = queued(emr, 120)
         been: dict[RemoteJob, set[JobState]] = {job: set() for job in jobs}
-        for turn in range(2 * WHOLE_EVERY):
+        for turn in range(2 * FULL_EVERY):
             if turn in (3, 9):
                 new = emr.submit("step", 20, jobs[0].scope)
                 jobs += new
@@ -164,7 +164,7 @@ class TestEmr:
             true = {status.job: status.state for status in emr.service().describe(jobs)}
             for job in jobs:
                 been[job].add(true[job])
-            seen = look(jobs)
+            seen = poll(jobs)
             for job in jobs:
                 assert seen[job] in been[job]
                 assert seen[job] is true[job] or (seen[job], true[job]) == (PENDING, CANCELLED)
@@ -179,38 +179,38 @@ class TestRuns:
     def test_only_the_ended_ones_are_listed_where_the_quota_is_small(self, runs: Bench) -> None:
         older = runs.ended(60)
         runs.cloud.clock.advance(100)
-        jobs, look = runs.running(210, older[0].scope), Looks(runs, "ListJobRuns")
-        look.whole(jobs)
-        whole = look.calls
-        assert whole >= 5
+        jobs, poll = runs.running(210, older[0].scope), Polls(runs, "ListJobRuns")
+        poll.full(jobs)
+        full = poll.calls
+        assert full >= 5
         for job in jobs[100:103]:
             runs.finish(job)
-        seen = look(jobs)
-        assert (look.calls, look.asked) == (1, 0)
+        seen = poll(jobs)
+        assert (poll.calls, poll.asked) == (1, 0)
         assert [job for job in jobs if seen[job] is SUCCEEDED] == jobs[100:103]
         assert {seen[job] for job in jobs[:100]} == {RUNNING}
 
     def test_new_runs_and_fresh_ones_are_asked_for(self, runs: Bench) -> None:
-        jobs, look = runs.running(210), Looks(runs, "ListJobRuns")
-        look.whole(jobs)
+        jobs, poll = runs.running(210), Polls(runs, "ListJobRuns")
+        poll.full(jobs)
         new = runs.submit("pending", 2, jobs[0].scope)
         gone = runs.unknown(jobs[0].scope)
-        seen = look([*jobs, *new, gone], jobs[0])
+        seen = poll([*jobs, *new, gone], jobs[0])
         assert [seen[job] for job in (*new, gone)] == [PENDING, PENDING, GONE]
-        assert (look.calls, look.asked) == (1, 4)
+        assert (poll.calls, poll.asked) == (1, 4)
 
     def test_too_many_ended_ones_are_not_read(self, runs: Bench) -> None:
-        jobs, look = runs.running(110), Looks(runs, "ListJobRuns")
-        look.whole(jobs)
+        jobs, poll = runs.running(110), Polls(runs, "ListJobRuns")
+        poll.full(jobs)
         for job in jobs[:90]:
             runs.finish(job)
-        look.memory.whole_calls = 3
-        seen = look(jobs)
+        poll.memory.full_calls = 3
+        seen = poll(jobs)
         assert [job for job in jobs if seen[job] is SUCCEEDED] == jobs[:90]
-        before = look.calls
-        look(jobs[90:])
-        assert look.calls < before
-        assert look.memory.since_whole == 0
+        before = poll.calls
+        poll(jobs[90:])
+        assert poll.calls < before
+        assert poll.memory.since_full == 0
 
 
 SIZES = (1, 2, 4, 8, 11, 20, 30, 49, 60, 90)
@@ -219,19 +219,19 @@ PER_PAGE = {"emr": 50, "batch": 100, "emr-serverless": 50, "emr-containers": 50,
 
 
 def fewest(service: str, waits: int) -> int:
-    """Calls of the cheapest look at so many jobs, that are all that live there."""
+    """Calls of the cheapest poll of so many jobs, that are all that live there."""
     by_ids = -(-waits // {"emr": 10, "batch": 100}.get(service, 1))
     return min(by_ids, -(-waits // PER_PAGE[service]))
 
 
-def calls_of_looks(service: Any, jobs: list[RemoteJob]) -> dict[int, int]:
-    """Calls of a look by the number of waits, when some looks have shown what they cost."""
+def calls_of_polls(service: Any, jobs: list[RemoteJob]) -> dict[int, int]:
+    """Calls of a poll by the number of waits, when some polls have shown what they cost."""
     found = {}
     for waits in SIZES:
-        memory = LookMemory()
+        memory = PollMemory()
         for _ in range(3):
             before = service.traffic.total()
-            service.look(jobs[:waits], memory)
+            service.poll(jobs[:waits], memory)
             found[waits] = service.traffic.total() - before
     return found
 
@@ -246,7 +246,7 @@ def test_no_more_calls_than_the_better_way_takes_and_never_fewer_for_more_waits(
     taken = list(bench.truth())
     jobs.sort(key=lambda job: taken.index(job.id))
     # EMR lists live steps oldest first, the others the newest runs: so the other ones here are listed last.
-    found = calls_of_looks(bench.service(), jobs if bench.name == "emr" else jobs[::-1])
+    found = calls_of_polls(bench.service(), jobs if bench.name == "emr" else jobs[::-1])
     bench.close()
     assert found == {waits: fewest(bench.name, waits) for waits in SIZES}
     assert list(found.values()) == sorted(found.values())
@@ -256,27 +256,27 @@ class TestWhatAListingCosts:
     def test_jobs_of_others_make_it_dear_and_it_is_tried_again_only_now_and_then(self, runs: Bench) -> None:
         ours = runs.running(3)
         runs.running(60, ours[0].scope)
-        look = Looks(runs, "ListJobRuns")
+        poll = Polls(runs, "ListJobRuns")
         costs = []
-        for _ in range(2 * WHOLE_EVERY):
-            assert set(look.whole(ours).values()) == {RUNNING}
-            costs.append(look.calls + look.asked)
+        for _ in range(2 * FULL_EVERY):
+            assert set(poll.full(ours).values()) == {RUNNING}
+            costs.append(poll.calls + poll.asked)
         assert sum(costs) <= len(costs) * 3 + 2 * 2
-        assert costs[1:WHOLE_EVERY] == [3] * (WHOLE_EVERY - 1)
+        assert costs[1:FULL_EVERY] == [3] * (FULL_EVERY - 1)
 
     def test_where_listing_is_not_permitted_few_are_asked_for_by_ids(self, runs: Bench) -> None:
-        jobs, look = runs.running(3), Looks(runs, "ListJobRuns")
+        jobs, poll = runs.running(3), Polls(runs, "ListJobRuns")
         runs.cloud.faults.add(runs.name, "ListJobRuns", "denied")
-        assert set(look.whole(jobs).values()) == {RUNNING}
-        assert (look.calls, look.asked) == (1, 3)
-        look.whole(jobs)
-        assert (look.calls, look.asked) == (0, 3)
+        assert set(poll.full(jobs).values()) == {RUNNING}
+        assert (poll.calls, poll.asked) == (1, 3)
+        poll.full(jobs)
+        assert (poll.calls, poll.asked) == (0, 3)
 
     def test_one_that_has_ended_is_asked_for_by_its_id(self, runs: Bench) -> None:
-        jobs, look = runs.running(8), Looks(runs, "ListJobRuns")
+        jobs, poll = runs.running(8), Polls(runs, "ListJobRuns")
         runs.finish(jobs[2])
-        assert look.whole(jobs)[jobs[2]] is SUCCEEDED
-        assert (look.calls, look.asked) == (1, 1)
+        assert poll.full(jobs)[jobs[2]] is SUCCEEDED
+        assert (poll.calls, poll.asked) == (1, 1)
 
 
 RUNS = (4, 120)
@@ -287,8 +287,8 @@ WAITS_AND_OTHERS = {"emr": (30, 200), "batch": (150, 0), "emr-serverless": RUNS,
 @pytest.mark.parametrize(
     "kind", [kind for kind in BENCHES if kind.name in WAITS_AND_OTHERS], ids=lambda kind: str(kind.name)
 )
-class TestALookThatFailsAtItsLastCall:
-    """Credentials expire, or the service fails for a while, in the middle of a look that takes many calls."""
+class TestAPollThatFailsAtItsLastCall:
+    """Credentials expire, or the service fails for a while, in the middle of a poll that takes many calls."""
 
     def test_the_next_one_does_not_ask_again_for_what_has_ended(
         self, kind: type[Bench], cloud: LocalCloud
@@ -299,14 +299,14 @@ class TestALookThatFailsAtItsLastCall:
         bench.running(others, jobs[0].scope)
         for job in jobs:
             bench.finish(job)
-        unharmed, look = Looks(bench, "*"), Looks(bench, "*")
-        unharmed.whole(jobs)
+        unharmed, poll = Polls(bench, "*"), Polls(bench, "*")
+        unharmed.full(jobs)
         cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
         with pytest.raises(AccessDenied):
-            look.whole(jobs)
+            poll.full(jobs)
         cloud.faults.clear()
-        assert set(look.whole(jobs).values()) == {SUCCEEDED}
-        assert look.calls == 1 < unharmed.calls
+        assert set(poll.full(jobs).values()) == {SUCCEEDED}
+        assert poll.calls == 1 < unharmed.calls
         bench.close()
 
     def test_nothing_that_lives_is_remembered(self, kind: type[Bench], cloud: LocalCloud) -> None:
@@ -314,13 +314,13 @@ class TestALookThatFailsAtItsLastCall:
         waits, others = WAITS_AND_OTHERS[bench.name]
         jobs = bench.running(waits)
         bench.running(others, jobs[0].scope)
-        unharmed, look = Looks(bench, "*"), Looks(bench, "*")
-        unharmed.whole(jobs)
+        unharmed, poll = Polls(bench, "*"), Polls(bench, "*")
+        unharmed.full(jobs)
         cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
         with pytest.raises(AccessDenied):
-            look.whole(jobs)
+            poll.full(jobs)
         cloud.faults.clear()
         for job in jobs:
             bench.finish(job)
-        assert set(look.whole(jobs).values()) == {SUCCEEDED}
+        assert set(poll.full(jobs).values()) == {SUCCEEDED}
         bench.close()
