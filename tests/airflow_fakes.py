@@ -35,8 +35,8 @@ class FakeAirflow:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.states: dict[Key, str | None] = {}
         self.xcoms: dict[Key, Any] = {}
-        self.ends: dict[Key, Any] = {}
-        """What a triggerer has written of ends, all services together."""
+        self.ends_by_key: dict[Key, dict[str, Any]] = {}
+        """What a triggerer has written of ends, by the keys of the XComs."""
         self.variables: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
         self.down: Exception | None = None
@@ -52,6 +52,14 @@ class FakeAirflow:
         """A task instance stands so from now on."""
         self.states[key_of(ti)] = state
         self.xcoms[key_of(ti)] = record.as_json() if isinstance(record, TryRecord) else record
+
+    @property
+    def ends(self) -> dict[Key, Any]:
+        """What a triggerer has written of ends, all services together."""
+        return {
+            task: {job: end for values in written.values() for job, end in values.items()}
+            for task, written in self.ends_by_key.items()
+        }
 
     def remove(self, ti: Any) -> None:
         """Its run was deleted."""
@@ -106,7 +114,8 @@ class FakeAirflow:
             return
         assert {OF_TRIGGER.format(RemoteJob(job).service) for job in value} == {key}
         self._answer("ends")
-        self.ends.setdefault((dag_id, run_id, task_id, map_index), {}).update(json.loads(json.dumps(value)))
+        written = self.ends_by_key.setdefault((dag_id, run_id, task_id, map_index), {})
+        written[key] = json.loads(json.dumps(value))
 
     def _set_variable(
         self, key: str, value: Any, description: str | None = None, serialize_json: bool = False

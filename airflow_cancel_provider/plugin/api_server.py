@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -96,13 +96,22 @@ class _Round:
 
     :param since: when it was known that the jobs are to be cancelled, in epoch seconds.
     :param owned: for whom each job is cancelled.
+    :ivar written: jobs whose end is on record.
     """
 
     cancellation: CancelEngine
     since: float
     owned: Mapping[RemoteJob, CancelFor]
+    written: set[RemoteJob] = field(default_factory=set)
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
+
+    @property
+    def ended(self) -> set[RemoteJob]:
+        """The jobs that were seen to end."""
+        cancellation = self.cancellation.cancellation
+        ended = {job for job, status in cancellation.statuses.items() if status.state.is_terminal}
+        return ended - set(cancellation.open)
 
 
 def cancel_when_marked(task_instance: Any) -> None:
@@ -148,6 +157,7 @@ def _do(due: Sequence[Mark | MarkedRun | _Asked | _Round | _Preparation]) -> Non
         if each.cancellation.is_done or time.monotonic() > each.given_up_at:
             _close(each)
         else:
+            _write_down(each, each.ended)
             _queue.put(each, each.pause)
             each.pause = min(each.pause * 2, LONGEST_PAUSE)
 
@@ -166,14 +176,21 @@ def _prepare(mark: Mark) -> None:
 
 def _close(each: _Round) -> None:
     each.cancellation.close()
-    try:
-        _write_down(each.owned, each.cancellation.cancellation)
-    except Exception:
-        log.exception("The end of a cancel could not be recorded")
+    _write_down(each, each.owned)
     _send_metrics(each)
 
 
-def _write_down(owned: Mapping[RemoteJob, CancelFor], cancellation: Cancellation) -> None:
+def _write_down(each: _Round, jobs: Collection[RemoteJob]) -> None:
+    """Put down what became of jobs for which that was not done yet; an error is logged."""
+    if news := {job: whom for job, whom in each.owned.items() if job in jobs and job not in each.written}:
+        try:
+            _write(news, each.cancellation.cancellation)
+            each.written |= news.keys()
+        except Exception:
+            log.exception("The end of a cancel could not be recorded")
+
+
+def _write(owned: Mapping[RemoteJob, CancelFor], cancellation: Cancellation) -> None:
     """Write the end of each job to its record and to Airflow's event log."""
     from airflow.utils.session import create_session
 

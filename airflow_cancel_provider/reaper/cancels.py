@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -34,11 +34,13 @@ class PlaceCancel:
     cancellation: Cancellation
     orphans: dict[RemoteJob, Orphan]
 
-    def update(self) -> None:
-        """Update the orphans with the results and the states of their jobs."""
+    def update(self) -> list[Orphan]:
+        """Update the orphans with results and states of their jobs; return those that are over since."""
+        living = [orphan for orphan in self.orphans.values() if not orphan.is_over]
         for job, orphan in self.orphans.items():
             orphan.result = self.cancellation.results.get(job)
             orphan.status = self.cancellation.statuses.get(job)
+        return [orphan for orphan in living if orphan.is_over]
 
     def forget(self) -> bool:
         """Forget jobs that have ended, and those without an answer or an effect.
@@ -71,10 +73,11 @@ class Cancels:
 
     :param escalate_after: seconds after which a harder cancel is requested, where there is one.
     :param stop: nothing more is sent once it is set.
+    :param over: gets orphans that have ended, while others are waited for.
     """
 
-    def __init__(self, escalate_after: float, stop: Event) -> None:
-        self._escalate_after, self._stop = escalate_after, stop
+    def __init__(self, escalate_after: float, stop: Event, over: Callable[[list[Orphan]], None]) -> None:
+        self._escalate_after, self._stop, self._over = escalate_after, stop, over
         self._cancels: list[PlaceCancel] = []
         self.troubled: set[Place] = set()
         """Places that did not answer a request in the last run."""
@@ -130,6 +133,8 @@ class Cancels:
         while not self._stop.is_set():
             answers = side_by_side(partial(self._poll, pool, troubles), asked, PLACES_AT_ONCE)
             seen = [cancel for cancel, is_seen in zip(asked, answers, strict=True) if is_seen]
+            if over := [orphan for cancel in seen for orphan in cancel.update()]:
+                self._over(over)
             # Only new ones are waited for: a job that never ends must not slow down every sweep.
             asked = [cancel for cancel in seen if cancel in new and cancel.cancellation.open]
             if not asked or time.monotonic() >= deadline:

@@ -61,7 +61,7 @@ class Reaper:
         self.letters, self.releases = DeadLetters(airflow), ReleaseCleanup(airflow)
         self.stop = stop or Event()
         self.services = Services(self.places, open_place)
-        self._cancels = Cancels(self.rules.escalate_after, self.stop)
+        self._cancels = Cancels(self.rules.escalate_after, self.stop, self._write_ends)
 
     def sweep(self) -> Report:
         """Check all places once, and cancel the orphans.
@@ -167,7 +167,7 @@ class Reaper:
     def _write_ends(self, orphans: Sequence[Orphan]) -> None:
         """Put on record which orphans have ended, for those who look at their tasks."""
         ends: dict[UUID, dict[RemoteJob, JobEnd]] = {}
-        for orphan in orphans:
+        for orphan in (orphan for orphan in orphans if not orphan.is_on_record):
             status, label = orphan.status, orphan.found.claim.label
             if status is not None and status.state.is_terminal and orphan.is_taken and label is not None:
                 end = JobEnd.seen(status, Actor.REAPER, f"Its task was over: {orphan.found.decision.because}")
@@ -178,6 +178,9 @@ class Reaper:
             self.airflow.write_ends(ends)
         except AirflowUnavailable as error:
             log.info("How orphans have ended is not put on record of their tasks: %s", error)
+            return
+        for orphan in orphans:
+            orphan.is_on_record = orphan.is_over
 
     def _letters_now(self, report: Report, letters: Letters, living: set[Identity]) -> Letters:
         """The dead letters with those of this sweep, and without those of jobs that have ended."""

@@ -29,6 +29,8 @@ class Orphan:
     """Whether it is not cancelled because there are too many."""
     result: CancelResult | None = None
     status: JobStatus | None = None
+    is_on_record: bool = False
+    """Whether its end is on record of its task."""
     counted: set[str] = field(default_factory=set)
     """What was counted of it in metrics: one whose end takes long is in the reports of several sweeps."""
 

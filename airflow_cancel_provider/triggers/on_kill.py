@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -227,6 +227,7 @@ class GatheredCancels(PerLoop):
     def __init__(self) -> None:
         self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
         self._requesting: dict[tuple[str | None, ...], asyncio.Lock] = {}
+        self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
 
@@ -244,15 +245,19 @@ class GatheredCancels(PerLoop):
             key = (access.key, deployment, *service)
             if key not in self._gathered:
                 self._gathered[key] = []
-                # In an empty context: it is for many triggers, and what it says is not of the first of them.
-                task = loop.create_task(self._go_out(key, access, deployment), context=Context())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self._go_out(key, access, deployment))
             sent.append(loop.create_future())
             seen.append(loop.create_future())
             self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1], seen=seen[-1]))
+        self._begin(self._write_down(killed, seen))
         await asyncio.gather(*sent)
         return seen
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        # In an empty context: it is for many triggers, and what it says is not of the first of them.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
@@ -276,7 +281,7 @@ class GatheredCancels(PerLoop):
         finally:
             for each in gathered:
                 each.note(engine.cancellation, is_last=True)
-        await in_thread(_write_down, gathered, engine)
+        await in_thread(_send_metrics, gathered, engine)
 
     async def _see_to_the_end(self, gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
@@ -288,18 +293,25 @@ class GatheredCancels(PerLoop):
             await in_thread(engine.step)
         engine.close()
 
+    async def _write_down(self, killed: GatheredRequests, seen: Collection[asyncio.Future[None]]) -> None:
+        """Put on record how the jobs of a kill have ended, as soon as those over one connection have."""
+        written: set[RemoteJob] = set()
+        for each in asyncio.as_completed(seen):
+            await each
+            # An XCom holds all of a service, over whatever connection, and is written anew.
+            services = {job.service for job in killed.log.ends.keys() - written}
+            ends = {job: end for job, end in killed.log.ends.items() if job.service in services}
+            written |= ends.keys()
+            async with self._writing:  # one after the other: a storm of kills must not take all threads
+                await in_thread(write_over_supervisor, killed.task, ends)
 
-def _write_down(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
-    """Put on record how the jobs have ended, and send the metrics."""
-    cancellation = engine.cancellation
-    ends = cancellation.ends(Actor.TRIGGER, REASON)
-    for each in gathered:
-        write_over_supervisor(each.task, {job: ends[job] for job in each.jobs if job in ends})
+
+def _send_metrics(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
     send_cancel(
         engine.outcomes(),
         Layer.TRIGGER,
         stats_of_server,
         log,
         since=min(each.since for each in gathered),
-        requested_at=cancellation.requested_at,
+        requested_at=engine.cancellation.requested_at,
     )

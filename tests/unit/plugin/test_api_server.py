@@ -77,6 +77,26 @@ def test_airflows_event_log_tells_of_each_task_what_became_of_its_jobs(xcoms: XC
         assert (end.state, end.by, end.reason) == (JobState.CANCELLED, "api-server", extra["why"])
 
 
+def test_a_job_that_ends_soon_is_on_record_before_a_slow_one_that_is_cancelled_with_it(
+    xcoms: XComs, memory: Memory
+) -> None:
+    ti = TaskInstance(run_id="two paces")
+    jobs = memory.jobs("soon", "late")
+    xcoms.put((ti, deferred(ti, *jobs)))
+    marked.cancel_when_marked(ti)
+    until(lambda: len(memory.sent) == 2)
+
+    def told() -> list[str]:
+        with xcoms.engine.connect() as connection:
+            query = xcoms.events.select().where(xcoms.events.c.run_id == "two paces")
+            return [json.loads(entry.extra)["job"] for entry in connection.execute(query)]
+
+    for number, job in enumerate(jobs, start=1):
+        memory.states[job.id] = JobState.CANCELLED
+        until(lambda: len(xcoms.ends(ti)) == number, 10)  # noqa: B023
+        assert told() == jobs[:number]
+
+
 def test_thousands_of_jobs_of_a_task_have_an_entry_each(xcoms: XComs, memory: Memory) -> None:
     """MySQL takes 65,535 bytes an entry, and would refuse all others with it."""
     ti = TaskInstance(run_id="wide")

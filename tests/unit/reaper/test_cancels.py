@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.reaper import cancels
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.places import Place
+from tests.guard_fixtures import until
 from tests.memory_service import Memory, memory
 from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memory_reaper, remembered
 from tests.task_fixtures import connections
@@ -81,6 +84,21 @@ class TestEnding:
         report = reaper.sweep()
         assert (fates(report), memory.sent) == ({job: "requested"}, [("a", False)])
         assert report.is_clean
+
+    def test_a_job_that_ends_soon_is_on_record_before_a_slow_one(
+        self, ground: Ground, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cancels, "POLL_SECONDS", 0.05)
+        soon, late = (remembered(ground, memory, each) for each in ("soon", "late"))
+        sweep = threading.Thread(target=memory_reaper(ground, confirm_seconds=30).sweep)
+        sweep.start()
+        until(lambda: len(memory.sent) == 2)
+        memory.states["soon"] = JobState.CANCELLED
+        until(lambda: ground.airflow.ends, 10)
+        assert set(ground.airflow.ends) == {soon}
+        memory.states["late"] = JobState.CANCELLED
+        sweep.join()
+        assert set(ground.airflow.ends) == {soon, late}
 
     def test_what_was_not_answered_is_decided_on_anew(self, ground: Ground, memory: Memory) -> None:
         """The next try may have taken the job over since."""

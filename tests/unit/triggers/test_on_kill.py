@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 import pytest
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
-from airflow_cancel_provider.ends_on_record import ends_from_json
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, JobStatus
 from airflow_cancel_provider.owner import Label, TaskKey, release_key
@@ -26,7 +25,6 @@ from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.airflow_versions import TRIGGERS_HAVE_ON_KILL
 from tests.memory_service import Memory
-from tests.real_airflow.statsd import Statsd
 from tests.task_fixtures import TaskInstance
 from tests.trigger_fixtures import (
     DEPLOYMENT,
@@ -110,47 +108,6 @@ def test_a_trigger_that_airflow_runs_in_the_process_of_the_task_has_no_task(
 
     assert isinstance(asyncio.run(first()), TaskSuccessEvent)
     assert not airflow.variables
-
-
-def test_who_has_ended_the_jobs_is_on_record_and_counted(
-    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
-    job, other = memory.jobs("a", "b")
-
-    async def tell(statsd: Statsd) -> None:
-        assert await killed(guarding(ti, [job, other]), ti)
-        memory.states |= {"a": JobState.CANCELLED, "b": JobState.SUCCEEDED}
-        await until(lambda: len(airflow.ends) == 1)
-        ends = ends_from_json(airflow.ends[key_of(ti)])
-        assert {job: (end.by, end.reason) for job, end in ends.items()} == {
-            job: ("trigger", "Task was ended by Airflow while it was deferred"),
-            other: ("service", ""),
-        }
-        await until(lambda: statsd.counters["airflow.remote_jobs.cancel.confirmed.trigger.memory"] == 2)
-        assert {"time_to_request", "time_to_confirm"} == {name.split(".")[3] for name in statsd.timings}
-
-    with Statsd() as statsd:
-        monkeypatch.setattr(killing, "stats_of_server", statsd.client)
-        story(lambda: tell(statsd))
-
-
-def test_what_a_person_has_cancelled_before_is_not_taken_for_its_own(
-    airflow: FakeAirflow, memory: Memory
-) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
-    (job,) = memory.jobs("a")
-    memory.states["a"] = JobState.CANCELLED
-
-    async def tell() -> None:
-        assert await killed(guarding(ti, [job]), ti)
-        await until(lambda: len(airflow.ends) == 1)
-
-    story(tell)
-    (end,) = ends_from_json(airflow.ends[key_of(ti)]).values()
-    assert (end.state, end.by, end.reason) == (JobState.CANCELLED, "service", "")
 
 
 @pytest.mark.parametrize("make", [guarding, sensing])
