@@ -53,7 +53,8 @@ class CancelLog:
         if len(self.ends) > LINES:
             self._unwritten[status.state] = self._unwritten.get(status.state, 0) + 1
         elif status.state is JobState.CANCELLED and end.by == self._by:
-            seconds = max(self._clock.now() - (cancellation.requested_at or 0.0), 0.0)
+            now = self._clock.now()
+            seconds = max(now - (cancellation.requested_at or now), 0.0)
             words = "%s: cancelled %s (%s after %.1f s)."
             self._log.info(words, self._why(), status.job, status.state, seconds)
         elif status.state is JobState.GONE:

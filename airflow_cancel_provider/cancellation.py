@@ -80,6 +80,17 @@ class Cancellation(Watch):
         self._note(results)
         return results
 
+    def leave_to_others(self, job: RemoteJob, outcome: CancelOutcome) -> None:
+        """Note that nothing is to be sent for a job, because it is ending or has ended.
+
+        If it goes on all the same, a harder cancel comes as if its end had been requested now.
+        """
+        self.results[job] = CancelResult(job, outcome)
+        if outcome is CancelOutcome.ALREADY_CANCELLING:
+            now = self.clock.now()
+            self.requested_at = self.requested_at or now
+            self._first_asked.setdefault(job, now)
+
     def _note(self, results: Iterable[CancelResult]) -> None:
         for result in results:
             self.results[result.job] = result

@@ -23,7 +23,7 @@ from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.progress import shown
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.watch import MANY, report
+from airflow_cancel_provider.watch import MANY
 
 COLUMNS = ("job", "state", "outcome", "detail")
 POLL_SECONDS = 2.0
@@ -210,7 +210,8 @@ def _request(cancellation: Cancellation, pool: ServicePool, *, is_forced: bool) 
         cancellation.results = {result.job: result for result in results}
     else:
         results = cancellation.request(pool)
-    report(results, log)
+    for result in results:  # the answer and the errors at its end say it to people
+        log.info("%s", result)
 
 
 def _watched(

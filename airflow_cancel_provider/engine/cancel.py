@@ -209,7 +209,7 @@ class CancelEngine:
             self._take_over(job, own[0])
             self._take_in(status)
             if (outcome := outcome_of(status)) is not None:  # it is ending: nothing is to be sent
-                self.cancellation.results[job] = CancelResult(job, outcome)
+                self.cancellation.leave_to_others(job, outcome)
             return
         self._left_alone |= {(job, who) for who in claims}
         log, objection = self._log(job), next(iter(objections.values()))

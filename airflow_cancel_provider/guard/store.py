@@ -159,7 +159,10 @@ class RecordStore:
             with self._lock:
                 write()
         except Exception as error:  # noqa: BLE001  reported
-            self._log.warning("%s could not be written: %s%s", what, error, otherwise)
+            if _is_of_a_try_that_is_gone(error) and not otherwise:
+                self._log.info("%s is not written: Airflow has cleared the task, or deleted its run.", what)
+            else:
+                self._log.warning("%s could not be written: %s%s", what, error, otherwise)
             return False
         return True
 
@@ -222,3 +225,9 @@ def _channel_takes_threads() -> bool:
     channel = getattr(task_runner, "SUPERVISOR_COMMS", None)
     loops = getattr(channel, "_async_lock", None)
     return loops is not None and not loops.locked() and getattr(channel, "_loop_thread_id", None) is None
+
+
+def _is_of_a_try_that_is_gone(error: Exception) -> bool:
+    """Whether Airflow says that it has no such task instance any more: each try has an id of its own."""
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return isinstance(detail, dict) and detail.get("status_code") == 404 and "not_found" in str(detail)

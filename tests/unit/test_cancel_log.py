@@ -8,8 +8,15 @@ import pytest
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.cancellation import Cancellation
+from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.record import Actor
+from airflow_cancel_provider.record import Actor, TryRecord, TryState
+from tests.memory_service import Memory, memory
+from tests.recorded_fixtures import TASK, TI
+from tests.trigger_fixtures import DEPLOYMENT
+
+__all__ = ["memory"]
 
 LOG = logging.getLogger("task")
 JOB = RemoteJob("batch://@us-east-1/job")
@@ -47,3 +54,23 @@ def test_of_some_jobs_alone() -> None:
     log = CancelLog(LOG, Actor.TRIGGER, lambda: "why")
     log.ended(cancellation, [other, RemoteJob("batch://@us-east-1/not-seen")])
     assert list(log.ends) == [other]
+
+
+def test_of_a_job_that_somebody_else_was_cancelling_already(
+    memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the next try does, for what a task that was cleared has left. The time begins when that was seen."""
+    caplog.set_level("INFO")
+    job = memory.job("a", JobState.CANCELLING)
+    requests = cancel_requests(TryRecord(TI, TryState.DEFERRED, (job,)), "why", LOG, TASK)
+    engine = cancel_over_connections(
+        Access().service, requests, DEPLOYMENT, call_seconds=2, escalate_after=0.0
+    )
+    engine.step()
+    assert memory.sent == []
+    engine.step()
+    assert memory.sent == [("a", True)]  # it does not end by itself
+    memory.states["a"] = JobState.CANCELLED
+    engine.step()
+    CancelLog(LOG, Actor.TRIGGER, lambda: "Task was ended").ended(engine.cancellation)
+    assert caplog.messages[-1] == f"Task was ended: cancelled {job} (CANCELLED after 0.0 s)."

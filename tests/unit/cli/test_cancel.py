@@ -29,6 +29,18 @@ class TestCancel:
         plain = line("cancel", "-o", "plain", str(job)).out.splitlines()[-1]
         assert plain.split()[:3] == [str(job), "CANCELLED", "ALREADY_ENDED"]
 
+    def test_what_a_service_says_of_a_job_is_said_once(
+        self, line: Line, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Not logged as well: on standard error that would be the same sentence in another format."""
+        job = line.ground.unlabelled("batch")
+        for operation in ("TerminateJob", "TerminateJobs"):
+            line.ground.cloud.faults.add("batch", operation, kind="denied")
+        done = line("cancel", str(job), NOWHERE)
+        assert done.code == 1
+        assert [text.partition(": ")[0] for text in done.err.splitlines()] == [str(job), f"{NOWHERE} is GONE"]
+        assert [each for each in caplog.records if each.name == "airflow_cancel_provider"] == []
+
     def test_forced(self, line: Line) -> None:
         line.ground.cloud.emr.override("stubborn*", stubborn=True)
         job = line.ground.start("emr", None, name="stubborn")

@@ -10,6 +10,8 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.task import TaskGuard
@@ -155,3 +157,25 @@ class TestCost:
         with pytest.raises(Killed if how == "kill" else ValueError):
             ti.task.execute()
         assert len(ti.record.jobs) == 100
+
+
+@pytest.mark.parametrize(
+    "status, reason, level",
+    [(404, "not_found", "INFO"), (404, "no such page", "WARNING"), (503, "", "WARNING")],
+)
+def test_a_task_that_was_cleared_does_not_warn_of_its_record(
+    caplog: pytest.LogCaptureFixture, status: int, reason: str, level: str
+) -> None:
+    """Airflow has no task instance of that id any more. How the job has ended is told by the sentinel."""
+    caplog.set_level("INFO")
+    detail = {"status_code": status, "detail": {"detail": {"reason": reason}}}
+    refused = AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+    class Cleared(Try):
+        def xcom_push(self, key: str, value: Any) -> None:
+            raise refused
+
+    Cleared(work=submit).run(CANCEL)
+    said = [each for each in caplog.records if "XCom remote_jobs" in each.getMessage()]
+    assert said
+    assert {each.levelname for each in said} == {level}

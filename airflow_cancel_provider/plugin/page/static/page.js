@@ -96,7 +96,7 @@
     const live = row.querySelector("[data-live]");
     const story = row.querySelector("[data-story]");
     if (seen.trouble) {
-      live.textContent = seen.trouble;
+      live.textContent = "could not be read";
       return;
     }
     if (!seen.state) return;
@@ -104,7 +104,7 @@
     const state = isCancelling ? "CANCELLING" : seen.state;
     badge.textContent = state === "GONE" ? "Unknown to the service" : words(state);
     badge.className = `state ${state.toLowerCase()}`;
-    live.textContent = seen.service_state && seen.service_state !== seen.state ? seen.service_state : "";
+    live.textContent = seen.service_state && seen.service_state !== seen.state ? `service: ${seen.service_state}` : "";
     if (seen.asked_by && "cancelling" in row.dataset) {
       if (seen.state === "CANCELLED") story.textContent = `Cancelled by ${seen.asked_by} in the page Remote jobs`;
       else story.textContent = seen.line ? `Cancelled by ${seen.asked_by}: ${seen.line}` : `${seen.asked_by} asked for its cancel.`;
@@ -131,10 +131,15 @@
     orphans.querySelector("p").hidden = !left;
   }
 
+  const count = (jobs) => (jobs === 1 ? "The state of 1 job" : `The states of ${jobs} jobs`);
+
   async function refresh(some) {
     const found = (await post(main.dataset.statesUrl, some)).states;
     for (const row of some) if (found[row.dataset.job]) show(row, found[row.dataset.job]);
-    return found;
+    const troubles = Object.values(found).map((seen) => seen.trouble).filter(Boolean);
+    // Jobs of one connection share their trouble: it is said once.
+    if (troubles.length) say(`${count(troubles.length)} could not be read. ${[...new Set(troubles)].join(" ")}`, true);
+    return troubles.length === 0;
   }
 
   const button = document.querySelector("[data-refresh]");
@@ -143,9 +148,7 @@
       button.disabled = true;
       say("Asking the services …");
       try {
-        const found = await refresh(rows);
-        const troubled = Object.values(found).filter((seen) => seen.trouble).length;
-        say(troubled ? `The states of ${troubled} jobs could not be read; see beside them.` : "", troubled);
+        if (await refresh(rows)) say("The states are up to date.");
       } catch (error) {
         say(error.message, true);
       } finally {
@@ -181,7 +184,9 @@
       return;
     }
     for (const each of buttons) each.remove();
-    say("");
+    say(`The cancel of ${asked.dataset.job} is requested. Its row shows when the job has ended.`);
+    // The button that had the focus is gone.
+    asked.querySelector("[data-state]").focus();
     for (const row of same) {
       row.dataset.cancelling = "";
       show(row, { state: "CANCELLING" });
