@@ -90,6 +90,19 @@ def test_an_orphan_that_was_seen_to_end_is_none(visit: Visit) -> None:
 
 
 @pytest.mark.usefixtures("seeded")
+def test_what_hides_the_states_of_many_jobs_is_said_once(visit: Visit) -> None:
+    viewer = visit("viewer", size=WIDE)
+    frame = opened(viewer)
+    jobs = [row.get_attribute("data-job") for row in frame.locator("tr[data-job]").all()]
+    trouble = {"state": None, "service_state": None, "trouble": "AccessDeniedException: allow the action."}
+    viewer.page.route("**/states", lambda route: route.fulfill(json={"states": dict.fromkeys(jobs, trouble)}))
+    frame.get_by_role("button", name="Refresh states").click()
+    words = f"The states of {len(set(jobs))} jobs could not be read. {trouble['trouble']}"
+    frame.get_by_role("status").get_by_text(words, exact=True).wait_for()
+    assert frame.get_by_text("AccessDeniedException: allow", exact=False).count() == 1
+
+
+@pytest.mark.usefixtures("seeded")
 def test_filters_stand_in_the_address(visit: Visit) -> None:
     viewer = visit("viewer", size=WIDE)
     frame = opened(viewer)
@@ -113,6 +126,9 @@ def test_an_operator_cancels_a_job(job: Any, visit: Visit) -> None:
     row.get_by_role("button", name="Cancel", exact=True).click()
     frame.get_by_role("button", name="Cancel the job").click()
     row.get_by_text("Cancelling").wait_for()
+    # For who sees no colours: it is said, and the focus is not lost with the button.
+    frame.get_by_role("status").get_by_text(f"{address} is requested.").wait_for()
+    assert row.locator("[data-state]").evaluate("each => each === document.activeElement")
     row.locator(".state.cancelled").wait_for(timeout=60_000)
     assert "Cancelled by op" in row.inner_text()
     log = op.open("events")
