@@ -39,6 +39,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "forget_metrics",
     "module",
+    "needs_a_retry_after_sigkill",
     "remote_jobs",
 ]
 
@@ -49,8 +50,8 @@ TRIGGERS_HAVE_ON_KILL = Version("3.3") <= AIRFLOW
 """Whether Airflow calls ``on_kill`` of triggers. Where not, the guard calls no operator's own either."""
 KEEPS_RECORDS = Version("3.3") <= AIRFLOW
 """Whether what an earlier poke or try has on record is kept: XComs are deleted before each."""
-BEGINS_IN_TRIGGERER = Version("3.3") <= AIRFLOW
-"""Whether Airflow heeds ``start_from_trigger``; before, it runs such a task in a worker."""
+BEGINS_IN_TRIGGERER = Version("3.1") > AIRFLOW or Version("3.3") <= AIRFLOW
+"""Whether Airflow heeds ``start_from_trigger``; 3.1 and 3.2 run such a task in a worker."""
 _MODULE = ["airflow", "remote-jobs"] if TAKES_COMMANDS else ["airflow_cancel_provider.cli"]
 REMOTE_JOBS = [sys.executable, "-m", *_MODULE]
 """Our command line, the way that this Airflow's users have it."""
@@ -67,6 +68,12 @@ def module(name: str, *arguments: str) -> str:
         f"import runpy, sys\nsys.argv[:] = {[name, *arguments]!r}\n"
         f"runpy.run_module({name!r}, run_name='__main__', alter_sys=True)\n"
     )
+
+
+def needs_a_retry_after_sigkill() -> None:
+    """Skip the test where Airflow does not retry a task whose process was killed: it fails it at once."""
+    if Version("3.1") > AIRFLOW:
+        pytest.skip("this Airflow retries no task after SIGKILL")
 
 
 def forget_metrics(patch: pytest.MonkeyPatch) -> None:

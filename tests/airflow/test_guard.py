@@ -11,7 +11,7 @@ import pytest
 from packaging.version import Version
 
 from airflow_cancel_provider.owner import release_key
-from tests.airflow_versions import AIRFLOW
+from tests.airflow_versions import AIRFLOW, needs_a_retry_after_sigkill
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Run, World, eventually
 
@@ -97,6 +97,7 @@ def that_a_job_was_released_is_on_record_when_its_run_is_deleted(world: World) -
 
 @stories()
 def what_a_thread_has_released_outlives_a_sigkill_and_the_retry(world: World) -> None:
+    needs_a_retry_after_sigkill()
     _, jobs = ran(world, "guarded_release_in_thread", state="success")
     place = jobs[0]["scope"]
     by_age = sorted(jobs, key=lambda job: float(job["created_at"]))

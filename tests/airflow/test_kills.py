@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
+from packaging.version import Version
 
+from tests.airflow_versions import AIRFLOW
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Jobs, Run, World
 
@@ -148,6 +150,8 @@ def submitted_job_ends_when_its_task_is_cleared(world: World, mode: str) -> None
     waits(world, run, "submit", mode, jobs)
     run.mark("submit", "cleared")
     jobs.wait_until_cancelled()
+    if Version("3.1") > AIRFLOW and mode == "sync":
+        return  # it starts the next try when the cleared one has sent no heartbeat for five minutes
     # The next try starts a job of its own, which nobody may touch.
     (next_job,) = world.wait_for_jobs(jobs.scope, 2).without(jobs).truth()
     assert not next_job["cancel_requested_at"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from tests.airflow_versions import AIRFLOW
+from tests.airflow_versions import AIRFLOW, needs_a_retry_after_sigkill
 from tests.real_airflow.processes import children
 from tests.real_airflow.stories import Stories, Story, Told
 from tests.real_airflow.world import Run, World, eventually
@@ -56,6 +56,7 @@ def attempt(run: Run, task_id: str) -> int:
 
 @stories()
 def after_sigkill_every_try_has_its_end_on_record(world: World) -> None:
+    needs_a_retry_after_sigkill()
     place = world.place("batch")
     run = world.run_with("guarded_two_tries", {"scope": place})
     for number in (1, 2):
@@ -72,6 +73,7 @@ def after_sigkill_every_try_has_its_end_on_record(world: World) -> None:
 @stories()
 def what_a_later_try_has_cancelled_has_its_end_on_record(world: World) -> None:
     """A host is lost with everything on it; Airflow starts the task again elsewhere."""
+    needs_a_retry_after_sigkill()
     place = world.place("batch")
     run = world.run_with("guarded_two_tries", {"scope": place})
     eventually(lambda: len(jobs_in(world, place)) == 1, "a job")
