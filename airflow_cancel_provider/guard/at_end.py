@@ -66,7 +66,11 @@ class AtEnd:
                 parts.store.flush(TryState.DEFERRED)
                 parts.store.check_written()
                 deferred.trigger = GuardTrigger.around(
-                    deferred.trigger, parts.store.record(), parts.owner.reason, parts.settings.deployment
+                    deferred.trigger,
+                    parts.store.record(),
+                    parts.owner.reason,
+                    parts.settings.deployment,
+                    parts.access,
                 )
                 deferred.timeout = bounded(deferred.timeout, parts.ti)
                 self._log_running("Task is deferred; its trigger guards %s.")
@@ -141,7 +145,7 @@ class AtEnd:
         parts = self._parts
         if not parts.ledger.is_reached:
             parts.late_answers.drop()
-            for event in reached(parts.ledger, parts.log):
+            for event in reached(parts.ledger, parts.access, parts.log):
                 parts.recorder.tell(event)
 
     def _write_ends(self) -> None:

@@ -36,13 +36,13 @@ def _see_to(parts: TryParts, left: TryRecord) -> Mapping[RemoteJob, JobEnd]:
     if tries.go_on or left.state is not TryState.DEFERRED:
         left = left.without(own)  # this try has not started anything yet
     if not tries.go_on:
-        ends = end_earlier(left, parts.owner, parts.settings, parts.log)
+        ends = end_earlier(left, parts.owner, parts.settings, parts.access, parts.log)
         parts.store.close_earlier(left, ends)
         return ends
     take_over(parts, left)
     if not tries.is_followed:
         # The last try: its jobs are cancelled if it fails.
-        for event in reached(parts.ledger, parts.log):
+        for event in reached(parts.ledger, parts.access, parts.log):
             parts.recorder.tell(event)
     return {}
 

@@ -59,20 +59,20 @@ class ClientPool(ServicePool):
             return job  # opening it raises the error again
 
 
-def client_over(service: str, conn_id: str | None, region: str | None) -> ClientSpec:
+def client_over(access: Access, service: str, conn_id: str | None, region: str | None) -> ClientSpec:
     """How to reach a service over an Airflow connection. Asks Airflow: never from a signal handler.
 
     :raises InvalidInput: the connection is unusable.
     """
-    return Access().service(service, conn_id, region).spec
+    return access.service(service, conn_id, region).spec
 
 
-def client_of(job: RemoteJob) -> ClientSpec:
+def client_of(access: Access, job: RemoteJob) -> ClientSpec:
     """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`.
 
     :raises InvalidInput: the connection is unusable, or its service can't have issued the job's ids.
     """
-    service = Access().service(*job.service_key)
+    service = access.service(*job.service_key)
     service.check(job)
     return service.spec
 

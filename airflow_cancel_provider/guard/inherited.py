@@ -14,6 +14,7 @@ from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.client_pool import client_of, client_over
 from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, RecordInherited
 from airflow_cancel_provider.guard.ledger import TryLedger, history_of
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
@@ -32,16 +33,18 @@ _NOT_SOUGHT = (
 )
 
 
-def reached(ledger: TryLedger, log: Any) -> list[Event]:
+def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:
     """Events that add the clients of inherited jobs, made from the connections in their addresses.
 
     Asks Airflow for the connections: not for signal handlers.
+
+    :param access: what the task's operator sets beside its connection.
     """
     events: list[Event] = []
     for job, known in ledger.started.items():
         if known.client is None:
             try:
-                client = client_of(job)
+                client = client_of(access, job)
             except Exception as error:  # noqa: BLE001  reported; the other jobs are still reached
                 log.error("%s can't be reached and may run on: %s", job, error)  # noqa: TRY400
             else:
@@ -50,7 +53,7 @@ def reached(ledger: TryLedger, log: Any) -> list[Event]:
         if intent.client is None:
             stored = intent.stored
             try:
-                client = client_over(*stored.service_key)
+                client = client_over(access, *stored.service_key)
             except Exception as error:  # noqa: BLE001  as above
                 log.error("%s can't be looked up; jobs that it started may run on: %s", intent, error)  # noqa: TRY400
             else:
@@ -88,7 +91,9 @@ def inherited(record: TryRecord, owner: Owner, log: Any) -> Iterator[Event]:
         yield JobsReleased(tuple(released), has_more)
 
 
-def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -> Mapping[RemoteJob, JobEnd]:
+def end_earlier(
+    record: TryRecord, owner: Owner, settings: Settings, access: Access, log: Any
+) -> Mapping[RemoteJob, JobEnd]:
     """Cancel the running jobs of earlier tries, and wait for their end, for up to ``confirm_seconds``.
 
     An earlier try may have the same id: where no worker could resume a deferred task, Airflow tries it again
@@ -96,12 +101,13 @@ def end_earlier(record: TryRecord, owner: Owner, settings: Settings, log: Any) -
 
     Jobs that can't be reached are only logged: this try is guarded all the same.
 
+    :param access: as for :func:`reached`.
     :return: how they have ended, as far as that was seen.
     """
     ledger = TryLedger()
     for event in inherited(record, owner, log):
         ledger.apply(event)
-    for event in reached(ledger, log):
+    for event in reached(ledger, access, log):
         ledger.apply(event)
     if not any(known.client for known in ledger.started.values()) and not ledger.intents:
         return {}

@@ -17,6 +17,7 @@ from airflow_cancel_provider.guard.sentinel.log_file import log_file_in
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
 from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.submission_log import SubmissionLog
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.task_log import PrefixedLog, log_file_of
@@ -38,6 +39,8 @@ class TryParts:
         self.settings = settings
         self.owner = Owner.from_context({"ti": ti}, settings.deployment)
         self.tries = Tries(ti, settings)
+        self.access = Access.of_task(ti.task)
+        """How jobs of before this process are reached."""
         self.ledger = TryLedger()
         reports = EndReports.of(self.owner.ti_id)
         begun_as = self.state
@@ -63,7 +66,7 @@ class TryParts:
             is_armed=not self.tries.is_followed or is_in_process(),
         )
         self.store = RecordStore(ti, self.log, self.owner, self.ledger, proof=reports.proof)
-        self.releases = Releases(self.owner, self.ledger, self.store, self.log)
+        self.releases = Releases(self.owner, self.ledger, self.store, self.access, self.log)
         self.lookups = LabelLookups(self.ledger, self.recorder, self.log)
         self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
         self.late_answers = LateAnswers(self.owner.ti_id, self.store.may_write, self.log)

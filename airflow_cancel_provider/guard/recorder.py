@@ -25,6 +25,7 @@ from airflow_cancel_provider.guard.events import (
 )
 from airflow_cancel_provider.guard.forks import SharedFlag, is_alive
 from airflow_cancel_provider.guard.ledger import TryLedger
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import Actor, JobEnd
@@ -176,7 +177,7 @@ class TryRecorder:
 
         :raises Killed: the task received SIGTERM.
         """
-        self.tell(JobsStarted("", (job,), client_of(job), ti_id=self._owner.ti_id))
+        self.tell(JobsStarted("", (job,), client_of(Access(), job), ti_id=self._owner.ti_id))
         self._end_if_killed((job,))
 
     def release(self, job: RemoteJob) -> None:

@@ -10,6 +10,7 @@ from airflow_cancel_provider.guard.client_pool import ClientPool, client_of
 from airflow_cancel_provider.guard.events import Event, JobsEnded, JobsReleased
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.store import GROWTH, WRITTEN_EACH, RecordStore
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.variables import read_release, write_release
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
@@ -29,8 +30,9 @@ class Releases:
     What is in a Variable already is kept: it is read before the first write.
     """
 
-    def __init__(self, owner: Owner, ledger: TryLedger, store: RecordStore, log: Log) -> None:
-        self._owner, self._ledger, self._store, self._log = owner, ledger, store, log
+    def __init__(self, owner: Owner, ledger: TryLedger, store: RecordStore, access: Access, log: Log) -> None:
+        self._owner, self._ledger, self._store = owner, ledger, store
+        self._access, self._log = access, log
         self._before: dict[UUID, Release | None] = {}
         """The contents of the Variables before this process wrote to them."""
         self._withdrawable: set[UUID] = set()
@@ -139,7 +141,7 @@ class Releases:
         for job, known in self._ledger.started.items():
             if known.client is None:
                 try:
-                    clients[job] = client_of(job)
+                    clients[job] = client_of(self._access, job)
                 except Exception as error:  # noqa: BLE001  connections have errors of their own
                     self._log.info("It is not known whether %s has ended: %s", job, error)
         if not clients:

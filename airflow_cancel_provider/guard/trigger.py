@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -31,6 +32,8 @@ from airflow_cancel_provider.triggers.readiness import Readiness
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
 log = logging.getLogger(__name__)
+FROM_CONNECTIONS = Access()
+"""The connections say all."""
 RECORDED_SECONDS = 60.0
 """Longest wait until Airflow has recorded the end of a task that its trigger has ended."""
 
@@ -38,17 +41,25 @@ RECORDED_SECONDS = 60.0
 class GuardTrigger(BaseTrigger):
     """Runs the operator's own trigger, and cancels the jobs if the task is killed meanwhile.
 
-    It holds addresses only; the triggerer reaches the services over the connections that they name.
+    It holds addresses only; the triggerer reaches the services over the connections that they name, and with
+    what the operator sets beside its own.
 
     :param classpath: the operator's own trigger.
     :param kwargs: its arguments.
     :param record: the try's jobs, as :meth:`TryRecord.as_json`. Not read from XCom, where others can write.
     :param reason: the reason that services keep with a cancelled job.
     :param deployment: this Airflow's name in labels.
+    :param access: an :class:`Access`, as JSON; None: the connections say all.
     """
 
     def __init__(
-        self, classpath: str, kwargs: dict[str, Any], record: dict[str, Any], reason: str, deployment: str
+        self,
+        classpath: str,
+        kwargs: dict[str, Any],
+        record: dict[str, Any],
+        reason: str,
+        deployment: str,
+        access: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.classpath = classpath
@@ -56,6 +67,7 @@ class GuardTrigger(BaseTrigger):
         self.record = record
         self.reason = reason
         self.deployment = deployment
+        self.access = access
         self._is_handled = False
 
     @cached_property
@@ -69,14 +81,22 @@ class GuardTrigger(BaseTrigger):
         return inner
 
     @classmethod
-    def around(cls, inner: BaseTrigger, record: TryRecord, reason: str, deployment: str) -> GuardTrigger:
+    def around(
+        cls,
+        inner: BaseTrigger,
+        record: TryRecord,
+        reason: str,
+        deployment: str,
+        access: Access = FROM_CONNECTIONS,
+    ) -> GuardTrigger:
         """Wrap a trigger; one that is wrapped already gets the new record."""
+        rest = (record.as_json(), reason, deployment, _stored(access))
         if isinstance(inner, GuardTrigger):
-            return cls(inner.classpath, inner.kwargs, record.as_json(), reason, deployment)
+            return cls(inner.classpath, inner.kwargs, *rest)
         classpath, kwargs = inner.serialize()
         if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
             kwargs = {**kwargs, "cancel_reason": None}  # only one of the two is to cancel
-        guarded = cls(classpath, kwargs, record.as_json(), reason, deployment)
+        guarded = cls(classpath, kwargs, *rest)
         # From Airflow 3.2 on it decides on the queue of triggerers that the trigger is put into.
         guarded.supports_triggerer_queue = getattr(inner, "supports_triggerer_queue", True)
         return guarded
@@ -91,6 +111,7 @@ class GuardTrigger(BaseTrigger):
                 "record": self.record,
                 "reason": self.reason,
                 "deployment": self.deployment,
+                "access": self.access,
             },
         )
 
@@ -167,7 +188,7 @@ class GuardTrigger(BaseTrigger):
     def _access(self) -> Access:
         """Further settings to reach the jobs: a trigger of this package has those of the task."""
         is_ours = self.classpath.endswith(f".{RemoteJobsTrigger.__name__}")
-        return Access(**self.kwargs["access"]) if is_ours else Access()
+        return Access(**(self.kwargs["access"] if is_ours else self.access or {}))
 
     async def _end_inner(self) -> None:
         if HAS_ON_KILL:
@@ -179,6 +200,16 @@ class GuardTrigger(BaseTrigger):
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""
         await self.inner.cleanup()
+
+
+def _stored(access: Access) -> dict[str, Any] | None:
+    """An access as a trigger's argument; None where it says nothing, or something that can't be stored."""
+    plain = access.as_json()
+    try:
+        json.dumps(plain)
+    except (TypeError, ValueError):
+        return None
+    return plain if access != FROM_CONNECTIONS else None
 
 
 def _ends_the_task(event: TriggerEvent, *states: str) -> bool:

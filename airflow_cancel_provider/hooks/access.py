@@ -6,9 +6,9 @@ Importing this imports no hook, no boto3: a hook is loaded when a job of its ser
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.services.registry import service_info
 
@@ -25,11 +25,31 @@ class Access:
         connection.
     :param botocore_config: arguments of ``botocore.config.Config``; None leaves it to the connection.
     :param options: the service's own options (``cancellation_option``, ``shutdown_grace_period`` …).
+    :param only_over: connections for which ``verify`` and ``botocore_config`` are meant, empty text for the
+        process's own identity; None: all.
     """
 
     verify: bool | str | None = None
     botocore_config: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    only_over: Sequence[str] | None = None
+
+    @classmethod
+    def of_task(cls, task: Any) -> Self:
+        """How jobs are reached that an operator has started: as its own hook does, over its connection.
+
+        :param task: one of this package or of the Amazon provider; any other leaves all to the connections.
+        """
+        # Not above: the sentinel, which knows no task, loads no Airflow.
+        from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
+
+        given = {name: getattr(task, name) for name in ("aws_conn_id", "mrs_conn_id") if hasattr(task, name)}
+        verify, config = getattr(task, "verify", None), getattr(task, "botocore_config", None) or None
+        if not given or (verify is None and config is None):
+            return cls()
+        conn_id = str(next(iter(given.values())) or "").strip()
+        # That one, where it is not defined, stands for the process's own identity.
+        return cls(verify, config, only_over=[conn_id, ""] if conn_id == AWS_DEFAULT else [conn_id])
 
     def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
         """Open a service over the connection that an address or a place names.
@@ -51,7 +71,9 @@ class Access:
             self._hook(*place).check_connection()
 
     def _hook(self, name: str, conn_id: str | None, region: str | None) -> Any:
-        return service_info(name).hook_class.for_address(conn_id, region, self)
+        is_meant = self.only_over is None or (conn_id or "") in self.only_over
+        access = self if is_meant else Access(options=self.options)
+        return service_info(name).hook_class.for_address(conn_id, region, access)
 
     def pool(self) -> ServicePool:
         """Every service this way, each opened when it is first needed."""

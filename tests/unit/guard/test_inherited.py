@@ -207,7 +207,7 @@ class TestWhose:
         record, _ = recorded(bench, owner, "intent")
         ledger, sentinel = TryLedger(), TryLedger()
         ledger.apply(RecordInherited(TryRecord(own, earlier=(record,))))
-        for event in reached(ledger, LOG):
+        for event in reached(ledger, Access(), LOG):
             ledger.apply(event)
         clients: dict[str, Any] = {}
         for event in ledger.history():

@@ -14,6 +14,7 @@ from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import RecordInherited
 from airflow_cancel_provider.guard.inherited import reached
 from airflow_cancel_provider.guard.ledger import TryLedger
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.record import StoredIntent, TryRecord
 from airflow_cancel_provider.settings import Settings
@@ -40,8 +41,8 @@ def test_a_job_that_appears_late_is_cancelled(bench: Bench, worker: tuple[TryLed
     bench.local.configure({"overrides": {"late*": {"unseen": UNSEEN}}})
     seen_from = time.monotonic() + UNSEEN - 0.5  # the cloud has a clock of its own
     late, seen = bench.submit("late")[0], bench.running()[0]
-    ledger.apply(tracked(client_of(late), [late], time.time()))
-    ledger.apply(tracked(client_of(seen), [seen], time.time()))
+    ledger.apply(tracked(client_of(Access(), late), [late], time.time()))
+    ledger.apply(tracked(client_of(Access(), seen), [seen], time.time()))
     cancels.cancel("Task failed (ValueError)")
     assert not cancels.wait_for("accepted", 1) or time.monotonic() > seen_from
     assert cancels.wait_for("ended", 60)
@@ -70,7 +71,7 @@ def test_a_job_of_long_ago_that_its_submitter_does_not_find_is_gone(
 ) -> None:
     ledger, cancels = worker
     job = bench.unknown()
-    ledger.apply(tracked(client_of(job), [job]))
+    ledger.apply(tracked(client_of(Access(), job), [job]))
     cancels.cancel("Task failed (ValueError)")
     assert cancels.wait_for("ended", 10)
     assert cancels.wait_for("accepted", 0)
@@ -85,7 +86,7 @@ def test_a_job_that_a_connection_does_not_find_is_a_warning_and_no_end(
     job, other = bench.unknown(), bench.running()[0]
     log = logging.getLogger("task")
     ledger.apply(RecordInherited(TryRecord(OWNER.ti_id, jobs=(job, other))))
-    for event in reached(ledger, log):
+    for event in reached(ledger, Access(), log):
         ledger.apply(event)
     cancels.cancel("Task failed (ValueError)")
     assert not cancels.wait_for("ended", 3)

@@ -19,6 +19,7 @@ from airflow_cancel_provider.guard.events import JobsReleased
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.store import RecordStore
+from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner, release_key
 from airflow_cancel_provider.record import RECORD_KEY, StoredIntent, TryRecord, TryState
@@ -49,7 +50,7 @@ def addresses(count: int) -> list[RemoteJob]:
 def releases_of(ledger: TryLedger) -> tuple[Releases, Try]:
     ti, log = Try(), logging.getLogger("task")
     owner = Owner.from_context({"ti": ti}, CANCEL.deployment)
-    return Releases(owner, ledger, RecordStore(ti, log, owner, ledger), log), ti
+    return Releases(owner, ledger, RecordStore(ti, log, owner, ledger), Access(), log), ti
 
 
 class TestInAnEventLoop:

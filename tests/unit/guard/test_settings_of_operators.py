@@ -1,0 +1,148 @@
+"""What an operator of the Amazon provider sets beside its connection: who cancels later needs it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.providers.amazon.aws.operators.batch import BatchOperator
+from botocore import UNSIGNED
+
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
+from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.version_compat import AirflowException, TaskDeferred
+from tests.airflow_fakes import FakeAirflow
+from tests.cloud.server import LocalCloud
+from tests.gateway import Gateway, certificate
+from tests.guard_fixtures import until
+from tests.mrs_fixtures import define
+from tests.task_fixtures import MRS_KEYS, connect_aws, through_serde
+from tests.trigger_fixtures import Endless, airflow, killed, story
+from tests.try_fixtures import CANCEL, KEEP, RESUMED, Never, Store, Try, _guarded, cancelled, variables
+
+__all__ = ["_guarded", "airflow", "variables"]
+
+FAILED = {"event": {"status": "error", "job_id": "?"}}
+
+
+@pytest.fixture(params=["verify", "botocore_config"])
+def given(
+    request: pytest.FixtureRequest, cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
+    """Without these nobody reaches Batch over the connection: a CA bundle, or a proxy."""
+    with ExitStack() as stack:
+        if request.param == "verify":
+            authority = certificate(tmp_path, "authority")
+            server = certificate(tmp_path, "server", authority)
+            gateway = stack.enter_context(Gateway(cloud.url, tls=server))
+            connect_aws(monkeypatch, cloud, "odd", endpoint_url=gateway.url)
+            yield {"verify": authority[0]}
+        else:
+            gateway = stack.enter_context(Gateway(cloud.url))
+            connect_aws(monkeypatch, cloud, "odd", endpoint_url="http://batch.invalid")
+            yield {"botocore_config": {"proxies": {"http": gateway.url}}}
+
+
+def operator(given: dict[str, Any], **more: Any) -> BatchOperator:
+    names = {"job_name": "job", "job_queue": "queue", "job_definition": "definition"}
+    return BatchOperator(task_id="stop", aws_conn_id="odd", do_xcom_push=False, **names, **given, **more)
+
+
+def deferred(given: dict[str, Any], **changes: Any) -> tuple[Try, Any]:
+    """A try of such an operator that has deferred, and the trigger of its deferral."""
+    ti = Try(**changes)
+    ti.task = operator(given, deferrable=True)  # type: ignore[assignment]
+    ti.guarded(CANCEL)
+    with pytest.raises(TaskDeferred) as deferral:
+        ti.task.execute({"ti": ti})  # type: ignore[call-arg]
+    return ti, deferral.value.trigger
+
+
+def test_a_deferred_one_that_is_killed(
+    cloud: LocalCloud, given: dict[str, Any], airflow: FakeAirflow
+) -> None:
+    ti, trigger = deferred(given)
+    airflow.put(ti, "failed", ti.record)
+    assert ti.record.state is TryState.DEFERRED
+    arguments = through_serde(trigger.serialize()[1])
+    moved = GuardTrigger(**{**arguments, "classpath": f"{Endless.__module__}.Endless", "kwargs": {}})
+    story(lambda: killed(moved, ti))
+    until(lambda: cancelled(cloud) == [True])
+
+
+def test_one_that_fails_when_it_is_resumed(cloud: LocalCloud, given: dict[str, Any]) -> None:
+    first, _ = deferred(given)
+    back: Any = Try(id=first.id, pushed=first.pushed)
+    back._ti_context_from_server = RESUMED
+    back.task = operator(given)
+    back.guarded(CANCEL)
+    with pytest.raises(AirflowException, match="error"):
+        back.task.resume_execution("execute_complete", FAILED, {"ti": back})
+    assert cancelled(cloud) == [True]
+
+
+def test_the_next_try_of_one_that_has_left_a_job(cloud: LocalCloud, given: dict[str, Any]) -> None:
+    store = Store()
+    deferred(given, store=store)  # and was lost with its triggerer
+    ti = Try(store=store, try_number=2)
+    ti.task = operator(given)  # type: ignore[assignment]
+    ti.guarded(CANCEL)
+    assert cancelled(cloud) == [True]
+
+
+def test_the_last_try_of_one_that_keeps_its_jobs(cloud: LocalCloud, given: dict[str, Any]) -> None:
+    store = Store()
+    deferred(given, store=store)
+    ti = Try(store=store, try_number=2, max_tries=1)
+    ti.task = operator(given)  # type: ignore[assignment]
+    guard = ti.guarded(KEEP)
+    ti.state = "failed"
+    guard.failed()
+    assert cancelled(cloud) == [True]
+
+
+@pytest.mark.parametrize(
+    "conn_id, settings", [("odd", True), ("other", False), ("aws_default", False), (None, False)]
+)
+def test_they_are_for_its_own_connection(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, conn_id: str | None, settings: bool
+) -> None:
+    """Certificates of others are checked as before."""
+    for each in ("odd", "other"):
+        connect_aws(monkeypatch, cloud, each)
+    access = Access.of_task(operator({"verify": False}))
+    spec = access.service("batch", conn_id, None).spec
+    assert (spec.verify is False) is settings
+
+
+@pytest.mark.parametrize("conn_id, own", [("aws_default", True), (None, True), ("odd", False)])
+def test_a_default_connection_that_is_not_defined_is_the_processs_own_identity(
+    conn_id: str | None, own: bool
+) -> None:
+    task = operator({"verify": False})
+    task.aws_conn_id = conn_id
+    spec = Access.of_task(task).service("batch", None, "us-east-1").spec
+    assert (spec.verify is False) is own
+
+
+def test_those_of_an_operator_for_mrs(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    define(monkeypatch, cloud, **MRS_KEYS)
+    job = {"cluster_id": "cluster", "job_type": "Flink", "job_name": "job"}
+    access = Access.of_task(MrsSubmitJobOperator(task_id="run", verify=False, **job))
+    assert access.service("mrs", "mrs_default", None).spec.verify is False
+
+
+def test_not_those_of_an_operator_for_something_else() -> None:
+    assert Access.of_task(SimpleNamespace(verify=False)) == Access()
+
+
+def test_what_cant_be_stored_leaves_a_deferral_as_it_is() -> None:
+    access = Access(botocore_config={"signature_version": UNSIGNED})
+    assert GuardTrigger.around(Never(), TryRecord(uuid4()), "why", "", access).access is None
