@@ -97,6 +97,11 @@ class MrsClient:
         return other
 
     @property
+    def date(self) -> str:
+        """The ``Date`` of the last reply, by MRS's clock."""
+        return self._transport.date
+
+    @property
     def lists_living(self) -> bool:
         """Whether a listing can be of living jobs alone."""
         return bool(self._api.living)

@@ -21,6 +21,7 @@ from airflow_cancel_provider.services.mrs.submission import (
     check_job_name,
     property_texts,
 )
+from airflow_cancel_provider.services.replies import earliest_start
 
 _OLD_JAR_TYPES = {"MapReduce": 1, "SparkSubmit": 2}
 _OLD_SCRIPT_TYPES = {"HiveScript": 3, "SparkScript": 6}
@@ -30,7 +31,9 @@ SEARCHES = 4
 PAUSE = 3.0
 """Seconds between two searches."""
 CLOCKS_APART = 120.0
-"""Seconds that MRS's clock may differ from this machine's."""
+"""Seconds that MRS's clock may differ from this machine's, as far as is asked for."""
+CLOCKS_OF_MRS_APART = 5.0
+"""Seconds by which the clocks of MRS's own hosts may differ."""
 _SUBMITTED: set[str] = set()
 """Jobs that this process has submitted: all of a task's jobs may have the same name."""
 
@@ -57,9 +60,11 @@ def submit(
     :raises ServiceError: MRS refused it.
     """
     body = request_body(lookup.client, cluster_id, job_type, job_name, arguments, properties or {})
-    began, series = time.time(), lookup.patience.started()
+    began, series = time.monotonic(), lookup.patience.started()
 
     def send() -> Mapping[str, Any] | Fault:
+        nonlocal began
+        began = time.monotonic()
         try:
             return lookup.client.submit_job(cluster_id, body)
         except Fault as fault:
@@ -158,12 +163,12 @@ def _has_failed(answer: Mapping[str, Any]) -> bool:
 
 
 def _sought(lookup: Lookup, cluster_id: str, body: Mapping[str, Any], began: float, lost: Fault) -> str:
-    job_name, since = str(body["job_name"]), int((began - CLOCKS_APART) * 1000)
+    job_name = str(body["job_name"])
     found: list[JobRecord] = []
     for search in range(SEARCHES):
         if search:
             time.sleep(PAUSE)
-        found = _alike(_by_name(lookup, cluster_id, job_name, since, lost), body)
+        found = _alike(_by_name(lookup, cluster_id, job_name, began, lost), body)
         if len(found) == 1:
             return found[0].id
         if found:
@@ -185,7 +190,14 @@ def _alike(records: Sequence[JobRecord], body: Mapping[str, Any]) -> list[JobRec
     return [record for record in records if record.arguments in (None, mine)]
 
 
-def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: Fault) -> list[JobRecord]:
+def _by_name(lookup: Lookup, cluster_id: str, job_name: str, began: float, lost: Fault) -> list[JobRecord]:
+    """Jobs of the name that are not older than the request: an older one is another task's.
+
+    Without the time of a job, or of MRS, none counts.
+
+    :param began: when the request was sent, on the monotonic clock.
+    """
+    since = int((time.time() - (time.monotonic() - began) - CLOCKS_APART) * 1000)
     try:
         pages = list(lookup.pages(lookup.patience.started(), cluster_id, job_name=job_name, since=since))
     except ServiceError as error:
@@ -198,4 +210,5 @@ def _by_name(lookup: Lookup, cluster_id: str, job_name: str, since: int, lost: F
     # MRS also finds names that contain this one.
     named = [record for page in pages for record in page if record.name == job_name]
     others = [record for record in named if record.id not in _SUBMITTED]
-    return [record for record in others if record.submitted is None or record.submitted >= since]
+    taken = earliest_start({"Date": lookup.client.date}, time.monotonic() - began) - CLOCKS_OF_MRS_APART
+    return [record for record in others if (record.submitted or 0) >= taken * 1000]

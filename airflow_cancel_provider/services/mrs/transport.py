@@ -48,6 +48,8 @@ class Transport:
         self._verify = verify
         self._session = session
         self._timeouts = timeouts
+        self.date = ""
+        """When the last reply was made, by the service's own clock; empty where it does not say."""
 
     def send(
         self, call: ApiCall, url: str, about: str, body: Mapping[str, Any] | None = None
@@ -72,6 +74,7 @@ class Transport:
         except requests.RequestException as error:
             raise caused_by(error, _unanswered(error, call, what))  # noqa: B904
         answered_inside.set(not came_over_a_socket(response))
+        self.date = response.headers.get("Date", "")
         return _parsed(response, call, what)
 
 

@@ -132,6 +132,33 @@ class TestSubmitOnce:
         with pytest.raises(ServiceUnavailable, match="no job has this name"):
             hook.submit_job(CLUSTER, "Flink", "mine", ["b"])
 
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    @pytest.mark.parametrize("apart", [-90, 0, 90])
+    def test_a_job_of_the_name_that_is_older_than_the_request_is_somebody_elses(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str, apart: float
+    ) -> None:
+        """Another run of the Dag may have submitted it: it would be cancelled with this task."""
+        define(monkeypatch, cloud, api_version=version)
+        cloud.clock.advance(apart)
+        cloud.mrs.add_job(name="mine", arguments=["/x.jar"])
+        cloud.clock.advance(20)
+        operation = "CreateExecuteJob" if version == "v2" else "CreateAndExecuteJob"
+        cloud.faults.add("mrs", operation, "reset", times=1)
+        with pytest.raises(ServiceUnavailable, match="no job has this name"):
+            MrsHook(patience=QUICK).submit_job(CLUSTER, "MapReduce", "mine", ["/x.jar"])
+
+    @pytest.mark.parametrize("version", ["v2", "v1.1"])
+    @pytest.mark.parametrize("apart", [-90, 90])
+    def test_its_own_is_found_by_the_clock_of_the_service(
+        self, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str, apart: float
+    ) -> None:
+        define(monkeypatch, cloud, api_version=version)
+        cloud.clock.advance(apart)
+        operation = "CreateExecuteJob" if version == "v2" else "CreateAndExecuteJob"
+        cloud.faults.add("mrs", operation, "lost_reply", times=1)
+        job = MrsHook(patience=QUICK).submit_job(CLUSTER, "MapReduce", "mine", ["/x.jar"])
+        assert [known["id"] for known in cloud.mrs.jobs()] == [job.id]
+
     def test_throttled_is_sent_again(self, hook: MrsHook, cloud: LocalCloud) -> None:
         cloud.faults.add("mrs", "CreateExecuteJob", "throttle", times=3)
         hook.submit_job(CLUSTER, "Flink", "mine", ["a"])
