@@ -85,7 +85,7 @@ def _read(words: Iterable[tuple[int, str]]) -> tuple[dict[RemoteJob, int], list[
         try:
             jobs.setdefault(RemoteJob(word.strip()), line)
         except InvalidInput as error:
-            wrong.append((line, str(error)))
+            wrong.append((line, f"{error} The command 'list' shows addresses."))
     return jobs, wrong
 
 

@@ -111,7 +111,12 @@ _WAIT = (
     _IGNORE_MISSING,
 )
 _CANCEL = (
-    _arg("jobs", help=f"{_ADDRESSES}. Or choose them by their task:", nargs="*", metavar="JOB"),
+    _arg(
+        "jobs",
+        help=f"{_ADDRESSES}. Or choose jobs by their task: --dag-id, --run-id, --task-id, --map-index",
+        nargs="*",
+        metavar="JOB",
+    ),
     *_TASK,
     _flag("--released", help="Of a task: also jobs that are meant to live on"),
     _arg(

@@ -41,7 +41,7 @@ class TestDescribe:
     @pytest.mark.parametrize(
         "arguments, words",
         [
-            (["describe", "nonsense"], "'nonsense' is not the address of a remote job"),
+            (["describe", "nonsense"], "The command 'list' shows addresses."),
             (["describe", "gcp://a/b"], "There is no service 'gcp'; there are emr, "),
             (["describe", "emr://aws_default@us-east-1"], "not the address of a remote job"),
             (
