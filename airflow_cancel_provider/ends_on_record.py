@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 from airflow_cancel_provider.jobs import Identity, RemoteJob
@@ -100,10 +100,10 @@ def _write_again(session: Any, ends: Mapping[TaskKey, Ends], written: set[TaskKe
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    query: Any = select(
-        *key, XComModel.key, XComModel.dag_run_id, XComModel.value, XComModel.timestamp
-    ).where(XComModel.key.in_((RECORD_KEY, EARLIER_KEY, ENDS_KEY)), are_of(ends))
+    columns = (XComModel.key, XComModel.dag_run_id, XComModel.value, XComModel.timestamp)
+    query: Any = select(*key_of(XComModel), *columns).where(
+        XComModel.key.in_((RECORD_KEY, EARLIER_KEY, ENDS_KEY)), are_of(ends)
+    )
     rows = list(session.execute(query))
     stored = {TaskKey(*row[:4]): row for row in rows if row.key == ENDS_KEY}
     runs = {TaskKey(*row[:4]): row.dag_run_id for row in rows if row.key != ENDS_KEY}
@@ -155,8 +155,19 @@ def are_of(tasks: Collection[TaskKey]) -> Any:
     from airflow.models.xcom import XComModel
     from sqlalchemy import tuple_
 
-    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
-    return tuple_(*key).in_([astuple(task) for task in tasks])
+    return tuple_(*key_of(XComModel)).in_([astuple(task) for task in tasks])
+
+
+def key_of(table: Any) -> tuple[Any, ...]:
+    """The columns of a table of Airflow's that name a task instance, as the fields of a :class:`TaskKey`."""
+    return tuple(getattr(table, each.name) for each in fields(TaskKey))
+
+
+def same_task(table: Any, other: Any) -> Any:
+    """Whether rows of two such tables are of the same task instance."""
+    from sqlalchemy import and_
+
+    return and_(*(own == others for own, others in zip(key_of(table), key_of(other), strict=True)))
 
 
 def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[Identity, JobEnd]]:
@@ -170,9 +181,8 @@ def stored_ends(session: Any, wanted: Iterable[Any]) -> dict[TaskKey, dict[Ident
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    key: tuple[Any, ...] = (XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index)
     is_ours = XComModel.key.in_((ENDS_KEY, *map(OF_TRIGGER.format, SERVICES)))
-    query: Any = select(*key, XComModel.value).where(is_ours, *wanted)
+    query: Any = select(*key_of(XComModel), XComModel.value).where(is_ours, *wanted)
     found: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
     for row in session.execute(query):
         task = TaskKey(*row[:4])

@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, select, tuple_
+from sqlalchemy import select
 
-from airflow_cancel_provider.ends_on_record import readable, stored_ends
+from airflow_cancel_provider.ends_on_record import are_of, key_of, readable, same_task, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import Identity, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
@@ -79,7 +79,7 @@ class RemoteJobEntry:
     @property
     def task(self) -> TaskKey:
         """The task instance."""
-        return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
+        return TaskKey.of(self)
 
     @property
     def digest(self) -> str | None:
@@ -88,7 +88,7 @@ class RemoteJobEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Inventory:
     """Some of the jobs that were asked for.
 
     :param total: how many there are without ``limit`` and ``offset``.
@@ -149,7 +149,7 @@ def inventory(
     orphans_only: bool = False,
     limit: int | None = None,
     offset: int = 0,
-) -> Page:
+) -> Inventory:
     """Jobs on record, the newest first. A filter that is None lets all pass.
 
     Two queries; four more for each 500 of the tries that are over and whose state matters.
@@ -169,13 +169,13 @@ def inventory(
     found.sort(key=lambda each: (each.at, each.job), reverse=True)
     end = None if limit is None else offset + limit
     if not states and not orphans_only:
-        return Page(_entries(session, found[offset:end]), len(found))
+        return Inventory(_entries(session, found[offset:end]), len(found))
     entries = [
         entry
         for entry in _entries(session, found)
         if (not states or entry.state in states) and (entry.is_orphan or not orphans_only)
     ]
-    return Page(entries[offset:end], len(entries))
+    return Inventory(entries[offset:end], len(entries))
 
 
 def stored_records(
@@ -187,9 +187,7 @@ def stored_records(
     """
     from airflow.models.xcom import XComModel as XCom
 
-    key: tuple[Any, ...] = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index)
-    keys = [(task.dag_id, task.run_id, task.task_id, task.map_index) for task in tasks]
-    query: Any = select(*key, XCom.value).where(XCom.key == xcom, tuple_(*key).in_(keys))
+    query: Any = select(*key_of(XCom), XCom.value).where(XCom.key == xcom, are_of(tasks))
     for row in session.execute(query):
         yield TaskKey(*row[:4]), readable(row)
 
@@ -198,11 +196,9 @@ def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, An
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
     from airflow.models.xcom import XComModel as XCom
 
-    names = ("dag_id", "run_id", "task_id", "map_index")
-    keys: tuple[Any, ...] = tuple(getattr(XCom, name) for name in names)
-    same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
     columns = (XCom.key, XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
-    query: Any = select(*keys, *columns).select_from(XCom).join(TI, same)
+    query: Any = select(*key_of(XCom), *columns).select_from(XCom)
+    query = query.join(TI, same_task(TI, XCom))
     query = query.where(XCom.key.in_((RECORD_KEY, EARLIER_KEY)), *_conditions(dag_ids, wanted))
     # First what the present try has started or taken over.
     return session.execute(query.order_by(XCom.key))  # type: ignore[no-any-return]
@@ -221,7 +217,7 @@ def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> l
 def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[Identity, JobEnd]]) -> Iterator[_Recorded]:
     seen: set[tuple[TaskKey, RemoteJob]] = set()
     for row in rows:
-        task = TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
+        task = TaskKey.of(row)
         its_ends = ends.get(task, {})
         for keeper, record in _records(row):
             new = [job for job in record.jobs if (task, job) not in seen]

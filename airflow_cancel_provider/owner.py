@@ -107,7 +107,7 @@ class Owner:
     @property
     def key(self) -> TaskKey:
         """The task instance, whichever its try."""
-        return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
+        return TaskKey.of(self)
 
     @property
     def tags(self) -> dict[str, str]:

@@ -23,7 +23,6 @@ from airflow_cancel_provider.services.retry import Patience
 ROW = ServiceInfo(
     name="memory",
     title="Memory",
-    package="memory",
     service="tests.memory_service.MemoryService",
     hook="tests.memory_service.MemoryHook",
     family=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -214,6 +215,13 @@ def ground(cloud: LocalCloud, connections: None, monkeypatch: pytest.MonkeyPatch
     yield Ground(cloud, MemoryAirflow(), benches)
     for bench in benches.values():
         bench.close()
+
+
+def over_two_connections(service: str, monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    """The place of a service, and the same one over another connection."""
+    usual, name = next(place for place in PLACES if place.service == service), "AIRFLOW_CONN_{}"
+    monkeypatch.setenv(name.format("SECOND"), os.environ[name.format(str(usual.conn_id).upper())])
+    return [usual, Place(service, "second")]
 
 
 def fates(report: Report) -> dict[RemoteJob, str]:

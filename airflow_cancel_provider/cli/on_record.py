@@ -16,7 +16,7 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.ends_on_record import write_in_database
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.inventory import EntryState, Page, RemoteJobEntry, inventory
+from airflow_cancel_provider.inventory import EntryState, Inventory, RemoteJobEntry, inventory
 from airflow_cancel_provider.jobs import Identity, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.reaper.backends.database import (
@@ -35,7 +35,7 @@ def names_task(options: argparse.Namespace) -> bool:
     return any(getattr(options, name) is not None for name in TASK_OPTIONS)
 
 
-def recorded(options: argparse.Namespace, **filters: Any) -> Page:
+def recorded(options: argparse.Namespace, **filters: Any) -> Inventory:
     """Jobs on record of the Dag, run and task that were named.
 
     :raises InvalidInput: no Dag, run or task can have such an id.

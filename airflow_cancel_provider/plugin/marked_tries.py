@@ -131,14 +131,13 @@ def _skipped_rows(run: MarkedRun) -> list[Any]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
     from airflow.models.xcom import XComModel as XCom
     from airflow.utils.session import create_session
-    from sqlalchemy import and_, select
+    from sqlalchemy import select
 
+    from airflow_cancel_provider.ends_on_record import key_of, same_task
     from airflow_cancel_provider.record import RECORD_KEY
 
-    names = ("dag_id", "run_id", "task_id", "map_index")
-    same = and_(*(getattr(TI, name) == getattr(XCom, name) for name in names))
-    columns: Any = (TI.id, *(getattr(TI, name) for name in names))
-    query: Any = select(*columns).join(XCom, same).where(XCom.key == RECORD_KEY, TI.state == "skipped")
+    query: Any = select(TI.id, *key_of(TI)).join(XCom, same_task(TI, XCom))
+    query = query.where(XCom.key == RECORD_KEY, TI.state == "skipped")
     query = query.where(TI.dag_id == run.dag_id, TI.run_id == run.run_id)
     with create_session() as session:
         since = datetime.fromtimestamp(run.since, UTC) - BEFORE

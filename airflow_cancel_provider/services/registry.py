@@ -41,8 +41,6 @@ class ServiceInfo:
 
     :param name: scheme of the addresses; for a service of AWS also what botocore calls it.
     :param title: what people call it; unique.
-    :param package: name of its folder in ``services`` and of its module in ``hooks``, ``operators`` and
-        ``sensors``.
     :param service: path of its :class:`JobService`.
     :param hook: path of its hook.
     :param family: what stands for it and its like in a place to look at, as ``aws``; None: only its name.
@@ -68,7 +66,6 @@ class ServiceInfo:
 
     name: str
     title: str
-    package: str
     service: str
     hook: str
     family: str | None = "aws"
@@ -85,6 +82,11 @@ class ServiceInfo:
     docs_url: str
     tags: tuple[str, ...] = ("aws",)
     connection_type: str | None = None
+
+    @property
+    def package(self) -> str:
+        """Name of its folder in ``services``, and of its module in ``hooks``, ``operators``, ``sensors``."""
+        return self.name.replace("-", "_")
 
     @property
     def hook_class(self) -> Any:
@@ -109,7 +111,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="emr",
             title="Amazon EMR",
-            package="emr",
             service=f"{_ROOT}.services.emr.service.EmrStepService",
             hook=f"{_ROOT}.hooks.emr.EmrStepsHook",
             scope_param="cluster_id",
@@ -128,7 +129,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="batch",
             title="AWS Batch",
-            package="batch",
             service=f"{_ROOT}.services.batch.service.BatchJobService",
             hook=f"{_ROOT}.hooks.batch.BatchJobsHook",
             scope_param=None,
@@ -146,7 +146,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="emr-serverless",
             title="Amazon EMR Serverless",
-            package="emr_serverless",
             service=f"{_ROOT}.services.emr_serverless.service.EmrServerlessJobRunService",
             hook=f"{_ROOT}.hooks.emr_serverless.EmrServerlessJobRunsHook",
             scope_param="application_id",
@@ -161,7 +160,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="emr-containers",
             title="Amazon EMR on EKS",
-            package="emr_containers",
             service=f"{_ROOT}.services.emr_containers.service.EmrContainersJobRunService",
             hook=f"{_ROOT}.hooks.emr_containers.EmrContainerJobRunsHook",
             scope_param="virtual_cluster_id",
@@ -177,7 +175,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="mrs",
             title="Huawei Cloud / OTC MRS",
-            package="mrs",
             service=f"{_ROOT}.services.mrs.service.MrsJobService",
             hook=f"{_ROOT}.hooks.mrs.MrsHook",
             family=None,
@@ -194,7 +191,6 @@ SERVICES: dict[str, ServiceInfo] = {
         ServiceInfo(
             name="glue",
             title="AWS Glue",
-            package="glue",
             service=f"{_ROOT}.services.glue.service.GlueJobRunService",
             hook=f"{_ROOT}.hooks.glue.GlueJobRunsHook",
             scope_param="job_name",

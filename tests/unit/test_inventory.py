@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER
-from airflow_cancel_provider.inventory import Page, inventory
+from airflow_cancel_provider.inventory import Inventory, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, TryState
@@ -27,14 +27,14 @@ def new_job(service: str = "batch") -> RemoteJob:
     return RemoteJob.of(service, str(uuid4()), scope=scope, conn_id="aws_default", region="us-east-1")
 
 
-def listed(**filters: Any) -> Page:
+def listed(**filters: Any) -> Inventory:
     with session_of_airflow() as session:
         return inventory(session, **filters)
 
 
 @pytest.mark.usefixtures("tables")
 def test_none() -> None:
-    assert listed() == Page([], 0)
+    assert listed() == Inventory([], 0)
 
 
 def test_a_job_of_a_task_that_runs(records: Records) -> None:

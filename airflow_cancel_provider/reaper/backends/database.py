@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_cancel_provider.ends_on_record import Ends, write_in_database
+from airflow_cancel_provider.ends_on_record import Ends, key_of, write_in_database
 from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, release_key
@@ -93,9 +93,8 @@ def tasks_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TaskKey]:
     found: dict[UUID, TaskKey] = {}
     for some in chunks(list(ti_ids), IDS_PER_QUERY):
         for table, id_column in ((TI, TI.id), (TIH, TIH.task_instance_id)):
-            names: tuple[Any, ...] = (table.dag_id, table.run_id, table.task_id, table.map_index)
-            rows = session.execute(select(id_column, *names).where(id_column.in_(as_ids(some))))
-            found |= {UUID(str(ti_id)): TaskKey(*key) for ti_id, *key in rows}
+            query: Any = select(id_column, *key_of(table)).where(id_column.in_(as_ids(some)))
+            found |= {UUID(str(ti_id)): TaskKey(*key) for ti_id, *key in session.execute(query)}
     return found
 
 
@@ -118,9 +117,7 @@ def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
 def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
 
-    query = select(
-        TI.id, TI.state, TI.end_date, TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number
-    )
+    query: Any = select(TI.id, TI.state, TI.end_date, *key_of(TI), TI.try_number)
     return {
         UUID(str(ti_id)): TryAnswer(
             Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0], ended=ended
@@ -136,8 +133,7 @@ def _in_words(dag_id: str, run_id: str, task_id: str, map_index: int, try_number
 def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
 
-    names_of_task = (TIH.dag_id, TIH.run_id, TIH.task_id, TIH.map_index, TIH.try_number)
-    query = select(TIH.task_instance_id, TIH.state, TIH.end_date, *names_of_task)
+    query: Any = select(TIH.task_instance_id, TIH.state, TIH.end_date, *key_of(TIH), TIH.try_number)
     rows = list(session.execute(query.where(TIH.task_instance_id.in_(as_ids(ids)))))
     # A foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[3:7]) for row in rows})
@@ -158,7 +154,7 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
 def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
-    key = (TI.dag_id, TI.run_id, TI.task_id, TI.map_index)
+    key = key_of(TI)
     if not tasks:
         return {}
     rows = session.execute(select(*key, TI.state).where(tuple_(*key).in_(list(tasks))))

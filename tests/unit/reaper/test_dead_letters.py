@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
@@ -11,10 +10,17 @@ from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE, DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind
-from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.version_compat import redact
 from tests.memory_service import Memory, memory
-from tests.reaper_fixtures import PLACES, SERVICES, Ground, fates, ground, memory_reaper, remembered
+from tests.reaper_fixtures import (
+    SERVICES,
+    Ground,
+    fates,
+    ground,
+    memory_reaper,
+    over_two_connections,
+    remembered,
+)
 from tests.task_fixtures import connections
 
 __all__ = ["connections", "ground", "memory"]
@@ -128,12 +134,9 @@ class TestDeadLetters:
     def test_what_a_person_wants_left_alone_is_so_over_every_connection(
         self, ground: Ground, service: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        usual = next(place for place in PLACES if place.service == service)
-        name = "AIRFLOW_CONN_{}"
-        monkeypatch.setenv(name.format("SECOND"), os.environ[name.format(str(usual.conn_id).upper())])
         job = ground.start(service, S.FAILED)
         ground.write_letters({job: {"why": "denied", "acknowledged": True}})
-        report = ground.reaper(places=[usual, Place(service, "second")]).sweep()
+        report = ground.reaper(places=over_two_connections(service, monkeypatch)).sweep()
         assert (report.orphans, report.kinds) == ([], {DecisionKind.DEAD_LETTER: 2})
         assert ground.lives(job)
         assert list(DeadLetters(ground.airflow).read()) == [str(job)]

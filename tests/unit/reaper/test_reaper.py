@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from tests.reaper_fixtures import (
     ground,
     memory_reaper,
     orphan,
+    over_two_connections,
     remembered,
 )
 from tests.task_fixtures import connections
@@ -132,11 +132,8 @@ class TestSweep:
         self, ground: Ground, service: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The brake counts jobs, and so do people."""
-        usual = next(place for place in PLACES if place.service == service)
-        name = "AIRFLOW_CONN_{}"
-        monkeypatch.setenv(name.format("SECOND"), os.environ[name.format(str(usual.conn_id).upper())])
         job = ground.start(service, S.FAILED)
-        report = ground.reaper(places=[usual, Place(service, "second")], brake=1).sweep()
+        report = ground.reaper(places=over_two_connections(service, monkeypatch), brake=1).sweep()
         assert [(each.job.identity, each.fate) for each in report.orphans] == [(job.identity, "ended")]
         assert report.kinds == {DecisionKind.ORPHAN: 1}
         assert ground.cancels(job) == 1
