@@ -105,7 +105,8 @@ class Cancellation(Watch):
             if self.leave_running and status.state is JobState.RUNNING:
                 self.results[status.job] = CancelResult(status.job, CancelOutcome.LEFT_RUNNING, status.reason)
             if self._has_appeared(status):
-                self.results[status.job] = _ask_again(status.job)
+                words = "The service did not know the job at the first request."
+                self.results[status.job] = CancelResult(status.job, CancelOutcome.UNANSWERED, words)
         return news
 
     @property
@@ -140,11 +141,11 @@ class Cancellation(Watch):
         """Ask again where the service did not answer; escalate when it is time."""
         again = pool.cancel(unanswered, self.reason) if (unanswered := self._unanswered()) else []
         self._note(again)
-        return again + (self._escalate(pool) if self._is_time_to_escalate() else [])
+        return again + self._escalate(pool)
 
     def is_due(self) -> bool:
         """Whether anything is unanswered, or it is time to escalate."""
-        return bool(self._unanswered()) or self._is_time_to_escalate()
+        return bool(self._unanswered() or self._due_to_escalate())
 
     def end(self, status: JobStatus, by: Actor, reason: str) -> JobEnd:
         """How a job was seen to end. What had ended before the request was ended by others.
@@ -236,9 +237,6 @@ class Cancellation(Watch):
             and not self._is_ending(job)
         ]
 
-    def _is_time_to_escalate(self) -> bool:
-        return bool(self._due_to_escalate())
-
     def _due_to_escalate(self) -> list[RemoteJob]:
         """Jobs that were asked long enough ago; some may have been found later than the others."""
         if self.escalate_after is None or self.requested_at is None:
@@ -296,12 +294,6 @@ class Cancellation(Watch):
         results = map(CancelResult.from_json, values["results"])
         cancellation.results = {result.job: result for result in results}
         return cancellation
-
-
-def _ask_again(job: RemoteJob) -> CancelResult:
-    return CancelResult(
-        job, CancelOutcome.UNANSWERED, "The service did not know the job at the first request."
-    )
 
 
 def request(cancellation: Cancellation, pool: ServicePool, log: Log) -> None:

@@ -39,20 +39,6 @@ class CancelRequest:
     task: str | None = None
     only_of: str | None = None
 
-    def by_service(self) -> dict[ServiceKey, CancelRequest]:
-        """Its parts, by the service that they need."""
-        keys = dict.fromkeys(
-            [job.service_key for job in self.jobs] + [intent.service_key for intent in self.intents]
-        )
-        return {
-            key: replace(
-                self,
-                jobs=tuple(job for job in self.jobs if job.service_key == key),
-                intents=tuple(intent for intent in self.intents if intent.service_key == key),
-            )
-            for key in keys
-        }
-
     def without(self, kept: frozenset[RemoteJob], *, is_followed: bool) -> CancelRequest:
         """The request, now that more is known to be left alone."""
         identities = {job.identity for job in kept}
@@ -155,6 +141,9 @@ def by_service(requests: Iterable[CancelRequest]) -> dict[ServiceKey, list[Cance
     """Parts of requests, by the service that they need."""
     parts: dict[ServiceKey, list[CancelRequest]] = {}
     for request in requests:
-        for key, part in request.by_service().items():
-            parts.setdefault(key, []).append(part)
+        keys = [job.service_key for job in request.jobs] + [each.service_key for each in request.intents]
+        for key in dict.fromkeys(keys):
+            jobs = tuple(job for job in request.jobs if job.service_key == key)
+            intents = tuple(intent for intent in request.intents if intent.service_key == key)
+            parts.setdefault(key, []).append(replace(request, jobs=jobs, intents=intents))
     return parts

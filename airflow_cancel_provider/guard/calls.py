@@ -42,7 +42,7 @@ class SubmissionCall:
         is_token_given: bool,
     ) -> None:
         self.submission = submission
-        self._params = params
+        self.params = params
         self._token_name = token_name
         self._is_token_given = is_token_given
         self._recorder = recorder
@@ -66,11 +66,6 @@ class SubmissionCall:
         """Whether tags are to be added to it."""
         return bool(self.submission.most_tags and not self._has_users_token and self._recorder.tags())
 
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters as they stand."""
-        return self._params
-
     def write(self, request: Request, other_tags: int | None = 0) -> None:
         """Add label and tags to a serialised request that is about to be sent, and take others' labels away.
 
@@ -84,9 +79,9 @@ class SubmissionCall:
             label = None
         body = _body(request)
         if body is None:
-            self._label, self._sent = None, dict(self._params)
+            self._label, self._sent = None, dict(self.params)
             return
-        before = {**self._params, **body}
+        before = {**self.params, **body}
         # Of whatever job they were copied: with its label the reaper would take this one for that one's.
         after = self.submission.bare(before)
         if label:
@@ -204,7 +199,7 @@ class SubmissionCall:
 
     @property
     def _idempotency_token(self) -> Any:
-        return self._params.get(self._token_name) if self._token_name else None
+        return self.params.get(self._token_name) if self._token_name else None
 
     @property
     def _has_users_token(self) -> bool:

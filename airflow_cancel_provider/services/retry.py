@@ -63,7 +63,7 @@ class CallSeries:
     def __init__(self, patience: Patience, *, urgent: bool = False) -> None:
         self._patience, self._is_urgent = patience, urgent
         self._held_until = time.monotonic() + patience.longest_turn
-        self._in_vain = 0.0
+        self.seconds_in_vain = 0.0
         """Seconds spent on calls that were not answered, since the last answer."""
         self._answered_at = -inf
 
@@ -82,7 +82,7 @@ class CallSeries:
             use the quota as well, the next turn may come later than patience would last. Who has no time for
             turns has none for those of repeated calls.
         """
-        since, in_vain = time.monotonic(), self._in_vain
+        since, in_vain = time.monotonic(), self.seconds_in_vain
 
         def waited() -> float:
             if self._answered_at > since:  # to another thread
@@ -123,7 +123,7 @@ class CallSeries:
             answer = retrying(attempt)
         except Exception as error:
             if transient(error):
-                self._in_vain = waited()
+                self.seconds_in_vain = waited()
             else:
                 self._note_answer()  # a refusal is one, too
             raise
@@ -131,9 +131,4 @@ class CallSeries:
         return answer
 
     def _note_answer(self) -> None:
-        self._in_vain, self._answered_at = 0.0, time.monotonic()
-
-    @property
-    def seconds_in_vain(self) -> float:
-        """How long the call that failed last was tried, and the failed ones before it."""
-        return self._in_vain
+        self.seconds_in_vain, self._answered_at = 0.0, time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
+from airflow_cancel_provider.engine.recorded import by_service, cancel_over_connections, cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.events import JobsStarted, RecordInherited, SubmissionIntended
 from airflow_cancel_provider.guard.ledger import TryLedger
@@ -78,7 +78,7 @@ def test_what_is_stored_is_a_record_or_refused(values: Any) -> None:
     ledger.apply(RecordInherited(record))
     assert {job for one in (record, *record.earlier) for job in one.jobs} == set(ledger.jobs)
     for request in cancel_requests(record, "fuzz", QUIET, TASK):
-        assert request.by_service() or not (request.jobs or request.intents)
+        assert by_service([request]) or not (request.jobs or request.intents)
     standing = judged(DeferredTry(TASK, ti_id(0)), "failed", record)
     assert standing.verdict in Verdict
 

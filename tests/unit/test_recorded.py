@@ -184,8 +184,8 @@ def test_each_service_gets_its_own_part_of_a_request(order: int) -> None:
     )
     intents = tuple(StoredIntent(name, conn, where, "s", OURS) for name, conn, where in places)
     (request,) = cancel_requests(TryRecord(TI, TryState.DEFERRED, jobs, intents), "why", LOG, TASK)
-    parts = request.by_service()
-    assert [(part.jobs, part.intents) for part in parts.values()] == [
+    parts = [part for some in by_service([request]).values() for part in some]
+    assert [(part.jobs, part.intents) for part in parts] == [
         ((job,), (intent,)) for job, intent in zip(jobs, intents, strict=True)
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
@@ -14,37 +14,27 @@ from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, re
 from airflow_cancel_provider.plugin.permissions import editable, readable
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.task_log import PrefixedLog
 
 log = logging.getLogger(__name__)
 MOST_JOBS = 50
 """Jobs that are cancelled with one request."""
 
 
-class Story:
+class Story(PrefixedLog):
     """A log that also keeps what was said last of one cancel."""
 
     def __init__(self) -> None:
+        super().__init__(log)
         self._lines: list[str] = []
 
     def lines(self) -> list[str]:
         """What was said, the last lines of it."""
         return self._lines
 
-    def info(self, message: str, /, *args: Any) -> None:
-        """Say what happens."""
-        self._take(logging.INFO, message, args)
-
-    def warning(self, message: str, /, *args: Any) -> None:
-        """Say what may become a trouble."""
-        self._take(logging.WARNING, message, args)
-
-    def error(self, message: str, /, *args: Any) -> None:
-        """Say what somebody must look at."""
-        self._take(logging.ERROR, message, args)
-
-    def _take(self, level: int, message: str, args: Sequence[Any]) -> None:
-        log.log(level, message, *args)
-        self._lines = [*self._lines, message % tuple(args) if args else message][-MOST_LINES:]
+    def _write(self, write: Callable[..., Any], message: str, args: tuple[Any, ...]) -> None:
+        super()._write(write, message, args)
+        self._lines = [*self._lines, message % args if args else message][-MOST_LINES:]
 
 
 def cancel(user: Any, named: Sequence[Named]) -> None:

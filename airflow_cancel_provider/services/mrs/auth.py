@@ -108,7 +108,7 @@ class TokenAuth(AuthBase):
         verify: bool | str = True,
     ) -> None:
         self.user = user
-        self._arguments = {
+        self.arguments: dict[str, Any] = {
             "iam_endpoint": iam_endpoint,
             "user": user,
             "password": password,
@@ -117,14 +117,10 @@ class TokenAuth(AuthBase):
             "project_name": project_name,
             "verify": verify,
         }
+        """What another of its kind is made of. Holds secrets: for a pipe to a process of ours alone."""
         self._keystone = _keystone(
             iam_endpoint, user, password, domain, project_id, project_name, verify=verify
         )
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What another of its kind is made of. Holds secrets: for a pipe to a process of ours alone."""
-        return self._arguments
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Add the token to a request."""
