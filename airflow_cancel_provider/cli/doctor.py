@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 
 from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.cli.checks.airflow import airflow_checks
@@ -22,7 +23,7 @@ COLUMNS = ("check", "result", "detail")
 def doctor(options: argparse.Namespace, printer: Printer) -> int:
     """Check everything, and write what was found."""
     checks = list(_checks(options))
-    printer.rows([check.as_json() for check in checks], COLUMNS, "")
+    printer.rows([asdict(check) for check in checks], COLUMNS, "")
     is_broken = any(check.result is Result.BROKEN for check in checks)
     return TROUBLED if is_broken else WELL
 

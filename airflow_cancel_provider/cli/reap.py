@@ -24,8 +24,7 @@ from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import PATIENCE_SECONDS, make_reaper
 from airflow_cancel_provider.reaper.judge import NOT_TOLD
-from airflow_cancel_provider.reaper.metrics import send
-from airflow_cancel_provider.reaper.report import Report
+from airflow_cancel_provider.reaper.report import Report, send
 from airflow_cancel_provider.reaper.rules import Rules, number_from_0
 from airflow_cancel_provider.settings import Settings
 

@@ -8,8 +8,8 @@ from typing import Any
 from airflow_cancel_provider.hooks.aws import AwsJobsHook
 from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
 from airflow_cancel_provider.jobs import CancelResult, JobStatus
-from airflow_cancel_provider.services.emr.options import CancellationOption
 from airflow_cancel_provider.services.emr.service import EmrStepService
+from airflow_cancel_provider.services.emr.submission import CancellationOption
 
 
 class EmrStepsHook(AwsJobsHook[EmrStepService]):

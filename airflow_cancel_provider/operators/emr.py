@@ -7,7 +7,7 @@ from typing import Any
 from airflow_cancel_provider.mixins.connection import AwsConnection
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, check_literal, number, one_of
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
-from airflow_cancel_provider.services.emr.options import CANCELLATION_OPTIONS, CancellationOption
+from airflow_cancel_provider.services.emr.submission import CANCELLATION_OPTIONS, CancellationOption
 
 
 class CancelStepsOperator(AwsConnection, CancelRemoteJobsOperator):

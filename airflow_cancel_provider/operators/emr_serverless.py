@@ -7,7 +7,7 @@ from typing import Any
 from airflow_cancel_provider.mixins.connection import AwsConnection
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, JobNames, check_literal
 from airflow_cancel_provider.operators.base import CancelRemoteJobsOperator
-from airflow_cancel_provider.services.emr_serverless.options import grace_period
+from airflow_cancel_provider.services.emr_serverless.submission import grace_period
 
 
 class CancelJobRunOperator(AwsConnection, CancelRemoteJobsOperator):

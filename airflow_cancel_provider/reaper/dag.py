@@ -94,8 +94,8 @@ def reaper_dag(
 def _sweep(airflow_conn_id: str, sweep: dict[str, Any], rules: Rules) -> Report:
     from airflow_cancel_provider.metrics import stats_of_task
     from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
-    from airflow_cancel_provider.reaper.metrics import send
     from airflow_cancel_provider.reaper.reaper import log
+    from airflow_cancel_provider.reaper.report import send
 
     report = make_reaper(rest_airflow(airflow_conn_id), rules=rules, **sweep).sweep()
     log.info("%s", report)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.metrics import PREFIX, Layer, Stats, send_cancel
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found
+
+log = logging.getLogger(__name__)
 
 WHAT_TO_DO = (
     "Jobs with a dead letter are not asked again. When you have seen to them: "
@@ -203,6 +207,22 @@ class Report:
         lines += [f"  DEAD LETTER {letter_in_words(*each, now)}" for each in self.letters.items()]
         lines += [f"  {WHAT_TO_DO}"] if self.letters else []
         return "\n".join(lines + [f"  TROUBLE {trouble}" for trouble in self.troubles])
+
+
+def send(report: Report, open_stats: Callable[[], Stats]) -> None:
+    """Send the figures of a sweep and the outcomes of its cancels. An error is logged, and changes nothing.
+
+    Gauges ``remote_jobs.living``, ``.orphans``, ``.cancelled``, ``.confirmed``, ``.refused`` and so on;
+    counters as every other layer has them.
+    """
+    outcomes = [(orphan.job, what) for orphan in report.orphans for what in orphan.outcomes()]
+    send_cancel(outcomes, Layer.REAPER, open_stats, log)
+    try:
+        stats = open_stats()
+        for name, value in report.gauges.items():
+            stats.gauge(f"{PREFIX}.{name}", value)
+    except Exception as error:  # noqa: BLE001  a metrics client has errors of its own; the sweep is done
+        log.warning("The metrics of this sweep could not be sent: %s", error)
 
 
 def letter_in_words(job: str, letter: Mapping[str, Any], now: datetime) -> str:

@@ -25,7 +25,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.metrics import PlainStatsd
 from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.reaper.backends.rest import Rest
-from airflow_cancel_provider.reaper.metrics import send
+from airflow_cancel_provider.reaper.report import send
 from airflow_cancel_provider.services.mrs.auth import TokenAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.service import MrsJobService

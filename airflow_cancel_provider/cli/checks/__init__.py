@@ -27,7 +27,3 @@ class Check:
     check: str
     result: Result
     detail: str
-
-    def as_json(self) -> dict[str, str]:
-        """Plain values."""
-        return {"check": self.check, "result": str(self.result), "detail": self.detail}

@@ -26,7 +26,6 @@ from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import chunks
-from airflow_cancel_provider.services.emr.options import CANCELLATION_OPTIONS, CancellationOption
 from airflow_cancel_provider.services.emr.states import (
     ANSWERS,
     CLUSTER_ENDS,
@@ -42,7 +41,7 @@ from airflow_cancel_provider.services.emr.states import (
     said_of,
     status_of,
 )
-from airflow_cancel_provider.services.emr.submission import QUOTAS
+from airflow_cancel_provider.services.emr.submission import CANCELLATION_OPTIONS, QUOTAS, CancellationOption
 from airflow_cancel_provider.services.polls import PollMemory, shows_enough
 from airflow_cancel_provider.services.results import as_asked, in_order, labelled_by_name, named, submitted
 from airflow_cancel_provider.services.retry import CallSeries, Patience

@@ -1,4 +1,4 @@
-"""The calls that start steps: how each is labelled and read. Plain data; imports no SDK.
+"""The calls that start steps: how each is labelled and read, and how a cancel may be. Imports no SDK.
 
 A label goes behind a step's name, or into a property of its jar.
 """
@@ -6,13 +6,15 @@ A label goes behind a step's name, or into a property of its jar.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, JobIds, Params, ids
 from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PROPERTY, with_label, without_label
 
+CancellationOption = Literal["SEND_INTERRUPT", "TERMINATE_PROCESS"]
+CANCELLATION_OPTIONS: tuple[CancellationOption, ...] = ("SEND_INTERRUPT", "TERMINATE_PROCESS")
 LONGEST_STEP = 10_240
 """Characters of all strings of a ``HadoopJarStep``."""
 

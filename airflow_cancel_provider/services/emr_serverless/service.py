@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 
 from airflow_cancel_provider.jobs import JobStatus
 from airflow_cancel_provider.services.aws.job_runs import RUNS_PER_PAGE, JobRunService
-from airflow_cancel_provider.services.emr_serverless.options import grace_period
 from airflow_cancel_provider.services.emr_serverless.states import ANSWERS, IDLE, RUN_ID, STATES
-from airflow_cancel_provider.services.emr_serverless.submission import QUOTAS
+from airflow_cancel_provider.services.emr_serverless.submission import QUOTAS, grace_period
 from airflow_cancel_provider.services.results import labelled_by_name, submitted
 from airflow_cancel_provider.services.retry import Patience
 

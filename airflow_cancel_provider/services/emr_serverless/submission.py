@@ -1,4 +1,4 @@
-"""The call that starts job runs: how it is labelled and read. Plain data; imports no SDK."""
+"""The call that starts job runs: how it is labelled and read, and what a cancel takes. Imports no SDK."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any
 
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.aws.submission import (
     AwsSubmission,
     bare_entry,
@@ -17,6 +18,7 @@ from airflow_cancel_provider.services.aws.submission import (
 from airflow_cancel_provider.services.ratelimit import Quotas
 
 MOST_TAGS = 200
+SHORTEST_GRACE, LONGEST_GRACE = 15, 1800
 
 
 def _seen(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str | None, Any, Any]]:
@@ -59,3 +61,16 @@ QUOTAS: Quotas = {
     "GetApplication": (50, 10.0),
 }
 """https://docs.aws.amazon.com/emr-serverless/latest/EMR-Serverless-UserGuide/endpoints-quotas.html"""
+
+
+def grace_period(param: str, value: Any) -> int:
+    """Seconds that a run has to shut down, also as a template's text.
+
+    :raises InvalidInput: it is neither 0 nor from 15 to 1,800.
+    """
+    seconds = int(value) if str(value).isdecimal() else -1
+    if seconds != 0 and not SHORTEST_GRACE <= seconds <= LONGEST_GRACE:
+        raise InvalidInput(
+            f"{param} is {value!r}; it must be 0 or {SHORTEST_GRACE} to {LONGEST_GRACE} seconds."
+        )
+    return seconds

@@ -14,8 +14,7 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.judge import Decision, DecisionKind, Found
-from airflow_cancel_provider.reaper.metrics import send
-from airflow_cancel_provider.reaper.report import Orphan, Report, letter_in_words
+from airflow_cancel_provider.reaper.report import Orphan, Report, letter_in_words, send
 
 TI = UUID("01997d3c-6e9f-7c3a-9d15-3f1b5a4c2d10")
 SUBMITTED = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
