@@ -1,9 +1,9 @@
-"""Cancel requests side by side, and when the rest of them is not sent."""
+"""Cancel requests side by side, when the rest of them is not sent, and what a bulk call says of each job."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from airflow_cancel_provider.exceptions import (
@@ -14,9 +14,9 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
     UnknownScope,
 )
-from airflow_cancel_provider.jobs import CancelResult, RemoteJob
+from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.errors import is_foreign
+from airflow_cancel_provider.services.aws.errors import DENIED, is_foreign, is_transient_code
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.results import undone, unsent
 from airflow_cancel_provider.services.threads import fulfil, in_background
@@ -29,6 +29,10 @@ SILENCES = 3
 REQUESTS_AT_ONCE = 8
 """Most requests under way at a time: each takes longer than the 20 ms after which Batch takes the next."""
 
+UNSAID = "The service did not say what became of the request for this job."
+Said = Mapping[str, str | None]
+"""What a bulk call says of a job: ``code`` and ``message`` of an error; empty where the request was taken."""
+
 
 def is_malformed(error: ServiceError) -> bool:
     """Whether there was a reply, and it was not an answer: the next call may well be answered."""
@@ -39,6 +43,28 @@ def is_malformed(error: ServiceError) -> bool:
 def is_refusal(error: ServiceError) -> bool:
     """Whether a service declined for a reason of its own: the job may have ended, or be ending, meanwhile."""
     return type(error) is ServiceError
+
+
+def is_open(said: Said | None) -> bool:
+    """Whether a job is to be asked for again: nothing was said of it, or that it can't be answered now."""
+    return said is None or is_transient_code(said.get("code"))
+
+
+def result_of(job: RemoteJob, said: Said | None, action: str) -> CancelResult:
+    """What a bulk call says of one job.
+
+    :param action: that an identity needs for the call.
+    """
+    if said is None:
+        return CancelResult(job, CancelOutcome.UNANSWERED, UNSAID)
+    if not said:
+        return CancelResult(job, CancelOutcome.REQUESTED)
+    code, words = said.get("code"), said.get("message") or "The service gives no reason."
+    if is_open(said):
+        return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
+    if code in DENIED:
+        words += f" Allow {action} to this identity."
+    return CancelResult(job, CancelOutcome.REFUSED, words, code)
 
 
 def in_turn(

@@ -28,7 +28,7 @@ from airflow_cancel_provider.services.aws.pages import pick, pick_listed
 from airflow_cancel_provider.services.aws.service import POLLS_AT_ONCE, AwsJobService
 from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from airflow_cancel_provider.services.results import as_asked, in_order, named, outcome_of, undone
-from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.retry import CallSeries
 from airflow_cancel_provider.services.threads import side_by_side
 
 RUNS_PER_PAGE = 50
@@ -62,11 +62,6 @@ class JobRunService(AwsJobService):
     states: ClassVar[Mapping[str, JobState]]
     """The service's states of runs in the common words."""
     poll_operation = _LIST
-
-    def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
-        super().__init__(client, conn_id=conn_id, patience=patience)
-        self._known: set[str] = set()
-        """Scopes that the service knows."""
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One CancelJobRun for each run that lives, as far as it was described before.

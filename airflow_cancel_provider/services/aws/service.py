@@ -26,7 +26,13 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus,
 from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, NotSent, check, check_about
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
 from airflow_cancel_provider.services.aws.body import Cut, cut_of, cutting, read_body
-from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, is_malformed
+from airflow_cancel_provider.services.aws.cancel_requests import (
+    REQUESTS_AT_ONCE,
+    UNSAID,
+    Said,
+    is_malformed,
+    is_open,
+)
 from airflow_cancel_provider.services.aws.client import client_of, spec_of
 from airflow_cancel_provider.services.aws.errors import (
     connection_trouble,
@@ -84,6 +90,8 @@ class AwsJobService(JobService):
         self.client = client
         self._unsure: set[RemoteJob] = set()
         """Jobs whose cancel request may have been carried out, although its answer was lost."""
+        self._known: set[str] = set()
+        """Scopes that the service knows, where it has one code for unknown scopes and unknown jobs."""
         self._cuts: dict[str, Cut] = {}
         """What is read of answers, by operation."""
         # Once for each client, however many services it has.
@@ -205,6 +213,37 @@ class AwsJobService(JobService):
             raise caused_by(error, named, self._secrets)  # noqa: B904
         self.identity_refused = False
         return answer
+
+    def _asked_together(
+        self,
+        series: CallSeries,
+        operation: str,
+        about: str,
+        jobs: Sequence[RemoteJob],
+        send: Callable[[list[str]], Mapping[str, Said]],
+    ) -> dict[str, Said]:
+        """What a call says of each of several jobs, repeated for those that the service was too busy for.
+
+        :param send: makes the call for some ids; gives what the answer says, by id.
+        :raises ServiceError: it failed, and nothing was said of any job.
+        """
+        said: dict[str, Said] = {}
+
+        def ask() -> None:
+            asked = [id_ for id_ in dict.fromkeys(job.id for job in jobs) if is_open(said.get(id_))]
+            said.update({id_: words for id_, words in send(asked).items() if id_ in asked})
+            if busy := [said[id_] for id_ in asked if id_ in said and is_open(said[id_])]:
+                code, message = str(busy[0].get("code")), busy[0].get("message") or ""
+                raise ClientError({"Error": {"Code": code, "Message": message}}, operation)
+            if not said.keys() >= set(asked):
+                raise NoAnswer(why=UNSAID.rstrip("."))
+
+        try:
+            self._repeat(series, operation, about, ask)
+        except ServiceError:
+            if not said:
+                raise
+        return said
 
     @contextmanager
     def _asking(self, jobs: Collection[RemoteJob]) -> Iterator[Attempts]:

@@ -14,11 +14,10 @@ from typing import Any, ClassVar
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, in_turn
-from airflow_cancel_provider.services.aws.errors import error_code, error_words, is_transient_code
+from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, Said, in_turn, result_of
+from airflow_cancel_provider.services.aws.errors import error_code, error_words
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks, trimmed
 from airflow_cancel_provider.services.batch.states import (
@@ -28,15 +27,11 @@ from airflow_cancel_provider.services.batch.states import (
     NO_QUEUE,
     QUEUE_ENDS,
     STATES,
-    UNSAID,
-    UNSAID_WORDS,
     JobAnswer,
-    Said,
     answer_of,
     gone,
     is_unclear,
     needless,
-    result_of,
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
@@ -251,37 +246,25 @@ class BatchJobService(AwsJobService):
     def _send_bulk(
         self, series: CallSeries, operation: str, jobs: Sequence[RemoteJob], reason: str
     ) -> list[CancelResult]:
-        """One call, repeated for those of the jobs that Batch was too busy for."""
         bulk = f"{operation}s"
-        said = dict.fromkeys((job.id for job in jobs), UNSAID)
         try:
-            self._repeat(series, bulk, _all(jobs), lambda: self._ask(bulk, said, reason))
+            said = self._asked_together(
+                series, bulk, _all(jobs), jobs, lambda ids: self._ask(bulk, ids, reason)
+            )
         except _NoBulkError:
             self._single_only.add(operation)
             return self._send(series, operation, jobs, reason)
-        except ServiceError:
-            if all(word is UNSAID for word in said.values()):
-                raise
-        return [result_of(job, said[job.id], f"{self.iam_prefix}:{operation}") for job in jobs]
+        return [result_of(job, said.get(job.id), f"{self.iam_prefix}:{operation}") for job in jobs]
 
-    def _ask(self, bulk: str, said: dict[str, Said], reason: str) -> None:
-        """Ask for what is open, note what Batch says, and raise while it is too busy for some, or silent."""
-        ids = [job for job, word in said.items() if word is UNSAID or is_transient_code(word.get("code"))]
+    def _ask(self, bulk: str, ids: list[str], reason: str) -> dict[str, Said]:
         try:
             answer = self._request(bulk, jobs=ids, reason=reason)
         except ClientError as error:
             if error_code(error) in _NO_BULK:
                 raise _NoBulkError(error_words(error)) from error
             raise
-        errors = [error for error in answer.get("errors") or [] if error["job"] in ids]
-        said |= {job: {} for job in answer.get("successful") or [] if job in ids}
-        said |= {error["job"]: error for error in errors}
-        for busy in errors:
-            if is_transient_code(busy["code"]):
-                message = busy.get("message") or ""
-                raise ClientError({"Error": {"Code": busy["code"], "Message": message}}, bulk)
-        if any(said[job] is UNSAID for job in ids):
-            raise NoAnswer(why=UNSAID_WORDS.rstrip("."))
+        taken: dict[str, Said] = {job: {} for job in answer.get("successful") or []}
+        return taken | {error["job"]: error for error in answer.get("errors") or []}
 
     def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
         return (

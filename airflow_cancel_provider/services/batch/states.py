@@ -16,7 +16,7 @@ from airflow_cancel_provider.services.aws.answers import (
     Answers,
     Shape,
 )
-from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
+from airflow_cancel_provider.services.aws.errors import DENIED
 from airflow_cancel_provider.services.results import in_utc, outcome_of
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
 
@@ -60,10 +60,6 @@ ANSWERS: Answers = {
 """TerminateJob and CancelJob promise nothing but an object."""
 NO_QUEUE = re.compile(r"queue\b.*\b(?:not exist|not found)|\b(?:no|unknown)\b.*\bqueue", re.I)
 """What Batch says of a queue that it does not know: there is no code for it."""
-
-Said = dict[str, str]
-UNSAID_WORDS = "Batch did not say what became of the request for this job."
-UNSAID: Said = {"message": UNSAID_WORDS}
 
 
 def status_of(job: RemoteJob, answer: dict[str, Any]) -> JobStatus:
@@ -125,18 +121,6 @@ def _was_only_cancelled(answer: dict[str, Any]) -> bool:
     may_run = answer["status"] in _STARTED or "size" in answer.get("arrayProperties", {})
     cancelled = bool(answer.get("isCancelled")) and not answer.get("isTerminated")
     return may_run and cancelled and answer["status"] not in ENDS
-
-
-def result_of(job: RemoteJob, said: Said, action: str) -> CancelResult:
-    """What a bulk answer says of one job."""
-    if not said:
-        return CancelResult(job, CancelOutcome.REQUESTED)
-    code, words = said.get("code"), said.get("message") or "Batch gives no reason."
-    if said is UNSAID or is_transient_code(code):
-        return CancelResult(job, CancelOutcome.UNANSWERED, words, code)
-    if code in DENIED:
-        words += f" Allow {action} to this identity."
-    return CancelResult(job, CancelOutcome.REFUSED, words, code)
 
 
 def gone(result: CancelResult) -> CancelResult:

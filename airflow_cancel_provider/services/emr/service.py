@@ -20,8 +20,7 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.cancel_requests import in_turn, is_refusal
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_refusal
 from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -35,7 +34,6 @@ from airflow_cancel_provider.services.emr.states import (
     NO_STEP,
     STATES,
     STEP_ID,
-    UNSAID,
     is_unclear,
     result_of,
     said_of,
@@ -166,32 +164,23 @@ class EmrStepService(AwsJobService):
         return {"StepStates": self._states("StepState", ENDS, STATES)}
 
     def _cancel_some(self, series: CallSeries, steps: Sequence[RemoteJob], option: str) -> list[CancelResult]:
-        cluster = str(steps[0].scope)
-        said: dict[str, dict[str, str]] = {}
+        cluster, operation = str(steps[0].scope), "CancelSteps"
+
+        def send(ids: list[str]) -> dict[str, Said]:
+            params = {"ClusterId": cluster, "StepIds": ids, "StepCancellationOption": option}
+            return said_of(self._request(operation, **params))
+
         try:
             with self._asking(steps):
-                self._repeat(
-                    series, "CancelSteps", cluster, lambda: self._ask(cluster, _ids(steps), said, option)
-                )
+                said = self._asked_together(series, operation, cluster, steps, send)
         except ServiceError as error:
             if is_refusal(error):
                 return self._cancel_valid(series, steps, option, error)
-            if not said:
-                raise
+            raise
         results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
         unclear = {step: result for step, result in results.items() if is_unclear(result)}
         results |= {result.job: result for result in self._explained_here(series, unclear)}
         return list(results.values())
-
-    def _ask(self, cluster: str, ids: Sequence[str], said: dict[str, dict[str, str]], option: str) -> None:
-        """Ask for what is open, note what EMR says, and raise while it leaves some out."""
-        missing = [step for step in ids if step not in said]
-        answer = self._request(
-            "CancelSteps", ClusterId=cluster, StepIds=missing, StepCancellationOption=option
-        )
-        said |= {step: info for step, info in said_of(answer).items() if step in missing}
-        if any(step not in said for step in ids):
-            raise NoAnswer(why=UNSAID.rstrip("."))
 
     def _cancel_valid(
         self, series: CallSeries, steps: Sequence[RemoteJob], option: str, error: ServiceError

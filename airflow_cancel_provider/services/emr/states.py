@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.aws.answers import TEXT, TEXTS, TIME, WORD, Answers
+from airflow_cancel_provider.services.aws.cancel_requests import UNSAID, Said
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -45,7 +46,6 @@ ANSWERS: Answers = {
     "ListClusters": {"Clusters": [{"Id": CLUSTER_ID}], "Marker?": TEXT},
     "DescribeCluster": {"Cluster": {"Id": CLUSTER_ID, "ReleaseLabel?": TEXT}},
 }
-UNSAID = "EMR did not say what became of the request for this step."
 NO_CLUSTER = re.compile(r"cluster id .* is not valid|job flow id (?:is not valid|does not exist)", re.I)
 """What EMR says of a cluster that it does not know: there is no code for it."""
 NO_STEP = re.compile(r"step id \S* is not valid", re.I)
@@ -71,7 +71,7 @@ def status_of(job: RemoteJob, step: dict[str, Any]) -> JobStatus:
     )
 
 
-def said_of(answer: dict[str, Any]) -> dict[str, dict[str, str]]:
+def said_of(answer: dict[str, Any]) -> dict[str, Said]:
     """What CancelSteps says, by step; entries that say nothing that EMR can say are left out."""
     infos = answer["CancelStepsInfoList"]
     return {
@@ -81,7 +81,7 @@ def said_of(answer: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def result_of(step: RemoteJob, info: dict[str, str] | None, *, asked: bool = False) -> CancelResult:
+def result_of(step: RemoteJob, info: Said | None, *, asked: bool = False) -> CancelResult:
     """What CancelSteps says of one step.
 
     :param info: None where it said nothing.

@@ -11,12 +11,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.cancel_requests import in_turn
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, result_of
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -25,18 +22,14 @@ from airflow_cancel_provider.services.glue.states import (
     ANSWERS,
     JOB_NAME,
     RUN_ID,
-    UNSAID,
-    Said,
     is_long_over,
-    is_open,
     is_unclear,
-    result_of,
     said_of,
     status_of,
 )
 from airflow_cancel_provider.services.glue.submission import QUOTAS
 from airflow_cancel_provider.services.results import as_asked, undone
-from airflow_cancel_provider.services.retry import CallSeries, Patience
+from airflow_cancel_provider.services.retry import CallSeries
 
 RUNS_PER_STOP = 25
 RUNS_PER_PAGE = 200
@@ -62,11 +55,6 @@ class GlueJobRunService(AwsJobService):
     """Above so many runs a job's newest runs are listed: a page shows 200."""
     answers = ANSWERS
     subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
-
-    def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
-        super().__init__(client, conn_id=conn_id, patience=patience)
-        self._known: set[str] = set()
-        """Jobs that Glue knows."""
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One BatchStopJobRun for each 25 runs of a job. Glue has no place for ``reason``.
@@ -103,27 +91,14 @@ class GlueJobRunService(AwsJobService):
                 return
 
     def _stop(self, series: CallSeries, runs: Sequence[RemoteJob]) -> list[CancelResult]:
-        """One call, repeated for those of the runs that Glue was too busy for."""
-        job, ids = str(runs[0].scope), list(dict.fromkeys(run.id for run in runs))
-        said: dict[str, Said] = {}
-        try:
-            with self._asking(runs):
-                self._repeat(series, "BatchStopJobRun", job, lambda: self._ask(job, ids, said))
-        except ServiceError:
-            if not said:
-                raise
-        return [result_of(run, said.get(run.id)) for run in runs]
+        job, operation = str(runs[0].scope), "BatchStopJobRun"
 
-    def _ask(self, job: str, ids: Sequence[str], said: dict[str, Said]) -> None:
-        """Ask for what is open, note what Glue says, and raise while something stays open."""
-        asked = [run for run in ids if is_open(said.get(run))]
-        answer = self._request("BatchStopJobRun", JobName=job, JobRunIds=asked)
-        said |= {run: words for run, words in said_of(answer).items() if run in asked}
-        if busy := [said[run] for run in asked if run in said and is_open(said[run])]:
-            code, message = busy[0]["ErrorCode"], busy[0].get("ErrorMessage", "")
-            raise ClientError({"Error": {"Code": code, "Message": message}}, "BatchStopJobRun")
-        if any(run not in said for run in asked):
-            raise NoAnswer(why=UNSAID.rstrip("."))
+        def send(ids: list[str]) -> dict[str, Said]:
+            return said_of(self._request(operation, JobName=job, JobRunIds=ids))
+
+        with self._asking(runs):
+            said = self._asked_together(series, operation, job, runs, send)
+        return [result_of(run, said.get(run.id), f"glue:{operation}") for run in runs]
 
     def _explained_all(
         self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]

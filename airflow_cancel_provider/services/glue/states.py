@@ -10,7 +10,8 @@ from typing import Any
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NUMBER, TEXT, TEXTS, TIME, WORD, Answers, Shape
-from airflow_cancel_provider.services.aws.errors import DENIED, is_transient_code
+from airflow_cancel_provider.services.aws.cancel_requests import Said
+from airflow_cancel_provider.services.aws.errors import DENIED
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
 from airflow_cancel_provider.services.results import submitted
 
@@ -55,10 +56,6 @@ ANSWERS: Answers = {
     "GetJobRuns": {"JobRuns": [_RUN], "NextToken?": TEXT},
     "ListJobs": {"JobNames": [JOB_NAME], "NextToken?": TEXT},
 }
-UNSAID = "Glue did not say what became of the request for this run."
-
-Said = Mapping[str, str]
-"""Code and message of an error; empty where the request was taken."""
 
 
 def status_of(job: RemoteJob, run: Mapping[str, Any]) -> JobStatus:
@@ -96,32 +93,12 @@ def said_of(answer: Mapping[str, Any]) -> dict[str, Said]:
     taken: dict[str, Said] = {
         run["JobRunId"]: {} for run in answer.get("SuccessfulSubmissions") or [] if run.get("JobRunId")
     }
-    refused = {
-        run["JobRunId"]: run.get("ErrorDetail") or {"ErrorMessage": "Glue gives no reason."}
-        for run in answer.get("Errors") or []
-        if run.get("JobRunId")
+    errors = {run.get("JobRunId"): run.get("ErrorDetail") or {} for run in answer.get("Errors") or []}
+    return taken | {
+        run: {"code": error.get("ErrorCode"), "message": error.get("ErrorMessage")}
+        for run, error in errors.items()
+        if run
     }
-    return taken | refused
-
-
-def is_open(said: Said | None) -> bool:
-    """Whether a run is to be asked for again: Glue said nothing of it, or that it can't answer now."""
-    return said is None or is_transient_code(said.get("ErrorCode"))
-
-
-def result_of(run: RemoteJob, said: Said | None) -> CancelResult:
-    """What BatchStopJobRun says of one run."""
-    if said is None:
-        return CancelResult(run, CancelOutcome.UNANSWERED, UNSAID)
-    if not said:
-        return CancelResult(run, CancelOutcome.REQUESTED)
-    code = said.get("ErrorCode")
-    words = said.get("ErrorMessage") or "Glue gives no reason."
-    if is_open(said):
-        return CancelResult(run, CancelOutcome.UNANSWERED, words, code)
-    if code in DENIED:
-        words += " Allow glue:BatchStopJobRun to this identity."
-    return CancelResult(run, CancelOutcome.REFUSED, words, code)
 
 
 def is_unclear(result: CancelResult) -> bool:
