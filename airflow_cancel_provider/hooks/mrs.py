@@ -257,11 +257,7 @@ class MrsHook(BaseHook):
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Standard fields of the connection form in Airflow 3.0 and 3.1."""
-        return {
-            "hidden_fields": mrs_form.hidden_fields(),
-            "relabeling": mrs_form.relabeling(),
-            "placeholders": mrs_form.placeholders(),
-        }
+        return mrs_form.ui_field_behaviour()
 
 
 def _auth(connection: MrsConnectionFields) -> AkSkAuth | TokenAuth:

@@ -102,10 +102,6 @@ FIELDS: dict[str, FormField] = {
 }
 """Fields of ``extra``, in the order of the form."""
 RELABELING = {"login": "User name or access key ID", "password": "Password or secret access key"}
-_PORT = {"port": "Port"}
-_PLACEHOLDERS = {"login": "For example airflow-cancel"}
-_PORT_HINT = {"port": "Enter 0, or this Airflow can't test the saved connection"}
-_HIDDEN = ("host", "port", "schema")
 
 
 def label(name: str) -> str:
@@ -121,22 +117,18 @@ def _needs_port() -> bool:
     return needs_port_for_test()
 
 
-def hidden_fields() -> list[str]:
-    """Standard fields that the form does not show.
+def ui_field_behaviour() -> dict[str, Any]:
+    """What the form does with the standard fields. Airflow 3 shows placeholders in these alone.
 
     The port is shown where Airflow tests no saved connection without one, although MRS has no use for it.
     """
-    return [name for name in _HIDDEN if name != "port" or not _needs_port()]
-
-
-def relabeling() -> dict[str, str]:
-    """Labels of standard fields."""
-    return RELABELING | (_PORT if _needs_port() else {})
-
-
-def placeholders() -> dict[str, str]:
-    """What empty standard fields show; Airflow 3 shows none of ours in other fields."""
-    return _PLACEHOLDERS | (_PORT_HINT if _needs_port() else {})
+    hint = "Enter 0, or this Airflow can't test the saved connection"
+    port, port_hint = ({"port": "Port"}, {"port": hint}) if _needs_port() else ({}, {})
+    return {
+        "hidden_fields": [name for name in ("host", "port", "schema") if name not in port],
+        "relabeling": RELABELING | port,
+        "placeholders": {"login": "For example airflow-cancel"} | port_hint,
+    }
 
 
 def connection_type() -> dict[str, Any]:
@@ -145,11 +137,7 @@ def connection_type() -> dict[str, Any]:
         "connection-type": CONN_TYPE,
         "hook-class-name": "airflow_cancel_provider.hooks.mrs.MrsHook",
         "hook-name": HOOK_NAME,
-        "ui-field-behaviour": {
-            "hidden-fields": hidden_fields(),
-            "relabeling": relabeling(),
-            "placeholders": placeholders(),
-        },
+        "ui-field-behaviour": {name.replace("_", "-"): value for name, value in ui_field_behaviour().items()},
         "conn-fields": {
             name: {"label": field.label, "description": field.help, "schema": field.schema}
             for name, field in FIELDS.items()
