@@ -59,7 +59,8 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
         _confirm(jobs, entries, options)
         jobs = _still_to_cancel(jobs, options, rows)
     if options.dry_run:
-        _would(rows, jobs)
+        for job in jobs:
+            rows[str(job)]["outcome"] = WOULD
     else:
         groups, interrupted = _cancelled(pool, jobs, options)
         interrupted = interrupted or _watched(groups, pool, seconds, is_quiet=options.quiet)
@@ -165,11 +166,6 @@ def _still_to_cancel(
         if job not in still:
             rows[str(job)] |= {"outcome": LEFT_ALONE, "detail": "It has ended or was released meanwhile."}
     return [job for job in jobs if job in still]
-
-
-def _would(rows: dict[str, dict[str, Any]], jobs: Iterable[RemoteJob]) -> None:
-    for job in jobs:
-        rows[str(job)]["outcome"] = WOULD
 
 
 def _cancelled(

@@ -73,23 +73,19 @@ def on_task_instance_running(task_instance: Any) -> None:
 @hookimpl
 def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
     """The task's own process has reported, or a person has marked the task."""
-    with _contained(task_instance):
-        if guard := _guard_of(task_instance):
-            guard.succeeded()
-        elif previous_state is None:
-            _marked(task_instance)
+    _reported(previous_state, task_instance, is_success=True)
 
 
 @hookimpl
 def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
     """The task's own process has reported, for whatever reason, or a person has marked the task."""
-    _not_succeeded(previous_state, task_instance)
+    _reported(previous_state, task_instance, is_success=False)
 
 
 @hookimpl
 def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
     """The same; Airflow before 3.1 does not report that a task has skipped itself."""
-    _not_succeeded(previous_state, task_instance)
+    _reported(previous_state, task_instance, is_success=False)
 
 
 @hookimpl
@@ -113,10 +109,10 @@ def before_stopping(component: Any) -> None:
             guard.stops()
 
 
-def _not_succeeded(previous_state: Any, task_instance: Any) -> None:
+def _reported(previous_state: Any, task_instance: Any, *, is_success: bool) -> None:
     with _contained(task_instance):
         if guard := _guard_of(task_instance):
-            guard.failed()
+            guard.succeeded() if is_success else guard.failed()
         elif previous_state is None:
             _marked(task_instance)
 

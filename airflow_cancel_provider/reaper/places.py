@@ -72,14 +72,6 @@ def places(texts: Iterable[str]) -> list[Place]:
     return found
 
 
-def by_place(jobs: Iterable[RemoteJob]) -> dict[Place, list[RemoteJob]]:
-    """Group jobs by where they are, in the order given."""
-    groups: dict[Place, list[RemoteJob]] = {}
-    for job in jobs:
-        groups.setdefault(Place.of(job), []).append(job)
-    return groups
-
-
 @dataclass(frozen=True, slots=True)
 class Scopes:
     """Which clusters, queues and applications are checked.

@@ -14,8 +14,8 @@ from airflow_cancel_provider.exceptions import (
     ServiceUnavailable,
     UnknownScope,
 )
-from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.reaper.places import Place, by_place
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_scope, by_service_key
+from airflow_cancel_provider.reaper.places import Place
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.threads import side_by_side
@@ -126,7 +126,7 @@ def at_each_place(
     function: Callable[[Place, list[RemoteJob]], T], jobs: Iterable[RemoteJob], pool: ServicePool
 ) -> Iterator[T]:
     """Call a function with each place and its jobs, several places at a time, each in a thread."""
-    groups = by_place(jobs)
+    groups = {Place.of(some[0]): some for some in by_service_key(jobs)}
     for some in groups.values():
         # Not in a thread, because opening may send a request to Airflow. The thread raises the error again.
         with suppress(Exception):

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.reaper.places import Place, by_place, places
+from airflow_cancel_provider.reaper.places import Place, places
 
 
 class TestPlaces:
@@ -36,7 +36,3 @@ class TestPlaces:
         assert places([text]) == [Place("batch", "prod/aws #1", "r")] == [Place.of(job)]
         assert str(Place.of(job)) == text
         assert str(job).startswith(f"{text}/")
-
-    def test_jobs_by_place(self) -> None:
-        jobs = [RemoteJob(f"batch://{name}") for name in ("a/1", "b@r/2", "a/3")]
-        assert by_place(jobs) == {Place("batch", "a"): jobs[::2], Place("batch", "b", "r"): [jobs[1]]}
