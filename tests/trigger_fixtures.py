@@ -70,9 +70,16 @@ class Endless(BaseTrigger):
 
     killed: list[str] = []  # noqa: RUF012  of all of them
 
-    def __init__(self, name: str = "own", is_broken: bool = False, swallows: bool = False) -> None:
+    def __init__(
+        self, name: str = "own", is_broken: bool = False, swallows: bool = False, is_refused: bool = False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kwargs = {"name": name, "is_broken": is_broken, "swallows": swallows}
+        self.kwargs = {
+            "name": name,
+            "is_broken": is_broken,
+            "swallows": swallows,
+            "is_refused": is_refused,
+        }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.Endless", self.kwargs
@@ -81,6 +88,8 @@ class Endless(BaseTrigger):
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
+            if self.kwargs["is_refused"]:  # as it cancels the job itself
+                raise PermissionError("the service says no") from None
             if not self.kwargs["swallows"]:
                 raise
         yield TriggerEvent(None)  # type: ignore[no-untyped-call]

@@ -96,7 +96,12 @@ _LIST = (
         f"Ask services for jobs that live now: service://connection@region, with a service of {_SERVICES}",
         "PLACE",
     ),
-    _AIRFLOW,
+    _arg(
+        "--airflow-conn-id",
+        help="With --at: ask Airflow's API server for the tasks of these jobs, with the service account of "
+        "this connection, instead of its database",
+        metavar="CONN_ID",
+    ),
 )
 _WAIT = (
     _JOBS,

@@ -30,6 +30,8 @@ def list_jobs(options: argparse.Namespace, printer: Printer) -> int:
         from airflow_cancel_provider.cli.list_at_services import list_at_services
 
         return list_at_services(options, printer, since)
+    if options.airflow_conn_id:
+        raise InvalidInput("--airflow-conn-id goes with --at: jobs on record are read in Airflow's database.")
     page = recorded(
         options,
         service=options.service,

@@ -133,6 +133,10 @@ class GuardTrigger(BaseTrigger):
                 if may_be_killed(error):
                     await self.on_kill()
                 raise
+            except Exception:
+                if was_cancelled():  # and what the operator's own trigger did about it has failed
+                    await self.on_kill()
+                raise
             if was_cancelled():  # and the operator's own trigger has swallowed the CancelledError
                 await self.on_kill()
 

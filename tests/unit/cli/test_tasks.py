@@ -150,6 +150,7 @@ class TestList:
             (["--at", "nonsense"], "not a place"),
             (["--at", "batch://no_such@us-east-1"], "'no_such' is not defined"),
             (["--at", "batch://aws_default", "--state", "living"], "--state is for jobs on record"),
+            (["--airflow-conn-id", "airflow_api"], "--airflow-conn-id goes with --at"),
         ],
     )
     def test_bad_input_is_2(self, tasks: Tasks, arguments: list[str], words: str) -> None:

@@ -222,6 +222,18 @@ def test_a_trigger_that_makes_an_end_of_its_cancellation_is_guarded(
     assert memory.sent == [("a", False)]
 
 
+@pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("deferred", [])])
+def test_a_trigger_whose_own_cancel_fails_is_guarded(
+    airflow: FakeAirflow, memory: Memory, state: str, asked: list[Any]
+) -> None:
+    """``EmrServerlessStartJobTrigger`` raises the service's error: then Airflow calls no ``on_kill``."""
+    ti = TaskInstance()
+    airflow.put(ti, state, recorded(ti, OURS))
+    trigger = guarding(ti, memory.jobs("a"), is_refused=True)
+    assert not story(lambda: killed(trigger, ti)), "it ends as it would without the guard"
+    assert memory.sent == asked
+
+
 @pytest.mark.skipif(not TRIGGERS_HAVE_ON_KILL, reason="nobody calls the hook")
 def test_an_own_trigger_whose_hook_is_broken_is_said(
     airflow: FakeAirflow, memory: Memory, caplog: pytest.LogCaptureFixture
