@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 from weakref import WeakSet
 
+from airflow_cancel_provider.engine.label_search import Intent
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
 from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import (
@@ -131,6 +132,8 @@ class TryRecorder:
                 intent,
                 FOUND_BY_LABEL if intent.stored.label else NOT_FOUND,
             )
+            if intent.stored.label:
+                self._say_unlabelled(intent, "jobs that may have been started")
             self.tell(AttemptLost(token, self.ledger.clock.now()))
 
     def started(self, token: str, jobs: Sequence[tuple[str | None, str]], not_before: float = 0.0) -> None:
@@ -150,8 +153,13 @@ class TryRecorder:
         """Record that the service accepted a submission whose jobs are known by scope and label alone."""
         intent = self.ledger.intent(token)
         self.tell(JobsPlaced(token, scope, self.ledger.clock.now()))
-        if intent and intent.unlabelled:
-            self.unguarded(f"jobs that are in {scope} without a label: {', '.join(intent.unlabelled)}")
+        if intent:
+            self._say_unlabelled(intent, f"jobs that are in {scope}")
+
+    def _say_unlabelled(self, intent: Intent, which: str) -> None:
+        """Log which jobs of a submission can't be found: of several, only some may carry the label."""
+        if intent.unlabelled:
+            self.unguarded(f"{which} without a label: {', '.join(intent.unlabelled)}")
 
     def closed(self, token: str) -> None:
         """Record that a submission started nothing (more)."""

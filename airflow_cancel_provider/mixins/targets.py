@@ -231,6 +231,15 @@ def text(param: str, value: Any) -> str:
     return value
 
 
+def rendered_text(param: str, value: Any) -> str:
+    """The value as text, also a number: a template of a Dag with native types makes one of a date.
+
+    :raises InvalidInput: it is neither.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(value) if is_number else text(param, value)
+
+
 def flag(param: str, value: Any) -> bool:
     """The value, if it is True or False: any text is true, "False" and templates included.
 

@@ -87,7 +87,8 @@ class CancelRemoteJobs(BaseNotifier):
         ti = context.get("ti")
         is_about_run = self.whole_run or ti is None
         records = self._of_run(context) if is_about_run else self._of_task(ti)
-        reason = self.reason or _reason(context)
+        # A template of a Dag with native types makes a number of a date.
+        reason = str(self.reason) if self.reason else _reason(context)
         is_followed = not is_about_run and _is_followed(ti)
         requests = [
             replace(

@@ -16,6 +16,7 @@ from airflow_cancel_provider.mixins.targets import (
     is_empty,
     is_literal,
     number,
+    rendered_text,
     text,
     whole_number,
 )
@@ -94,7 +95,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
         self.waiter_delay = number("waiter_delay", self.waiter_delay)
         self.waiter_max_attempts = whole_number("waiter_max_attempts", self.waiter_max_attempts)
         if self.reason is not None:
-            text("reason", self.reason)
+            self.reason = rendered_text("reason", self.reason)
         pool = self.access().pool()
         self.jobs = self._find(pool)
         if not self.jobs:

@@ -83,6 +83,22 @@ class TestTwice:
         assert "what it started may run on: it carries no label" in caplog.text
         assert "looked for" not in caplog.text
 
+    def test_of_several_the_log_names_those_that_carry_no_label(
+        self, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud.faults.add("emr", "AddJobFlowSteps", kind="lost_reply", times=1)
+        cluster, long = cloud.emr.create_cluster(), "x" * 250
+        steps = [{"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}} for name in ("short", long)]
+
+        def submits() -> None:
+            client("emr", attempts=1).add_job_flow_steps(JobFlowId=cluster, Steps=steps)
+
+        Try(work=submits).run(SHORT)
+        found = {job["name"]: job["cancelled"] for job in cloud.emr.jobs()}
+        assert found.pop(long) is False
+        assert [*found.values()] == [True]
+        assert f"Not guarded: jobs that may have been started without a label: {long}" in caplog.text
+
     @pytest.mark.parametrize("last", ["throttle", "denied"])
     def test_a_last_answer_that_says_no_hides_no_job(self, cloud: LocalCloud, last: str) -> None:
         cloud.faults.add("batch", "SubmitJob", kind="lost_reply", times=1)

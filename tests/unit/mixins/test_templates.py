@@ -33,10 +33,10 @@ def test_template_fields_render(bench: Bench, native: bool) -> None:
         named = {kind.ids: "{{ pushed }}", **({kind.scope: "{{ scope }}"} if kind.scope else {})}
         options = {"reason": "{{ why }}", "waiter_delay": "{{ delay }}", "waiter_max_attempts": "{{ 2 }}"}
         task = operator(bench.name, **named, **options, wait_for_completion=False)
-    values = {"pushed": [job.id for job in jobs], "scope": jobs[0].scope, "why": "late", "delay": 0.1}
+    values = {"pushed": [job.id for job in jobs], "scope": jobs[0].scope, "why": 20260101, "delay": 0.1}
     task.render_template_fields({**context(), **values})
     assert set(task.execute(context())) == set(jobs)
-    assert (task.reason, task.waiter_delay, task.waiter_max_attempts) == ("late", 0.1, 2)
+    assert (task.reason, task.waiter_delay, task.waiter_max_attempts) == ("20260101", 0.1, 2)
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import DAG
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.notifications import cancel
@@ -17,6 +18,7 @@ from airflow_cancel_provider.owner import Label, Owner, TaskKey, deployment_of, 
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
 from tests.service_fixtures import BatchBench
 from tests.task_fixtures import TaskInstance, connections
 
@@ -74,6 +76,24 @@ class TestTask:
             started(bench, airflow, task(map_index=neighbour), "failed")
         CancelRemoteJobs().notify({"ti": ti, **RUN})
         assert asked(bench) == ids(own)
+
+    @pytest.mark.parametrize(
+        "reason, shown",
+        [
+            ("{{ 20260101 }}", "20260101"),
+            ("{{ none }}", "Cancelled by Airflow: a callback of nightly / manual__2026"),
+            (7, "7"),
+            (None, "Cancelled by Airflow: a callback of nightly / manual__2026"),
+        ],
+    )
+    def test_a_template_may_make_a_number_of_its_reason(
+        self, bench: BatchBench, airflow: FakeAirflow, reason: Any, shown: str
+    ) -> None:
+        own = started(bench, airflow, ti := task(), "failed")
+        dag = DAG("nightly", schedule=None, render_template_as_native_obj=True)
+        CancelRemoteJobs(reason=reason)({"ti": ti, "dag": dag, **RUN})
+        assert asked(bench) == ids(own)
+        until(lambda: bench.truth()[own.id]["reason"] == shown)
 
     @pytest.mark.parametrize("map_index", [-1, 2])
     @pytest.mark.parametrize("how", ["label", "durable", "resume", "keep"])
