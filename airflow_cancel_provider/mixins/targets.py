@@ -146,7 +146,8 @@ def texts(param: str, value: Any) -> list[str]:
 
 def _flat(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
-        if isinstance(item, str) or not isinstance(item, Iterable):
+        is_one = isinstance(item, str) or not isinstance(item, Iterable)
+        if is_one or (isinstance(item, Mapping) and not _names_jobs(item)):
             yield item
         else:
             yield from _flat(listed(item))
@@ -173,14 +174,21 @@ def listed(value: Any) -> list[Any]:
     if isinstance(value, str):
         read = read_back(value)
         return [value.strip()] if isinstance(read, str) else listed(read)
-    if _is_record(value):
-        return list(value["jobs"])
+    if isinstance(value, Mapping):
+        if _is_record(value):
+            return list(value["jobs"])
+        return list(value) if _names_jobs(value) else [value]
     return list(value) if isinstance(value, Iterable) else [value]
 
 
-def _is_record(value: Any) -> bool:
+def _names_jobs(value: Mapping[Any, Any]) -> bool:
+    """Whether these are jobs with their states, or a record. Whatever else has keys that are no jobs."""
+    return _is_record(value) or all(state in tuple(JobState) for state in value.values())
+
+
+def _is_record(value: Mapping[Any, Any]) -> bool:
     """Whether this is what a try has left in XCom ``remote_jobs``."""
-    return isinstance(value, Mapping) and isinstance(value.get("jobs"), list) and "ti_id" in value
+    return isinstance(value.get("jobs"), list) and "ti_id" in value
 
 
 def read_back(value: Any) -> Any:

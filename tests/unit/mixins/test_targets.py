@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -319,6 +321,24 @@ def test_lists_of_any_kind_are_accepted(cloud: LocalCloud) -> None:
     for shape in shapes(jobs):
         task = operator("batch", job_ids=shape, wait_for_completion=False)
         assert list(task.execute(context())) == jobs
+
+
+@pytest.mark.usefixtures("shown_at_once")
+@pytest.mark.parametrize("which", ["cancel", "sensor"])
+@pytest.mark.parametrize("form", [lambda one: one, lambda one: [one], str, lambda one: [[one], "x"]])
+def test_a_dict_with_an_id_somewhere_in_it_names_no_job(
+    bench: Bench, which: str, form: Callable[[Any], Any]
+) -> None:
+    """Its keys would be taken for ids, and be unknown: the task would succeed, and the job run on."""
+    (job,) = bench.submit("running")
+    make, words = getattr(KINDS[bench.name], which), re.escape("holds {'jobrun': ")
+    for named in (
+        {**targets([job]), KINDS[bench.name].ids: form({"jobrun": job.id})},
+        {"remote_jobs": form({"jobrun": str(job)})},
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            make(task_id="task", deferrable=False, **named).execute(context())
+    assert bench.truth()[job.id]["cancel_requested_at"] is None
 
 
 def test_a_bare_text_is_one_id(bench: Bench) -> None:
