@@ -59,9 +59,9 @@ class TryLedger(Locked):
     thread and in a signal handler.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.clock = clock or Clock()
+        self.clock = Clock()
         """The clock of its events."""
         self._intents: dict[str, Intent] = {}
         self._jobs: dict[RemoteJob, StartedJob] = {}

@@ -61,9 +61,3 @@ def job_of_another_dag(victim: Victim) -> None:
     run = victim.ground.rest.trigger(dag_id, {"scope": victim.scope})
     victim.ground.rest.wait_for_run(dag_id, run, timeout=victim.patience)
     victim.spare(*(job["id"] for job in victim.jobs()))
-
-
-def spare_all(victim: Victim) -> None:
-    """Wait as usual; from now on nobody may touch any of the jobs."""
-    victim.wait_in_place()
-    victim.spare(*(job["id"] for job in victim.jobs()))

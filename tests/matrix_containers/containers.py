@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,15 +55,6 @@ class Pod:
         """As when the node is lost: all is gone, and nobody reports it."""
         (self._folder / f"{self.name}.{LOST}").touch()
         _kill(self.init, signal.SIGKILL)
-
-    def wait_until_gone(self, seconds: float) -> float | None:
-        """Seconds until process 1 has ended; None if it has not."""
-        begun = time.monotonic()
-        while time.monotonic() < begun + seconds:
-            if not Path(f"/proc/{self.init}").exists():
-                return time.monotonic() - begun
-            time.sleep(0.1)
-        return None
 
 
 def below(pid: int) -> Iterator[int]:

@@ -26,7 +26,6 @@ from tests.task_fixtures import SECRET, connect_aws, connections, context, make_
 
 __all__ = ["connections", "nowhere"]
 
-TYPES = {"aws_default": "aws", "mrs_default": "huaweicloud_mrs"}
 AWS_SERVICES = ("batch", "emr", "emr-serverless", "emr-containers", "glue")
 
 
