@@ -73,8 +73,8 @@ def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
     try:
         return hook.get_conn()
     except NoRegionError as error:
-        raise InvalidInput(
-            f"{error} Use --region, or set the region of connection {hook.aws_conn_id!r}."
-        ) from None
+        conn_id = hook.aws_conn_id
+        where = f"the region of connection {conn_id!r}" if conn_id else "AWS_DEFAULT_REGION"
+        raise InvalidInput(f"{error} Use --region, or set {where}.") from None
     except (TypeError, ValueError) as error:  # a malformed endpoint or region
         raise InvalidInput(str(error)) from None

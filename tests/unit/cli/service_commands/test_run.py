@@ -216,6 +216,7 @@ class TestConnections:
         assert done.err == (
             "\nYou must specify a region. Use --region, or set the region of connection 'aws_default'.\n"
         )
+        assert "Use --region, or set AWS_DEFAULT_REGION." in run(*self.LIST, "--conn-id", "").err
         assert "is not valid" in run(*self.LIST, "--region", "eu-west-1").err
         assert [entry.region for entry in cloud.journal.entries()] == ["eu-west-1"]
 
