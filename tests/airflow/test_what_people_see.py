@@ -108,7 +108,10 @@ def the_log_of_a_deferred_task_tells_how_its_job_has_ended(world: World, seconds
     words = (f"{job['id']} (CANCELLED after ", f"{job['id']} has ended as CANCELLED.")
     eventually(lambda: tells(run, words), words[0])
     layers = ("CANCELLED by trigger", "CANCELLED by api-server")
-    eventually(lambda: [each["end"] in layers for each in listed(run)] == [True], "who has cancelled it")
+    # Soon, also beside the other one of these stories.
+    eventually(
+        lambda: [each["end"] in layers for each in listed(run)] == [True], "who has cancelled it", seconds=10
+    )
 
 
 def tells(run: Run, words: tuple[str, ...]) -> bool:
