@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -53,12 +54,19 @@ class Supervisor:
         return VariableResult(key=body["key"], value=body["key"])
 
 
-@pytest.fixture
-def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+@contextmanager
+def connected(patch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    """Have a channel to Airflow in this process."""
     one = Supervisor()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", one.channel, raising=False)
-    before = signal.getsignal(signal.SIGALRM)
+    patch.setattr(task_runner, "SUPERVISOR_COMMS", one.channel, raising=False)
     yield one
-    signal.signal(signal.SIGALRM, before)
     one.channel.socket.close()
     one.thread.join()
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    before = signal.getsignal(signal.SIGALRM)
+    with connected(monkeypatch) as one:
+        yield one
+        signal.signal(signal.SIGALRM, before)

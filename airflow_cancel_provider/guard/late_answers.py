@@ -8,10 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.thread import _WorkItem
 from contextlib import contextmanager, suppress
-from types import CoroutineType, FrameType
+from dis import get_instructions
+from functools import partial
+from traceback import walk_stack
+from types import BuiltinMethodType, CoroutineType, FrameType, MethodType
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.task_log import Log
@@ -70,64 +75,109 @@ def _drop(ti_id: UUID) -> None:
 
 @contextmanager
 def _taken(channel: Any) -> Iterator[None]:
-    """Hold the lock of the channel, if it has one. Coroutines that nobody goes on with let it go."""
+    """Hold the lock of the channel, if it has one. Those that nobody goes on with let it go."""
     lock = getattr(channel, "_thread_lock", None)
     if lock is None:
         yield
         return
     _end_abandoned(channel)
+    is_held = True
     while not lock.acquire(timeout=TRIED_SECONDS):
-        _end_abandoned(channel)
+        was_held, is_held = is_held, _end_abandoned(channel) or _is_used_elsewhere(channel)
+        # Whoever has just got it may not have gone on yet.
+        if not (was_held or is_held):
+            with suppress(RuntimeError):
+                lock.release()
     try:
         yield
     finally:
         lock.release()
 
 
-def _end_abandoned(channel: Any) -> None:
-    """End the coroutine that holds the channel in an event loop that was interrupted, and runs no more.
+def _end_abandoned(channel: Any) -> bool:
+    """End what event loops that were interrupted, and run no more, have begun with the channel.
 
-    The loop may live on, as Airflow's own does, or be in the traceback of a time-out: both keep it.
+    A loop may live on, as Airflow's own does, or be in the traceback of a time-out: both keep its coroutine.
+    What it has given to a thread of its pool goes on also without it: that takes the lock, for nobody.
+
+    :return: whether a coroutine of a loop that runs uses the channel.
     """
-    if not channel._async_lock.locked():  # noqa: SLF001  as above
-        return
-    code = type(channel).asend.__code__
-    for each in gc.get_objects():
-        if isinstance(each, CoroutineType) and each.cr_code is code and each.cr_frame is not None:
-            variables = each.cr_frame.f_locals
-            loop = variables.get("loop")  # not yet in one that waits for its turn
-            if variables["self"] is channel and loop is not None and not loop.is_running():
-                taking = _taking(each.cr_await)
-                # Where the loop is closed, what waits for its turn can't be told.
-                with suppress(RuntimeError):
-                    each.close()
-                if taking is not None and not taking.cancel():
-                    taking.result()
-                    channel._thread_lock.release()  # noqa: SLF001  as above
+    if getattr(channel, "_loop_thread_id", 0) is None:
+        return False  # no loop has used it
+    # No isinstance(): that evaluates proxies, as those of a task's context, which ask Airflow.
+    objects = gc.get_objects()
+    asking = [each for each in objects if type(each) is CoroutineType and _asks(each, channel)]
+    if any(_loop_of(each).is_running() for each in asking):
+        return True
+    for each in asking:
+        # Where the loop is closed, what waits for its turn can't be told.
+        with suppress(RuntimeError):
+            each.close()
+    for each in objects:
+        if type(each) is _WorkItem and _takes(each, channel):
+            _pass_on(each.future, channel._thread_lock)  # noqa: SLF001  as above
+        elif type(each) is _WorkItem and _reads(each, channel):
+            each.future.cancel()
+    return False
 
 
-def _taking(awaited: Any) -> Future[Any] | None:
-    """What a thread of the loop's pool does for a coroutine that awaits it: it takes the channel's lock.
+def _asks(coroutine: CoroutineType[Any, Any, Any], channel: Any) -> bool:
+    """Whether a coroutine uses the channel; not yet one that waits for its turn."""
+    if coroutine.cr_code is not type(channel).asend.__code__ or coroutine.cr_frame is None:
+        return False
+    return coroutine.cr_frame.f_locals["self"] is channel and _loop_of(coroutine) is not None
 
-    Nobody would release that. Asyncio keeps it in a callback of its own future; None where the coroutine has
-    the lock already.
-    """
-    for waiting in gc.get_referents(awaited):
-        for callback, _ in getattr(waiting, "_callbacks", None) or ():
-            for cell in getattr(callback, "__closure__", None) or ():
-                if isinstance(cell.cell_contents, Future):
-                    return cell.cell_contents
-    return None
+
+def _loop_of(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    return coroutine.cr_frame.f_locals.get("loop") if coroutine.cr_frame else None
+
+
+def _takes(work: _WorkItem[Any], channel: Any) -> bool:
+    """Whether a thread of a loop's pool is to take the channel's lock."""
+    return type(work.fn) is BuiltinMethodType and work.fn == channel._thread_lock.acquire  # noqa: SLF001  as above
+
+
+def _reads(work: _WorkItem[Any], channel: Any) -> bool:
+    """Whether a thread of a loop's pool is to read an answer."""
+    parts = work.fn.args if type(work.fn) is partial else ()
+    return any(type(each) is MethodType and each == channel._read_frame for each in parts)  # noqa: SLF001  as above
+
+
+def _pass_on(taking: Future[Any], lock: threading.Lock) -> None:
+    """Have a lock that a thread of a pool takes for nobody released at once."""
+    if not (taking.done() or taking.cancel() or taking in _passed_on):
+        _passed_on.add(taking)
+        taking.add_done_callback(lambda _: lock.release())
+
+
+_passed_on: WeakSet[Future[Any]] = WeakSet()
+
+
+def _is_used_elsewhere(channel: Any) -> bool:
+    """Whether another thread has the lock: it has asked, or reads an answer."""
+    asks = type(channel).send
+    places = [each.positions for each in get_instructions(asks) if each.argval == "acquire"]
+    waits_in = {place.lineno for place in places if place}
+
+    def is_asking(frame: FrameType) -> bool:
+        return frame.f_code is asks.__code__ and frame.f_lineno not in waits_in
+
+    return _is_any_frame(is_asking) or _is_read_elsewhere(channel)
 
 
 def _is_read_elsewhere(channel: Any) -> bool:
-    """Whether another thread waits for an answer."""
-    here, reads = threading.get_ident(), type(channel)._read_frame.__code__  # noqa: SLF001  as above
+    """Whether another thread reads an answer, or is about to."""
+    reads, runs = type(channel)._read_frame.__code__, _WorkItem.run.__code__  # noqa: SLF001  as above
 
-    def is_reading(frame: FrameType | None) -> bool:
-        while frame is not None and frame.f_code is not reads:
-            frame = frame.f_back
-        return frame is not None
+    def is_reading(frame: FrameType) -> bool:
+        work = frame.f_locals.get("self") if frame.f_code is runs else None
+        return frame.f_code is reads or (work is not None and _reads(work, channel))
 
+    return _is_any_frame(is_reading)
+
+
+def _is_any_frame(is_so: Callable[[FrameType], bool]) -> bool:
+    """Whether another thread runs a frame that is so."""
     frames = sys._current_frames()  # noqa: SLF001  its documented name
-    return any(is_reading(frame) for thread, frame in frames.items() if thread != here)
+    del frames[threading.get_ident()]
+    return any(is_so(frame) for top in frames.values() for frame, _ in walk_stack(top))

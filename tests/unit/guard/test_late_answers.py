@@ -24,17 +24,9 @@ __all__ = ["_guarded", "supervisor", "variables"]
 KEEP = Settings(on_retry="keep")
 
 
-def of_event_loops(test: Any) -> Any:
-    """Slow, as they have hung in a process that has run a thousand other tests before, and nowhere else."""
-    reason = "an event loop may ask from Airflow 3.2 on"
-    marks = (
-        pytest.mark.slow,
-        pytest.mark.timeout(60, method="thread"),
-        pytest.mark.skipif(not hasattr(CommsDecoder, "asend"), reason=reason),
-    )
-    for mark in marks:
-        test = mark(test)
-    return test
+of_event_loops = pytest.mark.skipif(
+    not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on"
+)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +78,16 @@ def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
 loops: list[asyncio.AbstractEventLoop] = []
 
 
+@contextmanager
+def runner() -> Iterator[asyncio.AbstractEventLoop]:
+    """As ``asyncio.run`` does: it cancels what the loop has begun, and waits for the threads of its pool."""
+    with asyncio.Runner() as one:
+        yield one.get_loop()
+
+
 @of_event_loops
 @pytest.mark.parametrize("end", [Killed, AirflowTaskTimeout])
-@pytest.mark.parametrize("event_loop", [closed_loop, open_loop])
+@pytest.mark.parametrize("event_loop", [closed_loop, open_loop, runner])
 def test_an_event_loop_that_is_interrupted_while_it_asks_lets_the_channel_go(
     cloud: LocalCloud, supervisor: Supervisor, event_loop: Any, end: type[BaseException]
 ) -> None:
@@ -125,7 +124,7 @@ def test_an_event_loop_that_is_interrupted_while_it_asks_lets_the_channel_go(
 
 
 @of_event_loops
-@pytest.mark.parametrize("event_loop", [closed_loop, open_loop])
+@pytest.mark.parametrize("event_loop", [closed_loop, open_loop, runner])
 def test_an_event_loop_that_is_interrupted_while_it_waits_for_the_channel_lets_it_go(
     cloud: LocalCloud, supervisor: Supervisor, event_loop: Any
 ) -> None:
