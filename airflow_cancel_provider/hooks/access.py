@@ -40,16 +40,14 @@ class Access:
 
         :param task: one of this package or of the Amazon provider; any other leaves all to the connections.
         """
-        # Not above: the sentinel, which knows no task, loads no Airflow.
-        from airflow_cancel_provider.hooks.connections import AWS_DEFAULT
-
         given = {name: getattr(task, name) for name in ("aws_conn_id", "mrs_conn_id") if hasattr(task, name)}
         verify, config = getattr(task, "verify", None), getattr(task, "botocore_config", None) or None
         if not given or (verify is None and config is None):
             return cls()
+        # For a connection of AWS that is not defined, the process's own identity stands in.
+        own = [""] if "aws_conn_id" in given else []
         conn_id = str(next(iter(given.values())) or "").strip()
-        # That one, where it is not defined, stands for the process's own identity.
-        return cls(verify, config, only_over=[conn_id, ""] if conn_id == AWS_DEFAULT else [conn_id])
+        return cls(verify, config, only_over=[conn_id, *own])
 
     def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
         """Open a service over the connection that an address or a place names.

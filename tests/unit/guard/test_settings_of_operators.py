@@ -109,27 +109,17 @@ def test_the_last_try_of_one_that_keeps_its_jobs(cloud: LocalCloud, given: dict[
 
 
 @pytest.mark.parametrize(
-    "conn_id, settings", [("odd", True), ("other", False), ("aws_default", False), (None, False)]
+    "conn_id, is_meant", [("odd", True), (None, True), ("other", False), ("aws_default", False)]
 )
 def test_they_are_for_its_own_connection(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, conn_id: str | None, settings: bool
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, conn_id: str | None, is_meant: bool
 ) -> None:
-    """Certificates of others are checked as before."""
+    """And for the process's identity, which stands in for one that is not defined. Not for others."""
     for each in ("odd", "other"):
         connect_aws(monkeypatch, cloud, each)
     access = Access.of_task(operator({"verify": False}))
-    spec = access.service("batch", conn_id, None).spec
-    assert (spec.verify is False) is settings
-
-
-@pytest.mark.parametrize("conn_id, own", [("aws_default", True), (None, True), ("odd", False)])
-def test_a_default_connection_that_is_not_defined_is_the_processs_own_identity(
-    conn_id: str | None, own: bool
-) -> None:
-    task = operator({"verify": False})
-    task.aws_conn_id = conn_id
-    spec = Access.of_task(task).service("batch", None, "us-east-1").spec
-    assert (spec.verify is False) is own
+    spec = access.service("batch", conn_id, "us-east-1").spec
+    assert (spec.verify is False) is is_meant
 
 
 def test_those_of_an_operator_for_mrs(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
