@@ -157,8 +157,10 @@ class SubmissionCall:
             self._placed(self.submission.place(answer))
             return
         jobs = list(self.submission.jobs(self._sent, answer))
-        if len(jobs) < self._job_count:
+        if len(jobs) != self._job_count:
             self._tell_lost()  # a success without the ids is not the service's own answer
+        if len(jobs) > self._job_count:
+            return  # nor is one with more: it is another request's
         not_before = self._not_before(http_response)
         if jobs and self._token:
             self._recorder.started(self._token, jobs, not_before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
 from math import inf
@@ -317,9 +317,9 @@ class JobService(ABC):
         """Addresses of jobs of this service, connection and region.
 
         :raises InvalidInput: an id has not the service's form, or the ids are no list: of one text, the
-            characters would be taken for ids.
+            characters would be taken for ids, and of a dict the keys.
         """
-        if isinstance(ids, (str, bytes)) or not hasattr(ids, "__iter__"):
+        if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
             kind = "one text" if isinstance(ids, str) else "no list"
             raise InvalidInput(f"{ids!r} is {kind}; expected a list of {self.id_word}s of {self.name}.")
         return [self.address(each, scope) for each in ids]

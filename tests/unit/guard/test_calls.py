@@ -158,6 +158,16 @@ def test_an_answer_that_tells_some_ids_only_stays_open_for_the_others(
     assert [job.id for job in notes.jobs] == ["s-1"]
 
 
+def test_an_answer_that_tells_more_ids_than_were_asked_for_is_another_requests(
+    cloud: LocalCloud, notes: Notes, gateway: Gateway
+) -> None:
+    """What stands in between has taken it for this one's: with the task, jobs of others would end."""
+    made = client(cloud, "emr", endpoint_url=gateway.url)
+    gateway.answers = [(200, b'{"StepIds": ["s-1", "s-2"]}')]
+    made.add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=[STEP])
+    assert notes.words == ["lost"]
+
+
 def test_a_repeated_request_with_a_token_of_botocores_gives_the_same_run(
     cloud: LocalCloud, notes: Notes, gateway: Gateway
 ) -> None:

@@ -75,7 +75,7 @@ def test_a_text_is_no_list_of_ids(
 
 
 @pytest.mark.parametrize("hook, verb, place", VERBS, ids=str)
-@pytest.mark.parametrize("given", [None, 5, b"00f2"], ids=repr)
+@pytest.mark.parametrize("given", [None, 5, b"00f2", {"run": "00f2"}], ids=repr)
 def test_what_is_no_list_of_ids(
     cloud: LocalCloud, hook: type[Any], verb: str, place: tuple[str, ...], given: Any
 ) -> None:
