@@ -176,7 +176,7 @@ def listed(value: Any) -> list[Any]:
         return [value.strip()] if isinstance(read, str) else listed(read)
     if isinstance(value, Mapping):
         if _is_record(value):
-            return list(value["jobs"])
+            return list(_jobs_on(value))
         return list(value) if _names_jobs(value) else [value]
     return list(value) if isinstance(value, Iterable) else [value]
 
@@ -184,6 +184,14 @@ def listed(value: Any) -> list[Any]:
 def _names_jobs(value: Mapping[Any, Any]) -> bool:
     """Whether these are jobs with their states, or a record. Whatever else has keys that are no jobs."""
     return _is_record(value) or all(state in tuple(JobState) for state in value.values())
+
+
+def _jobs_on(record: Mapping[Any, Any]) -> Iterator[Any]:
+    """The jobs of a try, and those that it has taken over from earlier ones."""
+    yield from record["jobs"]
+    for earlier in record.get("earlier") or ():
+        if isinstance(earlier, Mapping) and _is_record(earlier):
+            yield from _jobs_on(earlier)
 
 
 def _is_record(value: Mapping[Any, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -133,6 +134,11 @@ def test_the_record_of_a_try_names_its_jobs(cloud: LocalCloud) -> None:
     bench = BatchBench(cloud)
     first, second = bench.ended(2)
     records = [TryRecord(uuid4(), jobs=(job,)).as_json() for job in (first, second)]
+    # With what a try has taken over from the one before it, as with durable=True.
+    over = TryRecord(uuid4(), earlier=(TryRecord(uuid4(), jobs=(second,)),))
+    assert list(operator("batch", remote_jobs=over.as_json()).execute(context())) == [second]
+    own = str(replace(over, jobs=(first,)).as_json())
+    assert set(operator("batch", remote_jobs=own).execute(context())) == {first, second}
     for value in (records[0], str(records[0]), records, str(records)):
         states = operator("batch", remote_jobs=value).execute(context())
         both = value in (records, str(records))
