@@ -31,6 +31,8 @@ class Striker:
     def run(self, work: Callable[[], Any]) -> None:
         """Run something, which may be struck."""
         before = sys.gettrace()
+        # From Python 3.12 on, a frame that is to be traced so must be there before.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self._enter)
         try:
             work()
@@ -42,7 +44,7 @@ class Striker:
     def _enter(self, frame: FrameType, _: str, __: Any) -> Any:
         if frame.f_code not in self._functions or self.place:
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        frame.f_trace_opcodes = True
         return self._go_on
 
     def _go_on(self, frame: FrameType, event: str, _: Any) -> Any:

@@ -156,11 +156,11 @@ _passed_on: WeakSet[Future[Any]] = WeakSet()
 def _is_used_elsewhere(channel: Any) -> bool:
     """Whether another thread has the lock: it has asked, or reads an answer."""
     asks = type(channel).send
-    places = [each.positions for each in get_instructions(asks) if each.argval == "acquire"]
-    waits_in = {place.lineno for place in places if place}
+    names_lock = next(each for each in get_instructions(asks) if each.argval == "_thread_lock")
+    waits_in = names_lock.positions.lineno if names_lock.positions else None
 
     def is_asking(frame: FrameType) -> bool:
-        return frame.f_code is asks.__code__ and frame.f_lineno not in waits_in
+        return frame.f_code is asks.__code__ and frame.f_lineno != waits_in
 
     return _is_any_frame(is_asking) or _is_read_elsewhere(channel)
 

@@ -96,8 +96,9 @@ def test_a_kill_at_any_place_of_a_request(
     ask: Callable[..., None], event_loop: Any, monkeypatch: pytest.MonkeyPatch, every: int, *, is_used: bool
 ) -> None:
     monkeypatch.setattr(late_answers, "TRIED_SECONDS", 0.05)
-    number, striker = 2 - every, Striker(0, ())
-    while number < 2 or striker.place:
+    number, missed = 2 - every, 0
+    # Python 3.13 does not trace all of them at the first time.
+    while missed < 2:
         number += every
         striker = Striker(number, PLACES)
         with connected(monkeypatch) as supervisor:
@@ -114,6 +115,7 @@ def test_a_kill_at_any_place_of_a_request(
             answering.join()
             if is_used:
                 other.join()
+        missed = 0 if striker.place else missed + 1
     print(f"{number} places")
     assert number > 5
 
