@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,8 @@ class GuardTrigger(BaseTrigger):
     :param record: the try's jobs, as :meth:`TryRecord.as_json`. Not read from XCom, where others can write.
     :param reason: the reason that services keep with a cancelled job.
     :param deployment: this Airflow's name in labels.
-    :param access: an :class:`Access`, as JSON; None: the connections say all.
+    :param access: an :class:`Access`, as JSON; None: the connections say all. Where it has no
+        ``botocore_config``, that of the operator's own trigger counts.
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class GuardTrigger(BaseTrigger):
         access: Access = FROM_CONNECTIONS,
     ) -> GuardTrigger:
         """Wrap a trigger; one that is wrapped already gets the new record."""
-        rest = (record.as_json(), reason, deployment, _stored(access))
         if isinstance(inner, GuardTrigger):
-            return cls(inner.classpath, inner.kwargs, *rest)
+            again = (record.as_json(), reason, deployment, _stored(access, inner.kwargs))
+            return cls(inner.classpath, inner.kwargs, *again)
         classpath, kwargs = inner.serialize()
         if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
             kwargs = {**kwargs, "cancel_reason": None}  # only one of the two is to cancel
-        guarded = cls(classpath, kwargs, *rest)
+        guarded = cls(classpath, kwargs, record.as_json(), reason, deployment, _stored(access, kwargs))
         # From Airflow 3.2 on it decides on the queue of triggerers that the trigger is put into.
         guarded.supports_triggerer_queue = getattr(inner, "supports_triggerer_queue", True)
         return guarded
@@ -191,8 +192,11 @@ class GuardTrigger(BaseTrigger):
 
     def _access(self) -> Access:
         """Further settings to reach the jobs: a trigger of this package has those of the task."""
-        is_ours = self.classpath.endswith(f".{RemoteJobsTrigger.__name__}")
-        return Access(**(self.kwargs["access"] if is_ours else self.access or {}))
+        if self.classpath.endswith(f".{RemoteJobsTrigger.__name__}"):
+            return Access(**self.kwargs["access"])
+        given = Access(**(self.access or {}))
+        own = self.kwargs.get("botocore_config") if self.access else None
+        return replace(given, botocore_config=given.botocore_config or own)
 
     async def _end_inner(self) -> None:
         if HAS_ON_KILL:
@@ -206,9 +210,20 @@ class GuardTrigger(BaseTrigger):
         await self.inner.cleanup()
 
 
-def _stored(access: Access) -> dict[str, Any] | None:
-    """An access as a trigger's argument; None where it says nothing, or something that can't be stored."""
-    plain = access.as_json()
+def _stored(access: Access, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """An access as a trigger's argument; None where it says nothing, or something that can't be stored.
+
+    :param kwargs: arguments of the operator's own trigger: what they hold is not stored again.
+    """
+    config, kept = access.botocore_config, access.without_login()
+    if config and kwargs.get("botocore_config") == config:
+        kept = replace(access, botocore_config=None)
+    elif kept != access:
+        log.warning(
+            "[remote jobs] The proxies in the task's botocore_config are not stored with its trigger: one "
+            "holds a login. If the task is killed while it is deferred, its jobs are cancelled without them."
+        )
+    plain = kept.as_json()
     try:
         json.dumps(plain)
     except (TypeError, ValueError):

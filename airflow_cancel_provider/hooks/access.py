@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.services.registry import service_info
@@ -30,7 +30,8 @@ class Access:
     """
 
     verify: bool | str | None = None
-    botocore_config: Mapping[str, Any] | None = None
+    # A proxy's address may hold a password, and tracebacks show values.
+    botocore_config: Mapping[str, Any] | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
     only_over: Sequence[str] | None = None
 
@@ -79,6 +80,20 @@ class Access:
         from airflow_cancel_provider.services.pool import ServicePool
 
         return ServicePool(self.service)
+
+    @property
+    def holds_login(self) -> bool:
+        """Whether the address of a proxy holds a login. Airflow keeps a trigger's arguments as plain text."""
+        config = self.botocore_config
+        return "@" in str(config.get("proxies") if isinstance(config, Mapping) else config)
+
+    def without_login(self) -> Self:
+        """The same, without proxies whose addresses hold a login."""
+        if not self.holds_login:
+            return self
+        config = self.botocore_config if isinstance(self.botocore_config, Mapping) else {}
+        rest = {name: value for name, value in config.items() if name != "proxies"}
+        return replace(self, botocore_config=rest or None)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a trigger."""

@@ -17,10 +17,21 @@ class DefersWait(BaseOperator):
     """A task that may wait for its jobs in the triggerer."""
 
     jobs: list[RemoteJob]
+    deferrable: bool
 
     def access(self) -> Access:
         """How to reach the service."""
         raise NotImplementedError
+
+    def may_defer(self) -> bool:
+        """Whether to wait in the triggerer: where that was asked for, and no login would be stored for it."""
+        if not self.deferrable or not self.access().holds_login:
+            return bool(self.deferrable)
+        self.log.warning(
+            "The task waits in its worker: a proxy in botocore_config holds a login, and Airflow would store "
+            "that with the trigger, as plain text. Put the proxies into the connection (config_kwargs)."
+        )
+        return False
 
     @abstractmethod
     def finish(self, context: Context, watch: Any) -> Any:

@@ -186,7 +186,7 @@ class CancelRemoteJobsOperator(DefersWait, Targets):
             # No call is spent before the first jobs have ended.
             wait(cancellation, pool, self.log, delay=min(delay, FIRST_POLL_SECONDS), max_attempts=1)
         if self.wait_for_completion and cancellation.open:
-            if self.deferrable:
+            if self.may_defer():
                 self.defer_wait(cancellation, delay, most, timeout=self.execution_timeout)
             wait(cancellation, pool, self.log, delay=delay, max_attempts=most)
         return self.finish(context, cancellation)

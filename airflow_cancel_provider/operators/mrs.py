@@ -256,7 +256,7 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
 
     def _wait(self, context: Context, watch: Watch, pool: ServicePool) -> None:
         delay, most = self.waiter_delay, self.waiter_max_attempts
-        if self.deferrable:
+        if self.may_defer():
             self.keep_record(context, TryState.DEFERRED)
             self.defer_wait(watch, delay, most, timeout=self.execution_timeout, cancel_reason="")
         wait(watch, pool, self.log, delay=delay, max_attempts=most)

@@ -70,7 +70,7 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
     def execute(self, context: Context) -> Any:
         """Poke, or defer."""
         pool, watch = self._begin(context)
-        if not self.deferrable:
+        if not self.may_defer():
             try:
                 states = super().execute(context)
             except (AirflowSensorTimeout, AirflowSkipException) as end:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,24 +12,31 @@ from uuid import uuid4
 
 import pytest
 from airflow.providers.amazon.aws.operators.batch import BatchOperator
+from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
+from airflow.triggers.base import BaseTrigger
 from botocore import UNSIGNED
 
+from airflow_cancel_provider.exceptions import NotEnded
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.version_compat import AirflowException, TaskDeferred
+from airflow_cancel_provider.version_compat import AirflowException, AirflowSensorTimeout, TaskDeferred
 from tests.airflow_fakes import FakeAirflow
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway, certificate
 from tests.guard_fixtures import until
 from tests.mrs_fixtures import define
-from tests.task_fixtures import MRS_KEYS, connect_aws, through_serde
+from tests.service_fixtures import BatchBench
+from tests.task_fixtures import MRS_KEYS, connect_aws, context, sensor, targets, through_serde
+from tests.task_fixtures import operator as cancel_operator
 from tests.trigger_fixtures import Endless, airflow, killed, story
 from tests.try_fixtures import CANCEL, KEEP, RESUMED, Never, Store, Try, _guarded, cancelled, variables
 
 __all__ = ["_guarded", "airflow", "variables"]
 
+PASSWORD = "PLANTED-proxy-password"
+WITH_LOGIN = {"read_timeout": 7, "proxies": {"https": f"http://user:{PASSWORD}@proxy:3128"}}
 FAILED = {"event": {"status": "error", "job_id": "?"}}
 
 
@@ -71,8 +79,8 @@ def test_a_deferred_one_that_is_killed(
     ti, trigger = deferred(given)
     airflow.put(ti, "failed", ti.record)
     assert ti.record.state is TryState.DEFERRED
-    arguments = through_serde(trigger.serialize()[1])
-    moved = GuardTrigger(**{**arguments, "classpath": f"{Endless.__module__}.Endless", "kwargs": {}})
+    moved = GuardTrigger(**through_serde(trigger.serialize()[1]))
+    moved.inner = Endless()
     story(lambda: killed(moved, ti))
     until(lambda: cancelled(cloud) == [True])
 
@@ -136,3 +144,59 @@ def test_not_those_of_an_operator_for_something_else() -> None:
 def test_what_cant_be_stored_leaves_a_deferral_as_it_is() -> None:
     access = Access(botocore_config={"signature_version": UNSIGNED})
     assert GuardTrigger.around(Never(), TryRecord(uuid4()), "why", "", access).access is None
+
+
+def stored(inner: BaseTrigger, config: dict[str, Any]) -> dict[str, Any]:
+    access = Access(botocore_config=config, only_over=["odd"])
+    guarding = GuardTrigger.around(inner, TryRecord(uuid4()), "why", "", access)
+    return GuardTrigger.around(guarding, TryRecord(uuid4()), "why", "", access).serialize()[1]
+
+
+def test_the_guard_stores_no_login_of_a_proxy(caplog: pytest.LogCaptureFixture) -> None:
+    """Airflow keeps a trigger's arguments as plain text, and up to 3.1 shows them in its UI."""
+    arguments = stored(Never(), WITH_LOGIN)
+    assert PASSWORD not in json.dumps(arguments) + caplog.text
+    assert arguments["access"]["botocore_config"] == {"read_timeout": 7}
+    assert "holds a login" in caplog.text
+
+
+def test_what_the_operators_own_trigger_stores_is_not_stored_again(caplog: pytest.LogCaptureFixture) -> None:
+    """It is reached there."""
+    arguments = stored(
+        BatchJobTrigger(job_id="job", aws_conn_id="odd", botocore_config=WITH_LOGIN), WITH_LOGIN
+    )
+    assert json.dumps(arguments).count(PASSWORD) == 1
+    assert arguments["access"]["botocore_config"] is None
+    access = GuardTrigger(**arguments)._access()
+    assert (access.botocore_config, access.only_over) == (WITH_LOGIN, ["odd"])
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("config", [WITH_LOGIN, {"proxies": {"https": f"user:{PASSWORD}@proxy"}}])
+def test_no_login_of_a_proxy_is_in_what_a_traceback_shows(config: dict[str, Any]) -> None:
+    access = Access(botocore_config=config)
+    assert access.holds_login
+    assert PASSWORD not in repr(access)
+
+
+@pytest.mark.parametrize("make, end", [(cancel_operator, NotEnded), (sensor, AirflowSensorTimeout)])
+def test_ours_wait_in_the_worker_where_a_login_would_be_stored(
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[..., Any],
+    end: type[Exception],
+) -> None:
+    connect_aws(monkeypatch, cloud)
+    jobs = BatchBench(cloud).submit("endless")
+    seconds = {"waiter_max_attempts": 2} if make is cancel_operator else {"timeout": 0.1}
+    with Gateway(cloud.url) as gateway:
+        proxies = {"http": gateway.url.replace("//", f"//user:{PASSWORD}@")}
+        config = {"proxies": proxies}
+        task = make("batch", **targets(jobs), deferrable=True, botocore_config=config, **seconds)
+        with pytest.raises(end):
+            task.execute(context())
+        assert gateway.seen
+    log = capsys.readouterr().out
+    assert "waits in its worker" in log
+    assert PASSWORD not in log
