@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
+from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import MrsClient
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
@@ -193,7 +194,8 @@ def _alike(records: Sequence[JobRecord], body: Mapping[str, Any]) -> list[JobRec
 def _by_name(lookup: Lookup, cluster_id: str, job_name: str, began: float, lost: Fault) -> list[JobRecord]:
     """Jobs of the name that are not older than the request: an older one is another task's.
 
-    Without the time of a job, or of MRS, none counts.
+    Where the time of a job, or of MRS, is not known, the label in a name tells whose it is; without one none
+    counts.
 
     :param began: when the request was sent, on the monotonic clock.
     """
@@ -210,5 +212,10 @@ def _by_name(lookup: Lookup, cluster_id: str, job_name: str, began: float, lost:
     # MRS also finds names that contain this one.
     named = [record for page in pages for record in page if record.name == job_name]
     others = [record for record in named if record.id not in _SUBMITTED]
-    taken = earliest_start({"Date": lookup.client.date}, time.monotonic() - began) - CLOCKS_OF_MRS_APART
-    return [record for record in others if (record.submitted or 0) >= taken * 1000]
+    date, is_ours = lookup.client.date, Label.find(job_name) is not None
+    taken = earliest_start({"Date": date}, time.monotonic() - began) - CLOCKS_OF_MRS_APART
+    return [
+        record
+        for record in others
+        if (record.submitted >= taken * 1000 if record.submitted and date else is_ours)
+    ]

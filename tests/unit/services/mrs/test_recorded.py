@@ -21,7 +21,7 @@ from airflow_cancel_provider.services.mrs import submit as submission
 from airflow_cancel_provider.services.mrs.submission import SUBMISSIONS
 from tests.capture_fixtures import LABEL, Notes, recorder  # noqa: F401
 from tests.cloud.server import LocalCloud
-from tests.gateway import Gateway
+from tests.gateway import RESET, Gateway
 from tests.mrs_fixtures import CLUSTER, NONE, QUICK, cloud, define, mrs_server
 
 __all__ = ["cloud", "mrs_server"]
@@ -52,6 +52,23 @@ def test_a_labelled_job_is_listed_by_its_name(hook: MrsHook) -> None:
     assert [status.job for status in hook.list_jobs(CLUSTER, "mine")] == [job]
     assert hook.show_job(CLUSTER, job.id).name == f"mine-{LABEL}"
     assert [status.job for status in hook.list_jobs(CLUSTER, f"mine-2-{LABEL}")] == [other]
+
+
+@pytest.mark.parametrize("name, is_labelled", [("mine", True), ("a-name-without-room-for-it", False)])
+def test_where_mrs_does_not_tell_the_time_the_label_tells_whose_a_job_is(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, notes: Notes, name: str, is_labelled: bool
+) -> None:
+    monkeypatch.setattr(submission, "PAUSE", 0.1)
+    with Gateway(cloud.url) as gateway:
+        gateway.clock, gateway.answers = None, [RESET]
+        define(monkeypatch, cloud, **KEYS, endpoint=gateway.url)
+        if is_labelled:
+            job = start(MrsHook(patience=QUICK), name)
+            assert [known["id"] for known in cloud.mrs.jobs()] == [job.id]
+        else:
+            with pytest.raises(ServiceUnavailable, match="no job has this name"):
+                start(MrsHook(patience=QUICK), name)
+    assert notes.words == (["started"] if is_labelled else ["lost"])
 
 
 @pytest.mark.parametrize("fault", ["denied", "throttle"])
