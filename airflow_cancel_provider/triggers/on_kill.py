@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -272,6 +272,9 @@ class GatheredCancels(PerLoop):
             )
             try:
                 await in_thread(engine.step)
+            except BaseException:
+                _leave(gathered, engine)
+                raise
             finally:
                 for each in gathered:
                     if each.sent and not each.sent.done():
@@ -279,8 +282,7 @@ class GatheredCancels(PerLoop):
         try:
             await self._see_to_the_end(gathered, engine)
         finally:
-            for each in gathered:
-                each.note(engine.cancellation, is_last=True)
+            _leave(gathered, engine)
         await in_thread(_send_metrics, gathered, engine)
 
     async def _see_to_the_end(self, gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
@@ -304,6 +306,11 @@ class GatheredCancels(PerLoop):
             written |= ends.keys()
             async with self._writing:  # one after the other: a storm of kills must not take all threads
                 await in_thread(write_over_supervisor, killed.task, ends)
+
+
+def _leave(gathered: Iterable[GatheredRequests], engine: CancelEngine) -> None:
+    for each in gathered:
+        each.note(engine.cancellation, is_last=True)
 
 
 def _send_metrics(gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:

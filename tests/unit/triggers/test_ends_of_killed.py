@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from airflow_cancel_provider.ends_on_record import ends_from_json
+from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.triggers import on_kill as killing
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
@@ -105,3 +106,24 @@ def test_what_a_person_has_cancelled_before_is_not_taken_for_its_own(
     story(tell)
     (end,) = ends_from_json(airflow.ends[key_of(ti)]).values()
     assert (end.state, end.by, end.reason) == (JobState.CANCELLED, "service", "")
+
+
+def test_a_fault_of_ours_does_not_hold_up_a_trigger(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits any more for ends that nobody will see."""
+    ti = TaskInstance()
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    trigger = guarding(ti, memory.jobs("a"))
+
+    def broken(_: CancelEngine) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(CancelEngine, "step", broken)
+    monkeypatch.setattr(killing, "CONFIRM_SECONDS", 60)
+
+    async def tell() -> None:
+        await killed(trigger, ti)
+        await until(lambda: len(asyncio.all_tasks()) <= 2)
+
+    story(tell, 10)
