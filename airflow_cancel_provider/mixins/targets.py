@@ -189,7 +189,8 @@ def _names_jobs(value: Mapping[Any, Any]) -> bool:
 def _jobs_on(record: Mapping[Any, Any]) -> Iterator[Any]:
     """The jobs of a try, and those that it has taken over from earlier ones."""
     yield from record["jobs"]
-    for earlier in record.get("earlier") or ():
+    others = record.get("earlier")
+    for earlier in others if isinstance(others, list) else ():  # anybody may have written it
         if isinstance(earlier, Mapping) and _is_record(earlier):
             yield from _jobs_on(earlier)
 
