@@ -137,7 +137,8 @@ def test_the_record_of_a_try_names_its_jobs(cloud: LocalCloud) -> None:
     # With what a try has taken over from the one before it, as with durable=True.
     over = TryRecord(uuid4(), earlier=(TryRecord(uuid4(), jobs=(second,)),))
     assert list(operator("batch", remote_jobs=over.as_json()).execute(context())) == [second]
-    for damaged in (5, True, "x", [5, None], {"jobs": []}):
+    no_records: tuple[Any, ...] = (5, True, "x", [5, None], {"jobs": []})
+    for damaged in no_records:
         task = operator("batch", remote_jobs=records[0] | {"earlier": damaged})
         assert list(task.execute(context())) == [first]
     own = str(replace(over, jobs=(first,)).as_json())
