@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -204,11 +205,13 @@ def read_back(value: Any) -> Any:
     """A list, a dict or a record that a template turned into text; whatever else it is, the same value."""
     if not isinstance(value, str) or not value.strip().startswith(("[", "(", "{")):
         return value
-    try:
-        read = ast.literal_eval(value.strip())
-    except (SyntaxError, ValueError):
-        return value
-    return read if isinstance(read, (list, tuple, dict, set)) else value
+    for reads in (ast.literal_eval, json.loads):  # the latter for the filter ``tojson``
+        try:
+            read = reads(value.strip())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        return read if isinstance(read, (list, tuple, dict, set)) else value
+    return value
 
 
 def is_literal(task: BaseOperator, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +142,9 @@ def test_the_record_of_a_try_names_its_jobs(cloud: LocalCloud) -> None:
     for damaged in no_records:
         task = operator("batch", remote_jobs=records[0] | {"earlier": damaged})
         assert list(task.execute(context())) == [first]
+    # Through the filter tojson: true and null are not Python's.
+    as_text = json.dumps(replace(over, jobs=(first,), has_released=True).as_json() | {"more": None})
+    assert set(operator("batch", remote_jobs=as_text).execute(context())) == {first, second}
     own = str(replace(over, jobs=(first,)).as_json())
     assert set(operator("batch", remote_jobs=own).execute(context())) == {first, second}
     for value in (records[0], str(records[0]), records, str(records)):
