@@ -71,7 +71,9 @@ class Succeeding(Asking):
 async def _events(trigger: type[Asking], seen: list[Any]) -> None:
     guarded = GuardTrigger.__new__(GuardTrigger)
     record = TryRecord(TI.id).as_json()
-    guarded.__dict__.update(inner=trigger(), _is_handled=True, record=record, classpath="", kwargs={})
+    guarded.__dict__.update(
+        inner=trigger(), _is_handled=True, record=record, classpath="", kwargs={}, access=None
+    )
     guarded.task_instance = TI  # type: ignore[assignment]
     async for event in guarded.run():
         seen.append(event.payload)  # noqa: PERF401  each as it comes
