@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_cancel_provider.services.registry import service_info
@@ -101,5 +102,5 @@ class Access:
 
     @property
     def key(self) -> str:
-        """The same text for the same access."""
-        return json.dumps(self.as_json(), sort_keys=True, default=repr)
+        """The same text for the same access. Holds no secrets."""
+        return sha256(json.dumps(self.as_json(), sort_keys=True, default=repr).encode()).hexdigest()

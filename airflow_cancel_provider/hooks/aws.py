@@ -291,12 +291,13 @@ def _config(options: Any) -> Config | None:
         return None
     if not isinstance(options, Mapping):
         words = without_logins(repr(options))
+        del options  # a tool that reports errors shows variables
         raise InvalidInput(
             f"botocore_config is {words}; it must be a dict of arguments of botocore.config.Config."
         )
     try:
         return Config(**options)
     except (BotoCoreError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"botocore_config can't be used: {without_logins(str(error)).rstrip('.')}."
-        ) from None
+        words = f"botocore_config can't be used: {without_logins(str(error)).rstrip('.')}."
+    del options  # as above
+    raise InvalidInput(words)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from traceback import TracebackException
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,8 @@ from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
 from airflow.triggers.base import BaseTrigger
 from botocore import UNSIGNED
 
-from airflow_cancel_provider.exceptions import NotEnded
+import airflow_cancel_provider
+from airflow_cancel_provider.exceptions import InvalidInput, NotEnded
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
@@ -35,6 +37,7 @@ from tests.try_fixtures import CANCEL, KEEP, RESUMED, Never, Store, Try, _guarde
 
 __all__ = ["_guarded", "airflow", "variables"]
 
+PACKAGE = str(Path(airflow_cancel_provider.__file__).parent)
 PASSWORD = "PLANTED-proxy-password"
 WITH_LOGIN = {"read_timeout": 7, "proxies": {"https": f"http://user:{PASSWORD}@proxy:3128"}}
 FAILED = {"event": {"status": "error", "job_id": "?"}}
@@ -174,9 +177,14 @@ def test_what_the_operators_own_trigger_stores_is_not_stored_again(caplog: pytes
 
 @pytest.mark.parametrize("config", [WITH_LOGIN, {"proxies": {"https": f"user:{PASSWORD}@proxy"}}])
 def test_no_login_of_a_proxy_is_in_what_a_traceback_shows(config: dict[str, Any]) -> None:
-    access = Access(botocore_config=config)
+    access = Access(botocore_config={**config, "nonsense": 1})
     assert access.holds_login
-    assert PASSWORD not in repr(access)
+    with pytest.raises(InvalidInput, match="nonsense") as raised:
+        access.service("batch", None, "us-east-1")
+    shown = TracebackException.from_exception(raised.value, capture_locals=True)
+    ours = [each for each in shown.stack if each.filename.startswith(PACKAGE)]
+    assert len(ours) > 2
+    assert PASSWORD not in f"{[each.locals for each in ours]} {access.key}"
 
 
 @pytest.mark.parametrize("make, end", [(cancel_operator, NotEnded), (sensor, AirflowSensorTimeout)])
