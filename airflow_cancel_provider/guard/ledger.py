@@ -247,7 +247,9 @@ class TryLedger(Locked):
         for record in (event.record, *event.record.earlier):
             for job in record.jobs:
                 not_before, at = record.not_before.get(job, 0.0), record.submitted.get(job, 0.0)
-                self._add(job, StartedJob(None, 0.0, not_before, record.ti_id, submitted=at))
+                # An end on record may be anybody's word: the job counts as running all the same.
+                end = record.ends.get(job)
+                self._add(job, StartedJob(None, 0.0, not_before, record.ti_id, submitted=at, end=end))
             for number, stored in enumerate(record.intents):
                 token = f"{record.ti_id}.{number}"
                 self._intents[token] = Intent(

@@ -188,12 +188,20 @@ def _names_jobs(value: Mapping[Any, Any]) -> bool:
 
 
 def _jobs_on(record: Mapping[Any, Any]) -> Iterator[Any]:
-    """The jobs of a try, and those that it has taken over from earlier ones."""
+    """The jobs of a try, and those that it has taken over from earlier ones and not replaced."""
     yield from record["jobs"]
     others = record.get("earlier")
     for earlier in others if isinstance(others, list) else ():  # anybody may have written it
         if isinstance(earlier, Mapping) and _is_record(earlier):
-            yield from _jobs_on(earlier)
+            failed = _failed_on(earlier) if record["jobs"] else []
+            yield from (job for job in _jobs_on(earlier) if job not in failed)
+
+
+def _failed_on(record: Mapping[Any, Any]) -> list[Any]:
+    """The jobs that have ended without success, as far as the record tells."""
+    ends = record.get("ends")
+    known = ends.items() if isinstance(ends, Mapping) else ()
+    return [job for job, end in known if isinstance(end, Mapping) and end.get("state") != JobState.SUCCEEDED]
 
 
 def _is_record(value: Mapping[Any, Any]) -> bool:
