@@ -84,7 +84,7 @@ class Access:
 
     @property
     def holds_login(self) -> bool:
-        """Whether the address of a proxy holds a login. Airflow keeps a trigger's arguments as plain text."""
+        """Whether the address of a proxy holds a login. Airflow stores a trigger's arguments."""
         config = self.botocore_config
         return "@" in str(config.get("proxies") if isinstance(config, Mapping) else config)
 

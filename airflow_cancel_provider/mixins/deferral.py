@@ -29,7 +29,7 @@ class DefersWait(BaseOperator):
             return bool(self.deferrable)
         self.log.warning(
             "The task waits in its worker: a proxy in botocore_config holds a login, and Airflow would store "
-            "that with the trigger, as plain text. Put the proxies into the connection (config_kwargs)."
+            "that with the trigger. Put the proxies into the connection (config_kwargs)."
         )
         return False
 

@@ -156,7 +156,7 @@ def stored(inner: BaseTrigger, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_guard_stores_no_login_of_a_proxy(caplog: pytest.LogCaptureFixture) -> None:
-    """Airflow keeps a trigger's arguments as plain text, and up to 3.1 shows them in its UI."""
+    """Airflow stores a trigger's arguments, and up to 3.1 shows them in its UI."""
     arguments = stored(Never(), WITH_LOGIN)
     assert PASSWORD not in json.dumps(arguments) + caplog.text
     assert arguments["access"]["botocore_config"] == {"read_timeout": 7}
