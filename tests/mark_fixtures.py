@@ -131,6 +131,7 @@ def own_queue(patch: pytest.MonkeyPatch, **seconds: float) -> Iterator[Memory]:
                 marked._do(due)
 
     patch.setattr(marked, "_queue", DueQueue(do, NAME))
+    patch.setattr(marked, "_under_way", set())
     yield MemoryHook.memory
     with lock:
         is_over.set()

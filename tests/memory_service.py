@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any, Self
 
 import pytest
@@ -57,6 +58,8 @@ class Memory:
     """By job id."""
     claims: list[JobStatus] = field(default_factory=list)
     """What listings show, in the states of ``states``."""
+    held: dict[str, Event] = field(default_factory=dict)
+    """By job id: a cancel request gets no answer before."""
 
     def job(self, id: str, state: JobState = JobState.RUNNING, scope: str = "place") -> RemoteJob:
         """Make a job."""
@@ -109,6 +112,9 @@ class MemoryService(JobService):
         outcomes = self.memory.forced_outcomes if force else self.memory.outcomes
         jobs = list(dict.fromkeys(jobs))
         self.memory.sent += [(job.id, force) for job in jobs]
+        for job in jobs:
+            if job.id in self.memory.held:
+                self.memory.held[job.id].wait(20)
         return [CancelResult(job, outcomes.get(job.id, CancelOutcome.REQUESTED), reason) for job in jobs]
 
     def scopes(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -49,8 +50,10 @@ PATIENCE = 180.0
 """Seconds for which a cancel is repeated, escalated and checked."""
 MOST_ATTEMPTS = 5
 """How often records are read again after an error of the database."""
-LINES_AT_ONCE = 4
-"""Connections over which calls are made at the same time."""
+ROUNDS_AT_ONCE = 16
+"""Cancels whose calls are made at the same time: one that is slow must not hold up the others."""
+BUSY_PAUSE = 0.5
+"""Seconds after which a cancel is looked at again that found so many under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +75,13 @@ class CancelFor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A cancel that a person has asked for."""
-
-    request: CancelRequest
-    asked_by: CancelFor
-    since: float = field(default_factory=time.time)
-
-    def __str__(self) -> str:
-        return ", ".join(self.request.jobs)
-
-
-@dataclass(frozen=True, slots=True)
 class _Preparation:
     """What the first cancel of this process needs: modules, and a client, take a second or more."""
 
     mark: Mark
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Round:
     """A cancel that is under way, over one connection.
 
@@ -106,12 +97,28 @@ class _Round:
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
+    def step(self) -> None:
+        """Make the calls that are due, in a thread of its own. The queue's thread writes the rest down."""
+        try:
+            self.cancellation.step()
+        except Exception:
+            log.exception("A cancel is tried again: %s", ", ".join(map(str, self.owned)))
+        finally:
+            _queue.put(_Stepped(self), 0.0)
+
     @property
     def ended(self) -> set[RemoteJob]:
         """The jobs that were seen to end."""
         cancellation = self.cancellation.cancellation
         ended = {job for job, status in cancellation.statuses.items() if status.state.is_terminal}
         return ended - set(cancellation.open)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stepped:
+    """A round whose calls have been made."""
+
+    round: _Round
 
 
 def cancel_when_marked(task_instance: Any) -> None:
@@ -132,34 +139,48 @@ def cancel_when_run_is_marked(dag_run: Any, state: str) -> None:
 
 def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
     """Have jobs over one connection cancelled, in the background, because a person has asked for it."""
-    _queue.put(_Asked(request, asked_by), 0.0)
+    owned = dict.fromkeys(request.jobs, asked_by)
+    _queue.put(_Round(_engine([request]), time.time(), owned), 0.0)
 
 
-def _do(due: Sequence[Mark | MarkedRun | _Asked | _Round | _Preparation]) -> None:
-    from airflow_cancel_provider.services.threads import side_by_side
-
+def _do(due: Sequence[Mark | MarkedRun | _Round | _Stepped | _Preparation]) -> None:
+    stepped = [each.round for each in due if isinstance(each, _Stepped)]
+    _under_way.difference_update(stepped)
     for each in due:
         if isinstance(each, _Preparation):
             _prepare(each.mark)
-    rounds = [each for each in due if isinstance(each, _Round)]
     marks = [each for each in due if isinstance(each, Mark)]
     marks += [mark for each in due if isinstance(each, MarkedRun) for mark in _skipped(each)]
+    rounds = [each for each in due if isinstance(each, _Round)]
     try:
         rounds += _begun(marks)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
-    rounds += [
-        _Round(_engine([each.request]), each.since, dict.fromkeys(each.request.jobs, each.asked_by))
-        for each in due
-        if isinstance(each, _Asked)
-    ]
-    for each in side_by_side(_stepped, rounds, LINES_AT_ONCE):
-        if each.cancellation.is_done or time.monotonic() > each.given_up_at:
-            _close(each)
-        else:
-            _write_down(each, each.ended)
-            _queue.put(each, each.pause)
-            each.pause = min(each.pause * 2, LONGEST_PAUSE)
+    for each in rounds:
+        _make_calls(each)
+    for each in stepped:
+        _go_on(each)
+
+
+def _make_calls(each: _Round) -> None:
+    """Have a thread make the calls of a round that are due."""
+    from airflow_cancel_provider.services.threads import in_background
+
+    if len(_under_way) >= ROUNDS_AT_ONCE:
+        _queue.put(each, BUSY_PAUSE)
+        return
+    _under_way.add(each)
+    in_background(Future[None](), _Round.step, each)
+
+
+def _go_on(each: _Round) -> None:
+    """Put down what the calls of a round have told, and have more of them made later."""
+    if each.cancellation.is_done or time.monotonic() > each.given_up_at:
+        _close(each)
+    else:
+        _write_down(each, each.ended)
+        _queue.put(each, each.pause)
+        each.pause = min(each.pause * 2, LONGEST_PAUSE)
 
 
 def _prepare(mark: Mark) -> None:
@@ -224,11 +245,6 @@ def _send_metrics(each: _Round) -> None:
         since=each.since,
         requested_at=each.cancellation.cancellation.requested_at,
     )
-
-
-def _stepped(each: _Round) -> _Round:
-    each.cancellation.step()
-    return each
 
 
 def _begun(marks: Sequence[Mark]) -> list[_Round]:
@@ -323,6 +339,8 @@ def _read_later(marks: Sequence[Mark | MarkedRun], error: Exception) -> None:
 
 
 _queue = DueQueue(_do, "remote-jobs-marked")
+_under_way = set[_Round]()
+"""Rounds whose calls are being made; of the queue's thread alone."""
 _is_prepared = False
 
 
@@ -330,6 +348,7 @@ def _begin_anew() -> None:
     """Start with an empty queue in a forked child: it has no thread, and the parent keeps its marks."""
     global _queue  # noqa: PLW0603  one for each process
     _queue = DueQueue(_do, "remote-jobs-marked")
+    _under_way.clear()
 
 
 os.register_at_fork(after_in_child=_begin_anew)

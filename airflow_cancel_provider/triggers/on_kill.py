@@ -50,6 +50,8 @@ REASON = "Task was ended by Airflow while it was deferred"
 """Why, for people."""
 TOGETHER = 0.2
 """Seconds in which kills are gathered: hundreds of tasks may be marked with one click."""
+LONGEST_TURN = 2.0
+"""Seconds after which kills go out beside those that were gathered before: a call of these is slow."""
 CALL_SECONDS = 8.0
 """Patience of one round of calls: Airflow gives ``on_kill`` 30 seconds."""
 ESCALATE_AFTER = 60.0
@@ -220,13 +222,13 @@ class GatheredRequests:
 class GatheredCancels(PerLoop):
     """What a triggerer still has to cancel: kills that come together go out together.
 
-    Of each service, one batch is requested at a time. What comes meanwhile makes the next batch, so that a
-    storm of kills takes few calls, in the order in which they came.
+    Of each service, one batch is requested at a time, while its calls are answered promptly. What comes
+    meanwhile makes the next batch, so that a storm of kills takes few calls, in the order in which they came.
     """
 
     def __init__(self) -> None:
         self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
-        self._requesting: dict[tuple[str | None, ...], asyncio.Lock] = {}
+        self._requesting: dict[tuple[str | None, ...], asyncio.Future[None]] = {}
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         """The event loop itself keeps no task alive."""
@@ -261,24 +263,28 @@ class GatheredCancels(PerLoop):
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)
-        async with self._requesting.setdefault(key, asyncio.Lock()):
-            gathered = self._gathered.pop(key)
-            engine = cancel_over_connections(
-                Board.here().opener(access),
-                [request for each in gathered for request in each.requests],
-                deployment,
-                call_seconds=CALL_SECONDS,
-                escalate_after=ESCALATE_AFTER,
-            )
-            try:
-                await in_thread(engine.step)
-            except BaseException:
-                _leave(gathered, engine)
-                raise
-            finally:
-                for each in gathered:
-                    if each.sent and not each.sent.done():
-                        each.sent.set_result(None)
+        if before := self._requesting.get(key):
+            await asyncio.wait([before], timeout=LONGEST_TURN)
+        gathered = self._gathered.pop(key)
+        engine = cancel_over_connections(
+            Board.here().opener(access),
+            [request for each in gathered for request in each.requests],
+            deployment,
+            call_seconds=CALL_SECONDS,
+            escalate_after=ESCALATE_AFTER,
+        )
+        self._requesting[key] = step = asyncio.ensure_future(in_thread(engine.step))
+        try:
+            await step
+        except BaseException:
+            _leave(gathered, engine)
+            raise
+        finally:
+            if self._requesting.get(key) is step:
+                del self._requesting[key]
+            for each in gathered:
+                if each.sent and not each.sent.done():
+                    each.sent.set_result(None)
         try:
             await self._see_to_the_end(gathered, engine)
         finally:

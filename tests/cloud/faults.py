@@ -103,7 +103,7 @@ SETTABLE = frozenset(f.name for f in fields(Fault)) - {"set_at", "matched", "fir
 
 
 class Faults:
-    """The rules in the order in which they were set. The first that fires decides; latencies add up."""
+    """The rules in the order in which they were set. The first that fires decides; of delays the longest."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -141,7 +141,7 @@ class Faults:
                     continue
                 if rule.kind != "latency":
                     return rule, delay
-                delay += rule.delay
+                delay = max(delay, rule.delay)
         return None, delay
 
     def as_list(self) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
         marked.cancel_when_marked(ti)
     # What an earlier test has begun goes on in this queue, and may have started its thread before.
     assert threads() <= began + 1
-    assert threading.active_count() <= before + 1 + marked.LINES_AT_ONCE
+    assert threading.active_count() <= before + 1 + marked.ROUNDS_AT_ONCE
     until(lambda: len(memory.sent) >= 3000, 120)
     assert sent(memory) == {job.id for job in jobs}
     assert threads() <= began + 1
@@ -144,6 +146,47 @@ def test_an_unexpected_error_in_a_cancel_ends_neither_it_nor_the_others(
     marked.cancel_when_marked(second)
     until(lambda: sent(memory) == {"a", "b"})
     assert "can't start new thread" in caplog.text
+
+
+def _was_sent(memory: Memory, id: str) -> bool:
+    return id in sent(memory)
+
+
+def test_a_request_without_an_answer_holds_up_no_other_task(xcoms: XComs, memory: Memory) -> None:
+    held = ["a", *(f"a{number}" for number in range(5))]
+    memory.held |= {name: threading.Event() for name in held}
+    for name in held:  # each in a round of its own
+        ti = TaskInstance(task_id=name)
+        xcoms.put((ti, deferred(ti, memory.job(name))))
+        marked.cancel_when_marked(ti)
+        until(partial(_was_sent, memory, name))
+    other = TaskInstance(task_id="other")
+    xcoms.put((other, deferred(other, memory.job("b"))))
+    marked.cancel_when_marked(other)
+    until(lambda: "b" in sent(memory))
+    memory.states["b"] = JobState.CANCELLED
+    until(lambda: xcoms.ends(other))
+    for event in memory.held.values():
+        event.set()
+    memory.states |= dict.fromkeys(held, JobState.CANCELLED)
+    until(lambda: not marked._queue._heap and not marked._under_way)
+
+
+def test_only_so_many_cancels_are_under_way(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marked, "ROUNDS_AT_ONCE", 1)
+    monkeypatch.setattr(marked, "BUSY_PAUSE", 0.05)
+    memory.held["a"] = threading.Event()
+    tis = [TaskInstance(task_id=name) for name in "ab"]
+    xcoms.put(*((ti, deferred(ti, memory.job(ti.task_id))) for ti in tis))
+    marked.cancel_when_marked(tis[0])
+    until(lambda: sent(memory) == {"a"})
+    marked.cancel_when_marked(tis[1])
+    time.sleep(1)
+    assert sent(memory) == {"a"}
+    memory.held["a"].set()
+    until(lambda: sent(memory) == {"a", "b"})
 
 
 def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,6 +68,29 @@ def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
     # Each batch takes one request a cluster; one by one they would be 500.
     print(f"{STORM} kills: {len(requests)} CancelSteps")
     assert len(requests) <= 40
+
+
+def test_a_request_without_an_answer_holds_up_no_other_task(airflow: FakeAirflow, memory: Memory) -> None:
+    tis = {name: TaskInstance(task_id=name) for name in ("held", "next", "third")}
+    for name, ti in tis.items():
+        airflow.put(ti, "failed", recorded(ti, OURS))
+        memory.job(name)
+    memory.held["held"] = threading.Event()
+
+    async def tell() -> None:
+        tasks = []
+        for name, ti in tis.items():
+            task = asyncio.ensure_future(run(guarding(ti, [memory.job(name)]), ti))
+            tasks.append(task)
+            await asyncio.sleep(0.1)
+            task.cancel(USER_ACTION)
+            await until(partial(memory.sent.__contains__, (name, False)))
+        assert not tasks[0].done()
+        memory.held["held"].set()
+        memory.states |= dict.fromkeys(tis, JobState.CANCELLED)
+        await asyncio.wait(tasks)
+
+    story(tell, 60)
 
 
 class TestReadiness:
