@@ -110,11 +110,6 @@ class Owner:
         return TaskKey.of(self)
 
     @property
-    def tags(self) -> dict[str, str]:
-        """The owner as tags, in the characters and lengths that AWS accepts."""
-        return {f"airflow_{name}": _NO_TAG.sub("_", str(value))[:256] for name, value in asdict(self).items()}
-
-    @property
     def task(self) -> str:
         """The try for people: ``dag / run / task[3] try 2``."""
         return self.key.with_try(self.try_number)
@@ -182,7 +177,6 @@ def _owner_behind(text: str) -> Owner | None:
 
 
 LONGEST_LABEL = 2048
-_NO_TAG = re.compile(r"[^A-Za-z0-9 /_.:=+@-]")
 _LABEL = re.compile(
     r"af-([0-9a-z]{8})-([0-9a-z]{25})([0-9a-z]{7})(-r(?![0-9A-Za-z-]))?(?![0-9a-z])", re.ASCII
 )

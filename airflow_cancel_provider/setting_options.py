@@ -10,12 +10,6 @@ from typing import Any
 
 from airflow_cancel_provider.services.registry import SERVICES
 
-_TAGGED = ", ".join(
-    row.title
-    for row in SERVICES.values()
-    if any(getattr(submission, "most_tags", 0) for submission in row.submissions)
-)
-
 
 def _option(description: str, *, default: Any) -> Any:
     return field(default=default, metadata={"description": description})
@@ -38,11 +32,6 @@ class Options:
         "Name of this Airflow in labels on jobs. By default made from [api] base_url.", default=""
     )
     labels: bool = _option("Write the owner on each job as it is submitted.", default=True)
-    tags: bool = _option(
-        f"Also tag jobs with their owner ({_TAGGED}); needs the TagResource permission, and is left out "
-        "where it is missing.",
-        default=False,
-    )
     raise_on_sigterm: bool = _option(
         "End a task that has started jobs when it gets SIGTERM; Airflow 3 does not.", default=True
     )

@@ -43,7 +43,6 @@ class Notes:
         self.holes: list[str] = []
         self.asked: list[Submission] = []
         self.wanted_label: Label | None = LABEL
-        self.wanted_tags: dict[str, str] = {}
         self.carriers: dict[str, str] = {}
         self.refuses = False
         self.breaks = False
@@ -70,9 +69,6 @@ class Notes:
         if self.refuses:
             raise SubmissionRefused("told to end")
         return self.wanted_label
-
-    def tags(self) -> dict[str, str]:
-        return self.wanted_tags
 
     def carrier(self, service: str) -> str | None:
         return self.carriers.get(service)

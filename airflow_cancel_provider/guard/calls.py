@@ -25,7 +25,7 @@ Request = dict[str, Any]
 
 
 class SubmissionCall:
-    """The label and tags on a submission, and the outcome of each attempt to send it.
+    """The label on a submission, and the outcome of each attempt to send it.
 
     :param params: of the call; botocore's other handlers may change them until it is serialised.
     :param token_name: the parameter that holds its idempotency token; None: the operation has none.
@@ -50,9 +50,7 @@ class SubmissionCall:
         """Of the submission; None while it is not recorded."""
         self._label: Label | None = None
         self._sent: Mapping[str, Any] = params
-        """The parameters as they are sent, label and tags included."""
-        self._untagged: bytes | None = None
-        """The request's body without our tags, for an identity that may not tag."""
+        """The parameters as they are sent, label included."""
         self._first_sent: float | None = None
         self._is_out = False
         """Whether an attempt was sent whose outcome is not evaluated yet."""
@@ -61,17 +59,11 @@ class SubmissionCall:
         self._is_told = False
         """Whether that is recorded."""
 
-    @property
-    def wants_tags(self) -> bool:
-        """Whether tags are to be added to it."""
-        return bool(self.submission.most_tags and not self._has_users_token and self._recorder.tags())
-
-    def write(self, request: Request, other_tags: int | None = 0) -> None:
-        """Add label and tags to a serialised request that is about to be sent, and take others' labels away.
+    def write(self, request: Request) -> None:
+        """Add the label to a serialised request that is about to be sent, and take others' labels away.
 
         The caller's parameters, and what other handlers made of them, stay as they are.
 
-        :param other_tags: how many tags the job gets from elsewhere; None: unknown, so no tag is added.
         :raises SubmissionRefused: the task may not start more jobs.
         """
         label = self._recorder.label(self.submission)
@@ -87,13 +79,8 @@ class SubmissionCall:
         if label:
             carrier = self._recorder.carrier(self.submission.service)
             after = self.submission.labelled(after, label, carrier)
-        untagged = after
-        if self.wants_tags and other_tags is not None:
-            after = self.submission.tagged(after, self._recorder.tags(), other_tags)
         if after is not before:
             request["body"] = _changed(body, before, after)
-        if after is not untagged:
-            self._untagged = _changed(body, before, untagged)
         self._label, self._sent = label, after
 
     def intend(self, client: ClientSpec) -> None:
@@ -124,13 +111,6 @@ class SubmissionCall:
             # Repeated with its token, a request gives the same job: the last answer counts.
             if not self._idempotency_token:
                 self._tell_lost()
-
-    def take_tags_away(self, request: Request) -> bool:
-        """Leave our tags out of the next attempt; return whether there are any."""
-        if self._untagged is None:
-            return False
-        request["body"], self._untagged = self._untagged, None
-        return True
 
     def answered(self, http_response: Any, answer: Any) -> None:
         """Record the last answer.

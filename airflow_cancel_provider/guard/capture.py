@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import sys
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -36,8 +35,6 @@ _BY_CALL = {
 }
 SERVICES = frozenset(service for service, _ in _BY_CALL)
 _KEY = "airflow_cancel_provider"
-_REFUSED, _DENIED = 400, 403
-_TAG = re.compile(r"\btag", re.I)
 _FACTORY_DEPTH = 20
 """Frames between the Amazon provider's session factory and botocore's session; there are about ten."""
 _under_way: ContextVar[SubmissionCall | None] = ContextVar("airflow_cancel_provider_call", default=None)
@@ -139,47 +136,27 @@ class _Handlers:
             submission = _BY_CALL[self._service, model.name]
             context[_KEY] = SubmissionCall(recorder, submission, params, token_name, is_token_given=is_given)
 
-    def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> Any:
+    def _write(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         """Refuse the submission, or add the label and record the intent. Nothing is sent yet."""
-        call = context.get(_KEY)
+        call: SubmissionCall | None = context.get(_KEY)
         if call is None or current_recorder() is None:
-            return None
+            return
         with _recording(model.name):
-            count = call.submission.other_tags if call.wants_tags else None
-            taken: Any = count(self._client(), call.params, _say_unguarded) if count else 0
-            if inspect.isawaitable(taken):
-                return self._write_later(call, params, taken)
-            self._begin(call, params, taken)
-        return None
-
-    async def _write_later(
-        self, call: SubmissionCall, request: dict[str, Any], taken: Awaitable[int | None]
-    ) -> None:
-        with _recording(call.submission.operation):
-            self._begin(call, request, await taken)
-
-    def _begin(self, call: SubmissionCall, request: dict[str, Any], other_tags: int | None) -> None:
-        call.write(request, other_tags)
-        call.intend(spec_of(self._client(), self._conn_id, request))
-        _under_way.set(call)
+            call.write(params)
+            call.intend(spec_of(self._client(), self._conn_id, params))
+            _under_way.set(call)
 
     def _sending(self, **_: Any) -> None:
         if call := _under_way.get():
             call.sending()
 
-    def _judge(
-        self, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any
-    ) -> float | None:
-        """Evaluate an attempt; return 0 to have it repeated at once, None to leave that to botocore."""
+    def _judge(self, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any) -> None:
+        """Evaluate an attempt; whether there is another is botocore's to say."""
         call: SubmissionCall | None = request_dict["context"].get(_KEY)
         if call is not None:
             with _recording(call.submission.operation):
                 http, answer = response or (None, None)
                 call.judge(http, answer, caught_exception)
-                if response and _may_be_about_tags(*response) and call.take_tags_away(request_dict):
-                    _say_unguarded(f"tags on {call.submission.operation} are not allowed; it goes without")
-                    return 0.0
-        return None
 
     def _answered(self, http_response: Any, parsed: Any, context: dict[str, Any], **_: Any) -> None:
         """Record which jobs were started, or that none was."""
@@ -266,12 +243,6 @@ def _shielded(what: str) -> Iterator[None]:
 def _say_unguarded(why: str) -> None:
     if recorder := current_recorder():
         recorder.unguarded(why)
-
-
-def _may_be_about_tags(http: Any, answer: dict[str, Any]) -> bool:
-    """Whether a submission may be refused for its tags: a policy on them may speak of the call alone."""
-    words = str(answer.get("Error", {}).get("Message", ""))
-    return http.status_code == _DENIED or (http.status_code == _REFUSED and _TAG.search(words) is not None)
 
 
 def _connection_at_work() -> str | None:

@@ -1,4 +1,4 @@
-"""Record the submissions of one try, and give the labels and tags for its jobs."""
+"""Record the submissions of one try, and give the labels for its jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.client_spec import ClientSpec
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, SeenEnd
+from airflow_cancel_provider.services.submissions import SeenEnd
 from airflow_cancel_provider.settings import Settings
 
 FOUND_BY_LABEL = "If this task fails, living jobs with its label are looked for and cancelled."
@@ -100,12 +100,6 @@ class TryRecorder:
     def carrier(self, service: str) -> str | None:
         """The field of a service's jobs that carries the label, where there is a choice."""
         return self._settings.carriers.get(service)
-
-    def tags(self) -> dict[str, str]:
-        """Tags to put on a job, if they are wanted."""
-        if not self._settings.tags or not self._is_own:
-            return {}
-        return self._owner.tags | ({LABEL_PARAMETER: str(self._label)} if self._label else {})
 
     def intend(
         self, client: ClientSpec, scope: str | None, unlabelled: tuple[str, ...], *, is_labelled: bool

@@ -114,7 +114,7 @@ def _kept_for_its_try(case: Case) -> Decision | None:
 
 
 def _kept_as_a_copy(claim: JobStatus, owner: OwnerState) -> Decision | None:
-    """Consoles copy a job with its name, parameters and tags. A copy is not the try's."""
+    """Consoles copy a job with its name and parameters. A copy is not the try's."""
     started = claim.submitted_at
     ended = owner.ended if owner.phase in (TryPhase.FAILED, TryPhase.RETRYING) else None
     if started is not None and ended is not None and started - ended > LATE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,10 +52,6 @@ class Recorder(Protocol):
 
     def carrier(self, service: str) -> str | None:
         """What of a service's jobs is to carry the label, where there is a choice; None: the usual."""
-        ...
-
-    def tags(self) -> Mapping[str, str]:
-        """Tags to put on a job, if any."""
         ...
 
     def intend(
@@ -155,11 +151,6 @@ def without_label(name: str) -> str:
     while found := Label.find(bare):
         bare = bare.replace(str(found), "").rstrip(" -")
     return bare or (UNNAMED if name else "")
-
-
-def label_in_tags(tags: Mapping[str, str]) -> Label | None:
-    """The label in a job's tags, if there is one."""
-    return Label.find(tags.get(LABEL_PARAMETER))
 
 
 class OpenSubmission:

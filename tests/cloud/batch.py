@@ -18,7 +18,7 @@ from tests.cloud.aws import AwsError, Caller, Place
 from tests.cloud.batch_jobs import WORDS, Job, make_children, short_name
 from tests.cloud.lifecycle import Clock, Life, Settings, Timings
 from tests.cloud.moto_backing import Moto
-from tests.cloud.rest import RestService, answer_about_tags
+from tests.cloud.rest import RestService
 from tests.cloud.service import ErrorKind, Subject
 
 QUEUES, DEFINITIONS = ("queue", "q"), ("definition", "job", "def", "d")
@@ -27,7 +27,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 MAX_BULK = 50
 MAX_DESCRIBE = 100
 MAX_REASON = 1024
-TAG_OPERATIONS = ("ListTagsForResource", "TagResource", "UntagResource")
 
 
 def client_error(message: str) -> AwsError:
@@ -65,7 +64,6 @@ class BatchService(RestService):
             "TerminateJob": self.stop_job,
             "CancelJobs": self.stop_jobs,
             "TerminateJobs": self.stop_jobs,
-            **dict.fromkeys(TAG_OPERATIONS, self.tags),
         }
 
     # Wire.
@@ -246,18 +244,6 @@ class BatchService(RestService):
             if code
         ]
         return {"successful": [job_id for job_id, code in refusals.items() if not code], "errors": errors}
-
-    # Tags.
-    def tags(self, caller: Caller, params: dict[str, Any], request: Request) -> Any:
-        """Read and change the tags of a job; those of other resources are moto's."""
-        arn = request.path.removeprefix("/v1/tags/")
-        job_id = arn.rpartition(":job/")[2] if ":job/" in arn else ""
-        if not job_id:
-            return self.moto.answer(request)
-        job = self.by_id.get((self.place(caller), job_id))
-        if job is None or job.parent:
-            raise client_error(f"{arn} can't be tagged.")
-        return answer_about_tags(job.request.setdefault("tags", {}), params, request)
 
     # Ground truth.
     def jobs(self) -> list[dict[str, Any]]:

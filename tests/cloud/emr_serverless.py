@@ -17,7 +17,7 @@ from tests.cloud.emr_serverless_runs import FINAL_STATES, RUN_STATES, WORDS, Run
 from tests.cloud.job_runs import JobRunsService, invalid, timestamp, whole
 from tests.cloud.lifecycle import Clock, Life
 from tests.cloud.moto_backing import Moto
-from tests.cloud.rest import answer_about_tags, page
+from tests.cloud.rest import page
 from tests.cloud.service import Subject
 
 PAGE = 50
@@ -47,9 +47,6 @@ class EmrServerlessService(JobRunsService[Run]):
             "GetJobRun": self.get_job_run,
             "ListJobRuns": self.list_job_runs,
             "CancelJobRun": self.cancel_job_run,
-            "ListTagsForResource": self.tags,
-            "TagResource": self.tags,
-            "UntagResource": self.tags,
         }
 
     # Wire.
@@ -176,12 +173,3 @@ class EmrServerlessService(JobRunsService[Run]):
         self.check_cancel(run)
         run.cancel(int(text) if text else None, now)
         return {"applicationId": run.application_id, "jobRunId": run.id}
-
-    def tags(self, caller: Caller, params: dict[str, Any], request: Request) -> Any:
-        """Read and change the tags of a run."""
-        arn = request.path.removeprefix("/tags/")
-        place = self.place(caller)
-        run = next((run for run in self.all_runs() if run.arn == arn and run.place == place), None)
-        if run is None:
-            raise missing("Resource", arn)
-        return answer_about_tags(run.request.setdefault("tags", {}), params, request)

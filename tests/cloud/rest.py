@@ -1,4 +1,4 @@
-"""What the AWS services that speak REST share: operations by path, errors by a header, pages, tags."""
+"""What the AWS services that speak REST share: operations by path, errors by a header, pages."""
 
 from __future__ import annotations
 
@@ -52,15 +52,3 @@ def page(member: str, rows: Sequence[Any], begin: int, size: int) -> dict[str, A
     """A page of a listing, and the token of the next one if there is more."""
     result: dict[str, Any] = {member: rows[begin : begin + size]}
     return result | ({"nextToken": str(begin + size)} if begin + size < len(rows) else {})
-
-
-def answer_about_tags(tags: dict[str, str], params: dict[str, Any], request: Request) -> dict[str, Any]:
-    """ListTagsForResource, TagResource and UntagResource, on the tags of one resource."""
-    if params["operation"] == "ListTagsForResource":
-        return {"tags": tags}
-    if params["operation"] == "TagResource":
-        tags.update(params.get("tags") or {})
-    else:
-        for key in request.args.getlist("tagKeys"):
-            tags.pop(key, None)
-    return {}

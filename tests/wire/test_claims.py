@@ -16,7 +16,7 @@ from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.registry import service_info
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud import (
     batch,
     batch_listing,
@@ -258,22 +258,6 @@ class TestBatch:
         (claim,) = queue.service().claims("queue")
         assert claim.label is not None
         assert (claim.label, claim.label.owner) == (OWNER.label, OWNER)
-
-    def test_a_tag_stands_in_for_a_parameter_that_is_missing(self, queue: BatchBench) -> None:
-        tags = OWNER.tags | {LABEL_PARAMETER: str(LABEL)}
-        (tagged,) = queue.submit("tagged", tags=tags)
-        (other,) = queue.submit("other", tags={"airflow_deployment": OWNER.deployment, "team": "a"})
-        found = labels(queue.service(), "queue")
-        assert found == {tagged: LABEL, other: None}
-        # The tags have lost some letters of the owner.
-        label = found[tagged]
-        assert label is not None
-        assert (label.owner, label.reconnects) == (None, LABEL.reconnects)
-
-    def test_tags_that_are_no_label(self) -> None:
-        assert label_in_tags({LABEL_PARAMETER: str(LABEL)}) == LABEL
-        assert label_in_tags(OWNER.tags) is None
-        assert label_in_tags({}) is None
 
     def test_a_label_in_a_jobs_name_is_not_ours(self, queue: BatchBench) -> None:
         queue.submit(f"job-{LABEL}")

@@ -37,9 +37,6 @@ class AwsSubmission(Submission):
     :param texts: name of each job, and the text that holds its label if it carries one, from the parameters.
     :param jobs: ids of what was started, from the parameters and the answer.
     :param carriers: other ways to add the label, by name.
-    :param most_tags: how many tags a job of this service may have; 0: it has none.
-    :param other_tags: from the client, the parameters and a function that takes words: how many tags the job
-        gets from elsewhere (None: nobody knows); may be a promise. None: from nowhere.
     :param largest: how many bytes a request may have; 0: any number.
     :param place: for a call that does not tell the ids: the scope that the jobs are in, from the answer.
     """
@@ -51,8 +48,6 @@ class AwsSubmission(Submission):
     jobs: Callable[[Params, Params], JobIds]
     place: Callable[[Params], str | None] | None = None
     carriers: Mapping[str, Callable[[Params, Label], Params]] = field(default_factory=dict)
-    most_tags: int = 0
-    other_tags: Callable[[Any, Params, Callable[[str], None]], Any] | None = None
     largest: int = 0
 
     def labelled(self, params: Params, label: Label, carrier: str | None) -> Params:
@@ -61,23 +56,12 @@ class AwsSubmission(Submission):
         Where there is no room for it they stay as they are.
         """
         written = self.carriers.get(carrier or "", self.label)(params, label)
-        return written if self._fits(written) else params
+        is_too_large = self.largest and len(json.dumps(written, default=str)) > self.largest
+        return params if is_too_large else written
 
     def unlabelled(self, params: Params, label: Label | None) -> tuple[str, ...]:
         """Names of those of the jobs that don't carry this label."""
         return tuple(name for name, text in self.texts(params) if not label or Label.find(text) != label)
-
-    def tagged(self, params: Params, tags: Mapping[str, str], others: int = 0) -> Params:
-        """The parameters with tags added; the caller's own win, and where there is no room none is added.
-
-        :param others: how many tags the job gets from elsewhere.
-        """
-        together = {**tags, **(params.get("tags") or {})}
-        written = {**params, "tags": together}
-        return written if len(together) + others <= self.most_tags and self._fits(written) else params
-
-    def _fits(self, params: Params) -> bool:
-        return not self.largest or len(json.dumps(params, default=str)) <= self.largest
 
 
 def bare_name(params: Params) -> Params:

@@ -18,7 +18,7 @@ from airflow_cancel_provider.services.aws.answers import (
 )
 from airflow_cancel_provider.services.aws.errors import DENIED
 from airflow_cancel_provider.services.results import in_utc, outcome_of
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, label_in_tags
+from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
 STATES = {
     "SUBMITTED": JobState.PENDING,
@@ -51,7 +51,7 @@ _PER_JOB: dict[str, Shape] = {
     "errors?": [{"job": TEXT, "code": WORD, "message?": TEXT}],
 }
 ANSWERS: Answers = {
-    "DescribeJobs": {"jobs": [_JOB | {"parameters?": TEXTS, "tags?": TEXTS}]},
+    "DescribeJobs": {"jobs": [_JOB | {"parameters?": TEXTS}]},
     "ListJobs": {"jobSummaryList": [_JOB], "nextToken?": TEXT},
     "DescribeJobQueues": {"jobQueues": [{"jobQueueName": WORD, "status?": TEXT}], "nextToken?": TEXT},
     "TerminateJobs": _PER_JOB,
@@ -95,8 +95,7 @@ def answer_of(job: RemoteJob, answer: dict[str, Any]) -> JobAnswer:
 
 def _label(answer: dict[str, Any]) -> Label | None:
     """The label of a job from DescribeJobs; no listing shows it."""
-    label = Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER))
-    return label or label_in_tags(answer.get("tags", {}))
+    return Label.find(answer.get("parameters", {}).get(LABEL_PARAMETER))
 
 
 def needless(seen: JobAnswer, *, gently: bool, asked: bool = False) -> CancelResult | None:

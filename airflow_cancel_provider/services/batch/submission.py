@@ -10,13 +10,11 @@ from typing import Any
 
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import AwsSubmission, Params, bare_entry, ids
-from airflow_cancel_provider.services.batch.tag_room import TagRoom
 from airflow_cancel_provider.services.ratelimit import EVERY, Quotas
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
 LARGEST_SUBMIT_JOB = 30 * 1024
 """Bytes of a request."""
-MOST_TAGS = 50
 
 
 def _label_parameters(params: Params, label: Label) -> Params:
@@ -32,12 +30,10 @@ SUBMISSIONS = (
         "batch",
         "SubmitJob",
         scope=lambda params: params.get("jobQueue"),
-        bare=lambda params: bare_entry(bare_entry(params, "parameters"), "tags"),
+        bare=lambda params: bare_entry(params, "parameters"),
         label=_label_parameters,
         texts=_texts,
         jobs=lambda _, answer: ids((None, answer.get("jobId"))),
-        most_tags=MOST_TAGS,
-        other_tags=lambda client, params, say: TagRoom(client, params, say).taken(),
         largest=LARGEST_SUBMIT_JOB,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from airflow_cancel_provider.jobs import JobState
-from airflow_cancel_provider.services.aws.answers import TEXT, TEXTS, TIME, WORD, Answers, Shape
+from airflow_cancel_provider.services.aws.answers import TEXT, TIME, WORD, Answers, Shape
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -31,7 +31,6 @@ _RUN: dict[str, Shape] = {
     "failureReason?": TEXT,
     "name?": TEXT,
     "clientToken?": TEXT,
-    "tags?": TEXTS,
     "createdAt?": TIME,
 }
 ANSWERS: Answers = {

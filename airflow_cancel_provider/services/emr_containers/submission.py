@@ -14,29 +14,25 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.submission import (
     AwsSubmission,
     Params,
-    bare_entry,
     bare_name,
     ids,
     label_name,
 )
 from airflow_cancel_provider.services.ratelimit import Quotas
-from airflow_cancel_provider.services.submissions import label_in_tags
 
 JOINT = "-"
 LONGEST = 64
 """Characters of a name, and of a token."""
-MOST_TAGS = 50
 
 
 def label_of(run: Mapping[str, Any]) -> Label | None:
-    """The label that a job run carries: in its name, its idempotency token or its tags."""
-    text = f"{run.get('name')} {run.get('clientToken')}"
-    return Label.find(text) or label_in_tags(run.get("tags") or {})
+    """The label that a job run carries: in its name or its idempotency token."""
+    return Label.find(f"{run.get('name')} {run.get('clientToken')}")
 
 
 def _bare(params: Params) -> Params:
     # With the token of a labelled run it is that run's own submission, repeated.
-    return params if Label.find(params.get("clientToken")) else bare_entry(bare_name(params), "tags")
+    return params if Label.find(params.get("clientToken")) else bare_name(params)
 
 
 def _label(params: Params, label: Label) -> Params:
@@ -68,7 +64,6 @@ SUBMISSIONS = (
         label=_label,
         texts=_texts,
         jobs=lambda params, answer: ids((params["virtualClusterId"], answer.get("id"))),
-        most_tags=MOST_TAGS,
     ),
 )
 STATE_READERS = {

@@ -9,7 +9,6 @@ from typing import Any
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.services.aws.submission import (
     AwsSubmission,
-    bare_entry,
     bare_name,
     ids,
     label_name,
@@ -17,7 +16,6 @@ from airflow_cancel_provider.services.aws.submission import (
 )
 from airflow_cancel_provider.services.ratelimit import Quotas
 
-MOST_TAGS = 200
 SHORTEST_GRACE, LONGEST_GRACE = 15, 1800
 
 
@@ -40,11 +38,10 @@ SUBMISSIONS = (
         "emr-serverless",
         "StartJobRun",
         scope=lambda params: params.get("applicationId"),
-        bare=lambda params: bare_entry(bare_name(params), "tags"),
+        bare=bare_name,
         label=label_name,
         texts=text_of_name,
         jobs=lambda params, answer: ids((params["applicationId"], answer.get("jobRunId"))),
-        most_tags=MOST_TAGS,
     ),
 )
 

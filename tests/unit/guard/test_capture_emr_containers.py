@@ -12,7 +12,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.emr_containers.service import EmrContainersJobRunService
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.capture_fixtures import LABEL, ROLE, Notes, client, recorder  # noqa: F401
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
@@ -90,12 +89,11 @@ def test_where_a_name_leaves_no_room_the_label_is_in_the_token(
 def test_nothing_that_comes_with_a_token_of_the_users_is_changed(
     notes: Notes, containers: Any, cluster: str, name: str
 ) -> None:
-    notes.wanted_tags = {LABEL_PARAMETER: str(LABEL)}
     first = start(containers, cluster, name=name, clientToken="daily")
     notes.wanted_label = OTHER_TRY
     assert start(containers, cluster, name=name, clientToken="daily") == first
     shown = described(containers, cluster, first)
-    assert (shown["name"], shown["clientToken"], shown.get("tags")) == (name, "daily", None)
+    assert (shown["name"], shown["clientToken"]) == (name, "daily")
     assert notes.unlabelled == [(name,), (name,)]
     assert all(notes.not_before)
     with pytest.raises(ClientError, match="token was used with another request"):
@@ -110,16 +108,6 @@ def test_the_submission_of_a_labelled_run_may_be_repeated_as_it_was(
     token = described(containers, cluster, first)["clientToken"]
     notes.wanted_label = OTHER_TRY
     assert start(containers, cluster, name=LONG, clientToken=token) == first
-
-
-@pytest.mark.parametrize("count, is_tagged", [(49, True), (50, False)])
-def test_tags_are_added_where_there_is_room(
-    notes: Notes, containers: Any, cluster: str, count: int, is_tagged: bool
-) -> None:
-    notes.wanted_tags = {LABEL_PARAMETER: str(LABEL)}
-    own = {f"key-{number}": "x" for number in range(count)}
-    shown = described(containers, cluster, start(containers, cluster, name="etl", tags=own))
-    assert shown["tags"] == ({**own, **notes.wanted_tags} if is_tagged else own)
 
 
 @pytest.mark.parametrize("name", ["etl", LONG])

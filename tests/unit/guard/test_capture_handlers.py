@@ -76,18 +76,15 @@ def test_what_a_handler_changes_is_sent_with_the_label_and_recorded(
     assert given == {"day": "1"}
 
 
-def test_a_dict_that_a_handler_gives_again_and_again_is_left_as_it_was(
-    cloud: LocalCloud, notes: Notes
-) -> None:
+@pytest.mark.usefixtures("notes")
+def test_a_dict_that_a_handler_gives_again_and_again_is_left_as_it_was(cloud: LocalCloud) -> None:
     own = {
         "jobName": "theirs",
         "jobQueue": "queue",
         "jobDefinition": "def",
         "parameters": {"day": "1"},
-        "tags": {"team": "theirs"},
     }
     before = copy.deepcopy(own)
-    notes.wanted_tags = {"airflow_dag_id": "etl"}
     made = client(cloud, "batch")
     made.meta.events.register("provide-client-params.batch.SubmitJob", lambda **_: own)
     for _ in range(2):

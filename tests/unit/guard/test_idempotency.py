@@ -13,7 +13,6 @@ from airflow.sdk.execution_time.context import set_current_context
 from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.capture_fixtures import (
     LABEL,
     ROLE,
@@ -45,26 +44,25 @@ def test_the_local_cloud_compares_what_comes_with_a_token(runs: Any) -> None:
 def test_two_tries_with_one_name_and_token_get_the_same_run(
     cloud: LocalCloud, notes: Notes, runs: Any
 ) -> None:
-    app, notes.wanted_tags = application(runs), {"airflow_dag_id": "etl"}
+    app = application(runs)
     first = start(runs, app, clientToken="daily", name="etl")
-    notes.wanted_label, notes.wanted_tags = OTHER_TRY, {"airflow_dag_id": "other"}
+    notes.wanted_label = OTHER_TRY
     second = start(runs, app, clientToken="daily", name="etl")
     assert first["jobRunId"] == second["jobRunId"]
     (run,) = cloud.emr_serverless.jobs()
-    assert (run["name"], run["labels"]["tags"]) == ("etl", {})
+    assert run["name"] == "etl"
     assert notes.unlabelled == [("etl",), ("etl",)]
     assert notes.words == ["started", "started"]
 
 
 def test_a_copied_label_goes_in_each_try_alike(cloud: LocalCloud, notes: Notes, runs: Any) -> None:
     """With it the reaper would judge the run by another try, which may have ended a moment ago."""
-    copied, tags = f"etl {OTHER_TRY}", {LABEL_PARAMETER: str(OTHER_TRY)}
-    app = application(runs)
-    first = start(runs, app, clientToken="daily", name=copied, tags=tags)
+    copied, app = f"etl {OTHER_TRY}", application(runs)
+    first = start(runs, app, clientToken="daily", name=copied)
     notes.wanted_label = Label("abcd1234", UUID(int=9))
-    assert start(runs, app, clientToken="daily", name=copied, tags=tags)["jobRunId"] == first["jobRunId"]
+    assert start(runs, app, clientToken="daily", name=copied)["jobRunId"] == first["jobRunId"]
     (run,) = cloud.emr_serverless.jobs()
-    assert (run["name"], run["labels"]["tags"]) == ("etl", {})
+    assert run["name"] == "etl"
     assert notes.unlabelled == [("etl",), ("etl",)]
 
 

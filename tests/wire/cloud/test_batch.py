@@ -183,14 +183,6 @@ def test_mistakes_in_submissions(client: Client) -> None:
         assert code_of(batch.submit_job, **whole) == ("ClientException", 400)
 
 
-def test_tags_of_a_job(client: Client) -> None:
-    batch = client("batch")
-    arn = batch.submit_job(jobName="n", jobQueue="q", jobDefinition="d", tags={"a": "b"})["jobArn"]
-    batch.tag_resource(resourceArn=arn, tags={"c": "d"})
-    batch.untag_resource(resourceArn=arn, tagKeys=["a"])
-    assert batch.list_tags_for_resource(resourceArn=arn)["tags"] == {"c": "d"}
-
-
 UNKNOWN = "arn:aws:batch:us-east-1:123456789012"
 
 

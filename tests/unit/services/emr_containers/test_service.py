@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, ROLE, EmrContainersBench, outcomes
 
@@ -145,9 +144,8 @@ def test_few_runs_are_read_one_by_one(
     [
         {"name": f"etl-{LABEL}"},
         {"name": "a-name-that-leaves-no-room", "clientToken": f"{LABEL}.0123456789abcdef0"},
-        {"name": "a-name-that-leaves-no-room", "tags": {LABEL_PARAMETER: str(LABEL)}},
     ],
-    ids=["name", "token", "tags"],
+    ids=["name", "token"],
 )
 def test_a_label_is_read_from_wherever_it_is(
     containers: EmrContainersBench, carrier: dict[str, object]
