@@ -14,6 +14,7 @@ from airflow_cancel_provider.reaper.places import Place, Scopes, places
 from airflow_cancel_provider.reaper.reaper import Reaper
 from airflow_cancel_provider.reaper.rules import SHARE, Rules, as_list
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.ratelimit import share_of_quotas
 from airflow_cancel_provider.services.tls import verification
 from airflow_cancel_provider.settings import Settings
 
@@ -58,7 +59,8 @@ def make_reaper(
 
     def open_place(place: Place) -> JobService:
         service = access.service(place.service, place.conn_id, place.region)
-        return service.with_patience(replace(service.patience, seconds=PATIENCE_SECONDS)).paced(share)
+        service.quota_share = share_of_quotas(share) * (service.quota_share or 1.0)
+        return service.with_patience(replace(service.patience, seconds=PATIENCE_SECONDS))
 
     return Reaper(
         airflow,

@@ -11,29 +11,18 @@ from itertools import islice
 from math import inf
 from typing import ClassVar, Self, TypeVar
 
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    InvalidInput,
-    ServiceError,
-)
+from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.polls import PollMemory
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas, share_of_quotas
+from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, Paces, Quotas
 from airflow_cancel_provider.services.retry import Patience
 
 T = TypeVar("T")
-
-
-U = TypeVar("U")
-
-
 _LOCATOR = re.compile(r"\s*(arn:|https?://|[a-z-]+://)")
 """How an ARN, the address of a page and the address of a job begin, which are given for ids."""
-
-
 LONGEST_REASON = 1024
 """Characters of a cancel reason that every service takes."""
 
@@ -254,14 +243,6 @@ class JobService(ABC):
         other = copy(self)
         other.patience = patience
         return other
-
-    def paced(self, share: float) -> Self:
-        """The same service, which keeps to a share of the pace; copies of it keep to that share together.
-
-        :param share: of the quotas in force.
-        :raises InvalidInput: ``share`` is not a number above 0, at most 1.
-        """
-        return self._with_meter(self.meter.sharing(share_of_quotas(share)))
 
     @property
     def traffic(self) -> Counter[str]:

@@ -9,7 +9,7 @@ from copy import copy
 from math import inf
 from typing import Any, Self
 
-from airflow_cancel_provider.services.ratelimit import EVERY, Pace, TokenBucket, Turn, exclusive
+from airflow_cancel_provider.services.ratelimit import EVERY, Pace, Turn, exclusive
 
 MOST_FIRST = 20
 """How many calls of a poll, beyond those that it has paid for, go before other polls."""
@@ -26,16 +26,9 @@ class Meter:
         self.own: Counter[str] = Counter()
         """Requests through this copy alone: other copies send theirs at the same time."""
         self._pace = pace
-        self.share: Pace | None = None
         self.paid: Counter[str] = Counter()
         self.first_calls = 0
         """How many more calls of a poll, which has had its turn, go before polls that have not."""
-
-    def sharing(self, share: float) -> Self:
-        """Count into the same traffic, and keep to a share of the quotas as well."""
-        other = copy(self)
-        other.share = self._pace().share(share)
-        return other
 
     def turn(self, operation: str, **how: Any) -> float:
         """As :meth:`wait`, and count the request."""
@@ -54,7 +47,7 @@ class Meter:
         """
         waited = 0.0
         if not self._is_paid(operation):
-            buckets, begun = self._buckets(operation), self.first_calls > 0
+            buckets, begun = self._pace().of(operation), self.first_calls > 0
             self.first_calls -= begun
             with Turn(buckets, urgent=urgent, again=again, begun=begun) as turn:
                 waited = self._wait(turn, at_most)
@@ -76,7 +69,7 @@ class Meter:
 
         :param at_once: it has waited before; those who come later wait for these requests, too.
         """
-        with Turn(self._buckets(operation), calls) as turn:
+        with Turn(self._pace().of(operation), calls) as turn:
             if at_once:
                 turn.take_anyway()
             else:
@@ -89,7 +82,7 @@ class Meter:
 
     def give_back(self) -> None:
         """Put back what was paid for and not used."""
-        left = {name: (calls, self._buckets(name)) for name, calls in self.paid.items()}
+        left = {name: (calls, self._pace().of(name)) for name, calls in self.paid.items()}
         with exclusive():
             for calls, buckets in left.values():
                 for bucket in buckets:
@@ -105,15 +98,11 @@ class Meter:
     def repeated(self, operation: str, times: int) -> None:
         """Count what a client has sent again by itself; who comes next waits for it, too."""
         if times:
-            buckets = self._buckets(operation)
+            buckets = self._pace().of(operation)
             with exclusive():
                 for bucket in buckets:
                     bucket.spend(times)
             self.count(operation, times)
-
-    def _buckets(self, operation: str) -> list[TokenBucket]:
-        own = self.share.of(operation) if self.share else []
-        return [*own, *self._pace().of(operation)]
 
     def _name(self, operation: str) -> str:
         """What a request is paid for as."""

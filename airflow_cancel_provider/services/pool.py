@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
@@ -19,14 +18,8 @@ UNEXPECTED = "UnexpectedError"
 """Code of a result that is neither an answer of the service nor an error that this package knows."""
 ServiceKey = tuple[str, str | None, str | None]
 """Service, connection and region."""
-
-
-class Opener(Protocol):
-    """Open a service over a connection in a region."""
-
-    def __call__(self, service: str, conn_id: str | None, region: str | None, /) -> JobService:
-        """Open one."""
-        ...
+Opener = Callable[[str, str | None, str | None], JobService]
+"""Opens a service over a connection in a region."""
 
 
 class ServicePool:

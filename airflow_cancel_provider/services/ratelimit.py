@@ -170,15 +170,6 @@ class Pace:
         """The buckets that a call needs tokens of; those who wait stand in a queue at the first one."""
         return [self.buckets[name] for name in dict.fromkeys((operation, EVERY)) if name in self.buckets]
 
-    def share(self, share: float) -> Pace:
-        """A pace for a share of the same quotas, to keep to as well."""
-        pace = Pace({}, self.clock, self.sleep)
-        pace.buckets = {
-            name: TokenBucket(bucket.burst * share, bucket.per_second * share, self.clock)
-            for name, bucket in self.buckets.items()
-        }
-        return pace
-
 
 def _bucket(name: str, burst: float, per_second: float, clock: Clock) -> TokenBucket:
     return TokenBucket(burst, per_second, clock, reserve=burst * RESERVE if name == EVERY else 0.0)

@@ -45,7 +45,7 @@ DIFFERENCES = {
     ("list-jobs", "number as a word"): "ours names the option",
     ("cancel-steps", "file as ids"): "ours names the option",
     ("list-steps", "query of rows as text"): "the AWS CLI can't write them",
-    ("list-steps", "query of rows as table"): "the AWS CLI can't write them",
+    ("cancel-steps", "unknown output"): "ours writes no tables",
 }
 
 
@@ -104,7 +104,6 @@ class _Of:
     def shown(self) -> Iterator[Case]:
         yield self.case("right", *self.right)
         yield self.case("--output text", *self.right, "--output", "text")
-        yield self.case("--output table", *self.right, "--output", "table")
         yield self.case("--query", *self.right, "--query", "keys(@)")
         yield self.case("nothing given")
         yield self.case("skeleton", "--generate-cli-skeleton")
@@ -160,7 +159,7 @@ def _others() -> Iterator[Case]:
     yield steps.case("not paged", *steps.right, "--no-paginate")
     yield steps.case("not paged, with items", *steps.right, "--no-paginate", "--max-items", "1")
     yield steps.case("states", *steps.right, "--step-states", "RUNNING", "PENDING", "--query", "Steps[].Id")
-    for output in ("json", "text", "table"):
+    for output in ("json", "text"):
         shown = ("--output", output)
         yield steps.case(f"query of nothing as {output}", *steps.right, *shown, "--query", "Nothing")
         yield steps.case(f"query of one value as {output}", *steps.right, *shown, "--query", "Steps[0].Id")

@@ -14,7 +14,7 @@ _GLOBAL_OPTIONS = (
     ("--conn-id <string>", "Airflow connection; the service's default connection if it is left out."),
     ("--region <string>", "The region to use, instead of the connection's."),
     ("--endpoint-url <string>", "The URL to use, instead of the connection's."),
-    ("--output json|yaml|text|table", "The formatting style for command output."),
+    ("--output json|yaml|text", "The formatting style for command output."),
     ("--query <string>", "A JMESPath query to use in filtering the response data."),
     ("--no-paginate", "Make only one call, for the first page of results."),
     ("--no-verify-ssl", "Don't verify SSL certificates."),

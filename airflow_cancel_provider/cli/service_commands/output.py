@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from airflow_cancel_provider.cli.service_commands.table import table
 from airflow_cancel_provider.exceptions import InvalidInput
 
 
@@ -35,15 +34,12 @@ def searcher(query: str | None) -> Callable[[Any], Any]:
     return search
 
 
-def written(reply: Any, output: str, title: str = "", columns: int = 80) -> str:
+def written(reply: Any, output: str) -> str:
     """A reply as text, with its last newline; empty where there is nothing to say.
 
     :param output: one of :data:`OUTPUTS`.
-    :param title: of a table.
-    :param columns: of the terminal, for a table.
     """
-    plain = _plain(reply)
-    return table(title, plain, columns) if output == "table" else _WRITERS[output](plain)
+    return _WRITERS[output](_plain(reply))
 
 
 def _plain(value: Any) -> Any:
@@ -115,4 +111,4 @@ def _is_scalar(value: Any) -> bool:
 
 
 _WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "yaml": _yaml, "text": _text}
-OUTPUTS = (*_WRITERS, "table")
+OUTPUTS = tuple(_WRITERS)

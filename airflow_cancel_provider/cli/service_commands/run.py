@@ -113,7 +113,7 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int)
             client = client_of(info, client_options)  # a role is assumed
             reply = _called(operation, client, parameters, paging)
     end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
-    shown = written(search(reply), chosen.output, operation.model.name, columns)
+    shown = written(search(reply), chosen.output)
     return shown if chosen.query else shown + end
 
 

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
 from airflow_cancel_provider.clock import Clock
@@ -18,13 +18,16 @@ from airflow_cancel_provider.guard.events import JobsStarted, SubmissionIntended
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.log_file import LogFile, SharedFileHandler
 from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of
-from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskChannel, TaskLogHandler, messages_of, send
+from airflow_cancel_provider.guard.sentinel.relay import STORY, TaskLogHandler, messages_of, send
 from airflow_cancel_provider.metrics import Layer, PlainStatsd, send_cancel
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.task_log import TryLogFile
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.guard.sentinel.main import TaskWatch
 
 log = logging.getLogger("airflow_cancel_provider.sentinel")
 story = logging.getLogger(STORY)
@@ -36,7 +39,7 @@ class NoteReader:
     ``has_news`` is set by each note on a job that may have to be cancelled.
     """
 
-    def __init__(self, watch: TaskChannel) -> None:
+    def __init__(self, watch: TaskWatch) -> None:
         self.hello: dict[str, Any] = {}
         self.ledger = TryLedger()
         self.has_news = False
@@ -74,7 +77,7 @@ class NoteReader:
             self._clients[name] = client
 
 
-def act(watch: TaskChannel) -> None:
+def act(watch: TaskWatch) -> None:
     """Cancel the jobs that the task has started and not released, and report the progress to the task."""
     reader = NoteReader(watch)
     hello = reader.hello

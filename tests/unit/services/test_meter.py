@@ -70,8 +70,7 @@ class TestTraffic:
     def test_copies_count_together_and_others_apart(self, queue: BatchBench) -> None:
         service, other = queue.service(), queue.service()
         list(service.with_patience(HASTY).scopes())
-        list(service.paced(0.5).scopes())
-        assert service.traffic == {"DescribeJobQueues": 2}
+        assert service.traffic == {"DescribeJobQueues": 1}
         assert other.traffic == {}
 
 
@@ -102,7 +101,7 @@ class TestPollsOnTheLoop:
     def test_one_that_takes_more_calls_than_it_has_paid_for_goes_before_the_next(self) -> None:
         paces = FakeTime().paces
         meter = Meter(lambda: paces.of("emr", "us-east-1", "account", {"ListSteps": (1, 0.5)}))
-        with Turn(meter._buckets("ListSteps"), 10):
+        with Turn(meter._pace().of("ListSteps"), 10):
             paid = asyncio.run(meter.prepaid("ListSteps", 1, at_once=True))
             waited = [paid.turn("ListSteps", at_most=20) for _ in range(MOST_FIRST + 2)]
             assert waited == pytest.approx([0] + [2] * MOST_FIRST + [20])

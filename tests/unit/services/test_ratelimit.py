@@ -18,7 +18,16 @@ from airflow_cancel_provider.jobs import CancelOutcome
 from airflow_cancel_provider.services.credentials import account_of
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.pool import ServicePool
-from airflow_cancel_provider.services.ratelimit import EVERY, PACES, Pace, TokenBucket, Turn, exclusive
+from airflow_cancel_provider.services.ratelimit import (
+    EVERY,
+    PACES,
+    RESERVE,
+    Pace,
+    TokenBucket,
+    Turn,
+    exclusive,
+    share_of_quotas,
+)
 from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER, Opener, open_service
@@ -48,9 +57,9 @@ class TestPace:
         assert fake.slept == [1]
 
     def test_a_burst_below_one_pays_afterwards(self, fake: FakeTime) -> None:
-        share = Meter(pace_of(fake.pace(Poll=(1, 0.5)))).sharing(0.5)
+        meter = Meter(pace_of(fake.pace(Poll=(0.5, 0.25))))
         for _ in range(3):
-            share.turn("Poll")
+            meter.turn("Poll")
         assert fake.slept == pytest.approx([4, 4])
 
     def test_what_has_no_quota_goes_at_once(self, fake: FakeTime) -> None:
@@ -294,12 +303,19 @@ def known(pace: Pace) -> Callable[[], Pace]:
     return lambda: pace
 
 
+def sharing(service: Any, share: float) -> Any:
+    """The same service, which keeps to a share of its quotas."""
+    service.quota_share = share
+    return service
+
+
 class TestShare:
     def test_a_share_of_the_pace(self, fake: FakeTime, bench: Bench) -> None:
-        """A burst at once, then the sustained rate, both times the share."""
-        service = fake.service(bench).paced(0.5)
+        """A burst at once, then the sustained rate, both times the share; some of it is left to cancels."""
+        service = sharing(fake.service(bench), 0.5)
         operation = LISTINGS[bench.name]
         burst, rate = service.quotas.get(operation) or service.quotas[EVERY]
+        burst *= 1 if operation in service.quotas else 1 - RESERVE
         calls = int((burst - 1) / 2) + 3
         for _ in range(calls):
             next(service.scopes(), None)
@@ -326,21 +342,14 @@ class TestShare:
         assert fake.slept == pytest.approx([2 / 0.7], rel=0.1)
 
     def test_copies_keep_to_one_share(self, fake: FakeTime, queue: BatchBench) -> None:
-        service = fake.service(queue).paced(0.02)
+        service = sharing(fake.service(queue), 0.02)
         list(service.scopes())
         list(service.with_patience(HASTY).scopes())
         assert fake.slept == pytest.approx([1])
 
-    def test_others_are_not_held_back_by_it(self, fake: FakeTime, queue: BatchBench) -> None:
-        service = fake.service(queue)
-        share = service.paced(0.02)
-        list(share.scopes())
-        list(service.scopes())
-        assert fake.slept == []
-
     def test_emr_counts_by_operation_and_all_together(self, fake: FakeTime, emr: EmrBench) -> None:
         (step,) = emr.running(1)
-        service = fake.service(emr).paced(0.1)
+        service = sharing(fake.service(emr), 0.1)
         list(service.scopes())
         list(service.claims(str(step.scope)))
         list(service.claims(str(step.scope)))
@@ -354,7 +363,7 @@ class TestShare:
         retries = {"mode": "standard", "total_max_attempts": 2}
         with queue.service_at(cloud.url, PATIENT, retries=retries) as service:
             service.paces = fake.paces
-            paced = service.paced(0.02)
+            paced = sharing(service, 0.02)
             list(paced.scopes())
             list(paced.scopes())
             assert paced.traffic == {"DescribeJobQueues": 5}
@@ -363,15 +372,12 @@ class TestShare:
     def test_mrs(self, cloud: LocalCloud, fake: FakeTime, open_service: Opener) -> None:
         service = open_service()
         service.paces = fake.paces
-        paced = service.paced(0.02)
-        list(paced.scopes())
-        list(paced.claims(CLUSTER))
-        assert fake.slept == pytest.approx([2.5], rel=0.01)
+        list(sharing(service, 0.02).scopes())
         list(service.claims(CLUSTER))
-        assert len(fake.slept) == 1
-        assert paced.traffic == service.traffic == sent(cloud)
+        assert fake.slept == pytest.approx([2.5], rel=0.01)
+        assert service.traffic == sent(cloud)
 
     @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("inf"), float("nan")])
-    def test_shares_that_are_none(self, queue: BatchBench, share: float) -> None:
+    def test_shares_that_are_none(self, share: float) -> None:
         with pytest.raises(InvalidInput, match="share"):
-            queue.service().paced(share)
+            share_of_quotas(share)

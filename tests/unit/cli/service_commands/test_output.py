@@ -11,30 +11,6 @@ from airflow_cancel_provider.cli.service_commands.output import OUTPUTS, searche
 from airflow_cancel_provider.exceptions import InvalidInput
 
 REPLY = {"Jobs": [{"Id": "a", "Tags": ["x", "y"]}, {"Id": "ü"}], "Count": 2}
-TABLE = """\
-----------------
-|     Show     |
-+--------+-----+
-|  Count |  2  |
-+--------+-----+
-||    Jobs    ||
-|+------------+|
-||     Id     ||
-|+------------+|
-||  a         ||
-|+------------+|
-|||   Tags   |||
-||+----------+||
-|||  x       |||
-|||  y       |||
-||+----------+||
-||    Jobs    ||
-|+------------+|
-||     Id     ||
-|+------------+|
-||  ü        ||
-|+------------+|
-"""
 
 
 @pytest.mark.parametrize(
@@ -42,11 +18,10 @@ TABLE = """\
     [
         ("text", "2\nJOBS\ta\nTAGS\tx\nTAGS\ty\nJOBS\tü\n"),
         ("yaml", "Jobs:\n- Id: a\n  Tags:\n  - x\n  - y\n- Id: ü\nCount: 2\n"),
-        ("table", TABLE),
     ],
 )
 def test_a_reply(output: str, text: str) -> None:
-    assert written(REPLY, output, "Show") == text
+    assert written(REPLY, output) == text
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -56,19 +31,13 @@ def test_any_value_can_be_written(output: str, value: Any) -> None:
 
 
 def test_a_reply_without_a_body_is_no_output() -> None:
-    assert [written({}, output) for output in OUTPUTS] == ["", "", "", ""]
+    assert [written({}, output) for output in OUTPUTS] == ["", "", ""]
 
 
 def test_times_and_bytes_are_text() -> None:
     moment = datetime(2026, 11, 28, 12, tzinfo=UTC)
     assert written([moment, b"ab"], "text") == "2026-11-28T12:00:00+00:00\tYWI=\n"
     assert "2026-11-28T12:00:00+00:00" in written([moment], "json")
-
-
-def test_a_wide_row_becomes_a_column() -> None:
-    wide = {"First": "x" * 50, "Second": "y" * 50}
-    assert len(written(wide, "table", columns=80).splitlines()) == 5
-    assert len(written(wide, "table", columns=200).splitlines()) == 6
 
 
 @pytest.mark.parametrize("query", ["[", "", "foo(", "a..b"])

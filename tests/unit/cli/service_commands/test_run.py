@@ -120,7 +120,6 @@ class TestEmr:
         assert run(*command).json == [[job.id, "running"]]
         assert run(*command, "--output", "text").out == f"{job.id}\trunning\n"
         assert run(*command, "--output", "yaml").out == f"- - {job.id}\n  - running\n"
-        assert f"|  {job.id} |  running  |" in run(*command, "--output", "table").out
 
 
 class TestWrongUse:
