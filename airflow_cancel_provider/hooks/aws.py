@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
@@ -201,6 +202,16 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             # boto3 raises these, too, for a malformed endpoint or region, and for what is of another type.
             raise self._unusable(error) from None
 
+    def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """As that of ``AwsBaseHook``; all sessions of a process share what botocore reads of its files.
+
+        Each would read endpoints and models anew, while no other thread of the process runs.
+        """
+        session = super().get_session(region_name, deferrable)
+        if core := getattr(session, "_session", None):  # an asynchronous one shares it already
+            core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+        return session
+
     def _config_of_calls(self) -> Config:
         """The connection's, without repeats of botocore's own: a service repeats calls, at its pace.
 
@@ -246,6 +257,15 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             return None
         connections.check_type(self.aws_conn_id, connection, self.conn_type, type(self).__name__)
         return connection
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """What reads botocore's files, and keeps them.
+
+    :param data_path: folders with more of them, as the environment or the profile says.
+    """
+    return create_loader(data_path)
 
 
 def _is_of_reply(error: Exception) -> bool:
