@@ -22,6 +22,7 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.task_log import named
+from airflow_cancel_provider.version_compat import request_xcom
 
 ENDS_KEY = "remote_jobs_ended"
 """Key of the XCom that is written in the database."""
@@ -71,7 +72,8 @@ def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
         by_service.setdefault(job.service, {})[job] = end
     try:
         for service, some in by_service.items():
-            XCom.set(key=OF_TRIGGER.format(service), value=_stored(some), **asdict(task))
+            key, value = OF_TRIGGER.format(service), _stored(some)
+            request_xcom(XCom.set, asdict(task), key=key, value=value)
     except Exception as error:  # noqa: BLE001  a supervisor and backends of XCom have errors of their own
         log.warning("How remote jobs of %s have ended could not be written to XCom: %r", task, error)
 

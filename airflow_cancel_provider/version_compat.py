@@ -7,10 +7,11 @@ is cheap, and a name that an Airflow does not have fails only where it is used.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 if TYPE_CHECKING:
     from airflow.sdk import (
@@ -59,8 +60,11 @@ __all__ = [
     "mask_secret",
     "needs_port_for_test",
     "redact",
+    "request_xcom",
     "team_names",
 ]
+
+T = TypeVar("T")
 
 # airflow.sdk.exceptions of 3.0 and 3.1 has only the exceptions of the channel.
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
@@ -141,11 +145,79 @@ def is_answered(request: str) -> bool:
     synchronous callback of a deadline (3.3)   no      no
     ========================================== ======= =============
     """
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001  these processes are forked by the code that runs callbacks
-    while frame is not None:
-        module = frame.f_globals.get("__name__")
+    for module, names in _running():
         if module in _CHANNELS:
-            union = get_args(frame.f_globals[_CHANNELS[module]])[0]
+            union = get_args(names[_CHANNELS[module]])[0]
             return request in {message.__name__ for message in get_args(union)}
-        frame = frame.f_back
     return True
+
+
+def _running() -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Names and contents of the modules whose code runs; such processes are forked by what runs callbacks."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001
+    while frame is not None:
+        yield frame.f_globals.get("__name__"), frame.f_globals
+        frame = frame.f_back
+
+
+_is_misread = False
+"""Whether who answers this process has misread a name."""
+
+
+def request_xcom(send: Callable[..., T], names: Mapping[str, Any], **more: Any) -> T:
+    """Send a request about an XCom of a Dag, run or task that may have letters other than ASCII in its name.
+
+    Triggerer and Dag processor have Airflow's API in their own process, and httpx hands a path over to it in
+    another encoding than WSGI has: the API fails at such a name. It reads one that is encoded once more.
+    Before Airflow 3.2 that failure ends the whole triggerer. From then on it is an answer, and so plain names
+    are tried first. Remove this when Airflow reads them.
+
+    :param send: takes ``dag_id``, ``run_id``, ``task_id`` …
+    :param names: those of the task instance.
+    """
+    global _is_misread  # noqa: PLW0603  who answers a process stays the same
+    encoded = {
+        name: value.encode().decode("latin-1") if isinstance(value, str) else value
+        for name, value in names.items()
+    }
+    if encoded == names:
+        return send(**names, **more)
+    if not _is_misread and not _ends_at_a_name():
+        try:
+            return send(**names, **more)
+        except Exception as error:
+            if not _is_of_encoding(error):
+                raise
+            _is_misread = True
+    return send(**encoded, **more)
+
+
+def _is_of_encoding(error: Exception) -> bool:
+    detail = getattr(getattr(error, "error", None), "detail", None) or {}
+    return detail.get("exception_type") in ("UnicodeEncodeError", "UnicodeDecodeError")
+
+
+def _ends_at_a_name() -> bool:
+    """Whether a name that is misread would end the process that answers."""
+    channel = getattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS", None)
+    if channel is None or hasattr(channel, "_thread_lock"):  # from Airflow 3.2 on
+        return False
+    is_triggerer = type(channel).__name__ == "TriggerCommsDecoder"
+    is_here = is_triggerer or any(module == "airflow.dag_processing.processor" for module, _ in _running())
+    return is_here and _does_httpx_misencode()
+
+
+@cache
+def _does_httpx_misencode() -> bool:
+    import httpx
+
+    paths: list[str] = []
+
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        paths.append(environ["PATH_INFO"])
+        start_response("204 No Content", [])
+        return []
+
+    with httpx.Client(transport=httpx.WSGITransport(answer)) as client:
+        client.get("http://airflow/\u00e9")
+    return paths == ["/\u00e9"]

@@ -30,6 +30,7 @@ from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry,
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.readiness import Readiness
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.version_compat import request_xcom
 
 log = logging.getLogger(__name__)
 FROM_CONNECTIONS = Access()
@@ -248,7 +249,7 @@ def release_record(task: TaskKey, record: TryRecord) -> None:
         is_all = one.ti_id == record.ti_id or bool(one.intents)
         write_release(one.ti_id, before.with_jobs(one.jobs, one.intents, is_all=is_all), str(task))
     closed = replace(record, state=TryState.RETURNED).as_json()
-    XCom.set(key=RECORD_KEY, value=closed, **asdict(task))
+    request_xcom(XCom.set, asdict(task), key=RECORD_KEY, value=closed)
 
 
 def was_cancelled() -> bool:

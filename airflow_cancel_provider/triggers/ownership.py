@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
@@ -24,6 +24,7 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.event_loop import in_thread
+from airflow_cancel_provider.version_compat import request_xcom
 
 T = TypeVar("T")
 
@@ -257,13 +258,7 @@ def recorded(task: TaskKey) -> Any:
     """XCom ``remote_jobs`` of a task instance, in which anybody may have written anything; None: nothing."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    return XCom.get_one(
-        key=RECORD_KEY,
-        dag_id=task.dag_id,
-        task_id=task.task_id,
-        run_id=task.run_id,
-        map_index=task.map_index,
-    )
+    return request_xcom(XCom.get_one, asdict(task), key=RECORD_KEY)
 
 
 def _record(deferred: DeferredTry) -> TryRecord | None:
