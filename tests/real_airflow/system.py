@@ -162,6 +162,8 @@ def _environment(home: Path, dags: Path, database: str | None) -> dict[str, str]
         # Airflow 3.0 writes "no issuer" into its tokens where none is set, which PyJWT takes for a wrong one.
         "API_AUTH__JWT_ISSUER": "airflow",
         "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+        # With fewer, 16 requests at once can stop an API server (https://github.com/apache/airflow/issues/66493).
+        "DATABASE__SQL_ALCHEMY_POOL_SIZE": "50",
         "DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{home}/airflow.db?timeout=60",
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         # Each round takes a small machine seconds, and the Dags stay as they are.

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from airflow.sdk import DAG
+from packaging.version import Version
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.notifications import cancel
@@ -17,6 +18,7 @@ from airflow_cancel_provider.notifications.cancel import CancelRemoteJobs
 from airflow_cancel_provider.owner import Label, Owner, TaskKey, deployment_of, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from tests.airflow_fakes import FakeAirflow, airflow
+from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.service_fixtures import BatchBench
@@ -27,6 +29,9 @@ __all__ = ["airflow", "connections"]
 DEPLOYMENT = "production"
 RUN = {"dag_run": {"dag_id": "nightly", "run_id": "manual__2026"}}
 DEADLINE = {"dag_run": {"dag_id": "nightly", "dag_run_id": "manual__2026"}, "deadline": {"id": "1"}}
+RENDERS_NOTHING = pytest.mark.skipif(
+    Version("3.3") > AIRFLOW, reason="Airflow leaves a notifier's template as it is where nothing comes of it"
+)
 
 
 @pytest.fixture
@@ -81,7 +86,11 @@ class TestTask:
         "reason, shown",
         [
             ("{{ 20260101 }}", "20260101"),
-            ("{{ none }}", "Cancelled by Airflow: a callback of nightly / manual__2026"),
+            pytest.param(
+                "{{ none }}",
+                "Cancelled by Airflow: a callback of nightly / manual__2026",
+                marks=RENDERS_NOTHING,
+            ),
             (7, "7"),
             (None, "Cancelled by Airflow: a callback of nightly / manual__2026"),
         ],
