@@ -70,7 +70,7 @@ for order in orders.split(","):
         resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         files = [open(os.devnull) for _ in range(1100)]
     elif what == "interpreter":
-        sys.executable = value
+        sys.executable = value or None  # type: ignore[assignment]  as where Python can't find its program
     elif what == "limit":
         # This user can't read root's Python: all that a call needs is imported before.
         import boto3

@@ -25,9 +25,8 @@ ATTACHED: list[tuple[int, Guard]] = []
 """The guard of the task in this process, with the process id: a forked child is not guarded."""
 
 
-def call(original: Any, name: str, task: Any, args: Any, kwargs: Any) -> Any:
+def call(method: Callable[..., Any], name: str, task: Any, args: Any, kwargs: Any) -> Any:
     """Call a wrapped method: through the guard if it belongs to the task that is guarded in this process."""
-    method = original.__get__(task, type(task))
     guard = attached_guard()
     if guard is None or guard.task is not task:
         return method(*args, **kwargs)

@@ -102,8 +102,7 @@ class SubmissionCall:
         if not was_out:
             return
         if http_response is not None:
-            failed = http_response.status_code >= 500 or _is_failure(answer)
-            unknown = failed and came_over_a_socket(http_response)
+            unknown = _is_no_verdict(http_response, answer) and came_over_a_socket(http_response)
         else:
             unknown = error is None or not was_never_sent(error)
         if unknown:
@@ -210,12 +209,7 @@ def _changed(body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[
     return json.dumps(kept | changes).encode()
 
 
-def _is_failure(answer: Any) -> bool:
-    """Whether an answer reports an internal failure of the service, or is none of the service.
+def _is_no_verdict(http_response: Any, answer: Any) -> bool:
+    from airflow_cancel_provider.services.aws.errors import is_no_verdict
 
-    EMR reports failures with HTTP 400. A proxy's page may stand in the place of the service's answer.
-    """
-    from airflow_cancel_provider.services.aws.errors import FAILING, is_foreign_reply
-
-    error = answer.get("Error") if isinstance(answer, Mapping) else None
-    return isinstance(error, Mapping) and (error.get("Code") in FAILING or is_foreign_reply(answer))
+    return http_response.status_code >= 300 and is_no_verdict(answer)

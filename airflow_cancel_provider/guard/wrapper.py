@@ -15,10 +15,18 @@ def wrapped(original: Any, name: str) -> Callable[..., Any]:
 
     @wraps(original)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        method = bound(original, self)
         try:
             from airflow_cancel_provider.guard.attached import call
         except ImportError:  # it was pickled by value, and this package is not installed here
-            return original.__get__(self, type(self))(*args, **kwargs)
-        return call(original, name, self, args, kwargs)
+            return method(*args, **kwargs)
+        return call(method, name, self, args, kwargs)
 
     return guarded
+
+
+def bound(original: Any, task: Any) -> Callable[..., Any]:
+    """What a class has under a method's name, as an instance has it: what is no descriptor stays as it is."""
+    bind = getattr(original, "__get__", None)
+    method: Callable[..., Any] = bind(task, type(task)) if bind else original
+    return method

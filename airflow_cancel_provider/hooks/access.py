@@ -40,10 +40,13 @@ class Access:
     def of_task(cls, task: Any) -> Self:
         """How jobs are reached that an operator has started: as its own hook does, over its connection.
 
-        :param task: one of this package or of the Amazon provider; any other leaves all to the connections.
+        :param task: one with a connection of ours; any other leaves all to the connections, and so does what
+            an operator of a user's own calls the same and is of another type, such as a method ``verify``.
         """
         given = {name: getattr(task, name) for name in ("aws_conn_id", "mrs_conn_id") if hasattr(task, name)}
-        verify, config = getattr(task, "verify", None), getattr(task, "botocore_config", None) or None
+        verify, config = getattr(task, "verify", None), getattr(task, "botocore_config", None)
+        verify = verify if isinstance(verify, (bool, str)) and str(verify).strip() else None
+        config = config if isinstance(config, Mapping) and config else None
         if not given or (verify is None and config is None):
             return cls()
         # For a connection of AWS that is not defined, the process's own identity stands in.

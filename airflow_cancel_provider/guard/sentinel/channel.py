@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import select
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 LONGEST_MESSAGE = 1 << 16
 """Bytes."""
+_KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET)
 SEND_SECONDS = 2.0
 """Longest wait for a sentinel that does not read: a task must not hang with it."""
 
@@ -34,11 +36,14 @@ class Channel:
     def pair(cls) -> tuple[Channel, _socket.socket]:
         """Make one; return it and the sentinel's end.
 
-        The sockets are of the class that gevent does not replace: its sockets wait despite MSG_DONTWAIT.
+        The sockets are of the class that gevent does not replace: its sockets wait despite MSG_DONTWAIT. So
+        do those with a timeout, as all new ones have after ``socket.setdefaulttimeout``.
 
         :raises OSError: no descriptor is left.
         """
-        ours, theirs = _socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = map(_above_standard, _socket.socketpair(*_KIND))
+        for end in (ours, theirs):
+            end.settimeout(None)
         return cls(ours), theirs
 
     def close(self) -> None:
@@ -93,6 +98,18 @@ class Channel:
                 return self._end
         self._end.detach()
         return None
+
+
+def _above_standard(end: _socket.socket) -> _socket.socket:
+    """The same socket, with none of the descriptors of standard input and output.
+
+    A task may have closed these: what it prints all the same would be messages to the sentinel.
+    """
+    if end.fileno() > 2:
+        return end
+    other = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    end.close()
+    return _socket.socket(*_KIND, fileno=other)
 
 
 def _poll() -> Any:

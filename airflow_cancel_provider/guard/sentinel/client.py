@@ -264,7 +264,7 @@ class Sentinel:
         try:
             with self._open_log() as trouble:
                 self._process = process.start(theirs, trouble)
-        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+        except (OSError, TypeError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
             channel.close()
             raise SentinelError(f"{error!r}") from error
         finally:

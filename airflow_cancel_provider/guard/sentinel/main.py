@@ -117,7 +117,7 @@ class TaskWatch:
             # The channel is closed: wait for the end of the task's process, which may come a moment later.
             self.is_connected = False
             self._poll.unregister(self.channel)
-        else:
+        elif kind in (DONE, CANCEL, KILLED):
             if self.why != SUPERVISOR_ENDED:
                 self.why = body.decode() or self.why
             return kind

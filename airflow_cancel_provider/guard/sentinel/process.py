@@ -22,7 +22,7 @@ def start(channel: _socket.socket, trouble: IO[bytes]) -> subprocess.Popen[bytes
 
     :param channel: its end of the socket pair, which becomes its standard input.
     :param trouble: for what it writes to standard error.
-    :raises OSError, ValueError, RuntimeError, subprocess.SubprocessError: it could not be started.
+    :raises OSError, TypeError, ValueError, RuntimeError, subprocess.SubprocessError: it could not be started.
     """
     command = [sys.executable, "-S", "-E", str(MAIN), str(os.getpid()), str(_supervisor())]
     with _signals_blocked():

@@ -156,6 +156,16 @@ def is_foreign_reply(reply: Mapping[str, Any]) -> bool:
     return bool(status) and not is_said and code in (None, "", str(status))
 
 
+def is_no_verdict(reply: Mapping[str, Any]) -> bool:
+    """Whether an error reply leaves open what became of the request: a failure, or none of the service.
+
+    EMR reports failures with HTTP 400. A proxy's page may stand in the place of the service's answer.
+    """
+    status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    is_failure = status >= 500 or status == _TIMED_OUT or reply.get("Error", {}).get("Code") in FAILING
+    return is_failure or is_foreign_reply(reply)
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: throttled, a failing service, no answer of the service."""
     if isinstance(error, ClientError):
@@ -216,7 +226,7 @@ def _wants_login_to_proxy(error: BaseException) -> bool:
 def may_have_acted(error: BaseException) -> bool:
     """Whether a call that met this error may have been carried out all the same."""
     if isinstance(error, ClientError):
-        return error_code(error) in FAILING or _status(error) >= 500 or is_foreign(error)
+        return is_no_verdict(error.response)
     return isinstance(error, _BROKEN_OFF) and not isinstance(error, _NEVER_SENT)
 
 

@@ -7,6 +7,7 @@ a parameter that nothing refers to.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from airflow_cancel_provider.services.submissions import (
 )
 
 Params = Mapping[str, Any]
+_ID = re.compile(r"[!-~]+", re.ASCII)
 JobIds = Iterator[tuple[str | None, str]]
 """Scope (cluster, application) and id of each job that was started."""
 
@@ -104,4 +106,4 @@ def text_of_name(params: Params) -> Iterator[tuple[str, str]]:
 
 def ids(*pairs: tuple[str, Any] | tuple[None, Any]) -> JobIds:
     """Those that are ids: a reply may be anything, as what stands between here and the service may be."""
-    return ((scope, job) for scope, job in pairs if isinstance(job, str) and job)
+    return ((scope, job) for scope, job in pairs if isinstance(job, str) and _ID.fullmatch(job))

@@ -220,6 +220,26 @@ def test_a_method_on_the_instance_is_guarded_too(install: Install) -> None:
     assert killed == [1, 1]
 
 
+def test_a_method_that_is_no_function_is_called_as_without_a_guard(install: Install) -> None:
+    """A ``functools.partial`` gets no instance (before Python 3.14), nor does any other object."""
+    cleaned: list[str] = []
+
+    class Cleaner:
+        def __call__(self) -> None:
+            cleaned.append("up")
+
+    class Cleans(Slotted):
+        on_kill: Any = Cleaner()
+
+        def execute(self, context: Any) -> str:
+            self.on_kill()
+            return "done"
+
+    install(operator := Cleans(task_id="cleans"))
+    assert run(operator) == "done"
+    assert cleaned == ["up"]
+
+
 def test_a_forked_childs_error_does_not_cancel_the_parents_jobs(cloud: LocalCloud, install: Install) -> None:
     class Forks(BaseOperator):
         def execute(self, context: Any) -> int:

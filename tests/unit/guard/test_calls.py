@@ -85,7 +85,16 @@ def test_an_attempt_without_an_outcome_stays_open_beside_the_success_of_the_next
     assert notes.is_open
 
 
-@pytest.mark.parametrize("answer", [(403, b"<html>blocked</html>"), (302, b""), (400, b"{}")], ids=str)
+FOREIGN: list[Answer] = [
+    (403, b"<html>blocked</html>"),
+    (302, b""),
+    (400, b"{}"),
+    (408, b"<html>timed out</html>"),
+    (300, b"{}"),
+]
+
+
+@pytest.mark.parametrize("answer", FOREIGN, ids=str)
 @pytest.mark.parametrize("service", UNTOKENED)
 def test_a_page_of_a_proxy_is_no_refusal(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, service: Any, answer: Answer
@@ -156,6 +165,16 @@ def test_an_answer_that_tells_some_ids_only_stays_open_for_the_others(
     made.add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=[STEP, STEP])
     assert notes.words == ["lost", "started"]
     assert [job.id for job in notes.jobs] == ["s-1"]
+
+
+@pytest.mark.parametrize("id", [" ", "s-1 s-2", "s-\u00e9", "s-\ud800"])
+def test_an_answer_with_what_can_be_no_id_stays_open(
+    cloud: LocalCloud, notes: Notes, gateway: Gateway, id: str
+) -> None:
+    made = client(cloud, "emr", endpoint_url=gateway.url)
+    gateway.answers = [(200, json.dumps({"StepIds": [id]}).encode())]
+    made.add_job_flow_steps(JobFlowId=cloud.emr.create_cluster(), Steps=[STEP])
+    assert (notes.words, notes.jobs, notes.holes) == (["lost"], [], [])
 
 
 def test_an_answer_that_tells_more_ids_than_were_asked_for_is_another_requests(

@@ -144,6 +144,13 @@ def test_not_those_of_an_operator_for_something_else() -> None:
     assert Access.of_task(SimpleNamespace(verify=False)) == Access()
 
 
+@pytest.mark.parametrize("name", ["verify", "botocore_config"])
+@pytest.mark.parametrize("value", [lambda: True, ["rows"], 5, ""], ids=["method", "list", "number", "empty"])
+def test_what_an_operator_of_a_users_own_calls_the_same_is_none(name: str, value: Any) -> None:
+    """As a method ``verify`` that looks at what a job has written: with it no job could be reached."""
+    assert Access.of_task(SimpleNamespace(aws_conn_id="odd", **{name: value})) == Access()
+
+
 def test_what_cant_be_stored_leaves_a_deferral_as_it_is() -> None:
     access = Access(botocore_config={"signature_version": UNSIGNED})
     assert GuardTrigger.around(Never(), TryRecord(uuid4()), "why", "", access).access is None

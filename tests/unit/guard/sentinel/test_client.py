@@ -89,19 +89,20 @@ def test_an_answer_that_comes_while_it_cancels_is_no_sign_that_it_did_not_start(
     assert is_cancelled(cloud, job)
 
 
-@pytest.mark.parametrize("way", ["interpreter", "processes"])
+@pytest.mark.parametrize("way", ["interpreter", "unknown", "processes"])
 def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task], tmp_path: Path, way: str
 ) -> None:
     (unrunnable := tmp_path / "python").write_text("no program")
-    orders = {"interpreter": f"interpreter={unrunnable}", "processes": "limit=1"}
+    orders = {"interpreter": f"interpreter={unrunnable}", "unknown": "interpreter=", "processes": "limit=1"}
     job = submit(batch)
     task = run(f"{orders[way]},start={job},say=killed,wait=accepted,wait=ended")
     assert task.said.count("True") == 2  # accepted, and ended
     assert is_cancelled(cloud, job)
     said = [line for line in task.said if "Not guarded: a sudden end of this task's process (SIGKILL" in line]
     assert len(said) == 1
-    assert {"interpreter": "Permission denied", "processes": "unavailable"}[way] in said[0]
+    why = {"interpreter": "Permission denied", "unknown": "NoneType", "processes": "unavailable"}
+    assert why[way] in said[0]
 
 
 @pytest.mark.parametrize("end", ["kill", "end"])

@@ -93,6 +93,56 @@ def test_threads_that_start_the_first_jobs_together_do_not_wait_for_each_other(
         sentinel_of(worker)._process.wait()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_a_timeout_that_a_task_gives_all_new_sockets_holds_nobody_up(
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec, seconds: float
+) -> None:
+    """With it each glance at the sentinel's messages would wait so long, and take it for gone then."""
+    job = client.address(None, submit())
+    event = tracked(client, [job], time.time())
+    worker._thread._ledger.apply(event)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        worker.hear(event)
+    finally:
+        socket.setdefaulttimeout(before)
+    assert in_time(lambda: worker.cancel("Task failed (ValueError)"), 5)
+    assert worker.wait_for("ended", 20)
+    assert sentinel_of(worker).last_word == "ended"
+    assert cancelled(cloud) == [True]
+
+
+def test_the_channel_takes_no_descriptor_of_standard_input_or_output() -> None:
+    """A task may have closed these. What it prints then would be a message, and end the jobs of a success."""
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        channel, theirs = sentinel_channel.Channel.pair()
+        assert min(channel._end.fileno(), theirs.fileno()) > 2
+        assert channel.send(b"word")
+        assert theirs.recv(10) == b"word"
+        assert not any(map(os.get_inheritable, (channel._end.fileno(), theirs.fileno())))
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+    channel.close()
+    theirs.close()
+
+
+def test_what_is_no_message_of_the_task_is_no_order(
+    cloud: LocalCloud, worker: Canceller, client: ClientSpec
+) -> None:
+    event = tracked(client, [client.address(None, submit())])
+    worker._thread._ledger.apply(event)
+    worker.hear(event)
+    assert sentinel_of(worker)._send(b"2026-11-30 a line of a log")
+    worker.returned()
+    worker.done()
+    assert sentinel_of(worker)._process.wait(5) == 0
+    assert cancelled(cloud) == [False]
+
+
 class TestDoesNotRead:
     """A sentinel that is frozen: by a debugger, by SIGSTOP."""
 
