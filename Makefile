@@ -124,7 +124,7 @@ soak: $(READY) ## Random faults on hundreds of tasks, then every job is judged (
 	$(BIN)/python -m tests.soak $(SOAK)
 
 $(VENV)/.faults: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt gevent
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt gevent eventlet
 	touch $@
 
 faults: $(VENV)/.faults ## Faults of host, process and Airflow's servers; writes docs/faults.csv; root (4 minutes)

@@ -178,17 +178,23 @@ run(work)""")
     )
 
 
-GEVENT = "from gevent import monkey; monkey.patch_all()\n"
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()\n",
+    "eventlet": "import eventlet; eventlet.monkey_patch()\n",
+}
+Patched = tuple[str, Callable[[str], Played]]
 
 
-@pytest.fixture
-def with_gevent(play: Play) -> Callable[[str], Played]:
-    pytest.importorskip("gevent")
-    return lambda script: play(script, first=GEVENT)
+@pytest.fixture(params=PATCHES)
+def patched(request: pytest.FixtureRequest, play: Play) -> Patched:
+    """What has patched a task's process, and what starts one."""
+    pytest.importorskip(request.param)
+    return request.param, lambda script: play(script, first=PATCHES[request.param])
 
 
-def test_gevent(with_gevent: Callable[[str], Played], observe: Observe) -> None:
-    task = with_gevent(SUBMIT_AND_FAIL)
+def test_patched(patched: Patched, observe: Observe) -> None:
+    name, start = patched
+    task = start(SUBMIT_AND_FAIL)
     job = task.until("job")
     task.until("waiting")
     task.go_on()
@@ -198,7 +204,7 @@ def test_gevent(with_gevent: Callable[[str], Played], observe: Observe) -> None:
     assert "Not guarded" not in task.log
     assert task.seconds < 15
     observe(
-        "gevent has patched the task's process",
+        f"{name} has patched the task's process",
         "fails with its own error",
         "by the sentinel",
         "nothing is lost",
@@ -206,27 +212,30 @@ def test_gevent(with_gevent: Callable[[str], Played], observe: Observe) -> None:
 
 
 @pytest.mark.parametrize("work", ["time.sleep(60)", "while True: pass"])
-def test_gevent_and_sigterm(with_gevent: Callable[[str], Played], observe: Observe, work: str) -> None:
-    task = with_gevent(f"def work():\n    submit()\n    say('waiting')\n    {work}\nrun(work)")
+def test_patched_and_sigterm(patched: Patched, observe: Observe, work: str) -> None:
+    name, start = patched
+    task = start(f"def work():\n    submit()\n    say('waiting')\n    {work}\nrun(work)")
     job = task.until("job")
     task.until("waiting")
     os.kill(task.process.pid, signal.SIGTERM)
     assert task.end().startswith("Killed")
     task.cancelled(job, 5)
-    observe("gevent, SIGTERM to the task", "ends as killed", "by the sentinel", "nothing is lost")
+    observe(f"{name}, SIGTERM to the task", "ends as killed", "by the sentinel", "nothing is lost")
 
 
-def test_gevent_and_sigkill(with_gevent: Callable[[str], Played], observe: Observe) -> None:
-    task = with_gevent(SUBMIT_AND_FAIL)
+def test_patched_and_sigkill(patched: Patched, observe: Observe) -> None:
+    name, start = patched
+    task = start(SUBMIT_AND_FAIL)
     job = task.until("job")
     task.until("waiting")
     task.kill()
     task.cancelled(job)
-    observe("gevent, SIGKILL of the task", "ends at once", "by the sentinel", "in the sentinel's log")
+    observe(f"{name}, SIGKILL of the task", "ends at once", "by the sentinel", "in the sentinel's log")
 
 
-def test_gevent_and_success(with_gevent: Callable[[str], Played]) -> None:
-    task = with_gevent("def work():\n    submit()\nrun(work)")
+def test_patched_and_success(patched: Patched) -> None:
+    _, start = patched
+    task = start("def work():\n    submit()\nrun(work)")
     job = task.until("job")
     assert task.end() == "success None"
     assert not task.is_cancelled(job)

@@ -113,7 +113,8 @@ def _above_standard(end: _socket.socket) -> _socket.socket:
 
 
 def _poll() -> Any:
-    """A ``select.poll`` that also a signal handler may use: gevent's can't wait in its event loop."""
-    monkey = sys.modules.get("gevent.monkey")
-    poll: Any = monkey.get_original("select", "poll") if monkey else select.poll
-    return poll()
+    """A ``select.poll`` that a signal handler may use: gevent's waits for its loop, eventlet has none."""
+    if monkey := sys.modules.get("gevent.monkey"):
+        return monkey.get_original("select", "poll")()
+    patcher = None if hasattr(select, "poll") else sys.modules.get("eventlet.patcher")
+    return (patcher.original("select") if patcher else select).poll()
