@@ -291,7 +291,7 @@ def report(results: Iterable[CancelResult], log: Log) -> None:
             words = unknown_to_the_service(result.job)
             log.warning("%s", f"{result.job}: GONE: {words} Nothing was cancelled.")
         else:
-            (log.error if result.outcome in LOUD_OUTCOMES else log.info)("%s", result)
+            (log.error if result.outcome in LOUD_OUTCOMES else log.info)("Cancel of %s", result)
 
 
 def unknown_to_the_service(job: RemoteJob) -> str:

@@ -146,9 +146,7 @@ def _confirm(
     if options.yes or not jobs:
         return
     if not sys.stdin.isatty():
-        raise InvalidInput(
-            "Jobs that are chosen by their task are cancelled without a question only with --yes."
-        )
+        raise InvalidInput("To cancel the jobs of a task without being asked, add --yes.")
     lines = [f"  {job}  ({entries[job].task.with_try(entries[job].try_number)})" for job in jobs]
     these = f"these {len(jobs)} jobs" if len(jobs) > 1 else "this job"
     sys.stderr.write("\n".join([*lines, f"Cancel {these}? [y/N] "]))

@@ -82,9 +82,7 @@ _LIST = (
         "STATE",
         choices=("living", "ended", "released", "unknown"),
     ),
-    _flag(
-        "--orphans", help="Jobs that no end is on record of, and whose try is over and has not released them"
-    ),
+    _flag("--orphans", help="Jobs whose task has ended without success, and whose own end is not on record"),
     _arg(
         "--since",
         help="Jobs submitted since then: a time, as 2026-11-20T12:00 (UTC), or an age, as 30m, 12h, 7d",

@@ -10,7 +10,6 @@ from threading import RLock, Thread
 from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
-from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
@@ -27,6 +26,7 @@ START_SECONDS = 1.0
 """Longest wait for the sentinel to start; mostly it has started before the service answers."""
 START_AGAIN_SECONDS = 10.0
 """Pause before another attempt to start one."""
+IN_CHILD = "jobs that are started in a forked child of the task: there is no sentinel to hear of them."
 INLINE_SECONDS = 4.0
 """Longest time for which a killed task cancels by itself where it can't start a thread."""
 
@@ -85,15 +85,20 @@ class Canceller:
         """Whether the sentinel knows jobs that this process does not: jobs of forked children."""
         return bool(self._heard_children)
 
-    def hear(self, event: Event) -> None:
-        """Pass an event on.
+    @property
+    def is_heard(self) -> bool:
+        """Whether this process or a sentinel can cancel what is started here: not so in each forked child."""
+        sentinel = self._sentinel
+        return os.getpid() == self._pid or bool(sentinel and sentinel.is_started and sentinel.is_usable)
 
-        :raises InvalidInput: a forked child of the task started a job, and there is no sentinel.
-        """
-        if self._sentinel is None or self._is_done:
+    def hear(self, event: Event) -> None:
+        """Pass an event on."""
+        if self._is_done:
             return
         if os.getpid() != self._pid:
-            self._hear_child(self._sentinel, event)
+            self._hear_child(event)
+            return
+        if self._sentinel is None:
             return
         if not self._sentinel.is_usable and not self._start_another(event):
             self._has_news = True
@@ -106,21 +111,23 @@ class Canceller:
         except SentinelError as error:
             self._miss_sentinel(error)
 
-    def _hear_child(self, sentinel: Sentinel, event: Event) -> None:
+    def _hear_child(self, event: Event) -> None:
         """Pass an event of a forked child on. What it starts is known to the sentinel alone.
 
         The child starts none: that would cancel the jobs of the whole task when the child ends.
         """
-        if sentinel.is_started and sentinel.is_usable:
+        sentinel = self._sentinel
+        if sentinel and self.is_heard:
             with suppress(SentinelError):  # it is not usable then
                 sentinel.hear(event)
-        if not (sentinel.is_started and sentinel.is_usable):
-            raise InvalidInput(
-                "a forked child of the task started a job, and there is no sentinel that could know of it; "
-                "start the first job in the task itself"
-            )
-        if isinstance(event, SubmissionIntended | JobsStarted):
+        if not isinstance(event, SubmissionIntended | JobsStarted):
+            return
+        if self.is_heard:
             self._heard_children.set()
+            return
+        is_late = sentinel is not None and not sentinel.is_started
+        advice = " Start the first job in the task itself." if is_late else ""
+        self._report_once(f"{IN_CHILD}{advice}")
 
     def _miss_sentinel(self, error: SentinelError) -> None:
         self._has_news = True
@@ -129,6 +136,9 @@ class Canceller:
             "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
             f"{error}. After an error or SIGTERM this process cancels its jobs itself."
         )
+        self._report_once(why)
+
+    def _report_once(self, why: str) -> None:
         if why not in self._reported:
             self._reported.add(why)
             self._report_unguarded(why)

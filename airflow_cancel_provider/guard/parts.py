@@ -68,7 +68,9 @@ class TryParts:
         self.store = RecordStore(ti, self.log, self.owner, self.ledger, proof=reports.proof)
         self.releases = Releases(self.owner, self.ledger, self.store, self.access, self.log)
         self.lookups = LabelLookups(self.ledger, self.recorder, self.log)
-        self.submission_log = SubmissionLog(self.log, goes_on=self.tries.go_on)
+        self.submission_log = SubmissionLog(
+            self.log, goes_on=self.tries.go_on, is_heard=lambda: self.canceller.is_heard
+        )
         self.late_answers = LateAnswers(self.owner.ti_id, self.store.may_write, self.log)
         # The store comes late: it writes over a channel that may be slow.
         self.recorder.readers = [

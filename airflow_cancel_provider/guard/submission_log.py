@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from airflow_cancel_provider.guard.events import Event, JobsPlaced, JobsReleased, JobsStarted
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.links.console import console_url
@@ -22,10 +24,13 @@ class SubmissionLog:
     """Logs the events of a try that people need; many jobs share a line.
 
     :param goes_on: whether the next try takes over the jobs.
+    :param is_heard: whether somebody can cancel what this process starts.
     """
 
-    def __init__(self, log: Log, *, goes_on: bool = False) -> None:
-        self._log = log
+    def __init__(
+        self, log: Log, *, goes_on: bool = False, is_heard: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._log, self._is_heard = log, is_heard
         self._end = CANCELLED_AT_LAST if goes_on else CANCELLED_UNLESS
         self._seen: set[RemoteJob] = set()
         self._unwritten = 0
@@ -36,9 +41,10 @@ class SubmissionLog:
         if isinstance(event, JobsStarted) and event.at:
             self._started(event)
         elif isinstance(event, JobsStarted) and not event.token and not self._is_closed:
-            self._log.info("Guarding %s; it will be %s.", named(event.jobs), self._end)
+            if promise := self._promise("it"):
+                self._log.info("Guarding %s%s.", named(event.jobs), promise)
         elif isinstance(event, JobsPlaced):
-            self._log.info("Started a cluster with jobs, %s; they will be %s.", event.scope, self._end)
+            self._log.info("Started a cluster with jobs, %s%s.", event.scope, self._promise("they"))
         elif isinstance(event, JobsReleased):
             self._log.info("Released %s: left running however this task ends.", named(event.jobs))
 
@@ -51,21 +57,24 @@ class SubmissionLog:
         """Log how many jobs had no line of their own."""
         if self._unwritten:
             self._log.info(
-                "Started %d more remote jobs, %d in all; they will be %s.",
+                "Started %d more remote jobs, %d in all%s.",
                 self._unwritten,
                 len(self._seen),
-                self._end,
+                self._promise("they"),
             )
             self._unwritten = 0
+
+    def _promise(self, who: str) -> str:
+        return f"; {who} will be {self._end}" if self._is_heard() else ""
 
     def _started(self, event: JobsStarted) -> None:
         new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
         send_started(new, stats_of_task, self._log)
-        end = self._end + MAY_BE_OLDER if event.not_before else self._end
+        promise = self._promise("it") + (MAY_BE_OLDER if event.not_before else "")
         for job in new:
             self._seen.add(job)
             if len(self._seen) <= LINES:
-                self._log.info("Started %s; it will be %s.%s", described(job), end, console_of(job))
+                self._log.info("Started %s%s.%s", described(job), promise, console_of(job))
                 continue
             self._unwritten += 1
             if self._unwritten == SUMMARY_EACH:

@@ -121,6 +121,7 @@ class Targets(BaseOperator):
 
 
 EMPTY_XCOM = "If it comes from XCom, the task that should have pushed it may have pushed nothing."
+_ON_RECORD = "What a guarded task has started is in its XCom remote_jobs, also if it has failed."
 
 
 def is_empty(value: Any) -> bool:
@@ -138,10 +139,10 @@ def texts(param: str, value: Any) -> list[str]:
     """
     items = [*_flat(listed(value))]
     if is_empty(value) or not items:
-        raise InvalidInput(f"{param} is {value!r}: it names no job. {EMPTY_XCOM}")
+        raise InvalidInput(f"{param} is {value!r}: it names no job. {EMPTY_XCOM} {_ON_RECORD}")
     for item in items:
         if not isinstance(item, str) or is_empty(item):
-            raise InvalidInput(f"{param} holds {item!r}, which names no job. {EMPTY_XCOM}")
+            raise InvalidInput(f"{param} holds {item!r}, which names no job. {EMPTY_XCOM} {_ON_RECORD}")
     return items
 
 

@@ -40,8 +40,9 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
     :param deferrable: wait in the triggerer, polling every ``poke_interval`` seconds.
-    :param cancel_on_kill: cancel the jobs when the sensor is killed or times out. Without it a killed
-        sensor leaves them alone. In ``reschedule`` mode no process is there to cancel between pokes.
+    :param cancel_on_kill: cancel the jobs when the sensor is told to end or times out. Without it a killed
+        sensor leaves them alone. After SIGKILL, and between pokes in ``reschedule`` mode, no process is there
+        to cancel.
     :return: state of each job by its address.
     :raises UnexpectedEnd: a job ended in a state that is not a target.
     :raises InvalidInput: a parameter is unusable; nothing was sent.

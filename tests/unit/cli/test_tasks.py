@@ -192,7 +192,7 @@ class TestCancel:
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
         done = tasks.line("cancel", *DAG)
         assert (done.code, done.out) == (2, "")
-        assert "only with --yes" in done.err.splitlines()[-1]
+        assert "add --yes" in done.err.splitlines()[-1]
         assert tasks.line.ground.lives(job)
 
     @pytest.mark.parametrize("answer, code", [("y\n", 0), ("yes\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])

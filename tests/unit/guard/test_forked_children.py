@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -106,3 +107,31 @@ def test_after_a_success_it_is_not_refused(cloud: LocalCloud) -> None:
     _, child = run(lambda _: None)
     assert child.go_on() == STARTED
     assert names(cloud) == {"own": False, "late": False}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("settings", [Settings(), Settings(sentinel=False)], ids=["sentinel", "none"])
+def test_the_log_promises_no_cancel_of_a_first_job_that_it_starts(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of a process pool: nobody who can cancel hears of the job."""
+
+    def work() -> None:
+        if (child := os.fork()) == 0:
+            logger = logging.getLogger("task")
+            logger.addHandler(logging.StreamHandler(os.fdopen(2, "w")))
+            logger.setLevel("INFO")
+            submit("one")
+            submit("two")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+    Try(work=work).run(settings)
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("[remote jobs]")]
+    warning, *started = lines
+    assert warning.startswith(
+        "[remote jobs] Not guarded: jobs that are started in a forked child of the task:"
+    )
+    assert ("Start the first job in the task itself." in warning) is settings.sentinel
+    assert [line.partition(" job ")[0] for line in started] == ["[remote jobs] Started AWS Batch"] * 2
+    assert not any("will be cancelled" in line for line in started)
