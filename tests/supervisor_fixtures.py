@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
@@ -36,7 +37,8 @@ class Supervisor:
 
     def get(self, key: str) -> str:
         """Ask as a task does."""
-        return str(self.channel.send(GetVariable(key=key)).value)
+        channel: Any = task_runner.SUPERVISOR_COMMS
+        return str(channel.send(GetVariable(key=key)).value)
 
     def _answer(self) -> None:
         with self._socket, self._socket.makefile("rb") as requests:
@@ -70,3 +72,16 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     with connected(monkeypatch) as one:
         yield one
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def closed_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with closing(asyncio.new_event_loop()) as loop:
+        yield loop
+
+
+@contextmanager
+def runner() -> Iterator[asyncio.AbstractEventLoop]:
+    """As ``asyncio.run`` does: it cancels what the loop has begun, and waits for the threads of its pool."""
+    with asyncio.Runner() as one:
+        yield one.get_loop()

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.thread import _WorkItem
-from contextlib import contextmanager, suppress
-from dis import get_instructions
+from copy import copy
 from functools import partial
 from traceback import walk_stack
-from types import BuiltinMethodType, CoroutineType, FrameType, MethodType
+from types import BuiltinMethodType, FrameType, MethodType
 from typing import Any
 from uuid import UUID
-from weakref import WeakSet
 
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.task_log import Log
 
-TRIED_SECONDS = 1.0
-"""How often it is checked whether a coroutine has lost its loop while the channel is in use."""
+LOOK_SECONDS, LOOK_AGAIN_SECONDS = 0.3, 0.05
+"""How often it is checked whether somebody uses the channel, while its lock is taken and after."""
+LOOKS = 2
+"""Looks in a row by which nobody does: a thread that is about to has perhaps not begun yet."""
 
 
 class LateAnswers:
@@ -56,128 +54,88 @@ def _drop(ti_id: UUID) -> None:
 
     :raises Exception: the channel is closed, or not as in the versions that are known.
     """
-    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    task_runner: Any = sys.modules.get("airflow.sdk.execution_time.task_runner")
     channel: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
     if not hasattr(channel, "_read_frame"):
         return  # there is none, or it has no queue (``dags test``)
+    lock = getattr(channel, "_thread_lock", None) or threading.Lock()  # before Airflow 3.2 there is none
+    if is_taken := _wait_for(lock, channel):
+        _pass_on(lock)
+    else:
+        # Whoever has the old lock keeps it. From now on the task's code has a channel with another one.
+        task_runner.SUPERVISOR_COMMS = _renewed(channel)
+    try:
+        _ask_and_read(channel, ti_id)
+    finally:
+        if is_taken:
+            lock.release()
+
+
+def _ask_and_read(channel: Any, ti_id: UUID) -> None:
     from airflow.sdk.execution_time.comms import GetVariable, _RequestFrame
 
     question = GetVariable(key=release_key(ti_id))
     frame = _RequestFrame(id=next(channel.id_counter), body=question.model_dump())
-    with _taken(channel):
-        # A thread of a loop's pool may still wait for an answer: it would take that of the question.
-        while _is_read_elsewhere(channel):
-            time.sleep(0.05)
-        channel.socket.sendall(frame.as_bytes())
-        while channel._read_frame().id != frame.id:  # noqa: SLF001  there is no public way
-            pass
+    channel.socket.sendall(frame.as_bytes())
+    while channel._read_frame().id != frame.id:  # noqa: SLF001  there is no public way
+        pass
 
 
-@contextmanager
-def _taken(channel: Any) -> Iterator[None]:
-    """Hold the lock of the channel, if it has one. Those that nobody goes on with let it go."""
-    lock = getattr(channel, "_thread_lock", None)
-    if lock is None:
-        yield
-        return
-    _end_abandoned(channel)
-    is_held = True
-    while not lock.acquire(timeout=TRIED_SECONDS):
-        was_held, is_held = is_held, _end_abandoned(channel) or _is_used_elsewhere(channel)
-        # Whoever has just got it may not have gone on yet.
-        if not (was_held or is_held):
-            with suppress(RuntimeError):
-                lock.release()
-    try:
-        yield
-    finally:
-        lock.release()
+def _wait_for(lock: threading.Lock, channel: Any) -> bool:
+    """Wait until nobody reads an answer, and take the lock of the channel; False if it is abandoned.
 
-
-def _end_abandoned(channel: Any) -> bool:
-    """End what event loops that were interrupted, and run no more, have begun with the channel.
-
-    A loop may live on, as Airflow's own does, or be in the traceback of a time-out: both keep its coroutine.
-    What it has given to a thread of its pool goes on also without it: that takes the lock, for nobody.
-
-    :return: whether a coroutine of a loop that runs uses the channel.
+    Nobody gives it back where an event loop was interrupted that has it, or for which a thread of its pool
+    takes it, or where a signal's exception came right after it was taken.
     """
-    if getattr(channel, "_loop_thread_id", 0) is None:
-        return False  # no loop has used it
-    # No isinstance(): that evaluates proxies, as those of a task's context, which ask Airflow.
-    objects = gc.get_objects()
-    asking = [each for each in objects if type(each) is CoroutineType and _asks(each, channel)]
-    if any(_loop_of(each).is_running() for each in asking):
-        return True
-    for each in asking:
-        # Where the loop is closed, what waits for its turn can't be told.
-        with suppress(RuntimeError):
-            each.close()
-    for each in objects:
-        if type(each) is _WorkItem and _takes(each, channel):
-            _pass_on(each.future, channel._thread_lock)  # noqa: SLF001  as above
-        elif type(each) is _WorkItem and _reads(each, channel):
-            each.future.cancel()
-    return False
+    is_taken, unused = False, 0
+    while unused < LOOKS:
+        if is_taken:
+            time.sleep(LOOK_AGAIN_SECONDS)
+        else:
+            is_taken = lock.acquire(timeout=LOOK_SECONDS)
+        unused = 0 if _is_read_elsewhere(channel) else unused + 1
+    return is_taken
 
 
-def _asks(coroutine: CoroutineType[Any, Any, Any], channel: Any) -> bool:
-    """Whether a coroutine uses the channel; not yet one that waits for its turn."""
-    if coroutine.cr_code is not type(channel).asend.__code__ or coroutine.cr_frame is None:
-        return False
-    return coroutine.cr_frame.f_locals["self"] is channel and _loop_of(coroutine) is not None
+def _renewed(channel: Any) -> Any:
+    """The same channel with locks that nobody holds, for an event loop that has not asked before."""
+    import asyncio
+
+    renewed = copy(channel)
+    renewed._thread_lock, renewed._async_lock = threading.Lock(), asyncio.Lock()  # noqa: SLF001  as above
+    if hasattr(renewed, "_loop_thread_id"):
+        renewed._loop_thread_id = None  # noqa: SLF001  as above
+    return renewed
 
 
-def _loop_of(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    return coroutine.cr_frame.f_locals.get("loop") if coroutine.cr_frame else None
+def _pass_on(lock: threading.Lock) -> None:
+    """Have threads of pools that wait for the lock give it back at once: their event loops run no more."""
+    from asyncio import BaseEventLoop
 
-
-def _takes(work: _WorkItem[Any], channel: Any) -> bool:
-    """Whether a thread of a loop's pool is to take the channel's lock."""
-    return type(work.fn) is BuiltinMethodType and work.fn == channel._thread_lock.acquire  # noqa: SLF001  as above
-
-
-def _reads(work: _WorkItem[Any], channel: Any) -> bool:
-    """Whether a thread of a loop's pool is to read an answer."""
-    parts = work.fn.args if type(work.fn) is partial else ()
-    return any(type(each) is MethodType and each == channel._read_frame for each in parts)  # noqa: SLF001  as above
-
-
-def _pass_on(taking: Future[Any], lock: threading.Lock) -> None:
-    """Have a lock that a thread of a pool takes for nobody released at once."""
-    if not (taking.done() or taking.cancel() or taking in _passed_on):
-        _passed_on.add(taking)
-        taking.add_done_callback(lambda _: lock.release())
-
-
-_passed_on: WeakSet[Future[Any]] = WeakSet()
-
-
-def _is_used_elsewhere(channel: Any) -> bool:
-    """Whether another thread has the lock: it has asked, or reads an answer."""
-    asks = type(channel).send
-    names_lock = next(each for each in get_instructions(asks) if each.argval == "_thread_lock")
-    waits_in = names_lock.positions.lineno if names_lock.positions else None
-
-    def is_asking(frame: FrameType) -> bool:
-        return frame.f_code is asks.__code__ and frame.f_lineno != waits_in
-
-    return _is_any_frame(is_asking) or _is_read_elsewhere(channel)
+    frames = list(_frames_of_others())
+    if not any(frame.f_code is BaseEventLoop.run_forever.__code__ for frame in frames):
+        for work in _works(frames):
+            if type(work.fn) is BuiltinMethodType and work.fn == lock.acquire:
+                work.future.add_done_callback(lambda _: lock.release())
 
 
 def _is_read_elsewhere(channel: Any) -> bool:
     """Whether another thread reads an answer, or is about to."""
-    reads, runs = type(channel)._read_frame.__code__, _WorkItem.run.__code__  # noqa: SLF001  as above
+    reads = channel._read_frame  # noqa: SLF001  as above
+    frames = list(_frames_of_others())
+    # No isinstance(): that evaluates proxies, as those of a task's context, which ask Airflow.
+    parts = [part for work in _works(frames) if type(work.fn) is partial for part in work.fn.args]
+    is_about_to = any(type(part) is MethodType and part == reads for part in parts)
+    return is_about_to or any(frame.f_code is reads.__code__ for frame in frames)
 
-    def is_reading(frame: FrameType) -> bool:
-        work = frame.f_locals.get("self") if frame.f_code is runs else None
-        return frame.f_code is reads or (work is not None and _reads(work, channel))
 
-    return _is_any_frame(is_reading)
+def _works(frames: Iterable[FrameType]) -> Iterator[_WorkItem[Any]]:
+    """What threads of pools are doing."""
+    return (frame.f_locals["self"] for frame in frames if frame.f_code is _WorkItem.run.__code__)
 
 
-def _is_any_frame(is_so: Callable[[FrameType], bool]) -> bool:
-    """Whether another thread runs a frame that is so."""
-    frames = sys._current_frames()  # noqa: SLF001  its documented name
-    del frames[threading.get_ident()]
-    return any(is_so(frame) for top in frames.values() for frame, _ in walk_stack(top))
+def _frames_of_others() -> Iterator[FrameType]:
+    """The frames of all other threads."""
+    tops = sys._current_frames()  # noqa: SLF001  its documented name
+    del tops[threading.get_ident()]
+    return (frame for top in tops.values() for frame, _ in walk_stack(top))

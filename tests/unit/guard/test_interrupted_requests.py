@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
-import weakref
 from asyncio import base_events, locks, selector_events, threads
 from asyncio.futures import wrap_future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from types import CodeType
 from typing import Any
 from uuid import uuid4
 
-import lazy_object_proxy
 import pytest
 from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
 
 from airflow_cancel_provider.guard import late_answers
 from airflow_cancel_provider.guard.late_answers import LateAnswers
 from tests.strikes import Striker
-from tests.supervisor_fixtures import SLOW, Supervisor, connected, supervisor
+from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, connected, runner
 
-__all__ = ["supervisor"]
 pytestmark = pytest.mark.skipif(
     not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on"
 )
@@ -36,19 +31,6 @@ def drop() -> None:
     late = LateAnswers(uuid4(), lambda: True, logging.getLogger("task"))
     late.may_come = True
     late.drop()
-
-
-@contextmanager
-def closed_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    with closing(asyncio.new_event_loop()) as loop:
-        yield loop
-
-
-@contextmanager
-def runner() -> Iterator[asyncio.AbstractEventLoop]:
-    """As ``asyncio.run`` does: it cancels what the loop has begun, and waits for the threads of its pool."""
-    with asyncio.Runner() as one:
-        yield one.get_loop()
 
 
 def in_loop(event_loop: Any, supervisor: Supervisor, key: str) -> None:
@@ -95,7 +77,7 @@ PLACES = {
 def test_a_kill_at_any_place_of_a_request(
     ask: Callable[..., None], event_loop: Any, monkeypatch: pytest.MonkeyPatch, every: int, *, is_used: bool
 ) -> None:
-    monkeypatch.setattr(late_answers, "TRIED_SECONDS", 0.05)
+    monkeypatch.setattr(late_answers, "LOOK_SECONDS", 0.05)
     number, missed = 2 - every, 0
     # Python 3.13 does not trace all of them at the first time.
     while missed < 2:
@@ -118,36 +100,3 @@ def test_a_kill_at_any_place_of_a_request(
         missed = 0 if striker.place else missed + 1
     print(f"{number} places")
     assert number > 5
-
-
-def test_what_airflow_has_not_evaluated_yet_stays_so(supervisor: Supervisor) -> None:
-    """A task's context has proxies that ask Airflow; so does any code that looks at their class."""
-    evaluated: list[str] = []
-
-    class Known:
-        pass
-
-    known = Known()
-    proxies = [lazy_object_proxy.Proxy(lambda: evaluated.append("asks")), weakref.proxy(known)]
-    del known
-
-    async def ask() -> None:
-        await supervisor.channel.asend(GetVariable(key=SLOW))
-
-    async def interrupted() -> None:
-        asked = asyncio.ensure_future(ask())
-        while not supervisor.asked.is_set():  # noqa: ASYNC110  a thread sets it
-            await asyncio.sleep(0.01)
-        begun.append(asked)
-        raise ValueError("as a kill")
-
-    begun: list[Any] = []
-    loop = asyncio.new_event_loop()
-    with pytest.raises(ValueError, match="as a kill"):
-        loop.run_until_complete(interrupted())
-    supervisor.may_answer.set()
-    drop()
-    assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
-    assert not evaluated
-    assert len(proxies) == 2
-    loop.close()

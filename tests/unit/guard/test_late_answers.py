@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowTaskTimeout
 from tests.cloud.server import LocalCloud
-from tests.supervisor_fixtures import SLOW, Supervisor, supervisor
+from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, runner, supervisor
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, submit, variables
 
 __all__ = ["_guarded", "supervisor", "variables"]
@@ -62,12 +62,6 @@ def test_a_callback_hears_what_it_asks_for(
 
 
 @contextmanager
-def closed_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    with closing(asyncio.new_event_loop()) as loop:
-        yield loop
-
-
-@contextmanager
 def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """As Airflow's own, which it leaves open where Python has made it."""
     loop = asyncio.new_event_loop()
@@ -76,13 +70,6 @@ def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 loops: list[asyncio.AbstractEventLoop] = []
-
-
-@contextmanager
-def runner() -> Iterator[asyncio.AbstractEventLoop]:
-    """As ``asyncio.run`` does: it cancels what the loop has begun, and waits for the threads of its pool."""
-    with asyncio.Runner() as one:
-        yield one.get_loop()
 
 
 @of_event_loops
