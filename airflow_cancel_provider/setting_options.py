@@ -32,9 +32,6 @@ class Options:
         "Name of this Airflow in labels on jobs. By default made from [api] base_url.", default=""
     )
     labels: bool = _option("Write the owner on each job as it is submitted.", default=True)
-    raise_on_sigterm: bool = _option(
-        "End a task that has started jobs when it gets SIGTERM; Airflow 3 does not.", default=True
-    )
     fail_closed: bool = _option("Fail a task that can't be guarded, instead of running it.", default=False)
     sentinel: bool = _option("Start a small process beside a task that submits jobs.", default=True)
     patience: float = _option("Seconds for which cancelling is tried after a task has ended.", default=900.0)

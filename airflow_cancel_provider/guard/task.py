@@ -132,7 +132,7 @@ class TaskGuard:
 
         Runs in a signal handler: nothing here may send a request to Airflow's supervisor.
 
-        :raises Killed: jobs were started, and ``raise_on_sigterm`` is set.
+        :raises Killed: jobs were started.
         """
         if is_called_by(self.task):  # to clean up: nobody has told the task to end
             with self.parts.recorder.clean_up():
@@ -167,21 +167,16 @@ class TaskGuard:
             return
         if is_open:
             canceller.wait_for("accepted", 0.0 if again else at_end.KILL_GRACE)
-        if self.parts.settings.raise_on_sigterm:
-            raise Killed(KILLED, self.parts.ledger.jobs) from failed
-        if failed is not None:
-            raise failed
+        raise Killed(KILLED, self.parts.ledger.jobs) from failed
 
     def _end_if_killed(self) -> None:
         """Fail a task that goes on though it received SIGTERM.
 
         That came during a submission, or its own code has caught the exception, or has handled the signal.
 
-        :raises Killed: there are jobs to be cancelled, and ``raise_on_sigterm`` is set.
+        :raises Killed: there are jobs to be cancelled.
         """
         parts = self.parts
-        if not parts.settings.raise_on_sigterm:
-            return
         handles_it = signal.getsignal(signal.SIGTERM) is not self._handler
         if handles_it and not parts.has_nothing and self._asked(lambda state: state not in GOES_ON):
             parts.recorder.is_killed.set()

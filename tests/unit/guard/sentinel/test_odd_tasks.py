@@ -336,7 +336,7 @@ class TestForkedChildren:
 def test_what_is_tracked_after_a_kill_that_is_through_is_cancelled_too(
     cloud: LocalCloud, worker: Canceller, client: ClientSpec
 ) -> None:
-    """With ``raise_on_sigterm = False``: the sentinel has ended the first job, and said its last word."""
+    """By a thread: the sentinel has ended the first job, and said its last word."""
 
     def start() -> None:
         event = tracked(client, [client.address(None, submit())], time.time())
