@@ -34,10 +34,6 @@ class Log(Protocol):
         """Log what somebody must look at."""
         ...
 
-
-class TaskLogger(Log, Protocol):
-    """A logger that can log tracebacks."""
-
     def exception(self, message: str, /, *args: Any) -> Any:
         """Log an error with its traceback."""
         ...
@@ -49,7 +45,7 @@ class PrefixedLog:
     A line that can't be written, as the receiving process has ended, raises no error.
     """
 
-    def __init__(self, log: TaskLogger) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
 
     def info(self, message: str, /, *args: Any) -> None:

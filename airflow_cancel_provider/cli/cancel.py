@@ -181,13 +181,13 @@ def _cancelled(
     groups = [WatchedJobs(each) for each in cancellations]
     done: list[int] = []
 
-    def advance(jobs: int) -> None:
+    def count(jobs: int) -> None:
         done.append(jobs)
-        update(sum(done))
+        advance(jobs)
 
-    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as update:
+    with progress("Requesting cancels", len(jobs), is_quiet=options.quiet) as advance:
         try:
-            with shown(advance):
+            with shown(count):
                 for group, cancellation in zip(groups, cancellations, strict=True):
                     with group.troubles():
                         _request(cancellation, pool, is_forced=options.force)
@@ -213,11 +213,11 @@ def _watched(
 ) -> str | None:
     """See jobs end; what is to be said if somebody has interrupted that."""
     total = sum(len(each.watch.jobs) for each in groups)
-    with progress("Cancelling jobs", total, is_quiet=is_quiet) as update:
+    with progress("Cancelling jobs", total, is_quiet=is_quiet) as advance:
         try:
             if seconds > FIRST_POLL_SECONDS and total > MANY:
                 time.sleep(FIRST_POLL_SECONDS)
-            follow(groups, pool, seconds=seconds, every=POLL_SECONDS, update=update)
+            follow(groups, pool, seconds=seconds, every=POLL_SECONDS, advance=advance)
         except KeyboardInterrupt:
             return INTERRUPTED_WORDS
     return None

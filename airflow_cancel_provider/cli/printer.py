@@ -148,11 +148,10 @@ def at_second(at: datetime | None) -> str | None:
 def progress(what: str, total: int, *, is_quiet: bool) -> Iterator[Callable[[int], None]]:
     """Show how far a command has got: on a terminal a bar on standard error, else a line every few seconds.
 
-    Yields what is to be called with the number of jobs that are done with.
+    Yields what is to be called with how many more jobs are done with.
     """
     if is_quiet or not sys.stderr.isatty():
-        lines = Progress(what, total, (lambda *_: None) if is_quiet else log.warning)
-        yield lambda done: lines.advance(done - lines.done)
+        yield Progress(what, total, (lambda *_: None) if is_quiet else log.warning).advance
         return
     bar = Bar(
         TextColumn("{task.description}"),
@@ -165,16 +164,4 @@ def progress(what: str, total: int, *, is_quiet: bool) -> Iterator[Callable[[int
     )
     with bar:
         task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def adding(update: Callable[[int], None]) -> Callable[[int], None]:
-    """What takes how many more jobs are done with, for an update that takes how many there are in all."""
-    done = 0
-
-    def add(jobs: int) -> None:
-        nonlocal done
-        done += jobs
-        update(done)
-
-    return add
+        yield lambda jobs: bar.advance(task, jobs)

@@ -28,8 +28,8 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
         each.watch.observe(seen[job] for job in each.watch.jobs)
         for job in filter(each.watch.may_appear, each.watch.jobs):
             log.warning("%s", f"{job} is {NOT_SHOWN}: {unknown_to_the_service(job)}")
-    with progress("Waiting for jobs to end", len(jobs), is_quiet=options.quiet) as update:
-        follow(groups, pool, seconds=seconds, every=every, update=update)
+    with progress("Waiting for jobs to end", len(jobs), is_quiet=options.quiet) as advance:
+        follow(groups, pool, seconds=seconds, every=every, advance=advance)
     rows = {each["job"]: each for group in groups for each in group.rows()}
     rows |= {str(job): row(job, None, error=error) for job, error in errors.items()}
     printer.rows([rows[job] for job in jobs], COLUMNS, "No jobs.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
-from airflow_cancel_provider.cli.printer import adding, progress
+from airflow_cancel_provider.cli.printer import progress
 from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
@@ -130,7 +130,7 @@ def described(
     """States of jobs, and why those of others can't be seen."""
     seen: dict[RemoteJob, JobStatus] = {}
     errors: dict[RemoteJob, CancelProviderError] = {}
-    with progress("Looking at jobs", len(jobs), is_quiet=is_quiet) as update, shown(adding(update)):
+    with progress("Looking at jobs", len(jobs), is_quiet=is_quiet) as advance, shown(advance):
         for some in by_service_key(jobs):
             try:
                 found, unknown = pool.described(some)
@@ -148,20 +148,21 @@ def follow(
     *,
     seconds: float,
     every: float,
-    update: Callable[[int], None],
+    advance: Callable[[int], None],
 ) -> None:
     """Poll jobs until all have ended or the time is over; at least once.
 
     :param seconds: how long; infinite for ever.
     :param every: seconds between two polls.
-    :param update: called with the number of those that have ended.
+    :param advance: called with how many more have ended.
     """
-    given_up_at = time.monotonic() + seconds
+    given_up_at, ended = time.monotonic() + seconds, 0
     while True:
         for each in groups:
             if each.is_open:
                 each.poll(pool)
-        update(sum(each.ended for each in groups))
+        before, ended = ended, sum(each.ended for each in groups)
+        advance(ended - before)
         left = given_up_at - time.monotonic()
         if left <= 0 or not any(each.is_open for each in groups):
             return

@@ -27,8 +27,8 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.task_log import (
     PREFIX,
+    Log,
     PrefixedLog,
-    TaskLogger,
     TryLogFile,
     log_file_of,
     log_line,
@@ -136,7 +136,7 @@ class InContext(PrefixedLog):
     :param trigger: whose log it is.
     """
 
-    def __init__(self, log: TaskLogger, trigger: BaseTrigger) -> None:
+    def __init__(self, log: Log, trigger: BaseTrigger) -> None:
         super().__init__(log)
         self._context = copy_context()
         self._trigger = trigger

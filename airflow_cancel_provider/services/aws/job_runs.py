@@ -133,7 +133,6 @@ class JobRunService(AwsJobService):
             self.patience.started(),
             operation,
             f"region {self.region}",
-            token=("nextToken", "nextToken"),
             states=self._states(shape, idle),
             **self.page_size,
         )
@@ -245,7 +244,7 @@ class JobRunService(AwsJobService):
 
     def _listed(self, series: CallSeries, scope: str, **filters: Any) -> Iterator[list[JobStatus]]:
         asked = {self.scope_param: scope, **self.page_size, **filters}
-        for page in self._pages(series, _LIST, scope, token=("nextToken", "nextToken"), **asked):
+        for page in self._pages(series, _LIST, scope, **asked):
             if page["jobRuns"]:
                 self._known.add(scope)
             yield [self._claim(run) for run in page["jobRuns"]]

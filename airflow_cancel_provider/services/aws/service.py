@@ -84,6 +84,8 @@ class AwsJobService(JobService):
     """By operation and parameter: where the answer names what was asked about."""
     complete: ClassVar[Container[str]] = ()
     """Operations whose answer names all that was asked about."""
+    next_page: ClassVar[str] = "nextToken"
+    """Name of the next page's token, in an answer and in a request."""
 
     def __init__(self, client: Any, *, conn_id: str | None = None, patience: Patience | None = None) -> None:
         super().__init__(conn_id=conn_id, region=client.meta.region_name, patience=patience)
@@ -326,20 +328,20 @@ class AwsJobService(JobService):
         return results
 
     def _pages(
-        self, series: CallSeries, operation: str, about: str, /, token: tuple[str, str], **params: Any
+        self, series: CallSeries, operation: str, about: str, /, **params: Any
     ) -> Iterator[dict[str, Any]]:
-        """Answers of a listing; ``token``: the next page's token, its field in the answer and the request."""
+        """Answers of a listing, page by page."""
         tokens: set[str] = set()
         while len(tokens) < LONGEST_LISTING:
             answer = self._call(series, operation, about, **params)
             yield answer
-            following = answer.get(token[0])
+            following = answer.get(self.next_page)
             if not following:
                 return
             if following in tokens:
                 break
             tokens.add(following)
-            params[token[1]] = following
+            params[self.next_page] = following
         raise ServiceUnavailable(f"{operation} on {about} failed: its pages go round in circles.", operation)
 
     def _states(self, shape: str, over: Container[str], known: Iterable[str] = ()) -> list[str]:

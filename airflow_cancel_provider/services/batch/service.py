@@ -133,7 +133,6 @@ class BatchJobService(AwsJobService):
             self.patience.started(),
             "DescribeJobQueues",
             f"region {self.region}",
-            token=("nextToken", "nextToken"),
             maxResults=QUEUES_PER_PAGE,
         )
         for page in pages:
@@ -181,8 +180,7 @@ class BatchJobService(AwsJobService):
         return (claim for claim in named(found, prefix) if not claim.state.is_terminal)
 
     def _listed(self, series: CallSeries, queue: str, **wanted: Any) -> Iterator[JobStatus]:
-        token = ("nextToken", "nextToken")
-        for page in self._pages(series, "ListJobs", queue, token=token, jobQueue=queue, **wanted):
+        for page in self._pages(series, "ListJobs", queue, jobQueue=queue, **wanted):
             for job in page["jobSummaryList"]:
                 yield status_of(self.address(job["jobId"]), job)
 

@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/emr/latest/APIReference/API_CancelSteps.html and API
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -51,7 +50,6 @@ STEPS_PER_PAGE = 50
 WORTH_LISTING = 50
 """From so many steps on, listing a cluster's live steps (at most 256, so 6 pages) beats asking by id."""
 
-_NO_STEP = re.compile(r"step id .* is not valid", re.I)
 _OVER = frozenset({CancelOutcome.ALREADY_ENDED, CancelOutcome.GONE})
 _RELEASES = "EMR cancels RUNNING steps from release 5.28.0 on, PENDING ones from 4.8.0 on except 5.0.0"
 
@@ -74,6 +72,7 @@ class EmrStepService(AwsJobService):
     id_example = "s-0000000000000"
     cancel_probe = ("CancelSteps", "ClusterId", "StepIds")
     answers = ANSWERS
+    next_page = "Marker"
     subjects: ClassVar[dict[str, dict[str, str]]] = {
         "ListSteps": {"StepIds": "Steps.Id"},
         "DescribeCluster": {"ClusterId": "Cluster.Id"},
@@ -148,7 +147,6 @@ class EmrStepService(AwsJobService):
             self.patience.started(),
             "ListClusters",
             f"region {self.region}",
-            token=("Marker", "Marker"),
             ClusterStates=self._states("ClusterState", CLUSTER_ENDS),
         )
         for page in pages:
@@ -306,7 +304,7 @@ class EmrStepService(AwsJobService):
         try:
             return pick(steps, self._listed(series, cluster, StepIds=_ids(steps)))
         except ServiceError as error:
-            if isinstance(error, UnknownScope) or not _NO_STEP.search(str(error)):
+            if isinstance(error, UnknownScope) or not NO_STEP.search(str(error)):
                 raise
         if len(steps) == 1:
             return {}
@@ -314,9 +312,7 @@ class EmrStepService(AwsJobService):
         return self._look_up(series, cluster, steps[:middle]) | self._look_up(series, cluster, steps[middle:])
 
     def _listed(self, series: CallSeries, cluster: str, **filters: Any) -> Iterator[list[JobStatus]]:
-        pages = self._pages(
-            series, "ListSteps", cluster, token=("Marker", "Marker"), ClusterId=cluster, **filters
-        )
+        pages = self._pages(series, "ListSteps", cluster, ClusterId=cluster, **filters)
         return ([self._claim(cluster, step) for step in page["Steps"]] for page in pages)
 
     def _claim(self, cluster: str, step: dict[str, Any]) -> JobStatus:

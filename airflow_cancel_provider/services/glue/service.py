@@ -54,6 +54,7 @@ class GlueJobRunService(AwsJobService):
     worth_listing = 10
     """Above so many runs a job's newest runs are listed: a page shows 200."""
     answers = ANSWERS
+    next_page = "NextToken"
     subjects: ClassVar[dict[str, dict[str, str]]] = {"GetJobRun": {"RunId": "JobRun.Id"}}
 
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -73,7 +74,6 @@ class GlueJobRunService(AwsJobService):
             self.patience.started(),
             "ListJobs",
             f"region {self.region}",
-            token=("NextToken", "NextToken"),
             MaxResults=JOBS_PER_PAGE,
         )
         for page in pages:
@@ -146,7 +146,6 @@ class GlueJobRunService(AwsJobService):
             series,
             "GetJobRuns",
             job,
-            token=("NextToken", "NextToken"),
             JobName=job,
             MaxResults=RUNS_PER_PAGE,
         )

@@ -42,11 +42,10 @@ from airflow_cancel_provider.services.mrs.lookup import (
     no_cluster,
 )
 from airflow_cancel_provider.services.mrs.states import (
+    KILL_FAILED,
     SPARK_SQL,
     JobRecord,
-    ended_before,
     is_unexplained,
-    retried_if_kill_failed,
     retried_if_refused,
     status_of,
 )
@@ -320,7 +319,8 @@ class MrsJobService(JobService):
         # The job may have ended already, while MRS still shows it as running.
         time.sleep(min(self.lag, self.patience.seconds))
         return {
-            job: retried_if_kill_failed(result)
+            # A kill that failed: another one of the job may be under way.
+            job: retried_if_refused(result) if result.code in KILL_FAILED else result
             for job, result in (results | self._described(series, unexplained)).items()
         }
 
@@ -349,7 +349,7 @@ class MrsJobService(JobService):
         if record is None:
             return replace(result, outcome=CancelOutcome.GONE)
         if record.state.is_terminal:
-            return ended_before(result, record)
+            return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
         if result.outcome is CancelOutcome.REQUESTED:
             return result
         if (record.type or "").lower() == "sparksql":

@@ -144,20 +144,10 @@ def _milliseconds(time: int | None) -> int | None:
     return time * 1000 if time is not None and time < 10**11 else time
 
 
-def retried_if_kill_failed(result: CancelResult) -> CancelResult:
-    """The result of a failed kill, as one to be repeated: another kill of the job may be under way."""
-    return retried_if_refused(result) if result.code in KILL_FAILED else result
-
-
 def retried_if_refused(result: CancelResult) -> CancelResult:
     """A refusal, as one to be repeated: UNANSWERED."""
     refused = result.outcome is CancelOutcome.REFUSED
     return replace(result, outcome=CancelOutcome.UNANSWERED) if refused else result
-
-
-def ended_before(result: CancelResult, record: JobRecord) -> CancelResult:
-    """The result for a job that had ended before the cancel."""
-    return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
 
 
 def is_unexplained(result: CancelResult) -> bool:

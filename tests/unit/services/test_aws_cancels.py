@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.cancel_requests import DENIALS, REQUESTS_AT_ONCE, SILENCES, in_turn
 from airflow_cancel_provider.services.ratelimit import Paces
 from tests.cloud.server import LocalCloud
-from tests.pace_fixtures import FakeTime, sent
+from tests.pace_fixtures import FakeTime, emr, sent
 from tests.service_fixtures import BatchBench, EmrBench, EmrServerlessBench
+
+__all__ = ["emr"]
 
 JOBS = [[RemoteJob(f"emr://aws_default@us-east-1/j-1/s-{number}")] for number in range(40)]
 
@@ -94,13 +96,6 @@ class Published:
         with self._lock:
             self.now += seconds
             self.cloud.clock.advance(seconds)
-
-
-@pytest.fixture
-def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
-    bench = EmrBench(cloud)
-    yield bench
-    bench.close()
 
 
 def throttled(cloud: LocalCloud) -> int:

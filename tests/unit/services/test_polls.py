@@ -12,7 +12,10 @@ from airflow_cancel_provider.exceptions import AccessDenied
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from tests.cloud.server import LocalCloud
+from tests.pace_fixtures import emr
 from tests.service_fixtures import BENCHES, Bench, EmrBench, EmrContainersBench, EmrServerlessBench
+
+__all__ = ["emr"]
 
 STEPS = 250
 SLOTS = 10
@@ -23,13 +26,6 @@ SUCCEEDED, PENDING, RUNNING, CANCELLED, GONE = (
     JobState.CANCELLED,
     JobState.GONE,
 )
-
-
-@pytest.fixture
-def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
-    bench = EmrBench(cloud)
-    yield bench
-    bench.close()
 
 
 @pytest.fixture(params=[EmrServerlessBench, EmrContainersBench], ids=lambda kind: str(kind.name))

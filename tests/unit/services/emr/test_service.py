@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +13,10 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from tests.cloud.server import LocalCloud
+from tests.pace_fixtures import emr
 from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
+
+__all__ = ["emr"]
 
 GONE, ENDED, REFUSED, REQUESTED, UNANSWERED = (
     CancelOutcome.GONE,
@@ -24,13 +25,6 @@ GONE, ENDED, REFUSED, REQUESTED, UNANSWERED = (
     CancelOutcome.REQUESTED,
     CancelOutcome.UNANSWERED,
 )
-
-
-@pytest.fixture
-def emr(cloud: LocalCloud) -> Iterator[EmrBench]:
-    bench = EmrBench(cloud)
-    yield bench
-    bench.close()
 
 
 def test_before_5_28_running_steps_are_refused_and_pending_ones_cancelled(emr: EmrBench) -> None:
