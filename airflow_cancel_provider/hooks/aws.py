@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, SessionFactory
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -207,10 +207,10 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
         Each would read endpoints and models anew, while no other thread of the process runs.
         """
-        session = super().get_session(region_name, deferrable)
-        if core := getattr(session, "_session", None):  # an asynchronous one shares it already
-            core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
-        return session
+        factory = SessionFactory(conn=self.conn_config, region_name=region_name, config=self.config)
+        if self.conn_config.role_arn:
+            _share_files(factory.basic_session)  # the one that asks for the role
+        return _share_files(factory.create_session(deferrable=deferrable))
 
     def _config_of_calls(self) -> Config:
         """The connection's, without repeats of botocore's own: a service repeats calls, at its pace.
@@ -257,6 +257,12 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
             return None
         connections.check_type(self.aws_conn_id, connection, self.conn_type, type(self).__name__)
         return connection
+
+
+def _share_files(session: Any) -> Any:
+    if core := getattr(session, "_session", None):  # AwsBaseHook's asynchronous ones share them already
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+    return session
 
 
 @cache
