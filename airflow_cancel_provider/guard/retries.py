@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_cancel_provider.guard.task_ends import FOR_GOOD, is_one_of
@@ -53,8 +54,24 @@ class Tries:
 
 def _reconnects(task: Any) -> bool:
     """Whether an operator's next try reconnects to the job of the one before."""
+    if isinstance(given := getattr(task, "partial_kwargs", None), Mapping):
+        return _may_reconnect(task.operator_class, given)
     if getattr(task, "durable", False) and hasattr(task, "submit_job"):
         return True
     # GlueJobOperator before it had ``durable`` (Amazon provider 9.39). Its first versions read XCom only,
     # which Airflow clears before each try.
     return bool(getattr(task, "resume_glue_job_on_retry", False)) and hasattr(task, "TASK_UUID_ARG")
+
+
+def _may_reconnect(operator: type[Any], given: Mapping[str, Any]) -> bool:
+    """The same of a mapped task, which a Dag processor does not expand; in doubt it does.
+
+    :param given: its parameters that are the same for all of its instances.
+    """
+    resumes = given.get("resume_glue_job_on_retry")
+    # On Airflow before 3.3 the class of this name, of the package common-compat, does nothing.
+    names = {cls.__name__ for cls in operator.__mro__ if cls.__module__.startswith("airflow.sdk.")}
+    if "ResumableJobMixin" not in names:
+        return bool(resumes) and hasattr(operator, "TASK_UUID_ARG")
+    wanted = given.get("durable", resumes)
+    return wanted is None or bool(wanted)

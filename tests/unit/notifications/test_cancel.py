@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.providers.amazon.aws.operators.glue import GlueJobOperator
 from airflow.sdk import DAG
 from packaging.version import Version
 
@@ -132,6 +133,23 @@ class TestTask:
         airflow.put(ti, "failed", TryRecord(ti.id, jobs=(job,)))
         CancelRemoteJobs().notify({"ti": ti, **RUN})
         assert asked(bench) == ids(job)
+
+    @pytest.mark.parametrize(
+        "given, goes_on", [({}, True), ({"durable": True}, True), ({"durable": False}, False)], ids=str
+    )
+    def test_a_mapped_task_is_not_expanded_in_a_dag_processor(
+        self, bench: BatchBench, airflow: FakeAirflow, given: dict[str, bool], goes_on: bool
+    ) -> None:
+        """There only its class and its parameters are known: ``GlueJobOperator`` is durable by default."""
+        pytest.importorskip("airflow.sdk.bases.resumablejobmixin")
+        ti: Any = task(map_index=1)
+        ti.max_tries = 1
+        with DAG("nightly", schedule=None):
+            ti.task = GlueJobOperator.partial(task_id="copy", **given).expand(job_name=["etl", "load"])
+        (job,) = bench.submit("job")
+        airflow.put(ti, "up_for_retry", TryRecord(ti.id, jobs=(job,)))
+        CancelRemoteJobs().notify({"ti": ti, **RUN})
+        assert asked(bench) == (set() if goes_on else ids(job))
 
     @pytest.mark.parametrize("reconnects", [False, True])
     def test_after_the_last_try_nothing_lives(
