@@ -30,6 +30,8 @@ from tests.cloud.server import LocalCloud
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/job"
 HAS_BULK = "TerminateJobs" in get_session().get_service_model("batch").operation_names
+TERMINATE = "TerminateJobs" if HAS_BULK else "TerminateJob"
+"""What a cancel of running jobs of Batch calls."""
 needs_bulk = pytest.mark.skipif(
     not HAS_BULK, reason="this botocore is older than CancelJobs and TerminateJobs"
 )

@@ -14,6 +14,7 @@ from airflow_cancel_provider.reaper.backends.base import TryPhase
 from tests.cli_fixtures import JSON, NOWHERE, Line, deployment, line, once, press_ctrl_c
 from tests.mrs_fixtures import define
 from tests.reaper_fixtures import ground
+from tests.service_fixtures import TERMINATE
 from tests.task_fixtures import MRS_KEYS, connect_aws, connections
 
 __all__ = ["connections", "deployment", "ground", "line"]
@@ -102,7 +103,7 @@ class TestASweep:
     ) -> None:
         monkeypatch.setattr("airflow_cancel_provider.cli.reap.PATIENCE_SECONDS", 3.0)  # of what is abandoned
         line.ground.start("batch", TryPhase.FAILED, deployment=deployment)
-        fault = line.ground.cloud.faults.add("batch", "TerminateJobs", "hang")
+        fault = line.ground.cloud.faults.add("batch", TERMINATE, "hang")
 
         def twice() -> None:
             press_ctrl_c()

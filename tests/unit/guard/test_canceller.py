@@ -24,7 +24,7 @@ from airflow_cancel_provider.task_log import PrefixedLog
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import OWNER, canceller, tracked, until
 from tests.real_airflow.statsd import Statsd
-from tests.service_fixtures import BENCHES, Bench
+from tests.service_fixtures import BENCHES, TERMINATE, Bench
 
 LOG = logging.getLogger("task")
 
@@ -48,7 +48,7 @@ def test_it_cancels_and_sees_the_end_each_time_it_is_told(cloud: LocalCloud, lin
         assert worker.wait_for("accepted", 20)
         assert worker.wait_for("ended", 20)
     assert all(job["cancelled"] for job in cloud.batch.jobs())
-    assert cloud.journal.count("batch", "TerminateJobs") == 2
+    assert cloud.journal.count("batch", TERMINATE) == 2
 
 
 @pytest.mark.parametrize("kind", BENCHES, ids=lambda kind: str(kind.name))
@@ -127,7 +127,7 @@ def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
     worker.killed("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
-    assert cloud.journal.count("batch", "TerminateJobs") == 1
+    assert cloud.journal.count("batch", TERMINATE) == 1
     requests = len(cloud.journal.entries("batch"))
     worker.killed("Task received SIGTERM")
     assert worker.wait_for("ended", 20)

@@ -29,6 +29,7 @@ from tests.airflow_versions import AIRFLOW
 from tests.cloud.server import LocalCloud
 from tests.guard_fixtures import until
 from tests.kill_fixtures import _alarm, client, guarded, kill_after, names, submit
+from tests.service_fixtures import TERMINATE
 from tests.try_fixtures import Task, _guarded, cancelled, variables
 
 __all__ = ["_alarm", "_guarded", "variables"]
@@ -187,7 +188,7 @@ class TestWaiting:
             ti.task.execute()
         assert guard.parts.canceller.wait_for("ended", 20)
         assert cancelled(cloud) == [True]
-        assert cloud.journal.count("batch", "TerminateJobs") == 1
+        assert cloud.journal.count("batch", TERMINATE) == 1
 
 
 class TestInterrupts:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from airflow_cancel_provider.services.aws.answers import Shape
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from tests.service_fixtures import HAS_BULK, Bench, aws_bench
@@ -57,11 +59,12 @@ def _whole(bench: Bench, job: Any) -> Any:
 
 
 def test_all_that_is_read_is_in_the_model_of_the_service(bench: Bench) -> None:
+    if bench.name == "batch" and not HAS_BULK:
+        pytest.skip("this botocore does not know all that is read")
     service: AwsJobService = bench.service()
     model = bench.client.meta.service_model
     for operation, shape in service.answers.items():
-        if operation in model.operation_names or HAS_BULK:
-            assert [*_unknown(shape, model.operation_model(operation).output_shape)] == []
+        assert [*_unknown(shape, model.operation_model(operation).output_shape)] == []
 
 
 def _unknown(shape: Shape, model: Any) -> Iterator[str]:
