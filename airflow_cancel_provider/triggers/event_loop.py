@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context
 from itertools import count
 from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -30,7 +31,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 class PerLoop:
-    """What there is one of in each event loop."""
+    """What there is one of in each event loop, with what it does there in the background."""
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[type, Any]]] = WeakKeyDictionary()
 
@@ -42,6 +43,16 @@ class PerLoop:
             made[cls] = cls()
         found: Self = made[cls]
         return found
+
+    def __init__(self) -> None:
+        self._begun: set[asyncio.Task[None]] = set()
+        """The event loop itself keeps no task alive."""
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work in the background, in an empty context: what it logs is not of the trigger at work here."""
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
 
 class Schedule(Generic[T]):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
-from contextvars import Context, copy_context
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from glob import escape
 from math import inf
@@ -227,11 +227,10 @@ class GatheredCancels(PerLoop):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
         self._requesting: dict[tuple[str | None, ...], asyncio.Future[None]] = {}
         self._writing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
-        """The event loop itself keeps no task alive."""
 
     async def request(
         self, killed: GatheredRequests, access: Access, deployment: str
@@ -247,19 +246,13 @@ class GatheredCancels(PerLoop):
             key = (access.key, deployment, *service)
             if key not in self._gathered:
                 self._gathered[key] = []
-                self._begin(self._go_out(key, access, deployment))
+                self.begin(self._go_out(key, access, deployment))
             sent.append(loop.create_future())
             seen.append(loop.create_future())
             self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1], seen=seen[-1]))
-        self._begin(self._write_down(killed, seen))
+        self.begin(self._write_down(killed, seen))
         await asyncio.gather(*sent)
         return seen
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        # In an empty context: it is for many triggers, and what it says is not of the first of them.
-        task = asyncio.get_running_loop().create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
         await asyncio.sleep(TOGETHER)

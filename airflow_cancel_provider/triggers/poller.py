@@ -250,6 +250,7 @@ class Board(PerLoop):
     """The polls of one event loop, and the services for them, each kept for as long as somebody needs it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._services: dict[Key, SharedService] = {}
         self._waits_on: dict[Key, _ScopeWaits] = {}
         self._attended: Counter[Key] = Counter()

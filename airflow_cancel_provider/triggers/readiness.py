@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from contextvars import Context
+from collections.abc import Iterable
 from typing import Any
 
 from airflow_cancel_provider.hooks.access import Access
@@ -24,11 +23,10 @@ class Readiness(PerLoop):
     """What was built in this event loop; in threads, one thing after the other."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._turn = asyncio.Lock()
         self._has_asked = False
         self._opening: set[Key] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        """The event loop itself keeps no task alive."""
 
     def prepare(self, ti: Any, access: Access, jobs: Iterable[RemoteJob]) -> None:
         """Ask Airflow once, and open the services of jobs that are attended to; returns at once."""
@@ -37,15 +35,10 @@ class Readiness(PerLoop):
             key = (access_key, *service_key)
             if key not in self._opening and not Board.here().is_open(key):
                 self._opening.add(key)
-                self._do(self._open(key))
+                self.begin(self._open(key))
         if not self._has_asked and ti is not None:
             self._has_asked = True
-            self._do(self._ask(ti))
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self.begin(self._ask(ti))
 
     async def _ask(self, ti: Any) -> None:
         async with self._turn:

@@ -40,11 +40,10 @@ class Rechecks(PerLoop):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._waits: dict[_Wait, None] = {}
         self._schedule: Schedule[_Wait] = Schedule()
         self._asking: asyncio.Task[None] | None = None
-        self._settling: set[asyncio.Task[None]] = set()
-        """The event loop itself keeps no task alive."""
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -107,9 +106,7 @@ class Rechecks(PerLoop):
 
     def _settle(self, wait: _Wait, standing: DeferredStanding) -> None:
         del self._waits[wait]
-        task = asyncio.get_running_loop().create_task(_settled(wait, standing), context=Context())
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self.begin(_settled(wait, standing))
 
 
 async def _settled(wait: _Wait, standing: DeferredStanding) -> None:

@@ -37,6 +37,7 @@ class _Threads(PerLoop):
     """How many polls may wait for a quota in a thread: nobody else can use it meanwhile."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.waiting = asyncio.Semaphore(2)
 
 

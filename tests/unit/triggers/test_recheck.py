@@ -157,7 +157,7 @@ class TestUnclear:
             for ti in tis:
                 airflow.put(ti, "running", None if ti.map_index < 500 else recorded(ti, RESUMED))
             await until(lambda: not len(Rechecks.here()) and len(memory.sent) == 500)
-            await until(lambda: not Rechecks.here()._settling)
+            await until(lambda: not Rechecks.here()._begun)
 
         story(tell, 120)
         assert {job for job, _ in memory.sent} == {f"j{index}" for index in range(500)}
