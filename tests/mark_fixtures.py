@@ -121,7 +121,7 @@ def own_queue(patch: pytest.MonkeyPatch, **seconds: float) -> Iterator[Memory]:
     """A service in memory; an API server in haste, with a queue of its own that is over with the test."""
     patch.setitem(SERVICES, "memory", memory_service.ROW)
     patch.setattr(MemoryHook, "memory", Memory())
-    for name, value in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1, **seconds}.items():
+    for name, value in {"FIRST_PAUSE": 0.05, "LONGEST_PAUSE": 0.1, "TOGETHER": 0.01, **seconds}.items():
         patch.setattr(marked, name, value)
     lock, is_over = threading.Lock(), threading.Event()
 

@@ -42,6 +42,8 @@ LONG_HEAD_START = 10.0
 use. Also seconds after which a task that ran when it was marked is told to end: until then it may defer."""
 FEW = 20
 """Marks that wait, above which there are many."""
+TOGETHER = 0.5
+"""Seconds in which marks are gathered, as they come one after the other when many tasks are marked."""
 CALL_SECONDS = 10.0
 """Patience of one round of calls."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
@@ -126,7 +128,7 @@ def cancel_when_marked(task_instance: Any) -> None:
     global _is_prepared  # noqa: PLW0603  modules are imported once in a process
     state = str(getattr(task_instance, "state", None) or "as ended")
     mark = Mark(TaskKey.of(task_instance), UUID(str(task_instance.id)), state)
-    _queue.put(mark, HEAD_START if len(_queue) < FEW else LONG_HEAD_START)
+    _see_to(mark, HEAD_START if len(_queue) < FEW else LONG_HEAD_START)
     if not _is_prepared:
         _is_prepared = True
         _queue.put(_Preparation(mark), 0.0)
@@ -134,7 +136,12 @@ def cancel_when_marked(task_instance: Any) -> None:
 
 def cancel_when_run_is_marked(dag_run: Any, state: str) -> None:
     """Have the jobs of those tasks of a marked run cancelled that had no process, in the background."""
-    _queue.put(MarkedRun(dag_run.dag_id, dag_run.run_id, state), HEAD_START)
+    _see_to(MarkedRun(dag_run.dag_id, dag_run.run_id, state), HEAD_START)
+
+
+def _see_to(mark: Mark | MarkedRun, delay: float) -> None:
+    """Have a mark seen to after so many seconds, or a moment later: together with others of about now."""
+    _queue.put(mark, delay + -(time.monotonic() + delay) % TOGETHER)
 
 
 def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
@@ -322,13 +329,13 @@ def _look_again(marks: Iterable[Mark]) -> None:
         if not mark.is_second_look:
             delay = mark.since + LONG_HEAD_START - time.time()
             # The clock may have been set meanwhile.
-            _queue.put(replace(mark, is_second_look=True), min(max(0.0, delay), LONG_HEAD_START))
+            _see_to(replace(mark, is_second_look=True), min(max(0.0, delay), LONG_HEAD_START))
 
 
 def _read_later(marks: Sequence[Mark | MarkedRun], error: Exception) -> None:
     again = [replace(mark, attempts=mark.attempts + 1) for mark in marks if mark.attempts < MOST_ATTEMPTS]
     for mark in again:
-        _queue.put(mark, LONGEST_PAUSE)
+        _see_to(mark, LONGEST_PAUSE)
     log.log(
         logging.WARNING if again else logging.ERROR,
         "Records could not be read: %r. Remote jobs may run on%s: %s",

@@ -43,6 +43,30 @@ def test_three_thousand_marks_are_one_thread_and_few_calls(xcoms: XComs, memory:
     assert len(memory.sent) == 3000
 
 
+def test_marks_that_come_one_after_the_other_are_cancelled_together(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cancel that is under way polls by itself, and calls take the quota of a triggerer."""
+    monkeypatch.setattr(marked, "TOGETHER", 0.5)
+    engine, begun = marked._engine, list[int]()
+
+    def note(requests: Any) -> Any:
+        begun.append(len(requests))
+        return engine(requests)
+
+    monkeypatch.setattr(marked, "_engine", note)
+    tis = [TaskInstance(map_index=index) for index in range(60)]
+    xcoms.put(*((ti, deferred(ti, memory.job(f"j{ti.map_index}"))) for ti in tis))
+    first = time.monotonic()
+    for ti in tis:
+        marked.cancel_when_marked(ti)
+        time.sleep(0.02)
+    seconds = time.monotonic() - first
+    until(lambda: sum(begun) >= len(tis))
+    assert sum(begun) == len(tis)
+    assert len(begun) <= seconds / marked.TOGETHER + 2
+
+
 @pytest.mark.usefixtures("memory")
 def test_a_triggerer_gets_more_time_for_many_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
@@ -56,7 +80,8 @@ def test_a_triggerer_gets_more_time_for_many_marks(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(marked, "LONG_HEAD_START", 10.0)
     for index in range(500):
         marked.cancel_when_marked(TaskInstance(map_index=index))
-    assert delays == [marked.HEAD_START] * marked.FEW + [10.0] * (500 - marked.FEW)
+    wanted = [marked.HEAD_START] * marked.FEW + [10.0] * (500 - marked.FEW)
+    assert delays == pytest.approx(wanted, abs=marked.TOGETHER)
 
 
 def test_the_first_cancel_is_prepared_while_a_triggerer_has_its_head_start(
