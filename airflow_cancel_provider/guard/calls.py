@@ -54,6 +54,8 @@ class SubmissionCall:
         self._first_sent: float | None = None
         self._is_out = False
         """Whether an attempt was sent whose outcome is not evaluated yet."""
+        self._is_taken = False
+        """Whether the last attempt was answered with a success, which is not read yet."""
         self._is_unknown = False
         """Whether the outcome of an attempt can't become known any more."""
         self._is_told = False
@@ -102,6 +104,7 @@ class SubmissionCall:
         if not was_out:
             return
         if http_response is not None:
+            self._is_taken = http_response.status_code < 300 and came_over_a_socket(http_response)
             unknown = _is_no_verdict(http_response, answer) and came_over_a_socket(http_response)
         else:
             unknown = error is None or not was_never_sent(error)
@@ -127,8 +130,9 @@ class SubmissionCall:
             self._taken(http_response, answer if isinstance(answer, Mapping) else {})
 
     def failed(self, error: BaseException) -> None:
-        """Record that no answer will come."""
+        """Record that no answer will come, or that the one that has come is not read."""
         self.judge(None, None, error)
+        self._is_unknown |= self._is_taken
         self._end()
 
     def _taken(self, http_response: Any, answer: Mapping[str, Any]) -> None:

@@ -167,6 +167,23 @@ def test_an_answer_that_tells_some_ids_only_stays_open_for_the_others(
     assert [job.id for job in notes.jobs] == ["s-1"]
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_answer_that_is_not_read_any_more_is_lost(
+    cloud: LocalCloud, notes: Notes, error: type[BaseException]
+) -> None:
+    """A handler of the user's fails, or the task's time-out comes, between the answer and its reading."""
+
+    def interrupt(**_: Any) -> None:
+        raise error
+
+    made = client(cloud, "batch")
+    made.meta.events.register_last("needs-retry.batch.SubmitJob", interrupt)
+    with pytest.raises(error):
+        submit(made)
+    assert len(cloud.batch.jobs()) == 1
+    assert notes.words == ["lost"]
+
+
 @pytest.mark.parametrize("id", [" ", "s-1 s-2", "s-\u00e9", "s-\ud800"])
 def test_an_answer_with_what_can_be_no_id_stays_open(
     cloud: LocalCloud, notes: Notes, gateway: Gateway, id: str
