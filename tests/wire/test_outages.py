@@ -24,6 +24,7 @@ from tests.service_fixtures import (
     REASON,
     Bench,
     EmrBench,
+    EmrContainersBench,
     GlueBench,
     aws_bench,
     outcomes,
@@ -128,7 +129,7 @@ class TestRefusals:
         assert REFUSALS[kind][1].get("message", "417") in str(result.detail)
 
 
-@pytest.mark.parametrize("kind", [EmrBench, GlueBench], ids=lambda kind: str(kind.name))
+@pytest.mark.parametrize("kind", [EmrBench, EmrContainersBench, GlueBench], ids=lambda kind: str(kind.name))
 def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
     cloud: LocalCloud, kind: type[Bench]
 ) -> None:
@@ -145,12 +146,17 @@ def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
                 {"StepId": jobs[1].id, "Status": "SUBMITTED"},
             ]
         },
+        "emr-containers": {
+            "__type": "ValidationException",
+            "message": f"Job run {job.id} doesn't exist.",
+        },
         "glue": {
             "SuccessfulSubmissions": [{"JobName": job.scope, "JobRunId": jobs[1].id}],
             "Errors": [{"JobName": job.scope, "JobRunId": job.id, "ErrorDetail": missing}],
         },
     }
-    reply = {"body": json.dumps(bodies[bench.name]), "acts": False, "times": 1}
+    body = bodies[bench.name]
+    reply = {"body": json.dumps(body), "acts": False, "times": 1, "status": 400 if "__type" in body else None}
     cloud.faults.add(bench.name, bench.cancel_operations[0], "hostile_reply", **reply)
     cancellation = Cancellation(jobs, REASON)
     pool = ServicePool(lambda *_: bench.service())

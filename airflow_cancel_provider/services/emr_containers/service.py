@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from airflow_cancel_provider.jobs import JobStatus
+from airflow_cancel_provider.jobs import CancelResult, JobStatus
 from airflow_cancel_provider.services.aws.errors import error_code, error_words
 from airflow_cancel_provider.services.aws.job_runs import INVALID, JobRunService
 from airflow_cancel_provider.services.emr_containers.states import (
     ANSWERS,
     IDLE,
     NO_CLUSTER,
+    NO_RUN,
     RESOURCE_ID,
     STATES,
 )
@@ -62,6 +63,9 @@ class EmrContainersJobRunService(JobRunService):
         return super()._is_unknown_scope(operation, error) or (
             is_invalid and bool(NO_CLUSTER.search(error_words(error)))
         )
+
+    def _was_unknown(self, said: CancelResult) -> bool:
+        return bool(NO_RUN.search(said.detail or ""))
 
     def _claim(self, run: dict[str, Any]) -> JobStatus:
         why = ": ".join(filter(None, (run.get("failureReason"), run.get("stateDetails"))))

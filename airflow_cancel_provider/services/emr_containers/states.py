@@ -22,6 +22,8 @@ IDLE = frozenset({"TERMINATED"})
 
 NO_CLUSTER = re.compile(r"virtual cluster\b.*(?:n't|not) (?:exist|found)", re.I)
 """What EMR on EKS says of a virtual cluster that it does not know."""
+NO_RUN = re.compile(r"\bjob run\b.*(?:n't|not) (?:exist|found)", re.I)
+"""What EMR on EKS says of a job run that it does not know: to a cancel it has no code for that."""
 RESOURCE_ID = re.compile(r"[0-9a-z]{1,64}", re.ASCII)
 _RUN: dict[str, Shape] = {
     "id": RESOURCE_ID,

@@ -71,7 +71,7 @@ PLACES = {
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 @pytest.mark.parametrize("is_used", [False, True], ids=["free", "used by another thread"])
 @pytest.mark.parametrize("ask, event_loop", [(in_thread, None), (in_loop, closed_loop), (in_loop, runner)])
 def test_a_kill_at_any_place_of_a_request(
