@@ -99,14 +99,14 @@ class _Round:
     given_up_at: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
     pause: float = FIRST_PAUSE
 
-    def step(self) -> None:
-        """Make the calls that are due, in a thread of its own. The queue's thread writes the rest down."""
+    def step(self, queue: DueQueue) -> None:
+        """Make the calls that are due, in a thread of its own; the queue's thread writes the rest down."""
         try:
             self.cancellation.step()
         except Exception:
             log.exception("A cancel is tried again: %s", ", ".join(map(str, self.owned)))
         finally:
-            _queue.put(_Stepped(self), 0.0)
+            queue.put(_Stepped(self), 0.0)
 
     @property
     def ended(self) -> set[RemoteJob]:
@@ -177,7 +177,7 @@ def _make_calls(each: _Round) -> None:
         _queue.put(each, BUSY_PAUSE)
         return
     _under_way.add(each)
-    in_background(Future[None](), _Round.step, each)
+    in_background(Future[None](), each.step, _queue)
 
 
 def _go_on(each: _Round) -> None:
