@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, SessionFactory
@@ -18,7 +18,7 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.loaders import Loader, create_loader
+from botocore.loaders import Loader
 from botocore.parsers import ResponseParserError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
@@ -207,9 +207,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
 
         Each would read endpoints and models anew, while no other thread of the process runs.
         """
-        factory = SessionFactory(conn=self.conn_config, region_name=region_name, config=self.config)
-        if self.conn_config.role_arn:
-            _share_files(factory.basic_session)  # the one that asks for the role
+        factory = _SharingFactory(conn=self.conn_config, region_name=region_name, config=self.config)
         return _share_files(factory.create_session(deferrable=deferrable))
 
     def _config_of_calls(self) -> Config:
@@ -259,19 +257,26 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         return connection
 
 
+class _SharingFactory(SessionFactory):  # type: ignore[misc, valid-type]
+    """Makes sessions that share what botocore reads, also the one that asks for a role.
+
+    The session factory that it builds on may be a user's own.
+    """
+
+    def _create_basic_session(self, *args: Any, **kwargs: Any) -> Any:
+        return _share_files(super()._create_basic_session(*args, **kwargs))
+
+
+_loaders: dict[tuple[str, ...], Loader] = {}
+"""What reads botocore's files, and keeps them, by the folders that they are in."""
+
+
 def _share_files(session: Any) -> Any:
     if core := getattr(session, "_session", None):  # AwsBaseHook's asynchronous ones share them already
-        core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+        own = core.get_component("data_loader")
+        if type(own) is Loader:  # none of a user's own
+            core.register_component("data_loader", _loaders.setdefault(tuple(own.search_paths), own))
     return session
-
-
-@cache
-def _loader(data_path: str | None) -> Loader:
-    """What reads botocore's files, and keeps them.
-
-    :param data_path: folders with more of them, as the environment or the profile says.
-    """
-    return create_loader(data_path)
 
 
 def _is_of_reply(error: Exception) -> bool:

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore
 import pytest
-from botocore.loaders import JSONFileLoader
+from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
+from botocore.loaders import JSONFileLoader, Loader
 
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
@@ -67,3 +69,38 @@ def test_folders_with_more_models_are_looked_into(
     files.clear()
     assert BatchJobsHook().service.region == REGION
     assert any(file.startswith(str(tmp_path)) for file in files)
+
+
+class OwnLoader(Loader):
+    """A loader of a user's own."""
+
+
+@pytest.mark.parametrize("kind", [Loader, OwnLoader])
+def test_a_session_factory_that_has_more_models_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Loader], files: list[str]
+) -> None:
+    """As one of a user's own has, in setting ``[aws] session_factory``."""
+    create = BaseSessionFactory.create_session
+    shutil.copytree(MODELS / "batch", tmp_path / "batch")
+
+    def with_models(*args: Any, **kwargs: Any) -> Any:
+        session: Any = create(*args, **kwargs)
+        session._session.register_component("data_loader", kind([str(tmp_path)]))
+        return session
+
+    monkeypatch.setattr(BaseSessionFactory, "create_session", with_models)
+    assert BatchJobsHook().service.region == REGION
+    assert any(file.startswith(str(tmp_path)) for file in files)
+
+
+def test_a_session_factory_that_asks_for_roles_its_own_way_makes_no_other_session(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("there are no keys that could ask for a role")
+
+    connect_aws(monkeypatch, cloud, role_arn=ROLE)
+    monkeypatch.setattr(BaseSessionFactory, "_create_basic_session", refuse)
+    own = boto3.session.Session("AKIDOWN", "secret", region_name=REGION)
+    monkeypatch.setattr(BaseSessionFactory, "create_session", lambda *_, **__: own)
+    assert BatchJobsHook().get_session() is own
