@@ -100,8 +100,7 @@ class SubmissionCall:
 
     def judge(self, http_response: Any, answer: Any, error: BaseException | None) -> None:
         """Evaluate an attempt that was answered or has failed."""
-        was_out, self._is_out = self._is_out, False
-        if not was_out:
+        if not self._is_out:
             return
         if http_response is not None:
             self._is_taken = http_response.status_code < 300 and came_over_a_socket(http_response)
@@ -113,6 +112,8 @@ class SubmissionCall:
             # Repeated with its token, a request gives the same job: the last answer counts.
             if not self._idempotency_token:
                 self._tell_lost()
+        # Last: what a time-out of the task interrupts before is not evaluated.
+        self._is_out = False
 
     def answered(self, http_response: Any, answer: Any) -> None:
         """Record the last answer.
