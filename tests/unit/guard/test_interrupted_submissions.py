@@ -1,4 +1,4 @@
-"""A time-out of the task may come at any place of a submission: what was started is known, or searched for."""
+"""A time-out of the task may come at any place of a submission: no job is started that is not on record."""
 
 from __future__ import annotations
 
