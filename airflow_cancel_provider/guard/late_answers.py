@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.thread import _WorkItem
 from copy import copy
+from dis import get_instructions
 from functools import partial
 from traceback import walk_stack
 from types import BuiltinMethodType, FrameType, MethodType
@@ -82,7 +83,7 @@ def _ask_and_read(channel: Any, ti_id: UUID) -> None:
 
 
 def _wait_for(lock: threading.Lock, channel: Any) -> bool:
-    """Wait until nobody reads an answer, and take the lock of the channel; False if it is abandoned.
+    """Wait until no thread uses the channel, and take its lock; False if that is abandoned.
 
     Nobody gives it back where an event loop was interrupted that has it, or for which a thread of its pool
     takes it, or where a signal's exception came right after it was taken.
@@ -93,7 +94,7 @@ def _wait_for(lock: threading.Lock, channel: Any) -> bool:
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
             is_taken = lock.acquire(timeout=LOOK_SECONDS)
-        unused = 0 if _is_read_elsewhere(channel) else unused + 1
+        unused = 0 if _is_used_elsewhere(channel) else unused + 1
     return is_taken
 
 
@@ -119,14 +120,22 @@ def _pass_on(lock: threading.Lock) -> None:
                 work.future.add_done_callback(lambda _: lock.release())
 
 
-def _is_read_elsewhere(channel: Any) -> bool:
-    """Whether another thread reads an answer, or is about to."""
-    reads = channel._read_frame  # noqa: SLF001  as above
+def _is_used_elsewhere(channel: Any) -> bool:
+    """Whether another thread sends a request, reads an answer, or is about to read one."""
+    sends, reads = type(channel).send, channel._read_frame  # noqa: SLF001  as above
     frames = list(_frames_of_others())
     # No isinstance(): that evaluates proxies, as those of a task's context, which ask Airflow.
     parts = [part for work in _works(frames) if type(work.fn) is partial for part in work.fn.args]
     is_about_to = any(type(part) is MethodType and part == reads for part in parts)
-    return is_about_to or any(frame.f_code is reads.__code__ for frame in frames)
+    waits_in = _line_of_lock(sends)
+    is_sent = any(frame.f_code is sends.__code__ and frame.f_lineno > waits_in for frame in frames)
+    return is_about_to or is_sent or any(frame.f_code is reads.__code__ for frame in frames)
+
+
+def _line_of_lock(sends: Any) -> int:
+    """In which line it waits for the lock of the channel; 0 before Airflow 3.2."""
+    lines = (each.positions for each in get_instructions(sends) if each.argval == "_thread_lock")
+    return next((line.lineno for line in lines if line and line.lineno), 0)
 
 
 def _works(frames: Iterable[FrameType]) -> Iterator[_WorkItem[Any]]:

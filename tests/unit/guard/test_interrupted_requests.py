@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import time
 from asyncio import base_events, locks, selector_events, threads
 from asyncio.futures import wrap_future
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
+from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable, _RequestFrame
 
 from airflow_cancel_provider.guard import late_answers
 from airflow_cancel_provider.guard.late_answers import LateAnswers
@@ -100,3 +101,19 @@ def test_a_kill_at_any_place_of_a_request(
         missed = 0 if striker.place else missed + 1
     print(f"{number} places")
     assert number > 5
+
+
+def test_a_request_that_another_thread_is_sending_is_not_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a large XCom, while the supervisor is busy and does not read."""
+    with connected(monkeypatch) as supervisor:
+        channel = supervisor.channel
+        question = GetVariable(key=SLOW).model_dump()  # as one that was interrupted
+        channel.socket.sendall(_RequestFrame(id=next(channel.id_counter), body=question).as_bytes())
+        supervisor.asked.wait(20)
+        other = threading.Thread(target=supervisor.get, args=("large" * 1_000_000,), daemon=True)
+        other.start()
+        time.sleep(0.2)
+        threading.Timer(1.5, supervisor.may_answer.set).start()
+        drop()
+        assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
+        other.join()
