@@ -48,7 +48,7 @@ SIGTERM_RECEIVED = "Task received SIGTERM (marked, cleared, Dag run timed out, o
 ENDED_BEFORE = "Airflow has ended the task before it was told that the task succeeds"
 """Nobody tells the task: Airflow refuses what it reports."""
 
-ENDED_OTHERWISE = "Task ended without success, before or after its execute"
+ENDED_OTHERWISE = "Task ended without success outside execute (pre_execute, post_execute, result)"
 
 GOES_ON = frozenset({None, "running", "success"})
 """States in which a running task goes on; None: Airflow has not said."""
