@@ -25,9 +25,6 @@ with DAG("deferred_mapped", schedule=None, params=PARAMS):
 with DAG("deferred_once", schedule=None, params=PARAMS):
     BatchOperator(**OPTIONS, job_queue="{{ params.scope }}")
 
-with DAG("deferred_données.日報", schedule=None, params=PARAMS):
-    BatchOperator(**OPTIONS | {"task_id": "prüfen"}, job_queue="{{ params.scope }}")
-
 with DAG("deferred_timeout", schedule=None, params=PARAMS):
     BatchOperator(**OPTIONS, job_queue="{{ params.scope }}", execution_timeout=timedelta(seconds=25))
 

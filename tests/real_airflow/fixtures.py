@@ -35,6 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "AIRFLOW__CANCEL_PROVIDER__OWNER_VARIABLES": "True",
             "AIRFLOW__CORE__PARALLELISM": "32",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__SCHEDULER__ALLOWED_RUN_ID_PATTERN": r"^[\w .~:+-]+$",
         }
         # Of another identity, without a region.
         other = aws_connection(cloud.url, "other_aws", "OTHERKEY", region_name="")
