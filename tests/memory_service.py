@@ -114,7 +114,7 @@ class MemoryService(JobService):
         self.memory.sent += [(job.id, force) for job in jobs]
         for job in jobs:
             if job.id in self.memory.held:
-                self.memory.held[job.id].wait(20)
+                self.memory.held[job.id].wait(60)  # longer than tests wait
         return [CancelResult(job, outcomes.get(job.id, CancelOutcome.REQUESTED), reason) for job in jobs]
 
     def scopes(self) -> Iterator[str]:
