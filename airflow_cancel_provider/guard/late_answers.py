@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from concurrent.futures.thread import _WorkItem
 from copy import copy
 from dis import get_instructions
@@ -110,14 +111,20 @@ def _renewed(channel: Any) -> Any:
 
 
 def _pass_on(lock: threading.Lock) -> None:
-    """Have threads of pools that wait for the lock give it back at once: their event loops run no more."""
-    from asyncio import BaseEventLoop
+    """Have threads of pools that wait for the lock give it back at once, if their event loop runs no more."""
+    for work in _works(_frames_of_others()):
+        takes_it = type(work.fn) is BuiltinMethodType and work.fn == lock.acquire
+        if takes_it and not _is_awaited(work.future):
+            work.future.add_done_callback(lambda _: lock.release())
 
-    frames = list(_frames_of_others())
-    if not any(frame.f_code is BaseEventLoop.run_forever.__code__ for frame in frames):
-        for work in _works(frames):
-            if type(work.fn) is BuiltinMethodType and work.fn == lock.acquire:
-                work.future.add_done_callback(lambda _: lock.release())
+
+def _is_awaited(future: Future[Any]) -> bool:
+    """Whether an event loop that runs waits for it: what asyncio has it call knows the loop."""
+    from asyncio import AbstractEventLoop
+
+    calls = future._done_callbacks  # type: ignore[attr-defined]  # noqa: SLF001  there is no public way
+    cells = [cell.cell_contents for call in calls for cell in getattr(call, "__closure__", None) or ()]
+    return any(isinstance(each, AbstractEventLoop) and each.is_running() for each in cells)
 
 
 def _is_used_elsewhere(channel: Any) -> bool:

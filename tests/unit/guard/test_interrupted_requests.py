@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import threading
 import time
 from asyncio import base_events, locks, selector_events, threads
 from asyncio.futures import wrap_future
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.thread import ThreadPoolExecutor
 from types import CodeType
 from typing import Any
@@ -117,3 +118,46 @@ def test_a_request_that_another_thread_is_sending_is_not_cut_in_two(monkeypatch:
         drop()
         assert [supervisor.get(key) for key in ("first", "second")] == ["first", "second"]
         other.join()
+
+
+@pytest.fixture
+def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop of another thread, as libraries have them."""
+    with closed_loop() as loop:
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        yield loop
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@pytest.mark.usefixtures("other_loop")
+def test_a_channel_that_is_taken_for_a_loop_that_runs_no_more_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever other event loops run."""
+    with connected(monkeypatch) as supervisor, closed_loop() as loop:
+        lock = supervisor.channel._thread_lock
+        lock.acquire()
+        with pytest.raises(TimeoutError):
+            loop.run_until_complete(asyncio.wait_for(supervisor.channel.asend(GetVariable(key="x")), 0.3))
+        late_answers._pass_on(lock)
+        lock.release()
+        time.sleep(0.3)  # the thread takes it
+        assert lock.acquire(timeout=10)
+        lock.release()
+
+
+def test_a_channel_that_is_taken_for_a_loop_that_runs_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, other_loop: asyncio.AbstractEventLoop
+) -> None:
+    with connected(monkeypatch) as supervisor:
+        lock = supervisor.channel._thread_lock
+        lock.acquire()
+        asks = supervisor.channel.asend(GetVariable(key="later"))
+        asked = asyncio.run_coroutine_threadsafe(asks, other_loop)
+        time.sleep(0.3)
+        late_answers._pass_on(lock)
+        lock.release()
+        assert asked.result(10).value == "later"
+        assert supervisor.get("first") == "first"
