@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from airflow_cancel_provider.owner import is_storable
 
@@ -74,7 +74,8 @@ class Filters:
         values = {each.name: getattr(changed, each.name) for each in fields(self)}
         values["orphans"] = "1" if changed.orphans else ""
         values["page"] = changed.page if changed.page > 1 else ""
-        return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+        given = {name: value for name, value in values.items() if value not in ("", None)}
+        return urlencode(given, quote_via=quote)
 
 
 def _number(text: str | None) -> int | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qsl
 
 from airflow_cancel_provider import __version__
 from airflow_cancel_provider.exceptions import AirflowUnavailable
@@ -61,13 +62,18 @@ def add_page(api: FastAPI, prefix: str) -> None:
 def _page(request: Any, user: Any, prefix: str, *, is_tab: bool) -> Any:
     """The page; FastAPI calls it in a thread."""
     base = _base(request, prefix)
-    filters = Filters.of(request.query_params)
+    filters = Filters.of(_query_of_tab(request) if is_tab else request.query_params)
     try:
         shown = view(user, filters, base, is_tab=is_tab)
     except AirflowUnavailable:
         return _message(base + prefix, 503, "Airflow's database did not answer", "Load the page again.")
     urls = {"cancel_url": base + prefix + CANCEL, "states_url": base + prefix + STATES}
     return _html(base + prefix, "page.html", 200, view=shown, **urls)
+
+
+def _query_of_tab(request: Any) -> Mapping[str, str]:
+    """Airflow 3.1 puts a run's id into the tab's address as it is: a plus in it is no space."""
+    return dict(parse_qsl(request.url.query.replace("+", "%2B")))
 
 
 async def _post(

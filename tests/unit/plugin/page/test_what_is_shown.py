@@ -183,6 +183,14 @@ class TestTab:
         assert "<form" not in shown.text
         assert page.get("op", f"/task-instance{query}&map_index=0", role="op").jobs == [others[0]]
 
+    @pytest.mark.parametrize("plus", ["+", "%2B"])
+    def test_a_run_id_with_its_time_zone(self, page: Page, plus: str, memory: Memory) -> None:
+        """Airflow 3.1 puts it into the address as it is; later ones quote it."""
+        run, own = "manual__2026-11-20T12:00:00+00:00", memory.job("own")
+        page.put(own, run_id=run)
+        query = f"?dag_id=dag&run_id={run.replace('+', plus)}&task_id=task&map_index={{MAP_INDEX}}"
+        assert page.get("op", f"/task-instance{query}", role="op").jobs == [own]
+
     def test_no_jobs(self, page: Page) -> None:
         shown = page.get("viewer", "/task-instance?dag_id=dag&run_id=run&task_id=task&map_index={MAP_INDEX}")
         assert "has no remote job on record" in shown.words
