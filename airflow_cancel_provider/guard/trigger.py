@@ -93,9 +93,9 @@ class GuardTrigger(BaseTrigger):
     ) -> GuardTrigger:
         """Wrap a trigger; one that is wrapped already gets the new record."""
         if isinstance(inner, GuardTrigger):
-            again = (record.as_json(), reason, deployment, _stored(access, inner.kwargs))
-            return cls(inner.classpath, inner.kwargs, *again)
-        classpath, kwargs = inner.serialize()
+            classpath, kwargs = inner.classpath, inner.kwargs
+        else:
+            classpath, kwargs = inner.serialize()
         if isinstance(inner, RemoteJobsTrigger) and set(inner.watch.jobs) <= set(record.jobs):
             kwargs = {**kwargs, "cancel_reason": None}  # only one of the two is to cancel
         guarded = cls(classpath, kwargs, record.as_json(), reason, deployment, _stored(access, kwargs))

@@ -166,7 +166,8 @@ class Curious(BaseTrigger):
 
 def test_the_operators_own_trigger_is_given_what_the_triggerer_gives() -> None:
     guarded = GuardTrigger.around(Curious(), TryRecord(uuid4()), "reason", "deployed")  # type: ignore[no-untyped-call]
-    assert guarded.supports_triggerer_queue is False
+    again = GuardTrigger.around(guarded, TryRecord(uuid4()), "reason", "deployed")
+    assert (guarded.supports_triggerer_queue, again.supports_triggerer_queue) == (False, False)
     moved: Any = GuardTrigger(**guarded.serialize()[1])
     given = [SimpleNamespace(task_id="task"), 1, 2, "later"]
     moved.task_instance, moved.trigger_id, moved.triggerer_job_id, moved.timeout_after = given
