@@ -205,6 +205,10 @@ PHASES = (
     _of_phase("triggerer", "triggerer killed, marked failed, back", Expected.CANCELLED, DEFERRED),
     _of_phase("triggerer", "run deleted while triggerer down", Expected.REAPER, DEFERRED),
     _of_phase("two triggerers", "moved to another triggerer", Expected.LEFT_ALONE, DEFERRED),
+    _of_phase("two triggerers", "its triggerer of two stopped", Expected.LEFT_ALONE, DEFERRED),
+    _of_phase(
+        "two triggerers", "marked failed while its triggerer of two stops", Expected.CANCELLED, DEFERRED
+    ),
     _of_phase("two triggerers", "its triggerer of two killed, marked failed", Expected.CANCELLED, DEFERRED),
     _of_phase("others", "Dag processor restarted", Expected.LEFT_ALONE, {"sync": AWS, "deferred": AWS}),
     _of_phase("others", "scheduler restarted", Expected.LEFT_ALONE, DEFERRED),

@@ -45,7 +45,7 @@ def triggerer(ground: Ground, group: Group) -> None:
 
 
 def two_triggerers(ground: Ground, group: Group) -> None:
-    """Have triggers moved by a triggerer that is frozen for a while; then kill one for good."""
+    """Freeze a triggerer until its triggers have moved; stop one of the two; kill one for good."""
     moved = group.get("moved to another triggerer", [])
     marked = group.get("its triggerer of two killed, marked failed", [])
     if moved:
@@ -57,6 +57,14 @@ def two_triggerers(ground: Ground, group: Group) -> None:
             _to_group(ground, name, signal.SIGCONT)
         _strike(moved)
         time.sleep(5)
+    if stopping := group.get("marked failed while its triggerer of two stops", []):
+        name = _holder(ground, stopping[0])
+        _to_group(ground, name, signal.SIGTERM)
+        for victim in stopping:
+            faults.marked("failed")(victim)
+        ground.airflow.processes.stop(name)
+        _strike(group.get("its triggerer of two stopped", []))
+        _start_another(ground, name)
     if marked:
         name = _holder(ground, marked[0])
         kill(ground, name)
@@ -178,10 +186,15 @@ def restore(phase: str, ground: Ground) -> None:
 
 
 def _start_second(ground: Ground) -> None:
-    first, name = _newest_triggerer(ground), f"triggerer{SECOND}"
-    ground.airflow.start_component("triggerer", SECOND)
-    eventually(lambda: _newest_triggerer(ground) != first, "a second triggerer", seconds=60)
-    ground.triggerers = {first: "triggerer", _newest_triggerer(ground): name}
+    ground.triggerers = {_newest_triggerer(ground): "triggerer"}
+    _start_another(ground, f"triggerer{SECOND}")
+
+
+def _start_another(ground: Ground, name: str) -> None:
+    latest = _newest_triggerer(ground)
+    ground.airflow.start_component("triggerer", name.removeprefix("triggerer"))
+    eventually(lambda: _newest_triggerer(ground) != latest, "another triggerer", seconds=60)
+    ground.triggerers[_newest_triggerer(ground)] = name
 
 
 def _keep_one(ground: Ground) -> None:
