@@ -22,7 +22,6 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.task_log import named
-from airflow_cancel_provider.version_compat import request_xcom
 
 ENDS_KEY = "remote_jobs_ended"
 """Key of the XCom that is written in the database."""
@@ -66,6 +65,8 @@ def write_over_supervisor(task: TaskKey, ends: Ends) -> None:
     Not in its event loop: this waits for the answer.
     """
     from airflow.sdk.execution_time.xcom import XCom
+
+    from airflow_cancel_provider.version_compat import request_xcom
 
     by_service: dict[str, dict[RemoteJob, JobEnd]] = {}
     for job, end in ends.items():
