@@ -22,6 +22,9 @@ from airflow.sdk.execution_time.comms import (
 )
 
 SLOW = "slow"
+of_event_loops = pytest.mark.skipif(
+    not hasattr(CommsDecoder(socket=None), "_async_lock"), reason="an event loop may ask from Airflow 3.2 on"
+)
 
 
 class Supervisor:

@@ -57,13 +57,15 @@ def two_triggerers(ground: Ground, group: Group) -> None:
             _to_group(ground, name, signal.SIGCONT)
         _strike(moved)
         time.sleep(5)
-    if stopping := group.get("marked failed while its triggerer of two stops", []):
-        name = _holder(ground, stopping[0])
+    stopping = group.get("marked failed while its triggerer of two stops", [])
+    left = group.get("its triggerer of two stopped", [])
+    if stopping or left:
+        name = _holder(ground, [*stopping, *left][0])
         _to_group(ground, name, signal.SIGTERM)
         for victim in stopping:
             faults.marked("failed")(victim)
         ground.airflow.processes.stop(name)
-        _strike(group.get("its triggerer of two stopped", []))
+        _strike(left)
         _start_another(ground, name)
     if marked:
         name = _holder(ground, marked[0])

@@ -6,18 +6,15 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
+from airflow.sdk.execution_time.comms import GetVariable
 
 from tests.cloud.server import LocalCloud
 from tests.kill_fixtures import client
-from tests.supervisor_fixtures import SLOW, Supervisor, supervisor
+from tests.supervisor_fixtures import SLOW, Supervisor, of_event_loops, supervisor
 from tests.try_fixtures import CANCEL, Try, _guarded, variables
 
 __all__ = ["_guarded", "supervisor", "variables"]
-pytestmark = pytest.mark.skipif(
-    not hasattr(CommsDecoder(socket=None), "_async_lock"), reason="no thread may use it before Airflow 3.2"
-)
+pytestmark = of_event_loops
 
 
 def submit(batch: Any) -> None:

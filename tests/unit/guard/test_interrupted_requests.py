@@ -21,11 +21,9 @@ from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable, _Request
 from airflow_cancel_provider.guard import late_answers
 from airflow_cancel_provider.guard.late_answers import LateAnswers
 from tests.strikes import Striker
-from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, connected, runner
+from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, connected, of_event_loops, runner
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on"
-)
+pytestmark = of_event_loops
 
 
 def drop() -> None:

@@ -11,22 +11,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
+from airflow.sdk.execution_time.comms import GetVariable
 
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowTaskTimeout
 from tests.cloud.server import LocalCloud
-from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, runner, supervisor
+from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, of_event_loops, runner, supervisor
 from tests.try_fixtures import CANCEL, Try, _guarded, cancelled, submit, variables
 
 __all__ = ["_guarded", "supervisor", "variables"]
 KEEP = Settings(on_retry="keep")
-
-
-of_event_loops = pytest.mark.skipif(
-    not hasattr(CommsDecoder, "asend"), reason="an event loop may ask from Airflow 3.2 on"
-)
 
 
 @pytest.mark.parametrize(
