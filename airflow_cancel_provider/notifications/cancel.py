@@ -11,7 +11,6 @@ from asgiref.sync import sync_to_async
 
 from airflow_cancel_provider.engine.recorded import (
     CancelRequest,
-    by_service,
     cancel_over_connections,
     cancel_requests,
 )
@@ -112,35 +111,26 @@ class CancelRemoteJobs(BaseNotifier):
             self.log.info("No remote jobs are on record.")
 
     def _cancel(self, requests: Iterable[CancelRequest], stats: Stats) -> None:
-        since = time.time()
-        deployment, service = Settings.read().deployment, Access().service
-        cancellations = [
-            cancel_over_connections(service, some, deployment, call_seconds=CALL_SECONDS)
-            for some in by_service(requests).values()
-        ]
-        given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        while True:
-            for cancellation in cancellations:
-                if not cancellation.is_requested:
-                    cancellation.step()
-            if (
-                all(cancellation.is_requested for cancellation in cancellations)
-                or time.monotonic() > given_up_at
-            ):
-                break
+        since, given_up_at = time.time(), time.monotonic() + PATIENCE
+        engine = cancel_over_connections(
+            Access().service, requests, Settings.read().deployment, call_seconds=CALL_SECONDS
+        )
+        pause = FIRST_PAUSE
+        engine.step()
+        while not engine.is_requested and time.monotonic() < given_up_at:
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        for cancellation in cancellations:
-            if not cancellation.is_requested:
-                cancellation.close()
-            send_cancel(
-                cancellation.outcomes(is_watched=False),
-                Layer.CALLBACK,
-                lambda: stats,
-                self.log,
-                since=since,
-                requested_at=cancellation.cancellation.requested_at,
-            )
+            engine.step()
+        if not engine.is_requested:
+            engine.close()
+        send_cancel(
+            engine.outcomes(is_watched=False),
+            Layer.CALLBACK,
+            lambda: stats,
+            self.log,
+            since=since,
+            requested_at=engine.cancellation.requested_at,
+        )
 
     def _of_task(self, ti: Any) -> Iterator[tuple[TaskKey, TryRecord]]:
         task = TaskKey.of(ti)
