@@ -52,19 +52,19 @@ class EntryState(StrEnum):
 class RemoteJobEntry:
     """One job that a try has started.
 
+    :param task: the task instance.
     :param ti_state: Airflow's state of that try; None: it has not started, or Airflow has no row of it.
     :param state: one of :class:`EntryState`.
     :param is_orphan: whether the try is over, did not release the job, and no end is on record: by the
         rules of the reaper. Whether the job still runs, only its service knows.
     :param is_current_try: whether that try is the task instance's present one.
+    :param record: of the try that has started it.
+    :param digest: of the task, where a try after that one has put the job on record: then its label has to
+        show that it is of this task.
     """
 
     job: RemoteJob
-    service: str
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
+    task: TaskKey
     try_number: int
     ti_id: UUID
     ti_state: str | None
@@ -74,17 +74,7 @@ class RemoteJobEntry:
     is_orphan: bool
     is_current_try: bool
     record: TryRecord = field(repr=False, compare=False)
-    """Of the try that has started it."""
-
-    @property
-    def task(self) -> TaskKey:
-        """The task instance."""
-        return TaskKey.of(self)
-
-    @property
-    def digest(self) -> str | None:
-        """For a job of an earlier try: the digest of the task, which its label has to show."""
-        return None if self.is_current_try else self.task.digest
+    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +129,7 @@ def inventory(
     session: Any,
     *,
     dag_ids: Collection[str] | None = None,
+    tasks: Collection[TaskKey] | None = None,
     dag_id: str | None = None,
     run_id: str | None = None,
     task_id: str | None = None,
@@ -155,15 +146,17 @@ def inventory(
     Two queries; four more for each 500 of the tries that are over and whose state matters.
 
     :param dag_ids: the Dags that the user may read; None: all.
+    :param tasks: only those of these task instances.
     :param states: some of :class:`EntryState`.
     :param since: jobs that were submitted then or later; with a zone.
     :param orphans_only: only those with ``is_orphan``.
     """
     wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-    ends = stored_ends(session, _conditions(dag_ids, wanted))
+    conditions = _conditions(dag_ids, tasks, wanted)
+    ends = stored_ends(session, conditions)
     found = [
         each
-        for each in _recorded(_rows(session, dag_ids, wanted), ends)
+        for each in _recorded(_rows(session, conditions), ends)
         if service in (None, each.job.service) and (since is None or each.at >= since)
     ]
     found.sort(key=lambda each: (each.at, each.job), reverse=True)
@@ -192,25 +185,29 @@ def stored_records(
         yield TaskKey(*row[:4]), readable(row)
 
 
-def _rows(session: Any, dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> Iterable[Any]:
+def _rows(session: Any, conditions: Iterable[Any]) -> Iterable[Any]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
     from airflow.models.xcom import XComModel as XCom
 
     columns = (XCom.key, XCom.value, XCom.timestamp, TI.id.label("ti_id"), TI.state, TI.try_number)
     query: Any = select(*key_of(XCom), *columns).select_from(XCom)
     query = query.join(TI, same_task(TI, XCom))
-    query = query.where(XCom.key.in_((RECORD_KEY, EARLIER_KEY)), *_conditions(dag_ids, wanted))
+    query = query.where(XCom.key.in_((RECORD_KEY, EARLIER_KEY)), *conditions)
     # First what the present try has started or taken over.
     return session.execute(query.order_by(XCom.key))  # type: ignore[no-any-return]
 
 
-def _conditions(dag_ids: Collection[str] | None, wanted: Mapping[str, Any]) -> list[Any]:
+def _conditions(
+    dag_ids: Collection[str] | None, tasks: Collection[TaskKey] | None, wanted: Mapping[str, Any]
+) -> list[Any]:
     """What rows in Airflow's table of XComs have to fulfil."""
     from airflow.models.xcom import XComModel
 
     conditions = [getattr(XComModel, name) == value for name, value in wanted.items() if value is not None]
     if dag_ids is not None:
         conditions.append(XComModel.dag_id.in_(list(dag_ids)))
+    if tasks is not None:
+        conditions.append(are_of(tasks))
     return conditions
 
 
@@ -223,11 +220,11 @@ def _recorded(rows: Iterable[Any], ends: Mapping[TaskKey, Mapping[Identity, JobE
             new = [job for job in record.jobs if (task, job) not in seen]
             seen.update((task, job) for job in new)
             for job in new:
-                end = known_end(job, record, its_ends, is_earlier=row.key == EARLIER_KEY)
+                end = _known_end(job, record, its_ends, is_earlier=row.key == EARLIER_KEY)
                 yield _Recorded(job, record, keeper, row, end)
 
 
-def known_end(
+def _known_end(
     job: RemoteJob, record: TryRecord, others: Mapping[Identity, JobEnd], *, is_earlier: bool
 ) -> JobEnd | None:
     """How a job has ended: as its own task saw it, or else others.
@@ -302,14 +299,11 @@ def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
     end = each.end
     state, is_orphan = _judged(each, tries_of.keeper(each)) if end is None else (EntryState.ENDED, False)
     number, ti_state = tries_of.started(each)
-    row = each.row
+    task = TaskKey.of(each.row)
+    is_own = each.record is each.keeper and not each.is_of_earlier_try
     return RemoteJobEntry(
         job=each.job,
-        service=each.job.service,
-        dag_id=row.dag_id,
-        run_id=row.run_id,
-        task_id=row.task_id,
-        map_index=row.map_index,
+        task=task,
         try_number=number,
         ti_id=each.record.ti_id,
         ti_state=ti_state,
@@ -317,8 +311,9 @@ def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
         end=end,
         submitted_at=each.submitted_at,
         is_orphan=is_orphan,
-        is_current_try=each.record.ti_id == _uuid(row.ti_id),
+        is_current_try=each.record.ti_id == _uuid(each.row.ti_id),
         record=each.record,
+        digest=None if is_own else task.digest,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,13 +51,10 @@ def _row(entry: RemoteJobEntry) -> dict[str, Any]:
     end = entry.end
     return {
         "job": str(entry.job),
-        "service": entry.service,
+        "service": entry.job.service,
         "state": entry.state,
         "task": entry.task.with_try(entry.try_number),
-        "dag_id": entry.dag_id,
-        "run_id": entry.run_id,
-        "task_id": entry.task_id,
-        "map_index": entry.map_index,
+        **asdict(entry.task),
         "try_number": entry.try_number,
         "ti_id": str(entry.ti_id),
         "task_state": entry.ti_state,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -88,8 +87,7 @@ def ends_on_record(statuses: Iterable[JobStatus]) -> dict[Identity, JobEnd]:
         return {}
     try:
         with session_of_airflow() as session:
-            tasks = set(tasks_of(session, ti_ids).values())
-            found = [entry for task in tasks for entry in inventory(session, **asdict(task)).entries]
+            found = inventory(session, tasks=set(tasks_of(session, ti_ids).values())).entries
     except Exception as error:  # noqa: BLE001  there may be no Airflow here; what services show is enough
         log.info("Who has ended jobs can't be read from Airflow's records: %s", error)
         return {}

@@ -14,6 +14,7 @@ from sqlalchemy import event
 from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER
 from airflow_cancel_provider.inventory import Inventory, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, TryState
 from tests.reaper_airflow import tables
@@ -42,8 +43,8 @@ def test_a_job_of_a_task_that_runs(records: Records) -> None:
     record = TryRecord(ti_id, jobs=(job,), submitted={job: AT.timestamp()})
     records.put(record, try_number=3, map_index=2)
     (entry,) = listed().entries
-    assert (entry.job, entry.service, entry.ti_id, entry.ti_state) == (job, "batch", ti_id, "running")
-    assert (entry.dag_id, entry.run_id, entry.task_id, entry.map_index) == ("dag", "run", "task", 2)
+    assert (entry.job, entry.ti_id, entry.ti_state) == (job, ti_id, "running")
+    assert entry.task == TaskKey("dag", "run", "task", 2)
     assert (entry.try_number, entry.submitted_at, entry.end) == (3, AT, None)
     assert (entry.state, entry.is_orphan, entry.is_current_try) == ("living", False, True)
 

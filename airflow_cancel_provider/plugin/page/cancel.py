@@ -8,9 +8,10 @@ from typing import Any
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import MOST_LINES, REQUESTED, write
-from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
+from airflow_cancel_provider.plugin.page.on_record import Named, recorded
 from airflow_cancel_provider.plugin.permissions import editable, readable
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.settings import Settings
@@ -58,10 +59,11 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
         for each in named:
             _check_state(each, found.get(each))
             write(session, REQUESTED, name, each.task, job=each.job, reason=reason_of(name))
-    for job in found.values():
-        story = Story()
-        asked_by = CancelFor(job.named.task, Actor.USER, name, reason_of(name), story.lines)
-        cancel_now(_request(job, name, story), asked_by)
+    for entry in found.values():
+        story, reason = Story(), reason_of(name)
+        record = entry.record.of([entry.job])
+        request = CancelRequest((entry.job,), reason, story, record, task=entry.digest)
+        cancel_now(request, CancelFor(entry.task, Actor.USER, name, reason, story.lines))
 
 
 def reason_of(user: str) -> str:
@@ -89,19 +91,8 @@ def _check_settings() -> None:
         ) from None
 
 
-def _check_state(named: Named, found: JobOnRecord | None) -> None:
+def _check_state(named: Named, found: RemoteJobEntry | None) -> None:
     if found is None:
         raise Refusal(404, f"{named.job} is not on record any more. Load the page again.")
     if found.end is not None:
         raise Refusal(409, f"{named.job} has already ended: {found.end.state}.")
-
-
-def _request(found: JobOnRecord, user: str, story: Story) -> CancelRequest:
-    named = found.named
-    return CancelRequest(
-        (named.job,),
-        reason_of(user),
-        story,
-        found.record.of([named.job]),
-        task=named.task.digest if found.is_earlier else None,
-    )

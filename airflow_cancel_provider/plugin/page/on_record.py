@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_cancel_provider.ends_on_record import are_of, stored_ends
 from airflow_cancel_provider.exceptions import InvalidInput
-from airflow_cancel_provider.inventory import known_end, stored_records
-from airflow_cancel_provider.jobs import Identity, RemoteJob
+from airflow_cancel_provider.inventory import RemoteJobEntry, inventory, stored_records
+from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.plugin.bodies import Refusal
-from airflow_cancel_provider.record import EARLIER_KEY, JobEnd, TryRecord, records_from_json
+from airflow_cancel_provider.record import EARLIER_KEY, TryRecord, records_from_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +22,6 @@ class Named:
 
     job: RemoteJob
     task: TaskKey
-
-
-@dataclass(frozen=True, slots=True)
-class JobOnRecord:
-    """A job as it is on record.
-
-    :param record: of the try that has started it.
-    :param is_earlier: whether that is an earlier try than the one that wrote the record.
-    :param end: how it has ended, where somebody has put that down.
-    """
-
-    named: Named
-    record: TryRecord
-    is_earlier: bool
-    end: JobEnd | None
 
 
 def read_named(body: bytes, most: int) -> list[Named]:
@@ -68,19 +52,11 @@ def _named(values: Mapping[str, Any]) -> Named:
     return Named(RemoteJob(values["job"]), TaskKey(dag_id, run_id, task_id, map_index))
 
 
-def recorded(session: Any, named: Collection[Named]) -> dict[Named, JobOnRecord]:
-    """Look these jobs up on the records of their task instances, in three queries."""
-    tasks = {each.task for each in named}
-    by_task: dict[TaskKey, list[tuple[TryRecord, bool]]] = {}
-    for task, record, is_earlier in records(session, tasks):
-        by_task.setdefault(task, []).append((record, is_earlier))
-    ends = stored_ends(session, [are_of(tasks)]) if by_task else {}
-    found = {
-        each: _found(each, by_task[each.task], ends.get(each.task, {}))
-        for each in named
-        if each.task in by_task
-    }
-    return {each: job for each, job in found.items() if job is not None}
+def recorded(session: Any, named: Collection[Named]) -> dict[Named, RemoteJobEntry]:
+    """Look these jobs up on the records of their task instances."""
+    found = inventory(session, tasks={each.task for each in named}).entries
+    entries = {Named(entry.job, entry.task): entry for entry in found}
+    return {each: entries[each] for each in named if each in entries}
 
 
 def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey, TryRecord, bool]]:
@@ -93,13 +69,3 @@ def records(session: Any, tasks: Collection[TaskKey]) -> Iterator[tuple[TaskKey,
     for task, stored in stored_records(session, tasks, EARLIER_KEY):
         with suppress(InvalidInput):
             yield from ((task, earlier, True) for earlier in records_from_json(stored))
-
-
-def _found(
-    named: Named, tries: Sequence[tuple[TryRecord, bool]], ends: Mapping[Identity, JobEnd]
-) -> JobOnRecord | None:
-    for record, is_earlier in tries:
-        if named.job in record.jobs:
-            end = known_end(named.job, record, ends, is_earlier=is_earlier)
-            return JobOnRecord(named, record, is_earlier, end)
-    return None

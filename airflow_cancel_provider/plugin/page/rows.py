@@ -69,23 +69,26 @@ def rows(
     :param asked: cancels that users have asked for.
     :param base: path at which Airflow is served, without a slash at its end.
     """
-    return [_row(each, asked.get(each.job), base, is_editable=each.dag_id in editable) for each in entries]
+    return [
+        _row(each, asked.get(each.job), base, is_editable=each.task.dag_id in editable) for each in entries
+    ]
 
 
 def _row(entry: RemoteJobEntry, asked: AskedCancel | None, base: str, *, is_editable: bool) -> Row:
     state, colour = _state(entry, asked)
+    info = SERVICES.get(entry.job.service)
     is_over = entry.state not in CANCELLABLE or is_ended(asked)
     is_being_cancelled = asked is not None and not asked.is_over and not is_over
     return Row(
         entry=entry,
-        service=SERVICES[entry.service].title if entry.service in SERVICES else entry.service,
+        service=info.title if info else entry.job.service,
         state="Cancelling" if is_being_cancelled else state,
         colour="cancelling" if is_being_cancelled else colour,
         age=age_of(entry.submitted_at),
         submitted=time_of(entry.submitted_at),
         story=_story(entry, asked),
         task_url=task_url(base, entry),
-        console_url=console_url(entry.job) if entry.service in SERVICES else "",
+        console_url=console_url(entry.job) if info else "",
         may_cancel=is_editable and not is_over and not is_being_cancelled,
         is_being_cancelled=is_being_cancelled,
         is_orphan=entry.is_orphan and not is_over,
@@ -129,9 +132,10 @@ def end_in_words(end: JobEnd) -> str:
 
 def task_url(base: str, entry: RemoteJobEntry) -> str:
     """The page of a task instance in Airflow."""
-    names = [quote(name, safe="") for name in (entry.dag_id, entry.run_id, entry.task_id)]
+    task = entry.task
+    names = [quote(name, safe="") for name in (task.dag_id, task.run_id, task.task_id)]
     url = f"{base}/dags/{names[0]}/runs/{names[1]}/tasks/{names[2]}"
-    mapped = f"/mapped/{entry.map_index}" if entry.map_index >= 0 else ""
+    mapped = f"/mapped/{task.map_index}" if task.map_index >= 0 else ""
     query = "" if entry.is_current_try else "?" + urlencode({"try_number": entry.try_number})
     return url + mapped + query
 

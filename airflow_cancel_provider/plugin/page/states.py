@@ -16,11 +16,12 @@ from typing import Any
 
 from airflow_cancel_provider.ends_on_record import write_in_database
 from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
-from airflow_cancel_provider.plugin.page.on_record import JobOnRecord, Named, recorded
+from airflow_cancel_provider.plugin.page.on_record import Named, recorded
 from airflow_cancel_provider.plugin.page.rows import end_in_words
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.record import Actor, JobEnd
@@ -105,8 +106,8 @@ def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
         jobs = list(dict.fromkeys(each.job for each in found))
         asked = asked_cancels(session, jobs)
     seen = LIVE.of(jobs, asked)
-    ends = {named.job: on_record.end for named, on_record in found.items() if on_record.end is not None}
-    stories = {job: end_in_words(end) for job, end in (ends | _keep_ends(found, seen)).items()}
+    ends = {entry.job: entry.end for entry in found.values() if entry.end is not None}
+    stories = {job: end_in_words(end) for job, end in (ends | _keep_ends(found.values(), seen)).items()}
     return {
         job: seen[job].as_json() | _as_json(asked.get(job)) | {"story": stories.get(job, "")}
         for job in jobs
@@ -114,18 +115,18 @@ def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _keep_ends(found: Mapping[Named, JobOnRecord], seen: Mapping[RemoteJob, Seen]) -> dict[RemoteJob, JobEnd]:
+def _keep_ends(found: Iterable[RemoteJobEntry], seen: Mapping[RemoteJob, Seen]) -> dict[RemoteJob, JobEnd]:
     """Put on record which jobs have ended: what has cancelled them may not have been able to. Those ends."""
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     ends: dict[TaskKey, dict[RemoteJob, JobEnd]] = {}
-    for named, on_record in found.items():
-        state = seen[named.job].state if named.job in seen else None
+    for entry in found:
+        state = seen[entry.job].state if entry.job in seen else None
         if state is None or not state.is_terminal or state is JobState.GONE:
             continue
-        if on_record.end is None:
-            end = JobEnd.seen(JobStatus(named.job, state), Actor.SERVICE, "")
-            ends.setdefault(named.task, {})[named.job] = end
+        if entry.end is None:
+            end = JobEnd.seen(JobStatus(entry.job, state), Actor.SERVICE, "")
+            ends.setdefault(entry.task, {})[entry.job] = end
     if ends:
         with session_of_airflow() as session:
             write_in_database(session, ends)

@@ -87,7 +87,7 @@ def view(user: Any, filters: Filters, base: str, *, is_tab: bool = False) -> Vie
         asked = asked_cancels(session, {each.job for each in (*found, *orphans)})
         orphans = [each for each in orphans if not is_ended(asked.get(each.job))]
         entries = [*found, *orphans[:MOST_ON_TOP]]
-        may_edit = editable(user, {each.dag_id for each in entries})
+        may_edit = editable(user, {each.task.dag_id for each in entries})
         letters, troubles = ([], []) if is_tab else _letters(user, session, dag_ids)
     return View(
         user=str(user.get_name()),
