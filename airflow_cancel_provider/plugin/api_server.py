@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -76,13 +77,6 @@ class CancelFor:
     lines: Callable[[], Sequence[str]] = tuple
 
 
-@dataclass(frozen=True, slots=True)
-class _Preparation:
-    """What the first cancel of this process needs: modules, and a client, take a second or more."""
-
-    mark: Mark
-
-
 @dataclass(slots=True, eq=False)
 class _Round:
     """A cancel that is under way, over one connection.
@@ -100,13 +94,14 @@ class _Round:
     pause: float = FIRST_PAUSE
 
     def step(self, queue: DueQueue) -> None:
-        """Make the calls that are due, in a thread of its own; the queue's thread writes the rest down."""
+        """Make the calls that are due, in a thread of its own; the queue's thread writes down the rest."""
         try:
             self.cancellation.step()
         except Exception:
             log.exception("A cancel is tried again: %s", ", ".join(map(str, self.owned)))
         finally:
-            queue.put(_Stepped(self), 0.0)
+            _under_way.discard(self)
+            queue.put(partial(_go_on, self), 0.0)
 
     @property
     def ended(self) -> set[RemoteJob]:
@@ -114,13 +109,6 @@ class _Round:
         cancellation = self.cancellation.cancellation
         ended = {job for job, status in cancellation.statuses.items() if status.state.is_terminal}
         return ended - set(cancellation.open)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stepped:
-    """A round whose calls have been made."""
-
-    round: _Round
 
 
 def cancel_when_marked(task_instance: Any) -> None:
@@ -131,7 +119,7 @@ def cancel_when_marked(task_instance: Any) -> None:
     _see_to(mark, HEAD_START if len(_queue) < FEW else LONG_HEAD_START)
     if not _is_prepared:
         _is_prepared = True
-        _queue.put(_Preparation(mark), 0.0)
+        _queue.put(partial(_prepare, mark), 0.0)
 
 
 def cancel_when_run_is_marked(dag_run: Any, state: str) -> None:
@@ -147,26 +135,21 @@ def _see_to(mark: Mark | MarkedRun, delay: float) -> None:
 def cancel_now(request: CancelRequest, asked_by: CancelFor) -> None:
     """Have jobs over one connection cancelled, in the background, because a person has asked for it."""
     owned = dict.fromkeys(request.jobs, asked_by)
-    _queue.put(_Round(_engine([request]), time.time(), owned), 0.0)
+    _queue.put(partial(_make_calls, _Round(_engine([request]), time.time(), owned)), 0.0)
 
 
-def _do(due: Sequence[Mark | MarkedRun | _Round | _Stepped | _Preparation]) -> None:
-    stepped = [each.round for each in due if isinstance(each, _Stepped)]
-    _under_way.difference_update(stepped)
-    for each in due:
-        if isinstance(each, _Preparation):
-            _prepare(each.mark)
+def _do(due: Sequence[Mark | MarkedRun | Callable[[], None]]) -> None:
+    """See to the marks that are due, all together, then do what else is due."""
     marks = [each for each in due if isinstance(each, Mark)]
     marks += [mark for each in due if isinstance(each, MarkedRun) for mark in _skipped(each)]
-    rounds = [each for each in due if isinstance(each, _Round)]
     try:
-        rounds += _begun(marks)
+        for begun in _begun(marks):
+            _make_calls(begun)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
-    for each in rounds:
-        _make_calls(each)
-    for each in stepped:
-        _go_on(each)
+    for work in due:
+        if callable(work):
+            work()
 
 
 def _make_calls(each: _Round) -> None:
@@ -174,7 +157,7 @@ def _make_calls(each: _Round) -> None:
     from airflow_cancel_provider.services.threads import in_background
 
     if len(_under_way) >= ROUNDS_AT_ONCE:
-        _queue.put(each, BUSY_PAUSE)
+        _queue.put(partial(_make_calls, each), BUSY_PAUSE)
         return
     _under_way.add(each)
     in_background(Future[None](), each.step, _queue)
@@ -186,12 +169,15 @@ def _go_on(each: _Round) -> None:
         _close(each)
     else:
         _write_down(each, each.ended)
-        _queue.put(each, each.pause)
+        _queue.put(partial(_make_calls, each), each.pause)
         each.pause = min(each.pause * 2, LONGEST_PAUSE)
 
 
 def _prepare(mark: Mark) -> None:
-    """Open the services of a mark's jobs, and send nothing; its cancel opens them again, in no time."""
+    """Open the services of a mark's jobs, and send nothing; its cancel opens them again, in no time.
+
+    The first cancel of this process needs it: modules, and a client, take a second or more.
+    """
     from airflow_cancel_provider.hooks.access import Access
 
     try:
@@ -347,7 +333,7 @@ def _read_later(marks: Sequence[Mark | MarkedRun], error: Exception) -> None:
 
 _queue = DueQueue(_do, "remote-jobs-marked")
 _under_way = set[_Round]()
-"""Rounds whose calls are being made; of the queue's thread alone."""
+"""Rounds whose calls are being made."""
 _is_prepared = False
 
 
