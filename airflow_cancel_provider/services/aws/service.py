@@ -27,7 +27,6 @@ from airflow_cancel_provider.services.aws.answers import Answers, NoAnswer, NotS
 from airflow_cancel_provider.services.aws.attempts import Attempts, note_attempt, note_failure, watched
 from airflow_cancel_provider.services.aws.body import Cut, cut_of, cutting, read_body
 from airflow_cancel_provider.services.aws.cancel_requests import (
-    REQUESTS_AT_ONCE,
     UNSAID,
     Said,
     is_malformed,
@@ -46,6 +45,7 @@ from airflow_cancel_provider.services.aws.errors import (
     seconds_asked_for,
 )
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.cancel_requests import REQUESTS_AT_ONCE
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.credentials import account_of, caused_by, secrets_in
 from airflow_cancel_provider.services.progress import advance

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.aws.cancel_requests import REQUESTS_AT_ONCE, Said, in_turn, result_of
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, result_of
 from airflow_cancel_provider.services.aws.errors import error_code, error_words
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks, trimmed
@@ -35,6 +35,7 @@ from airflow_cancel_provider.services.batch.states import (
     status_of,
 )
 from airflow_cancel_provider.services.batch.submission import QUOTAS
+from airflow_cancel_provider.services.cancel_requests import REQUESTS_AT_ONCE
 from airflow_cancel_provider.services.progress import advance
 from airflow_cancel_provider.services.results import as_asked, in_order, named
 from airflow_cancel_provider.services.retry import CallSeries, Patience

@@ -8,19 +8,20 @@ from itertools import count, islice
 from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import ServiceError, ServiceUnavailable, UnknownScope
-from airflow_cancel_provider.jobs import CancelOutcome, RemoteJob
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.cancel_requests import Failures
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
 from airflow_cancel_provider.services.mrs.client import PAGE, MrsClient, Page
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.states import JobRecord
 from airflow_cancel_provider.services.ratelimit import EVERY
-from airflow_cancel_provider.services.results import outcome_after
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 
 T = TypeVar("T")
 
 MOST_UNANSWERED = 2
 """After so many jobs in a row without an answer, the service counts as down."""
+_UNANSWERED = frozenset({FaultKind.THROTTLED, FaultKind.TRANSIENT})
 
 _CLUSTER_WIDE = frozenset(
     {
@@ -160,36 +161,14 @@ def _take(
             break
 
 
-class CircuitBreaker:
-    """Leaves out requests that would fail like the ones before.
+def is_pointless(failures: Failures, cluster: str | None) -> bool:
+    """Whether the cancel of a job is bound to fail: nothing can be cancelled in its cluster, or MRS is down.
 
     Without it, each of a thousand jobs would wait for its own timeout of a service that is down.
     """
-
-    def __init__(self) -> None:
-        self._clusters: dict[str | None, ServiceError] = {}
-        self._outcomes: dict[str | None, CancelOutcome] = {}
-        self._unanswered: list[ServiceError] = []
-
-    def error_for(self, job: RemoteJob) -> ServiceError | None:
-        """The error with which a request for this job would fail, if that is known."""
-        if len(self._unanswered) >= MOST_UNANSWERED:
-            return self._unanswered[-1]
-        return self._clusters.get(job.scope)
-
-    def outcome(self, job: RemoteJob, error: ServiceError) -> CancelOutcome:
-        """The outcome for a job whose request is left out."""
-        return self._outcomes.get(job.scope) or outcome_after(error)
-
-    def record(self, job: RemoteJob, error: ServiceError | None, outcome: CancelOutcome) -> None:
-        """Record the outcome of a request."""
-        kind = kind_of(error) if error else None
-        if kind in (FaultKind.THROTTLED, FaultKind.TRANSIENT):
-            self._unanswered += [error] if error else []
-            return
-        self._unanswered.clear()
-        if error and kind in _CLUSTER_WIDE:
-            self._clusters[job.scope], self._outcomes[job.scope] = error, outcome
+    last = [kind_of(error) for _, error in failures[-MOST_UNANSWERED:]]
+    is_down = len(last) == MOST_UNANSWERED and _UNANSWERED.issuperset(last)
+    return is_down or any(there == cluster and kind_of(error) in _CLUSTER_WIDE for there, error in failures)
 
 
 def no_cluster(cluster: str) -> UnknownScope:

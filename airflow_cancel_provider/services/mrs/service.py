@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
@@ -28,6 +27,7 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.services.cancel_requests import send_in_turn
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.meter import Meter
 from airflow_cancel_provider.services.mrs.calls import IDENTIFIER
@@ -36,8 +36,8 @@ from airflow_cancel_provider.services.mrs.client_spec import client_of, spec_of
 from airflow_cancel_provider.services.mrs.errors import Fault, FaultKind
 from airflow_cancel_provider.services.mrs.lookup import (
     CLUSTER_ENDS,
-    CircuitBreaker,
     Lookup,
+    is_pointless,
     kind_of,
     no_cluster,
 )
@@ -50,14 +50,10 @@ from airflow_cancel_provider.services.mrs.states import (
     status_of,
 )
 from airflow_cancel_provider.services.mrs.submission import QUOTAS
-from airflow_cancel_provider.services.progress import advance
-from airflow_cancel_provider.services.results import in_order, named, undone, unsent
+from airflow_cancel_provider.services.results import in_order, named, undone
 from airflow_cancel_provider.services.retry import CallSeries, Patience
 from airflow_cancel_provider.services.submissions import tell_ended, without_label
-from airflow_cancel_provider.services.threads import side_by_side
 
-REQUESTS_AT_ONCE = 8
-"""Most cancel requests under way at a time."""
 KILL_SECONDS = 60.0
 """For how long an accepted kill is not repeated: it may take some ten seconds."""
 
@@ -138,35 +134,35 @@ class MrsJobService(JobService):
         MRS has no field for ``reason``, and no harder cancel for ``force``.
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
-        results, breaker = self._needless(series, jobs), CircuitBreaker()
+        results = self._needless(series, jobs)
         self.identity_refused = False
         unclear: dict[RemoteJob, CancelResult] = {}
-        todo, at_once = deque(job for job in jobs if job not in results), 1
-        while todo:
-            some = [todo.popleft() for _ in range(min(at_once, len(todo)))]
-            for job in some:
-                if error := breaker.error_for(job):
-                    results[job] = replace(unsent(job, error), outcome=breaker.outcome(job, error))
-            failures = self._cancel_some(series, [job for job in some if job not in results], results)
-            for job, failure in failures.items():
-                breaker.record(job, failure, results[job].outcome)
-                if failure and kind_of(failure) is FaultKind.OTHER:
-                    unclear[job] = results[job]
-            at_once = 1 if any(failures.values()) else min(2 * at_once, REQUESTS_AT_ONCE)
-            advance(len(some))
+        terminated: set[str | None] = set()
+
+        def ask(some: Sequence[RemoteJob]) -> list[CancelResult]:
+            (job,) = some
+            if job.scope in terminated:
+                return [CancelResult(job, CancelOutcome.GONE)]
+            try:
+                return [self._cancel_one(series, job)]
+            except ServiceError as error:
+                (failed,), kind = undone(some, error), kind_of(error)
+                if isinstance(error, IdentityError):
+                    self.identity_refused = True
+                if kind is FaultKind.NO_CLUSTER and self.lookup.has_ended(series, str(job.scope)):
+                    terminated.add(job.scope)
+                if kind is FaultKind.GONE or job.scope in terminated:
+                    return [replace(failed, outcome=CancelOutcome.GONE)]
+                if kind is not FaultKind.OTHER:
+                    raise
+                unclear[job] = failed
+                return [failed]
+
+        todo = by_scope(job for job in jobs if job not in results)
+        requests = ([job] for some in todo.values() for job in some)
+        results |= {result.job: result for result in send_in_turn(requests, ask, is_pointless)}
         results |= self._explained(series, unclear)
         return [results[job] for job in jobs]
-
-    def _cancel_some(
-        self, series: CallSeries, jobs: Sequence[RemoteJob], results: dict[RemoteJob, CancelResult]
-    ) -> dict[RemoteJob, ServiceError | None]:
-        """Send the requests for some jobs side by side, and note their results; the error of each, if any."""
-        failures: dict[RemoteJob, ServiceError | None] = {}
-        answers = side_by_side(lambda job: self._cancel_one(series, job), jobs, len(jobs))
-        for job, (result, failure) in zip(jobs, answers, strict=True):
-            results[job], failures[job] = result, failure
-            self.identity_refused |= isinstance(failure, IdentityError)
-        return failures
 
     def scopes(self) -> Iterator[str]:
         """Clusters of the project that are neither terminated nor terminating, in whatever other state."""
@@ -253,41 +249,34 @@ class MrsJobService(JobService):
         asked_at = self._asked.get(job)
         return asked_at is not None and time.monotonic() - asked_at < KILL_SECONDS
 
-    def _cancel_one(self, series: CallSeries, job: RemoteJob) -> tuple[CancelResult, ServiceError | None]:
-        """The result, and the error, if there was one."""
+    def _cancel_one(self, series: CallSeries, job: RemoteJob) -> CancelResult:
+        """The result of one request.
+
+        :raises ServiceError: as :meth:`Lookup.call`.
+        """
         if over := _impossible(job):
-            return over, None
-        unsure = False
+            return over
+        unsure = is_accepted = False
 
         def request() -> CancelResult:
-            nonlocal unsure
+            nonlocal unsure, is_accepted
             # An answer was lost: describe the job before the request is repeated.
             if unsure and (over := self._over(job)):
+                is_accepted = over.outcome is CancelOutcome.REQUESTED
                 return over
             try:
                 response = self.client.kill_job(str(job.scope), job.id)
             except Fault as fault:
                 unsure = unsure or fault.may_have_acted
                 raise
+            is_accepted = True
             return CancelResult(job, CancelOutcome.REQUESTED, response=response)
 
-        failure: ServiceError | None = None
         try:
-            result = self.lookup.call(series, request)
-        except ServiceError as error:
-            result, failure = undone([job], error)[0], error
-        if unsure or result.outcome is CancelOutcome.REQUESTED:
-            is_accepted = result.outcome is CancelOutcome.REQUESTED
-            self._asked[job] = time.monotonic() if is_accepted else -math.inf
-        if failure and self._is_gone(series, job, failure):
-            result = replace(result, outcome=CancelOutcome.GONE)
-        return result, failure
-
-    def _is_gone(self, series: CallSeries, job: RemoteJob, failure: ServiceError) -> bool:
-        kind = kind_of(failure)
-        return kind is FaultKind.GONE or (
-            kind is FaultKind.NO_CLUSTER and self.lookup.has_ended(series, str(job.scope))
-        )
+            return self.lookup.call(series, request)
+        finally:
+            if unsure or is_accepted:
+                self._asked[job] = time.monotonic() if is_accepted else -math.inf
 
     def _over(self, job: RemoteJob) -> CancelResult | None:
         """The result for a job that has ended since a request whose answer was lost."""

@@ -11,7 +11,8 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
-from airflow_cancel_provider.services.aws.cancel_requests import DENIALS, REQUESTS_AT_ONCE, SILENCES, in_turn
+from airflow_cancel_provider.services.aws.cancel_requests import DENIALS, SILENCES, in_turn
+from airflow_cancel_provider.services.cancel_requests import REQUESTS_AT_ONCE
 from airflow_cancel_provider.services.ratelimit import Paces
 from tests.cloud.server import LocalCloud
 from tests.pace_fixtures import FakeTime, emr, sent

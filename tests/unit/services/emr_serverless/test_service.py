@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from airflow_cancel_provider.services.aws import cancel_requests
+from airflow_cancel_provider.services import cancel_requests
 from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, EmrServerlessBench, outcomes, recorded

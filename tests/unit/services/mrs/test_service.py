@@ -13,9 +13,10 @@ import requests
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
+from airflow_cancel_provider.services.cancel_requests import REQUESTS_AT_ONCE
 from airflow_cancel_provider.services.mrs.auth import AkSkAuth
 from airflow_cancel_provider.services.mrs.client import MrsClient
-from airflow_cancel_provider.services.mrs.service import REQUESTS_AT_ONCE, MrsJobService
+from airflow_cancel_provider.services.mrs.service import MrsJobService
 from airflow_cancel_provider.services.polls import PollMemory
 from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.retry import Patience
