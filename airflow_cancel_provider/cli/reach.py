@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Timer
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.registry import ServiceInfo, service_info
-from airflow_cancel_provider.services.retry import CallSeries, Patience, Turn, at_once, unasked
-
-T = TypeVar("T")
+from airflow_cancel_provider.services.retry import Patience
 
 CALL_SECONDS = (5.0, 15.0)
 """To connect, and between bytes of a reply, where the connection says nothing else."""
@@ -56,41 +54,6 @@ class Silence:
             self.say(f"{words} {self.until} Ctrl-C ends this now.")
 
 
-@dataclass(frozen=True, slots=True)
-class ToldPatience(Patience):
-    """A patience that says for whom it waits."""
-
-    silence: Silence | None = None
-
-    def started(self, *, urgent: bool = False) -> CallSeries:
-        """Begin a series of calls that says so."""
-        return _ToldSeries(self, self.silence, urgent=urgent)
-
-
-class _ToldSeries(CallSeries):
-    def __init__(self, patience: Patience, silence: Silence | None, *, urgent: bool) -> None:
-        super().__init__(patience, urgent=urgent)
-        self._silence = silence
-
-    def call(
-        self,
-        function: Callable[[], T],
-        transient: Callable[[BaseException], bool],
-        turn: Turn = at_once,
-        asked: Callable[[BaseException], float] = unasked,
-    ) -> T:
-        """As every series. What the first call waits for its turn is no silence."""
-        with ExitStack() as stack:
-            first = [self._silence] if self._silence else []
-
-            def attempt() -> T:
-                if first:
-                    stack.enter_context(first.pop().broken())
-                return function()
-
-            return super().call(attempt, transient, turn, asked)
-
-
 class CommandAccess(Access):
     """The access of a command."""
 
@@ -105,9 +68,8 @@ class CommandAccess(Access):
     def _hook(self, name: str, conn_id: str | None, region: str | None) -> Any:
         hook = super()._hook(name, conn_id, region)
         hook.call_seconds = CALL_SECONDS
-        hook.patience = ToldPatience(
-            self.give_up_seconds, longest_pause=5.0, silence=self._silence(name, conn_id, region)
-        )
+        silence = self._silence(name, conn_id, region)
+        hook.patience = Patience(self.give_up_seconds, longest_pause=5.0, meanwhile=silence.broken)
         return hook
 
     def _silence(self, name: str, conn_id: str | None, region: str | None) -> Silence:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
@@ -23,12 +24,14 @@ class Patience:
 
     :param longest_turn: seconds for which the quotas may hold back the calls of a series; then they are sent
         all the same.
+    :param meanwhile: entered when a call has its turn for the first time, and left at its end.
     """
 
     seconds: float = 120.0
     first_pause: float = 0.5
     longest_pause: float = 20.0
     longest_turn: float = inf
+    meanwhile: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def started(self, *, urgent: bool = False) -> CallSeries:
         """Begin a series of calls.
@@ -114,13 +117,15 @@ class CallSeries:
             left = max(0.0, self._held_until - time.monotonic())
             held_back = turn(urgent=self._is_urgent, again=again, at_most=left)
             if not again:
+                stack.enter_context(self._patience.meanwhile())
                 since = time.monotonic()
             elif self._patience.longest_turn == inf:
                 since += held_back
             return function()
 
         try:
-            answer = retrying(attempt)
+            with ExitStack() as stack:
+                answer = retrying(attempt)
         except Exception as error:
             if transient(error):
                 self.seconds_in_vain = waited()

@@ -176,10 +176,8 @@ def test_a_silence_is_not_told_again_soon() -> None:
 
 def test_a_patience_that_is_changed_says_so_still() -> None:
     silence = reach.Silence("X", "It ends.", list)
-    patience = reach.ToldPatience(30.0, silence=silence)
-    brief = patience.brief
-    assert isinstance(brief, reach.ToldPatience)
-    assert replace(patience, seconds=1.0).silence is brief.silence is silence
+    patience = Patience(30.0, meanwhile=silence.broken)
+    assert replace(patience, seconds=1.0).meanwhile == patience.brief.meanwhile == silence.broken
 
 
 class TestStandardInput:
