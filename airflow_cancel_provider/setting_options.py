@@ -60,12 +60,6 @@ class Options:
         "Places that a reaper checks: aws://connection@region, mrs://connection, with commas.",
         default=(),
     )
-    reaper_scopes: tuple[str, ...] = _option(
-        "Clusters, queues and applications that a reaper checks, as patterns.", default=("*",)
-    )
-    reaper_except_scopes: tuple[str, ...] = _option(
-        "Clusters, queues and applications that a reaper leaves out, as patterns.", default=()
-    )
 
 
 def _described(default: Any, description: str) -> dict[str, Any]:

@@ -37,10 +37,11 @@ def make_reaper(
     stop: Event | None = None,
     access: Access | None = None,
 ) -> Reaper:
-    """Make a reaper for this Airflow's jobs; what is not given comes from ``[cancel_provider]``.
+    """Make a reaper for this Airflow's jobs.
 
     :param airflow: gives the states of tries.
-    :param at: places, as ``aws://connection@region`` or ``mrs://connection``.
+    :param at: places, as ``aws://connection@region`` or ``mrs://connection``; by default those of
+        ``[cancel_provider] reaper_places``.
     :param scopes: patterns of cluster ids, queue names and application ids to check.
     :param except_scopes: patterns of those to leave out.
     :param share: of the API quotas in force, above 0, at most 1.
@@ -49,10 +50,7 @@ def make_reaper(
         no unique name.
     """
     settings, access = Settings.read(), access or Access()
-    chosen = Scopes(
-        as_list("scopes", scopes) or settings.reaper_scopes,
-        as_list("except_scopes", except_scopes) or settings.reaper_except_scopes,
-    )
+    allow, deny = tuple(as_list("scopes", scopes)), tuple(as_list("except_scopes", except_scopes))
     # Without a unique name it may take another Airflow's jobs for its own; a dry run does no harm.
     if not settings.has_own_name and not (rules and rules.is_dry):
         raise InvalidInput(NO_NAME)
@@ -67,7 +65,7 @@ def make_reaper(
         settings.deployment,
         places(as_list("at", at) or settings.reaper_places),
         open_place,
-        scopes=chosen,
+        scopes=Scopes(allow or ("*",), deny),
         rules=rules,
         stop=stop,
         name=settings.deployment_name,

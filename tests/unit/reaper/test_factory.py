@@ -12,6 +12,7 @@ from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.dag import reaper_dag
 from airflow_cancel_provider.reaper.factory import make_reaper, rest_airflow
+from airflow_cancel_provider.reaper.places import Scopes
 from airflow_cancel_provider.reaper.rules import Rules
 from tests.airflow_versions import ParamValidationError
 from tests.reaper_fixtures import Ground, ground
@@ -79,7 +80,9 @@ class TestMakeReaper:
         self, monkeypatch: pytest.MonkeyPatch, ground: Ground, url: str
     ) -> None:
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", url)
-        assert make_reaper(ground.airflow, at=["aws://aws_default"]).deployment == deployment_of(url)
+        reaper = make_reaper(ground.airflow, at=["aws://aws_default"])
+        # It knows that it checks everything: only then releases without addresses are cleaned up.
+        assert (reaper.deployment, reaper.scopes) == (deployment_of(url), Scopes())
 
     @pytest.mark.parametrize("name", ["at", "scopes", "except_scopes"])
     def test_a_text_is_no_list_of_patterns(
