@@ -1,4 +1,13 @@
-"""Drop the answers of Airflow's supervisor that nobody waits for any more."""
+"""Drop the answers of Airflow's supervisor that nobody waits for any more.
+
+The exception of a signal handler may leave a request under way, and nobody to read its answer. After it:
+
+1. Wait until no other thread sends a request or reads an answer, and take the lock of the channel. Who does
+   so is seen in the frames of threads; the lock does not tell, as event loops that run no more keep it.
+2. A thread of a pool that waits for the lock for such a loop gives it back when it gets it. Where such a loop
+   has the lock itself, the task's code goes on with a copy of the channel, whose locks nobody has.
+3. Ask one more question, and read answers up to the one with its id. Then all are read.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.links.console import RemoteJobLink
 from airflow_cancel_provider.mixins.connection import MrsConnection
 from airflow_cancel_provider.mixins.deferral import DefersWait
 from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
@@ -128,7 +127,6 @@ class MrsSubmitJobOperator(MrsConnection, DefersWait, CancelsWhenKilled):
         "waiter_max_attempts",
         *MrsConnection.connection_fields,
     )
-    operator_extra_links = (RemoteJobLink(),)
     ui_color = "#e3f1dc"
     starts_jobs = True
 
