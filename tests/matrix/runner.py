@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from tests.matrix import phases
 from tests.matrix.ground import Ground
@@ -153,3 +157,21 @@ def batched(cells: Iterable[Cell], at_once: int = AT_ONCE) -> Iterator[list[Cell
         batch.append(cell)
     if batch:
         yield batch
+
+
+def run_to_the_end(main: Callable[[], int]) -> NoReturn:
+    """Run a program, and end the process: threads that still wait for something would hold up its end."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:  # noqa: BLE001  it is shown, and the end must not wait
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import sys
 import time
-import traceback
 from pathlib import Path
-from typing import NoReturn
 
 from tests.matrix.report import Outcome, as_json, problems, summary, table
+from tests.matrix.runner import run_to_the_end
 from tests.matrix.scenario import Cell, Result
 from tests.matrix_celery.cells import SCENARIOS, cells
 from tests.matrix_celery.ground import ground
@@ -29,7 +25,6 @@ def main() -> int:
         print("\n".join(cell.name for cell in chosen))
         return 0
     enter()
-    signal.signal(signal.SIGTERM, _interrupt)
     results: list[Result] = []
     for _ in range(options.repeat):
         results += _run(chosen, options)
@@ -65,10 +60,6 @@ def _print(outcome: Outcome) -> None:
         print(f"NOT AS EXPECTED: {line}")
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix_celery", description=__doc__)
     parser.add_argument("--guard", choices=("on", "off"), default="on")
@@ -82,13 +73,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        code = 130
-    except Exception:  # noqa: BLE001  it is shown, and the end must not wait
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    # Threads that still wait for something in a world that is gone would hold up the end.
-    os._exit(code)
+    run_to_the_end(main)

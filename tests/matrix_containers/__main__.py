@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import sys
 import time
-import traceback
-from typing import NoReturn
 
 from tests.matrix.report import problems
-from tests.matrix.runner import Runner
+from tests.matrix.runner import Runner, run_to_the_end
 from tests.matrix.scenario import Result
 from tests.matrix_containers import report
 from tests.matrix_containers.cells import PODS, cells
@@ -34,7 +29,6 @@ def main() -> int:
         )
         return 0
     check()
-    signal.signal(signal.SIGTERM, _interrupt)
     outcome: dict[report.Column, list[Result]] = {}
     for reaper in {"both": (False, True), "off": (False,), "on": (True,)}[options.reaper]:
         _run(kinds, reaper, options, outcome)
@@ -67,10 +61,6 @@ def _tell(begun: float, kind: str, result: Result) -> None:
     print(f"{time.monotonic() - begun:5.0f} {mark} {kind}: {result.cell.name}: {words}\n", end="", flush=True)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix_containers", description=__doc__)
     parser.add_argument("--kind", action="append", choices=KINDS, help="only containers of this kind")
@@ -82,13 +72,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        code = 130
-    except Exception:  # noqa: BLE001  it is shown, and the end must not wait
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    # Threads that still wait for something in a world that is gone would hold up the end.
-    os._exit(code)
+    run_to_the_end(main)
