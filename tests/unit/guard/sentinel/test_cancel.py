@@ -15,8 +15,8 @@ import pytest
 
 from airflow_cancel_provider.owner import Label
 from tests.cloud.server import LocalCloud
-from tests.guard_fixtures import OWNER
-from tests.sentinel_fixtures import ROOT, SECRET, TASK, Task, alive, batch, is_cancelled, run, submit, until
+from tests.guard_fixtures import OWNER, until
+from tests.sentinel_fixtures import ROOT, SECRET, TASK, Task, alive, batch, is_cancelled, run, submit
 
 __all__ = ["batch", "run"]
 

@@ -23,7 +23,8 @@ from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.submissions import set_recorder
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
-from tests.sentinel_fixtures import SECRET, Task, alive, batch, is_cancelled, run, submit, until
+from tests.guard_fixtures import until
+from tests.sentinel_fixtures import SECRET, Task, alive, batch, is_cancelled, run, submit
 from tests.task_fixtures import connect_aws
 from tests.try_fixtures import Try, variables
 

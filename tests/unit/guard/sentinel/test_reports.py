@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
 from tests.replies import Replies, replying
-from tests.sentinel_fixtures import Task, alive, batch, is_cancelled, run, submit, until
+from tests.sentinel_fixtures import Task, alive, batch, is_cancelled, run, submit
 
 __all__ = ["batch", "replying", "run"]
 
