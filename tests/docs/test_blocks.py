@@ -122,6 +122,11 @@ COMPOSE_KEYS = {
 }
 CHART_KEYS = {"airflowVersion": (), "images": ("airflow",), "config": (), "scheduler": ("extraContainers",)}
 """Keys of ``values.yaml`` of Airflow's own chart, and below them."""
+CHART_SECRETS = {
+    ('{{ include "airflow_metadata_secret" . }}', "connection"),
+    ('{{ include "fernet_key_secret" . }}', "fernet-key"),
+}
+"""As the chart's own containers have them: the names differ by version and release."""
 CONTAINER_KEYS = {"name", "image", "args", "env", "volumeMounts"}
 """Of a container in Kubernetes."""
 
@@ -163,6 +168,8 @@ def test_chart_values_are_the_charts() -> None:
     for container in values["scheduler"]["extraContainers"]:
         assert set(container) <= CONTAINER_KEYS
         understand(container["args"])
+        secrets = [each["valueFrom"]["secretKeyRef"] for each in container["env"]]
+        assert {(each["name"], each["key"]) for each in secrets} == CHART_SECRETS
 
 
 def test_alerts_are_about_metrics_that_are_sent() -> None:
