@@ -134,7 +134,7 @@ class AtEnd:
             return
         parts.store.flush(TryState.RUNNING)
         seconds = KILL_GRACE if parts.recorder.is_killed else parts.settings.confirm_seconds
-        is_over = parts.canceller.wait_for("ended", seconds)
+        is_over = parts.canceller.wait_for("ended", seconds, relays=True)
         parts.canceller.relay()
         self._write_ends()
         if not is_over:

@@ -192,7 +192,7 @@ class Canceller:
             self._sentinel.done(seconds=seconds)
         self._is_done = True
 
-    def wait_for(self, word: str, seconds: float) -> bool:
+    def wait_for(self, word: str, seconds: float, *, relays: bool = False) -> bool:
         """Wait until the cancel is ``accepted`` or the jobs have ``ended``; return whether they have.
 
         If the sentinel process exits before that, or does not answer, a thread of this process cancels. Where
@@ -200,9 +200,11 @@ class Canceller:
         """
         deadline = time.monotonic() + seconds
         sentinel = self._sentinel
+
+        :param relays: whether to :meth:`relay` meanwhile.
         if self._is_with_thread or sentinel is None or self._is_done:
             return self._thread.wait_for(word, seconds)
-        if sentinel.wait_for(word, seconds):
+        if sentinel.wait_for(word, seconds, relays=relays):
             return True
         if sentinel.last_word or (sentinel.can_act and not sentinel.is_stuck):
             return False

@@ -82,7 +82,7 @@ class TaskSide(SentinelClient):
         self._send(main.DONE)
         self._is_gone = True
 
-    def wait_for(self, word: str, seconds: float) -> bool:
+    def wait_for(self, word: str, seconds: float, *, relays: bool = False) -> bool:
         for _ in range(4):
             if not (self.waits and self.can_act):
                 break

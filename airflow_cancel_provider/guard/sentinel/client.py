@@ -202,14 +202,18 @@ class Sentinel:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
 
-    def wait_for(self, word: str, seconds: float) -> bool:
+    def wait_for(self, word: str, seconds: float, *, relays: bool = False) -> bool:
         """Wait for this message, or the last one; return whether this one came, or ``ended``.
 
         Gives up once it :attr:`is_stuck`.
+
+        :param relays: whether to :meth:`relay` each line that comes meanwhile.
         """
         deadline = time.monotonic() + seconds
         while self.can_act and not self.is_stuck and (left := deadline - time.monotonic()) > 0:
             self._receive(left if self._has_answered else min(left, ANSWER_SECONDS))
+            if relays:
+                self.relay()
             self.last_word = max(self._words & LAST_WORDS, default=self.last_word)
             if word in self._words:
                 return True

@@ -15,6 +15,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import listener
 from airflow_cancel_provider.record import RECORD_KEY, Actor
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER, current_recorder
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowTaskTimeout
 from tests.airflow_versions import DownstreamTasksSkipped
 from tests.cloud.server import LocalCloud
@@ -28,11 +29,15 @@ from tests.try_fixtures import (
     end,
     ended,
     submit_and,
+    submit_and_fail,
     submit_once,
     variables,
 )
 
 __all__ = ["_guarded", "variables"]
+
+WORDS = ("cancelling batch://", "CANCELLED after")
+"""Of the first and the last line of a cancel."""
 
 
 class TaskRunnerMarker:
@@ -234,3 +239,13 @@ def test_a_lost_answer_is_looked_for_though_its_siblings_are_known(cloud: LocalC
 
     Try(work=work).run(CANCEL)
     assert cancelled(cloud) == [True, True]
+
+
+def test_the_log_has_the_sentinels_lines_as_they_come(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cloud.batch.configure({"cancel": 2.0})
+    Try(work=submit_and_fail).run(Settings(confirm_seconds=20, patience=30))
+    lines = {word: line.created for line in caplog.records for word in WORDS if word in line.getMessage()}
+    assert lines["CANCELLED after"] - lines["cancelling batch://"] > 1
