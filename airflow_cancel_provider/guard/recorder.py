@@ -89,6 +89,22 @@ class TryRecorder:
 
     def label(self, submission: object) -> Label | None:
         """The label for a job, if it gets one.
+    def cancels(self, job: RemoteJob) -> bool:
+        """Whether this job is cancelled however the task fails, and not kept for the next try."""
+        return not self._goes_on and self.ledger.is_running(job)
+
+    @contextmanager
+    def if_killed(self, groups: Iterable[tuple[ClientSpec, Sequence[RemoteJob]]]) -> Iterator[None]:
+        """While this lasts, have jobs that are not of the try cancelled if its process is killed.
+
+        :param groups: jobs, each with how they are reached.
+        """
+        ledger = TryLedger()
+        for client, jobs in groups:
+            ledger.apply(JobsStarted("", tuple(jobs), client, ledger.clock.now()))
+        with self.sentinel_over(ledger):
+            yield
+
 
         :raises SubmissionRefused: the task received SIGTERM, or has failed.
         """

@@ -26,7 +26,8 @@ class CancelsWhenKilled(BaseOperator):
     """A task that, once armed, cancels its jobs when it is killed, times out, or fails while deferred.
 
     The requests are sent by a thread, with clients that were made before: a signal handler must not ask
-    Airflow's supervisor, as the interrupted code may hold the lock of its channel.
+    Airflow's supervisor, as the interrupted code may hold the lock of its channel. Jobs of the task that the
+    guard cancels are left to it: it has more patience, and sees their end.
     """
 
     starts_jobs: ClassVar[bool] = False
@@ -36,6 +37,8 @@ class CancelsWhenKilled(BaseOperator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._killed = False
+        self.is_the_task = False
+        """Whether Airflow executes this operator itself, and not another task in its code."""
         self._armed: tuple[ServicePool, list[RemoteJob], str] | None = None
         self._objection: Objection = _none
 
@@ -56,6 +59,7 @@ class CancelsWhenKilled(BaseOperator):
         jobs = list(jobs)
         pool.check(jobs)  # opens every service now: a signal handler can't
         self._armed, self._objection = (pool, jobs, reason), objection or _none
+        self.is_the_task = getattr(context["ti"], "task", None) is self
         if self._killed:
             self.on_kill()
         self.keep_record(context, TryState.RUNNING)
@@ -94,6 +98,11 @@ class CancelsWhenKilled(BaseOperator):
             thread.join(GRACE)
         raise Killed("The task was killed; its remote jobs are being cancelled.", jobs)
 
+    def _are_guarded(self, jobs: Iterable[RemoteJob]) -> bool:
+        """Whether the guard cancels these jobs with this task."""
+        recorder = current_recorder()
+        return self.is_the_task and recorder is not None and all(map(recorder.cancels, jobs))
+
     def cancel_armed(self) -> None:
         """Request the cancel of the jobs, in a task that fails."""
         if self._armed is not None:
@@ -101,6 +110,8 @@ class CancelsWhenKilled(BaseOperator):
             self.disarm()
 
     def _request(self, pool: ServicePool, jobs: list[RemoteJob], reason: str) -> None:
+        if self._are_guarded(jobs):
+            return
         hurried = pool.hurried(GRACE)
         report(hurried.cancel(self._own(hurried, jobs), reason), self.log)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from airflow_cancel_provider.exceptions import CancelProviderError
-from airflow_cancel_provider.jobs import JobState
+from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.client_spec import ClientSpec
 from airflow_cancel_provider.services.replies import answered_inside
@@ -41,6 +41,19 @@ class Recorder(Protocol):
     @property
     def is_empty(self) -> bool:
         """Whether nothing was started, and no submission is open."""
+        ...
+
+    def cancels(self, job: RemoteJob) -> bool:
+        """Whether this job is cancelled if the task fails or is killed, so that nobody else has to."""
+        ...
+
+    def if_killed(
+        self, groups: Iterable[tuple[ClientSpec, Sequence[RemoteJob]]]
+    ) -> AbstractContextManager[None]:
+        """While this lasts, jobs that other tasks have started are cancelled if this process is killed.
+
+        :param groups: jobs, each with how they are reached.
+        """
         ...
 
     def label(self, submission: Submission) -> Label | None:
