@@ -156,7 +156,9 @@ def batch(cloud: LocalCloud) -> Any:
 
 
 def submit(batch: Any, **extra: Any) -> str:
-    job: str = batch.submit_job(jobName="j", jobQueue="queue", jobDefinition="d", **extra)["jobId"]
+    job: str = batch.submit_job(**{"jobName": "j", "jobQueue": "queue", "jobDefinition": "d", **extra})[
+        "jobId"
+    ]
     return job
 
 

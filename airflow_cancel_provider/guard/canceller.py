@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import RLock, Thread
 from typing import Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
+from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.events import Event, JobsStarted, SubmissionIntended
@@ -59,9 +61,10 @@ class Canceller:
         """Whether forked children have sent a job to the sentinel."""
         self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
         self._reported: set[str] = set()
-        self._new_sentinel: Callable[[], Sentinel] = lambda: Sentinel(
-            settings, owner, log_file, log, ledger, is_armed=is_armed, task_log=task_log, reports=reports
+        self._sentinel_over: Callable[..., Sentinel] = partial(
+            Sentinel, settings, owner, log_file, log, is_armed=is_armed, task_log=task_log
         )
+        self._new_sentinel = partial(self._sentinel_over, ledger, reports=reports)
         self._sentinel = self._new_sentinel() if settings.sentinel else None
         self._start_again_at = 0.0
         self._starting_another = RLock()
@@ -197,11 +200,11 @@ class Canceller:
 
         If the sentinel process exits before that, or does not answer, a thread of this process cancels. Where
         both cancel, a job may be asked to end twice, which does no harm.
+
+        :param relays: whether to :meth:`relay` meanwhile.
         """
         deadline = time.monotonic() + seconds
         sentinel = self._sentinel
-
-        :param relays: whether to :meth:`relay` meanwhile.
         if self._is_with_thread or sentinel is None or self._is_done:
             return self._thread.wait_for(word, seconds)
         if sentinel.wait_for(word, seconds, relays=relays):
@@ -216,6 +219,27 @@ class Canceller:
         self._is_with_thread = True
         self._thread.cancel("")
         return self._thread.wait_for(word, deadline - time.monotonic())
+
+    @contextmanager
+    def if_killed(self, ledger: TryLedger) -> Iterator[None]:
+        """While this lasts, have a sentinel of its own cancel the jobs of a ledger if the task is killed."""
+        if self._sentinel is None:
+            yield
+            return
+        sentinel = self._sentinel_over(ledger)
+        try:
+            sentinel.hear(next(ledger.history()))
+            sentinel.check(START_SECONDS)
+        except Exception as error:  # noqa: BLE001  reported; the task waits for its jobs all the same
+            self._report_once(f"the jobs that it waits for, if it gets SIGKILL: {error}")
+        end: Callable[[], None] = sentinel.done
+        try:
+            yield
+        except Killed:  # it goes on with the cancel when this process has ended
+            end = partial(sentinel.killed, "Task received SIGTERM")
+            raise
+        finally:
+            end()
 
     def _begun(self) -> Sentinel | CancelThread | None:
         """Who is to cancel; None: the sentinel has finished, and there were no events since."""

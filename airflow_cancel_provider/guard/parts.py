@@ -72,6 +72,7 @@ class TryParts:
             self.log, goes_on=self.tries.go_on, is_heard=lambda: self.canceller.is_heard
         )
         self.late_answers = LateAnswers(self.owner.ti_id, self.store.may_write, self.log)
+        self.recorder.sentinel_over = self.canceller.if_killed
         # The store comes late: it writes over a channel that may be slow.
         self.recorder.readers = [
             self.canceller.hear,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -71,6 +71,8 @@ class TryRecorder:
         self._interrupted: list[Event] = []
         """Events that a signal has kept from some of the readers."""
         self.ledger = ledger
+        self.sentinel_over: Callable[[TryLedger], AbstractContextManager[None]] = lambda _: nullcontext()
+        """Has the jobs of another ledger cancelled if the task is killed."""
         self.readers: list[Callable[[Event], None]] = []
         """Called with each event; an error of one does not stop the others."""
         self.is_killed = SharedFlag()
@@ -87,8 +89,6 @@ class TryRecorder:
         """Whether no job was started, and no submission is open."""
         return self.ledger.is_empty
 
-    def label(self, submission: object) -> Label | None:
-        """The label for a job, if it gets one.
     def cancels(self, job: RemoteJob) -> bool:
         """Whether this job is cancelled however the task fails, and not kept for the next try."""
         return not self._goes_on and self.ledger.is_running(job)
@@ -105,6 +105,8 @@ class TryRecorder:
         with self.sentinel_over(ledger):
             yield
 
+    def label(self, submission: object) -> Label | None:
+        """The label for a job, if it gets one.
 
         :raises SubmissionRefused: the task received SIGTERM, or has failed.
         """

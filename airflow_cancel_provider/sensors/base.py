@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from airflow_cancel_provider.mixins.on_kill import CancelsWhenKilled
 from airflow_cancel_provider.mixins.targets import DEFERRABLE, Targets, listed
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import TryState
+from airflow_cancel_provider.services.submissions import current_recorder
 from airflow_cancel_provider.version_compat import (
     AirflowException,
     AirflowSensorTimeout,
@@ -40,9 +41,9 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
     :param target_states: states to wait for (``SUCCEEDED``, ``FAILED``, ``CANCELLED``, ``GONE``, but also
         ``RUNNING`` …); a job that ends in another fails the sensor, with the service's reason.
     :param deferrable: wait in the triggerer, polling every ``poke_interval`` seconds.
-    :param cancel_on_kill: cancel the jobs when the sensor is told to end or times out. Without it a killed
-        sensor leaves them alone. After SIGKILL, and between pokes in ``reschedule`` mode, no process is there
-        to cancel.
+    :param cancel_on_kill: cancel the jobs when the sensor is told to end or times out, and after SIGKILL,
+        unless a retry goes on with the wait. Without it a killed sensor leaves them alone. In ``reschedule``
+        mode no process is there to cancel between two pokes, nor after SIGKILL.
     :return: state of each job by its address.
     :raises UnexpectedEnd: a job ended in a state that is not a target.
     :raises InvalidInput: a parameter is unusable; nothing was sent.
@@ -73,7 +74,8 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
         pool, watch = self._begin(context)
         if not self.may_defer():
             try:
-                states = super().execute(context)
+                with self._cancelled_if_killed(context, pool):
+                    states = super().execute(context)
             except (AirflowSensorTimeout, AirflowSkipException) as end:
                 self._cancel_on_timeout(end)
                 raise
@@ -81,6 +83,15 @@ class RemoteJobsTerminalSensor(DefersWait, CancelsWhenKilled, Targets, BaseSenso
             return states
         with self._never_failing():
             return self._poll_or_defer(context, pool, watch)
+
+    def _cancelled_if_killed(self, context: Context, pool: ServicePool) -> AbstractContextManager[None]:
+        """Have the sentinel cancel the jobs after SIGKILL, unless a retry goes on with the wait."""
+        ti: Any = context["ti"]
+        recorder = current_recorder() if self.cancel_on_kill and self.is_the_task else None
+        if recorder is None or self.reschedule or ti.try_number <= ti.max_tries:
+            return nullcontext()
+        groups, _ = pool.by_service(self.jobs)
+        return recorder.if_killed([(service.spec, jobs) for service, jobs in groups])
 
     def _poll_or_defer(self, context: Context, pool: ServicePool, watch: Watch) -> dict[str, str]:
         poll(watch, pool, self.log)
