@@ -70,13 +70,16 @@ class Cancellation(Watch):
         self._first_asked: dict[RemoteJob, float] = {}
         """When the end of a job was requested first, as ``requested_at``; only in this process."""
 
-    def request(self, pool: ServicePool) -> list[CancelResult]:
-        """Ask for every job to end that was not asked for yet; what became of it, job by job."""
+    def request(self, pool: ServicePool, *, force: bool = False) -> list[CancelResult]:
+        """Ask for every job to end that was not asked for yet; what became of it, job by job.
+
+        :param force: at once as hard as the service can.
+        """
         jobs = [job for job in self.jobs if job not in self.results]
         if jobs:
             self.requested_at = self.requested_at or self.clock.now()
             self._first_asked |= dict.fromkeys(jobs, self.clock.now())
-        results = pool.cancel(jobs, self.reason)
+        results = pool.cancel(jobs, self.reason, force=force)
         self._note(results)
         return results
 

@@ -190,22 +190,13 @@ def _cancelled(
             with shown(count):
                 for group, cancellation in zip(groups, cancellations, strict=True):
                     with group.troubles():
-                        _request(cancellation, pool, is_forced=options.force)
+                        for result in cancellation.request(pool, force=options.force):
+                            # The answer and the errors at its end say it to people.
+                            log.info("%s", result)
                     group.stop_if_unreachable()
         except KeyboardInterrupt:
             return groups, IN_THE_MIDDLE.format(done=sum(done), total=len(jobs))
     return groups, None
-
-
-def _request(cancellation: Cancellation, pool: ServicePool, *, is_forced: bool) -> None:
-    if is_forced:
-        cancellation.requested_at = time.time()
-        results = pool.cancel(cancellation.jobs, cancellation.reason, force=True)
-        cancellation.results = {result.job: result for result in results}
-    else:
-        results = cancellation.request(pool)
-    for result in results:  # the answer and the errors at its end say it to people
-        log.info("%s", result)
 
 
 def _watched(

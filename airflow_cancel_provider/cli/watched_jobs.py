@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.cli.printer import progress
 from airflow_cancel_provider.exceptions import CancelProviderError
@@ -44,8 +43,8 @@ class WatchedJobs:
 
     def stop_if_unreachable(self) -> None:
         """Poll no more where nothing came back from the service: polls would wait as long in vain."""
-        results = self.watch.results.values() if isinstance(self.watch, Cancellation) else ()
-        self.is_unreachable = bool(results) and all(_is_without_answer(result) for result in results)
+        results = self.watch.results.values()
+        self.is_unreachable = bool(results) and all(map(_is_without_answer, results))
 
     def poll(self, pool: ServicePool) -> None:
         """Poll once, and do what is due."""
@@ -55,9 +54,8 @@ class WatchedJobs:
 
     def _stop_if_unexpected(self) -> None:
         """Ask no more where something failed in a way that will not pass by itself."""
-        results = self.watch.results if isinstance(self.watch, Cancellation) else {}
         for job in self.watch.open:
-            if (result := results.get(job)) and result.code == UNEXPECTED:
+            if (result := self.watch.results.get(job)) and result.code == UNEXPECTED:
                 raise _unexpected(self.watch.jobs, result.detail or "")
 
     @contextmanager
@@ -75,9 +73,8 @@ class WatchedJobs:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """What is known of each job, as plain values."""
-        results = self.watch.results if isinstance(self.watch, Cancellation) else {}
         for job in self.watch.jobs:
-            status, result = self.watch.statuses.get(job), results.get(job)
+            status, result = self.watch.statuses.get(job), self.watch.results.get(job)
             yield row(job, status, result, self.error if job in self.watch.open else None)
 
 
