@@ -42,6 +42,11 @@ def is_refusal(error: ServiceError) -> bool:
     return type(error) is ServiceError
 
 
+def is_unclear(result: CancelResult) -> bool:
+    """Whether a refusal may only mean that the job has ended, is ending, or is not known."""
+    return result.outcome is CancelOutcome.REFUSED and result.code not in DENIED
+
+
 def is_open(said: Said | None) -> bool:
     """Whether a job is to be asked for again: nothing was said of it, or that it can't be answered now."""
     return said is None or is_transient_code(said.get("code"))

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
-from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, result_of
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_unclear, result_of
 from airflow_cancel_provider.services.aws.errors import error_code, error_words
 from airflow_cancel_provider.services.aws.service import AwsJobService
 from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks, trimmed
@@ -30,7 +30,6 @@ from airflow_cancel_provider.services.batch.states import (
     JobAnswer,
     answer_of,
     gone,
-    is_unclear,
     needless,
     status_of,
 )

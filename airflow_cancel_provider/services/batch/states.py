@@ -16,7 +16,6 @@ from airflow_cancel_provider.services.aws.answers import (
     Answers,
     Shape,
 )
-from airflow_cancel_provider.services.aws.errors import DENIED
 from airflow_cancel_provider.services.results import in_utc, outcome_of
 from airflow_cancel_provider.services.submissions import LABEL_PARAMETER
 
@@ -127,9 +126,3 @@ def gone(result: CancelResult) -> CancelResult:
     if result.outcome is CancelOutcome.UNANSWERED:
         return result
     return CancelResult(result.job, CancelOutcome.GONE, result.detail, result.code)
-
-
-def is_unclear(result: CancelResult) -> bool:
-    """A refusal of Batch's own, which may only mean that the job has ended since it was described."""
-    own = result.code is not None and result.code not in DENIED
-    return own and result.outcome is CancelOutcome.REFUSED

@@ -19,7 +19,7 @@ from airflow_cancel_provider.jobs import (
     by_scope,
 )
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_refusal
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_refusal, is_unclear
 from airflow_cancel_provider.services.aws.errors import error_words
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -33,7 +33,6 @@ from airflow_cancel_provider.services.emr.states import (
     NO_STEP,
     STATES,
     STEP_ID,
-    is_unclear,
     result_of,
     said_of,
     status_of,
@@ -176,6 +175,7 @@ class EmrStepService(AwsJobService):
                 return self._cancel_valid(series, steps, option, error)
             raise
         results = {step: result_of(step, said.get(step.id), asked=step in self._unsure) for step in steps}
+        # With these, one that is "already RUNNING" is asked about for the release of its cluster.
         unclear = {step: result for step, result in results.items() if is_unclear(result)}
         results |= {result.job: result for result in self._explained_here(series, unclear)}
         return list(results.values())

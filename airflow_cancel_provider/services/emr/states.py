@@ -99,8 +99,3 @@ def result_of(step: RemoteJob, info: Said | None, *, asked: bool = False) -> Can
         outcome = CancelOutcome.REQUESTED if asked else CancelOutcome.ALREADY_CANCELLING
         return CancelResult(step, outcome, reason)
     return CancelResult(step, CancelOutcome.REFUSED, reason or "EMR did not say why.")
-
-
-def is_unclear(result: CancelResult) -> bool:
-    """A refusal that may only mean "ended" or "ending"; "already RUNNING" is asked about for its release."""
-    return result.outcome is CancelOutcome.REFUSED

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, UnknownScope
 from airflow_cancel_provider.jobs import CancelResult, JobStatus, RemoteJob, by_scope
-from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, result_of
+from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_unclear, result_of
 from airflow_cancel_provider.services.aws.errors import error_code
 from airflow_cancel_provider.services.aws.pages import pick
 from airflow_cancel_provider.services.aws.service import AwsJobService
@@ -23,7 +23,6 @@ from airflow_cancel_provider.services.glue.states import (
     JOB_NAME,
     RUN_ID,
     is_long_over,
-    is_unclear,
     said_of,
     status_of,
 )

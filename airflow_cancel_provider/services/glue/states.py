@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobState, JobStatus, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.services.aws.answers import NUMBER, TEXT, TEXTS, TIME, WORD, Answers, Shape
 from airflow_cancel_provider.services.aws.cancel_requests import Said
-from airflow_cancel_provider.services.aws.errors import DENIED
 from airflow_cancel_provider.services.glue.submission import LABEL_ARGUMENT
 from airflow_cancel_provider.services.results import submitted
 
@@ -99,8 +98,3 @@ def said_of(answer: Mapping[str, Any]) -> dict[str, Said]:
         for run, error in errors.items()
         if run
     }
-
-
-def is_unclear(result: CancelResult) -> bool:
-    """A refusal that may only mean that the run has ended, is ending, or is not known."""
-    return result.outcome is CancelOutcome.REFUSED and result.code not in DENIED
