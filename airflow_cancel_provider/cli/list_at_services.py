@@ -12,12 +12,12 @@ from airflow_cancel_provider.cli.command import airflow_of, complain
 from airflow_cancel_provider.cli.on_record import TASK_OPTIONS
 from airflow_cancel_provider.cli.printer import Printer, at_second
 from airflow_cancel_provider.cli.reach import CommandAccess
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found, Judge
 from airflow_cancel_provider.reaper.listing import listed
-from airflow_cancel_provider.reaper.places import Place, Scopes, places
-from airflow_cancel_provider.services.base import JobService
+from airflow_cancel_provider.reaper.places import Scopes, places
+from airflow_cancel_provider.reaper.services import Services
 from airflow_cancel_provider.settings import Settings
 
 COLUMNS = ("job", "state", "task", "submitted", "orphan", "because")
@@ -52,25 +52,14 @@ def list_at_services(options: argparse.Namespace, printer: Printer, since: datet
 def _found(options: argparse.Namespace, troubles: list[str]) -> Iterator[Found]:
     access, airflow = CommandAccess(), airflow_of(options)
     wanted = [place for place in places(options.at) if options.service in (None, place.service)]
-    access.check_connections((place.service, place.conn_id, place.region) for place in wanted)
+    access.check_connections(wanted)
     letters = DeadLetters(airflow).read()
     judge = Judge(airflow, Settings.read().deployment, timedelta(), letters, troubles)
-    for batch in listed(_opened(access, wanted, troubles), Scopes()):
+    services = Services(wanted, lambda place: access.service(*place)).open(troubles)
+    for batch in listed(services, Scopes()):
         if batch.trouble:
             troubles.append(f"{batch.place}: {batch.trouble}")
         yield from judge.decide(batch.claims)
-
-
-def _opened(access: CommandAccess, wanted: list[Place], troubles: list[str]) -> dict[Place, JobService]:
-    services = {}
-    for place in wanted:
-        try:
-            services[place] = access.service(place.service, place.conn_id, place.region)
-        except InvalidInput:
-            raise
-        except CancelProviderError as error:
-            troubles.append(str(error))
-    return services
 
 
 def _row_of_service(found: Found) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def make_reaper(
         raise InvalidInput(NO_NAME)
 
     def open_place(place: Place) -> JobService:
-        service = access.service(place.service, place.conn_id, place.region)
+        service = access.service(*place)
         service.quota_share = share_of_quotas(share) * (service.quota_share or 1.0)
         return service.with_patience(replace(service.patience, seconds=PATIENCE_SECONDS))
 

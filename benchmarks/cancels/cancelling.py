@@ -57,9 +57,9 @@ def _noted_at_the_request() -> Callable[[], dict[str, float]]:
     begun: list[tuple[float, Collections]] = []
     plain = Cancellation.request
 
-    def request(self: Cancellation, pool: ServicePool) -> list[CancelResult]:
+    def request(self: Cancellation, pool: ServicePool, *, force: bool = False) -> list[CancelResult]:
         begun.append((time.process_time(), Collections()))
-        return plain(self, pool)
+        return plain(self, pool, force=force)
 
     Cancellation.request = request  # type: ignore[method-assign]
 

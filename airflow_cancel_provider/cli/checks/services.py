@@ -35,8 +35,8 @@ def service_checks(places: list[Place], *, is_offline: bool) -> Iterator[Check]:
 def _of_place(place: Place, *, is_offline: bool) -> Iterator[Check]:
     access = CommandAccess()
     try:
-        access.check_connections([(place.service, place.conn_id, place.region)])
-        service = access.service(place.service, place.conn_id, place.region)
+        access.check_connections([place])
+        service = access.service(*place)
     except AirflowUnavailable as error:
         yield Check(f"{place} connection", Result.SKIPPED, str(error))
         return
