@@ -142,20 +142,19 @@ class CancelEngine:
         return is_searched and not self._unclear and not refused and not any(late)
 
     def step(self) -> None:
-        """Search, poll, request the end of what may be cancelled, repeat and escalate.
+        """Request the end of what may be cancelled, poll, repeat and escalate; then search for more.
 
-        No error of a service or a connection is raised; it is logged, and the next step tries again.
+        The search comes last: through many clusters it takes minutes. No error of a service or a connection
+        is raised; it is logged, and the next step tries again.
         """
         requested = [*self.cancellation.open]
-        self._gather()
-        for status in self._poll(self._unclear):
-            self._judge(status)
-        self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
-        self._send(self.cancellation.request)
+        self._request()
         for status in self._poll([job for job in requested if job in self._claims]):
             self._take_in(status)
         if requested:
             self._send(self.cancellation.act)
+        if self._search():
+            self._request()
         self._has_polled = True
 
     def outcomes(self, *, is_watched: bool = True) -> Iterator[tuple[RemoteJob, str]]:
@@ -187,10 +186,23 @@ class CancelEngine:
         result = self.cancellation.results.get(job)
         return result is None or result.outcome is CancelOutcome.UNANSWERED
 
+    def _request(self) -> None:
+        """Request the end of each job that is named now and may be cancelled."""
+        self._gather()
+        for status in self._poll(self._unclear):
+            self._judge(status)
+        self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
+        self._send(self.cancellation.request)
+
+    def _search(self) -> bool:
+        """Search for jobs of submissions without an answer; whether there are jobs that were not named."""
+        for claimant in self._claimants:
+            claimant.search.update()
+        return any(claimant.claims().keys() - self._claims.keys() for claimant in self._claimants)
+
     def _gather(self) -> None:
         self._claims = {}
         for claimant in self._claimants:
-            claimant.search.update()
             for job, claim in claimant.claims().items():
                 self._claims.setdefault(job, {})[claimant] = claim
                 self.cancellation.taken_at[job] = claim.taken_at

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from uuid import UUID
 
@@ -62,6 +62,24 @@ class _Progress:
     """Why the last search failed."""
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What a service has shown, up to an error if there was one."""
+
+    jobs: list[RemoteJob] = field(default_factory=list)
+    error: Exception | None = None
+
+    @classmethod
+    def at(cls, intent: Intent, service: JobService) -> _Look:
+        """Ask it for the jobs of a submission."""
+        look = cls()
+        try:
+            look.jobs.extend(labelled(intent, service))
+        except Exception as error:  # noqa: BLE001  raised again for each submission
+            return replace(look, error=error)
+        return look
+
+
 class LabelSearch:
     """Finds the living jobs of open submissions.
 
@@ -82,11 +100,14 @@ class LabelSearch:
         self._clock = clock or Clock()
         self._intents, self._known, self._open, self._log = intents, known, open_service, log
         self._progress: dict[str, _Progress] = {}
+        self._looks: dict[Hashable, _Look] = {}
+        """Those of this update, by service, place and label."""
         self.found: dict[RemoteJob, Intent] = {}
         """Jobs that were found; the label on record may have been made up."""
 
     def update(self) -> None:
-        """Search once for each submission whose search is not over."""
+        """Search once for each submission whose search is not over; one look serves all that are alike."""
+        self._looks.clear()
         for intent in self._intents():
             if not self._is_over(intent):
                 self._search(intent)
@@ -136,7 +157,7 @@ class LabelSearch:
         others = {job.identity for job in [*self._known(), *self.found]}
         progress, now = self._of(intent), self._clock.now()
         try:
-            for job in labelled(intent, self._open(intent)):
+            for job in self._labelled(intent):
                 if job.identity not in others:
                     self._log.info("Found by its label: %s", job)
                     self.found[job] = intent
@@ -146,6 +167,16 @@ class LabelSearch:
             if progress.trouble != str(error):
                 progress.trouble = str(error)
                 self._log.warning("%s Searching again later for the jobs of %s.", error, intent)
+
+    def _labelled(self, intent: Intent) -> Iterator[RemoteJob]:
+        """As :func:`labelled`."""
+        service = self._open(intent)
+        what = (service, intent.stored.scope, intent.stored.label)
+        if what not in self._looks:
+            self._looks[what] = _Look.at(intent, service)
+        yield from self._looks[what].jobs
+        if error := self._looks[what].error:
+            raise error
 
     def _of(self, intent: Intent) -> _Progress:
         return self._progress.setdefault(intent.token, _Progress())

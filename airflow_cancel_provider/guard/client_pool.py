@@ -59,15 +59,18 @@ class ClientPool(ServicePool):
             return job  # opening it raises the error again
 
 
-def client_over(access: Access, service: str, conn_id: str | None, region: str | None) -> ClientSpec:
+def client_over(
+    access: Access | ServicePool, service: str, conn_id: str | None, region: str | None
+) -> ClientSpec:
     """How to reach a service over an Airflow connection. Asks Airflow: never from a signal handler.
 
+    :param access: a pool of it opens each service once.
     :raises InvalidInput: the connection is unusable.
     """
     return access.service(service, conn_id, region).spec
 
 
-def client_of(access: Access, job: RemoteJob) -> ClientSpec:
+def client_of(access: Access | ServicePool, job: RemoteJob) -> ClientSpec:
     """How to reach a job's service over the connection in its address; otherwise as :func:`client_over`.
 
     :raises InvalidInput: the connection is unusable, or its service can't have issued the job's ids.

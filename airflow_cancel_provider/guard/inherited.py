@@ -40,11 +40,11 @@ def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:
 
     :param access: what the task's operator sets beside its connection.
     """
-    events: list[Event] = []
+    events, pool = list[Event](), access.pool()
     for job, known in ledger.started.items():
         if known.client is None:
             try:
-                client = client_of(access, job)
+                client = client_of(pool, job)
             except Exception as error:  # noqa: BLE001  reported; the other jobs are still reached
                 log.error("%s can't be reached and may run on: %s", job, error)  # noqa: TRY400
             else:
@@ -53,7 +53,7 @@ def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:
         if intent.client is None:
             stored = intent.stored
             try:
-                client = client_over(access, *stored.service_key)
+                client = client_over(pool, *stored.service_key)
             except Exception as error:  # noqa: BLE001  as above
                 log.error("%s can't be looked up; jobs that it started may run on: %s", intent, error)  # noqa: TRY400
             else:

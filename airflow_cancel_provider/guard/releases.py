@@ -137,11 +137,11 @@ class Releases:
 
     def _describe_inherited(self) -> None:
         """Check which inherited jobs have ended; without an answer in time they count as running."""
-        clients: dict[RemoteJob, ClientSpec] = {}
+        clients, opened = dict[RemoteJob, ClientSpec](), self._access.pool()
         for job, known in self._ledger.started.items():
             if known.client is None:
                 try:
-                    clients[job] = client_of(self._access, job)
+                    clients[job] = client_of(opened, job)
                 except Exception as error:  # noqa: BLE001  connections have errors of their own
                     self._log.info("It is not known whether %s has ended: %s", job, error)
         if not clients:

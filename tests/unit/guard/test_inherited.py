@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import botocore
 import pytest
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
@@ -20,10 +23,11 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, TryRecord, TryState
+from tests.cloud.server import LocalCloud
 from tests.earlier_fixtures import THIS, earlier, recorded
 from tests.service_fixtures import Bench, asked
 from tests.task_fixtures import bench, connections
-from tests.try_fixtures import CANCEL, KEEP, RESCHEDULED, Store, Try, _guarded, fail, variables
+from tests.try_fixtures import CANCEL, KEEP, RESCHEDULED, Store, Try, _guarded, fail, resumed, variables
 
 __all__ = ["_guarded", "bench", "connections", "variables"]
 pytestmark = pytest.mark.wide
@@ -239,3 +243,24 @@ def test_a_job_that_the_service_has_forgotten_delays_a_try_that_was_cleared_by_s
     assert asked(bench) == {living.id}
     assert f"{forgotten}: the service does not know this job over connection" in caplog.text
     assert f"{forgotten} was not cancelled and may still be running: " in caplog.text
+
+
+@pytest.mark.parametrize("work", [lambda: None, fail], ids=["succeeds", "fails"])
+def test_the_connection_of_many_jobs_from_before_a_deferral_is_opened_once(
+    cloud: LocalCloud,  # noqa: ARG001
+    work: Callable[[], None],
+) -> None:
+    """For each of hundreds of jobs it would take seconds, in which nothing is cancelled."""
+
+    opened: list[threading.Thread] = []
+
+    def see(_: Any) -> None:
+        opened.append(threading.current_thread())
+
+    jobs = [RemoteJob(f"batch://aws_default@us-east-1/{uuid4()}") for _ in range(4)]
+    botocore.register_initializer(see)
+    try:
+        resumed(*jobs, work=work, try_number=2).run(replace(CANCEL, confirm_seconds=0.1))
+    finally:
+        botocore.unregister_initializer(see)
+    assert opened.count(threading.main_thread()) == 1
