@@ -29,6 +29,7 @@ from tests.page_fixtures import DEPLOYMENT, Page, api_server, memory, page, tabl
 __all__ = ["api_server", "memory", "page", "tables"]
 
 OURS = deployment_of(DEPLOYMENT)
+TASK = TaskKey("dag", "run", "task")
 
 
 def request(**changes: Any) -> str:
@@ -56,7 +57,7 @@ class TestCancel:
         monkeypatch.setattr(MemoryService, "cancel", cancel)
         job = memory.job("a")
         ti_id = page.put(job)
-        memory.labels["a"] = Label(OURS, ti_id)
+        memory.labels["a"] = Label(OURS, ti_id, task=TASK.digest)
         answer = page.cancel("olga", job)
         assert answer.status_code == 202
         until(lambda: memory.sent == [("a", False)])
@@ -143,7 +144,7 @@ class TestCancel:
         """Whoever can write an XCom can name any job there."""
         job = memory.job("a")
         page.put(job)
-        memory.labels["a"] = Label(OURS, uuid4())
+        memory.labels["a"] = Label(OURS, uuid4(), task=TASK.digest)
         assert page.cancel("op", job).status_code == 202
         until(lambda: finished(page))
         assert memory.sent == []
@@ -152,13 +153,23 @@ class TestCancel:
         assert 'class="state cancelling"' not in shown.text
         assert shown.buttons == 1
 
+    def test_the_label_of_a_try_of_another_task(self, page: Page, memory: Memory) -> None:
+        """Whoever can write an XCom can name the other's try there, too."""
+        job, other = memory.job("a"), TaskKey("other", "run", "task")
+        memory.labels["a"] = Label(OURS, uuid4(), task=other.digest)
+        record = TryRecord(memory.labels["a"].ti_id, jobs=(job,))
+        page.put_many([(uuid4(), "running", record, {})])
+        assert page.cancel("op", job).status_code == 202
+        until(lambda: finished(page))
+        assert memory.sent == []
+        assert "is left alone: its label does not show it to be of an earlier try" in page.get("op").words
+
     def test_what_an_earlier_try_left(self, page: Page, memory: Memory) -> None:
         job, unlabelled = memory.jobs("a", "b")
         earlier = TryRecord(uuid4(), jobs=(job, unlabelled))
         record = TryRecord(uuid4(), earlier=(earlier,))
         page.put(record=record)
-        task = TaskKey("dag", "run", "task")
-        memory.labels["a"] = Label(OURS, earlier.ti_id, task=task.digest)
+        memory.labels["a"] = Label(OURS, earlier.ti_id, task=TASK.digest)
         assert page.cancel("op", job, unlabelled).status_code == 202
         until(lambda: memory.sent == [("a", False)])
         until(lambda: finished(page))  # of the one whose label does not show whose it is
@@ -237,7 +248,7 @@ class TestCancel:
             raise OSError("disk full")
 
         memory.states["a"] = JobState.SUCCEEDED
-        asked_by = marked.CancelFor(TaskKey("dag", "run", "task"), Actor.USER, "op", "why", fails)
+        asked_by = marked.CancelFor(TASK, Actor.USER, "op", "why", fails)
         marked.cancel_now(CancelRequest((first,), "why", logging.getLogger(__name__)), asked_by)
         assert page.cancel("op", second).ok
         until(lambda: ("b", False) in memory.sent)
