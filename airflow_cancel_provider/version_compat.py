@@ -188,7 +188,10 @@ def request_xcom(send: Callable[..., T], names: Mapping[str, Any], **more: Any) 
         except Exception as error:
             if not _is_of_encoding(error):
                 raise
-            _is_misread = True
+        answer = send(**encoded, **more)
+        # Only now: what can't be encoded may be something else than the names.
+        _is_misread = True
+        return answer
     return send(**encoded, **more)
 
 

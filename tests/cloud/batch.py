@@ -182,9 +182,9 @@ class BatchService(RestService):
             return batch_listing.list_jobs(job.children if job else [], params, now)
         return batch_listing.list_nodes(job, params, now)
 
-    def set_queue(self, name: str, state: str = "ENABLED", status: str = "VALID") -> None:
+    def set_queue(self, name: str, state: str = "ENABLED", status: str = "VALID", kind: str = "ECS") -> None:
         """Have a queue, in this state and status, in every account and region."""
-        self.queues[name] = {"state": state, "status": status}
+        self.queues[name] = {"state": state, "status": status, "jobQueueType": kind}
 
     def set_definition(self, name: str) -> None:
         """Have a job definition, in every account and region."""

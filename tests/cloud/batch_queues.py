@@ -20,6 +20,7 @@ def queue_detail(name: str, place: Place) -> dict[str, Any]:
         "state": "ENABLED",
         "status": "VALID",
         "statusReason": "JobQueue Healthy",
+        "jobQueueType": "ECS",
         "priority": 1,
         "computeEnvironmentOrder": [],
         "tags": {},
@@ -37,7 +38,7 @@ def describe_job_queues(
 
     :param made: details of queues that were created.
     :param used: names of queues that jobs are in.
-    :param changed: ``state`` and ``status`` of queues that a test has set, by name.
+    :param changed: ``state``, ``status`` and ``jobQueueType`` of queues that a test has set, by name.
     """
     shown = {name: queue_detail(name, place) for name in [*used, *changed]}
     shown |= {queue["jobQueueName"]: queue for queue in made}

@@ -26,6 +26,7 @@ from airflow_cancel_provider.services.batch.states import (
     JOB_ID,
     NO_QUEUE,
     QUEUE_ENDS,
+    SERVICE_QUEUE,
     STATES,
     JobAnswer,
     answer_of,
@@ -128,7 +129,7 @@ class BatchJobService(AwsJobService):
         return as_asked(jobs, self._settled([*settled, *sent, *self._explained(series, unclear)]))
 
     def scopes(self) -> Iterator[str]:
-        """Names of the queues, also of those that take or start no more jobs."""
+        """Names of the queues, also of those that take or start no more jobs; not those for service jobs."""
         pages = self._pages(
             self.patience.started(),
             "DescribeJobQueues",
@@ -137,7 +138,9 @@ class BatchJobService(AwsJobService):
         )
         for page in pages:
             yield from (
-                queue["jobQueueName"] for queue in page["jobQueues"] if queue.get("status") not in QUEUE_ENDS
+                queue["jobQueueName"]
+                for queue in page["jobQueues"]
+                if queue.get("status") not in QUEUE_ENDS and queue.get("jobQueueType") != SERVICE_QUEUE
             )
 
     def claims(self, scope: str) -> Iterator[JobStatus]:

@@ -32,6 +32,8 @@ ENDS = {state: common for state, common in STATES.items() if common.is_terminal}
 ENDS["CANCELLED"] = JobState.CANCELLED  # not a word of Batch's: FAILED, as somebody has ended it
 QUEUE_ENDS = frozenset({"DELETED"})
 """Statuses of a queue that nothing runs from. What an INVALID one has started runs on."""
+SERVICE_QUEUE = "SAGEMAKER_TRAINING"
+"""Type of a queue that takes service jobs (``SubmitServiceJob``) only."""
 _STARTED = ("STARTING", "RUNNING")
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:[:#]\d{1,5})?", re.ASCII)
@@ -52,7 +54,10 @@ _PER_JOB: dict[str, Shape] = {
 ANSWERS: Answers = {
     "DescribeJobs": {"jobs": [_JOB | {"parameters?": TEXTS}]},
     "ListJobs": {"jobSummaryList": [_JOB], "nextToken?": TEXT},
-    "DescribeJobQueues": {"jobQueues": [{"jobQueueName": WORD, "status?": TEXT}], "nextToken?": TEXT},
+    "DescribeJobQueues": {
+        "jobQueues": [{"jobQueueName": WORD, "status?": TEXT, "jobQueueType?": TEXT}],
+        "nextToken?": TEXT,
+    },
     "TerminateJobs": _PER_JOB,
     "CancelJobs": _PER_JOB,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from airflow.sdk.api.client import Client
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, SetXCom, XComResult
+from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_cancel_provider import version_compat
 from airflow_cancel_provider.ends_on_record import OF_TRIGGER, write_over_supervisor
@@ -23,6 +25,7 @@ from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, Actor, JobEnd, TryRecord
 from airflow_cancel_provider.triggers.ownership import recorded
+from airflow_cancel_provider.version_compat import request_xcom
 
 JOB = RemoteJob("batch://aws_default@us-east-1/882f7885-6f8f-4c1b-9d36-3a2f0a6c1b11")
 TASKS = [
@@ -174,3 +177,11 @@ def test_where_names_are_read_right_they_stay_as_they_are(
     monkeypatch.setattr(channel, "send", send)
     assert recorded(TASKS[2]) is None
     assert asked == [("日報", "作業")]
+
+
+def test_a_value_that_cannot_be_encoded_is_no_misread_name(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on, each record would be looked for under a name that is read as another's."""
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Answering(api), raising=False)
+    with pytest.raises(AirflowRuntimeError):
+        request_xcom(XCom.set, asdict(TASKS[1]), key="any", value="\ud800")
+    assert not version_compat._is_misread

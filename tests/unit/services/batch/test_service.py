@@ -314,6 +314,11 @@ class TestLiving:
         with pytest.raises(UnknownScope, match="no-such"):
             list(batch.service().living("no-such"))
 
+    def test_a_queue_for_service_jobs_is_not_looked_at(self, batch: BatchBench) -> None:
+        batch.cloud.batch.set_queue("training", kind="SAGEMAKER_TRAINING")
+        batch.cloud.batch.set_queue("pods", kind="EKS")
+        assert list(batch.service().scopes()) == ["pods"]
+
     def test_names_are_compared_with_their_case(self, batch: BatchBench) -> None:
         ours = [*batch.submit("pending-etl", 120), *batch.submit("pending-etl-2")]
         batch.submit("Pending-ETL")
