@@ -76,6 +76,11 @@ class RemoteJobEntry:
     record: TryRecord = field(repr=False, compare=False)
     digest: str | None
 
+    @property
+    def only_of(self) -> str | None:
+        """Digest that a label has to show, if there is one: anybody may write an XCom, with any try's id."""
+        return None if self.is_current_try else self.task.digest
+
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

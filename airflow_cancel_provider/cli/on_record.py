@@ -14,6 +14,7 @@ from pendulum.parsing.exceptions import ParserError
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.cli.command import log
 from airflow_cancel_provider.ends_on_record import write_in_database
+from airflow_cancel_provider.engine.recorded import CancelRequest
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.inventory import EntryState, Inventory, RemoteJobEntry, inventory
 from airflow_cancel_provider.jobs import Identity, JobStatus, RemoteJob
@@ -110,12 +111,14 @@ def foreign(
 ) -> dict[RemoteJob, str]:
     """Jobs that are on record of a task and are not its own, by their labels, with the reason.
 
-    Anybody who may write XComs can put a job on record.
+    Anybody who may write XComs can put a job on record, with the id of any try.
     """
     found = {}
     for job, status in seen.items():
-        entry = entries.get(job)
-        if entry is not None and (why := entry.record.foreign(status, deployment, entry.digest)) is not None:
+        if (entry := entries.get(job)) is None:
+            continue
+        request = CancelRequest((job,), "", log, entry.record, task=entry.digest, only_of=entry.only_of)
+        if (why := request.objection(status, deployment)) is not None:
             found[job] = why
     return found
 

@@ -59,9 +59,10 @@ class CancelRequest:
         label = status.label
         if self.spares_reconnecting and label is not None and label.reconnects:
             return "the next try reconnects to it"
-        if label is not None and self.only_of not in (None, label.task):
-            return "its label names another task"
-        return self.record.foreign(status, deployment, self.task) if self.record else None
+        if self.record and (why := self.record.foreign(status, deployment, self.task)) is not None:
+            return why
+        is_others = label is not None and self.only_of not in (None, label.task)
+        return "its label names another task" if is_others else None
 
 
 def cancel_requests(record: TryRecord, reason: str, log: Log, task: TaskKey) -> list[CancelRequest]:

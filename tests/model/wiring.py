@@ -28,6 +28,7 @@ from airflow_cancel_provider.plugin.due_queue import DueQueue
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.services.client_spec import ClientSpec
+from airflow_cancel_provider.services.threads import fulfil
 from airflow_cancel_provider.triggers import ownership
 from airflow_cancel_provider.triggers.ownership import DeferredTry
 from airflow_cancel_provider.version_compat import Variable
@@ -79,6 +80,7 @@ def wired() -> Iterator[None]:
         replaced: list[tuple[Any, str, Any]] = [
             (client_pool, "open_service", lambda *_: SERVICE),
             (label_lookups, "open_service", lambda *_: SERVICE),
+            (label_lookups, "in_background", fulfil),
             (client_pool, "client_over", lambda *_: CLIENT),
             (inherited, "client_over", lambda *_: CLIENT),
             (inherited, "client_of", lambda *_: CLIENT),

@@ -62,7 +62,7 @@ def cancel(user: Any, named: Sequence[Named]) -> None:
     for entry in found.values():
         story, reason = Story(), reason_of(name)
         record = entry.record.of([entry.job])
-        request = CancelRequest((entry.job,), reason, story, record, task=entry.digest)
+        request = CancelRequest((entry.job,), reason, story, record, task=entry.digest, only_of=entry.only_of)
         cancel_now(request, CancelFor(entry.task, Actor.USER, name, reason, story.lines))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -258,16 +259,20 @@ class TestCancel:
 
     def test_a_record_that_names_the_job_of_another_is_no_proof(self, tasks: Tasks) -> None:
         """Anybody may write an XCom; nobody can change the label of a job."""
-        stolen = tasks.line.ground.start("batch", TryPhase.ALIVE, deployment=deployment_of(NAME))
+        start = partial(tasks.line.ground.start, "batch", TryPhase.ALIVE, deployment=deployment_of(NAME))
+        stolen, other = start(), start()
         foreign = tasks.line.ground.start("emr", None)
         tasks.put(stolen)
         tasks.put(foreign, task_id="other")
+        forged = TryRecord(tasks.line.ground.owners[other], jobs=(other,))
+        tasks.records.put(forged, ti=uuid4(), task_id="third")
         done = tasks.line("cancel", *DAG, "--yes", *JSON)
         assert done.code == 1
-        assert [row["outcome"] for row in done.json] == ["LEFT_ALONE", "LEFT_ALONE"]
+        assert [row["outcome"] for row in done.json] == ["LEFT_ALONE"] * 3
         assert "its label names another try" in done.err
+        assert "its label names another task" in done.err
         assert "its label names another Airflow" in done.err
-        assert tasks.line.ground.lives(stolen, foreign)
+        assert tasks.line.ground.lives(stolen, foreign, other)
 
     @pytest.mark.parametrize(
         "arguments, words",

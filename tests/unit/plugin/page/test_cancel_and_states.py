@@ -162,7 +162,7 @@ class TestCancel:
         assert page.cancel("op", job).status_code == 202
         until(lambda: finished(page))
         assert memory.sent == []
-        assert "is left alone: its label does not show it to be of an earlier try" in page.get("op").words
+        assert "is left alone: its label names another task" in page.get("op").words
 
     def test_what_an_earlier_try_left(self, page: Page, memory: Memory) -> None:
         job, unlabelled = memory.jobs("a", "b")
