@@ -147,9 +147,11 @@ def _do(due: Sequence[Mark | MarkedRun | Callable[[], None]]) -> None:
             _make_calls(begun)
     except Exception:
         log.exception("Remote jobs of marked tasks may run on: %s", named(marks))
-    for work in due:
-        if callable(work):
+    for work in filter(callable, due):
+        try:
             work()
+        except Exception:
+            log.exception("Work that was due has failed, and is not repeated: %s", work)
 
 
 def _make_calls(each: _Round) -> None:

@@ -231,6 +231,13 @@ def test_a_forked_process_has_a_thread_of_its_own(xcoms: XComs, memory: Memory) 
     assert os.read(read, 1) == b"1"
 
 
+def test_work_that_fails_takes_nothing_from_what_is_due_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+    marked._do([lambda: 1 / 0, lambda: done.append("other")])  # type: ignore[list-item]
+    assert done == ["other"]
+    assert "Work that was due has failed" in caplog.text
+
+
 def test_due_work_is_done_in_its_time_and_together() -> None:
     done: list[list[str]] = []
     queue = DueQueue(lambda due: done.append([*due]), "due")
