@@ -75,6 +75,7 @@ class Canceller:
         """Whether a cancel was requested, and whether jobs were started after that."""
         self._is_with_thread = False
         """Whether the thread cancels: it was told last, or has taken over."""
+        self._why = ""
         self._is_done = False
 
     @property
@@ -163,11 +164,13 @@ class Canceller:
 
         :param why: why the task ends, as the beginning of a sentence.
         """
+        self._why = why
         if (by := self._begun()) is not None:
             by.killed(why)
 
     def cancel(self, why: str) -> None:
         """Cancel now, as the task is failing."""
+        self._why = why
         if (by := self._begun()) is not None:
             by.cancel(why)
 
@@ -217,7 +220,7 @@ class Canceller:
             self._log_file,
         )
         self._is_with_thread = True
-        self._thread.cancel("")
+        self._thread.cancel(self._why)
         return self._thread.wait_for(word, deadline - time.monotonic())
 
     @contextmanager
@@ -291,7 +294,7 @@ class CancelThread:
 
     def _start(self, why: str, inline_seconds: float) -> None:
         """Start the thread; where that can't be, cancel in this one, for at most so many seconds."""
-        self._why = why or self._why
+        self._why = why
         if self._thread is not None and self._thread.is_alive() and not self._words & LAST_WORDS:
             return
         # After its last word a thread only sends metrics: it does not see jobs that were started since.

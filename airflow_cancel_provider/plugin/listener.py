@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.listeners import hookimpl
+from airflow.listeners import hookimpl as airflow_hookimpl
 
 if TYPE_CHECKING:
     from airflow_cancel_provider.guard.task import TaskGuard
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_cancel_provider.settings import Settings
 
 log = logging.getLogger(__name__)
+hookimpl = airflow_hookimpl(tryfirst=True)
+"""Called before those of other plugins: where one of these raises, Airflow calls none that come after it."""
 _SECTION = "cancel_provider"
 _MARKED_RUN = re.compile(r"Dag Run's state was manually set to `(\w+)`\.", re.IGNORECASE)
 _guards: dict[int, TaskGuard] = {}

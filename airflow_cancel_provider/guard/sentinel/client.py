@@ -123,7 +123,10 @@ class Sentinel:
     def is_stuck(self) -> bool:
         """Whether it was told to cancel, and has not confirmed that in time."""
         at = self._ordered_at
-        return at is not None and not self._has_answered and time.monotonic() >= at + ANSWER_SECONDS
+        if at is None or self._has_answered or time.monotonic() < at + ANSWER_SECONDS:
+            return False
+        self._receive_all()  # nobody has read while an operator's own ``on_kill`` took its time
+        return not self._has_answered
 
     def hear(self, event: Event) -> None:
         """Send an event; the first one starts the process.
@@ -210,20 +213,26 @@ class Sentinel:
         :param relays: whether to :meth:`relay` each line that comes meanwhile.
         """
         deadline = time.monotonic() + seconds
-        while self.can_act and not self.is_stuck and (left := deadline - time.monotonic()) > 0:
+        while not self._has_said(word) and self.can_act and not self.is_stuck:
+            if (left := deadline - time.monotonic()) <= 0:
+                break
             self._receive(left if self._has_answered else min(left, ANSWER_SECONDS))
             if relays:
                 self.relay()
-            self.last_word = max(self._words & LAST_WORDS, default=self.last_word)
-            if word in self._words:
-                return True
-        return self.last_word == "ended"
+        return self._has_said(word) or self.last_word == "ended"
+
+    def _has_said(self, word: str) -> bool:
+        self.last_word = max(self._words & LAST_WORDS, default=self.last_word)
+        return word in self._words
 
     def forget_words(self) -> None:
         """Drop the words that have come in; lines and ends are kept."""
+        self._receive_all()
+        self._words.clear()
+
+    def _receive_all(self) -> None:
         while self._receive(0):
             pass
-        self._words.clear()
 
     def _take(self, message: dict[str, Any]) -> None:
         """Keep a line for the task's log, or how jobs have ended."""
