@@ -64,7 +64,7 @@ class IdentityError(AccessDenied):
 
 
 class ConnectionUnusable(ServiceError):
-    """The service is not reached as the connection is set up: TLS, proxy, endpoint. Nothing was sent."""
+    """The service is not reached as the connection is set up: TLS, proxy, endpoint."""
 
 
 class UnknownScope(ServiceError):

@@ -16,6 +16,7 @@ from requests import Response
 
 from airflow_cancel_provider.exceptions import (
     AccessDenied,
+    ConnectionUnusable,
     IdentityError,
     ServiceError,
     ServiceUnavailable,
@@ -110,6 +111,7 @@ _ERRORS: dict[FaultKind, type[ServiceError]] = {
     FaultKind.IDENTITY: IdentityError,
     FaultKind.TOKEN: IdentityError,
     FaultKind.NO_CLUSTER: UnknownScope,
+    FaultKind.WRONG_PATH: ConnectionUnusable,
 }
 _FAILED = "FAILED"
 """The ``status`` of SQL calls that fail; they have no error code."""

@@ -11,9 +11,10 @@ from werkzeug.wrappers import Response
 
 from airflow_cancel_provider.cli.checks import services as service_checks
 from tests.cli_fixtures import JSON, Ended, Line, deployment, line
+from tests.mrs_fixtures import define
 from tests.reaper_airflow import tables
 from tests.reaper_fixtures import CANCELS, ground
-from tests.task_fixtures import connections
+from tests.task_fixtures import MRS_KEYS, connections
 
 __all__ = ["connections", "deployment", "ground", "line", "tables"]
 
@@ -79,6 +80,15 @@ def test_a_connection_that_is_not_defined_is_broken(line: Line) -> None:
     done = line("doctor", *JSON, "--offline", "--at", "batch://no_such@us-east-1")
     assert (done.code, results(done)["batch://no_such@us-east-1 connection"]) == (1, "broken")
     assert "'no_such' is not defined" in details(done)["batch://no_such@us-east-1 connection"]
+
+
+def test_a_host_without_the_api_is_broken(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = line.ground.cloud
+    define(monkeypatch, cloud, **MRS_KEYS, endpoint=f"{cloud.url}/v2/another/tree")
+    done = line("doctor", *JSON, "--at", "mrs://mrs_default")
+    check = "mrs://mrs_default may look"
+    assert (done.code, results(done)[check]) == (1, "broken")
+    assert "no such API" in details(done)[check]
 
 
 def test_offline_sends_nothing(line: Line) -> None:
