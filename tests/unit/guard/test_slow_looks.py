@@ -15,6 +15,7 @@ from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.services.ratelimit import PACES
 from airflow_cancel_provider.settings import Settings
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
 from tests.try_fixtures import (  # noqa: F401  two of them are fixtures
     CANCEL,
     Try,
@@ -100,7 +101,8 @@ def test_what_is_known_is_cancelled_before_the_rest_is_looked_for(cloud: LocalCl
         add_steps_twice(cloud, cluster, 3)
         raise ValueError("after submitting")
 
-    executed(work, replace(CANCEL, confirm_seconds=6))
+    executed(work, replace(CANCEL, confirm_seconds=0.1))
+    until(lambda: cloud.journal.count("emr", "CancelSteps") == 2)
     calls = [entry.operation for entry in cloud.journal]
     assert calls.index("TerminateJobs") < calls.index("ListSteps")
     first, second = (place for place, name in enumerate(calls) if name == "CancelSteps")
