@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Objection = Callable[[JobStatus], str | None]
 GRACE = 4.0
 """Seconds for the request: Airflow kills a task five seconds after SIGTERM."""
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 class CancelsWhenKilled(BaseOperator):
@@ -27,7 +28,8 @@ class CancelsWhenKilled(BaseOperator):
 
     The requests are sent by a thread, with clients that were made before: a signal handler must not ask
     Airflow's supervisor, as the interrupted code may hold the lock of its channel. Jobs of the task that the
-    guard cancels are left to it: it has more patience, and sees their end.
+    guard cancels are left to it: it has more patience, and sees their end. Not in a subclass of somebody
+    else: its code may catch the error, and the task succeed.
     """
 
     starts_jobs: ClassVar[bool] = False
@@ -101,7 +103,9 @@ class CancelsWhenKilled(BaseOperator):
     def _are_guarded(self, jobs: Iterable[RemoteJob]) -> bool:
         """Whether the guard cancels these jobs with this task."""
         recorder = current_recorder()
-        return self.is_the_task and recorder is not None and all(map(recorder.cancels, jobs))
+        # The code of any other class may catch the error of this one.
+        fails_with_task = self.is_the_task and type(self).__module__.startswith(_PACKAGE)
+        return fails_with_task and recorder is not None and all(map(recorder.cancels, jobs))
 
     def cancel_armed(self) -> None:
         """Request the cancel of the jobs, in a task that fails."""

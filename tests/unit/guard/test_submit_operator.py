@@ -23,10 +23,10 @@ pytestmark = pytest.mark.usefixtures("connections")
 CANCEL = Settings(confirm_seconds=20, patience=30)
 
 
-def submit(cloud: LocalCloud, **changes: Any) -> Any:
+def submit(cloud: LocalCloud, operator: Any = MrsSubmitJobOperator, **changes: Any) -> Any:
     cloud.mrs.configure({"submitted": 0, "pending": 0, "cancel": 0.3})
     parameters = {"job_type": "Flink", "job_name": "mine", "waiter_delay": 0.2, **changes}
-    return MrsSubmitJobOperator(task_id="submit", cluster_id=cloud.mrs.register_cluster(), **parameters)
+    return operator(task_id="submit", cluster_id=cloud.mrs.register_cluster(), **parameters)
 
 
 def tried(task: Any, **changes: Any) -> Any:
@@ -87,4 +87,21 @@ def test_an_operator_in_the_code_of_a_task_that_goes_on_cancels_its_job(cloud: L
     ti: Any = Try(work=work)
     ti.guarded(CANCEL)
     ti.task.execute()
+    assert cloud.journal.count("mrs", "StopJob") == 1
+
+
+class Lenient(MrsSubmitJobOperator):
+    """As people write one: the task goes on without the result of its job."""
+
+    def execute(self, context: Any) -> str:
+        with suppress(CancelProviderError):
+            return super().execute(context)
+        return "none"
+
+
+def test_an_operator_whose_own_code_goes_on_after_the_error_has_its_job_cancelled(cloud: LocalCloud) -> None:
+    """The task succeeds, so the guard leaves alone what it has started."""
+    ti = tried(submit(cloud, Lenient, waiter_max_attempts=2))
+    ti.guarded(CANCEL)
+    assert ti.task.execute({"ti": ti}) == "none"
     assert cloud.journal.count("mrs", "StopJob") == 1
