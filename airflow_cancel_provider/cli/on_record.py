@@ -20,11 +20,13 @@ from airflow_cancel_provider.inventory import EntryState, Inventory, RemoteJobEn
 from airflow_cancel_provider.jobs import Identity, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import TaskKey, is_storable
 from airflow_cancel_provider.reaper.backends.database import (
+    IDS_PER_QUERY,
     session_of_airflow,
     tasks_of,
     write_ends_of_tries,
 )
 from airflow_cancel_provider.record import Actor, JobEnd
+from airflow_cancel_provider.services.base import chunks
 from airflow_cancel_provider.settings import Settings
 
 TASK_OPTIONS = ("dag_id", "run_id", "task_id", "map_index")
@@ -88,7 +90,9 @@ def ends_on_record(statuses: Iterable[JobStatus]) -> dict[Identity, JobEnd]:
         return {}
     try:
         with session_of_airflow() as session:
-            found = inventory(session, tasks=set(tasks_of(session, ti_ids).values())).entries
+            tasks = [*set(tasks_of(session, ti_ids).values())]
+            parts = (inventory(session, tasks=some) for some in chunks(tasks, IDS_PER_QUERY))
+            found = [entry for part in parts for entry in part.entries]
     except Exception as error:  # noqa: BLE001  there may be no Airflow here; what services show is enough
         log.info("Who has ended jobs can't be read from Airflow's records: %s", error)
         return {}
