@@ -135,6 +135,7 @@ def inventory(
     *,
     dag_ids: Collection[str] | None = None,
     tasks: Collection[TaskKey] | None = None,
+    jobs: Collection[RemoteJob] | None = None,
     dag_id: str | None = None,
     run_id: str | None = None,
     task_id: str | None = None,
@@ -152,6 +153,7 @@ def inventory(
 
     :param dag_ids: the Dags that the user may read; None: all.
     :param tasks: only those of these task instances.
+    :param jobs: only these. A record may hold thousands of others.
     :param states: some of :class:`EntryState`.
     :param since: jobs that were submitted then or later; with a zone.
     :param orphans_only: only those with ``is_orphan``.
@@ -162,7 +164,9 @@ def inventory(
     found = [
         each
         for each in _recorded(_rows(session, conditions), ends)
-        if service in (None, each.job.service) and (since is None or each.at >= since)
+        if service in (None, each.job.service)
+        and (jobs is None or each.job in jobs)
+        and (since is None or each.at >= since)
     ]
     found.sort(key=lambda each: (each.at, each.job), reverse=True)
     end = None if limit is None else offset + limit

@@ -49,6 +49,14 @@ def test_a_job_of_a_task_that_runs(records: Records) -> None:
     assert (entry.state, entry.is_orphan, entry.is_current_try) == ("living", False, True)
 
 
+def test_only_some_of_the_jobs_of_a_task(records: Records) -> None:
+    """The page asks for the few that it shows, again and again; a task may have started thousands."""
+    jobs = [new_job() for _ in range(3)]
+    records.put(TryRecord(uuid4(), jobs=tuple(jobs)))
+    found = listed(tasks=[TaskKey("dag", "run", "task")], jobs=[jobs[1]])
+    assert ([entry.job for entry in found.entries], found.total) == ([jobs[1]], 1)
+
+
 def test_an_end_that_somebody_saw(records: Records) -> None:
     ti_id, job = uuid4(), new_job()
     end = JobEnd(JobState.CANCELLED, Actor.SENTINEL, "killed", 5.0)

@@ -54,7 +54,8 @@ def _named(values: Mapping[str, Any]) -> Named:
 
 def recorded(session: Any, named: Collection[Named]) -> dict[Named, RemoteJobEntry]:
     """Look these jobs up on the records of their task instances."""
-    found = inventory(session, tasks={each.task for each in named}).entries
+    tasks, jobs = {each.task for each in named}, {each.job for each in named}
+    found = inventory(session, tasks=tasks, jobs=jobs).entries
     entries = {Named(entry.job, entry.task): entry for entry in found}
     return {each: entries[each] for each in named if each in entries}
 
