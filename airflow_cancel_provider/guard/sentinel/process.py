@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,24 @@ def is_in_process() -> bool:
 
 def _supervisor() -> int:
     """Id of the process that supervises this task; without one, of this process."""
-    return os.getpid() if is_in_process() else os.getppid()
+    if is_in_process():
+        return os.getpid()
+    if os.environ.get("_AIRFLOW__REEXECUTED_PROCESS") == "1":  # with ``run_as_user`` sudo is the parent
+        return _other_end_of_channel() or os.getppid()
+    return os.getppid()
+
+
+def _other_end_of_channel() -> int:
+    """Id of the process that has made the channel to Airflow; 0 where that can't be told."""
+    from airflow.sdk.execution_time import task_runner
+
+    channel: Any = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "socket", None)
+    try:
+        credentials = channel.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
+    except (AttributeError, OSError):  # Airflow before 3.2 has another
+        return 0
+    process: int = struct.unpack("3i", credentials)[0]
+    return process
 
 
 @contextmanager
