@@ -41,8 +41,7 @@ class SubmissionLog:
         if isinstance(event, JobsStarted) and event.at:
             self._started(event)
         elif isinstance(event, JobsStarted) and not event.token and not self._is_closed:
-            if promise := self._promise("it"):
-                self._log.info("Guarding %s%s.", named(event.jobs), promise)
+            self._tracked(event)
         elif isinstance(event, JobsPlaced):
             self._log.info("Started a cluster with jobs, %s%s.", event.scope, self._promise("they"))
         elif isinstance(event, JobsReleased):
@@ -67,8 +66,18 @@ class SubmissionLog:
     def _promise(self, who: str) -> str:
         return f"; {who} will be {self._end}" if self._is_heard() else ""
 
+    def _tracked(self, event: JobsStarted) -> None:
+        new = self._new(event)
+        if new and (promise := self._promise("it")):
+            self._seen.update(new)
+            self._log.info("Guarding %s%s.", named(new), promise)
+
+    def _new(self, event: JobsStarted) -> list[RemoteJob]:
+        """Jobs that were not told of: what a kill has interrupted comes again."""
+        return [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
+
     def _started(self, event: JobsStarted) -> None:
-        new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
+        new = self._new(event)
         send_started(new, stats_of_task, self._log)
         promise = self._promise("it") + (MAY_BE_OLDER if event.not_before else "")
         for job in new:
