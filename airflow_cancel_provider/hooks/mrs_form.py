@@ -61,7 +61,7 @@ FIELDS: dict[str, FormField] = {
     ),
     "auth_type": FormField(
         _SIGN_IN,
-        "Authentication",
+        "Sign in with",
         "What the user name and the password above are.",
         choices={"password": "User name and password of an IAM user", "aksk": "Access key"},
     ),
@@ -122,7 +122,7 @@ def ui_field_behaviour() -> dict[str, Any]:
 
     The port is shown where Airflow tests no saved connection without one, although MRS has no use for it.
     """
-    hint = "Enter 0, or this Airflow can't test the saved connection"
+    hint = "Enter 0 for Test to work"
     port, port_hint = ({"port": "Port"}, {"port": hint}) if _needs_port() else ({}, {})
     return {
         "hidden_fields": [name for name in ("host", "port", "schema") if name not in port],

@@ -69,7 +69,7 @@ def test_the_form_speaks_in_words(visit: Visit, scheme: str) -> None:
     assert form.field("Account name").is_visible()
     op.picture(f"connection-mrs-sign-in-{scheme}", of="[role=dialog]")
     passwords = choice("password", "User name and password of an IAM user")
-    assert form.choices("Authentication") == [passwords, ACCESS_KEY]
+    assert form.choices("Sign in with") == [passwords, ACCESS_KEY]
 
 
 def test_no_choice_is_called_null(visit: Visit) -> None:
@@ -105,7 +105,7 @@ def test_a_security_token_survives_an_edit(visit: Visit, world: World) -> None:
     form = ConnectionForm(visit("op", size=TALL)).add(MRS)
     fill_in(form, world.cloud.url, "mrs_temp")
     form.fill(User_name="TEMPKEY", Password_or_secret="temp-secret")
-    form.choose("Authentication", ACCESS_KEY)
+    form.choose("Sign in with", ACCESS_KEY)
     form.fill(Security_token="temp-token")
     form.save()
     assert "Signed in" in form.test("mrs_temp")

@@ -89,7 +89,7 @@ class TestConnection:
             ({"endpoint": "mrs.eu-de.otc.t-systems.com"}, "with the scheme"),
             ({"iam_endpoint": "iam.eu-de.otc.t-systems.com"}, r"IAM endpoint \(iam_endpoint\) 'iam.eu-de"),
             ({"api_version": "v3"}, r"MRS API version \(api_version\) 'v3' is not one of v2, v1\.1"),
-            ({"auth_type": "oidc"}, r"Authentication \(auth_type\) 'oidc' is not one of password, aksk"),
+            ({"auth_type": "oidc"}, r"Sign in with \(auth_type\) 'oidc' is not one of password, aksk"),
             ({"password": None}, r"Password or secret access key \(password\) is missing\."),
             ({"login": None}, r"User name or access key ID \(login\) is missing\."),
             (
