@@ -7,7 +7,9 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_cancel_provider.cancel_log import CancelLog
@@ -49,8 +51,7 @@ class NoteReader:
 
     def read(self) -> None:
         """Read the notes that the task has sent since."""
-        while self._watch.channel_is_open():
-            self._watch.receive()
+        self._watch.receive_all()
         notes, self._watch.notes = self._watch.notes, []
         for note in notes:
             try:
@@ -95,15 +96,12 @@ def act(watch: TaskWatch) -> None:
                 send(watch.channel, message)
         send(watch.channel, word)
 
-    def wait(seconds: float) -> None:
-        """Pause until the next message: the task may have started more jobs."""
+    def listen(seconds: float) -> None:
+        """Pause until the next message."""
         watch.pause(min(seconds, 1.0) if watch.ends_at else seconds)
+        watch.receive_all()
         watch.kill_if_late()
         task_log.settle()
-
-    def listen(seconds: float) -> None:
-        wait(seconds)
-        reader.read()
 
     reader.has_news, is_heard = True, True
     while reader.has_news:
@@ -117,7 +115,7 @@ def act(watch: TaskWatch) -> None:
             refresh=reader.read,
             cancel_log=cancel_log,
         )
-        loop.run(report, wait)
+        loop.run(report, partial(_listen_for_notes, watch, listen))
         reader.has_news = False
         is_heard = task_log.finish(listen)
         # The task may have started more since the last round. What it sends from now on fails there.
@@ -139,6 +137,13 @@ def act(watch: TaskWatch) -> None:
     # A task that has heard of them puts them on record itself. One that waits for Airflow may be killed.
     if not is_heard and cancel_log.ends and hello["reports"]:
         EndReports(**hello["reports"]).send(cancel_log.ends, log)
+
+
+def _listen_for_notes(watch: TaskWatch, listen: Callable[[float], None], seconds: float) -> None:
+    """Pause until there is a note, as the task may have started more jobs. What confirms a line is none."""
+    until = time.monotonic() + seconds
+    while not watch.notes and (left := until - time.monotonic()) > 0:
+        listen(left)
 
 
 def _stop_listening(channel: int) -> None:

@@ -123,6 +123,11 @@ class TaskWatch:
             return kind
         return None
 
+    def receive_all(self) -> None:
+        """Receive the messages that wait."""
+        while self.channel_is_open():
+            self.receive()
+
     def _end_task(self) -> None:
         """End a task whose supervisor has ended: it could not report its state any more.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import boto3
@@ -28,6 +29,7 @@ from tests.try_fixtures import (
     cancelled,
     end,
     ended,
+    submit,
     submit_and,
     submit_and_fail,
     submit_once,
@@ -249,3 +251,17 @@ def test_the_log_has_the_sentinels_lines_as_they_come(
     Try(work=submit_and_fail).run(Settings(confirm_seconds=20, patience=30))
     lines = {word: line.created for line in caplog.records for word in WORDS if word in line.getMessage()}
     assert lines["CANCELLED after"] - lines["cancelling batch://"] > 1
+
+
+def test_a_line_that_the_task_has_logged_makes_the_sentinel_ask_no_sooner(cloud: LocalCloud) -> None:
+    """Each pause is longer than the one before: cut short, they would soon be long."""
+    cloud.batch.configure({"overrides": {f"job{place}": {"cancel": 0.5 * place} for place in range(1, 5)}})
+
+    def work() -> None:
+        for place in range(1, 5):
+            submit(f"job{place}")
+        raise ValueError("after submitting")
+
+    Try(work=work).run(Settings(confirm_seconds=20, patience=30))
+    times = [entry.time for entry in cloud.journal.entries("batch", "DescribeJobs")]
+    assert min(later - before for before, later in pairwise(times)) > 0.2

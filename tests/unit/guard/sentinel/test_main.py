@@ -35,8 +35,7 @@ def task_watch() -> tuple[TaskWatch, socket.socket]:
 
 
 def heard(watch: TaskWatch) -> list[bytes]:
-    while watch.channel_is_open():
-        watch.receive()
+    watch.receive_all()
     return watch.notes
 
 
