@@ -93,7 +93,8 @@ bench: $(VENV)/.bench ## All figures, beside the stock way and the quotas; write
 # More arguments for it: make endurance ENDURANCE="--minutes 60 --waits 5000".
 ENDURANCE ?=
 
-endurance: $(READY) ## Thousands of waits in one event loop while everything fails by turns (8 minutes)
+endurance: $(READY) ## Thousands of deferred tasks in a triggerer while everything fails by turns (11 minutes)
+	@$(POSTGRESQL)
 	$(BIN)/python -m benchmarks.endurance $(ENDURANCE)
 
 scale: $(READY) ## A sweep over 100,000 jobs, with the published quotas (6 minutes)

@@ -18,7 +18,7 @@ from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers import recheck as waiting
-from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask
+from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask_first
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.watch import Watch
 from tests import memory_service
@@ -48,7 +48,7 @@ def recorded(ti: TaskInstance, whose: str | None) -> Any:
 
 def asked(ti: TaskInstance) -> Verdict:
     deferred = DeferredTry.of(ti)
-    return asyncio.run(ask([deferred], is_first=True))[deferred].verdict
+    return asyncio.run(ask_first(deferred)).verdict
 
 
 @pytest.fixture

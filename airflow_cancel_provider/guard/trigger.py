@@ -24,7 +24,7 @@ from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.answers import with_answers
-from airflow_cancel_provider.triggers.event_loop import in_thread
+from airflow_cancel_provider.triggers.event_loop import ask_airflow, in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
 from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board
@@ -155,7 +155,7 @@ class GuardTrigger(BaseTrigger):
             return
         task = TaskKey.of(ti)
         try:
-            await in_thread(release_record, task, TryRecord.from_json(self.record))
+            await ask_airflow(release_record, task, TryRecord.from_json(self.record))
         except Exception as error:  # noqa: BLE001  reported; the task succeeds all the same
             log.warning(
                 "[remote jobs] The release of the remote jobs of %s could not be written: %s A later try, or "

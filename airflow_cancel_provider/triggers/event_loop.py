@@ -20,6 +20,9 @@ T = TypeVar("T")
 # Not the loop's own few threads: a service that does not answer must not take them from other triggers.
 _THREADS = ThreadPoolExecutor(256, thread_name_prefix="remote-jobs")
 
+REQUESTS_AT_ONCE = 2
+"""While one is answered, the next one is on its way."""
+
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking code off the event loop.
@@ -53,6 +56,24 @@ class PerLoop:
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+
+
+class AirflowRequests(PerLoop):
+    """The way to Airflow, which is narrow: a triggerer answers one request in each turn of its supervisor.
+
+    With thousands of triggers a turn takes a tenth of a second or more. What the triggerer itself has to tell
+    waits in the same queue: events, new triggers, ended ones. So a storm of kills must not fill it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+
+async def ask_airflow(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run code in a thread that asks the triggerer's supervisor, when it is its turn."""
+    async with AirflowRequests.here().turns:
+        return await in_thread(function, *args, **kwargs)
 
 
 class Schedule(Generic[T]):

@@ -33,12 +33,12 @@ from airflow_cancel_provider.task_log import (
     log_file_of,
     log_line,
 )
-from airflow_cancel_provider.triggers.event_loop import PerLoop, in_thread
+from airflow_cancel_provider.triggers.event_loop import PerLoop, ask_airflow, in_thread
 from airflow_cancel_provider.triggers.ownership import (
     DeferredStanding,
     DeferredTry,
     Verdict,
-    ask,
+    ask_first,
     undisturbed,
     without_released,
 )
@@ -98,7 +98,7 @@ class KilledTrigger:
         )
         # What the deferred try itself has released is among what is kept.
         heeded = [
-            await in_thread(without_released, each)
+            await ask_airflow(without_released, each)
             if each.record and each.record.ti_id != self.deferred.ti_id
             else each
             for each in self.requests
@@ -175,7 +175,7 @@ async def cancel_if_dead(killed: KilledTrigger) -> None:
 
 async def _cancel_if_dead(killed: KilledTrigger) -> None:
     deferred = killed.deferred
-    standing = (await ask([deferred], is_first=True))[deferred]
+    standing = await ask_first(deferred)
     if standing.trouble:
         killed.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
     if standing.verdict is Verdict.UNCLEAR:
@@ -230,7 +230,6 @@ class GatheredCancels(PerLoop):
         super().__init__()
         self._gathered: dict[tuple[str | None, ...], list[GatheredRequests]] = {}
         self._requesting: dict[tuple[str | None, ...], asyncio.Future[None]] = {}
-        self._writing = asyncio.Lock()
 
     async def request(
         self, killed: GatheredRequests, access: Access, deployment: str
@@ -303,8 +302,7 @@ class GatheredCancels(PerLoop):
             services = {job.service for job in killed.log.ends.keys() - written}
             ends = {job: end for job, end in killed.log.ends.items() if job.service in services}
             written |= ends.keys()
-            async with self._writing:  # one after the other: a storm of kills must not take all threads
-                await in_thread(write_over_supervisor, killed.task, ends)
+            await ask_airflow(write_over_supervisor, killed.task, ends)
 
 
 def _leave(gathered: Iterable[GatheredRequests], engine: CancelEngine) -> None:

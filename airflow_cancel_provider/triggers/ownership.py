@@ -23,7 +23,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
-from airflow_cancel_provider.triggers.event_loop import in_thread
+from airflow_cancel_provider.triggers.event_loop import AirflowRequests, PerLoop, ask_airflow, in_thread
 from airflow_cancel_provider.version_compat import request_xcom
 
 T = TypeVar("T")
@@ -143,27 +143,69 @@ def _judged_own(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     return UNCLEAR
 
 
-async def ask(tries: Sequence[DeferredTry], *, is_first: bool = False) -> dict[DeferredTry, DeferredStanding]:
+async def ask_first(deferred: DeferredTry) -> DeferredStanding:
+    """How a try stands that was told to end: its record is read, whatever its state."""
+    try:
+        state = await _FirstStates.here().of(deferred)
+    except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
+        return DeferredStanding(Verdict.UNCLEAR, trouble=repr(error))
+    return await _standing(deferred, state)
+
+
+async def ask(tries: Sequence[DeferredTry]) -> dict[DeferredTry, DeferredStanding]:
     """How tries of one task stand; where Airflow does not answer it is unclear.
 
     Airflow is asked once for the states of all of them, and for the record of each whose state tells
-    something: while a task is in the queue, that is only when it is asked for the first time.
+    something: not while a task is in the queue.
     """
     try:
-        states = await in_thread(_states, tries)
+        states = await ask_airflow(_states, tries)
     except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the tasks
         return dict.fromkeys(tries, DeferredStanding(Verdict.UNCLEAR, trouble=repr(error)))
     return {
         deferred: await _standing(deferred, states[deferred])
-        if is_first or states[deferred] in _OVER | _AT_WORK | {"deferred"}
+        if states[deferred] in _OVER | _AT_WORK | {"deferred"}
         else UNCLEAR
         for deferred in tries
     }
 
 
+class _FirstStates(PerLoop):
+    """The states of tries that were told to end: one request for those of a task that come while it waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[tuple[str, str], dict[DeferredTry, asyncio.Future[str | None]]] = {}
+
+    async def of(self, deferred: DeferredTry) -> str | None:
+        """The state of a try.
+
+        :raises Exception: Airflow did not answer.
+        """
+        task = (deferred.task.dag_id, deferred.task.task_id)
+        if task not in self._waiting:
+            self._waiting[task] = {}
+            self.begin(self._ask(task))
+        found: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting[task][deferred] = found
+        return await found
+
+    async def _ask(self, task: tuple[str, str]) -> None:
+        async with AirflowRequests.here().turns:
+            waiting = self._waiting.pop(task)
+            try:
+                states = await in_thread(_states, [*waiting])
+            except Exception as error:  # noqa: BLE001  each raises it where it is awaited
+                for found in waiting.values():
+                    found.set_exception(error)
+            else:
+                for deferred, found in waiting.items():
+                    found.set_result(states[deferred])
+
+
 async def _standing(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     try:
-        return await in_thread(_found, deferred, state)
+        return await ask_airflow(_found, deferred, state)
     except Exception as error:  # noqa: BLE001  whatever it is, it tells nothing of the task
         return DeferredStanding(Verdict.UNCLEAR, trouble=repr(error))
 

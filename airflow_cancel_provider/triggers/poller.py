@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -83,7 +84,8 @@ class _ScopeWaits:
         self._waits[wait] = None
         self._schedule.add(wait, wait.due)
         if self._task is None or self._task.done():
-            self._task = loop.create_task(self._run())
+            # In an empty context: what it logs is not of the trigger that came first.
+            self._task = loop.create_task(self._run(), context=Context())
             self._task.add_done_callback(lambda _: self._on_rest())
         try:
             return await wait.seen

@@ -13,7 +13,7 @@ from typing import Any
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.triggers.event_loop import PerLoop
-from airflow_cancel_provider.triggers.ownership import DeferredTry, ask
+from airflow_cancel_provider.triggers.ownership import DeferredTry, ask_first
 from airflow_cancel_provider.triggers.poller import Board, Key
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Readiness(PerLoop):
 
     async def _ask(self, ti: Any) -> None:
         async with self._turn:
-            await ask([DeferredTry.of(ti)], is_first=True)
+            await ask_first(DeferredTry.of(ti))
 
     async def _open(self, key: Key) -> None:
         try:

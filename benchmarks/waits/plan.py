@@ -36,11 +36,11 @@ class Plan:
 
     @property
     def population(self) -> Population:
-        """The account: clusters with up to 250 live steps, applications with up to 1,000 runs."""
+        """The account: clusters with up to 250 live steps, applications with up to 1,000 runs; a try each."""
         each = self.waits // 3
         clusters = max(1, ceil(each / STEPS_PER_CLUSTER))
         applications = max(1, ceil(each / RUNS_PER_APPLICATION))
-        return Population(1000, 1, self.waits - 2 * each, applications, each, clusters, each)
+        return Population(self.waits, 1, self.waits - 2 * each, applications, each, clusters, each)
 
     def calls_per_poll(self) -> dict[str, int]:
         """The fewest calls that see every end: by id in Batch, else one listing of each place."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from airflow_cancel_provider.exceptions import IdentityError, ServiceError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
+from airflow_cancel_provider.triggers import shared_service
 from airflow_cancel_provider.triggers.event_loop import Schedule
 from airflow_cancel_provider.triggers.poller import MOST_REQUESTS, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -50,6 +52,22 @@ class TestQuota:
         told = [record.getMessage() for record in caplog.records if "quota" in record.getMessage()]
         assert 1 <= len(told) <= 6
         assert "1.2e+03 calls a minute) stretches the poll from 0.1 s to" in told[0]
+
+    def test_how_long_it_takes_is_in_the_log_of_no_task(
+        self, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A triggerer puts a line into the log of the trigger in whose context it was written."""
+        whose, told = ContextVar("whose", default="the triggerer"), []
+        monkeypatch.setattr(shared_service.log, "warning", lambda *_: told.append(whose.get()))
+        memory.quota = (1, 20.0)
+        jobs = [memory.job(f"j{index}", scope=f"place{index}") for index in range(10)]
+
+        async def waits() -> None:
+            whose.set("a task")
+            await polled([waiting([job]) for job in jobs], lambda: len(memory.polls) >= 15)
+
+        story(waits)
+        assert set(told) == {"the triggerer"}
 
     def test_nobody_waits_for_the_quota_in_a_thread(
         self, memory: Memory, monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,44 @@ def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
     assert len(requests) <= 40
 
 
+def test_a_storm_leaves_the_way_to_airflow_to_others(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer answers one request after the other, and its own events wait in the same queue."""
+    tis = [TaskInstance(map_index=index) for index in range(100)]
+    for ti in tis:
+        airflow.put(ti, "failed", recorded(ti, OURS))
+    under_way: list[str] = []
+    most: list[int] = []
+    answer = airflow._answer
+
+    def slowly(what: str) -> None:
+        under_way.append(what)
+        most.append(len(under_way))
+        time.sleep(0.005)
+        under_way.pop()
+        answer(what)
+
+    monkeypatch.setattr(airflow, "_answer", slowly)
+
+    async def tell() -> None:
+        triggers = [guarding(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis]
+        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        await asyncio.sleep(0.1)
+        airflow.asked.clear()
+        for task in tasks:
+            task.cancel(USER_ACTION)
+        await until(lambda: len(memory.sent) == len(tis))
+        memory.states |= {f"j{ti.map_index}": JobState.CANCELLED for ti in tis}
+        await asyncio.wait(tasks)
+        await until(lambda: airflow.asked["ends"] == len(tis))
+
+    story(tell, 60)
+    assert max(most) <= 2
+    # The tries are of one task: those that are told while Airflow is asked are asked about together.
+    assert airflow.asked["states"] <= 10
+
+
 def test_a_request_without_an_answer_holds_up_no_other_task(airflow: FakeAirflow, memory: Memory) -> None:
     tis = {name: TaskInstance(task_id=name) for name in ("held", "next", "third")}
     for name, ti in tis.items():
