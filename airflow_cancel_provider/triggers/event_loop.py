@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from itertools import count
 from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar
@@ -22,6 +22,8 @@ _THREADS = ThreadPoolExecutor(256, thread_name_prefix="remote-jobs")
 
 REQUESTS_AT_ONCE = 2
 """While one is answered, the next one is on its way."""
+LONGEST_TURN = 2.0
+"""Seconds after which others ask beside a request: the storage of an XCom backend may be slow."""
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -67,12 +69,25 @@ class AirflowRequests(PerLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for :data:`LONGEST_TURN` seconds at most."""
+        await self._turns.acquire()
+        held = [self._turns]
+        timer = asyncio.get_running_loop().call_later(LONGEST_TURN, lambda: held.pop().release())
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for each in held:
+                each.release()
 
 
 async def ask_airflow(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run code in a thread that asks the triggerer's supervisor, when it is its turn."""
-    async with AirflowRequests.here().turns:
+    async with AirflowRequests.here().turn():
         return await in_thread(function, *args, **kwargs)
 
 

@@ -191,7 +191,7 @@ class _FirstStates(PerLoop):
         return await found
 
     async def _ask(self, task: tuple[str, str]) -> None:
-        async with AirflowRequests.here().turns:
+        async with AirflowRequests.here().turn():
             waiting = self._waiting.pop(task)
             try:
                 states = await in_thread(_states, [*waiting])

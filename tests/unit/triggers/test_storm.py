@@ -14,6 +14,7 @@ import pytest
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.triggers import event_loop, ownership
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -125,6 +126,38 @@ def test_a_request_without_an_answer_holds_up_no_other_task(airflow: FakeAirflow
             await until(partial(memory.sent.__contains__, (name, False)))
         assert not tasks[0].done()
         memory.held["held"].set()
+        memory.states |= dict.fromkeys(tis, JobState.CANCELLED)
+        await asyncio.wait(tasks)
+
+    story(tell, 60)
+
+
+def test_records_that_are_slow_to_read_hold_up_no_other_task(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An XCom backend may keep them in an object storage that does not answer."""
+    monkeypatch.setattr(event_loop, "LONGEST_TURN", 0.2)
+    tis = {name: TaskInstance(task_id=name) for name in ("slow1", "slow2", "slow3", "other")}
+    for name, ti in tis.items():
+        airflow.put(ti, "failed", recorded(ti, OURS))
+        memory.job(name)
+    answered, read = threading.Event(), ownership._record
+
+    def slowly(deferred: Any) -> Any:
+        if deferred.task.task_id != "other":
+            answered.wait(30)
+        return read(deferred)
+
+    monkeypatch.setattr(ownership, "_record", slowly)
+
+    async def tell() -> None:
+        tasks = [asyncio.ensure_future(run(guarding(ti, [memory.job(name)]), ti)) for name, ti in tis.items()]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel(USER_ACTION)
+        await until(lambda: memory.sent == [("other", False)])
+        answered.set()
+        await until(lambda: len(memory.sent) == len(tis))
         memory.states |= dict.fromkeys(tis, JobState.CANCELLED)
         await asyncio.wait(tasks)
 
