@@ -33,6 +33,7 @@ class SubmissionLog:
         self._log, self._is_heard = log, is_heard
         self._end = CANCELLED_AT_LAST if goes_on else CANCELLED_UNLESS
         self._seen: set[RemoteJob] = set()
+        self._tracked: set[RemoteJob] = set()
         self._unwritten = 0
         self._is_closed = False
 
@@ -41,7 +42,7 @@ class SubmissionLog:
         if isinstance(event, JobsStarted) and event.at:
             self._started(event)
         elif isinstance(event, JobsStarted) and not event.token and not self._is_closed:
-            self._tracked(event)
+            self._guarded(event)
         elif isinstance(event, JobsPlaced):
             self._log.info("Started a cluster with jobs, %s%s.", event.scope, self._promise("they"))
         elif isinstance(event, JobsReleased):
@@ -66,18 +67,16 @@ class SubmissionLog:
     def _promise(self, who: str) -> str:
         return f"; {who} will be {self._end}" if self._is_heard() else ""
 
-    def _tracked(self, event: JobsStarted) -> None:
-        new = self._new(event)
+    def _guarded(self, event: JobsStarted) -> None:
+        # What a kill has interrupted comes again.
+        jobs = [job for job in dict.fromkeys(event.jobs) if job not in self._tracked]
+        new = [job for job in jobs if job not in self._seen]
         if new and (promise := self._promise("it")):
-            self._seen.update(new)
+            self._tracked.update(new)
             self._log.info("Guarding %s%s.", named(new), promise)
 
-    def _new(self, event: JobsStarted) -> list[RemoteJob]:
-        """Jobs that were not told of: what a kill has interrupted comes again."""
-        return [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
-
     def _started(self, event: JobsStarted) -> None:
-        new = self._new(event)
+        new = [job for job in dict.fromkeys(event.jobs) if job not in self._seen]
         send_started(new, stats_of_task, self._log)
         promise = self._promise("it") + (MAY_BE_OLDER if event.not_before else "")
         for job in new:
