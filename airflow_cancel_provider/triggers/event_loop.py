@@ -23,8 +23,8 @@ _THREADS = ThreadPoolExecutor(256, thread_name_prefix="remote-jobs")
 REQUESTS_AT_ONCE = 2
 """While one is answered, the next one is on its way."""
 LONGEST_TURN = 5.0
-"""Seconds after which others ask beside a request: the storage of an XCom backend may be slow. In a storm on a
-busy machine a request has taken a second."""
+"""Seconds after which others ask beside a request: the storage of an XCom backend may be slow. In a storm, on
+a busy machine, a request has taken a second."""
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
