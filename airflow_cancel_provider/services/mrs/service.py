@@ -130,7 +130,7 @@ class MrsJobService(JobService):
     def cancel(self, jobs: Iterable[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """One request for each job; many are listed first, 100 a call, to leave out those that have ended.
 
-        More and more of them go side by side as long as they are answered: MRS may take ten seconds for each.
+        They go side by side as long as they are answered: MRS may take ten seconds for each.
         MRS has no field for ``reason``, and no harder cancel for ``force``.
         """
         jobs, series = list(dict.fromkeys(jobs)), self.patience.started(urgent=True)
