@@ -67,6 +67,7 @@ def canceller(
     log_file: str | None = None,
     *,
     is_armed: bool = True,
+    task_log: str | None = None,
     reports: EndReports | None = None,
 ) -> Canceller:
     """One that says in the task's log what is not guarded."""
@@ -78,6 +79,7 @@ def canceller(
         lambda why: log.warning("Not guarded: %s", why),
         log_file=log_file,
         is_armed=is_armed,
+        task_log=task_log,
         reports=reports,
     )
 

@@ -42,7 +42,13 @@ settings = Settings(patience=float(os.environ.get("PATIENCE", "60")), escalate_a
 armed = "UNARMED" not in os.environ
 ledger = TryLedger()
 reports = EndReports("try", [os.environ["AIRFLOW"]]) if "AIRFLOW" in os.environ else None
-cancels = canceller(ledger, settings, logging.getLogger("task"), log, is_armed=armed, reports=reports)
+task_log = os.environ.get("TASK_LOG")
+if task_log:
+    logging.getLogger("task").setLevel(logging.INFO)
+    logging.getLogger("task").addHandler(logging.FileHandler(task_log))
+cancels = canceller(
+    ledger, settings, logging.getLogger("task"), log, is_armed=armed, task_log=task_log, reports=reports
+)
 label = Label.find(os.environ.get("LABEL"))
 
 def tell(event):
@@ -90,6 +96,12 @@ for order in orders.split(","):
         time.sleep(float(value))
     elif what == "say":
         getattr(cancels, value)(*(["why"] if value in ("killed", "cancel") else []))
+    elif what == "outlive":
+        cancels._sentinel._process.wait(20)
+    elif what == "hide":
+        os.rename(task_log, task_log + ".hidden")
+    elif what == "show":
+        os.rename(task_log + ".hidden", task_log)
     elif what == "waits":
         print(cancels.wait_for(value, 0.5), flush=True)
     elif what == "wait":

@@ -180,6 +180,7 @@ class Sentinel:
 
     def relay(self) -> None:
         """Log the lines that it has sent for the task's log. Not in a signal handler: a log has locks."""
+        self._receive_all()  # it may have written them to the log's file meanwhile
         lines, self._lines = self._lines, []
         for level, text in lines:
             getattr(self._log, level if level in ("warning", "error") else "info")("%s", text)
@@ -235,10 +236,13 @@ class Sentinel:
             pass
 
     def _take(self, message: dict[str, Any]) -> None:
-        """Keep a line for the task's log, or how jobs have ended."""
+        """Keep a line for the task's log, or how jobs have ended; drop lines that it has written itself."""
         if "log" in message:
             level, text = message["log"]
             self._lines.append((level, text))
+        if (written := message.get("written", 0) - self._taken) > 0:
+            del self._lines[:written]
+            self._taken += written
         for job, end in message.get("ends", {}).items():
             self.ends[RemoteJob(job)] = JobEnd.from_json(end)
 

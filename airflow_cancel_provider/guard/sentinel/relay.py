@@ -83,13 +83,16 @@ class TaskLogHandler(logging.Handler):
         return is_confirmed
 
     def _write_waiting(self) -> None:
+        """Write the lines that wait; a task that is only slow is told not to log them again."""
+        is_written = False
         while self._waiting:
             self._confirmed += 1
-            self._write(self._waiting.popleft())
+            is_written = self._write(self._waiting.popleft())
+        if is_written and self._task.is_connected:
+            send(self._task.channel, json.dumps({"written": self._confirmed}))
 
-    def _write(self, line: bytes) -> None:
-        if self._file is not None:
-            self._file.write(line)
+    def _write(self, line: bytes) -> bool:
+        return self._file is not None and self._file.write(line)
 
 
 def send(channel: int, message: str) -> bool:
