@@ -83,12 +83,12 @@ class TaskLogHandler(logging.Handler):
         return is_confirmed
 
     def _write_waiting(self) -> None:
-        """Write the lines that wait; a task that is only slow is told not to log them again."""
-        is_written = False
-        while self._waiting:
-            self._confirmed += 1
-            is_written = self._write(self._waiting.popleft())
-        if is_written and self._task.is_connected:
+        """Write the lines that wait. A slow task is told not to log them again, if all are written."""
+        lines = [*self._waiting]
+        self._waiting.clear()
+        self._confirmed += len(lines)
+        are_written = [self._write(line) for line in lines]
+        if lines and all(are_written) and self._task.is_connected:
             send(self._task.channel, json.dumps({"written": self._confirmed}))
 
     def _write(self, line: bytes) -> bool:
