@@ -24,6 +24,8 @@ BETWEEN_FAULTS = 0.1
 WITHIN = 60.0
 """Seconds for a cancel: thirty faults at once keep the machine busy, and what counts is that none is left.
 More tasks have more."""
+HEARTBEAT_TIMEOUT = 15
+"""Seconds after which Airflow takes a task for lost. More tasks have more: a busy machine is no fault."""
 
 
 def is_one_kill(scenario: Scenario) -> bool:
@@ -35,13 +37,18 @@ def is_one_kill(scenario: Scenario) -> bool:
 
 def choose(count: int = MANY) -> list[Cell]:
     """So many different cells: each scenario once before one comes again, services and modes in turn."""
-    within = WITHIN * max(1.0, count / MANY)
+    within = WITHIN * _times(count)
     known = (_patient(scenario, within) for scenario in (*RUNNING, *WAITING, *ALONE, *REAPER))
     scenarios = [scenario for scenario in known if is_one_kill(scenario)]
     chosen: list[Cell] = []
     while len(chosen) < count and (more := [*_one_of_each(scenarios, chosen)]):
         chosen += more
     return chosen[:count]
+
+
+def _times(count: int) -> float:
+    """How much more time than thirty tasks so many have."""
+    return max(1.0, count / MANY)
 
 
 def _patient(scenario: Scenario, within: float) -> Scenario:
@@ -69,6 +76,8 @@ def main() -> int:
     begun = time.monotonic()
     chosen = choose(options.count)
     guarded = not options.unguarded
+    seconds = round(HEARTBEAT_TIMEOUT * _times(len(chosen)))
+    timeout = {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(seconds)}
     with (
         Statsd("scheduler.scheduler_loop_duration") as statsd,
         ground(
@@ -77,7 +86,7 @@ def main() -> int:
             reaper=guarded,
             keep=options.keep,
             tasks=2 * len(chosen),
-            more=statsd.settings,
+            more=statsd.settings | timeout,
         ) as up,
     ):
         print(f"{len(chosen)} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
