@@ -189,7 +189,7 @@ class CancelEngine:
     def _request(self) -> None:
         """Request the end of each job that is named now and may be cancelled."""
         self._gather()
-        for status in self._poll(self._unclear):
+        for status in self._poll(self._unclear, urgent=True):
             self._judge(status)
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
         self._send(self.cancellation.request)
@@ -255,18 +255,19 @@ class CancelEngine:
         for result in send(self._pool):
             report([result], self._log(result.job))
 
-    def _poll(self, jobs: list[RemoteJob]) -> list[JobStatus]:
+    def _poll(self, jobs: list[RemoteJob], *, urgent: bool = False) -> list[JobStatus]:
+        """States of jobs; those that are to be cancelled go before other polls."""
         groups, troubles = self._pool.by_service(jobs)
         self._have_trouble(troubles)
-        return [status for _, some in groups for status in self._seen(some)]
+        return [status for _, some in groups for status in self._seen(some, urgent=urgent)]
 
-    def _seen(self, jobs: list[RemoteJob]) -> list[JobStatus]:
+    def _seen(self, jobs: list[RemoteJob], *, urgent: bool) -> list[JobStatus]:
         """States of jobs of one service; what can't be seen must not hide the other jobs."""
         try:
-            found, unknown = self._pool.described(jobs)
+            found, unknown = self._pool.described(jobs, urgent=urgent)
         except Exception as error:  # noqa: BLE001  connections and credentials have errors of their own
             if parts := _parts(jobs, error):
-                return [status for some in parts for status in self._seen(some)]
+                return [status for some in parts for status in self._seen(some, urgent=urgent)]
             self._have_trouble(dict.fromkeys(jobs, error))
             return []
         return [*found, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 
 from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
@@ -61,8 +62,13 @@ class ServicePool:
             raise error
         return found
 
-    def described(self, jobs: Sequence[RemoteJob]) -> tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]:
-        """States of jobs, and the errors for those in clusters or applications that are unknown there."""
+    def described(
+        self, jobs: Sequence[RemoteJob], *, urgent: bool = False
+    ) -> tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]:
+        """States of jobs, and the errors for those in clusters or applications that are unknown there.
+
+        :param urgent: a cancel waits for it, so it goes before other polls.
+        """
         found: dict[RemoteJob, JobStatus] = {}
         unknown: dict[RemoteJob, UnknownScope] = {}
         groups, troubles = self.by_service(jobs)
@@ -70,11 +76,12 @@ class ServicePool:
             raise error
         for service, some in groups:
             try:
-                _describe(service, some, found, unknown)
+                _describe(_urgent(service) if urgent else service, some, found, unknown)
             except IdentityError:
                 if not self._let_go(service):
                     raise
-                _describe(self.service_of(some[0]), some, found, unknown)
+                renewed = self.service_of(some[0])
+                _describe(_urgent(renewed) if urgent else renewed, some, found, unknown)
         return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
@@ -151,6 +158,10 @@ class ServicePool:
     def _key(self, job: RemoteJob) -> Hashable:
         """Equal for jobs that are reached the same way."""
         return job.service_key
+
+
+def _urgent(service: JobService) -> JobService:
+    return service.with_patience(replace(service.patience, is_urgent=True))
 
 
 def _describe(

@@ -25,6 +25,7 @@ class Patience:
     :param longest_turn: seconds for which the quotas may hold back the calls of a series; then they are sent
         all the same.
     :param meanwhile: entered when a call has its turn for the first time, and left at its end.
+    :param is_urgent: whether all its calls go before others, as those of a cancel do.
     """
 
     seconds: float = 120.0
@@ -32,13 +33,14 @@ class Patience:
     longest_pause: float = 20.0
     longest_turn: float = inf
     meanwhile: Callable[[], AbstractContextManager[Any]] = nullcontext
+    is_urgent: bool = False
 
     def started(self, *, urgent: bool = False) -> CallSeries:
         """Begin a series of calls.
 
         :param urgent: those of a cancel; they go before others.
         """
-        return CallSeries(self, urgent=urgent)
+        return CallSeries(self, urgent=urgent or self.is_urgent)
 
     @property
     def brief(self) -> Patience:
