@@ -73,6 +73,8 @@ class RecordStore:
         stored = record.as_json()
         is_needed = self._written is not None or not self._ledger.is_empty
         if is_needed and stored != self._written:
+            # First what the next try cancels by: a host may be lost at any time.
+            self.report_failure(f"Task state {RECORD_KEY}", lambda: self._keep(stored))
             self.report_failure(f"XCom {RECORD_KEY}", lambda: self._write(stored))
         self._changes, self._size = 0, self._ledger.size
 
@@ -203,6 +205,8 @@ class RecordStore:
         self._written = {}  # not known, where a kill interrupts this
         self._ti.xcom_push(key=RECORD_KEY, value=stored)
         self._written = stored
+
+    def _keep(self, stored: dict[str, Any]) -> None:
         if (store := self._state_store()) is not None:
             store.set(RECORD_KEY, stored)
 

@@ -78,6 +78,7 @@ def what_a_later_try_has_cancelled_has_its_end_on_record(world: World) -> None:
     run = world.run_with("guarded_two_tries", {"scope": place})
     eventually(lambda: len(jobs_in(world, place)) == 1, "a job")
     task = int(run.wait_for("waits", "running")["pid"])
+    eventually(lambda: is_on_record(run, "waits", jobs_in(world, place)[0]["id"]), "the job on record")
     for process in (*children(task), task):
         os.kill(process, signal.SIGKILL)
     eventually(lambda: len(jobs_in(world, place)) == 2, "the job of the next try")

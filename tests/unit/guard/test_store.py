@@ -24,6 +24,7 @@ from tests.cloud.server import LocalCloud
 from tests.try_fixtures import (
     CANCEL,
     UNLABELLED,
+    Store,
     Try,
     _guarded,
     submit,
@@ -96,6 +97,31 @@ class TestIntents:
         (job,) = cloud.emr.jobs()
         (intent,) = ti.record.intents
         assert intent.scope == job["scope"]
+
+
+class TestTaskState:
+    """Before Airflow 3.3 there is no task state store."""
+
+    def test_the_next_try_can_read_of_a_job_before_people_can(self) -> None:
+        """Where a host is lost between the two, the next try cancels the job."""
+        ti = Try(work=submit)
+        kept: list[Any] = []
+        ti.on_push = lambda key, value: kept.append(ti.store.get(key) == value)
+        ti.run(UNLABELLED)
+        assert len(kept) > 1
+        assert all(kept)
+
+    def test_without_it_people_can_read_of_a_job(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fails(*_: Any) -> None:
+            raise OSError("the store is away")
+
+        monkeypatch.setattr(Store, "set", fails)
+        ti = Try(work=submit)
+        ti.run(CANCEL)
+        assert len(ti.record.jobs) == 1
+        assert "Task state remote_jobs could not be written: the store is away" in caplog.text
 
 
 class TestCost:
