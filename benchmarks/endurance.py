@@ -31,7 +31,7 @@ from benchmarks.account.population import DEPLOYMENT, SERVICES, try_id
 from benchmarks.account.process import ROOT, account, control, figures
 from benchmarks.account.server import FINISH, TROUBLE
 from benchmarks.deferred import DeferredTasks, heartbeat_age, keep_connection
-from benchmarks.processes import connection, home
+from benchmarks.processes import access_key, connection, home
 from benchmarks.scale import memory
 from benchmarks.waits.plan import Plan
 from benchmarks.waits.run import LATENCY
@@ -96,7 +96,7 @@ class Endurance:
         self.tasks = DeferredTasks(DELAY)
         self.numbers: dict[int, int] = {}
         """The job's number by the task's map index."""
-        keep_connection(connection(url))
+        keep_connection(connection(url, access_key(0)))
         self._around = [self._troubles(), self._sampled(), self._marked()]
 
     def run(self) -> dict[str, Any]:
@@ -154,8 +154,8 @@ class Endurance:
             self._begin(self._another(self.numbers[each.index]) for each in fired)
 
     def _troubles(self) -> Iterator[float]:
-        keys = (f"key{number}" for number in count())
-        key = "bench"
+        keys = map(access_key, count(1))
+        key = access_key(0)
         for trouble in cycle(TROUBLES):
             yield QUIET_SECONDS
             how = dict(trouble)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,11 @@ def environment(home: Path, url: str, *, key: str = "bench", **extra: Any) -> di
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "NO_PROXY": "127.0.0.1,localhost",
     }
+
+
+def access_key(number: int) -> str:
+    """An access key of account 123456789012; as AWS makes them, it tells the account."""
+    return f"AKIARZPUZDIK{b32encode(f'{number:05}'.encode()).decode()}"
 
 
 def connection(url: str, key: str = "bench", **extra: Any) -> str:

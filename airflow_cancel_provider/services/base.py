@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from copy import copy
 from itertools import islice
 from math import inf
+from threading import Event
 from typing import ClassVar, Self, TypeVar
 
 from airflow_cancel_provider.exceptions import AccessDenied, InvalidInput, ServiceError
@@ -66,8 +67,16 @@ class JobService(ABC):
         self.region = region
         self.patience = patience or Patience()
         self.meter = Meter(self._pace)
-        self.identity_refused = False
-        """Whether the service did not accept the identity at the last call: opened anew, it may do."""
+        self._refusal = Event()
+
+    @property
+    def identity_refused(self) -> bool:
+        """Whether it did not accept the identity at the last call of any copy: opened anew, it may do."""
+        return self._refusal.is_set()
+
+    @identity_refused.setter
+    def identity_refused(self, is_refused: bool) -> None:
+        (self._refusal.set if is_refused else self._refusal.clear)()
 
     @classmethod
     @abstractmethod

@@ -29,7 +29,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobStatus, RemoteJob
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
-from airflow_cancel_provider.services.pool import Opener
+from airflow_cancel_provider.services.pool import Opener, ServiceKey
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
 
@@ -299,11 +299,19 @@ class Board(PerLoop):
             await service.open()
 
     def opener(self, access: Access) -> Opener:
-        """Opens services; each for the first time as it is open here, if it is."""
+        """Gives services as they are open here; opens them anew, for all, for who had them, or if refused."""
         access_key = access.key
-        here = {key[1:]: service.opened for key, service in self._services.items() if key[0] == access_key}
+        here = {key[1:]: service for key, service in self._services.items() if key[0] == access_key}
+        given: dict[ServiceKey, JobService] = {}
 
-        def opened(name: str, conn_id: str | None, region: str | None, /) -> JobService:
-            return here.pop((name, conn_id, region), None) or access.service(name, conn_id, region)
+        def opened(*key: *ServiceKey) -> JobService:
+            shared = here.get(key)
+            service = shared.opened if shared else None
+            if service is None or service is given.get(key) or service.identity_refused:
+                service = access.service(*key)
+                if shared:
+                    shared.opened = service
+            given[key] = service
+            return service
 
         return opened

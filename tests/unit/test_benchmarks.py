@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.services.credentials import account_of
 from benchmarks import endurance, report
 from benchmarks.account.batch import job_id
 from benchmarks.account.emr import Emr, step_id
@@ -18,6 +20,7 @@ from benchmarks.account.server import Account
 from benchmarks.account.service import Refused
 from benchmarks.account.troubles import Troubles
 from benchmarks.cancels.plan import Plan as Cancel
+from benchmarks.processes import access_key
 from benchmarks.slopes import slope
 from benchmarks.waits.plan import Plan as Wait
 from benchmarks.waits.triggers import addresses
@@ -154,6 +157,11 @@ def test_troubles_come_and_go_but_credentials_expire_for_good() -> None:
     troubles.begin("reset", seconds=60)
     assert troubles.drops()
     assert troubles.met == {"expired": 1, "outage": 1, "reset": 1, "throttled": 0}
+
+
+def test_all_access_keys_tell_the_same_account() -> None:
+    keys = [SimpleNamespace(access_key=access_key(number)) for number in (0, 1, 99_999)]
+    assert list(map(account_of, keys)) == ["123456789012"] * 3
 
 
 WELL: dict[str, Any] = {

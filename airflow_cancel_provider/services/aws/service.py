@@ -205,7 +205,9 @@ class AwsJobService(JobService):
                 self.meter.throttled(operation)
             is_refused = is_unknown_identity(error, operation)
             refusals += is_refused
-            return is_transient(error) or (is_refused and refusals < IDENTITY_ATTEMPTS)
+            # Others that share the client may have found out.
+            attempts = 1 if self.identity_refused else IDENTITY_ATTEMPTS
+            return is_transient(error) or (is_refused and refusals < attempts)
 
         try:
             answer = series.call(function, may_pass, partial(self.meter.turn, operation), seconds_asked_for)

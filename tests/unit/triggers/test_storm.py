@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_cancel_provider.exceptions import IdentityError
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
@@ -22,7 +23,7 @@ from airflow_cancel_provider.watch import Watch
 from tests import memory_service
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
-from tests.memory_service import Memory, MemoryHook
+from tests.memory_service import Memory, MemoryHook, MemoryService
 from tests.service_fixtures import EmrBench
 from tests.task_fixtures import TaskInstance, connections, event_of
 from tests.trigger_fixtures import OURS, guarding, memory, recorded, sensing, story, until
@@ -162,6 +163,39 @@ def test_records_that_are_slow_to_read_hold_up_no_other_task(
         await asyncio.wait(tasks)
 
     story(tell, 60)
+
+
+def test_kills_after_credentials_have_expired_share_the_new_ones(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tis = [TaskInstance(task_id=f"t{number}") for number in range(5)]
+    for ti in tis:
+        airflow.put(ti, "failed", recorded(ti, OURS))
+    expired, refused, describe = list[Any](), list[Any](), MemoryService.describe
+
+    def described(self: Any, jobs: Any) -> Any:
+        if self.meter in expired:  # copies of a service have one together
+            refused.append(jobs)
+            self.identity_refused = True
+            raise IdentityError("The security token included in the request is expired.")
+        return describe(self, jobs)
+
+    monkeypatch.setattr(MemoryService, "describe", described)
+
+    async def tell() -> None:
+        tasks = [asyncio.ensure_future(run(guarding(ti, memory.jobs(ti.task_id)), ti)) for ti in tis]
+        key = (Access().key, "memory", None, None)
+        await until(lambda: Board.here().is_open(key))
+        expired.append(Board.here()._services[key].opened.meter)  # type: ignore[union-attr]
+        for ti, task in zip(tis, tasks, strict=True):
+            task.cancel(USER_ACTION)
+            await until(partial(memory.sent.__contains__, (ti.task_id, False)))
+        memory.states |= {ti.task_id: JobState.CANCELLED for ti in tis}
+        await asyncio.wait(tasks)
+
+    story(tell)
+    assert len(memory.opened) == 2
+    assert len(refused) == 1
 
 
 class TestReadiness:
