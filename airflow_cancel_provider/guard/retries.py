@@ -14,7 +14,8 @@ class Tries:
 
     def __init__(self, ti: Any, settings: Settings) -> None:
         self._ti = ti
-        self.go_on = _reconnects(getattr(ti, "task", None)) or settings.on_retry == "keep"
+        task = getattr(ti, "task", None)
+        self.go_on = _reconnects(task) or (settings.on_retry == "keep" and not _cancels_itself(task))
         """Whether each try takes over the jobs of the one before instead of submitting new ones."""
 
     @property
@@ -61,6 +62,11 @@ def _reconnects(task: Any) -> bool:
     # GlueJobOperator before it had ``durable`` (Amazon provider 9.39). Its first versions read XCom only,
     # which Airflow clears before each try.
     return bool(getattr(task, "resume_glue_job_on_retry", False)) and hasattr(task, "TASK_UUID_ARG")
+
+
+def _cancels_itself(task: Any) -> bool:
+    """Whether its operator, one of this package, cancels its job if it fails; its next try submits anew."""
+    return bool(getattr(getattr(task, "operator_class", task), "starts_jobs", False))
 
 
 def _may_reconnect(operator: type[Any], given: Mapping[str, Any]) -> bool:

@@ -61,6 +61,9 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
     Assume-role, profiles, endpoints and proxies are that provider's:
     https://airflow.apache.org/docs/apache-airflow-providers-amazon/stable/connections/aws.html
 
+    The methods of a service's hook raise :class:`InvalidInput` for an id that can't be the service's, and a
+    :class:`ServiceError` where it does not answer or refuses. A job that it does not know is ``GONE``.
+
     :param aws_conn_id: Airflow connection; None is boto3's own default chain, and so is ``aws_default``
         where no such connection is defined, as for every hook of the Amazon provider. ``aws_conn_id`` is
         None then, and addresses have no connection. One that a job's address names must be defined.

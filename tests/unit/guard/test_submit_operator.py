@@ -71,12 +71,17 @@ def test_a_killed_task_asks_for_the_cancel_once(cloud: LocalCloud) -> None:
     assert kills(cloud) == 1
 
 
-def test_what_is_kept_for_a_next_try_the_operator_cancels_as_that_submits_anew(cloud: LocalCloud) -> None:
-    ti = tried(submit(cloud, waiter_max_attempts=2))
-    ti.guarded(Settings(on_retry="keep", sentinel=False, confirm_seconds=20, patience=30))
+def test_its_job_is_not_kept_for_a_next_try_as_that_submits_anew(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ti = tried(submit(cloud, waiter_max_attempts=2), max_tries=1)
+    ti.guarded(Settings(on_retry="keep", confirm_seconds=20, patience=30))
     with pytest.raises(CancelProviderError, match="Not seen to end"):
         ti.task.execute({"ti": ti})
-    assert cloud.journal.count("mrs", "StopJob") == 1
+    assert kills(cloud) == 1
+    said = capsys.readouterr().out
+    assert "CANCELLED after" in said
+    assert "next try" not in said
 
 
 def test_an_operator_in_the_code_of_a_task_that_goes_on_cancels_its_job(cloud: LocalCloud) -> None:
