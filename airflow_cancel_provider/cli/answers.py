@@ -16,14 +16,6 @@ OUT, ERR = 1, 2
 _QUIET = frozenset({"debug", "info"})
 
 
-def terminal_width() -> int:
-    """Columns of the terminal that standard output goes to; 80 where it is none."""
-    try:
-        return os.get_terminal_size(OUT).columns
-    except OSError:
-        return 80
-
-
 def fill_in_streams() -> None:
     """Have streams that the process was started without (``<&-``) lead nowhere."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_cancel_provider.cli.addresses import named_jobs
-from airflow_cancel_provider.cli.service_commands.shorthand import shorthand
+from airflow_cancel_provider.cli.service_commands.options import Parameter
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.endpoint import MOST_IDS, _ids
@@ -64,11 +64,11 @@ def test_standard_input_names_jobs_or_is_refused(words: list[str]) -> None:
 
 
 LIST_JOBS: Any = get_session().get_service_model("batch").operation_model("ListJobs")
-FILTER = LIST_JOBS.input_shape.members["filters"].member
+FILTERS = Parameter("filters", LIST_JOBS.input_shape.members["filters"], is_required=False)
 
 
 @examples(80)
-@given(st.text() | st.from_regex(r"(name=[A-Z_]*|values=[a-z,\[\]\"']*)(,values=[a-z,\\]*)?"))
-def test_shorthand_is_a_structure_or_refused(text: str) -> None:
-    with suppress(ValueError):
-        assert isinstance(shorthand(text, FILTER), dict)
+@given(st.text() | ANY_JSON.map(json.dumps))
+def test_a_filter_is_json_or_refused(text: str) -> None:
+    with suppress(InvalidInput):
+        FILTERS.read([text])

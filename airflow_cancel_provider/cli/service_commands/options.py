@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 from botocore import xform_name
 from botocore.model import Shape
 
-from airflow_cancel_provider.cli.service_commands.shorthand import shorthand
 from airflow_cancel_provider.exceptions import InvalidInput
 
 _NUMBERS = {"integer": int, "long": int, "float": float, "double": float}
-_COMPLEX = frozenset({"structure", "list", "map"})
+_OBJECTS = frozenset({"structure", "map"})
 
 
 def bad_value(option: str, words: str) -> InvalidInput:
@@ -52,27 +53,33 @@ class Parameter:
         """Where argparse keeps the value."""
         return "parameter_" + self.name
 
+    @property
+    def help(self) -> str:
+        """What the service's model says of it, for argparse."""
+        member = self.shape.member if self.shape.type_name == "list" else self.shape
+        choices = f" One of {', '.join(enum)}." if (enum := getattr(member, "enum", None)) else ""
+        needed = "Required. " if self.is_required else ""
+        return f"{needed}{plain_text(self.shape.documentation)}{choices}".replace("%", "%%")
+
     def add_to(self, parser: argparse.ArgumentParser, *, is_required: bool) -> None:
         """Declare the option."""
         required = self.is_required and is_required
         if self.shape.type_name == "boolean":
             group = parser.add_mutually_exclusive_group(required=required)
-            group.add_argument(self.option, dest=self.dest, action="store_true", default=None)
+            group.add_argument(self.option, dest=self.dest, action="store_true", default=None, help=self.help)
             group.add_argument(f"--no-{self.option[2:]}", dest=self.dest, action="store_false", default=None)
         else:
             nargs = "*" if self.shape.type_name == "list" else None
-            parser.add_argument(self.option, dest=self.dest, nargs=nargs, required=required)
+            parser.add_argument(
+                self.option, dest=self.dest, nargs=nargs, required=required, metavar="VALUE", help=self.help
+            )
 
     def read(self, given: Any) -> Any:
         """The value as the service takes it.
 
         :raises InvalidInput: it can't be read.
         """
-        return (
-            given
-            if isinstance(given, bool)
-            else _read(self.shape, _from_file(self.option, given), self.option)
-        )
+        return given if isinstance(given, bool) else _read(self.shape, given, self.option)
 
 
 def parameters_of(shape: Shape | None) -> Iterator[Parameter]:
@@ -82,31 +89,27 @@ def parameters_of(shape: Shape | None) -> Iterator[Parameter]:
         yield Parameter(name, member, name in getattr(shape, "required_members", ()))
 
 
-def from_file(option: str, text: str) -> str | bytes:
-    """What a value of ``file://…`` or ``fileb://…`` refers to; any other value itself.
+def plain_text(html: str) -> str:
+    """A text of a service's model without its marks."""
+    spaced = re.sub(r"</?(p|li|ul|ol|note|br|important|dl|dt|dd)\b[^>]*>", " ", html)
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", spaced)).split())
+
+
+def from_file(option: str, text: str) -> str:
+    """What a value of ``file://…`` refers to; any other value itself.
 
     :raises InvalidInput: the file can't be read.
     """
-    scheme, is_uri, path = text.partition("://")
-    if not is_uri or scheme not in ("file", "fileb"):
+    if not text.startswith("file://"):
         return text
+    path = Path(text.removeprefix("file://")).expanduser()
     try:
-        content = Path(os.path.expandvars(Path(path).expanduser())).read_bytes()
-    except OSError as error:
+        return Path(os.path.expandvars(path)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise bad_value(option, f"Unable to load paramfile {text}: {error}") from None
-    if scheme == "fileb":
-        return content
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise bad_value(
-            option,
-            f"Unable to load paramfile ({path}), text contents could not be decoded.  If this is a "
-            "binary file, please use the fileb:// prefix instead of the file:// prefix.",
-        ) from None
 
 
-def from_json(option: str, text: str | bytes) -> Any:
+def from_json(option: str, text: str) -> Any:
     """The value of a text in JSON.
 
     :raises InvalidInput: it is not JSON.
@@ -114,45 +117,16 @@ def from_json(option: str, text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise bad_value(option, f"Invalid JSON: {error}\nJSON received: {_text(text)}") from None
-
-
-def from_yaml(option: str, text: str | bytes) -> Any:
-    """The value of a text in YAML.
-
-    :raises InvalidInput: it is not YAML.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise bad_value(option, f"Invalid YAML: {error}") from None
-
-
-def _from_file(option: str, given: Any) -> Any:
-    """As :func:`from_file`; a list of one file is the list in it."""
-    if isinstance(given, str):
-        return from_file(option, given)
-    if len(given) == 1 and (content := from_file(option, given[0])) != given[0]:
-        return content
-    return given
-
-
-def _text(content: str | bytes) -> str:
-    return content.decode(errors="replace") if isinstance(content, bytes) else content
+        raise bad_value(option, f"Invalid JSON: {error}\nJSON received: {text}") from None
 
 
 def _read(shape: Any, given: Any, option: str) -> Any:
     if shape.type_name == "list":
         return _list(shape, given, option)
-    if shape.type_name in _COMPLEX:
-        return _object(shape, _text(given), option)
-    if shape.type_name == "boolean":
-        return given.lower() != "false"
-    if shape.type_name in _NUMBERS:
-        return _number(shape, given, option)
-    return given
+    text = from_file(option, given)
+    if shape.type_name in _OBJECTS:
+        return from_json(option, text)
+    return _number(shape, text, option) if shape.type_name in _NUMBERS else text
 
 
 def _number(shape: Any, given: str, option: str) -> Any:
@@ -162,18 +136,8 @@ def _number(shape: Any, given: str, option: str) -> Any:
         raise bad_value(option, str(error)) from None
 
 
-def _object(shape: Any, text: str, option: str) -> Any:
-    if text.lstrip().startswith("{"):
-        return from_json(option, text)
-    try:
-        return shorthand(text, shape)
-    except ValueError as error:
-        raise bad_value(option, str(error)) from None
-
-
-def _list(shape: Any, given: Any, option: str) -> Any:
-    if isinstance(given, (str, bytes)):  # a file
-        return from_json(option, given)
-    if len(given) == 1 and given[0].lstrip().startswith("["):
-        return from_json(option, given[0])
+def _list(shape: Any, given: list[str], option: str) -> Any:
+    """The items that are given one by one, or as JSON, which may be in a file."""
+    if len(given) == 1 and (given[0].startswith("file://") or given[0].lstrip().startswith("[")):
+        return from_json(option, from_file(option, given[0]))
     return [_read(shape.member, each, option) for each in given]

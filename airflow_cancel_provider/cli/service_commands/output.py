@@ -58,15 +58,6 @@ def _json(reply: Any) -> str:
     return "" if reply == {} else json.dumps(reply, indent=4, ensure_ascii=False) + "\n"
 
 
-def _yaml(reply: Any) -> str:
-    import yaml
-
-    if reply == {}:
-        return ""
-    text: str = yaml.safe_dump(reply, sort_keys=False, allow_unicode=True)
-    return text.removesuffix("...\n")
-
-
 def _text(reply: Any) -> str:
     return "".join(f"{line}\n" for line in _text_lines(reply))
 
@@ -110,5 +101,5 @@ def _is_scalar(value: Any) -> bool:
     return not isinstance(value, (dict, list))
 
 
-_WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "yaml": _yaml, "text": _text}
+_WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "text": _text}
 OUTPUTS = tuple(_WRITERS)

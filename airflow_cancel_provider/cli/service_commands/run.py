@@ -16,20 +16,14 @@ from botocore.paginate import Paginator
 from botocore.utils import ArgumentGenerator
 from botocore.validate import validate_parameters
 
-from airflow_cancel_provider.cli.answers import (
-    fill_in_streams,
-    standard_output,
-    terminal_width,
-    warnings_only,
-)
+from airflow_cancel_provider.cli.answers import fill_in_streams, standard_output, warnings_only
 from airflow_cancel_provider.cli.service_commands.clients import (
     ClientOptions,
     client_of,
     silence_of,
 )
-from airflow_cancel_provider.cli.service_commands.manual import of_operation, of_service
 from airflow_cancel_provider.cli.service_commands.model import Operation, service_model
-from airflow_cancel_provider.cli.service_commands.options import bad_value, from_file, from_json, from_yaml
+from airflow_cancel_provider.cli.service_commands.options import bad_value, from_file, from_json
 from airflow_cancel_provider.cli.service_commands.output import searcher, written
 from airflow_cancel_provider.cli.service_commands.parser import (
     PAGING,
@@ -53,11 +47,10 @@ def run(info: ServiceInfo, program: str, arguments: list[str]) -> int:
     :raises SystemExit: wrong use, which argparse ends with 2.
     """
     fill_in_streams()
-    columns = terminal_width()
     try:
         # The AWS CLI writes its answer alone: connections and clients log only what is wrong.
         with warnings_only(), standard_output() as out:
-            out.write(_answered(info, program, arguments, columns))
+            out.write(_answered(info, program, arguments))
     except BrokenPipeError:  # nobody reads any more
         return WELL
     except KeyboardInterrupt:
@@ -78,28 +71,29 @@ def _words(error: Exception) -> str:
     return without_logins(str(error) if is_known else f"{type(error).__name__}: {error}")
 
 
-def _answered(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
+def _answered(info: ServiceInfo, program: str, arguments: list[str]) -> str:
     """As :func:`_answer`; a connection to a service that breaks is no reader that went away."""
     try:
-        return _answer(info, program, arguments, columns)
+        return _answer(info, program, arguments)
     except BrokenPipeError as error:
         raise ConnectionError(str(error)) from error
 
 
-def _answer(info: ServiceInfo, program: str, arguments: list[str], columns: int) -> str:
+def _answer(info: ServiceInfo, program: str, arguments: list[str]) -> str:
     """What a command writes to standard output."""
     model, operations = service_model(info)
+    parser = global_parser(program, model, operations)
     if arguments and arguments[0] in _HELP:
-        return of_service(program, model, operations, columns)
-    chosen, rest = global_parser(program, operations).parse_known_args(arguments)
+        return parser.format_help()
+    chosen, rest = parser.parse_known_args(arguments)
     if chosen.operation in _HELP:
-        return of_service(program, model, operations, columns)
+        return parser.format_help()
     operation = operations[chosen.operation]
+    parser = operation_parser(program, operation.model, operation.parameters, operation.paginator, rest)
     if rest == ["help"] or _HELP.intersection(rest) - {"help"}:
-        return of_operation(program, operation, columns)
+        return parser.format_help()
     search = searcher(chosen.query)
     client_options = _client_options(chosen)
-    parser = operation_parser(program, operation.parameters, operation.paginator, rest)
     options = parse(parser, rest)
     parameters = _parameters(operation, options)
     if options.generate_cli_skeleton == "input":
@@ -150,15 +144,13 @@ def _parameters(operation: Operation, options: Namespace) -> dict[str, Any]:
 
 
 def _input(options: Namespace) -> Mapping[str, Any]:
-    for option, read in (("--cli-input-json", from_json), ("--cli-input-yaml", from_yaml)):
-        text = getattr(options, option[2:].replace("-", "_"))
-        if text is None:
-            continue
-        found = read(option, from_file(option, text))
-        if not isinstance(found, dict):
-            raise bad_value(option, f"Expected an object with parameters, received: {found!r}")
-        return found
-    return {}
+    option, text = "--cli-input-json", options.cli_input_json
+    if text is None:
+        return {}
+    found = from_json(option, from_file(option, text))
+    if not isinstance(found, dict):
+        raise bad_value(option, f"Expected an object with parameters, received: {found!r}")
+    return found
 
 
 def _paging(
