@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from airflow_cancel_provider.guard.attached import ATTACHED, Guard, ask, attached_guard
+from airflow_cancel_provider.guard.attached import ATTACHED, ask, attached_guard
 from airflow_cancel_provider.guard.wrapper import wrapped
 
 METHODS = ("execute", "resume_execution", "on_kill")
@@ -20,7 +20,7 @@ METHODS = ("execute", "resume_execution", "on_kill")
 _undo: list[Callable[[], None]] = []
 
 
-def attach(guard: Guard) -> None:
+def attach(guard: Any) -> None:
     """Have the guard called instead of its task's methods; the guard of an earlier task is removed."""
     detach()
     for name in METHODS:

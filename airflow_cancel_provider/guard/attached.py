@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-
-class Guard(Protocol):
-    """What is called instead of the task's methods."""
-
-    task: Any
-
-    def run(self, method: Callable[[], Any]) -> Any:
-        """Run ``execute`` or ``resume_execution``."""
-        ...
-
-    def on_kill(self, original: Callable[[], Any]) -> Any:
-        """Run instead of the task's ``on_kill``."""
-        ...
-
-
-ATTACHED: list[tuple[int, Guard]] = []
-"""The guard of the task in this process, with the process id: a forked child is not guarded."""
+ATTACHED: list[tuple[int, Any]] = []
+"""The :class:`TaskGuard` of this process, with the process id: a forked child is not guarded."""
 
 
 def call(method: Callable[..., Any], name: str, task: Any, args: Any, kwargs: Any) -> Any:
@@ -33,11 +18,11 @@ def call(method: Callable[..., Any], name: str, task: Any, args: Any, kwargs: An
     return ask(guard, name, lambda: method(*args, **kwargs))
 
 
-def attached_guard() -> Guard | None:
+def attached_guard() -> Any:
     """The guard of this process, unless it was forked."""
     return next((guard for process, guard in ATTACHED if process == os.getpid()), None)
 
 
-def ask(guard: Guard, name: str, method: Callable[[], Any]) -> Any:
+def ask(guard: Any, name: str, method: Callable[[], Any]) -> Any:
     """Have the guard run a method of its task."""
     return guard.on_kill(method) if name == "on_kill" else guard.run(method)

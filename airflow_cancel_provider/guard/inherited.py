@@ -1,4 +1,7 @@
-"""Jobs on record from before this process: of this try before a deferral, or of earlier tries of the task."""
+"""Jobs on record from before this process: of this try before a deferral, or of earlier tries of the task.
+
+What a try does first is to take them over, or to cancel them.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from airflow_cancel_provider.guard.cancel_loop import CancelLoop
 from airflow_cancel_provider.guard.client_pool import client_of, client_over
 from airflow_cancel_provider.guard.events import Event, JobsReleased, JobsStarted, RecordInherited
 from airflow_cancel_provider.guard.ledger import TryLedger, history_of
+from airflow_cancel_provider.guard.parts import TryParts
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.variables import read_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import Owner
-from airflow_cancel_provider.record import Actor, JobEnd, TryRecord
+from airflow_cancel_provider.record import Actor, JobEnd, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.settings import Settings
 
@@ -31,6 +35,50 @@ _NOT_SOUGHT = (
     "Jobs of submissions without an answer are not looked for: they could not be told from those that this "
     "try released before it was deferred."
 )
+
+
+def take_over_or_cancel(parts: TryParts) -> Mapping[RemoteJob, JobEnd]:
+    """Take over the recorded jobs of this try or of earlier ones, or cancel those of earlier ones.
+
+    :return: how those have ended that were cancelled, as far as that was seen.
+    """
+    tries, store = parts.tries, parts.store
+    if tries.is_resumed:
+        take_over(parts, store.before_deferral())
+        # From now on a trigger that is moved, or fires late, leaves the jobs to this process.
+        store.flush(TryState.RUNNING)
+        return {}
+    if tries.is_first and not tries.is_rescheduled:
+        return {}
+    return _see_to(parts, left) if (left := store.of_earlier()) is not None else {}
+
+
+def _see_to(parts: TryParts, left: TryRecord) -> Mapping[RemoteJob, JobEnd]:
+    """See to what the processes before this one have left, which are those of another try or of this one."""
+    tries, own = parts.tries, parts.owner.ti_id
+    # Airflow also reschedules a try whose Dag it can't read yet: then the record is an earlier try's.
+    if tries.is_rescheduled and left.ti_id == own:
+        take_over(parts, left)
+        return {}
+    if tries.go_on or left.state is not TryState.DEFERRED:
+        left = left.without(own)  # this try has not started anything yet
+    if not tries.go_on:
+        ends = end_earlier(left, parts.owner, parts.settings, parts.access, parts.log)
+        parts.store.close_earlier(left, ends)
+        return ends
+    take_over(parts, left)
+    if not tries.is_followed:
+        # The last try: its jobs are cancelled if it fails.
+        for event in reached(parts.ledger, parts.access, parts.log):
+            parts.recorder.tell(event)
+    return {}
+
+
+def take_over(parts: TryParts, record: TryRecord | None) -> None:
+    """Go on with the jobs of a record. Their clients are not known yet."""
+    if record is not None:
+        for event in inherited(record, parts.owner, parts.log):
+            parts.ledger.apply(event)
 
 
 def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:

@@ -1,12 +1,25 @@
-"""The tries of a task: whether one takes over the jobs of the one before."""
+"""How a try of a task ends, and whether the next one takes over its jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from airflow_cancel_provider.guard.task_ends import FOR_GOOD, is_one_of
 from airflow_cancel_provider.settings import Settings
+
+# By the names of classes, because not every Airflow version has each of them.
+DEFERRED = ("TaskDeferred",)
+CONTINUED = ("AirflowRescheduleException", "DagRunTriggerException", "TaskAwaitingInput")
+SUCCEEDED = ("DownstreamTasksSkipped",)
+"""These three are no failure."""
+TIMED_OUT = ("AirflowTaskTimeout",)
+FOR_GOOD = (
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTerminated",
+)
+"""After these there is no retry."""
 
 
 class Tries:
@@ -81,3 +94,15 @@ def _may_reconnect(operator: type[Any], given: Mapping[str, Any]) -> bool:
         return bool(resumes) and hasattr(operator, "TASK_UUID_ARG")
     wanted = given.get("durable", resumes)
     return wanted is None or bool(wanted)
+
+
+def is_one_of(end: BaseException | None, names: Collection[str]) -> bool:
+    """Whether an exception is of one of these classes, or of a subclass."""
+    return any(cls.__name__ in names for cls in type(end).__mro__)
+
+
+def why_of(end: BaseException | None) -> str:
+    """Why the task ended, without the message of its exception, which may hold secrets."""
+    if type(end).__name__ == "AirflowSkipException":
+        return "Task was skipped"
+    return f"Task failed ({type(end).__name__})"

@@ -2,7 +2,7 @@
 
 What happens, in this order:
 
-1. :meth:`TaskGuard.install`: what was left before this process is taken over or cancelled (``at_start.py``).
+1. :meth:`TaskGuard.install`: what was left before this process is taken over or cancelled (``inherited.py``).
 2. :meth:`TaskGuard.run`: the task's method runs. Each submission is captured, recorded and told to the
    sentinel (``capture.py``, ``recorder.py``).
 3. :meth:`TaskGuard.on_kill`, if the task is told to end: the cancel is requested, and an exception ends it.
@@ -22,12 +22,11 @@ from typing import Any
 from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import at_end, capture
 from airflow_cancel_provider.guard.at_end import AtEnd, Care
-from airflow_cancel_provider.guard.at_start import take_over_or_cancel
 from airflow_cancel_provider.guard.attach import attach, detach
 from airflow_cancel_provider.guard.callers import is_called_by
+from airflow_cancel_provider.guard.inherited import take_over_or_cancel
 from airflow_cancel_provider.guard.parts import TryParts
-from airflow_cancel_provider.guard.sentinel.process import is_in_process
-from airflow_cancel_provider.guard.task_ends import (
+from airflow_cancel_provider.guard.retries import (
     CONTINUED,
     DEFERRED,
     SUCCEEDED,
@@ -35,6 +34,7 @@ from airflow_cancel_provider.guard.task_ends import (
     is_one_of,
     why_of,
 )
+from airflow_cancel_provider.guard.sentinel.process import is_in_process
 from airflow_cancel_provider.guard.timeouts import timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState

@@ -11,7 +11,7 @@ from unittest import mock
 from airflow_cancel_provider.engine import recorded
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.label_search import LabelSearch
-from airflow_cancel_provider.guard import at_start
+from airflow_cancel_provider.guard import inherited
 from airflow_cancel_provider.guard.at_end import AtEnd
 from airflow_cancel_provider.guard.cancel_loop import LedgerClaimant
 from airflow_cancel_provider.guard.canceller import Canceller
@@ -258,7 +258,7 @@ MUTANTS = (
         lambda original: lambda self: original(self) | {"state": "running"},
         LAYERS,
     ),
-    Mutant("a resumed task does not take its jobs back", at_start, "take_over", always(None), LAYERS, 0),
+    Mutant("a resumed task does not take its jobs back", inherited, "take_over", always(None), LAYERS, 0),
     Mutant(
         "what earlier tries left is not looked at",
         RecordStore,

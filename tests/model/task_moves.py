@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed, SubmissionRefused
-from airflow_cancel_provider.guard.at_start import take_over_or_cancel
+from airflow_cancel_provider.guard.inherited import take_over_or_cancel
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import RemoteJob
 from tests.model import open_world
