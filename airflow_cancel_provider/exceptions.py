@@ -22,7 +22,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def writable(text: str) -> str:
+    """A text of others without what JSON has, and PostgreSQL, UTF-8 or msgpack have not.
+
+    A trigger's event with it ends the triggerer. Services quote errors of programs, and cut texts anywhere.
+    """
+    if text.isascii() and "\0" not in text:  # thousands of states are read
+        return text
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class CancelProviderError(Exception):
@@ -42,6 +55,7 @@ class ServiceError(CancelProviderError):
     """
 
     def __init__(self, message: str, operation: str | None = None, code: str | None = None) -> None:
+        message = writable(message)
         super().__init__(message, operation, code)
         self.message = message
         self.operation = operation

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, unquote_to_bytes
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, writable
 from airflow_cancel_provider.owner import Label
 
 _ADDRESS = re.compile(
@@ -175,6 +175,9 @@ class JobStatus:
     label: Label | None = field(default=None, compare=False)
     submitted_at: datetime | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        _make_writable(self, "service_state", "reason", "name")
+
     def __str__(self) -> str:
         own = f" ({self.service_state})" if self.service_state and self.service_state != self.state else ""
         return f"{self.job} is {self.state}{own}" + (f": {self.reason}" if self.reason else "")
@@ -229,6 +232,9 @@ class CancelResult:
     code: str | None = None
     response: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        _make_writable(self, "detail", "code")
+
     def __str__(self) -> str:
         code = f" [{self.code}]" if self.code else ""
         return f"{self.job}: {self.outcome}{code}" + (f": {self.detail}" if self.detail else "")
@@ -247,6 +253,13 @@ class CancelResult:
             values.get("detail"),
             values.get("code"),
         )
+
+
+def _make_writable(of: JobStatus | CancelResult, *names: str) -> None:
+    for name in names:
+        text = getattr(of, name)
+        if text and (written := writable(text)) is not text:
+            object.__setattr__(of, name, written)
 
 
 def by_service_key(jobs: Iterable[RemoteJob]) -> list[list[RemoteJob]]:

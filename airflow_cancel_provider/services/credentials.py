@@ -15,6 +15,8 @@ E = TypeVar("E", bound=BaseException)
 _LOGIN = re.compile(r"\b(https?|ftp|socks\w*)://[^\s\"'<>]*@", re.I)
 """Not of a job's address, which has its connection there."""
 _UNREAD = re.compile(r"Failed to parse: .*", re.S)
+_NO_HEADER = re.compile(r"Invalid header value .*", re.S)
+"""Of a token that ends in a line break, as one that was read from a file may do."""
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z2-7]{16}", re.ASCII)
 
 
@@ -52,7 +54,8 @@ def without_logins(words: str) -> str:
     A proxy's address may hold a password. One that holds ``/``, ``?`` or ``#`` takes the address apart, and
     urllib3 then repeats a part that may be the password.
     """
-    return _UNREAD.sub("Failed to parse an address", _LOGIN.sub(r"\1://***@", words))
+    words = _NO_HEADER.sub("A key or token holds a line break", _LOGIN.sub(r"\1://***@", words))
+    return _UNREAD.sub("Failed to parse an address", words)
 
 
 def caused_by(cause: Exception, error: E, secrets: Iterable[str] = ()) -> E:

@@ -23,10 +23,10 @@ AT_ONCE = Patience(seconds=0.0, first_pause=0.0, longest_pause=0.0)
 SERVICES = [*KINDS, "mrs"]
 
 
-def opened(name: str, url: str) -> tuple[Any, list[Any]]:
+def opened(name: str, url: str, token: str = TOKEN) -> tuple[Any, list[Any]]:
     """A service at this address, with planted credentials, and jobs of it."""
     if name == "mrs":
-        client = MrsClient(url, "0123456789abcdef", AkSkAuth("PLANTEDKEY", SECRET, security_token=TOKEN))
+        client = MrsClient(url, "0123456789abcdef", AkSkAuth("PLANTEDKEY", SECRET, security_token=token))
         service: Any = MrsJobService(client, conn_id="mrs_default", patience=AT_ONCE)
         ids, scope = ["6dcc6ee0-22d0-4ba9-8a3c-6e6ea1b04d39"], "demo-cluster-0001"
     else:
@@ -39,7 +39,7 @@ def opened(name: str, url: str) -> tuple[Any, list[Any]]:
                 endpoint_url=url,
                 aws_access_key_id="PLANTEDKEY",
                 aws_secret_access_key=SECRET,
-                aws_session_token=TOKEN,
+                aws_session_token=token,
                 config=Config(retries={"total_max_attempts": 1}),
             ),
             conn_id="aws_default",
@@ -67,6 +67,14 @@ def test_a_reply_that_repeats_the_request_gives_no_secret_away(name: str) -> Non
         assert server.seen
     for secret in (SECRET, TOKEN):
         assert not [text for text in said if secret in text]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_token_that_is_no_header_is_not_shown(name: str) -> None:
+    """Variables of an environment that were made of a file may end in a line break."""
+    with Echo() as server:
+        said = words_of(*opened(name, server.url, f"{TOKEN}\n"))
+    assert not [text for text in said if TOKEN in text]
 
 
 @pytest.mark.parametrize("name", [*SERVICES, "mrs login"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from tests.service_fixtures import ACCEPTED, HAS_BULK, HASTY, REASON, Bench, aws_bench, outcomes
 
@@ -212,3 +213,19 @@ def test_each_job_has_one_result_in_the_order_asked(bench: Bench, data: st.DataO
     assert [result.job for result in results] == list(dict.fromkeys(asked))
     assert all(result.outcome in EXPECTED[jobs[result.job]] for result in results)
     assert [status.job for status in bench.service().describe(asked)] == list(dict.fromkeys(asked))
+
+
+def test_what_a_program_said_can_be_written_anywhere(bench: Bench) -> None:
+    """A trigger's event is packed for its supervisor, and becomes JSONB in PostgreSQL: it takes no NUL."""
+    (job,) = bench.running()
+    bench.local.finish(job.id, "FAILED", "row 7: \x00, cut off behind \ud83d")
+    (status,) = bench.service().describe([job])
+    assert str(status.reason).endswith("row 7: \ufffd, cut off behind \ufffd")
+    said = {"__type": "ValidationException", "message": "no \x00, no \ud83d"}
+    bench.cloud.faults.add(bench.name, "*", "hostile_reply", status=400, body=json.dumps(said))
+    with pytest.raises(ServiceError, match="no \ufffd, no \ufffd"):
+        bench.service().describe([job])
+    other = bench.address(job.id[:-4] + "0000", job.scope)
+    (result,) = bench.service().cancel([other], REASON)
+    assert "\x00" not in str(result.detail)
+    str(result.detail).encode()

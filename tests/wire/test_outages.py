@@ -129,6 +129,31 @@ class TestRefusals:
         assert REFUSALS[kind][1].get("message", "417") in str(result.detail)
 
 
+TOGETHER = {
+    "emr": ("InvalidRequestException", "Step '{}' can't be cancelled now."),
+    "batch": ("ClientException", "It can't be terminated."),
+    "glue": ("EntityNotFoundException", "It was not found."),
+}
+"""How a service that is asked for several jobs at once might refuse all for the sake of one that lives."""
+
+
+def test_one_job_for_which_all_are_refused_keeps_none_of_the_others(bench: Bench) -> None:
+    if bench.name not in TOGETHER:
+        pytest.skip("a request for each job")
+    jobs, (code, words) = bench.running(20, bench.new_scope()), TOGETHER[bench.name]
+    body = json.dumps({"__type": code, "message": words.format(jobs[7].id)})
+    for operation in bench.cancel_operations:
+        reply = {"id": jobs[7].id, "status": 400, "body": body, "acts": False}
+        bench.cloud.faults.add(bench.name, operation, "hostile_reply", **reply)
+    results = bench.service().cancel(jobs, REASON)
+    bad = results.pop(7)
+    # Glue has one code for both; it is asked again when a poll shows that it lives.
+    assert bad.outcome is (CancelOutcome.GONE if bench.name == "glue" else CancelOutcome.REFUSED)
+    assert bad.code == code
+    assert set(outcomes(results)) == {CancelOutcome.REQUESTED}
+    assert [result.job for result in results] == [job for job in jobs if job != bad.job]
+
+
 @pytest.mark.parametrize("kind", [EmrBench, EmrContainersBench, GlueBench], ids=lambda kind: str(kind.name))
 def test_a_job_that_is_shown_right_after_it_was_not_known_is_asked_again(
     cloud: LocalCloud, kind: type[Bench]

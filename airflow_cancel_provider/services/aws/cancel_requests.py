@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 
 from airflow_cancel_provider.exceptions import (
@@ -16,7 +17,9 @@ from airflow_cancel_provider.exceptions import (
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
 from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.aws.errors import DENIED, is_foreign, is_transient_code
+from airflow_cancel_provider.services.base import chunks
 from airflow_cancel_provider.services.cancel_requests import Failures, send_in_turn
+from airflow_cancel_provider.services.results import undone
 
 DENIALS = 10
 """Requests in a row that may be denied before the rest of a cluster or application is not tried.
@@ -74,7 +77,25 @@ def in_turn(
     ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
 ) -> list[CancelResult]:
     """As :func:`send_in_turn`, until what AWS says of some requests is true of those behind them."""
-    return send_in_turn(requests, ask, _is_pointless)
+    return send_in_turn(requests, partial(_apart, ask), _is_pointless)
+
+
+def _apart(
+    ask: Callable[[Sequence[RemoteJob]], list[CancelResult]], jobs: Sequence[RemoteJob]
+) -> list[CancelResult]:
+    """Ask for jobs together, and in halves where all are refused: it may be for the sake of one."""
+    try:
+        return ask(jobs)
+    except ServiceError as error:
+        if len(jobs) == 1 or not is_refusal(error):
+            raise
+    results: list[CancelResult] = []
+    for half in chunks(jobs, -(-len(jobs) // 2)):
+        try:
+            results += _apart(ask, half)
+        except ServiceError as error:
+            results += undone(half, error)
+    return results
 
 
 def _is_pointless(failures: Failures, scope: str | None) -> bool:

@@ -183,14 +183,13 @@ class EmrStepService(AwsJobService):
     def _cancel_valid(
         self, series: CallSeries, steps: Sequence[RemoteJob], option: str, error: ServiceError
     ) -> list[CancelResult]:
-        """Ask again without the steps that may have made EMR refuse all: the ended and the unknown ones."""
+        """Ask again without the steps that may have made EMR refuse all: ended, unknown and named ones."""
         refused = {step: CancelResult(step, CancelOutcome.REFUSED, str(error), error.code) for step in steps}
         results = self._explained_here(series, refused)
-        over = [result for result in results if result.outcome in _OVER]
-        alive = [result.job for result in results if result.outcome not in _OVER]
-        if not over or not alive:
-            return results
-        return over + self._cancel_some(series, alive, option)
+        words = str(error.__cause__)
+        meant = [result for result in results if result.outcome in _OVER or result.job.id in words]
+        others = [step for step in steps if step not in {result.job for result in meant}]
+        return meant + self._cancel_some(series, others, option) if meant and others else results
 
     def _explained_here(
         self, series: CallSeries, unclear: dict[RemoteJob, CancelResult]

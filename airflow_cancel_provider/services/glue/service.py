@@ -95,8 +95,13 @@ class GlueJobRunService(AwsJobService):
         def send(ids: list[str]) -> dict[str, Said]:
             return said_of(self._request(operation, JobName=job, JobRunIds=ids))
 
-        with self._asking(runs):
-            said = self._asked_together(series, operation, job, runs, send)
+        try:
+            with self._asking(runs):
+                said = self._asked_together(series, operation, job, runs, send)
+        except ServiceError as error:
+            if error.code == _UNKNOWN:
+                self._check_known(series, job)
+            raise
         return [result_of(run, said.get(run.id), f"glue:{operation}") for run in runs]
 
     def _explained_all(

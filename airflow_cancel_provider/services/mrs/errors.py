@@ -175,9 +175,9 @@ def classify(code: str, status: int) -> Entry:
         # A 404 without a code of MRS comes from another server, or for a wrong path: it never means GONE.
         mrs = bool(code) and code != "404" and not code.startswith(("APIG", "HTTP"))
         return Entry(FaultKind.GONE) if mrs else Entry(FaultKind.WRONG_PATH, _WRONG_PATH)
-    if entry is None and status == 500 and code in ("", "500"):
+    if entry is None and status >= 500 and (code in ("", str(status)) or code.startswith("APIG")):
+        # Of a gateway or proxy. MRS itself gives 500 with an unknown code for permanent refusals: no retry.
         return Entry(FaultKind.TRANSIENT)
-    # MRS gives 500 with an unknown code for permanent refusals: no retry.
     return entry or STATUSES.get(status, Entry(FaultKind.OTHER))
 
 

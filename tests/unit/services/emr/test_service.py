@@ -127,7 +127,7 @@ def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(emr: Emr
     """The refusal may be that of another step: what lives must not count as refused."""
     cluster = emr.new_scope()
     unknown, steps = emr.unknown(cluster), emr.running(2, cluster)
-    message = f"Step id '{unknown.id}' is not valid."
+    message = "The id of a step is not valid."
 
     def refuse(params: dict[str, list[str]], **_: object) -> None:
         if unknown.id in params["StepIds"]:

@@ -82,6 +82,8 @@ class TestOddReplies:
             (403, b'{"error_msg": "not allowed"}', CancelOutcome.REFUSED),
             (400, b"", CancelOutcome.UNANSWERED),
             (502, b"<html>bad gateway</html>", CancelOutcome.UNANSWERED),
+            (520, b"<html>web server returned an unknown error</html>", CancelOutcome.UNANSWERED),
+            (500, b'{"error_code": "APIGW.0606", "error_msg": "internal error"}', CancelOutcome.UNANSWERED),
         ],
     )
     def test_of_a_cancel(self, status: int, body: bytes, outcome: CancelOutcome) -> None:
@@ -187,6 +189,10 @@ class TestErrors:
             ("APIGW.0999", 404, FaultKind.WRONG_PATH),
             ("APIG.0308", 429, FaultKind.THROTTLED),
             ("", 500, FaultKind.TRANSIENT),
+            ("", 520, FaultKind.TRANSIENT),
+            ("524", 524, FaultKind.TRANSIENT),
+            ("APIG.0601", 500, FaultKind.TRANSIENT),
+            ("0999", 520, FaultKind.OTHER),
             ("130000002", 500, FaultKind.TOKEN),
             ("", 401, FaultKind.TOKEN),
             ("0192", 500, FaultKind.DENIED),
