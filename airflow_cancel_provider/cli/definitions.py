@@ -12,12 +12,11 @@ from airflow.cli.cli_config import ARG_OUTPUT, ARG_VERBOSE, ActionCommand
 
 from airflow_cancel_provider import __version__
 from airflow_cancel_provider.reaper.rules import SHARE, Rules
-from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.services.registry import PLACES, SERVICES
 
 _new: Any = cli_config.Arg  # which has no types
 GROUP = "remote-jobs"
-_FAMILIES = [row.family for row in SERVICES.values() if row.family]
-_SERVICES = ", ".join(dict.fromkeys([*_FAMILIES, *SERVICES]))
+_SERVICES = ", ".join(PLACES)
 _JOB = "emr://aws_default@us-east-1/j-2AXXXXXXGAPLF/s-3BYXXXXXXXXXX"
 
 

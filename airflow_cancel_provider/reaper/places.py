@@ -11,7 +11,7 @@ from typing import NamedTuple
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import RemoteJob, decoded, encoded
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.registry import SERVICES, service_info
+from airflow_cancel_provider.services.registry import PLACES, SERVICES
 
 _PLACE = re.compile(
     r"(?P<service>[a-z][a-z0-9-]*)://(?P<conn>[^@/\s]*)(?:@(?P<region>[^@/\s]+))?/?", re.ASCII
@@ -52,8 +52,9 @@ class Place(NamedTuple):
                 "as aws://aws_default@us-east-1. A slash in the connection's id is written as %2F."
             )
         named = found["service"]
-        services = [row.name for row in SERVICES.values() if row.family == named]
-        services = services or [service_info(named).name]
+        if named not in PLACES:
+            raise InvalidInput(f"There is no service {named!r}; there are {', '.join(PLACES)}.")
+        services = [row.name for row in SERVICES.values() if named in (row.name, row.family)]
         conn, region = (decoded(part or "", text) or None for part in found.group("conn", "region"))
         return [cls(service, conn, region) for service in services]
 

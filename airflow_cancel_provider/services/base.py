@@ -322,8 +322,8 @@ class JobService(ABC):
         if job.service != self.name:
             raise InvalidInput(f"{job} is a job of {job.service}, not of {self.name}.")
         if self.scope_word and job.scope is None:
-            ends = f"an address ends with /<{self.scope_word}>/<{self.id_word}>"
-            raise InvalidInput(f"{job} names no {self.scope_word} of {self.name}; {ends}.")
+            ends = f"/<{self.scope_word}>/<{self.id_word}>"
+            raise InvalidInput(f"{job} is not whole: an address of {self.name} ends with {ends}.")
         self._check(self.scope_word, self.scope_pattern, job.scope, self.scope_example)
         self._check(self.id_word, self.id_pattern, job.id, self.id_example)
         return job

@@ -208,6 +208,9 @@ SERVICES: dict[str, ServiceInfo] = {
     )
 }
 
+PLACES = tuple(dict.fromkeys([*(row.family for row in SERVICES.values() if row.family), *SERVICES]))
+"""What a place may name: a family of services, or one of them."""
+
 
 def service_info(name: str) -> ServiceInfo:
     """The row of a service.

@@ -77,7 +77,7 @@ def _permission(check: str, service: JobService, call: Callable[[JobService], bo
     except ServiceUnavailable:
         raise
     except AccessDenied as error:
-        return Check(check, Result.BROKEN, f"{error}{_ABOUT_RESOURCES}")
+        return Check(check, Result.BROKEN, str(error) if call is _list else f"{error}{_ABOUT_RESOURCES}")
     except (ConnectionUnusable, InvalidInput) as error:
         return Check(check, Result.BROKEN, str(error))
     except ServiceError:  # it does not know the job, and says so

@@ -74,6 +74,7 @@ def test_what_is_not_permitted_is_broken(line: Line, operation: str, what: str) 
     check = f"batch://aws_default may {what}"
     assert (done.code, results(done)[check]) == (1, "broken")
     assert "Allow batch:" in details(done)[check]
+    assert ("something that does not exist" in details(done)[check]) == (what != "list")
 
 
 def test_a_connection_that_is_not_defined_is_broken(line: Line) -> None:

@@ -140,7 +140,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("emr", {"remote_jobs": ["emr:/x"]}, "'emr:/x' is not the address of a remote job"),
     ("emr", {"remote_jobs": f"batch://aws_default@us-east-1/{BATCH_ID}"}, "this task is for emr"),
     ("emr", {"remote_jobs": "emr://aws_default@us-east-1/j-1/step"}, "'step' is not a step id"),
-    ("emr", {"remote_jobs": "emr://aws_default@us-east-1/s-1"}, "names no cluster_id of emr"),
+    ("emr", {"remote_jobs": "emr://aws_default@us-east-1/s-1"}, "is not whole: an address of emr ends with"),
     ("emr", {**EMR_IDS, "remote_jobs": ["emr://@us-east-1/j-1/s-1"]}, "not both"),
     ("emr", {**EMR_IDS, "all_live": True}, "not two of them"),
     ("emr", {"remote_jobs": "x", "all_live": True}, "not two of them"),
