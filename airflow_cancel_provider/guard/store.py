@@ -162,7 +162,8 @@ class RecordStore:
                 write()
         except Exception as error:  # noqa: BLE001  reported
             if _is_of_a_try_that_is_gone(error) and not otherwise:
-                self._log.info("%s is not written: Airflow has cleared the task, or deleted its run.", what)
+                words = "%s is not written: the try was cleared or retried, or its run was deleted."
+                self._log.info(words, what)
             else:
                 self._log.warning("%s could not be written: %s%s", what, error, otherwise)
             return False

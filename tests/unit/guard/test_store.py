@@ -205,3 +205,5 @@ def test_a_task_that_was_cleared_does_not_warn_of_its_record(
     said = [each for each in caplog.records if "XCom remote_jobs" in each.getMessage()]
     assert said
     assert {each.levelname for each in said} == {level}
+    # Also where a result could not be stored: Airflow has scheduled the next try by then.
+    assert ("retried" in said[0].getMessage()) == (level == "INFO")
