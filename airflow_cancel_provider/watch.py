@@ -253,14 +253,15 @@ def wait(
 
 def take_in(watch: Watch, statuses: Sequence[JobStatus], log: Log) -> None:
     """Observe, and log what is new: loudly, if it is that the service does not know a job."""
-    before = set(watch.statuses)
-    warned = {job for job, result in watch.results.items() if result.outcome is CancelOutcome.GONE}
+    results = ((status.job, watch.results.get(status.job)) for status in statuses)
+    warned = {job for job, result in results if result and result.outcome is CancelOutcome.GONE}
+    known = warned | {status.job for status in statuses if status.job in watch.statuses}
     news = watch.observe(statuses)
     if len(news) > MANY:
         _count((status.state for status in news if status.state not in LOUD_STATES), log)
         news = [status for status in news if status.state in LOUD_STATES]
     for status in news:
-        if status.state is JobState.GONE and status.job not in before | warned:
+        if status.state is JobState.GONE and status.job not in known:
             state = NOT_SHOWN if watch.may_appear(status.job) else "GONE"
             log.warning("%s", f"{status.job} is {state}: {unknown_to_the_service(status.job)}")
         else:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.clock import Clock
@@ -36,6 +36,8 @@ from airflow_cancel_provider.services.pool import ServicePool
 from airflow_cancel_provider.services.results import outcome_of
 from airflow_cancel_provider.task_log import Log
 from airflow_cancel_provider.watch import UNSEEN_SECONDS, report, take_in, unknown_to_the_service
+
+T = TypeVar("T", JobStatus, CancelResult)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,7 @@ class CancelEngine:
         """
         requested = [*self.cancellation.open]
         self._request()
-        for status in self._poll([job for job in requested if job in self._claims]):
-            self._take_in(status)
+        self._take_in(self._poll([job for job in requested if job in self._claims]))
         if requested:
             self._send(self.cancellation.act)
         if self._search():
@@ -189,8 +190,7 @@ class CancelEngine:
     def _request(self) -> None:
         """Request the end of each job that is named now and may be cancelled."""
         self._gather()
-        for status in self._poll(self._unclear, urgent=True):
-            self._judge(status)
+        self._take_in(filter(self._may_end, self._poll(self._unclear, urgent=True)))
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
         self._send(self.cancellation.request)
 
@@ -209,26 +209,26 @@ class CancelEngine:
                 if claim.objection is None and job not in self._owner_of:
                     self._take_over(job, claimant)
 
-    def _judge(self, status: JobStatus) -> None:
-        """Decide what becomes of a job, now that it was described."""
+    def _may_end(self, status: JobStatus) -> bool:
+        """Decide what becomes of a job, now that it was described; return whether it is to end."""
         job, claims = status.job, self._open_claims(status.job)
         self._unknown.discard(job)
         if status.state is JobState.GONE:
             self._not_found(job, claims)
-            return
+            return False
         objections = {who: claim.objection and claim.objection(status) for who, claim in claims.items()}
         if own := [who for who, objection in objections.items() if not objection]:
             self._take_over(job, own[0])
-            self._take_in(status)
             if (outcome := outcome_of(status)) is not None:  # it is ending: nothing is to be sent
                 self.cancellation.leave_to_others(job, outcome)
-            return
+            return True
         self._left_alone |= {(job, who) for who in claims}
         log, objection = self._log(job), next(iter(objections.values()))
         if status.state.is_terminal:
             log.info("%s", status)
         else:
             log.warning("%s is left alone: %s", job, objection)
+        return False
 
     def _not_found(self, job: RemoteJob, claims: Mapping[Claimant, Claim]) -> None:
         """Only the identity that submitted a job can tell that it is gone."""
@@ -248,12 +248,21 @@ class CancelEngine:
         reason = f"{first}, and {more}" if others else first
         self.cancellation.reason = reason[:LONGEST_REASON]
 
-    def _take_in(self, status: JobStatus) -> None:
-        take_in(self.cancellation, [status], self._log(status.job))
+    def _take_in(self, statuses: Iterable[JobStatus]) -> None:
+        for log, some in self._by_log(statuses):
+            take_in(self.cancellation, some, log)
 
     def _send(self, send: Callable[[ServicePool], list[CancelResult]]) -> None:
-        for result in send(self._pool):
-            report([result], self._log(result.job))
+        for log, some in self._by_log(send(self._pool)):
+            report(some, log)
+
+    def _by_log(self, news: Iterable[T]) -> Iterable[tuple[Log, list[T]]]:
+        """News of jobs together with the log of their claimant, which is told of many at once."""
+        told: dict[int, tuple[Log, list[T]]] = {}
+        for each in news:
+            log = self._log(each.job)
+            told.setdefault(id(log), (log, []))[1].append(each)
+        return told.values()
 
     def _poll(self, jobs: list[RemoteJob], *, urgent: bool = False) -> list[JobStatus]:
         """States of jobs; those that are to be cancelled go before other polls."""

@@ -15,7 +15,7 @@ from tests.matrix import phases
 from tests.matrix.ground import Ground
 from tests.matrix.scenario import Cell, Result, Verdict
 from tests.matrix.verdicts import observe
-from tests.matrix.victim import Victim
+from tests.matrix.victim import PATIENCE, Victim
 
 AT_ONCE = 24
 THREADS = 160
@@ -44,6 +44,7 @@ class Runner:
     :param acts: the faults that have the place to themselves.
     :param at_once: runs that are in place before the first of them is struck.
     :param between_faults: seconds.
+    :param patience: seconds that a victim may take to be in place.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Runner:
         *,
         at_once: int = AT_ONCE,
         between_faults: float = BETWEEN_FAULTS,
+        patience: float = PATIENCE,
     ) -> None:
         self.ground, self.tell, self.acts = ground, tell, acts
-        self.at_once, self.between_faults = at_once, between_faults
+        self.at_once, self.between_faults, self.patience = at_once, between_faults, patience
         self.results: list[Result] = []
         self.victims: list[Victim] = []
         """All that were in place."""
@@ -103,7 +105,7 @@ class Runner:
 
     def _start(self, cells: list[Cell]) -> list[Victim]:
         """Put victims in place, some at the same time; those that can't be are told of and left out."""
-        victims = [Victim(self.ground, cell) for cell in cells]
+        victims = [Victim(self.ground, cell, patience=self.patience) for cell in cells]
         there: list[Victim] = []
         # Hundreds that start together keep Airflow's API from answering anybody.
         for first in range(0, len(victims), AT_ONCE):

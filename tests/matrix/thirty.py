@@ -16,6 +16,7 @@ from tests.matrix.ground import ground
 from tests.matrix.reaper import with_reaper
 from tests.matrix.runner import Runner
 from tests.matrix.scenario import Cell, Expected, Result, Scenario
+from tests.matrix.victim import PATIENCE
 from tests.real_airflow.statsd import Statsd
 
 LOOP = "scheduler_loop_duration"
@@ -90,7 +91,8 @@ def main() -> int:
         ) as up,
     ):
         print(f"{len(chosen)} tasks, each killed in another way; logs in {up.airflow.home}", flush=True)
-        runner = Runner(up, _tell, at_once=len(chosen), between_faults=BETWEEN_FAULTS)
+        patience = PATIENCE * _times(len(chosen))
+        runner = Runner(up, _tell, at_once=len(chosen), between_faults=BETWEEN_FAULTS, patience=patience)
         results = runner.run(chosen)
         first = [min(victim.strikes) for victim in runner.victims if victim.strikes]
         loops = [each for name, some in statsd.timings.items() if name.endswith(LOOP) for each in some]

@@ -32,15 +32,18 @@ class Victim:
     """Runs whose jobs have a place of their own, and so can't be mistaken for others.
 
     :param scope: a place that others had before; by default a new one.
+    :param patience: seconds that it may take to be in place.
     """
 
-    def __init__(self, ground: Ground, cell: Cell, scope: str | None = None) -> None:
+    def __init__(
+        self, ground: Ground, cell: Cell, scope: str | None = None, patience: float = PATIENCE
+    ) -> None:
         self.ground, self.cell = ground, cell
         self.scenario = cell.scenario
         self.dag_id = f"{cell.scenario.shape}__{cell.service}__{cell.mode}"
         self.scope = scope or ground.place(cell.service)
         self.begun = time.time()
-        self.patience = PATIENCE
+        self.patience = patience
         self.runs: list[str] = []
         self.strikes: list[float] = []
         self.spared: set[str] = set()
