@@ -135,6 +135,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
     "moved": {"status": 302, "shape": "html"},
     "nothing": {"status": 400, "body": b" "},
     "no code": {"status": 403, "body": b'{"message": "Forbidden"}'},
+    "a number": {"status": 403, "body": b'{"code": 1010, "message": "Forbidden"}'},
 }
 
 

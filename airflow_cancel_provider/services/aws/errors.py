@@ -149,11 +149,14 @@ def is_foreign(error: BaseException) -> bool:
 
 
 def is_foreign_reply(reply: Mapping[str, Any]) -> bool:
-    """The same, of an error reply that botocore has parsed: it gives the HTTP status for a missing code."""
+    """The same, of an error reply that botocore has parsed: it gives the HTTP status for a missing code.
+
+    A number is none either: the services have words.
+    """
     status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = reply.get("Error", {}).get("Code")
     is_said = status in (_PROXY_DENIED, _TIMED_OUT, _TOO_MANY) or status >= 500
-    return bool(status) and not is_said and code in (None, "", str(status))
+    return bool(status) and not is_said and (not isinstance(code, str) or code in ("", str(status)))
 
 
 def is_no_verdict(reply: Mapping[str, Any]) -> bool:
