@@ -153,6 +153,7 @@ class TryRecord:
     :param ends: how jobs have ended, as far as the task's own process saw it. What others have seen is in
         :mod:`airflow_cancel_provider.ends_on_record`.
     :param has_released: whether the try has released jobs; its release, in a Variable, says which.
+    :param deployment: name in labels of the Airflow that wrote it: a database may be copied.
     :param proof: digest of the key with which the sentinel reports ends, see :func:`proof_of`.
     """
 
@@ -166,6 +167,7 @@ class TryRecord:
     ends: Mapping[RemoteJob, JobEnd] = field(default_factory=dict)
     proof: str = ""
     has_released: bool = False
+    deployment: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for XCom. Holds no secrets."""
@@ -185,6 +187,8 @@ class TryRecord:
             stored["proof"] = self.proof
         if self.has_released:
             stored["has_released"] = True
+        if self.deployment:
+            stored["deployment"] = self.deployment
         if self.earlier:
             stored["earlier"] = [record.as_json() for record in self.earlier]
         return stored
@@ -207,6 +211,7 @@ class TryRecord:
                 {RemoteJob(job): JobEnd.from_json(end) for job, end in (values.get("ends") or {}).items()},
                 _text(values.get("proof")) or "",
                 bool(values.get("has_released")),
+                _text(values.get("deployment")) or "",
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as wrong:
             raise InvalidInput(f"This is not the record of a try: {wrong!r}.") from None
@@ -215,6 +220,10 @@ class TryRecord:
         """The record with these jobs only, and without intents."""
         kept = tuple(job for job in self.jobs if job in jobs)
         return replace(self, jobs=kept, intents=())
+
+    def is_of_another_airflow(self, deployment: str) -> bool:
+        """Whether another Airflow than this wrote it: the task is at work there."""
+        return self.deployment not in ("", deployment)
 
     def foreign(self, status: JobStatus, deployment: str, task: str | None = None) -> str | None:
         """Why a recorded job does not belong to this try, as text; None: it may.
@@ -225,6 +234,8 @@ class TryRecord:
             that the try is one of this task.
         """
         label, at = status.label, status.submitted_at
+        if self.is_of_another_airflow(deployment):
+            return f"its record is another Airflow's ({self.deployment})"
         if label is not None and label.deployment != deployment:
             return f"its label names another Airflow ({label.deployment})"
         if label is not None and label.ti_id != self.ti_id:

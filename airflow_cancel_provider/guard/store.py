@@ -80,7 +80,8 @@ class RecordStore:
 
     def record(self) -> TryRecord:
         """The record as it is now."""
-        return replace(self._ledger.record(self._owner.ti_id, self.state), proof=self._proof)
+        record = self._ledger.record(self._owner.ti_id, self.state)
+        return replace(record, proof=self._proof, deployment=self._owner.deployment)
 
     def close(self) -> None:
         """Close the record of a try that has succeeded: no later try or trigger may cancel its jobs."""
@@ -199,6 +200,10 @@ class RecordStore:
             record = TryRecord.from_json(stored)
         except InvalidInput as error:
             self._log.error("Remote jobs of an earlier try may still be running: %s", error)
+            return None
+        if record.is_of_another_airflow(self._owner.deployment):
+            words = "The record of remote jobs is another Airflow's (%s); its jobs are left alone: %s"
+            self._log.error(words, record.deployment, ", ".join(record.jobs) or "none")
             return None
         return None if record.state is TryState.RETURNED else record
 

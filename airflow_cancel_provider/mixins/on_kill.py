@@ -78,9 +78,13 @@ class CancelsWhenKilled(BaseOperator):
         recorder = current_recorder()
         if recorder and (self.starts_jobs or not recorder.is_empty):
             return
+        from airflow_cancel_provider.settings import Settings
+
         ti: Any = context["ti"]
         jobs = self._armed[1] if self.starts_jobs and self._armed else []
-        ti.xcom_push(key=RECORD_KEY, value=TryRecord(UUID(str(ti.id)), state, tuple(jobs)).as_json())
+        deployment = Settings.read().deployment
+        record = TryRecord(UUID(str(ti.id)), state, tuple(jobs), deployment=deployment)
+        ti.xcom_push(key=RECORD_KEY, value=record.as_json())
 
     def on_kill(self) -> None:
         """Request the cancel of the jobs, and end the task, which Airflow 3 would continue.

@@ -243,4 +243,6 @@ def test_statuses_that_a_record_calls_foreign() -> None:
     assert "idempotency token" in str(objection(None, None))
     assert "another try" in str(objection(ANOTHER_TRY, 100))
     assert "another Airflow" in str(objection(ANOTHER_AIRFLOW, 100))
+    record = TryRecord.from_json(replace(record, deployment="another0").as_json())
+    assert "another Airflow" in str(objection(None, 100))
     assert UUID(str(record.as_json()["ti_id"])) == TI

@@ -1,0 +1,94 @@
+"""An Airflow on a copy of another one's database: it leaves the jobs of the other one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.owner import deployment_of
+from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
+from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.version_compat import TaskDeferred
+from tests.airflow_fakes import FakeAirflow, airflow
+from tests.cloud.server import LocalCloud
+from tests.memory_service import Memory
+from tests.task_fixtures import TaskInstance, through_serde
+from tests.trigger_fixtures import Endless, killed, memory, sensing, story
+from tests.try_fixtures import (
+    RESUMED,
+    Try,
+    _guarded,
+    cancelled,
+    fail,
+    submit_once,
+    variables,
+)
+
+__all__ = ["_guarded", "airflow", "memory", "variables"]
+
+PRODUCTION = deployment_of("production")
+
+
+def settings(name: str, *, labels: bool) -> Settings:
+    return Settings(sentinel=False, confirm_seconds=8, labels=labels, deployment=deployment_of(name))
+
+
+def deferred(*, labels: bool) -> tuple[Try, Any]:
+    """A task of production that waits for its job, and its trigger as it is stored."""
+    deferral = TaskDeferred(trigger=Endless(), method_name="execute_complete")
+
+    def work() -> None:
+        submit_once()
+        raise deferral
+
+    ti = Try(work=work)
+    guard = ti.guarded(settings("production", labels=labels))
+    with pytest.raises(TaskDeferred):
+        ti.task.execute()
+    guard.stops()
+    return ti, deferral.trigger.serialize()[1]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("name, is_cancelled", [("production", True), ("staging", False)])
+def test_a_deferred_task_that_is_marked_there(
+    cloud: LocalCloud,
+    airflow: FakeAirflow,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_cancelled: bool,
+    labels: bool,
+) -> None:
+    monkeypatch.setattr(killing, "FIRST_PAUSE", 0.1)
+    ti, stored = deferred(labels=labels)
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
+    airflow.put(ti, "failed", ti.pushed[RECORD_KEY])
+    assert story(lambda: killed(GuardTrigger(**through_serde(stored)), TaskInstance(id=ti.id)))
+    assert cancelled(cloud) == [is_cancelled]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("name, is_cancelled", [("production", True), ("staging", False)])
+def test_a_deferred_task_that_goes_on_there_and_fails(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture, name: str, is_cancelled: bool, labels: bool
+) -> None:
+    before, _ = deferred(labels=labels)
+    ti: Any = Try(id=before.id, work=fail, pushed=before.pushed, store=before.store)
+    ti._ti_context_from_server = RESUMED
+    ti.run(settings(name, labels=labels))
+    assert cancelled(cloud) == [is_cancelled]
+    assert ("record of remote jobs is another Airflow's" in caplog.text) is not is_cancelled
+
+
+@pytest.mark.parametrize("name, is_cancelled", [("production", True), ("staging", False)])
+def test_a_sensor_that_is_marked_there(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, name: str, is_cancelled: bool
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
+    ti = TaskInstance()
+    airflow.put(ti, "failed", TryRecord(ti.id, TryState.DEFERRED, deployment=PRODUCTION))
+    assert story(lambda: killed(sensing(ti, memory.jobs("a")), ti))
+    assert memory.sent == [("a", False)] * is_cancelled
