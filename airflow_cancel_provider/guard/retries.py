@@ -20,6 +20,7 @@ FOR_GOOD = (
     "AirflowTaskTerminated",
 )
 """After these there is no retry."""
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 class Tries:
@@ -78,8 +79,12 @@ def _reconnects(task: Any) -> bool:
 
 
 def _cancels_itself(task: Any) -> bool:
-    """Whether its operator, one of this package, cancels its job if it fails; its next try submits anew."""
-    return bool(getattr(getattr(task, "operator_class", task), "starts_jobs", False))
+    """Whether its operator cancels its job if it fails, and its next try submits anew.
+
+    A subclass of somebody else may go on with the job of the try before.
+    """
+    operator = getattr(task, "operator_class", type(task))
+    return bool(getattr(operator, "starts_jobs", False)) and operator.__module__.startswith(_PACKAGE)
 
 
 def _may_reconnect(operator: type[Any], given: Mapping[str, Any]) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from airflow_cancel_provider.exceptions import CancelProviderError, Killed
+from airflow_cancel_provider.guard.attach import detach
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import TaskDeferralError, TaskDeferred
 from tests.cloud.server import LocalCloud
 from tests.kill_fixtures import _alarm, kill_after
 from tests.task_fixtures import connections
-from tests.try_fixtures import RESUMED, Try, _guarded, variables
+from tests.try_fixtures import KEEP, RESUMED, Try, _guarded, variables
 
 __all__ = ["_alarm", "_guarded", "connections", "variables"]
 
@@ -110,3 +111,24 @@ def test_an_operator_whose_own_code_goes_on_after_the_error_has_its_job_cancelle
     ti.guarded(CANCEL)
     assert ti.task.execute({"ti": ti}) == "none"
     assert cloud.journal.count("mrs", "StopJob") == 1
+
+
+class GoesOn(MrsSubmitJobOperator):
+    """As people write one for ``on_retry = keep``: it goes on with the job of the try before."""
+
+    def execute(self, context: Any) -> str:
+        return "the same job" if context["ti"].try_number > 1 else super().execute(context)
+
+
+@pytest.mark.parametrize("operator, is_kept", [(GoesOn, True), (MrsSubmitJobOperator, False)])
+def test_the_job_of_a_lost_try_is_kept_for_code_of_others(
+    cloud: LocalCloud, operator: type[MrsSubmitJobOperator], is_kept: bool
+) -> None:
+    first = tried(submit(cloud, operator))
+    first.guarded(KEEP)
+    first.task._submit()
+    detach()
+    second = tried(submit(cloud, operator), try_number=2, store=first.store)
+    second.guarded(KEEP)
+    (job,) = cloud.mrs.jobs()
+    assert job["cancelled"] is not is_kept
