@@ -13,11 +13,11 @@ import pytest
 
 from airflow_cancel_provider.exceptions import IdentityError
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import event_loop, ownership
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
-from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
+from airflow_cancel_provider.triggers.poller import BREATH, TOLD_TOGETHER, Board, _tell, _Wait
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.watch import Watch
 from tests import memory_service
@@ -280,3 +280,19 @@ def test_thousands_of_waits_are_told_a_few_in_each_turn_of_the_loop(memory: Memo
     story(tell, 60)
     assert most <= 3 * TOLD_TOGETHER
     assert len(memory.polls) <= 8
+
+
+def test_who_reads_from_airflow_has_time_between_waits_that_are_told(memory: Memory) -> None:
+    """Airflow's supervisor takes no log lines while it sends triggers; their socket must not fill."""
+    told: list[int] = []
+
+    async def tell() -> None:
+        loop = asyncio.get_running_loop()
+        jobs = [memory.job(f"j{number}") for number in range(1000)]
+        waits = [_Wait([job], 1.0, 0.0, False, loop.create_future()) for job in jobs]
+        loop.call_later(BREATH / 2, lambda: told.append(sum(wait.seen.done() for wait in waits)))
+        await _tell(waits, {job: JobStatus(job, JobState.RUNNING) for job in jobs})
+        assert all(wait.seen.done() for wait in waits)
+
+    story(tell)
+    assert told == [TOLD_TOGETHER]
