@@ -11,6 +11,7 @@ from botocore.exceptions import NoRegionError
 from airflow_cancel_provider.cli.reach import CALL_SECONDS, Silence, reached
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.services.aws.body import read_body
 from airflow_cancel_provider.services.registry import ServiceInfo, load
 
 ATTEMPTS = 3
@@ -71,10 +72,13 @@ def client_of(info: ServiceInfo, options: ClientOptions) -> Any:
         wrapper.endpoint_url = options.endpoint_url
         wrapper.service_config = {**wrapper.service_config, info.name: {}}
     try:
-        return hook.get_conn()
+        client = hook.get_conn()
     except NoRegionError as error:
         conn_id = hook.aws_conn_id
         where = f"the region of connection {conn_id!r}" if conn_id else "AWS_DEFAULT_REGION"
         raise InvalidInput(f"{error} Use --region, or set {where}.") from None
     except (TypeError, ValueError) as error:  # a malformed endpoint or region
         raise InvalidInput(str(error)) from None
+    # A page of a proxy is no answer; botocore, and the AWS CLI with it, takes it for one without content.
+    client.meta.events.register("before-parse", read_body)
+    return client

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from airflow_cancel_provider.exceptions import InvalidInput
+from airflow_cancel_provider.exceptions import InvalidInput, writable
 
 
 def searcher(query: str | None) -> Callable[[Any], Any]:
@@ -39,7 +39,7 @@ def written(reply: Any, output: str) -> str:
 
     :param output: one of :data:`OUTPUTS`.
     """
-    return _WRITERS[output](_plain(reply))
+    return writable(_WRITERS[output](_plain(reply)))
 
 
 def _plain(value: Any) -> Any:

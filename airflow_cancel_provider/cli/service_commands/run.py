@@ -34,6 +34,7 @@ from airflow_cancel_provider.cli.service_commands.parser import (
     usage,
 )
 from airflow_cancel_provider.exceptions import InvalidInput, ServiceError
+from airflow_cancel_provider.services.aws.answers import NoAnswer
 from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.registry import ServiceInfo
 
@@ -190,6 +191,9 @@ def _called(
         else:
             paginator: Any = Paginator(method, dict(operation.paginator or {}), operation.model)
             reply = paginator.paginate(**parameters, PaginationConfig=paging).build_full_result()
+    except NoAnswer as error:
+        words = f"{operation.model.name} was not answered by the service: {error}. It may have been done."
+        raise ServiceError(words, operation.model.name) from error
     except ServiceError as error:
         if not error.code:
             raise

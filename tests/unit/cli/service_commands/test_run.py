@@ -99,6 +99,13 @@ class TestEmr:
         assert ends(emr, second)
         assert not ends(emr, first)
 
+    @pytest.mark.parametrize("body", [b"<html>Sign in</html>", b'{"CancelStepsInfoList": [', b""])
+    def test_a_page_is_no_answer(self, run: Run, emr: Bench, cloud: LocalCloud, body: bytes) -> None:
+        cloud.faults.add("emr", "CancelSteps", "hostile_reply", body=body, acts=False)
+        done = run("emr", "cancel-steps", "--cluster-id", "j-1", "--step-ids", "s-1")
+        assert (done.code, done.out) == (255, "")
+        assert "CancelSteps was not answered by the service: HTTP 200 with" in done.err
+
     @pytest.mark.parametrize("command", ["cancel-steps", "list-steps"])
     def test_denied(self, run: Run, emr: Bench, cloud: LocalCloud, command: str) -> None:
         job = emr.running()[0]
