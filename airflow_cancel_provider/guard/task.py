@@ -144,7 +144,7 @@ class TaskGuard:
         if self._is_timed_out:
             # Airflow calls it after execution_timeout, too: _ended() has cancelled the jobs by then.
             self._is_timed_out = False
-            original()
+            self._on_timeout(original)
             return
         recorder, canceller = self.parts.recorder, self.parts.canceller
         again = bool(recorder.is_killed)
@@ -168,6 +168,15 @@ class TaskGuard:
         if is_open:
             canceller.wait_for("accepted", 0.0 if again else at_end.KILL_GRACE)
         raise Killed(KILLED, self.parts.ledger.jobs) from failed
+
+    def _on_timeout(self, original: Callable[[], Any]) -> None:
+        """Run the operator's own ``on_kill``: once the jobs were seen to, the timeout stays the error."""
+        try:
+            original()
+        except Exception as error:
+            if self.parts.has_nothing:
+                raise
+            self.parts.log.info("The operator's own on_kill failed, after the guard has acted: %r", error)
 
     def _end_if_killed(self) -> None:
         """Fail a task that goes on though it received SIGTERM.

@@ -111,10 +111,7 @@ class KilledTrigger:
             await self.then()
         except Exception as error:  # noqa: BLE001  the operator's own; the jobs were seen to
             # Most say that the job is cancelled already: it is no error for those who read the task's log.
-            self.log.warning(
-                "on_kill of the operator's own trigger failed; the guard had requested the cancel before: %r",
-                error,
-            )
+            self.log.info("The operator's own on_kill failed, after the guard has acted: %r", error)
         if seen:
             await asyncio.wait(seen, timeout=CONFIRM_SECONDS)
         self.log.leave()

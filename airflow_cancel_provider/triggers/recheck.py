@@ -63,7 +63,7 @@ class Rechecks(PerLoop):
         if len(self._waits) >= MOST:
             log.error("Too many tasks are unclear at once; jobs of %s may run on: %s", deferred, jobs)
             return
-        words = "Whether %s is over is not clear yet. Airflow is asked until it is; then its jobs end: %s"
+        words = "It is not clear yet whether %s is over. Airflow is asked again; if it is over, cancelled: %s"
         log.info(words, deferred, jobs)
         loop = asyncio.get_running_loop()
         now = loop.time()

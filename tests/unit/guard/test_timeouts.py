@@ -64,6 +64,41 @@ def ended(ti: Try, end: type[BaseException]) -> None:
         ti.task.execute()
 
 
+def refuse() -> None:
+    raise ValueError("the job is not in a cancellable state")
+
+
+def test_an_on_kill_that_finds_the_job_cancelled_is_not_the_error_of_the_task(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow calls it after the timeout; so does the operator for jobs of EMR Serverless."""
+
+    def work() -> None:
+        submit("job")
+        raise AirflowTaskTimeout("Timeout")
+
+    ti: Any = Try(work=work)
+    ti.task.execution_timeout = timedelta(seconds=60)
+    monkeypatch.setattr(ti.task, "on_kill", refuse, raising=False)
+    ended(ti, AirflowTaskTimeout)
+    ti.task.on_kill()
+    assert cancelled(cloud) == [True]
+
+
+def test_an_on_kill_that_fails_where_nothing_was_started_fails_as_without_the_guard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    ti: Any = Try(work=work)
+    ti.task.execution_timeout = timedelta(seconds=60)
+    monkeypatch.setattr(ti.task, "on_kill", refuse, raising=False)
+    ended(ti, AirflowTaskTimeout)
+    with pytest.raises(ValueError, match="cancellable"):
+        ti.task.on_kill()
+
+
 @pytest.mark.parametrize("ignoring", [in_callback, in_destructor])
 def test_the_task_ends_all_the_same(cloud: LocalCloud, ignoring: Callable[[], None]) -> None:
     def work() -> None:
