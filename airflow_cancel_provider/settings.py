@@ -61,7 +61,7 @@ class Settings(Options):
         :raises InvalidInput: a value is invalid.
         """
         values = {each.name: _value(each.name, each.default) for each in fields(Options)}
-        name, url = values["deployment"].strip(), _plain(str(conf.get("api", "base_url", fallback="")))
+        name, url = values["deployment"].strip(), _base_url()
         values |= {
             "on_retry": _choice("on_retry", ON_RETRY),
             "deployment": deployment_of(name or url),
@@ -87,6 +87,11 @@ class Settings(Options):
         )
 
 
+def own_deployment() -> str:
+    """As :attr:`Settings.deployment`. To read all settings takes Airflow ten times as long."""
+    return deployment_of(_text("deployment") or _base_url())
+
+
 def use_quotas() -> None:
     """Have this process keep to the quotas that are set, where they are not the published ones.
 
@@ -94,6 +99,10 @@ def use_quotas() -> None:
     """
     quotas: tuple[str, ...] = _value("quotas", Options.quotas)
     PACES.configure(dict(map(_quota, quotas)), _quota_share())
+
+
+def _base_url() -> str:
+    return _plain(str(conf.get("api", "base_url", fallback="")))
 
 
 def _quota_share() -> float:

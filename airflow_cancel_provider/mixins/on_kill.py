@@ -78,12 +78,11 @@ class CancelsWhenKilled(BaseOperator):
         recorder = current_recorder()
         if recorder and (self.starts_jobs or not recorder.is_empty):
             return
-        from airflow_cancel_provider.settings import Settings
+        from airflow_cancel_provider.settings import own_deployment
 
         ti: Any = context["ti"]
         jobs = self._armed[1] if self.starts_jobs and self._armed else []
-        deployment = Settings.read().deployment
-        record = TryRecord(UUID(str(ti.id)), state, tuple(jobs), deployment=deployment)
+        record = TryRecord(UUID(str(ti.id)), state, tuple(jobs), deployment=own_deployment())
         ti.xcom_push(key=RECORD_KEY, value=record.as_json())
 
     def on_kill(self) -> None:

@@ -23,7 +23,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
-from airflow_cancel_provider.settings import Settings
+from airflow_cancel_provider.settings import own_deployment
 from airflow_cancel_provider.triggers.event_loop import AirflowRequests, PerLoop, ask_airflow, in_thread
 from airflow_cancel_provider.version_compat import request_xcom
 
@@ -213,14 +213,13 @@ async def _standing(deferred: DeferredTry, state: str | None) -> DeferredStandin
 
 def _found(deferred: DeferredTry, state: str | None) -> DeferredStanding:
     """How a try stands, once its record and its release are read."""
-    deployment = Settings.read().deployment
     try:
         record = _record(deferred)
     except InvalidInput:
         # Somebody has written over the record: only what the state says can be relied on.
         standing = DeferredStanding(Verdict.DEAD) if state in _OVER else UNCLEAR
     else:
-        if record is not None and record.is_of_another_airflow(deployment):
+        if record is not None and record.is_of_another_airflow(own_deployment()):
             return LIVES
         standing = judged(deferred, state, record)
     return _without_released(deferred, standing) if standing.verdict is Verdict.DEAD else standing
