@@ -45,8 +45,9 @@ DIFFERENCES = {
     ("list-jobs", "number as a word"): "ours names the option",
     ("list-jobs", "shorthand"): "ours takes JSON alone",
     ("cancel-steps", "file as ids"): "ours names the option",
-    ("list-steps", "query of rows as text"): "the AWS CLI can't write them",
-    ("cancel-steps", "unknown output"): "ours writes no tables",
+    ("list-steps", "query of names as text"): "ours writes rows of values alone",
+    ("list-steps", "query of rows as text"): "neither can write them",
+    ("list-steps", "cut off as text"): "ours writes rows of values alone",
 }
 
 
@@ -104,7 +105,6 @@ class _Of:
 
     def shown(self) -> Iterator[Case]:
         yield self.case("right", *self.right)
-        yield self.case("--output text", *self.right, "--output", "text")
         yield self.case("--query", *self.right, "--query", "keys(@)")
         yield self.case("nothing given")
         yield self.case("skeleton", "--generate-cli-skeleton")

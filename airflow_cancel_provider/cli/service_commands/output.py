@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -38,6 +38,7 @@ def written(reply: Any, output: str) -> str:
     """A reply as text, with its last newline; empty where there is nothing to say.
 
     :param output: one of :data:`OUTPUTS`.
+    :raises InvalidInput: it can't be written so.
     """
     return writable(_WRITERS[output](_plain(reply)))
 
@@ -59,46 +60,16 @@ def _json(reply: Any) -> str:
 
 
 def _text(reply: Any) -> str:
-    return "".join(f"{line}\n" for line in _text_lines(reply))
+    """A value, a row of them, or rows: what ``--query`` selects for a shell."""
+    has_rows = isinstance(reply, list) and any(isinstance(row, list) for row in reply)
+    return "".join(map(_line, reply if has_rows else [reply]))
 
 
-def _text_lines(item: Any, name: str | None = None, columns: list[str] | None = None) -> Iterator[str]:
-    if isinstance(item, dict):
-        yield from _text_of_dict(item, name, columns)
-    elif isinstance(item, list):
-        yield from _text_of_list(item, name)
-    else:
-        yield str(item)
-
-
-def _text_of_dict(item: dict[str, Any], name: str | None, columns: list[str] | None) -> Iterator[str]:
-    shown = columns if columns is not None else sorted(key for key in item if _is_scalar(item[key]))
-    cells = [str(item.get(key, "")) for key in shown]
-    if cells:
-        yield "\t".join([name.upper(), *cells] if name else cells)
-    for key in sorted(item.keys() - set(shown)):
-        yield from _text_lines(item[key], key)
-
-
-def _text_of_list(items: list[Any], name: str | None) -> Iterator[str]:
-    if any(isinstance(item, dict) for item in items):
-        dicts = [item for item in items if isinstance(item, dict)]
-        columns = sorted({key for item in dicts for key in item if _is_scalar(item[key])})
-        for item in items:
-            yield from _text_lines(item, name, columns)
-        return
-    scalars = [str(item) for item in items if _is_scalar(item)]
-    if scalars and name:
-        yield from (f"{name.upper()}\t{scalar}" for scalar in scalars)
-    elif scalars:
-        yield "\t".join(scalars)
-    for item in items:
-        if isinstance(item, list):
-            yield from _text_lines(item, name)
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, (dict, list))
+def _line(row: Any) -> str:
+    cells = row if isinstance(row, list) else [row]
+    if any(isinstance(cell, (dict, list)) for cell in cells):
+        raise InvalidInput("--output text writes values and rows of values: select some with --query.")
+    return "\t".join(map(str, cells)) + "\n" if cells else ""
 
 
 _WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "text": _text}

@@ -107,15 +107,7 @@ def _answer(info: ServiceInfo, program: str, arguments: list[str]) -> str:
         with silence_of(info, client_options).broken():
             client = client_of(info, client_options)  # a role is assumed
             reply = _called(operation, client, parameters, paging)
-    end = _cut_off(reply) if chosen.output == "text" and paging is not None else ""
-    shown = written(search(reply), chosen.output)
-    return shown if chosen.query else shown + end
-
-
-def _cut_off(reply: dict[str, Any]) -> str:
-    """The last line of a text, where ``--max-items`` has cut it off; taken out of the reply."""
-    token = reply.pop("NextToken", None)
-    return f"NEXTTOKEN\t{token}\n" if token else ""
+    return written(search(reply), chosen.output)
 
 
 def _client_options(chosen: Namespace) -> ClientOptions:

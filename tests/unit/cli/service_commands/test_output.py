@@ -7,24 +7,34 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.cli.service_commands.output import OUTPUTS, searcher, written
+from airflow_cancel_provider.cli.service_commands.output import searcher, written
 from airflow_cancel_provider.exceptions import InvalidInput
 
 REPLY = {"Jobs": [{"Id": "a", "Tags": ["x", "y"]}, {"Id": "ü"}], "Count": 2}
 
 
-def test_a_reply_as_text() -> None:
-    assert written(REPLY, "text") == "2\nJOBS\ta\nTAGS\tx\nTAGS\ty\nJOBS\tü\n"
+@pytest.mark.parametrize(
+    "reply, text",
+    [
+        ("ü", "ü\n"),
+        (None, "None\n"),
+        (["a", 2], "a\t2\n"),
+        ([["a", "x"], ["b", None]], "a\tx\nb\tNone\n"),
+        ([], ""),
+    ],
+)
+def test_values_and_rows_as_text(reply: Any, text: str) -> None:
+    assert written(reply, "text") == text
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-@pytest.mark.parametrize("value", [{}, [], None, "x", 0, [[1], [2, 3]], [{}], {"a": []}, [1, {"a": 1}, [2]]])
-def test_any_value_can_be_written(output: str, value: Any) -> None:
-    assert isinstance(written(value, output), str)
+@pytest.mark.parametrize("reply", [REPLY, [REPLY], [["a", {}]], [[["a"]]]])
+def test_what_is_no_row_of_values_is_no_text(reply: Any) -> None:
+    with pytest.raises(InvalidInput, match="--query"):
+        written(reply, "text")
 
 
 def test_a_reply_without_a_body_is_no_output() -> None:
-    assert [written({}, output) for output in OUTPUTS] == ["", ""]
+    assert written({}, "json") == ""
 
 
 def test_times_and_bytes_are_text() -> None:
