@@ -40,10 +40,8 @@ Key = tuple[str | None, ...]
 JITTER = 0.1
 EARLY = 0.5
 """A wait joins a poll that comes up to this share of its delay early, rather than have one of its own."""
-TOLD_TOGETHER, BREATH = 20, 0.01
-"""Waits that are told what was seen in one turn of the event loop, and seconds until the next are. Each may
-log a line, and Airflow's supervisor takes none while it sends triggers: a triggerer that logs more than the
-socket holds before it has read all of them stands still for ever."""
+TOLD_TOGETHER = 50
+"""Waits that are told what was seen in one turn of the event loop."""
 MOST_REQUESTS = 50
 """Requests of one poll: to find the wait with the job that the service does not accept."""
 
@@ -178,7 +176,7 @@ async def _tell(waits: Sequence[_Wait], seen: Mapping[RemoteJob, JobStatus] | Ca
     for number, wait in enumerate(waits, 1):
         _tell_one(wait, seen)
         if number % TOLD_TOGETHER == 0:
-            await asyncio.sleep(BREATH)
+            await asyncio.sleep(0)
 
 
 def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderError) -> None:
