@@ -45,9 +45,9 @@ DIFFERENCES = {
     ("list-jobs", "number as a word"): "ours names the option",
     ("list-jobs", "shorthand"): "ours takes JSON alone",
     ("cancel-steps", "file as ids"): "ours names the option",
-    ("list-steps", "query of names as text"): "ours writes rows of values alone",
-    ("list-steps", "query of rows as text"): "neither can write them",
-    ("list-steps", "cut off as text"): "ours writes rows of values alone",
+    ("list-steps", "query of names as text"): "ours writes objects as JSON",
+    ("list-steps", "query of rows as text"): "the AWS CLI can't write them",
+    ("list-steps", "cut off as text"): "ours writes objects as JSON",
 }
 
 

@@ -38,7 +38,6 @@ def written(reply: Any, output: str) -> str:
     """A reply as text, with its last newline; empty where there is nothing to say.
 
     :param output: one of :data:`OUTPUTS`.
-    :raises InvalidInput: it can't be written so.
     """
     return writable(_WRITERS[output](_plain(reply)))
 
@@ -60,16 +59,20 @@ def _json(reply: Any) -> str:
 
 
 def _text(reply: Any) -> str:
-    """A value, a row of them, or rows: what ``--query`` selects for a shell."""
-    has_rows = isinstance(reply, list) and any(isinstance(row, list) for row in reply)
+    """A value, a row of them, or rows: what ``--query`` selects for a shell. Objects are JSON."""
+    if reply == {}:
+        return ""
+    has_rows = isinstance(reply, list) and any(isinstance(row, (dict, list)) for row in reply)
     return "".join(map(_line, reply if has_rows else [reply]))
 
 
 def _line(row: Any) -> str:
     cells = row if isinstance(row, list) else [row]
-    if any(isinstance(cell, (dict, list)) for cell in cells):
-        raise InvalidInput("--output text writes values and rows of values: select some with --query.")
-    return "\t".join(map(str, cells)) + "\n" if cells else ""
+    return "\t".join(map(_cell, cells)) + "\n" if cells else ""
+
+
+def _cell(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
 
 
 _WRITERS: dict[str, Callable[[Any], str]] = {"json": _json, "text": _text}

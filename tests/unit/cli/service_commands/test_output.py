@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.cli.service_commands.output import searcher, written
+from airflow_cancel_provider.cli.service_commands.output import OUTPUTS, searcher, written
 from airflow_cancel_provider.exceptions import InvalidInput
 
 REPLY = {"Jobs": [{"Id": "a", "Tags": ["x", "y"]}, {"Id": "ü"}], "Count": 2}
@@ -21,20 +21,17 @@ REPLY = {"Jobs": [{"Id": "a", "Tags": ["x", "y"]}, {"Id": "ü"}], "Count": 2}
         (["a", 2], "a\t2\n"),
         ([["a", "x"], ["b", None]], "a\tx\nb\tNone\n"),
         ([], ""),
+        ({"Id": "ü"}, '{"Id": "ü"}\n'),
+        ([{"Id": "a"}, {"Id": "b"}], '{"Id": "a"}\n{"Id": "b"}\n'),
+        ([["a", ["x"]]], 'a\t["x"]\n'),
     ],
 )
 def test_values_and_rows_as_text(reply: Any, text: str) -> None:
     assert written(reply, "text") == text
 
 
-@pytest.mark.parametrize("reply", [REPLY, [REPLY], [["a", {}]], [[["a"]]]])
-def test_what_is_no_row_of_values_is_no_text(reply: Any) -> None:
-    with pytest.raises(InvalidInput, match="--query"):
-        written(reply, "text")
-
-
 def test_a_reply_without_a_body_is_no_output() -> None:
-    assert written({}, "json") == ""
+    assert [written({}, output) for output in OUTPUTS] == ["", ""]
 
 
 def test_times_and_bytes_are_text() -> None:

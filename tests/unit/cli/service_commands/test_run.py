@@ -106,6 +106,20 @@ class TestEmr:
         assert (done.code, done.out) == (255, "")
         assert "CancelSteps was not answered by the service: HTTP 200 with" in done.err
 
+    @pytest.mark.parametrize("query", [[], ["--query", "CancelStepsInfoList"]])
+    def test_what_was_done_is_no_error_whatever_is_shown_of_it(
+        self, run: Run, emr: Bench, query: list[str]
+    ) -> None:
+        job = emr.running()[0]
+        command = ["emr", "cancel-steps", "--cluster-id", str(job.scope), "--step-ids", job.id]
+        assert run(*command, "--output", "text", *query).code == 0
+        assert ends(emr, job)
+
+    def test_a_reply_without_a_body_is_no_text(self, run: Run, cloud: LocalCloud) -> None:
+        (job,) = BENCHES[1](cloud).running()
+        done = run("batch", "terminate-job", "--job-id", job.id, "--reason", "why", "--output", "text")
+        assert (done.code, done.out) == (0, "")
+
     @pytest.mark.parametrize("command", ["cancel-steps", "list-steps"])
     def test_denied(self, run: Run, emr: Bench, cloud: LocalCloud, command: str) -> None:
         job = emr.running()[0]
