@@ -45,6 +45,7 @@ DIFFERENCES = {
     ("list-jobs", "number as a word"): "ours names the option",
     ("list-jobs", "shorthand"): "ours takes JSON alone",
     ("cancel-steps", "file as ids"): "ours names the option",
+    ("cancel-steps", "a reply that is none"): "the AWS CLI takes it for an answer",
     ("list-steps", "query of names as text"): "ours writes objects as JSON",
     ("list-steps", "query of rows as text"): "the AWS CLI can't write them",
     ("list-steps", "cut off as text"): "ours writes objects as JSON",
