@@ -15,6 +15,7 @@ from airflow_cancel_provider.exceptions import AccessDenied, Killed, UnexpectedE
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.mixins import on_kill
 from airflow_cancel_provider.record import TryRecord
+from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.version_compat import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from airflow_cancel_provider.watch import Watch
 from tests.airflow_versions import AirflowRescheduleException
@@ -235,7 +236,8 @@ def test_a_killed_sensor_asks_for_the_end_at_once(bench: Bench) -> None:
     assert bench.cancels_sent == 0
     assert killed(task) < 4
     assert all(bench.truth()[job.id]["cancel_requested_at"] for job in jobs)
-    assert ctx["ti"].pushed == {"remote_jobs": TryRecord(ctx["ti"].id).as_json()}
+    record = TryRecord(ctx["ti"].id, deployment=Settings.read().deployment)
+    assert ctx["ti"].pushed == {"remote_jobs": record.as_json()}
 
 
 def test_a_killed_sensor_asks_for_the_end_itself_where_no_thread_can_be_started(
