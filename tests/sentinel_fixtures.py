@@ -95,7 +95,7 @@ for order in orders.split(","):
     elif what == "pause":
         time.sleep(float(value))
     elif what == "say":
-        getattr(cancels, value)(*(["why"] if value in ("killed", "cancel") else []))
+        getattr(cancels, value)(*(["why"] if value == "cancel" else []))
     elif what == "outlive":
         cancels._sentinel._process.wait(20)
     elif what == "hide":

@@ -46,6 +46,13 @@ def recorded(ti: TaskInstance, whose: str | None) -> Any:
     return TryRecord(uuid4() if whose == ANOTHERS else ti.id, STATES.get(whose, TryState.RUNNING))
 
 
+def failed_try(airflow: FakeAirflow, **of: Any) -> TaskInstance:
+    """A try that was marked as failed while it was deferred."""
+    ti = TaskInstance(**of)
+    airflow.put(ti, "failed", recorded(ti, OURS))
+    return ti
+
+
 def asked(ti: TaskInstance) -> Verdict:
     deferred = DeferredTry.of(ti)
     return asyncio.run(ask_first(deferred)).verdict

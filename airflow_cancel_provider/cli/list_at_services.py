@@ -15,7 +15,7 @@ from airflow_cancel_provider.cli.reach import CommandAccess
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found, Judge
-from airflow_cancel_provider.reaper.listing import listed
+from airflow_cancel_provider.reaper.living_jobs import listed
 from airflow_cancel_provider.reaper.places import Scopes, places
 from airflow_cancel_provider.reaper.services import Services
 from airflow_cancel_provider.settings import Settings

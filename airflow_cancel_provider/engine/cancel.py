@@ -59,20 +59,12 @@ class Claim:
 class Claimant(Protocol):
     """A try, or a person, whose jobs are to be cancelled. It may name more jobs from step to step."""
 
-    @property
-    def log(self) -> Log:
-        """Where to log what becomes of the jobs."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Words for the service."""
-        ...
-
-    @property
-    def search(self) -> LabelSearch:
-        """The search for jobs of submissions whose answer is not known."""
-        ...
+    log: Log
+    """Where to log what becomes of the jobs."""
+    reason: str
+    """Words for the service."""
+    search: LabelSearch
+    """The search for jobs of submissions whose answer is not known."""
 
     def claims(self) -> Mapping[RemoteJob, Claim]:
         """The jobs, without those that were released meanwhile."""

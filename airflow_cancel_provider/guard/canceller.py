@@ -29,8 +29,6 @@ START_SECONDS = 1.0
 START_AGAIN_SECONDS = 10.0
 """Pause before another attempt to start one."""
 IN_CHILD = "jobs that are started in a forked child of the task: there is no sentinel to hear of them."
-INLINE_SECONDS = 4.0
-"""Longest time for which a killed task cancels by itself where it can't start a thread."""
 
 
 class Canceller:
@@ -59,8 +57,7 @@ class Canceller:
         self._pid = os.getpid()
         self._heard_children = SharedFlag()
         """Whether forked children have sent a job to the sentinel."""
-        self._report_unguarded, self._log, self._log_file = unguarded, log, log_file
-        self._reported: set[str] = set()
+        self._unguarded, self._log, self._log_file = unguarded, log, log_file
         self._sentinel_over: Callable[..., Sentinel] = partial(
             Sentinel, settings, owner, log_file, log, is_armed=is_armed, task_log=task_log
         )
@@ -131,7 +128,7 @@ class Canceller:
             return
         is_late = sentinel is not None and not sentinel.is_started
         advice = " Start the first job in the task itself." if is_late else ""
-        self._report_once(f"{IN_CHILD}{advice}")
+        self._unguarded(f"{IN_CHILD}{advice}")
 
     def _miss_sentinel(self, error: SentinelError) -> None:
         self._has_news = True
@@ -140,12 +137,7 @@ class Canceller:
             "a sudden end of this task's process (SIGKILL, out of memory), as there is no sentinel: "
             f"{error}. After an error or SIGTERM this process cancels its jobs itself."
         )
-        self._report_once(why)
-
-    def _report_once(self, why: str) -> None:
-        if why not in self._reported:
-            self._reported.add(why)
-            self._report_unguarded(why)
+        self._unguarded(why)
 
     @property
     def ends(self) -> Mapping[RemoteJob, JobEnd]:
@@ -159,19 +151,18 @@ class Canceller:
             return self._thread.has_failed
         return self._sentinel.last_word == "failed"
 
-    def killed(self, why: str) -> None:
-        """Cancel now, as the task received SIGTERM. Safe in a signal handler.
+    def cancel(self, why: str, inline_seconds: float | None = None) -> None:
+        """Cancel now. Safe in a signal handler.
 
         :param why: why the task ends, as the beginning of a sentence.
+        :param inline_seconds: longest time for which it is done right here, where no thread can be started;
+            None: for as long as a failing task waits.
         """
         self._why = why
-        if (by := self._begun()) is not None:
-            by.killed(why)
-
-    def cancel(self, why: str) -> None:
-        """Cancel now, as the task is failing."""
-        self._why = why
-        if (by := self._begun()) is not None:
+        by = self._begun()
+        if isinstance(by, CancelThread):
+            by.cancel(why, inline_seconds)
+        elif by is not None:
             by.cancel(why)
 
     def relay(self) -> None:
@@ -234,12 +225,12 @@ class Canceller:
             sentinel.hear(next(ledger.history()))
             sentinel.check(START_SECONDS)
         except Exception as error:  # noqa: BLE001  reported; the task waits for its jobs all the same
-            self._report_once(f"the jobs that it waits for, if it gets SIGKILL: {error}")
+            self._unguarded(f"the jobs that it waits for, if it gets SIGKILL: {error}")
         end: Callable[[], None] = sentinel.done
         try:
             yield
         except Killed:  # it goes on with the cancel when this process has ended
-            end = partial(sentinel.killed, "Task received SIGTERM")
+            end = partial(sentinel.cancel, "Task received SIGTERM")
             raise
         finally:
             end()
@@ -284,16 +275,11 @@ class CancelThread:
         """Whether it is over, and not all jobs were seen to end."""
         return "failed" in self._words
 
-    def killed(self, why: str) -> None:
-        """Cancel; a cancel that runs already goes on."""
-        self._start(why, INLINE_SECONDS)
+    def cancel(self, why: str, inline_seconds: float | None = None) -> None:
+        """Cancel; a cancel that runs already goes on.
 
-    def cancel(self, why: str) -> None:
-        """Cancel; a cancel that runs already goes on."""
-        self._start(why, self._settings.confirm_seconds)
-
-    def _start(self, why: str, inline_seconds: float) -> None:
-        """Start the thread; where that can't be, cancel in this one, for at most so many seconds."""
+        :param inline_seconds: as for :meth:`Canceller.cancel`.
+        """
         self._why = why
         if self._thread is not None and self._thread.is_alive() and not self._words & LAST_WORDS:
             return
@@ -304,7 +290,7 @@ class CancelThread:
             self._thread.start()
         except RuntimeError as error:  # no more threads
             self._log.warning("Cancelling in this thread, as no other can be started: %s", error)
-            self._run(inline_seconds)
+            self._run(self._settings.confirm_seconds if inline_seconds is None else inline_seconds)
 
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until ``accepted`` or ``ended``; whether it came to that."""

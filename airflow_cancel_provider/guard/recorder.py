@@ -189,8 +189,10 @@ class TryRecorder:
             self.tell(JobsEnded(tuple(ends), ends))
 
     def unguarded(self, why: str) -> None:
-        """Log that something is not guarded, and why."""
-        self._log.warning("Not guarded: %s", why)
+        """Log that something is not guarded, and why; the same once."""
+        if why not in self._reported:
+            self._reported.add(why)
+            self._log.warning("Not guarded: %s", why)
 
     def track(self, job: RemoteJob) -> None:
         """Guard a job whose submission was not captured; it is reached over the connection in its address.
@@ -251,12 +253,7 @@ class TryRecorder:
         try:
             reader(event)
         except Exception as trouble:  # noqa: BLE001  reported; the other readers still get the event
-            self._report(f"an event ({type(event).__name__}) that could not be handled: {trouble!r}")
-
-    def _report(self, why: str) -> None:
-        if why not in self._reported:
-            self._reported.add(why)
-            self.unguarded(why)
+            self.unguarded(f"an event ({type(event).__name__}) that could not be handled: {trouble!r}")
 
     @property
     def is_submitting_here(self) -> bool:

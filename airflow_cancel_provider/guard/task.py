@@ -23,7 +23,6 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import at_end, capture
 from airflow_cancel_provider.guard.at_end import AtEnd, Care
 from airflow_cancel_provider.guard.attach import attach, detach
-from airflow_cancel_provider.guard.callers import is_called_by
 from airflow_cancel_provider.guard.inherited import take_over_or_cancel
 from airflow_cancel_provider.guard.parts import TryParts
 from airflow_cancel_provider.guard.retries import (
@@ -35,7 +34,7 @@ from airflow_cancel_provider.guard.retries import (
     why_of,
 )
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
-from airflow_cancel_provider.guard.timeouts import timed
+from airflow_cancel_provider.guard.signals import is_called_by, timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -155,7 +154,7 @@ class TaskGuard:
                 original()
             return
         if is_open := not self.parts.is_settled:
-            canceller.killed(SIGTERM_RECEIVED)
+            canceller.cancel(SIGTERM_RECEIVED, at_end.KILL_GRACE)
         failed: Exception | None = None
         try:
             with suppress(Killed), recorder.clean_up():

@@ -16,7 +16,7 @@ from airflow_cancel_provider.reaper.backends.base import Airflow
 from airflow_cancel_provider.reaper.cancels import Cancels
 from airflow_cancel_provider.reaper.dead_letters import DeadLetters, Letters, unacknowledged
 from airflow_cancel_provider.reaper.judge import DecisionKind, Found, Judge
-from airflow_cancel_provider.reaper.listing import listed
+from airflow_cancel_provider.reaper.living_jobs import listed
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.releases import ReleaseCleanup
 from airflow_cancel_provider.reaper.report import Orphan, Report

@@ -50,10 +50,7 @@ class Recorder(Protocol):
     def if_killed(
         self, groups: Iterable[tuple[ClientSpec, Sequence[RemoteJob]]]
     ) -> AbstractContextManager[None]:
-        """While this lasts, jobs that other tasks have started are cancelled if this process is killed.
-
-        :param groups: jobs, each with how they are reached.
-        """
+        """While this lasts, jobs that other tasks have started are cancelled if this process is killed."""
         ...
 
     def label(self, submission: Submission) -> Label | None:
@@ -74,8 +71,6 @@ class Recorder(Protocol):
 
         Return the submission's token, or None for a submission that is not the try's own (clean-up code, a
         callback): the later methods are not called for it.
-
-        :param is_labelled: whether one of its jobs carries the label.
         """
         ...
 

@@ -106,9 +106,6 @@ class Thread:
         self.ends: dict[RemoteJob, Any] = {}
         self._ledger, self._number = ledger, number
 
-    def killed(self, why: str) -> None:
-        self.cancel(why)
-
     def cancel(self, why: str) -> None:
         run_loop(self._ledger, self._number)
 

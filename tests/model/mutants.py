@@ -137,6 +137,16 @@ def _as_running(original: Any) -> Any:
     return flush
 
 
+def _cancel_of_failing_task(original: Any) -> Any:
+    """Cancels only where no signal handler asks."""
+
+    def cancel(self: Any, why: str, inline_seconds: float | None = None) -> None:
+        if inline_seconds is None:
+            original(self, why)
+
+    return cancel
+
+
 def _without_object(_: Any) -> Any:
     def claims(_: LedgerClaimant, known: Any) -> Any:
         from airflow_cancel_provider.engine.cancel import Claim
@@ -228,8 +238,8 @@ MUTANTS = (
     Mutant(
         "the sentinel is not told to cancel on SIGTERM",
         Canceller,
-        "killed",
-        always(None),
+        "cancel",
+        _cancel_of_failing_task,
         LAYERS,
         doubled_by="the task's own end tells it",
     ),

@@ -24,7 +24,6 @@ from airflow_cancel_provider.guard.sentinel.log_file import LogFile
 from airflow_cancel_provider.guard.sentinel.main import (
     CANCEL,
     DONE,
-    KILLED,
     LOGGED,
     NOTE,
     PATHS,
@@ -156,20 +155,13 @@ class Sentinel:
             self._is_gone = True
             raise SentinelError(f"it ended at once (its log: {self._log_file})")
 
-    def killed(self, why: str) -> None:
-        """Tell it to cancel, as the task received SIGTERM. Safe in a signal handler."""
-        self._order(KILLED + why.encode())
-
     def cancel(self, why: str) -> None:
-        """Tell it to cancel, as the task is failing.
+        """Tell it to cancel. Safe in a signal handler.
 
         :param why: why the task ends, as the beginning of a sentence.
         """
-        self._order(CANCEL + why.encode())
-
-    def _order(self, message: bytes) -> None:
         self._wake()
-        if self._send(message) and self._ordered_at is None:
+        if self._send(CANCEL + why.encode()) and self._ordered_at is None:
             self._ordered_at = time.monotonic()
 
     def _wake(self) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-PATHS, NOTE, RETURNED, DONE, CANCEL, KILLED, LOGGED = b"P", b"N", b"R", b"D", b"C", b"K", b"L"
+PATHS, NOTE, RETURNED, DONE, CANCEL, LOGGED = b"P", b"N", b"R", b"D", b"C", b"L"
 """First byte of each message of the task."""
 ACTING = "acting"
 """Message to the task: the order to cancel has come in."""
@@ -65,12 +65,12 @@ class TaskWatch:
             elif self.task_end in ready or self._has_lost_task():
                 # The supervisor may have sent SIGTERM to the task before.
                 self.why = self.why or (TEST_ENDED if self.supervisor == self.task else TASK_ENDED)
-                return KILLED if self.is_armed else None
+                return CANCEL if self.is_armed else None
             elif self.supervisor_end in ready or self._has_lost_supervisor():
                 self.why = SUPERVISOR_ENDED
                 self._end_task()
                 if self.is_armed:
-                    return KILLED
+                    return CANCEL
 
     @property
     def _pause(self) -> float | None:
@@ -117,7 +117,7 @@ class TaskWatch:
             # The channel is closed: wait for the end of the task's process, which may come a moment later.
             self.is_connected = False
             self._poll.unregister(self.channel)
-        elif kind in (DONE, CANCEL, KILLED):
+        elif kind in (DONE, CANCEL):
             if self.why != SUPERVISOR_ENDED:
                 self.why = body.decode() or self.why
             return kind

@@ -125,11 +125,11 @@ def test_who_is_told_again_without_new_jobs_cancels_nothing_twice(
 ) -> None:
     worker = canceller(ledger := TryLedger(), Settings(patience=20, sentinel=False), LOG)
     ledger.apply(tracked(line, [line.address(None, submit(cloud))]))
-    worker.killed("Task received SIGTERM")
+    worker.cancel("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert cloud.journal.count("batch", TERMINATE) == 1
     requests = len(cloud.journal.entries("batch"))
-    worker.killed("Task received SIGTERM")
+    worker.cancel("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert len(cloud.journal.entries("batch")) == requests
 
@@ -139,7 +139,7 @@ def test_released_jobs_live_on(cloud: LocalCloud, line: ClientSpec) -> None:
     jobs = [line.address(None, submit(cloud)) for _ in range(2)]
     ledger.apply(tracked(line, jobs))
     ledger.apply(JobsReleased((jobs[0],)))
-    worker.killed("Task received SIGTERM")
+    worker.cancel("Task received SIGTERM")
     assert worker.wait_for("ended", 20)
     assert {job["id"]: job["cancelled"] for job in cloud.batch.jobs()} == {
         jobs[0].id: False,

@@ -16,7 +16,7 @@ from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
 from airflow_cancel_provider.reaper.dead_letters import VARIABLE
 from airflow_cancel_provider.reaper.factory import make_reaper
 from airflow_cancel_provider.reaper.judge import DecisionKind
-from airflow_cancel_provider.reaper.listing import BATCH
+from airflow_cancel_provider.reaper.living_jobs import BATCH
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from airflow_cancel_provider.reaper.reaper import STOPPED
 from airflow_cancel_provider.reaper.rules import Rules

@@ -13,8 +13,7 @@ from airflow_cancel_provider.triggers import on_kill as killing
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.memory_service import Memory
 from tests.real_airflow.statsd import Statsd
-from tests.task_fixtures import TaskInstance
-from tests.trigger_fixtures import OURS, guarding, killed, memory, recorded, story, until
+from tests.trigger_fixtures import failed_try, guarding, killed, memory, story, until
 
 __all__ = ["airflow", "memory"]
 
@@ -22,8 +21,7 @@ __all__ = ["airflow", "memory"]
 def test_who_has_ended_the_jobs_is_on_record_and_counted(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     job, other = memory.jobs("a", "b")
 
     async def tell(statsd: Statsd) -> None:
@@ -47,9 +45,7 @@ def test_a_job_that_ends_soon_is_on_record_before_a_slow_one_of_a_task_killed_wi
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kill is written once, and both are counted together."""
-    tis = [TaskInstance(map_index=index) for index in range(2)]
-    for ti in tis:
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = [failed_try(airflow, map_index=index) for index in range(2)]
     soon, late = memory.jobs("soon", "late")
 
     async def tell(statsd: Statsd) -> None:
@@ -76,8 +72,7 @@ def test_a_job_that_ends_soon_is_on_record_before_a_slow_one_of_a_task_killed_wi
 
 def test_jobs_over_two_connections_are_all_on_record(airflow: FakeAirflow, memory: Memory) -> None:
     """Both are of one service, and so in one XCom."""
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     jobs = [RemoteJob.of("memory", each, scope="place", conn_id=each) for each in ("one", "two")]
     memory.states |= {"one": JobState.RUNNING, "two": JobState.RUNNING}
 
@@ -94,8 +89,7 @@ def test_jobs_over_two_connections_are_all_on_record(airflow: FakeAirflow, memor
 def test_what_a_person_has_cancelled_before_is_not_taken_for_its_own(
     airflow: FakeAirflow, memory: Memory
 ) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     (job,) = memory.jobs("a")
     memory.states["a"] = JobState.CANCELLED
 
@@ -112,8 +106,7 @@ def test_a_fault_of_ours_does_not_hold_up_a_trigger(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits any more for ends that nobody will see."""
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     trigger = guarding(ti, memory.jobs("a"))
 
     def broken(_: CancelEngine) -> None:

@@ -31,6 +31,7 @@ from tests.trigger_fixtures import (
     OURS,
     RESUMED,
     Endless,
+    failed_try,
     guarding,
     killed,
     memory,
@@ -120,8 +121,7 @@ def test_a_trigger_stays_to_log_how_its_job_has_ended(
 ) -> None:
     """From then on, what it logs is not in the log of the try."""
     monkeypatch.setattr(killing, "CONFIRM_SECONDS", 10.0)
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
 
     async def tell() -> None:
         task = asyncio.ensure_future(killed(make(ti, memory.jobs("a")), ti))
@@ -163,8 +163,7 @@ def test_a_trigger_that_is_cancelled_does_not_fail_where_airflow_is_away(
     airflow: FakeAirflow, memory: Memory, make: Any
 ) -> None:
     """If it did, Airflow would fail the task by it, also where that lives on in another triggerer."""
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     airflow.down = RuntimeError("The database is away")
 
     async def tell() -> None:
@@ -180,8 +179,7 @@ def test_a_trigger_that_is_cancelled_does_not_fail_where_airflow_is_away(
 @pytest.mark.parametrize("make", [guarding, sensing])
 def test_a_second_kill_cancels_once(airflow: FakeAirflow, memory: Memory, make: Any) -> None:
     """Airflow 3.3 calls ``on_kill`` after it has cancelled the trigger."""
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     trigger = make(ti, memory.jobs("a"))
 
     async def tell() -> None:
@@ -216,8 +214,7 @@ def test_one_of_mapped_deferred_tasks_is_not_taken_for_another(airflow: FakeAirf
 def test_a_trigger_that_makes_an_end_of_its_cancellation_is_guarded(
     airflow: FakeAirflow, memory: Memory
 ) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     story(lambda: killed(guarding(ti, memory.jobs("a"), swallows=True), ti))
     assert memory.sent == [("a", False)]
 
@@ -238,8 +235,7 @@ def test_a_trigger_whose_own_cancel_fails_is_guarded(
 def test_an_own_trigger_whose_hook_is_broken_is_said(
     airflow: FakeAirflow, memory: Memory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     assert story(lambda: killed(guarding(ti, memory.jobs("a"), is_broken=True), ti))
     assert memory.sent == [("a", False)]
     (said,) = [each for each in caplog.records if "operator's own on_kill" in each.getMessage()]

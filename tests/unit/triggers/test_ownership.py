@@ -38,6 +38,7 @@ from tests.trigger_fixtures import (
     RESUMED,
     UNCLEAR,
     asked,
+    failed_try,
     recorded,
     with_neighbours,
 )
@@ -146,8 +147,7 @@ def test_what_a_try_has_released_lives_whatever_became_of_its_record(
 
 @pytest.mark.parametrize("broken", [{"jobs": []}, "1", ["a"], {"all": False, "jobs": ["no address"]}])
 def test_a_release_that_cant_be_read_keeps_all_jobs_alive(airflow: FakeAirflow, broken: Any) -> None:
-    ti = TaskInstance()
-    airflow.put(ti, "failed", recorded(ti, OURS))
+    ti = failed_try(airflow)
     assert asked(ti) is DEAD
     airflow.variables[f"remote_jobs_released_{ti.id}"] = broken
     assert asked(ti) is UNCLEAR

@@ -27,7 +27,7 @@ from tests.cloud.server import LocalCloud
 from tests.memory_service import Memory, MemoryHook, MemoryService
 from tests.service_fixtures import EmrBench
 from tests.task_fixtures import TaskInstance, connections, event_of
-from tests.trigger_fixtures import OURS, guarding, memory, recorded, sensing, story, until
+from tests.trigger_fixtures import OURS, failed_try, guarding, memory, recorded, sensing, story, until
 
 __all__ = ["airflow", "connections", "memory"]
 
@@ -77,9 +77,7 @@ def test_a_storm_leaves_the_way_to_airflow_to_others(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A triggerer answers one request after the other, and its own events wait in the same queue."""
-    tis = [TaskInstance(map_index=index) for index in range(100)]
-    for ti in tis:
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = [failed_try(airflow, map_index=index) for index in range(100)]
     under_way: list[str] = []
     most: list[int] = []
     answer = airflow._answer
@@ -112,9 +110,8 @@ def test_a_storm_leaves_the_way_to_airflow_to_others(
 
 
 def test_a_request_without_an_answer_holds_up_no_other_task(airflow: FakeAirflow, memory: Memory) -> None:
-    tis = {name: TaskInstance(task_id=name) for name in ("held", "next", "third")}
-    for name, ti in tis.items():
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = {name: failed_try(airflow, task_id=name) for name in ("held", "next", "third")}
+    for name in tis:
         memory.job(name)
     memory.held["held"] = threading.Event()
 
@@ -139,9 +136,8 @@ def test_records_that_are_slow_to_read_hold_up_no_other_task(
 ) -> None:
     """An XCom backend may keep them in an object storage that does not answer."""
     monkeypatch.setattr(event_loop, "LONGEST_TURN", 0.2)
-    tis = {name: TaskInstance(task_id=name) for name in ("slow1", "slow2", "slow3", "other")}
-    for name, ti in tis.items():
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = {name: failed_try(airflow, task_id=name) for name in ("slow1", "slow2", "slow3", "other")}
+    for name in tis:
         memory.job(name)
     answered, read = threading.Event(), ownership._record
 
@@ -169,9 +165,7 @@ def test_records_that_are_slow_to_read_hold_up_no_other_task(
 def test_kills_after_credentials_have_expired_share_the_new_ones(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tis = [TaskInstance(task_id=f"t{number}") for number in range(5)]
-    for ti in tis:
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = [failed_try(airflow, task_id=f"t{number}") for number in range(5)]
     expired, refused, describe = list[Any](), list[Any](), MemoryService.describe
 
     def described(self: Any, jobs: Any) -> Any:
@@ -232,8 +226,7 @@ class TestReadiness:
     def test_a_service_that_can_not_be_opened_disturbs_nobody(
         self, airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ti = TaskInstance()
-        airflow.put(ti, "failed", recorded(ti, OURS))
+        ti = failed_try(airflow)
         airflow.down = RuntimeError("away")
         monkeypatch.setattr(MemoryHook, "for_address", _broken)
 

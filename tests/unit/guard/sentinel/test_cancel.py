@@ -58,7 +58,7 @@ def test_what_the_next_try_takes_over_outlives_a_crash_but_not_a_kill(
     crashed = run(f"start={kept}", UNARMED="1")
     crashed.kill()
     until(lambda: not alive(crashed.sentinel))
-    run(f"start={lost},say=killed", UNARMED="1").kill()
+    run(f"start={lost},say=cancel", UNARMED="1").kill()
     until(lambda: is_cancelled(cloud, lost))
     assert not is_cancelled(cloud, kept)
 
@@ -170,5 +170,5 @@ def test_the_word_accepted_comes_before_the_end(
     cloud: LocalCloud, batch: Any, run: Callable[..., Task]
 ) -> None:
     cloud.batch.set(cancel=3)
-    task = run(f"start={submit(batch)},say=killed,wait=accepted,waits=ended")
+    task = run(f"start={submit(batch)},say=cancel,wait=accepted,waits=ended")
     assert task.answers[:2] == ["True", "False"]

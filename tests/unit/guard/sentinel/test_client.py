@@ -51,7 +51,7 @@ def test_the_last_word_is_heard_although_the_sentinel_did_not_hear_the_tasks(
     until(lambda: is_cancelled(cloud, job))
     cloud.faults.add("batch", "DescribeJobs", "latency", delay=0.7)
     # "cancel" comes while the sentinel takes its last look; it ends without reading it.
-    task = run(f"start={job},say=killed,wait=accepted,say=cancel,pause=2,wait=ended")
+    task = run(f"start={job},say=cancel,wait=accepted,say=cancel,pause=2,wait=ended")
     assert task.answers[:2] == ["True", "True"]
 
 
@@ -85,7 +85,7 @@ def test_an_answer_that_comes_while_it_cancels_is_no_sign_that_it_did_not_start(
 ) -> None:
     """Of a submission in another thread than the one in which the kill is handled."""
     job = submit(batch)
-    task = run(f"intend=1,say=killed,waits=accepted,start={job},wait=ended")
+    task = run(f"intend=1,say=cancel,waits=accepted,start={job},wait=ended")
     assert not any("Not guarded" in line for line in task.said)
     assert is_cancelled(cloud, job)
 
@@ -97,7 +97,7 @@ def test_where_none_can_be_started_the_task_cancels_itself_and_says_so(
     (unrunnable := tmp_path / "python").write_text("no program")
     orders = {"interpreter": f"interpreter={unrunnable}", "unknown": "interpreter=", "processes": "limit=1"}
     job = submit(batch)
-    task = run(f"{orders[way]},start={job},say=killed,wait=accepted,wait=ended")
+    task = run(f"{orders[way]},start={job},say=cancel,wait=accepted,wait=ended")
     assert task.said.count("True") == 2  # accepted, and ended
     assert is_cancelled(cloud, job)
     said = [line for line in task.said if "Not guarded: a sudden end of this task's process (SIGKILL" in line]

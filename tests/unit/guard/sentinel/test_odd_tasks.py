@@ -198,7 +198,7 @@ def test_where_the_sentinel_does_not_answer_the_task_cancels_itself(
     event = tracked(client, [client.address(None, submit())], time.time())
     worker._thread._ledger.apply(event)
     worker.hear(event)
-    worker.killed("Task received SIGTERM")
+    worker.cancel("Task received SIGTERM")
     assert worker.wait_for("accepted", 20)
     until(lambda: cancelled(cloud) == [True])
     assert "does not answer" in caplog.text
@@ -289,7 +289,7 @@ class TestForkedChildren:
         intended = SubmissionIntended("child", client, None, None)
         if (child := os.fork()) == 0:
             said: list[str] = []
-            worker._report_unguarded = said.append
+            worker._unguarded = said.append
             worker.hear(intended)
             is_still_that_one = sentinel_of(worker)._process.returncode == -signal.SIGKILL
             os._exit(0 if said and is_still_that_one else 1)
@@ -346,7 +346,7 @@ def test_what_is_tracked_after_a_kill_that_is_through_is_cancelled_too(
         worker.hear(event)
 
     start()
-    worker.killed("Task was told to end")
+    worker.cancel("Task was told to end")
     until(lambda: cancelled(cloud) == [True])
     time.sleep(0.5)
     start()

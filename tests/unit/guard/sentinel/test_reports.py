@@ -25,7 +25,7 @@ def test_ends_that_the_task_has_not_heard_of(
     if task == "has ended":
         run(f"start={job}", AIRFLOW=replying).kill()
     else:
-        run(f"start={job},say=killed", AIRFLOW=replying)
+        run(f"start={job},say=cancel", AIRFLOW=replying)
     (report,) = map(json.loads, until(lambda: Replies.told))
     ((address, end),) = report["ends"].items()
     assert address.endswith(job)
@@ -36,7 +36,7 @@ def test_ends_that_the_task_has_not_heard_of(
 def test_a_task_that_has_heard_of_them_puts_them_on_record_itself(
     batch: Any, run: Callable[..., Task], replying: str
 ) -> None:
-    task = run(f"start={submit(batch)},say=killed,wait=ended,say=relay,pause=1,say=relay", AIRFLOW=replying)
+    task = run(f"start={submit(batch)},say=cancel,wait=ended,say=relay,pause=1,say=relay", AIRFLOW=replying)
     until(lambda: not alive(task.sentinel))
     assert task.answers == ["True"]
     assert Replies.told == []

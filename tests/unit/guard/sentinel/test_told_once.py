@@ -26,7 +26,7 @@ def test_a_line_is_in_the_log_once(
 ) -> None:
     """The sentinel is done before the task listens, as with an ``on_kill`` that takes ten seconds."""
     log = tmp_path / "attempt=1.log"
-    run(f"start={submit(batch)},say=killed,{meanwhile},wait=ended,say=relay", TASK_LOG=str(log))
+    run(f"start={submit(batch)},say=cancel,{meanwhile},wait=ended,say=relay", TASK_LOG=str(log))
     story = log.read_text()
     assert (story.count(" cancelling "), story.count(" cancelled ")) == (1, 1), story
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
-from airflow_cancel_provider.reaper import listing as sweeping
+from airflow_cancel_provider.reaper import living_jobs as sweeping
 from airflow_cancel_provider.reaper.backends.base import TryPhase
-from airflow_cancel_provider.reaper.listing import BATCH, WAITING, listed
+from airflow_cancel_provider.reaper.living_jobs import BATCH, WAITING, listed
 from airflow_cancel_provider.reaper.places import Place, Scopes
 from tests.memory_service import Memory, MemoryService, memory
 from tests.reaper_fixtures import Ground, ground

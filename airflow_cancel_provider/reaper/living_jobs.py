@@ -1,4 +1,4 @@
-"""List the running jobs of many places at the same time, with bounded memory."""
+"""The living jobs of many places, read at the same time with bounded memory."""
 
 from __future__ import annotations
 
