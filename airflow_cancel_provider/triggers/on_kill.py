@@ -89,6 +89,10 @@ class KilledTrigger:
 
     async def settle(self, standing: DeferredStanding) -> None:
         """Do what is right for a try that stands so, now that it is clear."""
+        if standing.trouble:
+            words = "The record of %s is another Airflow's (%s); its jobs are left alone: %s"
+            self.log.warning(words, self.deferred, standing.trouble, self.jobs)
+            return
         if standing.verdict is not Verdict.DEAD:
             words = "%s goes on elsewhere or has succeeded, as far as Airflow tells; left running: %s"
             self.log.info(words, self.deferred, self.jobs)
@@ -173,13 +177,13 @@ async def cancel_if_dead(killed: KilledTrigger) -> None:
 async def _cancel_if_dead(killed: KilledTrigger) -> None:
     deferred = killed.deferred
     standing = await ask_first(deferred)
+    if standing.verdict is not Verdict.UNCLEAR:
+        await killed.settle(standing)
+        return
     if standing.trouble:
         killed.log.warning("Airflow does not say how %s stands: %s", deferred, standing.trouble)
-    if standing.verdict is Verdict.UNCLEAR:
-        Rechecks.here().add(deferred, killed.settle, killed.jobs, killed.log)
-        killed.log.leave()
-    else:
-        await killed.settle(standing)
+    Rechecks.here().add(deferred, killed.settle, killed.jobs, killed.log)
+    killed.log.leave()
 
 
 @dataclass(frozen=True, eq=False)

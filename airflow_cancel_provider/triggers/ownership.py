@@ -72,7 +72,7 @@ class DeferredStanding:
 
     :param is_followed: a next try exists.
     :param kept: jobs that the try has released, or that the next one has taken over.
-    :param trouble: why Airflow did not say how it stands.
+    :param trouble: why Airflow did not say how it stands, or why it is not this Airflow's.
     """
 
     verdict: Verdict
@@ -219,8 +219,9 @@ def _found(deferred: DeferredTry, state: str | None) -> DeferredStanding:
         # Somebody has written over the record: only what the state says can be relied on.
         standing = DeferredStanding(Verdict.DEAD) if state in _OVER else UNCLEAR
     else:
-        if record is not None and record.is_of_another_airflow(own_deployment()):
-            return LIVES
+        own = own_deployment()
+        if record is not None and record.is_of_another_airflow(own):
+            return DeferredStanding(Verdict.LIVES, trouble=f"deployment {record.deployment}, not {own}")
         standing = judged(deferred, state, record)
     return _without_released(deferred, standing) if standing.verdict is Verdict.DEAD else standing
 

@@ -58,6 +58,7 @@ def test_a_deferred_task_that_is_marked_there(
     cloud: LocalCloud,
     airflow: FakeAirflow,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     name: str,
     is_cancelled: bool,
     labels: bool,
@@ -68,6 +69,10 @@ def test_a_deferred_task_that_is_marked_there(
     airflow.put(ti, "failed", ti.pushed[RECORD_KEY])
     assert story(lambda: killed(GuardTrigger(**through_serde(stored)), TaskInstance(id=ti.id)))
     assert cancelled(cloud) == [is_cancelled]
+    told = (
+        f"is another Airflow's (deployment {PRODUCTION}, not {deployment_of(name)}); its jobs are left alone"
+    )
+    assert (told in caplog.text) is not is_cancelled
 
 
 @pytest.mark.parametrize("labels", [True, False])

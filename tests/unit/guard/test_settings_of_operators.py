@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from traceback import TracebackException
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.settings import own_deployment
 from airflow_cancel_provider.version_compat import AirflowException, AirflowSensorTimeout, TaskDeferred
 from tests.airflow_fakes import FakeAirflow
 from tests.cloud.server import LocalCloud
@@ -40,6 +42,7 @@ __all__ = ["_guarded", "airflow", "variables"]
 PACKAGE = str(Path(airflow_cancel_provider.__file__).parent)
 PASSWORD = "PLANTED-proxy-password"
 WITH_LOGIN = {"read_timeout": 7, "proxies": {"https": f"http://user:{PASSWORD}@proxy:3128"}}
+HERE = {"deployment": own_deployment()}
 FAILED = {"event": {"status": "error", "job_id": "?"}}
 
 
@@ -70,7 +73,7 @@ def deferred(given: dict[str, Any], **changes: Any) -> tuple[Try, Any]:
     """A try of such an operator that has deferred, and the trigger of its deferral."""
     ti = Try(**changes)
     ti.task = operator(given, deferrable=True)  # type: ignore[assignment]
-    ti.guarded(CANCEL)
+    ti.guarded(replace(CANCEL, **HERE))
     with pytest.raises(TaskDeferred) as deferral:
         ti.task.execute({"ti": ti})  # type: ignore[call-arg]
     return ti, deferral.value.trigger
@@ -93,7 +96,7 @@ def test_one_that_fails_when_it_is_resumed(cloud: LocalCloud, given: dict[str, A
     back: Any = Try(id=first.id, pushed=first.pushed)
     back._ti_context_from_server = RESUMED
     back.task = operator(given)
-    back.guarded(CANCEL)
+    back.guarded(replace(CANCEL, **HERE))
     with pytest.raises(AirflowException, match="error"):
         back.task.resume_execution("execute_complete", FAILED, {"ti": back})
     assert cancelled(cloud) == [True]
@@ -104,7 +107,7 @@ def test_the_next_try_of_one_that_has_left_a_job(cloud: LocalCloud, given: dict[
     deferred(given, store=store)  # and was lost with its triggerer
     ti = Try(store=store, try_number=2)
     ti.task = operator(given)  # type: ignore[assignment]
-    ti.guarded(CANCEL)
+    ti.guarded(replace(CANCEL, **HERE))
     assert cancelled(cloud) == [True]
 
 
@@ -113,7 +116,7 @@ def test_the_last_try_of_one_that_keeps_its_jobs(cloud: LocalCloud, given: dict[
     deferred(given, store=store)
     ti = Try(store=store, try_number=2, max_tries=1)
     ti.task = operator(given)  # type: ignore[assignment]
-    guard = ti.guarded(KEEP)
+    guard = ti.guarded(replace(KEEP, **HERE))
     ti.state = "failed"
     guard.failed()
     assert cancelled(cloud) == [True]
