@@ -146,16 +146,15 @@ class RemoteJobsTrigger(BaseTrigger):
     async def _poll(self, waits: SharedWaits, pool: ServicePool) -> None:
         """As :func:`~airflow_cancel_provider.watch.poll`, together with the others who wait.
 
-        The first poll logs only ends. While Airflow sends hundreds of triggers together, its supervisor
-        takes no lines, and the triggerer stands still once their socket is full.
+        Of the first state of a job only an end is logged. While Airflow sends hundreds of triggers together,
+        its supervisor takes no lines, and the triggerer stands still once their socket is full.
         """
-        is_first = not self._has_polled
         try:
             seen, unknown = await waits.poll(
                 self.watch.open, self._delay(), after=self._seconds_to_poll(), is_fresh=self._is_fresh
             )
-            if is_first:
-                self.watch.observe(status for status in seen if not status.state.is_terminal)
+            first = (status for status in seen if status.job not in self.watch.statuses)
+            self.watch.observe([status for status in first if not status.state.is_terminal])
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
         except (AirflowUnavailable, ServiceUnavailable) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_cancel_provider.exceptions import IdentityError
+from airflow_cancel_provider.exceptions import IdentityError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
@@ -280,3 +280,23 @@ def test_thousands_of_waits_are_told_a_few_in_each_turn_of_the_loop(
     assert sum("SUCCEEDED" in record.getMessage() for record in caplog.records) == len(jobs)
     assert most <= 3 * TOLD_TOGETHER
     assert len(memory.polls) <= 8
+
+
+def test_a_first_state_after_an_outage_makes_no_line_either(
+    memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory.errors.append(ServiceUnavailable("away"))
+    (job,) = memory.jobs("a")
+
+    async def tell() -> None:
+        trigger = RemoteJobsTrigger(Watch([job]).as_json(), Access().as_json(), 0.3, None, time.time())
+        wait = asyncio.ensure_future(event_of(trigger))
+        await until(lambda: trigger.watch.statuses)
+        memory.states[job.id] = JobState.SUCCEEDED
+        await wait
+
+    with caplog.at_level(logging.INFO):
+        story(tell, 60)
+    told = [record.getMessage() for record in caplog.records]
+    assert [words for words in told if "away" in words]
+    assert not [words for words in told if "is RUNNING" in words]
