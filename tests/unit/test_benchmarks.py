@@ -6,12 +6,11 @@ import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from airflow_cancel_provider.services.credentials import account_of
-from benchmarks import endurance, report
+from benchmarks import report
 from benchmarks.account.batch import job_id
 from benchmarks.account.emr import Emr, step_id
 from benchmarks.account.ends import Ends, Finishing
@@ -162,38 +161,3 @@ def test_troubles_come_and_go_but_credentials_expire_for_good() -> None:
 def test_all_access_keys_tell_the_same_account() -> None:
     keys = [SimpleNamespace(access_key=access_key(number)) for number in (0, 1, 99_999)]
     assert list(map(account_of, keys)) == ["123456789012"] * 3
-
-
-WELL: dict[str, Any] = {
-    "lost": 0,
-    "ends": 9,
-    "late": {"emr": {"worst": 5.0}, "batch": {"worst": 1.0}},
-    "most": 10.0,
-    "killed": 9,
-    "not cancelled": 0,
-    "others": [],
-    "heartbeat": 3.0,
-    "wrong": [],
-    "samples": [{"memory": 100.0, "threads": 5.0, "files": 20.0}] * 9,
-    "troubles": {"throttled": 1, "outage": 1, "reset": 1, "expired": 1},
-}
-GROWN = [*WELL["samples"][:6], *[{"memory": 200.0, "threads": 5.0, "files": 20.0}] * 3]
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"lost": 2}, "The ends of 2 jobs of 9"),
-        ({"late": {"emr": {"worst": 11.0}}}, "in emr was seen after 11.0 s"),
-        ({"wrong": ["a job: denied"]}, "a job: denied"),
-        ({"not cancelled": 2}, "2 marked tasks of 9"),
-        ({"others": [7]}, "not marked were cancelled: [7]"),
-        ({"heartbeat": 31.0}, "heartbeat was 31 s old"),
-        ({"samples": GROWN}, "memory grew from 100 to 200"),
-        ({"troubles": {"throttled": 1, "outage": 1, "reset": 1}}, "'expired'"),
-    ],
-)
-def test_endurance_names_what_is_wrong(change: dict[str, Any], words: str) -> None:
-    assert list(endurance.problems(WELL)) == []
-    (found,) = endurance.problems({**WELL, **change})
-    assert words in found

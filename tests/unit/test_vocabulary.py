@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_cancel_provider import exceptions
-from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput, JobsError, ServiceError
+from airflow_cancel_provider.exceptions import (
+    CancelProviderError,
+    InvalidInput,
+    JobsError,
+    ServiceError,
+    writable,
+)
 from airflow_cancel_provider.owner import Owner
 from tests.job_strategies import hostile_text, jobs
 
@@ -82,8 +88,8 @@ class TestErrors:
     ) -> None:
         back = pickle.loads(pickle.dumps(kind(message, operation, code)))
         assert type(back) is kind
-        assert (back.message, back.operation, back.code) == (message, operation, code)
-        assert str(back) == message
+        assert (back.message, back.operation, back.code) == (writable(message), operation, code)
+        assert str(back) == writable(message)
 
     @given(st.text(), st.lists(jobs.map(str), max_size=3))
     @pytest.mark.parametrize("kind", [kind for kind in ERRORS if issubclass(kind, JobsError)])
