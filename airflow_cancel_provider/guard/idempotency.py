@@ -11,6 +11,8 @@ _KEPT = 1000
 _made_up: dict[str, None] = {}
 _PARAMETER = "client_request_token"
 _MISSING = object()
+_at_start: Any = None
+"""The token of the operator that this process executes, as it was before ``pre_execute``."""
 
 
 def is_random(token: Any) -> bool:
@@ -30,20 +32,26 @@ def is_made_up(token: Any) -> bool:
     return token in _made_up
 
 
+def remember_of_operator(task: Any) -> None:
+    """Remember the token of an operator that is about to be executed: code may set another as it runs."""
+    global _at_start  # noqa: PLW0603  one process runs one task at a time
+    _at_start = getattr(task, _PARAMETER, None)
+
+
 def is_made_by_operator(token: Any) -> bool:
     """Whether the running task's operator generated this token, as the Dag gives none.
 
     Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``,
     or, where the attribute stays empty, ``self.client_request_token or str(uuid4())`` as they submit.
     Such a token belongs to one try. A token from the Dag may be the same in other tries and tasks; so may one
-    that an ``execute`` of a user's own operator gives.
+    that an ``execute`` of a user's own operator gives, or sets.
     """
     task = _running_task()
     given = getattr(task, "_BaseOperator__init_kwargs", None)
     kept = getattr(task, _PARAMETER, _MISSING)
     return (
         is_random(token)
-        and (kept == token or (kept in (None, "") and _submits_as_the_provider_does(task)))
+        and (kept == token == _at_start or (kept in (None, "") and _submits_as_the_provider_does(task)))
         and isinstance(given, dict)
         and given.get(_PARAMETER) in (None, "")
     )

@@ -23,6 +23,7 @@ from airflow_cancel_provider.exceptions import Killed
 from airflow_cancel_provider.guard import at_end, capture
 from airflow_cancel_provider.guard.at_end import AtEnd, Care
 from airflow_cancel_provider.guard.attach import attach, detach
+from airflow_cancel_provider.guard.idempotency import remember_of_operator
 from airflow_cancel_provider.guard.inherited import take_over_or_cancel
 from airflow_cancel_provider.guard.parts import TryParts
 from airflow_cancel_provider.guard.retries import (
@@ -77,6 +78,7 @@ class TaskGuard:
     def install(self) -> None:
         """Start to record submissions, and wrap the operator's methods."""
         capture.install()
+        remember_of_operator(self.task)
         self.ends_of_earlier = take_over_or_cancel(self.parts)
         attach(self)
         # Last: a guard that is only half installed would not report the task's success to the sentinel.

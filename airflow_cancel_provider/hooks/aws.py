@@ -49,6 +49,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "signature_version": (str, type(UNSIGNED)),
 }
 """Types of options of botocore that it does not check itself."""
+_KINDS_OF_EXTRA = {
+    **dict.fromkeys(("config_kwargs", "session_kwargs", "service_config", "assume_role_kwargs"), dict),
+    **dict.fromkeys(("region_name", "endpoint_url", "role_arn"), str),
+}
+"""Types of fields of a connection's extra, over which AwsBaseHook would stumble."""
 _OF_REPLIES = ("AssumeRoleResult", "AssumeRoleWithSAMLResult", "Credentials", "ResponseMetadata")
 """What botocore and AwsBaseHook take out of a reply that has credentials."""
 QUOTA_SHARE = "quota_share"
@@ -116,6 +121,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         if self._wrapper is None:
             connection = self._connection()
             try:
+                _check_extra(connection.extra_dejson if connection else {})
                 wrapper = AwsConnectionWrapper(
                     conn=connection,
                     region_name=self._region_name,
@@ -126,11 +132,11 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
                 wrapper.verify = None if wrapper.verify == "" else usable_verification(wrapper.verify)
                 wrapper.region_name = wrapper.region_name and wrapper.region_name.strip()
                 _check_config(wrapper.botocore_config)
-                _check_keys(wrapper)
+                _check_keys(wrapper, wrapper.get_service_endpoint_url(self.service_class.name))
                 self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
                 if self.call_seconds:
                     wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
-            except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            except (AttributeError, BotoCoreError, NotImplementedError, TypeError, ValueError) as error:
                 raise self._unusable(error) from None  # fields of extra of another kind
             self._wrapper = wrapper
         return self._wrapper
@@ -306,10 +312,18 @@ def _check_config(config: Config | None) -> None:
             raise TypeError(f"{name} is {value!r}, which botocore.config.Config does not take")
 
 
-def _check_keys(wrapper: AwsConnectionWrapper) -> None:
-    """:raises ValueError: a key can't be one; AWS would call it a wrong signature."""
-    for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
-        value = getattr(wrapper, name)
+def _check_extra(extra: Mapping[str, Any]) -> None:
+    """:raises TypeError: a field is of another type. Its value is not repeated: it may hold secrets."""
+    for name, kind in _KINDS_OF_EXTRA.items():
+        value = extra.get(name)
+        if value and not isinstance(value, kind):
+            raise TypeError(f"{name} is of type {type(value).__name__}; expected {kind.__name__}")
+
+
+def _check_keys(wrapper: AwsConnectionWrapper, endpoint: Any) -> None:
+    """:raises ValueError: a key can't be one; AWS would call it a wrong signature. Or the endpoint can't."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    for name, value in {**{name: getattr(wrapper, name) for name in names}, "endpoint_url": endpoint}.items():
         if value and not is_key(value):
             raise ValueError(f"{name} {NO_KEY}")
 

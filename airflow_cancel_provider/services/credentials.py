@@ -14,6 +14,8 @@ ENDLESS = float("inf")
 E = TypeVar("E", bound=BaseException)
 _LOGIN = re.compile(r"\b(https?|ftp|socks\w*)://[^\s\"'<>]*@", re.I)
 """Not of a job's address, which has its connection there."""
+_BARE_LOGIN = re.compile(r"[^\s/@:\"'<>]+:[^\s/@\"'<>]+@")
+"""In an address without a scheme."""
 _UNREAD = re.compile(r"Failed to parse: .*", re.S)
 _NO_HEADER = re.compile(r"Invalid header value .*", re.S)
 """Of a token that ends in a line break, as one that was read from a file may do."""
@@ -55,7 +57,7 @@ def without_logins(words: str) -> str:
     urllib3 then repeats a part that may be the password.
     """
     words = _NO_HEADER.sub("A key or token holds a line break", _LOGIN.sub(r"\1://***@", words))
-    return _UNREAD.sub("Failed to parse an address", words)
+    return _UNREAD.sub("Failed to parse an address", _BARE_LOGIN.sub("***@", words))
 
 
 def caused_by(cause: Exception, error: E, secrets: Iterable[str] = ()) -> E:

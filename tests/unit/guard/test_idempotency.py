@@ -12,6 +12,7 @@ from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOper
 from airflow.sdk.execution_time.context import set_current_context
 from botocore.exceptions import ClientError
 
+from airflow_cancel_provider.guard.idempotency import remember_of_operator
 from airflow_cancel_provider.owner import Label
 from tests.capture_fixtures import (
     LABEL,
@@ -93,6 +94,7 @@ def test_a_token_that_botocore_makes_changes_nothing(cloud: LocalCloud, notes: N
 
 
 def executing(operator: Any) -> Any:
+    remember_of_operator(operator)
     return set_current_context({"ti": SimpleNamespace(task=operator)})  # type: ignore[typeddict-item]
 
 
@@ -155,6 +157,18 @@ def test_a_mapped_operator_with_a_token_for_each_of_its_tasks(
             start(runs, app, clientToken=task.client_request_token, name="etl")
         assert cloud.emr_serverless.jobs()[-1]["name"] == name
     assert len(notes.jobs) == 2
+
+
+def test_a_token_that_code_sets_as_the_task_runs_is_the_users(
+    cloud: LocalCloud, notes: Notes, runs: Any
+) -> None:
+    """As ``pre_execute`` does with one from XCom, which is the same in each try, and in other tasks."""
+    app, task = application(runs), operator()
+    with executing(task):
+        task.client_request_token = str(uuid4())
+        start(runs, app, clientToken=task.client_request_token, name="etl")
+    assert [run["name"] for run in cloud.emr_serverless.jobs()] == ["etl"]
+    assert notes.not_before[0] > 0
 
 
 def test_another_tasks_token_is_not_of_this_operator(cloud: LocalCloud, notes: Notes, runs: Any) -> None:

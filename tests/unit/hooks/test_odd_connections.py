@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -43,11 +44,16 @@ ODD_CONFIGS: list[Any] = [
 ODD_EXTRAS: list[dict[str, Any]] = [
     {"service_config": "x"},
     {"service_config": {"batch": 5}},
+    {"service_config": {"batch": {"endpoint_url": "http://127.0.0.1:1 "}}},
     {"config_kwargs": {"max_pool_connections": "x"}},
     {"config_kwargs": {"defaults_mode": "x"}},
     {"config_kwargs": "x"},
+    {"config_kwargs": {"retries": {"mode": "x"}}},
     {"session_kwargs": 5},
     {"endpoint_url": 5},
+    {"endpoint_url": " http://127.0.0.1:1"},
+    {"endpoint_url": "user:hunter2@127.0.0.1:1"},
+    {"config_kwargs": {"proxies": "user:hunter2@proxy"}},
     {"region_name": 5},
     {"verify": "/no/such/bundle.pem"},
     {"verify": CERTIFICATE},
@@ -79,6 +85,15 @@ def test_an_extra_that_can_not_be(
 ) -> None:
     connect_aws(monkeypatch, cloud, "odd", **extra)
     assert sentence(cloud, "odd", Access()).startswith("Connection 'odd' can't be used: ")
+
+
+@pytest.mark.parametrize("name,value", [("config_kwargs", '{"read_timeout": 3}'), ("region_name", ["eu-de"])])
+def test_an_extra_with_another_type(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    connect_aws(monkeypatch, cloud, "odd", **{name: value})
+    kinds = rf"{name} is of type {type(value).__name__}; expected (dict|str)\.$"
+    assert re.search(kinds, sentence(cloud, "odd", Access()))
 
 
 def test_a_certificate_instead_of_its_path(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
