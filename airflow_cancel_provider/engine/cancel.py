@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from airflow_cancel_provider.cancellation import Cancellation
@@ -38,6 +39,7 @@ from airflow_cancel_provider.task_log import Log
 from airflow_cancel_provider.watch import UNSEEN_SECONDS, report, take_in, unknown_to_the_service
 
 T = TypeVar("T", JobStatus, CancelResult)
+NONE_SHOWN: Mapping[RemoteJob, JobStatus] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +137,20 @@ class CancelEngine:
         is_searched = all(claimant.search.has_answers for claimant in self._claimants)
         return is_searched and not self._unclear and not refused and not any(late)
 
-    def step(self) -> None:
+    def step(self, shown: Mapping[RemoteJob, JobStatus] = NONE_SHOWN) -> None:
         """Request the end of what may be cancelled, poll, repeat and escalate; then search for more.
 
         The search comes last: through many clusters it takes minutes. No error of a service or a connection
         is raised; it is logged, and the next step tries again.
+
+        :param shown: jobs, with their labels, as others have seen them over the same connections; these are
+            not polled.
         """
         requested = [*self.cancellation.open]
-        self._request()
-        self._take_in(self._poll([job for job in requested if job in self._claims]))
+        self._request(shown)
+        watched = [job for job in requested if job in self._claims]
+        seen = [shown[job] for job in watched if job in shown]
+        self._take_in([*seen, *self._poll([job for job in watched if job not in shown])])
         if requested:
             self._send(self.cancellation.act)
         if self._search():
@@ -179,12 +186,25 @@ class CancelEngine:
         result = self.cancellation.results.get(job)
         return result is None or result.outcome is CancelOutcome.UNANSWERED
 
-    def _request(self) -> None:
+    def _request(self, shown: Mapping[RemoteJob, JobStatus] = NONE_SHOWN) -> None:
         """Request the end of each job that is named now and may be cancelled."""
         self._gather()
-        self._take_in(filter(self._may_end, self._poll(self._unclear, urgent=True)))
+        known = {job: shown[job] for job in self._unclear if job in shown}
+        unclear = [job for job in self._unclear if job not in known]
+        self._take_in(filter(self._may_end, [*known.values(), *self._poll(unclear, urgent=True)]))
         self.cancellation.jobs = [job for job in self._claims if job in self._owner_of]
         self._send(self.cancellation.request)
+        for job in known:
+            self._doubt(job)
+
+    def _doubt(self, job: RemoteJob) -> None:
+        """Have a job described after all that the service does not know any more.
+
+        The connection may lead elsewhere since it was seen.
+        """
+        result = self.cancellation.results.get(job)
+        if result is not None and result.outcome is CancelOutcome.GONE:
+            del self.cancellation.results[job], self._owner_of[job]
 
     def _search(self) -> bool:
         """Search for jobs of submissions without an answer; whether there are jobs that were not named."""

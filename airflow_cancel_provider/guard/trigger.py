@@ -123,7 +123,7 @@ class GuardTrigger(BaseTrigger):
             if hasattr(self, shared):
                 setattr(self.inner, shared, getattr(self, shared))
         jobs = self._jobs()
-        with Board.here().attended(self._access(), jobs):
+        with Board.here().attended(self._access(), {job.service_key for job in jobs}):
             Readiness.here().prepare(getattr(self, "task_instance", None), self._access(), jobs)
             try:
                 async for event in with_answers(self._events()):
@@ -184,10 +184,12 @@ class GuardTrigger(BaseTrigger):
             # It was written by another version of this package.
             log.error("[remote jobs] %s Its jobs are left alone: %s", error, self.record)  # noqa: TRY400
             return
+        access = self._access()
+        shown = Board.here().labelled(access, self._jobs())
         own_log, deferred = InContext(log, self), DeferredTry.of(self.task_instance)
         requests = cancel_requests(record, self.reason, own_log, deferred.task)
         killed = KilledTrigger(
-            deferred, requests, own_log, self._access(), self.deployment, then=self._end_inner
+            deferred, requests, own_log, access, self.deployment, then=self._end_inner, shown=shown
         )
         await cancel_if_dead(killed)
 

@@ -36,6 +36,11 @@ class Meter:
         self.count(operation)
         return waited
 
+    def not_sent(self, operation: str) -> None:
+        """Take back a turn that was not used."""
+        self._put_back(operation, 1)
+        self.count(operation, -1)
+
     def wait(
         self, operation: str, *, urgent: bool = False, again: bool = False, at_most: float = inf
     ) -> float:
@@ -82,12 +87,15 @@ class Meter:
 
     def give_back(self) -> None:
         """Put back what was paid for and not used."""
-        left = {name: (calls, self._pace().of(name)) for name, calls in self.paid.items()}
+        left, self.paid = self.paid, Counter()
+        for name, calls in left.items():
+            self._put_back(name, calls)
+
+    def _put_back(self, operation: str, calls: int) -> None:
+        buckets = self._pace().of(operation)
         with exclusive():
-            for calls, buckets in left.values():
-                for bucket in buckets:
-                    bucket.spend(-calls)
-            self.paid.clear()
+            for bucket in buckets:
+                bucket.spend(-calls)
 
     def throttled(self, operation: str) -> None:
         """Take in that the service throttled a request: slow down."""

@@ -80,8 +80,8 @@ class ServicePool:
             except IdentityError:
                 if not self._let_go(service):
                     raise
-                renewed = self.service_of(some[0])
-                _describe(_urgent(renewed) if urgent else renewed, some, found, unknown)
+                # It has waited for its turn once; until the next one, the new ones might have expired.
+                _describe(_urgent(self.service_of(some[0])), some, found, unknown)
         return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:

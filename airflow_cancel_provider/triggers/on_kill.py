@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from glob import escape
@@ -20,11 +20,13 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.ends_on_record import write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
+from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
+from airflow_cancel_provider.services.pool import ServiceKey
 from airflow_cancel_provider.task_log import (
     PREFIX,
     Log,
@@ -42,7 +44,7 @@ from airflow_cancel_provider.triggers.ownership import (
     undisturbed,
     without_released,
 )
-from airflow_cancel_provider.triggers.poller import Board
+from airflow_cancel_provider.triggers.poller import Board, SharedWaits
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class KilledTrigger:
     :param access: how to reach their services.
     :param deployment: this Airflow's name in labels.
     :param then: what else is to be done if the task is dead.
+    :param shown: jobs as polls have shown them, with their labels: these are not described again.
     :param since: when it was told, in epoch seconds.
     """
 
@@ -85,6 +88,7 @@ class KilledTrigger:
     access: Access
     deployment: str = ""
     then: Callable[[], Awaitable[None]] = nothing_more
+    shown: Mapping[RemoteJob, JobStatus] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
 
     async def settle(self, standing: DeferredStanding) -> None:
@@ -109,7 +113,7 @@ class KilledTrigger:
         ]
         requests = [each.without(standing.kept, is_followed=standing.is_followed) for each in heeded]
         cancel_log = CancelLog(self.log, Actor.TRIGGER, lambda: REASON)
-        gathered = GatheredRequests(tuple(requests), self.deferred.task, self.since, cancel_log)
+        gathered = GatheredRequests(tuple(requests), self.deferred.task, self.since, cancel_log, self.shown)
         seen = await GatheredCancels.here().request(gathered, self.access, self.deployment)
         try:
             await self.then()
@@ -192,12 +196,14 @@ class GatheredRequests:
 
     :param since: when it was known, in epoch seconds.
     :param log: of how the jobs have ended.
+    :param shown: as for :class:`KilledTrigger`.
     """
 
     requests: tuple[CancelRequest, ...]
     task: TaskKey
     since: float
     log: CancelLog
+    shown: Mapping[RemoteJob, JobStatus]
     sent: asyncio.Future[None] | None = None
     """Done after the first request."""
     seen: asyncio.Future[None] | None = None
@@ -246,7 +252,7 @@ class GatheredCancels(PerLoop):
             key = (access.key, deployment, *service)
             if key not in self._gathered:
                 self._gathered[key] = []
-                self.begin(self._go_out(key, access, deployment))
+                self.begin(self._go_out(key, access, service, deployment))
             sent.append(loop.create_future())
             seen.append(loop.create_future())
             self._gathered[key].append(replace(killed, requests=tuple(parts), sent=sent[-1], seen=seen[-1]))
@@ -254,19 +260,33 @@ class GatheredCancels(PerLoop):
         await asyncio.gather(*sent)
         return seen
 
-    async def _go_out(self, key: tuple[str | None, ...], access: Access, deployment: str) -> None:
+    async def _go_out(
+        self, key: tuple[str | None, ...], access: Access, service: ServiceKey, deployment: str
+    ) -> None:
         await asyncio.sleep(TOGETHER)
         if before := self._requesting.get(key):
             await asyncio.wait([before], timeout=LONGEST_TURN)
         gathered = self._gathered.pop(key)
-        engine = cancel_over_connections(
-            Board.here().opener(access),
-            [request for each in gathered for request in each.requests],
-            deployment,
-            call_seconds=CALL_SECONDS,
-            escalate_after=ESCALATE_AFTER,
-        )
-        self._requesting[key] = step = asyncio.ensure_future(in_thread(engine.step))
+        with Board.here().attended(access, [service]) as waits:
+            engine = cancel_over_connections(
+                Board.here().opener(access),
+                [request for each in gathered for request in each.requests],
+                deployment,
+                call_seconds=CALL_SECONDS,
+                escalate_after=ESCALATE_AFTER,
+            )
+            await self._request(key, gathered, engine)
+            try:
+                await self._see_to_the_end(gathered, engine, waits)
+            finally:
+                _leave(gathered, engine)
+        await in_thread(_send_metrics, gathered, engine)
+
+    async def _request(
+        self, key: tuple[str | None, ...], gathered: Sequence[GatheredRequests], engine: CancelEngine
+    ) -> None:
+        shown = {job: status for each in gathered for job, status in each.shown.items()}
+        self._requesting[key] = step = asyncio.ensure_future(in_thread(engine.step, shown))
         try:
             await step
         except BaseException:
@@ -278,20 +298,17 @@ class GatheredCancels(PerLoop):
             for each in gathered:
                 if each.sent and not each.sent.done():
                     each.sent.set_result(None)
-        try:
-            await self._see_to_the_end(gathered, engine)
-        finally:
-            _leave(gathered, engine)
-        await in_thread(_send_metrics, gathered, engine)
 
-    async def _see_to_the_end(self, gathered: Sequence[GatheredRequests], engine: CancelEngine) -> None:
+    async def _see_to_the_end(
+        self, gathered: Sequence[GatheredRequests], engine: CancelEngine, waits: SharedWaits
+    ) -> None:
         given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while not engine.is_done and time.monotonic() < given_up_at:
             for each in gathered:
                 each.note(engine.cancellation)
-            await asyncio.sleep(pause)
+            shown = await _shown(engine, waits, pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
-            await in_thread(engine.step)
+            await in_thread(engine.step, shown)
         engine.close()
 
     async def _write_down(self, killed: GatheredRequests, seen: Collection[asyncio.Future[None]]) -> None:
@@ -304,6 +321,21 @@ class GatheredCancels(PerLoop):
             ends = {job: end for job, end in killed.log.ends.items() if job.service in services}
             written |= ends.keys()
             await ask_airflow(write_over_supervisor, killed.task, ends)
+
+
+async def _shown(engine: CancelEngine, waits: SharedWaits, pause: float) -> dict[RemoteJob, JobStatus]:
+    """What a poll in about ``pause`` seconds shows, which others share; nothing where it fails."""
+    jobs = engine.cancellation.open
+    if not jobs or not engine.is_requested:
+        await asyncio.sleep(pause)
+        return {}
+    try:
+        seen, unknown = await waits.poll(jobs, pause, is_fresh=True)
+    except CancelProviderError:
+        # The engine polls by itself, and tells the troubles of one job from those of all.
+        return {}
+    gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}
+    return {status.job: status for status in seen} | gone
 
 
 def _leave(gathered: Iterable[GatheredRequests], engine: CancelEngine) -> None:

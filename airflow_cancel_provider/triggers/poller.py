@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -258,10 +258,10 @@ class Board(PerLoop):
         self._attended: Counter[Key] = Counter()
 
     @contextmanager
-    def attended(self, access: Access, jobs: Iterable[RemoteJob]) -> Iterator[SharedWaits]:
-        """Take part in the polls of these jobs."""
+    def attended(self, access: Access, service_keys: Iterable[ServiceKey]) -> Iterator[SharedWaits]:
+        """Take part in the polls of these services."""
         access_key = access.key
-        keys = {(access_key, *job.service_key): job.service_key for job in jobs}
+        keys = {(access_key, *service_key): service_key for service_key in service_keys}
         self._attended.update(keys.keys())
         for key, service_key in keys.items():
             if key not in self._services:
@@ -287,6 +287,18 @@ class Board(PerLoop):
 
             waits = self._waits_on[key] = _ScopeWaits(service, demand, rest)
         return self._waits_on[key]
+
+    def labelled(self, access: Access, jobs: Iterable[RemoteJob]) -> dict[RemoteJob, JobStatus]:
+        """Those of jobs that polls here have seen alive with their label, as last seen."""
+        access_key = access.key
+        found: dict[RemoteJob, JobStatus] = {}
+        for job in jobs:
+            service = self._services.get((access_key, *job.service_key))
+            demand = service.demands.get(job.scope) if service else None
+            status = demand.memory.seen.get(job.id) if demand else None
+            if status is not None and status.label is not None:
+                found[job] = replace(status, job=job)
+        return found
 
     def is_open(self, key: Key) -> bool:
         """Whether a service is open, by the key of the access and its own."""

@@ -96,7 +96,7 @@ class RemoteJobsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire once: when all jobs are settled, attempts are used up, or the service refuses to be asked."""
-        with Board.here().attended(self.access, self.watch.open) as waits:
+        with Board.here().attended(self.access, {job.service_key for job in self.watch.open}) as waits:
             if self.cancel_reason is not None:
                 Readiness.here().prepare(getattr(self, "task_instance", None), self.access, self.watch.open)
             try:

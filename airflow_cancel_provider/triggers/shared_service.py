@@ -93,7 +93,13 @@ class SharedService:
         :param question: what is to be polled; called when it is this poll's turn.
         """
         async with self._turns:
-            service, asked = await self._turn(demand, await self.open()), question()
+            opened = await self.open()
+            service = await self._turn(demand, opened)
+            if self.opened is not opened:
+                # Others have opened it anew meanwhile.
+                service.meter.give_back()
+                service = await self._turn(demand, await self.open(), at_once=True)
+            asked = question()
             try:
                 return await self._poll(demand, service, asked)
             except AccessDenied:

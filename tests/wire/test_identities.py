@@ -9,6 +9,7 @@ import pytest
 from airflow_cancel_provider.exceptions import AccessDenied, IdentityError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
+from tests.pace_fixtures import FakeTime
 from tests.service_fixtures import REASON, Bench, aws_bench, outcomes
 
 __all__ = ["aws_bench"]
@@ -64,6 +65,26 @@ def test_an_identity_that_was_not_accepted_is_tried_once_by_others_that_share_th
     bench.cloud.expired_access_keys.clear()
     assert service.with_patience(service.patience).describe(jobs)
     assert not service.identity_refused
+
+
+def test_who_learns_of_it_while_waiting_for_the_quota_sends_nothing(bench: Bench) -> None:
+    """In a triggerer the queue for ListSteps may be minutes long: each turn that is used in vain makes it
+    longer, and who stands in it again with new credentials may find these expired."""
+    jobs, service, time_ = bench.running(1), bench.service(), FakeTime()
+    service.paces = time_.paces
+    buckets = [*service._pace().buckets.values()]
+    for bucket in buckets:
+        bucket.spend(bucket.burst)
+    left = [bucket._tokens for bucket in buckets]
+    time_.on_sleep = lambda: setattr(service, "identity_refused", True)
+    bench.cloud.journal.clear()
+    with pytest.raises(IdentityError, match=r"was not sent: the service refused its credentials to another"):
+        service.describe(jobs)
+    assert bench.count() == 0
+    assert service.traffic.total() == 0
+    assert all(bucket._tokens >= before for bucket, before in zip(buckets, left, strict=True))
+    # Nobody has opened it anew: what was healed meanwhile is found out.
+    assert service.describe(jobs)
 
 
 def test_a_common_error_of_all_services_is_denied(bench: Bench) -> None:

@@ -60,6 +60,7 @@ POLLS_AT_ONCE = 4
 """Clusters, applications or runs that are polled side by side: each call takes tens of milliseconds."""
 IDENTITY_ATTEMPTS = 3
 """Requests that are sent before an identity counts as not accepted: the service may not know new keys yet."""
+REFUSED_MEANWHILE = "the service refused its credentials to another call while it waited for the quota."
 LONGEST_LISTING = 10_000
 """Pages of a listing; one that has more goes round in circles."""
 
@@ -210,13 +211,25 @@ class AwsJobService(JobService):
             return is_transient(error) or (is_refused and refusals < attempts)
 
         try:
-            answer = series.call(function, may_pass, partial(self.meter.turn, operation), seconds_asked_for)
+            answer = series.call(function, may_pass, partial(self._turn, operation, about), seconds_asked_for)
         except (ClientError, BotoCoreError) as error:
             named = self._named(error, operation, about)
             self.identity_refused = isinstance(named, IdentityError)
             raise caused_by(error, named, self._secrets)  # noqa: B904
         self.identity_refused = False
         return answer
+
+    def _turn(self, operation: str, about: str, **how: Any) -> float:
+        """As :meth:`Meter.turn`.
+
+        :raises IdentityError: the identity was refused to another call meanwhile; this one is not sent.
+        """
+        was_refused = self.identity_refused
+        waited = self.meter.turn(operation, **how)
+        if self.identity_refused and not was_refused:
+            self.meter.not_sent(operation)
+            raise IdentityError(f"{operation} on {about} was not sent: {REFUSED_MEANWHILE}", operation)
+        return waited
 
     def _asked_together(
         self,

@@ -1,0 +1,122 @@
+"""Kills of deferred tasks whose jobs are polled: what a poll has shown is not asked for once more."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from airflow_cancel_provider.guard.trigger import GuardTrigger
+from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
+from airflow_cancel_provider.owner import Label
+from airflow_cancel_provider.record import TryRecord, TryState
+from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers.ownership import USER_ACTION
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
+from tests.airflow_fakes import FakeAirflow, airflow
+from tests.memory_service import Memory
+from tests.task_fixtures import TaskInstance, event_of
+from tests.trigger_fixtures import DEPLOYMENT, failed_try, memory, story, until
+
+__all__ = ["airflow", "memory"]
+
+DELAY = 0.3
+
+
+def waiting(ti: TaskInstance, job: RemoteJob) -> GuardTrigger:
+    """The guard's trigger around one of this package, of a try that has started the job."""
+    own = RemoteJobsTrigger(Watch([job]).as_json(), Access().as_json(), DELAY, None, 0, "why")
+    record = TryRecord(ti.id, TryState.DEFERRED, (job,))
+    trigger = GuardTrigger.around(own, record, "why", DEPLOYMENT)
+    trigger.task_instance = ti  # type: ignore[assignment]
+    return trigger
+
+
+async def killed_when_seen(memory: Memory, *triggers: GuardTrigger) -> list[asyncio.Future[Any]]:
+    """Kill triggers once a poll has shown their jobs."""
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+    waits: list[RemoteJobsTrigger] = [trigger.inner for trigger in triggers]  # type: ignore[misc]
+    await until(lambda: all(wait.watch.statuses for wait in waits))
+    memory.polls.clear()
+    for task in tasks:
+        task.cancel(USER_ACTION)
+    return tasks
+
+
+def test_a_job_whose_label_was_seen_is_cancelled_without_a_look(airflow: FakeAirflow, memory: Memory) -> None:
+    ti = failed_try(airflow)
+    memory.labels["a"] = Label(DEPLOYMENT, ti.id)
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, trigger)
+        await until(lambda: memory.sent)
+        assert memory.polls == []
+        memory.states["a"] = JobState.CANCELLED
+        await asyncio.wait(tasks)
+
+    story(tell)
+    assert memory.sent == [("a", False)]
+
+
+@pytest.mark.parametrize("label", [None, Label(DEPLOYMENT, uuid4())])
+def test_without_its_own_label_it_is_looked_at_or_left_alone(
+    airflow: FakeAirflow, memory: Memory, label: Label | None
+) -> None:
+    ti = failed_try(airflow)
+    memory.labels |= {"a": label} if label else {}
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, trigger)
+        await asyncio.wait(tasks)
+
+    story(tell)
+    assert ["a"] in memory.polls if label is None else memory.sent == []
+
+
+def test_what_the_service_does_not_know_any_more_is_looked_at(airflow: FakeAirflow, memory: Memory) -> None:
+    """The connection may lead to another account since: nothing says that the job has ended."""
+    ti = failed_try(airflow)
+    memory.labels["a"] = Label(DEPLOYMENT, ti.id)
+    memory.outcomes["a"] = CancelOutcome.GONE
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, trigger)
+        await until(partial(memory.sent.__contains__, ("a", False)))
+        memory.outcomes.clear()
+        await until(lambda: memory.sent.count(("a", False)) == 2)
+        memory.states["a"] = JobState.CANCELLED
+        await asyncio.wait(tasks)
+
+    story(tell)
+    assert memory.polls
+
+
+def test_kills_and_those_who_wait_on_share_the_polls(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(killing, "TOGETHER", 0.001)
+    monkeypatch.setattr(killing, "FIRST_PAUSE", DELAY)
+    monkeypatch.setattr(killing, "LONGEST_PAUSE", DELAY)
+    tis = {name: failed_try(airflow, task_id=name) for name in ("a", "b", "c", "d", "e")}
+    memory.labels |= {name: Label(DEPLOYMENT, ti.id) for name, ti in tis.items()}
+    triggers = [waiting(ti, memory.job(name)) for name, ti in tis.items()]
+
+    async def tell() -> None:
+        other = asyncio.ensure_future(event_of(waiting(TaskInstance(), memory.job("other"))))
+        tasks = await killed_when_seen(memory, *triggers)
+        await until(lambda: len(memory.sent) == len(tis))
+        await asyncio.sleep(3 * DELAY)
+        # Each poll is for all of them; each kill with polls of its own would make ten.
+        assert 2 <= len(memory.polls) <= 5
+        memory.states |= dict.fromkeys(memory.states, JobState.CANCELLED)
+        await asyncio.wait([*tasks, other])
+
+    story(tell)
