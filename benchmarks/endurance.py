@@ -312,8 +312,13 @@ def main() -> int:
         print("\n".join(wrong) or "None lost, none late, nothing grew.")
         return int(bool(wrong))
     with ExitStack() as stack:
-        folder, database = stack.enter_context(home()), stack.enter_context(postgres())
-        url = stack.enter_context(account(plan.population, LATENCY))
+        folder, calls = stack.enter_context(home()), None
+        if options.keep:
+            options.keep.mkdir(parents=True)
+            folder = options.keep.resolve()
+            calls = folder / "calls.jsonl"
+        database = stack.enter_context(postgres())
+        url = stack.enter_context(account(plan.population, LATENCY, calls))
         settings = SETTINGS | {"AIRFLOW__TRIGGERER__CAPACITY": str(2 * options.waits)}
         airflow = AirflowSystem(folder, folder / "dags", settings, database=database)
         stack.callback(airflow.stop)
@@ -329,6 +334,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
     parser.add_argument("--waits", type=int, default=5000)
     parser.add_argument("--minutes", type=float, default=6.0, help="over which a quarter of the jobs end")
+    parser.add_argument("--keep", type=Path, help="new folder for the logs and a list of all calls")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--pid", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

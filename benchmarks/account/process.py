@@ -19,9 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def account(population: Population, latency: float) -> Iterator[str]:
-    """The address of an account that is there within the ``with`` block."""
+def account(population: Population, latency: float, calls: Path | None = None) -> Iterator[str]:
+    """The address of an account that is there within the ``with`` block.
+
+    :param calls: file for the calls that it answers, a line of JSON each.
+    """
     command = [sys.executable, "-m", "benchmarks.account", json.dumps(asdict(population)), str(latency)]
+    command += [str(calls)] if calls else []
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )

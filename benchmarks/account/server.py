@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -36,9 +37,11 @@ class Account:
     """Everything in the account.
 
     :param latency: seconds that each answer takes, as from another building.
+    :param calls: file for the calls that are answered, or dropped.
     """
 
-    def __init__(self, population: Population, latency: float) -> None:
+    def __init__(self, population: Population, latency: float, calls: Path | None = None) -> None:
+        self._calls = calls.open("a", encoding="utf-8") if calls else None
         self.latency, self.gate, self.ends, self.troubles = latency, Gate(), Ends(), Troubles()
         kinds: tuple[type[SimulatedService], ...] = (Batch, EmrServerless, Emr)
         self._services = {kind.name: kind(population, self.ends) for kind in kinds}
@@ -54,6 +57,11 @@ class Account:
         if not is_let_in:
             raise self._services[service].throttling
         return self._services[service].answer(operation, params)
+
+    def note(self, **call: Any) -> None:
+        """Write down a call."""
+        if self._calls:
+            print(json.dumps({"at": time.time(), **call}), file=self._calls, flush=True)
 
     def finish(self, how: dict[str, Any]) -> dict[str, Any]:
         """Let jobs succeed by themselves from now on: see :class:`Finishing`."""
@@ -85,14 +93,22 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self._account.troubles.drops():
             self.close_connection = True
+            self._note(body, "dropped")
             return
         try:
             self._account.troubles.check(_access_key(self.headers.get("Authorization", "")))
             self._send(200, self._account.answer(self._call(body)))
+            self._note(body, "answered")
         except Refused as error:
             self._send(error.status, {"__type": error.code, "message": error.message}, error.code)
+            self._note(body, error.code)
 
     do_GET = do_DELETE = do_POST  # noqa: N815  named by the library
+
+    def _note(self, body: dict[str, Any], answer: str) -> None:
+        name = self.headers.get("X-Amz-Target") or f"{self.command} {self.path}"
+        key = _access_key(self.headers.get("Authorization", ""))
+        self._account.note(call=name, key=key, answer=answer, asked=body)
 
     def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         if path == FINISH:
