@@ -78,7 +78,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self._is_dealt_with = False
         self._is_refused = False
         """Whether the service did not accept the credentials of the last poll."""
-        self._has_polled = False
+        self._has_polled = self._was_answered = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -146,15 +146,16 @@ class RemoteJobsTrigger(BaseTrigger):
     async def _poll(self, waits: SharedWaits, pool: ServicePool) -> None:
         """As :func:`~airflow_cancel_provider.watch.poll`, together with the others who wait.
 
-        Of the first state of a job only an end is logged. While Airflow sends hundreds of triggers together,
-        its supervisor takes no lines, and the triggerer stands still once their socket is full.
+        Of what the first poll here shows only ends are logged. While Airflow sends hundreds of triggers
+        together, its supervisor takes no lines, and the triggerer stands still once their socket is full.
         """
         try:
             seen, unknown = await waits.poll(
                 self.watch.open, self._delay(), after=self._seconds_to_poll(), is_fresh=self._is_fresh
             )
-            first = (status for status in seen if status.job not in self.watch.statuses)
-            self.watch.observe([status for status in first if not status.state.is_terminal])
+            if not self._was_answered:
+                self.watch.observe([status for status in seen if not status.state.is_terminal])
+                self._was_answered = True
             take_in(self.watch, seen, log)
             report_lost(self.watch, unknown, log)
         except (AirflowUnavailable, ServiceUnavailable) as error:

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import IdentityError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
-from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import event_loop, ownership
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
@@ -258,7 +258,10 @@ def test_thousands_of_waits_are_told_a_few_in_each_turn_of_the_loop(
     most = 0
 
     async def wait(job: RemoteJob) -> None:
-        trigger = RemoteJobsTrigger(Watch([job]).as_json(), Access().as_json(), 0.3, None, time.time())
+        watch = Watch([job])
+        # An operator or a sensor polls once before it defers.
+        watch.observe([JobStatus(job, JobState.PENDING)])
+        trigger = RemoteJobsTrigger(watch.as_json(), Access().as_json(), 0.3, None, time.time())
         await event_of(trigger)
         done.append(job)
 
