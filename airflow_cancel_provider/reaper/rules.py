@@ -48,10 +48,15 @@ def number_from_0(name: str, value: float) -> float:
 
 
 def as_list(name: str, texts: Collection[str]) -> list[str]:
-    """A list of patterns or places.
+    """A list of patterns or places, without white space around them.
 
-    :raises InvalidInput: it is one text, whose characters would be taken for patterns: ``*`` matches all.
+    :raises InvalidInput: it is one text, whose characters would be taken for patterns: ``*`` matches all; or
+        one of them is empty or no text.
     """
     if isinstance(texts, str):
         raise InvalidInput(f"{name} is {texts!r}; expected a list, as [{texts!r}].")
-    return list(texts)
+    found = list(texts)
+    for text in found:
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidInput(f"{name} holds {text!r}; expected texts that are not empty.")
+    return [text.strip() for text in found]

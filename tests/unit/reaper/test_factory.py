@@ -96,6 +96,23 @@ class TestMakeReaper:
         with pytest.raises(InvalidInput, match=rf"{name} is 'etl-\*'; expected a list"):
             reaper_dag(airflow_conn_id="airflow_api", **given)
 
+    def test_white_space_around_a_pattern(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
+        """With it, what is to be left out would be checked."""
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
+        reaper = make_reaper(ground.airflow, at=["aws://aws_default"], except_scopes=[" j-1\r", "prod-* "])
+        assert list(reaper.scopes.chosen(["j-1", "prod-2", "j-2"])) == ["j-2"]
+
+    @pytest.mark.parametrize("name", ["at", "scopes", "except_scopes"])
+    @pytest.mark.parametrize("pattern", ["", " ", None, 5], ids=repr)
+    def test_a_pattern_that_is_none(
+        self, monkeypatch: pytest.MonkeyPatch, ground: Ground, name: str, pattern: object
+    ) -> None:
+        """As a template, or a variable of a shell, renders to nothing."""
+        monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", "blue")
+        given: dict[str, object] = {"at": ["aws://aws_default"], name: ["x", pattern]}
+        with pytest.raises(InvalidInput, match=rf"{name} holds {pattern!r}; expected"):
+            make_reaper(ground.airflow, **given)
+
     @pytest.mark.parametrize("params", [{"except_scopes": "prod-1"}, {"scopes": [1]}, {"dry_run": "no"}])
     def test_a_run_of_the_dag_that_says_something_else(self, params: dict[str, object]) -> None:
         dag = reaper_dag(airflow_conn_id="airflow_api", at=["aws://aws_default"], scopes=["etl-*"])
