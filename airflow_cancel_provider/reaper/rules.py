@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 from airflow_cancel_provider.exceptions import InvalidInput
 
@@ -55,7 +56,7 @@ def as_list(name: str, texts: Collection[str]) -> list[str]:
     """
     if isinstance(texts, str):
         raise InvalidInput(f"{name} is {texts!r}; expected a list, as [{texts!r}].")
-    found = list(texts)
+    found: list[Any] = list(texts)
     for text in found:
         if not isinstance(text, str) or not text.strip():
             raise InvalidInput(f"{name} holds {text!r}; expected texts that are not empty.")

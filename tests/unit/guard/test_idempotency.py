@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOper
 from airflow.sdk.execution_time.context import set_current_context
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.guard.idempotency import remember_of_operator
+from airflow_cancel_provider.guard.idempotency import is_made_by_operator, remember_of_operator
 from airflow_cancel_provider.owner import Label
 from tests.capture_fixtures import (
     LABEL,
@@ -25,6 +25,9 @@ from tests.capture_fixtures import (
 )
 from tests.cloud.server import LocalCloud
 from tests.gateway import Gateway
+from tests.try_fixtures import CANCEL, Try, removed, variables
+
+__all__ = ["removed", "variables"]
 
 OTHER_TRY = Label("abcd1234", UUID(int=8))
 
@@ -169,6 +172,15 @@ def test_a_token_that_code_sets_as_the_task_runs_is_the_users(
         start(runs, app, clientToken=task.client_request_token, name="etl")
     assert [run["name"] for run in cloud.emr_serverless.jobs()] == ["etl"]
     assert notes.not_before[0] > 0
+
+
+@pytest.mark.usefixtures("variables", "removed")
+def test_the_guard_remembers_the_token_before_the_task_runs() -> None:
+    ti: Any = Try()
+    ti.task = task = operator()
+    ti.guarded(CANCEL)
+    with set_current_context({"ti": SimpleNamespace(task=task)}):  # type: ignore[typeddict-item]
+        assert is_made_by_operator(task.client_request_token)
 
 
 def test_another_tasks_token_is_not_of_this_operator(cloud: LocalCloud, notes: Notes, runs: Any) -> None:
