@@ -128,7 +128,7 @@ class CancelLoop:
         :param say: gets ``accepted`` once every request was answered, and ``ended`` or ``failed`` last.
         """
         pause, is_said = FIRST_PAUSE, False
-        self._write(lambda log: log.begin(self.ledger.jobs))
+        self._begin()
         while True:
             try:
                 self._refresh()
@@ -144,6 +144,12 @@ class CancelLoop:
                 return say(self._close())
             wait(min(pause, self.engine.unknown_seconds_left or pause))
             pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _begin(self) -> None:
+        """Log what is about to be cancelled; who could not reach a job has logged that."""
+        jobs = [job for job, known in self.ledger.started.items() if known.client]
+        if jobs or any(intent.client for intent in self.ledger.intents):
+            self._write(lambda log: log.begin(jobs))
 
     def _step(self) -> None:
         self.engine.step()

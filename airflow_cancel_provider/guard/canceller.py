@@ -241,7 +241,7 @@ class Canceller:
             # Its earlier messages may be about the jobs that it knew then.
             self._sentinel.forget_words()
         self.is_told, self._is_late = True, False
-        if self._sentinel and self._sentinel.last_word and not self._has_news:
+        if self._sentinel and self._sentinel.has_finished and not self._has_news:
             return None
         # One may have started after a kill: a resumed task can reach its jobs when its handler has returned.
         sentinel = self.sentinel

@@ -127,6 +127,13 @@ class Sentinel:
         self._receive_all()  # nobody has read while an operator's own ``on_kill`` took its time
         return not self._has_answered
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether it has said its last word, also if nobody has read that yet."""
+        self._receive_all()
+        self._has_said("")
+        return bool(self.last_word)
+
     def hear(self, event: Event) -> None:
         """Send an event; the first one starts the process.
 

@@ -264,3 +264,15 @@ def test_the_connection_of_many_jobs_from_before_a_deferral_is_opened_once(
     finally:
         botocore.unregister_initializer(see)
     assert opened.count(threading.main_thread()) == 1
+
+
+def test_a_job_that_cannot_be_reached_is_not_said_to_be_cancelled(
+    cloud: LocalCloud,  # noqa: ARG001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Somebody has renamed its connection while the task was deferred."""
+    lost = RemoteJob(f"batch://renamed@us-east-1/{uuid4()}")
+    with caplog.at_level("INFO"):
+        resumed(lost, work=fail).run(CANCEL)
+    assert f"{lost} can't be reached and may run on: " in caplog.text
+    assert "cancelling" not in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -57,4 +58,28 @@ def test_the_sentinel_is_heard_after_it(cloud: LocalCloud, caplog: pytest.LogCap
     assert "does not answer" not in caplog.text
     assert "Not guarded" not in caplog.text
     assert "(CANCELLED after" in caplog.text
+    assert cloud.journal.count("batch", TERMINATE) == 1
+
+
+def test_a_task_that_ends_after_its_jobs_cancels_them_once(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an event loop that waits for its threads before it ends."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "none")
+
+    def work() -> None:
+        submit()
+        kill_after(0.5)
+        try:
+            time.sleep(30)
+        finally:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # until the sentinel has ended
+
+    ti = Try(work=work)
+    ti.guarded(SENTINEL)
+    signal.signal(signal.SIGALRM, lambda *_: ti.task.on_kill())
+    with pytest.raises(Killed):
+        ti.task.execute()
+    assert caplog.text.count(": cancelling batch://") == 1
+    assert caplog.text.count("(CANCELLED after") == 1
     assert cloud.journal.count("batch", TERMINATE) == 1
