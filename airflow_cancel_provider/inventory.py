@@ -31,9 +31,7 @@ from airflow_cancel_provider.record import (
     records_from_json,
 )
 from airflow_cancel_provider.services.base import chunks
-
-_DEPLOYMENT = "00000000"
-"""Stands for this Airflow where the reaper's rules are applied: the records are its own."""
+from airflow_cancel_provider.settings import own_deployment
 
 
 class EntryState(StrEnum):
@@ -46,6 +44,8 @@ class EntryState(StrEnum):
     """It is left running: its task has succeeded, or has released it."""
     UNKNOWN = "unknown"
     """Its task has ended, and no end of the job is on record."""
+    FOREIGN = "foreign"
+    """Another Airflow has started it: this one runs on a copy of its database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +276,7 @@ class _Tries:
         self._numbers = _numbers(session, replaced | started) if replaced | started else {}
         over = {each.keeper.ti_id for each in found if each.is_current and _is_over(each.row.state)}
         self._releases = releases_of(session, over) if over else {}
+        self.own_deployment = own_deployment()
 
     def keeper(self, each: _Recorded) -> TryAnswer:
         """The try that is responsible for a job."""
@@ -306,7 +307,7 @@ def _numbers(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, int]:
 
 def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
     end = each.end
-    state, is_orphan = _judged(each, tries_of.keeper(each)) if end is None else (EntryState.ENDED, False)
+    state, is_orphan = _judged(each, tries_of) if end is None else (EntryState.ENDED, False)
     number, ti_state = tries_of.started(each)
     task = TaskKey.of(each.row)
     is_own = each.record is each.keeper and not each.is_of_earlier_try
@@ -326,16 +327,16 @@ def _entry(each: _Recorded, tries_of: _Tries) -> RemoteJobEntry:
     )
 
 
-def _judged(each: _Recorded, keeper: TryAnswer) -> tuple[EntryState, bool]:
+def _judged(each: _Recorded, tries_of: _Tries) -> tuple[EntryState, bool]:
     """What a job without an end on record is, and whether it is an orphan, by the reaper's rules."""
     if each.keeper.state is TryState.RETURNED:
         return EntryState.RELEASED, False
     # Whether the next try takes the job over is not on record: until it has begun, that is possible.
-    owner = keeper.owner
+    owner, own = tries_of.keeper(each).owner, tries_of.own_deployment
     reconnects = not each.is_of_earlier_try and TryPhase.RETRYING in (owner.phase, owner.later)
-    label = Label(_DEPLOYMENT, each.keeper.ti_id, reconnects)
+    label = Label(each.record.deployment or own, each.keeper.ti_id, reconnects)
     claim = JobStatus(each.job, JobState.RUNNING, label=label)
-    kind = decide(Case(claim, owner), _DEPLOYMENT, datetime.now(UTC), timedelta()).kind
+    kind = decide(Case(claim, owner), own, datetime.now(UTC), timedelta()).kind
     return _STATES.get(kind, EntryState.UNKNOWN), kind in (DecisionKind.SUSPECT, DecisionKind.ORPHAN)
 
 
@@ -344,6 +345,7 @@ _STATES = {
     DecisionKind.RECONNECTING: EntryState.LIVING,
     DecisionKind.SUCCEEDED: EntryState.RELEASED,
     DecisionKind.RELEASED: EntryState.RELEASED,
+    DecisionKind.FOREIGN: EntryState.FOREIGN,
 }
 
 

@@ -16,6 +16,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
+from airflow_cancel_provider.settings import own_deployment
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers import recheck as waiting
 from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask_first
@@ -28,7 +29,7 @@ from tests.task_fixtures import TaskInstance, event_of, through_serde
 
 __all__ = ["airflow"]
 
-DEPLOYMENT = "00000000"
+DEPLOYMENT = own_deployment()
 
 OURS, RESUMED, DONE, ANOTHERS, GARBAGE = "ours", "resumed", "done", "another's", "garbage"
 
@@ -114,8 +115,8 @@ def guarding(ti: TaskInstance, jobs: list[RemoteJob], **inner: Any) -> BaseTrigg
     return GuardTrigger(**through_serde(made.serialize()[1]))
 
 
-def sensing(ti: TaskInstance, jobs: list[RemoteJob]) -> BaseTrigger:  # noqa: ARG001
-    return RemoteJobsTrigger(Watch(jobs).as_json(), Access().as_json(), 60, None, 0, "why")
+def sensing(ti: TaskInstance, jobs: list[RemoteJob]) -> RemoteJobsTrigger:  # noqa: ARG001
+    return RemoteJobsTrigger(Watch(jobs).as_json(), Access().as_json(), 60, None, 0, "why", own_deployment())
 
 
 async def killed(trigger: BaseTrigger, ti: TaskInstance) -> bool:

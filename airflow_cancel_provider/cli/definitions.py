@@ -77,9 +77,9 @@ _LIST = (
     _arg("--service", help=f"Jobs of this service: {', '.join(SERVICES)}", metavar="SERVICE"),
     _list(
         "--state",
-        "Jobs in this state: living, ended, released, unknown",
+        "Jobs in this state: living, ended, released, unknown, foreign",
         "STATE",
-        choices=("living", "ended", "released", "unknown"),
+        choices=("living", "ended", "released", "unknown", "foreign"),
     ),
     _flag("--orphans", help="Jobs whose task has ended without success, and whose own end is not on record"),
     _arg(

@@ -106,7 +106,7 @@ def to_cancel(options: argparse.Namespace) -> list[RemoteJobEntry]:
     """
     if options.dag_id is None:
         raise InvalidInput("Name the Dag, too: --dag-id.")
-    states = [EntryState.LIVING, EntryState.UNKNOWN]
+    states = [EntryState.LIVING, EntryState.UNKNOWN, EntryState.FOREIGN]
     return list(recorded(options, states=states + [EntryState.RELEASED] * options.released).entries)
 
 

@@ -51,6 +51,7 @@ class DefersWait(BaseOperator):
         :param cancel_reason: cancel the open jobs with these words if the task is killed; None never does.
         """
         # Here, not above: a Dag file that is parsed needs no trigger, which is most of an operator's import.
+        from airflow_cancel_provider.settings import own_deployment
         from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 
         trigger = RemoteJobsTrigger(
@@ -60,6 +61,7 @@ class DefersWait(BaseOperator):
             waiter_max_attempts=max_attempts,
             started_at=time.time(),
             cancel_reason=cancel_reason,
+            deployment=own_deployment(),
         )
         self.defer(trigger=trigger, method_name=self.execute_complete.__name__, timeout=timeout)
 

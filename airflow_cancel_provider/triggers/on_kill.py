@@ -27,6 +27,7 @@ from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import Actor
 from airflow_cancel_provider.services.pool import ServiceKey
+from airflow_cancel_provider.settings import own_deployment
 from airflow_cancel_provider.task_log import (
     PREFIX,
     Log,
@@ -76,7 +77,7 @@ class KilledTrigger:
 
     :param requests: the jobs.
     :param access: how to reach their services.
-    :param deployment: this Airflow's name in labels.
+    :param deployment: name in labels of the Airflow that deferred the task: a database may be copied.
     :param then: what else is to be done if the task is dead.
     :param shown: jobs as polls have shown them, with their labels: these are not described again.
     :param since: when it was told, in epoch seconds.
@@ -86,17 +87,13 @@ class KilledTrigger:
     requests: Sequence[CancelRequest]
     log: InContext
     access: Access
-    deployment: str = ""
+    deployment: str
     then: Callable[[], Awaitable[None]] = nothing_more
     shown: Mapping[RemoteJob, JobStatus] = field(default_factory=dict)
     since: float = field(default_factory=time.time)
 
     async def settle(self, standing: DeferredStanding) -> None:
         """Do what is right for a try that stands so, now that it is clear."""
-        if standing.trouble:
-            words = "The record of %s is another Airflow's (%s); its jobs are left alone: %s"
-            self.log.warning(words, self.deferred, standing.trouble, self.jobs)
-            return
         if standing.verdict is not Verdict.DEAD:
             words = "%s goes on elsewhere or has succeeded, as far as Airflow tells; left running: %s"
             self.log.info(words, self.deferred, self.jobs)
@@ -179,7 +176,12 @@ async def cancel_if_dead(killed: KilledTrigger) -> None:
 
 
 async def _cancel_if_dead(killed: KilledTrigger) -> None:
-    deferred = killed.deferred
+    deferred, own = killed.deferred, own_deployment()
+    if killed.deployment != own:
+        # Whatever its record is: a next try may have deleted it, here where the database was copied to.
+        words = "%s was deferred by another Airflow (deployment %s, not %s); its jobs are left alone: %s"
+        killed.log.warning(words, deferred, killed.deployment, own, killed.jobs)
+        return
     standing = await ask_first(deferred)
     if standing.verdict is not Verdict.UNCLEAR:
         await killed.settle(standing)

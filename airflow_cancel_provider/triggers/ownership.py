@@ -23,7 +23,6 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.release import Release
-from airflow_cancel_provider.settings import own_deployment
 from airflow_cancel_provider.triggers.event_loop import AirflowRequests, PerLoop, ask_airflow, in_thread
 from airflow_cancel_provider.version_compat import request_xcom
 
@@ -72,7 +71,7 @@ class DeferredStanding:
 
     :param is_followed: a next try exists.
     :param kept: jobs that the try has released, or that the next one has taken over.
-    :param trouble: why Airflow did not say how it stands, or why it is not this Airflow's.
+    :param trouble: why Airflow did not say how it stands.
     """
 
     verdict: Verdict
@@ -219,9 +218,6 @@ def _found(deferred: DeferredTry, state: str | None) -> DeferredStanding:
         # Somebody has written over the record: only what the state says can be relied on.
         standing = DeferredStanding(Verdict.DEAD) if state in _OVER else UNCLEAR
     else:
-        own = own_deployment()
-        if record is not None and record.is_of_another_airflow(own):
-            return DeferredStanding(Verdict.LIVES, trouble=f"deployment {record.deployment}, not {own}")
         standing = judged(deferred, state, record)
     return _without_released(deferred, standing) if standing.verdict is Verdict.DEAD else standing
 

@@ -52,6 +52,7 @@ class RemoteJobsTrigger(BaseTrigger):
         None: no limit but the deferral's own timeout.
     :param started_at: epoch seconds at which the waiting began.
     :param cancel_reason: cancel the open jobs with these words if the task is killed; None never does.
+    :param deployment: name in labels of the Airflow that defers the task; no other one cancels.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RemoteJobsTrigger(BaseTrigger):
         waiter_max_attempts: int | None,
         started_at: float,
         cancel_reason: str | None = None,
+        deployment: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         try:
@@ -75,6 +77,7 @@ class RemoteJobsTrigger(BaseTrigger):
         self.started_at = started_at
         self._clock = Clock()
         self.cancel_reason = cancel_reason
+        self.deployment = deployment
         self._is_dealt_with = False
         self._is_refused = False
         """Whether the service did not accept the credentials of the last poll."""
@@ -91,6 +94,7 @@ class RemoteJobsTrigger(BaseTrigger):
                 "waiter_max_attempts": self.waiter_max_attempts,
                 "started_at": self.started_at,
                 "cancel_reason": self.cancel_reason,
+                "deployment": self.deployment,
             },
         )
 
@@ -116,7 +120,7 @@ class RemoteJobsTrigger(BaseTrigger):
         own_log = InContext(log, self)
         request = CancelRequest(tuple(self.watch.open), self.cancel_reason, own_log)
         deferred = DeferredTry.of(self.task_instance)
-        await cancel_if_dead(KilledTrigger(deferred, [request], own_log, self.access))
+        await cancel_if_dead(KilledTrigger(deferred, [request], own_log, self.access, self.deployment))
 
     async def _settle(self, waits: SharedWaits) -> dict[str, Any]:
         error = None

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from airflow_cancel_provider.ends_on_record import ENDS_KEY, OF_TRIGGER
 from airflow_cancel_provider.inventory import Inventory, inventory
 from airflow_cancel_provider.jobs import JobState, RemoteJob
-from airflow_cancel_provider.owner import TaskKey
+from airflow_cancel_provider.owner import TaskKey, deployment_of
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, Actor, JobEnd, TryRecord, TryState
 from tests.reaper_airflow import tables
@@ -83,6 +83,19 @@ def test_states(records: Records, ti_state: str | None, state: str, is_orphan: b
     records.put(TryRecord(uuid4(), jobs=(new_job(),)), ti_state)
     (entry,) = listed().entries
     assert (entry.state, entry.is_orphan) == (state, is_orphan)
+
+
+@pytest.mark.parametrize("ti_state", ["deferred", "failed", None])
+@pytest.mark.parametrize("name, is_own", [("production", True), ("staging", False)])
+def test_a_record_that_another_airflow_wrote(
+    records: Records, monkeypatch: pytest.MonkeyPatch, ti_state: str | None, name: str, is_own: bool
+) -> None:
+    """On a copy of its database tasks look as if they had failed; the reaper calls such jobs foreign."""
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
+    records.put(TryRecord(uuid4(), jobs=(new_job(),), deployment=deployment_of("production")), ti_state)
+    (entry,) = listed().entries
+    state = "unknown" if ti_state == "failed" else "living"
+    assert (entry.state, entry.is_orphan) == ((state, state == "unknown") if is_own else ("foreign", False))
 
 
 def test_what_was_released_is_no_orphan(records: Records) -> None:

@@ -15,7 +15,13 @@ PAGE_SIZE = 50
 LONGEST = 250
 """Characters of a Dag's, a run's or a task's id."""
 MOST_PAGES = 100_000
-STATES = {"living": "Active", "ended": "Ended", "released": "Released", "unknown": "Unknown"}
+STATES = {
+    "living": "Active",
+    "ended": "Ended",
+    "released": "Released",
+    "unknown": "Unknown",
+    "foreign": "Another Airflow's",
+}
 AGES = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
 

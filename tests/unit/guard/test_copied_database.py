@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +13,7 @@ from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
 from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
@@ -52,26 +55,34 @@ def deferred(*, labels: bool) -> tuple[Try, Any]:
     return ti, deferral.trigger.serialize()[1]
 
 
+WAYS: dict[str, Callable[[Any, str], tuple[str, Any]]] = {
+    "marked": lambda own, _: ("failed", own),
+    "cleared": lambda _, name: ("running", TryRecord(uuid4(), deployment=deployment_of(name))),
+    "cleared, and its next try has no record yet": lambda _, __: ("running", None),
+}
+"""The task's state, and what is on record of it: of its own record, and of the name of the Airflow there."""
+
+
 @pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name, is_cancelled", [("production", True), ("staging", False)])
-def test_a_deferred_task_that_is_marked_there(
+def test_a_deferred_task_that_is_ended_there(
     cloud: LocalCloud,
     airflow: FakeAirflow,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     name: str,
     is_cancelled: bool,
+    way: str,
     labels: bool,
 ) -> None:
     monkeypatch.setattr(killing, "FIRST_PAUSE", 0.1)
     ti, stored = deferred(labels=labels)
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
-    airflow.put(ti, "failed", ti.pushed[RECORD_KEY])
+    airflow.put(ti, *WAYS[way](ti.pushed[RECORD_KEY], name))
     assert story(lambda: killed(GuardTrigger(**through_serde(stored)), TaskInstance(id=ti.id)))
     assert cancelled(cloud) == [is_cancelled]
-    told = (
-        f"is another Airflow's (deployment {PRODUCTION}, not {deployment_of(name)}); its jobs are left alone"
-    )
+    told = f"by another Airflow (deployment {PRODUCTION}, not {deployment_of(name)}); its jobs are left alone"
     assert (told in caplog.text) is not is_cancelled
 
 
@@ -88,12 +99,22 @@ def test_a_deferred_task_that_goes_on_there_and_fails(
     assert ("record of remote jobs is another Airflow's" in caplog.text) is not is_cancelled
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name, is_cancelled", [("production", True), ("staging", False)])
-def test_a_sensor_that_is_marked_there(
-    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, name: str, is_cancelled: bool
+def test_a_sensor_that_is_ended_there(
+    airflow: FakeAirflow,
+    memory: Memory,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_cancelled: bool,
+    way: str,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
     ti = TaskInstance()
-    airflow.put(ti, "failed", TryRecord(ti.id, TryState.DEFERRED, deployment=PRODUCTION))
-    assert story(lambda: killed(sensing(ti, memory.jobs("a")), ti))
+    trigger = sensing(ti, memory.jobs("a"))
+    trigger.deployment = PRODUCTION
+    own = TryRecord(ti.id, TryState.DEFERRED, deployment=PRODUCTION)
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
+    airflow.put(ti, *WAYS[way](own, name))
+    stored = through_serde(trigger.serialize()[1])
+    assert story(lambda: killed(RemoteJobsTrigger(**stored), ti))
     assert memory.sent == [("a", False)] * is_cancelled
