@@ -20,10 +20,13 @@ class Striker:
     """Strikes at one place of a thread: the n-th of those in some functions.
 
     :param number: from 1 on.
+    :param unless: whether it must not strike at a place; then it does so at the next one where it may.
     """
 
-    def __init__(self, number: int, functions: Collection[CodeType]) -> None:
-        self._left, self._functions = number, functions
+    def __init__(
+        self, number: int, functions: Collection[CodeType], unless: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._left, self._functions, self._unless = number, functions, unless
         self._last: dict[FrameType, int] = {}
         self.place = ""
         """Where it has struck; empty where there was no such place."""
@@ -41,6 +44,11 @@ class Striker:
         finally:
             sys.settrace(before)
 
+    @property
+    def has_come(self) -> bool:
+        """Whether there was such a place."""
+        return self._left <= 0
+
     def _enter(self, frame: FrameType, _: str, __: Any) -> Any:
         if frame.f_code not in self._functions or self.place:
             return None
@@ -52,7 +60,7 @@ class Striker:
             before = self._last.get(frame, 0)
             self._last[frame] = frame.f_code.co_code[frame.f_lasti]
             self._left -= dis.opname[before] in HANDLED_AFTER
-            if not self._left and not self.place:
+            if self._left <= 0 and not self.place and not self._unless():
                 self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
                 raise Strike
         return self._go_on

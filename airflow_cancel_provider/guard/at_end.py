@@ -104,7 +104,6 @@ class AtEnd:
         :param why: why the task ended, as the beginning of a sentence.
         """
         parts, self.why_kept = self._parts, why
-        parts.late_answers.drop()
         parts.store.flush()
         if not is_in_process():
             parts.canceller.returned()
@@ -126,7 +125,6 @@ class AtEnd:
             started = list(parts.ledger.started)
             parts.canceller.cancel(why)
         # Only now Airflow is asked anything: that may take as long as it likes.
-        parts.late_answers.drop()
         parts.releases.withdraw()
         if is_settled:
             self._write_ends()
@@ -144,7 +142,6 @@ class AtEnd:
         """Find out how to reach jobs of before this process: Airflow is asked for their connections."""
         parts = self._parts
         if not parts.ledger.is_reached:
-            parts.late_answers.drop()
             for event in reached(parts.ledger, parts.access, parts.log):
                 parts.recorder.tell(event)
 

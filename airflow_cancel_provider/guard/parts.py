@@ -8,7 +8,6 @@ from typing import Any
 from airflow_cancel_provider.guard.canceller import Canceller
 from airflow_cancel_provider.guard.end_reports import EndReports
 from airflow_cancel_provider.guard.label_lookups import LabelLookups
-from airflow_cancel_provider.guard.late_answers import LateAnswers
 from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.recorder import TryRecorder
 from airflow_cancel_provider.guard.releases import Releases
@@ -71,7 +70,6 @@ class TryParts:
         self.submission_log = SubmissionLog(
             self.log, goes_on=self.tries.go_on, is_heard=lambda: self.canceller.is_heard
         )
-        self.late_answers = LateAnswers(self.owner.ti_id, self.store.may_write, self.log)
         self.recorder.sentinel_over = self.canceller.if_killed
         # The store comes late: it writes over a channel that may be slow.
         self.recorder.readers = [

@@ -1,4 +1,4 @@
-"""The signals of a task: who has called ``on_kill`` after SIGTERM, and the alarm of its time-out."""
+"""The signals of a task: who has called ``on_kill`` after SIGTERM, and when an exception may end the task."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import inspect
 import signal
 import sys
 import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,7 +15,50 @@ from typing import Any
 
 _OURS = "airflow_cancel_provider.guard"
 SOON = 0.05
-"""Seconds until the alarm rings again. If that is ignored, too, it rings once more."""
+"""Seconds until a signal comes again. If that is ignored, or comes too early, too, it comes once more."""
+LONGEST_REQUEST = 60.0
+"""Seconds for which a signal waits for an answer of Airflow."""
+
+
+class Request:
+    """A request to Airflow that a signal meets: the exception that ends the task waits for its answer.
+
+    Without that, the answer would come later, and Airflow takes the next answer for that to its next request:
+    it does not compare their ids. A connection or a Variable could be another than the one that was asked
+    for, and what an event loop has asked for would keep the lock of the channel. Remove this when Airflow
+    reads such an answer.
+    """
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def is_under_way(self) -> bool:
+        """Whether the main thread has asked, and has no answer yet; asked by a handler of a signal."""
+        if self._until is None:
+            self._until = time.monotonic() + LONGEST_REQUEST
+        return time.monotonic() < self._until and _is_asking()
+
+
+def _is_asking() -> bool:
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    channel: Any = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    code = getattr(getattr(channel, "send", None), "__code__", None)
+    # An event loop has it from before its request until after the answer. Before Airflow 3.2 there is none.
+    lock = getattr(channel, "_async_lock", None)
+    return (lock is not None and lock.locked()) or any(frame.f_code is code for frame in _stack())
+
+
+def signal_again(number: int) -> None:
+    """Have a signal come to the main thread again, soon, if its handler is still the same."""
+    handler = signal.getsignal(number)
+
+    def send() -> None:
+        time.sleep(SOON)
+        if callable(handler) and signal.getsignal(number) == handler:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    # No Thread: to start one takes locks, which the code may have that was interrupted.
+    start_new_thread(send, ())
 
 
 def is_called_by(task: Any) -> bool:
@@ -57,10 +102,13 @@ def timed(is_timeout: Callable[[BaseException | None], bool], *, has_limit: bool
     Airflow turns the alarm off when the guard has returned to it. What the guard does before must be done to
     its end: a task that has just deferred would be deferred without the guard's trigger.
 
+    An alarm in the middle of a request to Airflow rings again: see :class:`Request`.
+
     :param is_timeout: whether an exception is Airflow's time-out.
     :param has_limit: whether the task has a limit: then the alarm is Airflow's.
     """
-    before = sys.unraisablehook
+    before, alarm, request = sys.unraisablehook, signal.getsignal(signal.SIGALRM), Request()
+    is_alarmed = has_limit and threading.current_thread() is threading.main_thread() and callable(alarm)
 
     def hook(ignored: Any) -> None:
         # Logs nothing: this may run in the middle of a log call. Airflow logs each time that the alarm rings.
@@ -69,10 +117,19 @@ def timed(is_timeout: Callable[[BaseException | None], bool], *, has_limit: bool
         else:
             before(ignored)
 
+    def ring(number: int, frame: FrameType | None) -> None:
+        if request.is_under_way():
+            signal.setitimer(signal.ITIMER_REAL, SOON)
+        elif callable(alarm):
+            alarm(number, frame)
+
     sys.unraisablehook = hook
+    if is_alarmed:
+        signal.signal(signal.SIGALRM, ring)
     try:
         yield
     finally:
         sys.unraisablehook = before
-        if has_limit and threading.current_thread() is threading.main_thread():
+        if is_alarmed:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm)

@@ -17,6 +17,7 @@ import os
 import signal
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from airflow_cancel_provider.exceptions import Killed
@@ -35,7 +36,7 @@ from airflow_cancel_provider.guard.retries import (
     why_of,
 )
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
-from airflow_cancel_provider.guard.signals import is_called_by, timed
+from airflow_cancel_provider.guard.signals import Request, is_called_by, signal_again, timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -73,6 +74,8 @@ class TaskGuard:
         self._is_executing = False
         self._handler = signal.getsignal(signal.SIGTERM)
         """As Airflow has set it."""
+        self._end_later: Callable[[], None] | None = None
+        """Ends the task, where a kill has met a request to Airflow."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -94,21 +97,30 @@ class TaskGuard:
             return method()
         self._is_executing = True
         try:
-            result = self._executed(method)
+            return self._run_to_end(method)
         except Killed as killed:
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
             raise killed.with_traceback(None) from killed.__cause__
-        except BaseException as end:  # also SystemExit and KeyboardInterrupt end the task
-            self._handle_end(end)
-            raise
         finally:
             self._is_executing = False
+
+    def _run_to_end(self, method: Callable[[], Any]) -> Any:
+        """Run the task's own method, and handle its end.
+
+        :raises Killed: SIGTERM came, also while the end was being handled.
+        """
         try:
-            self._handle_end(None)
-        except Killed as killed:  # SIGTERM came while the success was being recorded
-            self._handle_end(killed)
+            result = self._executed(method)
+        except Killed:
             raise
+        except BaseException as end:  # also SystemExit and KeyboardInterrupt end the task
+            self._handle_end(end)
+            if self.at_end.care is not Care.OVER:
+                self._raise_if_killed()
+            raise
+        self._handle_end(None)
+        self._raise_if_killed()
         return result
 
     def _executed(self, method: Callable[[], Any]) -> Any:
@@ -148,10 +160,12 @@ class TaskGuard:
             self._on_timeout(original)
             return
         recorder, canceller = self.parts.recorder, self.parts.canceller
+        if self._end_later:
+            self._end_later()
+            return
         again = bool(recorder.is_killed)
         recorder.is_killed.set()
-        # After a success is reported, callbacks may still run.
-        if self.at_end.care is not Care.HERE or self.parts.state == "success" or self.parts.has_nothing:
+        if not self._may_end:
             with recorder.clean_up():
                 original()
             return
@@ -168,7 +182,26 @@ class TaskGuard:
             return
         if is_open:
             canceller.wait_for("accepted", 0.0 if again else at_end.KILL_GRACE)
+        self._end_after(Request(), failed)
+
+    def _end_after(self, request: Request, failed: Exception | None) -> None:
+        """End what the handler has interrupted, as soon as Airflow has answered it.
+
+        :raises Killed: there is no request to be answered.
+        """
+        self._end_later = None
+        if not self._may_end:
+            return
+        if request.is_under_way():
+            self._end_later = partial(self._end_after, request, failed)
+            signal_again(signal.SIGTERM)
+            return
         raise Killed(KILLED, self.parts.ledger.jobs) from failed
+
+    @property
+    def _may_end(self) -> bool:
+        """Whether a kill may end the task. After a success is reported, callbacks may still run."""
+        return self.at_end.care is Care.HERE and self.parts.state != "success" and not self.parts.has_nothing
 
     def _on_timeout(self, original: Callable[[], Any]) -> None:
         """Run the operator's own ``on_kill``: once the jobs were seen to, the timeout stays the error."""
@@ -190,6 +223,10 @@ class TaskGuard:
         handles_it = signal.getsignal(signal.SIGTERM) is not self._handler
         if handles_it and not parts.has_nothing and self._asked(lambda state: state not in GOES_ON):
             parts.recorder.is_killed.set()
+        self._raise_if_killed()
+
+    def _raise_if_killed(self) -> None:
+        parts = self.parts
         if parts.recorder.is_killed and (parts.canceller.is_told or not parts.has_nothing):
             raise Killed(KILLED, parts.ledger.jobs)
 
@@ -265,7 +302,6 @@ class TaskGuard:
         if os.getpid() != self._pid:
             return  # this is a forked child of the task
         parts, is_success = self.parts, end is None or is_one_of(end, SUCCEEDED)
-        parts.late_answers.may_come = bool(parts.recorder.is_killed) or is_one_of(end, TIMED_OUT)
         parts.recorder.tell_again()
         parts.recorder.end(is_successful=is_success)
         parts.submission_log.close()
