@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from airflow_cancel_provider.guard.attached import ATTACHED, ask, attached_guard
+from airflow_cancel_provider.guard.attached import ATTACHED, Attached, Run, attached_guard
 from airflow_cancel_provider.guard.wrapper import wrapped
 
 METHODS = ("execute", "resume_execution", "on_kill")
@@ -20,17 +20,17 @@ METHODS = ("execute", "resume_execution", "on_kill")
 _undo: list[Callable[[], None]] = []
 
 
-def attach(guard: Any) -> None:
-    """Have the guard called instead of its task's methods; the guard of an earlier task is removed."""
+def attach(task: Any, *, run: Run, on_kill: Run) -> None:
+    """Have a guard called instead of its task's methods; the guard of an earlier task is removed."""
     detach()
     for name in METHODS:
-        own = getattr(guard.task, "__dict__", {})
+        own = getattr(task, "__dict__", {})
         if name in own:  # a method was set on the instance
             _replace_own(own, name)
         else:
-            owner = next(cls for cls in type(guard.task).__mro__ if name in vars(cls))
+            owner = next(cls for cls in type(task).__mro__ if name in vars(cls))
             _replace(owner, name)
-    ATTACHED[:] = [(os.getpid(), guard)]
+    ATTACHED[:] = [Attached(task, run, on_kill, os.getpid())]
 
 
 def detach() -> None:
@@ -68,4 +68,4 @@ class _OwnMethod:
         guard = attached_guard()
         if guard is None or guard.task.__dict__.get(self.name) is not self:
             return self.original(*args, **kwargs)
-        return ask(guard, self.name, lambda: self.original(*args, **kwargs))
+        return guard.call(self.name, lambda: self.original(*args, **kwargs))

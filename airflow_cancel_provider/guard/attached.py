@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-ATTACHED: list[tuple[int, Any]] = []
-"""The :class:`TaskGuard` of this process, with the process id: a forked child is not guarded."""
+Run = Callable[[Callable[[], Any]], Any]
+"""A method of a guard that is given one of its task's."""
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The guard of a task, in one process: a forked child is not guarded."""
+
+    task: Any
+    run: Run
+    on_kill: Run
+    pid: int
+
+    def call(self, name: str, method: Callable[[], Any]) -> Any:
+        """Have the guard run a method of its task."""
+        return self.on_kill(method) if name == "on_kill" else self.run(method)
+
+
+ATTACHED: list[Attached] = []
+"""The guard of this process."""
 
 
 def call(method: Callable[..., Any], name: str, task: Any, args: Any, kwargs: Any) -> Any:
@@ -15,14 +34,9 @@ def call(method: Callable[..., Any], name: str, task: Any, args: Any, kwargs: An
     guard = attached_guard()
     if guard is None or guard.task is not task:
         return method(*args, **kwargs)
-    return ask(guard, name, lambda: method(*args, **kwargs))
+    return guard.call(name, lambda: method(*args, **kwargs))
 
 
-def attached_guard() -> Any:
+def attached_guard() -> Attached | None:
     """The guard of this process, unless it was forked."""
-    return next((guard for process, guard in ATTACHED if process == os.getpid()), None)
-
-
-def ask(guard: Any, name: str, method: Callable[[], Any]) -> Any:
-    """Have the guard run a method of its task."""
-    return guard.on_kill(method) if name == "on_kill" else guard.run(method)
+    return next((guard for guard in ATTACHED if guard.pid == os.getpid()), None)

@@ -151,18 +151,13 @@ class Canceller:
             return self._thread.has_failed
         return self._sentinel.last_word == "failed"
 
-    def cancel(self, why: str, inline_seconds: float | None = None) -> None:
+    def cancel(self, why: str) -> None:
         """Cancel now. Safe in a signal handler.
 
         :param why: why the task ends, as the beginning of a sentence.
-        :param inline_seconds: longest time for which it is done right here, where no thread can be started;
-            None: for as long as a failing task waits.
         """
         self._why = why
-        by = self._begun()
-        if isinstance(by, CancelThread):
-            by.cancel(why, inline_seconds)
-        elif by is not None:
+        if by := self._begun():
             by.cancel(why)
 
     def relay(self) -> None:
@@ -275,10 +270,10 @@ class CancelThread:
         """Whether it is over, and not all jobs were seen to end."""
         return "failed" in self._words
 
-    def cancel(self, why: str, inline_seconds: float | None = None) -> None:
+    def cancel(self, why: str) -> None:
         """Cancel; a cancel that runs already goes on.
 
-        :param inline_seconds: as for :meth:`Canceller.cancel`.
+        Where no thread can be started it is done right here, for as long as a failing task waits.
         """
         self._why = why
         if self._thread is not None and self._thread.is_alive() and not self._words & LAST_WORDS:
@@ -290,7 +285,7 @@ class CancelThread:
             self._thread.start()
         except RuntimeError as error:  # no more threads
             self._log.warning("Cancelling in this thread, as no other can be started: %s", error)
-            self._run(self._settings.confirm_seconds if inline_seconds is None else inline_seconds)
+            self._run(self._settings.confirm_seconds)
 
     def wait_for(self, word: str, seconds: float) -> bool:
         """Wait until ``accepted`` or ``ended``; whether it came to that."""

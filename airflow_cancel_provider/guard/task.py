@@ -83,7 +83,7 @@ class TaskGuard:
         capture.install()
         remember_of_operator(self.task)
         self.ends_of_earlier = take_over_or_cancel(self.parts)
-        attach(self)
+        attach(self.task, run=self.run, on_kill=self.on_kill)
         # Last: a guard that is only half installed would not report the task's success to the sentinel.
         set_recorder(self.parts.recorder)
 
@@ -170,7 +170,7 @@ class TaskGuard:
                 original()
             return
         if is_open := not self.parts.is_settled:
-            canceller.cancel(SIGTERM_RECEIVED, at_end.KILL_GRACE)
+            canceller.cancel(SIGTERM_RECEIVED)
         failed: Exception | None = None
         try:
             with suppress(Killed), recorder.clean_up():

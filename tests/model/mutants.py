@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from airflow_cancel_provider.guard.releases import Releases
 from airflow_cancel_provider.guard.retries import Tries
 from airflow_cancel_provider.guard.sentinel import main
 from airflow_cancel_provider.guard.store import RecordStore
+from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.plugin import marked_tries
 from airflow_cancel_provider.reaper import judge
 from airflow_cancel_provider.reaper.backends.base import TryAnswer, TryPhase
@@ -140,8 +142,8 @@ def _as_running(original: Any) -> Any:
 def _cancel_of_failing_task(original: Any) -> Any:
     """Cancels only where no signal handler asks."""
 
-    def cancel(self: Any, why: str, inline_seconds: float | None = None) -> None:
-        if inline_seconds is None:
+    def cancel(self: Any, why: str) -> None:
+        if sys._getframe(1).f_code is not TaskGuard._on_sigterm.__code__:
             original(self, why)
 
     return cancel
