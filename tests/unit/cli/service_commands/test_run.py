@@ -8,60 +8,24 @@ import os
 import re
 import shlex
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.models.crypto import get_fernet
-from airflow.providers_manager import ProvidersManager
 
 from airflow_cancel_provider import cli
-from airflow_cancel_provider.cli import reach
-from airflow_cancel_provider.cli.service_commands import mrs as operations
 from airflow_cancel_provider.cli.service_commands import run as commands
-from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.services.retry import Patience
 from tests.airflow_versions import REMOTE_JOBS, TAKES_COMMANDS
-from tests.cli_fixtures import Ended
 from tests.cloud.server import LocalCloud
-from tests.mrs_fixtures import define
+from tests.service_command_fixtures import NOWHERE, Run, ends, run
 from tests.service_fixtures import BENCHES, Bench
-from tests.task_fixtures import MRS_KEYS, SECRETS, MrsBench, connect_aws, connections
+from tests.task_fixtures import connect_aws, connections
 
-__all__ = ["connections"]
+__all__ = ["connections", "run"]
 
 pytestmark = pytest.mark.usefixtures("connections")
-NOWHERE = "http://127.0.0.1:9"
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process."""
-    # On a busy machine, nothing is said of an answer that is slow.
-    monkeypatch.setattr(reach, "SILENT_SECONDS", 600.0)
-    get_fernet()  # warns once that there is no key
-    # Warns once of connection types that two providers have.
-    ProvidersManager().initialize_providers_hooks()  # type: ignore[no-untyped-call]
-
-    def run(*arguments: str) -> Ended:
-        capfd.readouterr()
-        # What Airflow logs goes to sys.stdout, which here is not the file that is kept for answers.
-        with pytest.raises(SystemExit) as ended, redirect_stdout(sys.stderr):
-            cli.main(arguments)
-        told = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        assert "Traceback" not in told.err
-        assert not any(secret in told.out + told.err for secret in SECRETS)
-        return Ended(ended.value.code, told.out, told.err)
-
-    return run
 
 
 @pytest.fixture
@@ -69,17 +33,6 @@ def emr(cloud: LocalCloud) -> Iterator[Bench]:
     bench = next(bench for bench in BENCHES if bench.name == "emr")(cloud)
     yield bench
     bench.close()
-
-
-@pytest.fixture
-def mrs(cloud: LocalCloud) -> MrsBench:
-    return MrsBench(cloud)
-
-
-def ends(bench: Bench, job: RemoteJob) -> bool:
-    """Whether the job has been cancelled, when time has passed."""
-    bench.let_end()
-    return bench.are_cancelled([job])
 
 
 class TestEmr:
@@ -247,94 +200,6 @@ class TestConnections:
     def test_own_identity(self, run: Run, cloud: LocalCloud) -> None:
         run(*self.LIST, "--conn-id", "", "--endpoint-url", cloud.url)
         assert [entry.access_key for entry in cloud.journal.entries()] == ["testing"]
-
-
-class TestMrs:
-    @pytest.mark.parametrize("version", ["v2", "v1.1"])
-    def test_cancel(
-        self, run: Run, mrs: MrsBench, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, version: str
-    ) -> None:
-        define(monkeypatch, cloud, api_version=version, **MRS_KEYS)
-        job = mrs.running()[0]
-        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
-        done = run("mrs", "cancel-job-execution", *ids)
-        assert (done.code, done.err) == (0, "")
-        assert ends(mrs, job)
-        if version == "v2":
-            assert done.out == ""
-        else:
-            assert done.json["job_execution"]["id"] == job.id
-            assert "job_configs" not in done.json["job_execution"]
-
-    def test_describe_and_list(self, run: Run, mrs: MrsBench) -> None:
-        first, second = mrs.running(2, mrs.new_scope())
-        ids = ["--cluster-id", str(first.scope)]
-        shown = run("mrs", "describe-job-execution", *ids, "--job-execution-id", first.id).json["job_detail"]
-        assert (shown["job_id"], shown["job_state"]) == (first.id, "RUNNING")
-        assert "arguments" not in shown
-        listed = run("mrs", "list-job-executions", *ids, "--query", "job_list[].job_id").json
-        assert set(listed) == {first.id, second.id}
-        assert len(run("mrs", "list-job-executions", *ids, "--max-items", "1").json["job_list"]) == 1
-
-    def test_a_listing_has_all_pages(self, run: Run, mrs: MrsBench) -> None:
-        cluster = str(mrs.running(101, mrs.new_scope())[0].scope)
-        command = ["mrs", "list-job-executions", "--cluster-id", cluster, "--query", "length(job_list)"]
-        assert run(*command).out == "101\n"
-        assert run(*command, "--no-paginate").out == "100\n"
-        assert run(*command, "--offset", "2").out == "1\n"
-
-    def test_living_only(self, run: Run, mrs: MrsBench) -> None:
-        done, living = mrs.running(2, mrs.new_scope())
-        mrs.finish(done)
-        command = ["mrs", "list-job-executions", "--cluster-id", str(living.scope), "--live-only"]
-        assert run(*command, "--query", "job_list[].job_id").json == [living.id]
-
-    def test_unknown(self, run: Run, mrs: MrsBench) -> None:
-        job = mrs.unknown()
-        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
-        done = run("mrs", "describe-job-execution", *ids)
-        assert (done.code, done.out) == (255, "")
-        words = (
-            "\nAn error occurred (0176) when calling the DescribeJobExecution operation: ShowSingleJobExe on"
-        )
-        assert done.err.startswith(words)
-
-    def test_denied(self, run: Run, mrs: MrsBench, cloud: LocalCloud) -> None:
-        job = mrs.running()[0]
-        cloud.faults.add("mrs", "*", "denied")
-        done = run(
-            "mrs", "cancel-job-execution", "--cluster-id", str(job.scope), "--job-execution-id", job.id
-        )
-        assert (done.code, "when calling the CancelJobExecution operation" in done.err) == (255, True)
-        assert not ends(mrs, job)
-
-    def test_a_throttled_cancel_is_sent_again(self, run: Run, mrs: MrsBench, cloud: LocalCloud) -> None:
-        job = mrs.running()[0]
-        cloud.faults.add("mrs", "StopJob", "throttle", times=1)
-        ids = ["--cluster-id", str(job.scope), "--job-execution-id", job.id]
-        assert run("mrs", "cancel-job-execution", *ids).code == 0
-        assert ends(mrs, job)
-
-    def test_nobody_listens(self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(operations, "PATIENCE", Patience(seconds=0.1))
-        define(monkeypatch, cloud, endpoint=NOWHERE, **MRS_KEYS)
-        done = run("mrs", "cancel-job-execution", "--cluster-id", "c", "--job-execution-id", "j")
-        assert (done.code, done.out) == (255, "")
-        assert done.err.startswith("\nStopJob on c/j failed: ConnectionError: ")
-
-    def test_skeletons(self, run: Run) -> None:
-        command = ["mrs", "cancel-job-execution", "--generate-cli-skeleton"]
-        assert run(*command).json == {"cluster_id": "", "job_execution_id": ""}
-        full = run(*command, "output", "--cluster-id", "c", "--job-execution-id", "j").json
-        assert full["job_execution"]["id"] == "id"
-
-    def test_endpoint(
-        self, run: Run, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, mrs: MrsBench
-    ) -> None:
-        define(monkeypatch, cloud, endpoint=NOWHERE, **MRS_KEYS)
-        job = mrs.running()[0]
-        ids = ["--cluster-id", str(job.scope), "--endpoint-url", cloud.url]
-        assert run("mrs", "list-job-executions", *ids).code == 0
 
 
 HARD = ["emr", "--region", "x", "cancel-steps", "--step-ids", "-x", "--", "--help", "-o", "--output=json"]
