@@ -8,7 +8,7 @@ import pytest
 
 from airflow_cancel_provider.exceptions import AccessDenied, IdentityError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
-from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
+from airflow_cancel_provider.services.aws.calls import IDENTITY_ATTEMPTS
 from tests.pace_fixtures import FakeTime
 from tests.service_fixtures import REASON, Bench, aws_bench, outcomes
 

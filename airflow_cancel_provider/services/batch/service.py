@@ -16,10 +16,11 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob
+from airflow_cancel_provider.services.addresses import trimmed
 from airflow_cancel_provider.services.aws.cancel_requests import Said, in_turn, is_unclear, result_of
 from airflow_cancel_provider.services.aws.errors import error_code, error_words
 from airflow_cancel_provider.services.aws.service import AwsJobService
-from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks, trimmed
+from airflow_cancel_provider.services.base import LONGEST_REASON, batches, chunks
 from airflow_cancel_provider.services.batch.states import (
     ANSWERS,
     ENDS,

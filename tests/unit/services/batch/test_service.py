@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import InvalidInput, UnknownScope
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
-from airflow_cancel_provider.services.aws.service import IDENTITY_ATTEMPTS
+from airflow_cancel_provider.services.aws.calls import IDENTITY_ATTEMPTS
 from airflow_cancel_provider.services.batch.service import DEFAULT_REASON
 from tests.cloud.server import LocalCloud
 from tests.service_fixtures import HASTY, BatchBench, needs_bulk, outcomes, recorded
