@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,7 +14,7 @@ from typing import Any
 
 _OURS = "airflow_cancel_provider.guard"
 SOON = 0.05
-"""Seconds until a signal comes again. If that is ignored, or comes too early, too, it comes once more."""
+"""Seconds until an alarm rings again. If that is ignored, or too early, too, it rings once more."""
 LONGEST_REQUEST = 60.0
 """Seconds for which a signal waits for an answer of Airflow."""
 
@@ -48,17 +47,13 @@ def _is_asking() -> bool:
     return (lock is not None and lock.locked()) or any(frame.f_code is code for frame in _stack())
 
 
-def signal_again(number: int) -> None:
-    """Have a signal come to the main thread again, soon, if its handler is still the same."""
-    handler = signal.getsignal(number)
+def alarm_soon(handler: Callable[[], None]) -> None:
+    """Have the main thread interrupted again, soon. The alarm of a time-out does not ring any more.
 
-    def send() -> None:
-        time.sleep(SOON)
-        if callable(handler) and signal.getsignal(number) == handler:
-            signal.pthread_kill(threading.main_thread().ident or 0, number)
-
-    # No Thread: to start one takes locks, which the code may have that was interrupted.
-    start_new_thread(send, ())
+    By the kernel: a thread would get its turn while the main thread waits for the next answer, and only then.
+    """
+    signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, SOON)
 
 
 def is_called_by(task: Any) -> bool:

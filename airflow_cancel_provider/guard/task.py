@@ -36,7 +36,7 @@ from airflow_cancel_provider.guard.retries import (
     why_of,
 )
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
-from airflow_cancel_provider.guard.signals import Request, is_called_by, signal_again, timed
+from airflow_cancel_provider.guard.signals import Request, alarm_soon, is_called_by, timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -74,8 +74,6 @@ class TaskGuard:
         self._is_executing = False
         self._handler = signal.getsignal(signal.SIGTERM)
         """As Airflow has set it."""
-        self._end_later: Callable[[], None] | None = None
-        """Ends the task, where a kill has met a request to Airflow."""
         self._pid = os.getpid()
 
     def install(self) -> None:
@@ -99,6 +97,9 @@ class TaskGuard:
         try:
             return self._run_to_end(method)
         except Killed as killed:
+            signal.setitimer(
+                signal.ITIMER_REAL, 0
+            )  # it may have been raised before the alarm of _end_after()
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
             raise killed.with_traceback(None) from killed.__cause__
@@ -160,9 +161,6 @@ class TaskGuard:
             self._on_timeout(original)
             return
         recorder, canceller = self.parts.recorder, self.parts.canceller
-        if self._end_later:
-            self._end_later()
-            return
         again = bool(recorder.is_killed)
         recorder.is_killed.set()
         if not self._may_end:
@@ -189,12 +187,10 @@ class TaskGuard:
 
         :raises Killed: there is no request to be answered.
         """
-        self._end_later = None
         if not self._may_end:
             return
         if request.is_under_way():
-            self._end_later = partial(self._end_after, request, failed)
-            signal_again(signal.SIGTERM)
+            alarm_soon(partial(self._end_after, request, failed))
             return
         raise Killed(KILLED, self.parts.ledger.jobs) from failed
 

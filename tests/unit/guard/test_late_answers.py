@@ -97,6 +97,27 @@ def test_a_callback_hears_what_it_asks_for(
     assert cancelled(cloud) == [is_cancelled]
 
 
+@pytest.mark.parametrize("end", [Killed, AirflowTaskTimeout])
+def test_a_task_that_does_nothing_but_ask_ends(
+    cloud: LocalCloud, supervisor: Supervisor, tried: Try, end: type[BaseException]
+) -> None:
+    """A thread would see it in the middle of a request, whenever it gets its turn."""
+    began: list[float] = []
+
+    def work() -> None:
+        submit()
+        strike(supervisor, end)
+        began.append(time.monotonic())
+        while True:
+            supervisor.get(SLOW)
+            sum(range(10_000))
+
+    ended(tried, work, end)
+    assert time.monotonic() - began[0] < signals.LONGEST_REQUEST / 2
+    assert are_in_order(supervisor)
+    assert cancelled(cloud) == [True]
+
+
 @contextmanager
 def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """As Airflow's own, which it leaves open where Python has made it."""
