@@ -59,7 +59,7 @@ class Memory:
     claims: list[JobStatus] = field(default_factory=list)
     """What listings show, in the states of ``states``."""
     held: dict[str, Event] = field(default_factory=dict)
-    """By job id: a cancel request gets no answer before."""
+    """By job id: a cancel request gets no answer before. By connection: it is not open before."""
 
     def job(self, id: str, state: JobState = JobState.RUNNING, scope: str = "place") -> RemoteJob:
         """Make a job."""
@@ -145,6 +145,8 @@ class MemoryHook:
     @classmethod
     def for_address(cls, conn_id: str | None, region: str | None, access: Access) -> Self:  # noqa: ARG003
         cls.memory.opened.append((conn_id, region))
+        if held := cls.memory.held.get(conn_id or ""):
+            held.wait()
         return cls(MemoryService(cls.memory, conn_id, region))
 
 

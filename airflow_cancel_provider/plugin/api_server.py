@@ -119,7 +119,7 @@ def cancel_when_marked(task_instance: Any) -> None:
     _see_to(mark, HEAD_START if len(_queue) < FEW else LONG_HEAD_START)
     if not _is_prepared:
         _is_prepared = True
-        _queue.put(partial(_prepare, mark), 0.0)
+        _queue.put(partial(_begin_to_prepare, mark), 0.0)
 
 
 def cancel_when_run_is_marked(dag_run: Any, state: str) -> None:
@@ -173,6 +173,12 @@ def _go_on(each: _Round) -> None:
         _write_down(each, each.ended)
         _queue.put(partial(_make_calls, each), each.pause)
         each.pause = min(each.pause * 2, LONGEST_PAUSE)
+
+
+def _begin_to_prepare(mark: Mark) -> None:
+    from airflow_cancel_provider.services.threads import in_background
+
+    in_background(Future[None](), _prepare, mark)
 
 
 def _prepare(mark: Mark) -> None:

@@ -197,6 +197,23 @@ def test_a_request_without_an_answer_holds_up_no_other_task(xcoms: XComs, memory
     until(lambda: not marked._queue._heap and not marked._under_way)
 
 
+def test_a_connection_that_takes_long_to_open_holds_up_no_other_task(
+    xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a role, and who gives its credentials does not answer."""
+    monkeypatch.setattr(marked, "_is_prepared", False)
+    memory.held["slow"] = threading.Event()
+    memory.states["a"] = JobState.RUNNING
+    slow, other = TaskInstance(task_id="slow"), TaskInstance(task_id="other")
+    job = RemoteJob.of("memory", "a", scope="place", conn_id="slow")
+    xcoms.put((slow, deferred(slow, job)), (other, deferred(other, memory.job("b"))))
+    for ti in (slow, other):
+        marked.cancel_when_marked(ti)
+    until(lambda: sent(memory) == {"b"})
+    memory.held["slow"].set()
+    until(lambda: sent(memory) == {"a", "b"})
+
+
 def test_only_so_many_cancels_are_under_way(
     xcoms: XComs, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
