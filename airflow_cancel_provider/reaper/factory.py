@@ -89,7 +89,7 @@ def rest_airflow(conn_id: str) -> Airflow:
         connection: Any = get_connection(conn_id)
     except AirflowNotFoundException:
         raise InvalidInput(f"Connection {conn_id!r} to Airflow's API server is not defined.") from None
-    url = connection.host or ""
+    url = (connection.host or "").strip()
     if url and "://" not in url:
         port = f":{connection.port}" if connection.port else ""
         url = f"{connection.schema or 'https'}://{url}{port}"

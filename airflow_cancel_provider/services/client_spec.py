@@ -17,8 +17,8 @@ class ClientSpec:
     """A client's whole configuration, as plain values.
 
     Without retries and time-outs: each process has its own. ``secrets`` holds
-    credentials, and a proxy's address may hold a password: both go through a pipe to the sentinel, and
-    nowhere else.
+    credentials, and the address of an endpoint or a proxy may hold a password: they go through a pipe to the
+    sentinel, and nowhere else.
 
     :param endpoint: base URL, with its path if it has one.
     :param verify: whether certificates are checked, or the path of a CA bundle.
@@ -30,7 +30,7 @@ class ClientSpec:
     service: str
     conn_id: str | None
     region: str | None
-    endpoint: str | None
+    endpoint: str | None = field(repr=False)
     verify: bool | str | None = None
     proxies: dict[str, str] | None = field(default=None, repr=False)
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -45,7 +45,7 @@ class Rest(Airflow):
     :param token: a bearer token; or
     :param login: user name, with ``password``, for ``POST /auth/token``.
     :param verify: TLS verification: True, False, or the path of a CA bundle.
-    :raises InvalidInput: there is no url.
+    :raises InvalidInput: there is no url, or it holds a login.
     """
 
     def __init__(
@@ -58,6 +58,11 @@ class Rest(Airflow):
         password: str | None = None,
         verify: bool | str = True,
     ) -> None:
+        if "@" in url:  # first: errors repeat the address
+            raise InvalidInput(
+                "The address of the Airflow API server holds a user or password: these belong in the "
+                "connection's login and password."
+            )
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"{url!r} is not the address of an Airflow API server.")
         self.url = url.rstrip("/")

@@ -135,16 +135,36 @@ class TestMakeReaper:
 
 
 class TestApiServersConnection:
-    """What the connection of Airflow's API server says of TLS."""
+    """What the connection of Airflow's API server says of its address and of TLS."""
 
-    def define(self, monkeypatch: pytest.MonkeyPatch, **extra: object) -> None:
+    def define(
+        self, monkeypatch: pytest.MonkeyPatch, host: str = "https://127.0.0.1:1", **extra: object
+    ) -> None:
         values = {
             "conn_type": "http",
-            "host": "https://127.0.0.1:1",
+            "host": host,
             "password": "token",
             "extra": json.dumps(extra),
         }
         monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(values))
+
+    @pytest.mark.parametrize(
+        "host", ["https://reaper:hunter2@airflow", "ftp://reaper:hunter2@airflow", "reaper:hunter2@airflow"]
+    )
+    def test_a_login_in_the_address_is_refused_and_not_repeated(
+        self, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        """The address stands in reports, which are logs and XComs."""
+        self.define(monkeypatch, host)
+        with pytest.raises(InvalidInput, match="login and password") as refused:
+            rest_airflow("airflow_api")
+        assert "hunter2" not in str(refused.value)
+
+    def test_white_space_around_the_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.define(monkeypatch, " https://airflow.example.com/base/\n")
+        airflow = rest_airflow("airflow_api")
+        assert isinstance(airflow, Rest)
+        assert airflow.url == "https://airflow.example.com/base"
 
     @pytest.mark.parametrize(
         "verify, expected", [("false", False), (" True ", True), (None, True), (False, False)]
