@@ -17,7 +17,6 @@ from airflow_cancel_provider.jobs import (
     JobState,
     JobStatus,
     RemoteJob,
-    by_service_key,
 )
 from airflow_cancel_provider.services.credentials import without_logins
 from airflow_cancel_provider.services.pool import UNEXPECTED, ServicePool
@@ -125,17 +124,13 @@ def described(
     pool: ServicePool, jobs: Sequence[RemoteJob], *, is_quiet: bool
 ) -> tuple[dict[RemoteJob, JobStatus], dict[RemoteJob, CancelProviderError]]:
     """States of jobs, and why those of others can't be seen."""
-    seen: dict[RemoteJob, JobStatus] = {}
     errors: dict[RemoteJob, CancelProviderError] = {}
     with progress("Looking at jobs", len(jobs), is_quiet=is_quiet) as advance, shown(advance):
-        for some in by_service_key(jobs):
-            try:
-                found, unknown = pool.described(some)
-            except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
-                errors |= dict.fromkeys(some, in_words(error, some))
-                continue
-            seen |= {status.job: status for status in found}
-            errors |= unknown
+        found, troubles = pool.seen(jobs)
+    seen = {status.job: status for status in found}
+    for trouble in {id(each): each for each in troubles.values()}.values():
+        some = [job for job, other in troubles.items() if other is trouble]
+        errors |= dict.fromkeys(some, in_words(trouble, some))
     return seen, errors
 
 

@@ -17,20 +17,13 @@ from typing import Protocol, TypeVar
 from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import LabelSearch
-from airflow_cancel_provider.exceptions import (
-    AccessDenied,
-    AirflowUnavailable,
-    CancelProviderError,
-    ConnectionUnusable,
-    ServiceUnavailable,
-)
+from airflow_cancel_provider.exceptions import UnknownScope
 from airflow_cancel_provider.jobs import (
     CancelOutcome,
     CancelResult,
     JobState,
     JobStatus,
     RemoteJob,
-    by_scope,
 )
 from airflow_cancel_provider.services.base import LONGEST_REASON
 from airflow_cancel_provider.services.pool import ServicePool
@@ -278,19 +271,9 @@ class CancelEngine:
 
     def _poll(self, jobs: list[RemoteJob], *, urgent: bool = False) -> list[JobStatus]:
         """States of jobs; those that are to be cancelled go before other polls."""
-        groups, troubles = self._pool.by_service(jobs)
-        self._have_trouble(troubles)
-        return [status for _, some in groups for status in self._seen(some, urgent=urgent)]
-
-    def _seen(self, jobs: list[RemoteJob], *, urgent: bool) -> list[JobStatus]:
-        """States of jobs of one service; what can't be seen must not hide the other jobs."""
-        try:
-            found, unknown = self._pool.described(jobs, urgent=urgent)
-        except Exception as error:  # noqa: BLE001  connections and credentials have errors of their own
-            if parts := _parts(jobs, error):
-                return [status for some in parts for status in self._seen(some, urgent=urgent)]
-            self._have_trouble(dict.fromkeys(jobs, error))
-            return []
+        found, errors = self._pool.seen(jobs, urgent=urgent)
+        unknown = {job: error for job, error in errors.items() if isinstance(error, UnknownScope)}
+        self._have_trouble({job: error for job, error in errors.items() if job not in unknown})
         return [*found, *(JobStatus(job, JobState.GONE, reason=str(unknown[job])) for job in unknown)]
 
     def _have_trouble(self, troubles: Mapping[RemoteJob, Exception]) -> None:
@@ -307,17 +290,3 @@ class CancelEngine:
 
     def _log(self, job: RemoteJob) -> Log:
         return (self._owner_of.get(job) or next(iter(self._claims[job]))).log
-
-
-def _parts(jobs: list[RemoteJob], error: Exception) -> list[list[RemoteJob]]:
-    """Jobs of one service in parts, to be described one after the other; none where the error is about all.
-
-    A record may name what the service can't have issued, and refuses to be asked about.
-    """
-    if not isinstance(error, CancelProviderError) or isinstance(error, ServiceUnavailable):
-        return []
-    if len(scopes := by_scope(jobs)) > 1:
-        return list(scopes.values())
-    is_of_all = isinstance(error, (AccessDenied, AirflowUnavailable, ConnectionUnusable))
-    middle = len(jobs) // 2
-    return [] if is_of_all or not middle else [jobs[:middle], jobs[middle:]]

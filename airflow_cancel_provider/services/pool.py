@@ -6,7 +6,15 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
-from airflow_cancel_provider.exceptions import CancelProviderError, IdentityError, UnknownScope
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    AirflowUnavailable,
+    CancelProviderError,
+    ConnectionUnusable,
+    IdentityError,
+    ServiceUnavailable,
+    UnknownScope,
+)
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.base import JobService
 from airflow_cancel_provider.services.credentials import without_logins
@@ -17,6 +25,8 @@ log = logging.getLogger(__name__)
 
 UNEXPECTED = "UnexpectedError"
 """Code of a result that is neither an answer of the service nor an error that this package knows."""
+_OF_ALL = (AirflowUnavailable, ConnectionUnusable, IdentityError, ServiceUnavailable)
+"""Errors that other jobs of the same service would meet, too."""
 ServiceKey = tuple[str, str | None, str | None]
 """Service, connection and region."""
 Opener = Callable[[str, str | None, str | None], JobService]
@@ -83,6 +93,26 @@ class ServicePool:
                 # It has waited for its turn once; until the next one, the new ones might have expired.
                 _describe(_urgent(self.service_of(some[0])), some, found, unknown)
         return [found[job] for job in dict.fromkeys(jobs) if job in found], unknown
+
+    def seen(
+        self, jobs: Sequence[RemoteJob], *, urgent: bool = False
+    ) -> tuple[list[JobStatus], dict[RemoteJob, Exception]]:
+        """As :meth:`described`, with every error for its own jobs: what can't be seen hides no other job."""
+        groups, errors = self.by_service(jobs)
+        found: list[JobStatus] = []
+        waiting = [some for _, some in groups]
+        while waiting:
+            some = waiting.pop(0)
+            try:
+                seen, unknown = self.described(some, urgent=urgent)
+            except Exception as error:  # noqa: BLE001  connections and SDKs have errors of their own
+                parts = _parts(some, error)
+                waiting = parts + waiting
+                errors |= {} if parts else dict.fromkeys(some, error)
+            else:
+                found += seen
+                errors |= unknown
+        return found, errors
 
     def cancel(self, jobs: Sequence[RemoteJob], reason: str, *, force: bool = False) -> list[CancelResult]:
         """As :meth:`JobService.cancel`, for jobs of any service.
@@ -162,6 +192,19 @@ class ServicePool:
 
 def _urgent(service: JobService) -> JobService:
     return service.with_patience(replace(service.patience, is_urgent=True))
+
+
+def _parts(jobs: list[RemoteJob], error: Exception) -> list[list[RemoteJob]]:
+    """Jobs of one service in parts, to be described one after the other; none where the error is about all.
+
+    A record may name what the service can't have issued, and refuses to be asked about.
+    """
+    if not isinstance(error, CancelProviderError) or isinstance(error, _OF_ALL):
+        return []
+    if len(scopes := by_scope(jobs)) > 1:
+        return list(scopes.values())
+    middle = len(jobs) // 2
+    return [jobs[:middle], jobs[middle:]] if middle and not isinstance(error, AccessDenied) else []
 
 
 def _describe(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_cancel_provider.ends_on_record import write_in_database
-from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.exceptions import CancelProviderError, UnknownScope
 from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.owner import TaskKey
@@ -149,21 +149,20 @@ def _read(jobs: Iterable[RemoteJob]) -> dict[RemoteJob, Seen]:
 
 
 def _of_one_service(jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
-    try:
-        found, unknown = ServicePool(_open).described(jobs)
-    except CancelProviderError as error:
-        return _troubled(jobs, str(error))
-    except Exception as error:
-        log.exception("States of %d jobs could not be read", len(jobs))
-        return _troubled(jobs, f"{type(error).__name__}; see the log of the API server.")
-    statuses = [*found, *(JobStatus(job, JobState.GONE) for job in unknown)]
+    found, errors = ServicePool(_open).seen(jobs)
     now = time.monotonic()
-    return {each.job: Seen(now, each.state, each.service_state) for each in statuses}
+    seen = {each.job: Seen(now, each.state, each.service_state) for each in found}
+    for job, error in errors.items():
+        is_gone = isinstance(error, UnknownScope)
+        seen[job] = Seen(now, JobState.GONE) if is_gone else Seen(now, trouble=_words(error))
+    for error in {error for error in errors.values() if not isinstance(error, CancelProviderError)}:
+        log.error("States of %d jobs could not be read", len(jobs), exc_info=error)
+    return seen
 
 
-def _troubled(jobs: Sequence[RemoteJob], trouble: str) -> dict[RemoteJob, Seen]:
-    now = time.monotonic()
-    return {job: Seen(now, trouble=trouble) for job in jobs}
+def _words(error: Exception) -> str:
+    known = isinstance(error, CancelProviderError)
+    return str(error) if known else f"{type(error).__name__}; see the log of the API server."
 
 
 def _open(service: str, conn_id: str | None, region: str | None) -> JobService:

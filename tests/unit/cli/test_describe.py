@@ -38,6 +38,15 @@ class TestDescribe:
         assert done.code == 1
         assert "Allow batch:DescribeJobs" in done.err.splitlines()[-1]
 
+    def test_a_cluster_that_is_denied_hides_no_other(self, line: Line) -> None:
+        scopes = [line.ground.benches["emr"].new_scope() for _ in range(2)]
+        denied, seen = (line.ground.start("emr", None, scope=scope) for scope in scopes)
+        line.ground.cloud.faults.add("emr", "ListSteps", "denied", scope=scopes[0] or "")
+        done = line("describe", *JSON, str(denied), str(seen))
+        assert done.code == 1
+        assert [each["state"] for each in done.json] == ["UNKNOWN", "RUNNING"]
+        assert "Allow elasticmapreduce:ListSteps" in done.err.splitlines()[-1]
+
     @pytest.mark.parametrize(
         "arguments, words",
         [

@@ -16,7 +16,7 @@ import pytest
 from airflow.models.log import Log
 
 from airflow_cancel_provider.engine.recorded import CancelRequest
-from airflow_cancel_provider.exceptions import ServiceUnavailable
+from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, deployment_of
 from airflow_cancel_provider.plugin import api_server as marked
@@ -346,6 +346,13 @@ class TestStates:
         assert next(seen["trouble"] for seen in found.values() if seen["trouble"]).startswith(
             "The service is down"
         )
+
+    def test_a_cluster_that_is_denied_hides_no_other(self, page: Page, memory: Memory) -> None:
+        denied, seen = memory.job("a"), memory.job("b", scope="elsewhere")
+        page.put(denied, seen)
+        memory.errors = [AccessDenied("Not allowed."), AccessDenied("Not allowed.")]
+        found = page.post("viewer", "/states", denied, seen).json()["states"]
+        assert [found[job]["trouble"] for job in (denied, seen)] == ["Not allowed.", None]
 
     def test_a_connection_that_is_not_defined(self, page: Page) -> None:
         job = RemoteJob("batch://nowhere@us-east-1/5b1f0000-0000-0000-0000-000000000001")
