@@ -257,6 +257,19 @@ class TestCancel:
         assert tasks.line.ground.lives(job)
         assert tasks.line("cancel", *DAG, "--yes", "--released", *JSON).states == {job: "CANCELLED"}
 
+    def test_what_another_airflow_has_started_is_said_to_be_that(self, tasks: Tasks) -> None:
+        """This one runs on a copy of its database."""
+        there = deployment_of("production")
+        job = tasks.line.ground.start("batch", TryPhase.FAILED, deployment=there)
+        record = TryRecord(tasks.line.ground.owners[job], jobs=(job,), deployment=there)
+        tasks.records.put(record, "failed")
+        (row,) = tasks.line("list", *JSON, "--state", "foreign").json
+        assert (row["job"], row["orphan"]) == (str(job), False)
+        done = tasks.line("cancel", *DAG, "--yes", *JSON)
+        assert (done.code, [row["outcome"] for row in done.json]) == (1, ["LEFT_ALONE"])
+        assert f"its record is another Airflow's ({there})" in done.err
+        assert tasks.line.ground.lives(job)
+
     def test_a_record_that_names_the_job_of_another_is_no_proof(self, tasks: Tasks) -> None:
         """Anybody may write an XCom; nobody can change the label of a job."""
         start = partial(tasks.line.ground.start, "batch", TryPhase.ALIVE, deployment=deployment_of(NAME))
