@@ -41,6 +41,12 @@ class Meter:
         self._put_back(operation, 1)
         self.count(operation, -1)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether a call of a cancel waits for the quota."""
+        buckets = self._pace().buckets.values()
+        return any(ticket.is_urgent for bucket in buckets for ticket in [*bucket.waiting])
+
     def wait(
         self, operation: str, *, urgent: bool = False, again: bool = False, at_most: float = inf
     ) -> float:

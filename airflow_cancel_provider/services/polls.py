@@ -34,7 +34,7 @@ FULL_EVERY = 8
 """Polls of a cluster or application of which one is full, whatever the quota: what was left out is seen.
 A job that is polled more rarely than the others is asked for after so many polls."""
 MOST_ASKED = 20
-"""Jobs that a short poll asks for by their ids because they must not be left out."""
+"""Jobs that a short poll asks for by their ids because they must not be left out, where each is a call."""
 
 
 @dataclass(slots=True)
@@ -79,10 +79,15 @@ class PollMemory:
         """Those of jobs that have ended, as a poll has shown before it failed."""
         return {job: replace(self.ends[job.id], job=job) for job in jobs if job.id in self.ends}
 
-    def may_leave_out(self, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob]) -> bool:
-        """Whether a short poll may do now."""
+    def may_leave_out(
+        self, jobs: Sequence[RemoteJob], fresh: Collection[RemoteJob], most_asked: int = MOST_ASKED
+    ) -> bool:
+        """Whether a short poll may do now.
+
+        :param most_asked: jobs that may be asked for by their ids.
+        """
         is_due = not self.full_calls or self.since_full + 1 >= FULL_EVERY
-        return not is_due and not self.fulls_left and len(self.needed(jobs, fresh)) <= MOST_ASKED
+        return not is_due and not self.fulls_left and len(self.needed(jobs, fresh)) <= most_asked
 
     def needed(self, jobs: Iterable[RemoteJob], fresh: Collection[RemoteJob]) -> list[RemoteJob]:
         """Jobs that can't be left as last seen."""

@@ -86,6 +86,11 @@ class _Ticket:
     number: int
     calls: int = field(compare=False)
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it is of a cancel, or was throttled before."""
+        return not self.rank[1]
+
 
 class TokenBucket:
     """A token bucket: ``burst`` calls at once, then ``per_second``. Not locked: see :func:`exclusive`.

@@ -54,7 +54,8 @@ REASON = "Task was ended by Airflow while it was deferred"
 TOGETHER = 0.2
 """Seconds in which kills are gathered: hundreds of tasks may be marked with one click."""
 LONGEST_TURN = 2.0
-"""Seconds after which kills go out beside those that were gathered before: a call of these is slow."""
+"""Seconds after which kills go out beside those that were gathered before, if a call of these is slow. Where
+they wait for the quota, more calls would only make the queue longer."""
 CALL_SECONDS = 8.0
 """Patience of one round of calls: Airflow gives ``on_kill`` 30 seconds."""
 ESCALATE_AFTER = 60.0
@@ -266,8 +267,12 @@ class GatheredCancels(PerLoop):
         self, key: tuple[str | None, ...], access: Access, service: ServiceKey, deployment: str
     ) -> None:
         await asyncio.sleep(TOGETHER)
-        if before := self._requesting.get(key):
-            await asyncio.wait([before], timeout=LONGEST_TURN)
+        held_until = time.monotonic() + LONGEST_TURN
+        here = (access.key, *service)
+        while (before := self._requesting.get(key)) and (
+            time.monotonic() < held_until or Board.here().holds_back(here)
+        ):
+            await asyncio.wait([before], timeout=LONGEST_TURN / 4)
         gathered = self._gathered.pop(key)
         with Board.here().attended(access, [service]) as waits:
             engine = cancel_over_connections(

@@ -300,6 +300,11 @@ class Board(PerLoop):
                 found[job] = replace(status, job=job)
         return found
 
+    def holds_back(self, key: Key) -> bool:
+        """Whether calls of cancels wait for the quota of a service; as :meth:`is_open`."""
+        service = self._services.get(key)
+        return service is not None and service.opened is not None and service.opened.meter.holds_back
+
     def is_open(self, key: Key) -> bool:
         """Whether a service is open, by the key of the access and its own."""
         service = self._services.get(key)

@@ -127,7 +127,8 @@ class EmrStepService(AwsJobService):
         What may be left out: the pages behind the last step that has started, because steps start in order.
         """
         series, cluster, before = self.patience.started(), str(jobs[0].scope), self.poll_calls
-        is_full = not (may_leave_out and memory.may_leave_out(jobs, fresh))
+        most_asked = STEPS_PER_LOOKUP * memory.most_calls
+        is_full = not (may_leave_out and memory.may_leave_out(jobs, fresh, most_asked))
         lookups = -(-len(jobs) // STEPS_PER_LOOKUP)
         lists = not is_full or memory.is_worth_listing(lookups)
         if lists:

@@ -17,6 +17,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.triggers import event_loop, ownership
+from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -71,6 +72,37 @@ def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
     # Each batch takes one request a cluster; one by one they would be 500.
     print(f"{STORM} kills: {len(requests)} CancelSteps")
     assert len(requests) <= 40
+
+
+@pytest.mark.usefixtures("connections")
+def test_kills_that_come_while_others_wait_for_the_quota_make_one_request(
+    cloud: LocalCloud, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer tells its triggers of kills over a minute or more; each request takes two seconds."""
+    monkeypatch.setattr(killing, "LONGEST_TURN", 0.2)
+    bench = EmrBench(cloud)
+    jobs = bench.running(20)
+    bench.close()
+    tis = [TaskInstance(map_index=index) for index in range(len(jobs))]
+    for ti in tis:
+        airflow.put(ti, "failed", recorded(ti, OURS))
+
+    async def tell() -> None:
+        triggers = [guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)]
+        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel(USER_ACTION)
+            await asyncio.sleep(0.15)
+        await until(lambda: bench.are_cancelled(jobs))
+        bench.let_end()
+        await asyncio.wait(tasks, timeout=60)
+
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__QUOTAS", "*=1000000/1000000,emr.CancelSteps=1/0.5")
+    cloud.journal.clear()
+    story(tell, 90)
+    # Kills come for three seconds: the first request, one after two seconds, and one or two for the rest.
+    assert len(cloud.journal.entries("emr", "CancelSteps")) <= 4
 
 
 def test_a_storm_leaves_the_way_to_airflow_to_others(
