@@ -153,14 +153,14 @@ def _text(name: str) -> str:
 
 
 def _number(name: str, default: float) -> float:
-    """True or false, or a number of seconds."""
+    """True or false, or a number."""
     is_flag = isinstance(default, bool)
     try:
         value: float = (conf.getboolean if is_flag else conf.getfloat)(SECTION, name, fallback=default)
     except Exception as error:  # Airflow has several for a value of another type
         raise InvalidInput(f"[{SECTION}] {name} can't be read: {error}") from error
     if not (isfinite(value) and value >= 0):
-        raise InvalidInput(f"[{SECTION}] {name} is {value!r}; expected a number of seconds from 0 on.")
+        raise InvalidInput(f"[{SECTION}] {name} is {value!r}; expected a number from 0 on.")
     return value
 
 

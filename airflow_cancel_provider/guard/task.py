@@ -97,9 +97,8 @@ class TaskGuard:
         try:
             return self._run_to_end(method)
         except Killed as killed:
-            signal.setitimer(
-                signal.ITIMER_REAL, 0
-            )  # it may have been raised before the alarm of _end_after()
+            # It may have been raised before the alarm of _end_after() rang.
+            signal.setitimer(signal.ITIMER_REAL, 0)
             self._handle_end(killed)
             # A traceback of where SIGTERM interrupted the task is of no use in its log.
             raise killed.with_traceback(None) from killed.__cause__
