@@ -69,6 +69,10 @@ class TaskSide(SentinelClient):
         """A sentinel of the model is slow or has ended; it is never stopped."""
         return False
 
+    @property
+    def has_finished(self) -> bool:
+        return bool(self.last_word)
+
     def check(self, seconds: float) -> None:
         pass
 
