@@ -14,8 +14,8 @@ ENDLESS = float("inf")
 E = TypeVar("E", bound=BaseException)
 _LOGIN = re.compile(r"\b(https?|ftp|socks\w*)://[^\s\"'<>]*@", re.I)
 """Not of a job's address, which has its connection there."""
-_BARE_LOGIN = re.compile(r"[^\s/@:\"'<>]+:[^\s/@\"'<>]+@")
-"""In an address without a scheme."""
+_BARE_LOGIN = re.compile(r"(?<![^\s/@\"'<>])[^\s/@:\"'<>]*:[^\s/@\"'<>]+@")
+"""In an address without a scheme. Looked for at the beginning of a word only: whole pages are searched."""
 _UNREAD = re.compile(r"Failed to parse: .*", re.S)
 _NO_HEADER = re.compile(r"Invalid header value .*", re.S)
 """Of a token that ends in a line break, as one that was read from a file may do."""
