@@ -191,12 +191,12 @@ class CancelEngine:
             self._doubt(job)
 
     def _doubt(self, job: RemoteJob) -> None:
-        """Have a job described after all that the service does not know any more.
+        """Have a job described after all that the service does not know any more, or refuses to cancel.
 
         The connection may lead elsewhere since it was seen.
         """
         result = self.cancellation.results.get(job)
-        if result is not None and result.outcome is CancelOutcome.GONE:
+        if result is not None and result.outcome in (CancelOutcome.GONE, CancelOutcome.REFUSED):
             del self.cancellation.results[job], self._owner_of[job]
 
     def _search(self) -> bool:

@@ -16,7 +16,9 @@ from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
+from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.triggers.shared_service import POLLS_AT_ONCE
 from airflow_cancel_provider.watch import Watch
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.memory_service import Memory
@@ -80,11 +82,17 @@ def test_without_its_own_label_it_is_looked_at_or_left_alone(
     assert ["a"] in memory.polls if label is None else memory.sent == []
 
 
-def test_what_the_service_does_not_know_any_more_is_looked_at(airflow: FakeAirflow, memory: Memory) -> None:
-    """The connection may lead to another account since: nothing says that the job has ended."""
+@pytest.mark.parametrize("outcome", [CancelOutcome.GONE, CancelOutcome.REFUSED])
+def test_what_the_service_does_not_know_any_more_is_looked_at(
+    airflow: FakeAirflow, memory: Memory, outcome: CancelOutcome
+) -> None:
+    """The connection may lead to another account since: nothing says that the job has ended.
+
+    Of a cluster that is not there, a service refuses to cancel anything.
+    """
     ti = failed_try(airflow)
     memory.labels["a"] = Label(DEPLOYMENT, ti.id)
-    memory.outcomes["a"] = CancelOutcome.GONE
+    memory.outcomes["a"] = outcome
     trigger = waiting(ti, memory.job("a"))
 
     async def tell() -> None:
@@ -120,3 +128,24 @@ def test_kills_and_those_who_wait_on_share_the_polls(
         await asyncio.wait([*tasks, other])
 
     story(tell)
+
+
+def test_a_poll_that_does_not_come_holds_up_no_escalation(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it, those of hundreds of clusters have their turns."""
+    monkeypatch.setattr(killing, "ESCALATE_AFTER", 0.5)
+    ti = failed_try(airflow)
+    memory.labels["a"] = Label(DEPLOYMENT, ti.id)
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, trigger)
+        (shared,) = Board.here()._services.values()
+        for _ in range(POLLS_AT_ONCE):
+            await shared._turns.acquire()
+        await until(partial(memory.sent.__contains__, ("a", True)))
+        memory.states["a"] = JobState.CANCELLED
+        await asyncio.wait(tasks)
+
+    story(tell, 10)
