@@ -75,6 +75,7 @@ SETTINGS = {
     # With the default of 50, a triggerer takes minutes to take up thousands.
     "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "500",
     "AIRFLOW__TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": "0.15",
+    "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
