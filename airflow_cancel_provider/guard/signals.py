@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 _OURS = "airflow_cancel_provider.guard"
-SOON = 0.05
+SOON = 0.01
 """Seconds until an alarm rings again. If that is ignored, or too early, too, it rings once more."""
 LONGEST_REQUEST = 60.0
 """Seconds for which a signal waits for an answer of Airflow."""
