@@ -30,6 +30,8 @@ class Striker:
         self._last: dict[FrameType, int] = {}
         self.place = ""
         """Where it has struck; empty where there was no such place."""
+        self.was_caught = False
+        """Whether something else than :meth:`run` has caught the strike."""
 
     def run(self, work: Callable[[], Any]) -> None:
         """Run something, which may be struck."""
@@ -39,6 +41,7 @@ class Striker:
         sys.settrace(self._enter)
         try:
             work()
+            self.was_caught = bool(self.place)
         except Strike:
             pass
         finally:

@@ -15,27 +15,28 @@ from typing import Any
 _OURS = "airflow_cancel_provider.guard"
 SOON = 0.01
 """Seconds until an alarm rings again. If that is ignored, or too early, too, it rings once more."""
-LONGEST_REQUEST = 60.0
-"""Seconds for which a signal waits for an answer of Airflow."""
+LONGEST_WAIT = 60.0
+"""Seconds for which the exception of a signal waits."""
 
 
-class Request:
-    """A request to Airflow that a signal meets: the exception that ends the task waits for its answer.
+class Interruption:
+    """An exception that the handler of a signal is to raise, and that ends the task.
 
-    Without that, the answer would come later, and Airflow takes the next answer for that to its next request:
-    it does not compare their ids. A connection or a Variable could be another than the one that was asked
-    for, and what an event loop has asked for would keep the lock of the channel. Remove this when Airflow
-    reads such an answer.
+    It has to wait in two places. In the middle of a request to Airflow, whose answer would come later:
+    Airflow takes the next answer for that to its next request, and does not compare their ids. A connection
+    or a Variable could be another than the one that was asked for, and an event loop would keep the lock of
+    the channel. (Remove this when Airflow reads such an answer.) And in a callback of an event loop, which
+    catches what that raises, and goes on.
     """
 
     def __init__(self) -> None:
         self._until: float | None = None
 
-    def is_under_way(self) -> bool:
-        """Whether the main thread has asked, and has no answer yet; asked by a handler of a signal."""
+    def must_wait(self) -> bool:
+        """Whether it has to wait, where the main thread is; asked by the handler."""
         if self._until is None:
-            self._until = time.monotonic() + LONGEST_REQUEST
-        return time.monotonic() < self._until and _is_asking()
+            self._until = time.monotonic() + LONGEST_WAIT
+        return time.monotonic() < self._until and (_is_asking() or _is_in_callback())
 
 
 def _is_asking() -> bool:
@@ -45,6 +46,17 @@ def _is_asking() -> bool:
     # An event loop has it from before its request until after the answer. Before Airflow 3.2 there is none.
     lock = getattr(channel, "_async_lock", None)
     return (lock is not None and lock.locked()) or any(frame.f_code is code for frame in _stack())
+
+
+def _is_in_callback() -> bool:
+    """Whether an event loop runs something else than a coroutine."""
+    handle = getattr(sys.modules.get("asyncio.events"), "Handle", None)
+    code, called = getattr(getattr(handle, "_run", None), "__code__", None), 0
+    for frame in _stack():
+        if frame.f_code is code:
+            return not called & inspect.CO_COROUTINE
+        called = frame.f_code.co_flags
+    return False
 
 
 def alarm_soon(handler: Callable[[], None]) -> None:
@@ -97,12 +109,12 @@ def timed(is_timeout: Callable[[BaseException | None], bool], *, has_limit: bool
     Airflow turns the alarm off when the guard has returned to it. What the guard does before must be done to
     its end: a task that has just deferred would be deferred without the guard's trigger.
 
-    An alarm in the middle of a request to Airflow rings again: see :class:`Request`.
+    An alarm whose exception has to wait rings again: see :class:`Interruption`.
 
     :param is_timeout: whether an exception is Airflow's time-out.
     :param has_limit: whether the task has a limit: then the alarm is Airflow's.
     """
-    before, alarm, request = sys.unraisablehook, signal.getsignal(signal.SIGALRM), Request()
+    before, alarm, interruption = sys.unraisablehook, signal.getsignal(signal.SIGALRM), Interruption()
     is_alarmed = has_limit and threading.current_thread() is threading.main_thread() and callable(alarm)
 
     def hook(ignored: Any) -> None:
@@ -113,7 +125,7 @@ def timed(is_timeout: Callable[[BaseException | None], bool], *, has_limit: bool
             before(ignored)
 
     def ring(number: int, frame: FrameType | None) -> None:
-        if request.is_under_way():
+        if interruption.must_wait():
             signal.setitimer(signal.ITIMER_REAL, SOON)
         elif callable(alarm):
             alarm(number, frame)

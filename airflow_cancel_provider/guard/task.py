@@ -36,7 +36,7 @@ from airflow_cancel_provider.guard.retries import (
     why_of,
 )
 from airflow_cancel_provider.guard.sentinel.process import is_in_process
-from airflow_cancel_provider.guard.signals import Request, alarm_soon, is_called_by, timed
+from airflow_cancel_provider.guard.signals import Interruption, alarm_soon, is_called_by, timed
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import JobEnd, TryState
 from airflow_cancel_provider.services.submissions import set_recorder
@@ -179,17 +179,17 @@ class TaskGuard:
             return
         if is_open:
             canceller.wait_for("accepted", 0.0 if again else at_end.KILL_GRACE)
-        self._end_after(Request(), failed)
+        self._end_after(Interruption(), failed)
 
-    def _end_after(self, request: Request, failed: Exception | None) -> None:
-        """End what the handler has interrupted, as soon as Airflow has answered it.
+    def _end_after(self, interruption: Interruption, failed: Exception | None) -> None:
+        """End what the handler has interrupted, as soon as that may be.
 
-        :raises Killed: there is no request to be answered.
+        :raises Killed: it may be now.
         """
         if not self._may_end:
             return
-        if request.is_under_way():
-            alarm_soon(partial(self._end_after, request, failed))
+        if interruption.must_wait():
+            alarm_soon(partial(self._end_after, interruption, failed))
             return
         raise Killed(KILLED, self.parts.ledger.jobs) from failed
 

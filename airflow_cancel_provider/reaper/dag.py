@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,6 @@ def reaper_dag(
     escalate_after: float = Rules.escalate_after,
     brake: int = Rules.brake,
     dry_run: bool = False,
-    on_orphans: Callable[[Mapping[str, Any]], None] | None = None,
     **dag_options: Any,
 ) -> DAG:
     """A Dag with a task ``reap``, which sweeps once and returns its report as XCom, and a task ``check``.
@@ -54,7 +53,6 @@ def reaper_dag(
     :param except_scopes: patterns of those to leave out.
     :param dry_run: cancel nothing; like ``scopes`` and ``except_scopes`` it is a param of the Dag, so that a
         person can change it for one Dag run.
-    :param on_orphans: called with the XCom's value when a sweep finds orphans.
     :param dag_options: further arguments of ``DAG``.
     :raises InvalidInput: a list is a text, or a number is negative or infinite.
     """
@@ -79,8 +77,6 @@ def reaper_dag(
             ti.xcom_push(key="return_value", value=value)
             if report.orphans:
                 outlet_events[AssetAlias(ORPHANS)].add(Asset(ORPHANS), extra=_extra(value))
-                if on_orphans is not None:
-                    on_orphans(value)
 
         @task(retries=0)
         def check(*, ti: Any = None) -> None:

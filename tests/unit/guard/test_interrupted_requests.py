@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from asyncio import base_events, locks, selector_events, threads
-from asyncio.futures import wrap_future
+from asyncio import base_events, events, locks, selector_events, threads
+from asyncio.futures import _chain_future, wrap_future  # type: ignore[attr-defined]
 from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
 from types import CodeType
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.comms import CommsDecoder, GetVariable
 
-from airflow_cancel_provider.guard.signals import Request
+from airflow_cancel_provider.guard.signals import Interruption
 from tests.strikes import Striker
 from tests.supervisor_fixtures import SLOW, Supervisor, closed_loop, connected, of_event_loops, runner
 
@@ -49,6 +49,7 @@ PLACES = {
         *(getattr(CommsDecoder, name, closed_loop) for name in ("send", "asend", "_read_frame")),
         Supervisor.get,
         base_events.BaseEventLoop.run_in_executor,
+        events.Handle._run,
         selector_events.BaseSelectorEventLoop.sock_sendall,
         locks.Lock.acquire,
         locks.Lock.release,
@@ -57,7 +58,7 @@ PLACES = {
         ThreadPoolExecutor.submit,
         ThreadPoolExecutor._adjust_thread_count,
     )
-}
+} | {each for each in code(_chain_future).co_consts if isinstance(each, CodeType)}
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -70,7 +71,7 @@ def test_a_kill_at_any_place_of_a_request(
     # Python 3.13 does not trace all of them at the first time.
     while missed < 2:
         number += 1
-        striker = Striker(number, PLACES, unless=Request().is_under_way)
+        striker = Striker(number, PLACES, unless=Interruption().must_wait)
         with connected(monkeypatch) as supervisor:
             other = threading.Thread(target=supervisor.get, args=(SLOW,))
             if is_used:
@@ -81,6 +82,7 @@ def test_a_kill_at_any_place_of_a_request(
             striker.run(lambda: ask(event_loop, supervisor, "later" if is_used else SLOW))
             answers = [supervisor.get(key) for key in ("first", "second")]
             assert answers == ["first", "second"], striker.place
+            assert not striker.was_caught, striker.place
             answering.join()
             if is_used:
                 other.join()

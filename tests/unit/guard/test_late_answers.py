@@ -113,7 +113,7 @@ def test_a_task_that_does_nothing_but_ask_ends(
             sum(range(10_000))
 
     ended(tried, work, end)
-    assert time.monotonic() - began[0] < signals.LONGEST_REQUEST / 2
+    assert time.monotonic() - began[0] < signals.LONGEST_WAIT / 2
     assert are_in_order(supervisor)
     assert cancelled(cloud) == [True]
 
@@ -127,6 +127,29 @@ def open_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 loops: list[asyncio.AbstractEventLoop] = []
+
+
+@of_event_loops
+@pytest.mark.parametrize("end", [Killed, AirflowTaskTimeout])
+@pytest.mark.parametrize("event_loop", [closed_loop, runner])
+def test_an_event_loop_that_does_nothing_but_ask_ends(
+    cloud: LocalCloud, supervisor: Supervisor, tried: Try, event_loop: Any, end: type[BaseException]
+) -> None:
+    """It catches what its callbacks raise."""
+
+    async def ask() -> None:
+        strike(supervisor, end)
+        while True:
+            await supervisor.channel.asend(GetVariable(key=SLOW))
+
+    def work() -> None:
+        submit()
+        with event_loop() as loop:
+            loop.run_until_complete(ask())
+
+    ended(tried, work, end)
+    assert are_in_order(supervisor)
+    assert cancelled(cloud) == [True]
 
 
 @of_event_loops
@@ -174,7 +197,7 @@ def test_a_task_that_airflow_does_not_answer_ends_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
     end: type[BaseException],
 ) -> None:
-    monkeypatch.setattr(signals, "LONGEST_REQUEST", 0.5)
+    monkeypatch.setattr(signals, "LONGEST_WAIT", 0.5)
 
     def work() -> None:
         submit()
