@@ -47,6 +47,8 @@ class ServicePool:
     def service(self, name: str, conn_id: str | None, region: str | None) -> JobService:
         """The service at that connection and region; opened at the first call."""
         key = (name, conn_id, region)
+        if (known := self._services.get(key)) and known.identity_refused:
+            self._let_go(known)  # by another copy of it; what this one would send were in vain
         if key not in self._services:
             service = self._services[key] = self._open(*key)
             # Also under the region that the connection turned out to have.

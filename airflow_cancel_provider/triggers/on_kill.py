@@ -331,16 +331,18 @@ class GatheredCancels(PerLoop):
 
 
 async def _shown(engine: CancelEngine, waits: SharedWaits, pause: float) -> dict[RemoteJob, JobStatus]:
-    """What a poll in about ``pause`` seconds shows, which others share; nothing where it fails or is late."""
+    """What a poll in about ``pause`` seconds shows, which others share; the engine asks for the rest."""
     jobs = engine.cancellation.open
     if not jobs or not engine.is_requested:
         await asyncio.sleep(pause)
         return {}
     try:
-        # With hundreds of clusters the quota stretches the time between two polls of one to minutes.
         async with asyncio.timeout(ESCALATE_AFTER):
             seen, unknown = await waits.poll(jobs, pause, is_fresh=True)
-    except (CancelProviderError, TimeoutError):
+    except TimeoutError:
+        # The quota stretches the time between two polls to minutes. More polls would make it longer.
+        return dict(engine.cancellation.statuses)
+    except CancelProviderError:
         # The engine polls by itself, and tells the troubles of one job from those of all.
         return {}
     gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}

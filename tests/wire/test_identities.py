@@ -9,6 +9,8 @@ import pytest
 from airflow_cancel_provider.exceptions import AccessDenied, IdentityError
 from airflow_cancel_provider.jobs import CancelOutcome, JobState
 from airflow_cancel_provider.services.aws.calls import IDENTITY_ATTEMPTS
+from airflow_cancel_provider.services.aws.service import AwsJobService
+from airflow_cancel_provider.services.pool import ServicePool
 from tests.pace_fixtures import FakeTime
 from tests.service_fixtures import REASON, Bench, aws_bench, outcomes
 
@@ -137,3 +139,21 @@ def test_polling_needs_no_permission_to_cancel(bench: Bench) -> None:
     assert outcomes(bench.service().cancel(jobs, REASON)) == [CancelOutcome.REQUESTED] * 3
     bench.let_end()
     assert bench.are_cancelled(jobs)
+
+
+def test_a_pool_sends_nothing_more_with_credentials_that_were_refused_to_others(bench: Bench) -> None:
+    """In a triggerer a kill's next look may come minutes after that of another."""
+    jobs, opened = bench.running(1), list[AwsJobService]()
+
+    def open_service(*_: str | None) -> AwsJobService:
+        opened.append(bench.service())
+        return opened[-1]
+
+    pool = ServicePool(open_service)
+    assert pool.describe(jobs)
+    opened[0].with_patience(opened[0].patience).identity_refused = True
+    assert pool.describe(jobs)
+    assert len(opened) == 2
+    opened[1].with_patience(opened[1].patience).identity_refused = True
+    assert set(outcomes(pool.cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
+    assert len(opened) == 3

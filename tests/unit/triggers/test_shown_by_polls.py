@@ -145,6 +145,8 @@ def test_a_poll_that_does_not_come_holds_up_no_escalation(
         for _ in range(POLLS_AT_ONCE):
             await shared._turns.acquire()
         await until(partial(memory.sent.__contains__, ("a", True)))
+        # A poll of its own would make the others wait still longer.
+        assert memory.polls == []
         memory.states["a"] = JobState.CANCELLED
         await asyncio.wait(tasks)
 
