@@ -35,6 +35,7 @@ from airflow_cancel_provider.version_compat import request_xcom
 log = logging.getLogger(__name__)
 FROM_CONNECTIONS = Access()
 """The connections say all."""
+AMAZON = "airflow.providers.amazon."
 RECORDED_SECONDS = 60.0
 """Longest wait until Airflow has recorded the end of a task that its trigger has ended."""
 
@@ -80,6 +81,8 @@ class GuardTrigger(BaseTrigger):
         """
         module, _, name = self.classpath.rpartition(".")
         inner: BaseTrigger = getattr(import_module(module), name)(**self.kwargs)
+        if _cancels_its_job(inner) and any(job.id in str(self.kwargs) for job in self._jobs()):
+            inner.cancel_on_kill = False  # type: ignore[attr-defined]
         return inner
 
     @classmethod
@@ -203,9 +206,8 @@ class GuardTrigger(BaseTrigger):
 
     async def _end_inner(self) -> None:
         if HAS_ON_KILL:
-            # In a loop of its own: some triggers of the Amazon provider call their hook on the
-            # triggerer's loop, which can then wait for a lock that a thread holds while it waits for
-            # that loop.
+            # In a loop of its own: some call a hook on the triggerer's loop, which can then wait for a lock
+            # that a thread holds while it waits for that loop.
             await in_thread(lambda: asyncio.run(self.inner.on_kill()))
 
     async def cleanup(self) -> None:
@@ -232,6 +234,17 @@ def _stored(access: Access, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     except (TypeError, ValueError):
         return None
     return plain if access != FROM_CONNECTIONS else None
+
+
+def _cancels_its_job(inner: BaseTrigger) -> bool:
+    """Whether a trigger would cancel its job itself, and do nothing else: some of the Amazon provider's.
+
+    They would ask the service once more, and one does that on the event loop: with Python 3.11, the triggerer
+    then stands still for ever if another trigger asks for its connection at that time.
+    """
+    own = [getattr(type(inner), name, None) for name in ("run", "on_kill")]
+    is_stock = all(getattr(each, "__module__", "").startswith(AMAZON) for each in own)
+    return is_stock and hasattr(inner, "cancel_on_kill")
 
 
 def _ends_the_task(event: TriggerEvent, *states: str) -> bool:
