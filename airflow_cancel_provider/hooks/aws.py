@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, SessionFactory
@@ -105,41 +104,35 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         )
         self.options = options or {}
         self._is_named = False
-        self._wrapper: AwsConnectionWrapper | None = None
         self._has_own_retries = False
 
-    @property
+    @connections.unlocked
     def conn_config(self) -> AwsConnectionWrapper:
-        """The connection. Not a ``cached_property``, whose lock, in Python 3.11, is one for all hooks.
-
-        In a triggerer a thread would hold it while it waits for the event loop, on which another hook
-        may be waiting for the lock.
+        """The connection.
 
         :raises InvalidInput: the connection is unknown, of another type, or can't be read.
         :raises AirflowUnavailable: Airflow did not say whether it is defined.
         """
-        if self._wrapper is None:
-            connection = self._connection()
-            try:
-                _check_extra(connection.extra_dejson if connection else {})
-                wrapper = AwsConnectionWrapper(
-                    conn=connection,
-                    region_name=self._region_name,
-                    botocore_config=self._config,
-                    verify=self._verify,
-                )
-                # A connection's form makes text of it.
-                wrapper.verify = None if wrapper.verify == "" else usable_verification(wrapper.verify)
-                wrapper.region_name = wrapper.region_name and wrapper.region_name.strip()
-                _check_config(wrapper.botocore_config)
-                _check_keys(wrapper, wrapper.get_service_endpoint_url(self.service_class.name))
-                self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
-                if self.call_seconds:
-                    wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
-            except (AttributeError, BotoCoreError, NotImplementedError, TypeError, ValueError) as error:
-                raise self._unusable(error) from None  # fields of extra of another kind
-            self._wrapper = wrapper
-        return self._wrapper
+        connection = self._connection()
+        try:
+            _check_extra(connection.extra_dejson if connection else {})
+            wrapper = AwsConnectionWrapper(
+                conn=connection,
+                region_name=self._region_name,
+                botocore_config=self._config,
+                verify=self._verify,
+            )
+            # A connection's form makes text of it.
+            wrapper.verify = None if wrapper.verify == "" else usable_verification(wrapper.verify)
+            wrapper.region_name = wrapper.region_name and wrapper.region_name.strip()
+            _check_config(wrapper.botocore_config)
+            _check_keys(wrapper, wrapper.get_service_endpoint_url(self.service_class.name))
+            self._has_own_retries = bool(getattr(wrapper.botocore_config, "retries", None))
+            if self.call_seconds:
+                wrapper.botocore_config = _timed(wrapper.botocore_config, *self.call_seconds)
+        except (AttributeError, BotoCoreError, NotImplementedError, TypeError, ValueError) as error:
+            raise self._unusable(error) from None  # fields of extra of another kind
+        return wrapper
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Any:
@@ -161,7 +154,7 @@ class AwsJobsHook(AwsBaseHook, Generic[S]):
         """Read the connection; sends nothing to the service. Raises as :attr:`conn_config`."""
         _ = self.conn_config
 
-    @cached_property
+    @connections.unlocked
     def service(self) -> S:
         """The service over this connection.
 

@@ -9,18 +9,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any, TypeVar
 
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
 from airflow_cancel_provider.version_compat import AirflowNotFoundException, BaseHook, mask_secret
 
+T = TypeVar("T")
 AWS_DEFAULT = "aws_default"
 """The default of every operator and hook of the Amazon provider, which need not be defined."""
 _NAMES = {"MetastoreBackend": "Airflow's database", "EnvironmentVariablesBackend": "the environment"}
 _UNREADABLE = (ValueError, TypeError, KeyError)
 """What an invalid connection raises. The message is not repeated: it may hold secrets."""
 _LONGEST = 300
+
+
+class unlocked(cached_property[T]):  # noqa: N801  a decorator
+    """A ``cached_property`` without the lock that it has in Python 3.11, one for all instances.
+
+    A thread would hold it while it waits for Airflow or for credentials, and hold up all other hooks: for
+    ever where Airflow is asked over an event loop that waits for the lock. Remove this when Python 3.12 is
+    the oldest.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        super().__init__(function)
+        self.lock = nullcontext()
 
 
 def plain(param: str, value: Any) -> str | None:

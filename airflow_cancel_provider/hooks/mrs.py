@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Self
 
 from airflow_cancel_provider.exceptions import CancelProviderError, InvalidInput
@@ -86,7 +85,7 @@ class MrsHook(BaseHook):
         """
         self._connection()
 
-    @cached_property
+    @connections.unlocked
     def service(self) -> MrsJobService:
         """MRS over this connection.
 
@@ -98,7 +97,7 @@ class MrsHook(BaseHook):
             self.client, conn_id=self.mrs_conn_id, region=self.region_name, patience=self.patience
         )
 
-    @cached_property
+    @connections.unlocked
     def client(self) -> MrsClient:
         """The calls of MRS, one by one. Raises as :attr:`service`."""
         return self._client(self.patience)

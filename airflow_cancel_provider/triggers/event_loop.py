@@ -61,16 +61,14 @@ class PerLoop:
         task.add_done_callback(self._begun.discard)
 
 
-class AirflowRequests(PerLoop):
-    """The way to Airflow, which is narrow: a triggerer answers one request in each turn of its supervisor.
+class Turns(PerLoop):
+    """What only so many do at a time, unless it takes long."""
 
-    With thousands of triggers a turn takes a tenth of a second or more. What the triggerer itself has to tell
-    waits in the same queue: events, new triggers, ended ones. So a storm of kills must not fill it.
-    """
+    at_once = 1
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._turns = asyncio.Semaphore(self.at_once)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -84,6 +82,16 @@ class AirflowRequests(PerLoop):
             timer.cancel()
             for each in held:
                 each.release()
+
+
+class AirflowRequests(Turns):
+    """The way to Airflow, which is narrow: a triggerer answers one request in each turn of its supervisor.
+
+    With thousands of triggers a turn takes a tenth of a second or more. What the triggerer itself has to tell
+    waits in the same queue: events, new triggers, ended ones. So a storm of kills must not fill it.
+    """
+
+    at_once = REQUESTS_AT_ONCE
 
 
 async def ask_airflow(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,26 +5,24 @@ The first request to Airflow, and the first client of a service, take seconds on
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import RemoteJob
-from airflow_cancel_provider.triggers.event_loop import PerLoop
+from airflow_cancel_provider.triggers.event_loop import Turns
 from airflow_cancel_provider.triggers.ownership import DeferredTry, ask_first
 from airflow_cancel_provider.triggers.poller import Board, Key
 
 log = logging.getLogger(__name__)
 
 
-class Readiness(PerLoop):
+class Readiness(Turns):
     """What was built in this event loop; in threads, one thing after the other."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._turn = asyncio.Lock()
         self._has_asked = False
         self._opening: set[Key] = set()
 
@@ -41,12 +39,12 @@ class Readiness(PerLoop):
             self.begin(self._ask(ti))
 
     async def _ask(self, ti: Any) -> None:
-        async with self._turn:
+        async with self.turn():
             await ask_first(DeferredTry.of(ti))
 
     async def _open(self, key: Key) -> None:
         try:
-            async with self._turn:
+            async with self.turn():
                 await Board.here().open(key)
         except Exception as error:  # noqa: BLE001  whoever needs it meets the same, and reports it
             log.debug("%s can't be opened yet: %r", key[1:], error)

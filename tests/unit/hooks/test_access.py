@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -11,6 +13,8 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
 from tests.cloud.server import LocalCloud
+from tests.guard_fixtures import until
+from tests.mrs_fixtures import define
 from tests.service_fixtures import BatchBench, Bench, EmrServerlessBench, outcomes
 from tests.task_fixtures import connect_aws, connections
 
@@ -97,3 +101,43 @@ class TestAccess:
         assert pool.hurried(1).service_of(job) is not service
         with pytest.raises(InvalidInput, match="is not a job id"):
             pool.check([job, RemoteJob.of("batch", "x", conn_id="aws_default")])
+
+
+def _role(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+    sts = {"sts": {"endpoint_url": cloud.url}}
+    connect_aws(monkeypatch, cloud, "slow", role_arn="arn:aws:iam::123456789012:role/x", service_config=sts)
+    connect_aws(monkeypatch, cloud, "other")
+
+
+def _project(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+    define(monkeypatch, cloud, "slow", project_id=None, project_name="eu-de")
+    define(monkeypatch, cloud, "other")
+
+
+@pytest.mark.parametrize(
+    "service, asks, connect",
+    [("batch", "AssumeRole", _role), ("mrs", "KeystoneCreateUserTokenByPassword", _project)],
+)
+def test_credentials_that_do_not_come_hold_up_no_other_connection(
+    cloud: LocalCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    asks: str,
+    connect: Callable[[pytest.MonkeyPatch, LocalCloud], None],
+) -> None:
+    """In Python 3.11 all instances share the lock of a ``cached_property``."""
+    connect(monkeypatch, cloud)
+    region = None if service == "mrs" else "us-east-1"
+    cloud.faults.add("*", asks, "hang")
+    slow, other = (
+        Thread(target=Access().service, args=(service, conn_id, region), daemon=True)
+        for conn_id in ("slow", "other")
+    )
+    slow.start()
+    until(lambda: cloud.journal.count(operation=asks))
+    other.start()
+    other.join(20)
+    assert slow.is_alive()
+    assert not other.is_alive()
+    cloud.faults.clear()
+    slow.join(20)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from airflow_cancel_provider.record import TryRecord
 from tests.task_fixtures import TaskInstance
 
 TI = TaskInstance()
+greenback: Any = import_module("greenback") if find_spec("greenback") else None
 
 
 class Channel:
@@ -68,7 +71,7 @@ class Succeeding(Asking):
         yield TaskSuccessEvent()
 
 
-async def _events(trigger: type[Asking], seen: list[Any]) -> None:
+async def _events(trigger: type[BaseTrigger], seen: list[Any]) -> None:
     guarded = GuardTrigger.__new__(GuardTrigger)
     record = TryRecord(TI.id).as_json()
     guarded.__dict__.update(
@@ -115,3 +118,30 @@ def test_a_kill_waits_for_the_answer_to_a_release(monkeypatch: pytest.MonkeyPatc
         return await channel.asend()
 
     assert asyncio.run(main()) == 2
+
+
+class Blocking(BaseTrigger):
+    """Asks in code that is not asynchronous."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Blocking", {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        channel: Any = sys.modules["airflow.sdk.execution_time.task_runner"].SUPERVISOR_COMMS
+        for _ in range(2):
+            yield TriggerEvent(greenback.await_(channel.asend()))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.skipif(greenback is None, reason="Airflow 3.0 has none")
+def test_a_trigger_may_ask_without_await(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an Airflow from 3.1 on lets it in its own task."""
+    from airflow.sdk.execution_time import task_runner
+
+    async def main() -> list[Any]:
+        await greenback.ensure_portal()
+        seen: list[Any] = []
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Channel(), raising=False)
+        await _events(Blocking, seen)
+        return seen
+
+    assert asyncio.run(main()) == [1, 2]

@@ -258,6 +258,23 @@ class TestReadiness:
         story(tell)
         assert memory.sent == [("j0", False)]
 
+    def test_a_service_that_takes_long_to_open_holds_up_no_other(
+        self, airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has a role, and who gives its credentials does not answer."""
+        monkeypatch.setattr(event_loop, "LONGEST_TURN", 0.2)
+        ti, memory.held["slow"] = failed_try(airflow), threading.Event()
+        jobs = [RemoteJob.of("memory", "a", scope="place", conn_id=conn_id) for conn_id in ("slow", None)]
+
+        async def tell() -> None:
+            task = asyncio.ensure_future(run(guarding(ti, jobs), ti))
+            await until(lambda: memory.opened == [("slow", None), (None, None)] and airflow.asked["states"])
+            memory.held["slow"].set()
+            task.cancel()
+            await asyncio.wait([task])
+
+        story(tell, 20)
+
     def test_a_service_that_can_not_be_opened_disturbs_nobody(
         self, airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
