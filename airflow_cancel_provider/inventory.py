@@ -18,7 +18,7 @@ from airflow_cancel_provider.ends_on_record import are_of, key_of, readable, sam
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.jobs import Identity, JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey
-from airflow_cancel_provider.reaper.backends.base import NOT_STARTED, Presence, TryAnswer, TryPhase
+from airflow_cancel_provider.reaper.backends.base import NOT_STARTED, OwnerState, TryPhase, phase_of
 from airflow_cancel_provider.reaper.backends.database import IDS_PER_QUERY, as_ids, releases_of, tries
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, decide
 from airflow_cancel_provider.record import (
@@ -278,12 +278,12 @@ class _Tries:
         self._releases = releases_of(session, over) if over else {}
         self.own_deployment = own_deployment()
 
-    def keeper(self, each: _Recorded) -> TryAnswer:
+    def keeper(self, each: _Recorded) -> OwnerState:
         """The try that is responsible for a job."""
         ti_id = each.keeper.ti_id
         if each.is_current:
-            state = each.row.state or NOT_STARTED
-            return TryAnswer(Presence.CURRENT, state, release=self._releases.get(ti_id))
+            state, release = each.row.state, self._releases.get(ti_id)
+            return OwnerState(phase_of(state), state=state or NOT_STARTED, release=release)
         return self._others[ti_id]
 
     def started(self, each: _Recorded) -> tuple[int, str | None]:
@@ -291,8 +291,8 @@ class _Tries:
         ti_id = each.record.ti_id
         if ti_id == _uuid(each.row.ti_id):
             return each.row.try_number, each.row.state
-        answer = self._others[ti_id]
-        return self._numbers.get(ti_id, 0), answer.state
+        owner = self._others[ti_id]
+        return self._numbers.get(ti_id, 0), None if owner.phase is TryPhase.DELETED else owner.state
 
 
 def _numbers(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, int]:
@@ -332,7 +332,7 @@ def _judged(each: _Recorded, tries_of: _Tries) -> tuple[EntryState, bool]:
     if each.keeper.state is TryState.RETURNED:
         return EntryState.RELEASED, False
     # Whether the next try takes the job over is not on record: until it has begun, that is possible.
-    owner, own = tries_of.keeper(each).owner, tries_of.own_deployment
+    owner, own = tries_of.keeper(each), tries_of.own_deployment
     reconnects = not each.is_of_earlier_try and TryPhase.RETRYING in (owner.phase, owner.later)
     label = Label(each.record.deployment or own, each.keeper.ti_id, reconnects)
     claim = JobStatus(each.job, JobState.RUNNING, label=label)
@@ -350,8 +350,7 @@ _STATES = {
 
 
 def _is_over(state: str | None) -> bool:
-    phase = TryAnswer(Presence.CURRENT, state or NOT_STARTED).phase
-    return phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
+    return phase_of(state) not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
 
 
 def _uuid(value: Any) -> UUID:

@@ -25,7 +25,7 @@ from airflow_cancel_provider.plugin.permissions import may_read_all, readable
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from airflow_cancel_provider.reaper.backends.base import TryAnswer
+    from airflow_cancel_provider.reaper.backends.base import OwnerState
 
 URL_PREFIX = "/remote-jobs"
 VERSION = 1
@@ -165,9 +165,9 @@ def _ids(body: bytes) -> list[UUID]:
     return ti_ids
 
 
-def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, OwnerState]:
     """Answers on these tries, as far as this user may read them."""
-    from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer
+    from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
 
     with session_of_airflow() as session:
@@ -177,5 +177,5 @@ def _answers(user: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
         # A try without a row may be of any Dag.
         if "" in dag_ids and may_read_all(user, session):
             shown.add("")
-    hidden = TryAnswer(Presence.NOT_PERMITTED)
+    hidden = OwnerState(TryPhase.UNKNOWN, state="not permitted")
     return {ti_id: each if each.dag_id in shown else hidden for ti_id, each in found.items()}

@@ -13,7 +13,7 @@ from uuid import UUID
 from airflow_cancel_provider.owner import TaskKey
 
 if TYPE_CHECKING:
-    from airflow_cancel_provider.reaper.backends.base import TryAnswer
+    from airflow_cancel_provider.reaper.backends.base import OwnerState
     from airflow_cancel_provider.record import TryRecord
     from airflow_cancel_provider.release import Release
 
@@ -95,18 +95,16 @@ def _over(others: Mapping[Mark, TryRecord]) -> list[Mark]:
 
     A try that has begun deletes the record of the one before.
     """
-    from airflow_cancel_provider.reaper.backends.base import Presence, TryPhase
+    from airflow_cancel_provider.reaper.backends.base import TryPhase
 
     found = answers({ti_id for mark, one in others.items() for ti_id in (mark.ti_id, one.ti_id)})
     marked = {
         ti_id
         for ti_id, each in found.items()
-        if each.presence is Presence.CURRENT and each.phase in (TryPhase.FAILED, TryPhase.SUCCEEDED)
+        if each.later is None and each.phase in (TryPhase.FAILED, TryPhase.SUCCEEDED)
     }
     before = {
-        ti_id
-        for ti_id, each in found.items()
-        if each.presence is Presence.ARCHIVED and each.phase is TryPhase.FAILED
+        ti_id for ti_id, each in found.items() if each.later is not None and each.phase is TryPhase.FAILED
     }
     return [mark for mark, one in others.items() if mark.ti_id in marked and one.ti_id in before]
 
@@ -144,7 +142,7 @@ def _skipped_rows(run: MarkedRun) -> list[Any]:
         return list(session.execute(query.where(TI.updated_at > since)))
 
 
-def answers(ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+def answers(ti_ids: Collection[UUID]) -> dict[UUID, OwnerState]:
     """How tries stand in Airflow's database."""
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow, tries
 

@@ -18,7 +18,7 @@ from airflow_cancel_provider.guard.ledger import TryLedger
 from airflow_cancel_provider.guard.sentinel.notes import UNREADABLE, event_of, notes_of
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label
-from airflow_cancel_provider.reaper.backends.base import TryAnswer
+from airflow_cancel_provider.reaper.backends.base import OwnerState
 from airflow_cancel_provider.record import JobEnd, StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.ownership import DeferredTry, Verdict, judged
@@ -46,12 +46,12 @@ RELEASE = {
     "more": ["memory://a@b/*"],
     "task": "t",
 }
-ANSWER = TryAnswer.from_json(
+ANSWER = OwnerState.from_json(
     {
-        "presence": "archived",
-        "state": "failed",
-        "later": "running",
+        "phase": "FAILED",
+        "later": "ALIVE",
         "task": "t",
+        "state": "failed",
         "release": Release(all=False, jobs=(JOB,)).as_json(),
         "ended": "2026-11-20T12:00:00+00:00",
     }
@@ -143,8 +143,8 @@ def test_a_variable_with_any_text_is_a_release(text: str | None) -> None:
 @given(ANY_JSON | spoilt(ANSWER))
 def test_an_answer_of_airflow_is_understood_or_refused(values: Any) -> None:
     with suppress(KeyError, TypeError, ValueError):
-        answer = TryAnswer.from_json(values)
-        assert str(answer.owner)
+        answer = OwnerState.from_json(values)
+        assert str(answer)
 
 
 NOTES = [

@@ -12,7 +12,8 @@ from airflow_cancel_provider.engine.recorded import CancelRequest, cancel_over_c
 from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import api_server
 from airflow_cancel_provider.plugin.marked_tries import Mark
-from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, Presence, TryAnswer
+from airflow_cancel_provider.reaper.backends import base
+from airflow_cancel_provider.reaper.backends.base import Airflow, OwnerState, TryPhase, phase_of
 from airflow_cancel_provider.reaper.judge import DecisionKind, Judge
 from airflow_cancel_provider.record import TryRecord
 from airflow_cancel_provider.release import Release
@@ -74,31 +75,30 @@ def settle_mark(world: World, number: int) -> bool:
     return cancel_over([request for _, request in api_server._requests(marks)])
 
 
-def answers_of(ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+def answers_of(ti_ids: Collection[UUID]) -> dict[UUID, OwnerState]:
     """How tries stand in Airflow's database."""
     return {each: _answer(each) for each in ti_ids}
 
 
-def _answer(id: UUID) -> TryAnswer:
+def _answer(id: UUID) -> OwnerState:
     world = OPEN[0]
     release = release_of(id)
     number = next((n for n in range(-1, len(world.rows)) if ti_id(n) == id), None)
     if number == STRANGER:
-        return TryAnswer(Presence.CURRENT, "running")
+        return OwnerState(TryPhase.ALIVE)
     if number is None or world.is_deleted:
-        return TryAnswer(Presence.ABSENT, release=release)
+        return OwnerState(TryPhase.DELETED, release=release)
     row = world.rows[number]
-    state = row.state or "not started"
     if not row.is_archived:
-        return TryAnswer(Presence.CURRENT, state, release=release)
-    return TryAnswer(Presence.ARCHIVED, state, world.row.state or "not started", release=release)
+        return OwnerState(phase_of(row.state), release=release)
+    return OwnerState(base.phase_of_replaced(row.state), phase_of(world.row.state), release=release)
 
 
 class Answers(Airflow):
     """Airflow's answers in the world."""
 
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
-        return {ti_id: answer.owner for ti_id, answer in answers_of(ti_ids).items()}
+        return answers_of(ti_ids)
 
     def releases(self, most: int) -> Mapping[str, str | None]:
         return {}

@@ -25,7 +25,8 @@ from airflow_cancel_provider.guard.store import RecordStore
 from airflow_cancel_provider.guard.task import TaskGuard
 from airflow_cancel_provider.plugin import marked_tries
 from airflow_cancel_provider.reaper import judge
-from airflow_cancel_provider.reaper.backends.base import TryAnswer, TryPhase
+from airflow_cancel_provider.reaper.backends import base
+from airflow_cancel_provider.reaper.backends.base import TryPhase
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers import ownership
@@ -171,7 +172,11 @@ MUTANTS = (
         "the reaper does not see success", judge, "_kept_for_its_try", _no_phase(TryPhase.SUCCEEDED), REAPER
     ),
     Mutant(
-        "the reaper takes an archived try by its last state", TryAnswer, "phase", prop(TryPhase.ALIVE), REAPER
+        "the reaper takes an archived try by its last state",
+        base,
+        "phase_of_replaced",
+        always(TryPhase.ALIVE),
+        REAPER,
     ),
     Mutant(
         "the reaper keeps every job",

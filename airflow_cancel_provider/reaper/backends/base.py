@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -53,13 +53,22 @@ def phase_of(state: str | None) -> TryPhase:
     return _STATES.get(state or "", TryPhase.ALIVE)
 
 
+def phase_of_replaced(state: str | None) -> TryPhase:
+    """The same for the last state of a try that another one has taken the place of: it is over."""
+    phase = phase_of(state)
+    return phase if phase in (TryPhase.SUCCEEDED, TryPhase.REMOVED) else TryPhase.FAILED
+
+
 @dataclass(frozen=True, slots=True)
 class OwnerState:
-    """The state of a try, and of the try that took its place, if one did.
+    """The state of a try, and of the try that took its place.
 
-    ``task`` is ``dag / run / task`` for people, where it is known; ``state`` is Airflow's own word.
-    ``release``: what the try has released; a try that succeeds releases all of its jobs.
-    ``ended``: when the try ended, where Airflow tells it.
+    :param later: what the state of that one means; None: no other has taken its place.
+    :param task: ``dag / run / task`` for people, where it is known.
+    :param state: Airflow's own word, for people.
+    :param release: what the try has released; a try that succeeds releases all of its jobs.
+    :param ended: when the try ended, where Airflow tells it.
+    :param dag_id: its permissions decide who may read this; not part of an answer over HTTP.
     """
 
     phase: TryPhase
@@ -68,10 +77,41 @@ class OwnerState:
     state: str = ""
     release: Release | None = None
     ended: datetime | None = None
+    dag_id: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         words = f"{self.task or 'its task'} is {self.state or self.phase.lower()}"
         return words + (f", replaced by a try that is {self.later.lower()}" if self.later else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "phase": str(self.phase),
+            "later": str(self.later) if self.later else None,
+            "task": self.task,
+            "state": self.state,
+            "release": self.release.as_json() if self.release else None,
+            "ended": self.ended.isoformat() if self.ended else None,
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> OwnerState:
+        """The inverse of :meth:`as_json`.
+
+        :raises KeyError, TypeError, ValueError: this is no such answer.
+        """
+        later, release, ended = values["later"], values["release"], values["ended"]
+        for name in ("task", "state"):
+            if not isinstance(values[name], str):
+                raise TypeError(f"{name} is a {type(values[name]).__name__}")
+        return cls(
+            TryPhase(values["phase"]),
+            None if later is None else TryPhase(later),
+            values["task"],
+            values["state"],
+            None if release is None else Release.from_json(release),
+            None if ended is None else _time(ended),
+        )
 
 
 class Airflow(ABC):
@@ -100,93 +140,6 @@ class Airflow(ABC):
     @abstractmethod
     def set_variable(self, key: str, value: str | None) -> None:
         """Write an Airflow Variable; None deletes it."""
-
-
-class Presence(StrEnum):
-    """In which table Airflow has a try."""
-
-    CURRENT = "current"
-    """It is its task instance's present try."""
-    ARCHIVED = "archived"
-    """Another try of the task instance has taken its place."""
-    ABSENT = "absent"
-    NOT_PERMITTED = "not permitted"
-    """The account may not read the Dag."""
-
-
-@dataclass(frozen=True, slots=True)
-class TryAnswer:
-    """A try in Airflow's database, in Airflow's own words.
-
-    :param later: state of the try that took its place.
-    :param task: ``dag / run / task`` for people.
-    :param ended: when the try ended; None where it has not, or where Airflow does not tell it.
-    :param dag_id: its permissions decide who may read this; not part of an answer over HTTP.
-    """
-
-    presence: Presence
-    state: str | None = None
-    later: str | None = None
-    task: str = ""
-    release: Release | None = None
-    dag_id: str = ""
-    ended: datetime | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "presence": str(self.presence),
-            "state": self.state,
-            "later": self.later,
-            "task": self.task,
-            "release": self.release.as_json() if self.release else None,
-            "ended": self.ended.isoformat() if self.ended else None,
-        }
-
-    @classmethod
-    def from_json(cls, values: Any) -> TryAnswer:
-        """The inverse of :meth:`as_json`.
-
-        :raises KeyError, TypeError, ValueError: this is no such answer.
-        """
-        presence = Presence(values["presence"])
-        has_state = presence in (Presence.CURRENT, Presence.ARCHIVED)
-        if has_state is not isinstance(values["state"], str):
-            raise ValueError(f"a try that is {presence} with state {values['state']!r}")
-        if presence is Presence.ARCHIVED and values["later"] is None:
-            raise ValueError("an archived try without the one that took its place")
-        for name in ("state", "later", "task"):
-            if not isinstance(values[name], (str, type(None))):
-                raise TypeError(f"{name} is a {type(values[name]).__name__}")
-        release, ended = values["release"], values["ended"]
-        return cls(
-            presence,
-            values["state"],
-            values["later"],
-            values["task"] or "",
-            None if release is None else Release.from_json(release),
-            ended=None if ended is None else _time(ended),
-        )
-
-    @property
-    def phase(self) -> TryPhase:
-        """What it means for the try's jobs."""
-        if self.presence is Presence.NOT_PERMITTED:
-            return TryPhase.UNKNOWN
-        if self.presence is Presence.ABSENT:
-            return TryPhase.DELETED
-        own = phase_of(self.state)
-        if self.presence is Presence.CURRENT or own in (TryPhase.SUCCEEDED, TryPhase.REMOVED):
-            return own
-        # Whatever its state was when another try took its place, it is over.
-        return TryPhase.FAILED
-
-    @property
-    def owner(self) -> OwnerState:
-        """The same in the reaper's words."""
-        later = phase_of(self.later) if self.later is not None else None
-        words = NOT_THERE if self.presence is Presence.ABSENT else str(self.presence)
-        return OwnerState(self.phase, later, self.task, self.state or words, self.release, self.ended)
 
 
 def _time(text: str) -> datetime:

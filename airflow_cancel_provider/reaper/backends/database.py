@@ -17,12 +17,13 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey, release_key
 from airflow_cancel_provider.reaper.backends.base import (
     NOT_STARTED,
+    NOT_THERE,
     RELEASE_PREFIX,
     Airflow,
     OwnerState,
-    Presence,
-    TryAnswer,
     TryPhase,
+    phase_of,
+    phase_of_replaced,
 )
 from airflow_cancel_provider.record import JobEnd
 from airflow_cancel_provider.release import Release
@@ -37,7 +38,7 @@ class Database(Airflow):
     def owners(self, ti_ids: Collection[UUID]) -> Mapping[UUID, OwnerState]:
         """As :func:`tries`."""
         with session_of_airflow() as session:
-            return {ti_id: answer.owner for ti_id, answer in tries(session, ti_ids).items()}
+            return tries(session, ti_ids)
 
     def releases(self, most: int) -> Mapping[str, str | None]:
         """One query."""
@@ -98,29 +99,33 @@ def tasks_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TaskKey]:
     return found
 
 
-def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, TryAnswer]:
+def tries(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, OwnerState]:
     """Read these tries from the database.
 
     One query for each 500; where some are history two more; one for the releases of those that are over.
     """
-    found: dict[UUID, TryAnswer] = {}
+    found: dict[UUID, OwnerState] = {}
     for some in chunks(list(dict.fromkeys(ti_ids)), IDS_PER_QUERY):
         found |= _current(session, some)
         missing = [ti_id for ti_id in some if ti_id not in found]
         found |= _archived(session, missing) if missing else {}
-        absent = {ti_id: TryAnswer(Presence.ABSENT) for ti_id in missing if ti_id not in found}
+        absent = OwnerState(TryPhase.DELETED, state=NOT_THERE)
         # After the states: a release is written before success is reported.
-        found |= _with_releases(session, {ti_id: found[ti_id] for ti_id in some if ti_id in found} | absent)
+        found |= _with_releases(session, {ti_id: found.get(ti_id, absent) for ti_id in some})
     return found
 
 
-def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
+def _current(session: Any, ids: Sequence[UUID]) -> dict[UUID, OwnerState]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817  as everywhere in Airflow
 
     query: Any = select(TI.id, TI.state, TI.end_date, *key_of(TI), TI.try_number)
     return {
-        UUID(str(ti_id)): TryAnswer(
-            Presence.CURRENT, state or NOT_STARTED, task=_in_words(*names), dag_id=names[0], ended=ended
+        UUID(str(ti_id)): OwnerState(
+            phase_of(state),
+            task=_in_words(*names),
+            state=state or NOT_STARTED,
+            ended=ended,
+            dag_id=names[0],
         )
         for ti_id, state, ended, *names in session.execute(query.where(TI.id.in_(as_ids(ids))))
     }
@@ -130,7 +135,7 @@ def _in_words(dag_id: str, run_id: str, task_id: str, map_index: int, try_number
     return TaskKey(dag_id, run_id, task_id, map_index).with_try(try_number)
 
 
-def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
+def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, OwnerState]:
     from airflow.models.taskinstancehistory import TaskInstanceHistory as TIH  # noqa: N817
 
     query: Any = select(TIH.task_instance_id, TIH.state, TIH.end_date, *key_of(TIH), TIH.try_number)
@@ -138,36 +143,36 @@ def _archived(session: Any, ids: Sequence[UUID]) -> dict[UUID, TryAnswer]:
     # A foreign key ties a row of history to its task instance; they are deleted together.
     latest = _latest(session, {tuple(row[3:7]) for row in rows})
     return {
-        UUID(str(ti_id)): TryAnswer(
-            Presence.ARCHIVED,
-            state or NOT_STARTED,
-            # The foreign key ensures that it is there; otherwise the try counts as ALIVE.
-            latest.get(tuple(names[:4]), NOT_STARTED),
+        UUID(str(ti_id)): OwnerState(
+            phase_of_replaced(state),
+            # The foreign key ensures that it is there; otherwise that try counts as ALIVE.
+            phase_of(latest.get(tuple(names[:4]))),
             _in_words(*names),
-            dag_id=names[0],
+            state or NOT_STARTED,
             ended=ended,
+            dag_id=names[0],
         )
         for ti_id, state, ended, *names in rows
     }
 
 
-def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
+def _latest(session: Any, tasks: Collection[tuple[Any, ...]]) -> dict[tuple[Any, ...], str | None]:
     from airflow.models.taskinstance import TaskInstance as TI  # noqa: N817
 
     key = key_of(TI)
     if not tasks:
         return {}
     rows = session.execute(select(*key, TI.state).where(tuple_(*key).in_(list(tasks))))
-    return {tuple(row[:4]): row[4] or NOT_STARTED for row in rows}
+    return {tuple(row[:4]): row[4] for row in rows}
 
 
-def _with_releases(session: Any, answers: Mapping[UUID, TryAnswer]) -> dict[UUID, TryAnswer]:
-    """These answers, with the releases of tries that are over and have not succeeded."""
+def _with_releases(session: Any, owners: Mapping[UUID, OwnerState]) -> dict[UUID, OwnerState]:
+    """The same, with the releases of tries that are over and have not succeeded."""
     over = [
-        ti_id for ti_id, answer in answers.items() if answer.phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
+        ti_id for ti_id, owner in owners.items() if owner.phase not in (TryPhase.ALIVE, TryPhase.SUCCEEDED)
     ]
     found = releases_of(session, over)
-    return {ti_id: replace(answer, release=found.get(ti_id)) for ti_id, answer in answers.items()}
+    return {ti_id: replace(owner, release=found.get(ti_id)) for ti_id, owner in owners.items()}
 
 
 def releases_of(session: Any, ti_ids: Collection[UUID]) -> dict[UUID, Release]:

@@ -16,7 +16,7 @@ import requests
 
 from airflow_cancel_provider.ends_on_record import Ends
 from airflow_cancel_provider.exceptions import AirflowUnavailable, InvalidInput
-from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState, TryAnswer
+from airflow_cancel_provider.reaper.backends.base import RELEASE_PREFIX, Airflow, OwnerState
 from airflow_cancel_provider.services.base import chunks
 from airflow_cancel_provider.services.tls import tls_trouble
 
@@ -86,7 +86,7 @@ class Rest(Airflow):
                     raise ValueError(f"version {values['version']!r}, expected {VERSION}")
                 self._check_name(values["deployment"])
                 # Every one by its own id: one that is left out makes the answer invalid.
-                found |= {ti_id: TryAnswer.from_json(values["owners"][str(ti_id)]).owner for ti_id in some}
+                found |= {ti_id: OwnerState.from_json(values["owners"][str(ti_id)]) for ti_id in some}
         return found
 
     def releases(self, most: int) -> Mapping[str, str | None]:

@@ -23,7 +23,7 @@ from airflow_cancel_provider.owner import release_key
 from airflow_cancel_provider.plugin import endpoint
 from airflow_cancel_provider.plugin.event_log import FINISHED
 from airflow_cancel_provider.reaper.backends import rest
-from airflow_cancel_provider.reaper.backends.base import OwnerState, TryPhase
+from airflow_cancel_provider.reaper.backends.base import NOT_THERE, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 from airflow_cancel_provider.reaper.backends.rest import Rest
 from airflow_cancel_provider.reaper.judge import NOT_PERMITTED, DecisionKind
@@ -58,26 +58,26 @@ class TestAnswers:
             "deployment": Settings.read().deployment,
             "owners": {
                 str(TI): {
-                    "presence": "archived",
-                    "state": "failed",
-                    "later": "running",
+                    "phase": "FAILED",
+                    "later": "ALIVE",
                     "task": "dag / run / task try 1",
+                    "state": "failed",
                     "release": {"all": False, "jobs": [str(JOB)], "readable": True},
                     "ended": None,
                 },
                 str(LATER): {
-                    "presence": "current",
-                    "state": "running",
+                    "phase": "ALIVE",
                     "later": None,
                     "task": "dag / run / task try 2",
+                    "state": "running",
                     "release": None,
                     "ended": None,
                 },
                 str(OTHER): {
-                    "presence": "absent",
-                    "state": None,
+                    "phase": "DELETED",
                     "later": None,
                     "task": "",
+                    "state": NOT_THERE,
                     "release": None,
                     "ended": None,
                 },
@@ -308,7 +308,7 @@ class TestWhoIsLetIn:
         tables.history(hidden_too, "failed", dag_id="other")
         tables.release(LATER, JOB)
         answer = api_server.ask(question(TI, OTHER, hidden_too, LATER), api_server.token("limited"))
-        hidden = {"presence": "not permitted", "state": None, "later": None, "task": ""}
+        hidden = {"phase": "UNKNOWN", "later": None, "task": "", "state": "not permitted"}
         hidden |= {"release": None, "ended": None}
         owners = answer.json()["owners"]
         assert owners.pop(str(TI))["state"] == "running"
@@ -318,12 +318,12 @@ class TestWhoIsLetIn:
 
     def test_who_may_read_some_dags_where_airflow_has_none(self, api_server: ApiServer) -> None:
         answer = api_server.ask(question(LATER), api_server.token("limited"))
-        assert answer.json()["owners"][str(LATER)]["presence"] == "not permitted"
+        assert answer.json()["owners"][str(LATER)]["phase"] == "UNKNOWN"
 
     def test_who_may_read_nothing(self, tables: Tables, api_server: ApiServer) -> None:
         tables.current(TI, "running")
         answer = api_server.ask(question(TI, OTHER), api_server.token("nobody", role=None))
-        assert {each["presence"] for each in answer.json()["owners"].values()} == {"not permitted"}
+        assert {each["phase"] for each in answer.json()["owners"].values()} == {"UNKNOWN"}
 
     def test_a_reaper_that_may_not_read_all_keeps_the_jobs_and_says_so(
         self, ground: Ground, tables: Tables, api_server: ApiServer

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
-from airflow_cancel_provider.reaper.backends.base import OwnerState, Presence, TryAnswer, TryPhase
+from airflow_cancel_provider.reaper.backends.base import NOT_THERE, OwnerState, TryPhase
 from airflow_cancel_provider.reaper.judge import Case, DecisionKind, Judge, decide
 from airflow_cancel_provider.release import Release
 from tests.reaper_fixtures import MemoryAirflow
@@ -279,7 +279,7 @@ class TestJudge:
     def test_a_task_that_airflow_does_not_name_is_named_by_the_label(self, judge: Judge) -> None:
         """Its run was deleted. Whose job it was is to stand in the report all the same."""
         owner = Owner(OURS, "sales", "run", "load", -1, 2, UUID(int=1))
-        deleted = MemoryAirflow({owner.ti_id: TryAnswer(Presence.ABSENT).owner})
+        deleted = MemoryAirflow({owner.ti_id: OwnerState(TryPhase.DELETED, state=NOT_THERE)})
         (found,) = replace(judge, airflow=deleted).decide([replace(self.RUNNING, label=owner.label)])
         assert found.task == "sales / run / load try 2"
         assert found.decision.because.startswith("sales / run / load try 2 is not in Airflow's database")

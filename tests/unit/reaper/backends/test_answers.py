@@ -9,7 +9,12 @@ import pytest
 
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
-from airflow_cancel_provider.reaper.backends.base import Presence, TryAnswer, TryPhase, phase_of
+from airflow_cancel_provider.reaper.backends.base import (
+    OwnerState,
+    TryPhase,
+    phase_of,
+    phase_of_replaced,
+)
 from airflow_cancel_provider.release import Release
 
 S = TryPhase
@@ -37,9 +42,8 @@ JOB = RemoteJob("emr://aws_default@us-east-1/j-1/s-1")
 )
 def test_what_a_state_means(state: str | None, expected: TryPhase) -> None:
     assert phase_of(state) is expected
-    assert TryAnswer(Presence.CURRENT, state).phase is expected
     is_kept = expected in (S.SUCCEEDED, S.REMOVED)
-    assert TryAnswer(Presence.ARCHIVED, state).phase is (expected if is_kept else S.FAILED)
+    assert phase_of_replaced(state) is (expected if is_kept else S.FAILED)
 
 
 def test_a_try_for_people() -> None:
@@ -51,18 +55,15 @@ class TestAnswer:
     @pytest.mark.parametrize(
         "answer",
         [
-            TryAnswer(Presence.CURRENT, "running", task="d / r / t"),
-            TryAnswer(
-                Presence.ARCHIVED, "failed", "up_for_retry", "d / r / t", Release(all=False, jobs=(JOB,))
-            ),
-            TryAnswer(Presence.CURRENT, "failed", ended=datetime(2026, 11, 20, 12, tzinfo=UTC)),
-            TryAnswer(Presence.ABSENT, release=Release(all=True)),
-            TryAnswer(Presence.NOT_PERMITTED),
+            OwnerState(S.ALIVE, task="d / r / t", state="running"),
+            OwnerState(S.FAILED, S.RETRYING, "d / r / t", "failed", Release(all=False, jobs=(JOB,))),
+            OwnerState(S.FAILED, state="failed", ended=datetime(2026, 11, 20, 12, tzinfo=UTC)),
+            OwnerState(S.DELETED, release=Release(all=True)),
+            OwnerState(S.UNKNOWN),
         ],
     )
-    def test_there_and_back(self, answer: TryAnswer) -> None:
-        assert TryAnswer.from_json(json.loads(json.dumps(answer.as_json()))) == answer
-        assert answer.owner.phase is answer.phase
+    def test_there_and_back(self, answer: OwnerState) -> None:
+        assert OwnerState.from_json(json.loads(json.dumps(answer.as_json()))) == answer
 
     def test_whose_dag_it_is_does_not_travel(self) -> None:
-        assert "dag_id" not in TryAnswer(Presence.CURRENT, "running", dag_id="secret").as_json()
+        assert "dag_id" not in OwnerState(S.ALIVE, dag_id="secret").as_json()

@@ -39,10 +39,9 @@ def answered(owners: Any, **more: Any) -> Answer:
     return 200, {"version": 1, "deployment": DEPLOYMENT, "owners": owners, **more}
 
 
-def told(presence: str, state: str | None = None, **more: Any) -> dict[str, Any]:
+def told(phase: str, **more: Any) -> dict[str, Any]:
     """What is told of a try."""
-    usual = {"later": None, "task": "", "release": None, "ended": None}
-    return {"presence": presence, "state": state, **usual, **more}
+    return {"phase": phase, "later": None, "task": "", "state": "", "release": None, "ended": None, **more}
 
 
 @dataclass
@@ -64,7 +63,7 @@ class Api:
 
     def owners(self, **values: Any) -> None:
         """What is said of tries."""
-        self.answers[OWNERS] = answered(**{"owners": {str(TI): told("absent")}, **values})
+        self.answers[OWNERS] = answered(**{"owners": {str(TI): told("DELETED")}, **values})
 
 
 @pytest.fixture
@@ -156,37 +155,32 @@ class TestNoAnswer:
             {"owners": None},
             {"owners": []},
             {"owners": {}},
-            {"owners": {str(LATER): told("absent")}},
+            {"owners": {str(LATER): told("DELETED")}},
             {"owners": {str(TI): None}},
             {"owners": {str(TI): {}}},
-            {"owners": {str(TI): told("ABSENT")}},
+            {"owners": {str(TI): told("deleted")}},
             {"owners": {str(TI): told("gone")}},
-            {"owners": {str(TI): told("absent", "failed")}},
-            {"owners": {str(TI): told("current")}},
-            {"owners": {str(TI): told("current", 7)}},
-            {"owners": {str(TI): told("archived", "failed")}},
-            {"owners": {str(TI): told("archived", "failed", later=7)}},
-            {"owners": {str(TI): told("current", "failed", task=[])}},
-            {"owners": {str(TI): {"presence": "absent"}}},
+            {"owners": {str(TI): told("FAILED", state=7)}},
+            {"owners": {str(TI): told("FAILED", state=None)}},
+            {"owners": {str(TI): told("FAILED", later=7)}},
+            {"owners": {str(TI): told("FAILED", task=[])}},
+            {"owners": {str(TI): told("FAILED", ended="2026-11-20T12:00:00")}},
+            {"owners": {str(TI): {"phase": "DELETED"}}},
         ],
         ids=str,
     )
     def test_an_answer_that_is_none(self, api: Api, values: dict[str, Any]) -> None:
-        """Whatever is missing, or is another try's, means "absent" of none."""
+        """Whatever is missing, or is another try's, means "deleted" of none."""
         api.owners(**values)
         with pytest.raises(AirflowUnavailable, match="is not the answer that was expected"):
             said(api)
 
     @pytest.mark.parametrize("release", [1, "all", [], {}, {"all": None}, {"all": False, "jobs": [{}]}])
     def test_a_release_that_is_none_covers_everything(self, api: Api, release: Any) -> None:
-        api.owners(owners={str(TI): told("absent", release=release)})
+        api.owners(owners={str(TI): told("DELETED", release=release)})
         found = said(api).release
         assert found is not None
         assert (found.all, found.is_readable) == (True, False)
-
-    def test_a_state_to_come_is_alive(self, api: Api) -> None:
-        api.owners(owners={str(TI): told("current", "a state to come")})
-        assert said(api).phase is S.ALIVE
 
     @pytest.mark.parametrize(
         "answer, words",
@@ -211,7 +205,7 @@ class TestNoAnswer:
     def test_a_redirect_is_not_followed(self, api: Api) -> None:
         """It makes a GET of a POST, and may lead to another Airflow, which knows none of these tries."""
         api.answers[OWNERS] = (307, f"{api.url}/elsewhere")
-        api.answers["POST /elsewhere"] = answered({str(TI): told("absent")})
+        api.answers["POST /elsewhere"] = answered({str(TI): told("DELETED")})
         with pytest.raises(AirflowUnavailable, match="HTTP 307"):
             said(api)
         assert api.asked == [OWNERS]
@@ -225,7 +219,7 @@ class TestNoAnswer:
 class TestCalls:
     def test_many_tries_a_call(self, api: Api) -> None:
         known = [uuid4() for _ in range(2500)]
-        owners = {str(ti_id): told("current", "running") for ti_id in known}
+        owners = {str(ti_id): told("ALIVE") for ti_id in known}
         api.owners(owners=owners)
         assert set(Rest(f"{api.url}/", deployment=DEPLOYMENT).owners(known)) == set(known)
         assert api.asked == [OWNERS] * 3
@@ -234,7 +228,7 @@ class TestCalls:
 
     def test_a_server_below_a_path(self, api: Api) -> None:
         path = "POST /data/airflow/remote-jobs/v1/owners"
-        api.answers[path] = answered({str(TI): told("current", "success")})
+        api.answers[path] = answered({str(TI): told("SUCCEEDED")})
         assert Rest(f"{api.url}/data/airflow/", deployment=DEPLOYMENT).owners([TI])[TI].phase is S.SUCCEEDED
 
     def test_variables(self, api: Api) -> None:
@@ -285,7 +279,7 @@ class TestLogin:
         """A new secret of the API server's makes 403 of tokens, and expiry 401: a login mends both."""
         good, logins = "first", iter(["first", "second"])
         api.answers["POST /auth/token"] = lambda _: (201, {"access_token": next(logins)})
-        running = answered({str(TI): told("current", "running")})
+        running = answered({str(TI): told("ALIVE")})
         api.answers[OWNERS] = lambda token: running if token == good else refusal
         airflow = Rest(api.url, deployment=DEPLOYMENT, login="reaper", password="secret")
         assert airflow.owners([TI])[TI].phase is S.ALIVE
@@ -309,7 +303,7 @@ class TestLogin:
         """What a person keeps there for this host does not take the place of the connection's token."""
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        alive = answered({str(TI): told("current", "running")})
+        alive = answered({str(TI): told("ALIVE")})
         api.answers[OWNERS] = lambda token: alive if token == "good" else (401, "")
         assert said(api, token="good").phase is S.ALIVE
 
@@ -321,10 +315,10 @@ json_values = st.recursive(
 )
 mostly_told = st.fixed_dictionaries(
     {
-        "presence": st.sampled_from(["current", "archived", "absent", "not permitted"]) | json_values,
-        "state": st.sampled_from(["running", "failed", "success", None]) | json_values,
-        "later": st.none() | st.just("running") | json_values,
+        "phase": st.sampled_from([*S]) | json_values,
+        "later": st.none() | st.just("ALIVE") | json_values,
         "task": st.just("task") | json_values,
+        "state": st.just("failed") | json_values,
         "release": st.none() | json_values,
         "ended": st.none() | st.just("2026-11-20T12:00:00+00:00") | json_values,
     }
@@ -350,15 +344,13 @@ def test_whatever_is_answered(api: Api, status: int, body: Any) -> None:
         return
     assert status in (200, 201)
     assert isinstance(body, dict)
-    presence = body["owners"][str(TI)]["presence"]
-    assert (owner.phase is S.DELETED) is (presence == "absent")
-    assert (owner.phase is S.UNKNOWN) is (presence == "not permitted")
+    assert owner.phase == body["owners"][str(TI)]["phase"]
 
 
 def test_another_airflow_does_not_know_the_tries_and_nothing_is_cancelled(ground: Ground, api: Api) -> None:
-    """The connection leads to a staging Airflow, say. Its answer on production's tries is "absent"."""
+    """The connection leads to a staging Airflow, say. Its answer on production's tries is "deleted"."""
     job = ground.start("batch", None)
-    api.owners(owners={str(ground.owners[job]): told("absent")}, deployment=FOREIGN)
+    api.owners(owners={str(ground.owners[job]): told("DELETED")}, deployment=FOREIGN)
     api.answers["GET /api/v2/variables/remote_jobs_dead_letters"] = (404, GONE)
     reaper = ground.reaper(places=[BATCH])
     reaper.airflow = Rest(api.url, deployment=DEPLOYMENT)
@@ -369,12 +361,12 @@ def test_another_airflow_does_not_know_the_tries_and_nothing_is_cancelled(ground
 
 
 def test_orphans_by_what_the_server_says(ground: Ground, api: Api) -> None:
-    jobs = {name: ground.start("batch", None) for name in ("failed", "running", "success")}
+    jobs = {name: ground.start("batch", None) for name in (S.FAILED, S.ALIVE, S.SUCCEEDED)}
     deleted = ground.start("batch", None)
-    owners = {str(ground.owners[job]): told("current", state) for state, job in jobs.items()}
-    api.owners(owners=owners | {str(ground.owners[deleted]): told("absent")})
+    owners = {str(ground.owners[job]): told(phase) for phase, job in jobs.items()}
+    api.owners(owners=owners | {str(ground.owners[deleted]): told("DELETED")})
     api.answers["GET /api/v2/variables/remote_jobs_dead_letters"] = (404, GONE)
     reaper = ground.reaper(places=[BATCH])
     reaper.airflow = Rest(api.url, deployment=DEPLOYMENT)
-    assert fates(reaper.sweep()) == {jobs["failed"]: "ended", deleted: "ended"}
-    assert ground.lives(jobs["running"], jobs["success"])
+    assert fates(reaper.sweep()) == {jobs[S.FAILED]: "ended", deleted: "ended"}
+    assert ground.lives(jobs[S.ALIVE], jobs[S.SUCCEEDED])
