@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.owner import deployment_of
@@ -23,15 +22,6 @@ _QUOTA = re.compile(
     re.ASCII,
 )
 ON_RETRY = ("cancel", "keep")
-PRIVATE_DOMAINS = frozenset(
-    {
-        *("arpa", "consul", "corp", "docker", "domain", "example", "home", "internal", "intranet", "invalid"),
-        *("lan", "local", "localdomain", "localhost", "private", "svc", "test"),
-    }
-)
-"""Top-level domains without a public registry: many hosts have the same name there."""
-SHARED_LABELS = frozenset({"localhost", "svc", "lvh", "localtest", "nip", "sslip"})
-"""Labels in names that mean another host on each network: of Kubernetes, and of DNS names for loopback."""
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -45,8 +35,7 @@ class Settings(Options):
     :param carriers: by service: where its label goes, if there is a choice.
     :param deployment_name: what ``deployment`` stands for in labels: the name that is set, or the
         API server's URL.
-    :param has_own_name: whether ``deployment``, this Airflow's name in labels, comes from something that no
-        other Airflow has.
+    :param has_own_name: whether ``deployment``, this Airflow's name in labels, comes from a name that is set.
     """
 
     deployment: str = "00000000"
@@ -66,7 +55,7 @@ class Settings(Options):
             "on_retry": _choice("on_retry", ON_RETRY),
             "deployment": deployment_of(name or url),
             "deployment_name": name or url,
-            "has_own_name": bool(name) or _is_unique(url),
+            "has_own_name": bool(name),
             "carriers": {
                 row.name: _choice(f"{row.package}_label", row.carriers)
                 for row in SERVICES.values()
@@ -181,24 +170,3 @@ def _plain(url: str) -> str:
     scheme, separator, rest = url.strip().rstrip("/").partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host}".lower() + slash + path
-
-
-def _is_unique(url: str) -> bool:
-    """Whether the host of a URL has a name in the public DNS, which only one Airflow can have.
-
-    In doubt it has not: two labels may be a service and its namespace in Kubernetes.
-    """
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    labels = host.rstrip(".").lower().split(".")
-    top = labels[-1]
-    return (
-        len(labels) > 2
-        and all(labels)
-        and top not in PRIVATE_DOMAINS
-        and not top[0].isdigit()  # an IP address, in whatever form
-        and ":" not in host
-        and not SHARED_LABELS.intersection(labels)
-    )

@@ -21,8 +21,7 @@ from airflow_cancel_provider.settings import Settings
 PATIENCE_SECONDS = 60.0
 NO_NAME = (
     "Set [cancel_provider] deployment, for workers, API server and reaper, to a name that no other Airflow "
-    "on these accounts has: [api] base_url is not set, or can be another Airflow's, too, whose jobs could "
-    "then not be told from this one's."
+    "on these accounts has: without one, jobs of another Airflow could be taken for this one's."
 )
 
 
@@ -47,11 +46,11 @@ def make_reaper(
     :param share: of the API quotas in force, above 0, at most 1.
     :param access: opens the services.
     :raises InvalidInput: there is no place, a list is a text, or the reaper is to cancel and this Airflow has
-        no unique name.
+        no name of its own.
     """
     settings, access = Settings.read(), access or Access()
     allow, deny = tuple(as_list("scopes", scopes)), tuple(as_list("except_scopes", except_scopes))
-    # Without a unique name it may take another Airflow's jobs for its own; a dry run does no harm.
+    # Without a name of its own it may take another Airflow's jobs for its own; a dry run does no harm.
     if not settings.has_own_name and not (rules and rules.is_dry):
         raise InvalidInput(NO_NAME)
 
