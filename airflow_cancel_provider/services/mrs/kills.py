@@ -28,6 +28,8 @@ from airflow_cancel_provider.services.retry import CallSeries
 
 KILL_SECONDS = 60.0
 """For how long an accepted kill is not repeated: it may take some ten seconds."""
+LOST = -math.inf
+"""In place of the time at which a kill was accepted, where its answer was lost."""
 Results = dict[RemoteJob, CancelResult]
 
 
@@ -35,8 +37,8 @@ Results = dict[RemoteJob, CancelResult]
 class Kills:
     """The kills of one cancel.
 
-    :param asked: when a kill was last accepted, on the monotonic clock; ``-inf`` where its answer was lost.
-        Kept from one cancel to the next.
+    :param asked: when a kill was last accepted, on the monotonic clock, or :data:`LOST`. Kept from one cancel
+        to the next.
     :param is_listed: whether so many jobs of a cluster are listed, and not described one by one.
     """
 
@@ -67,7 +69,7 @@ class Kills:
         described = self._described({job: CancelResult(job, CancelOutcome.REQUESTED) for job in doubtful})
         killed_since = time.monotonic() - KILL_SECONDS
         for job, result in described.items():
-            if result.outcome is CancelOutcome.REQUESTED and self.asked.get(job, -math.inf) > killed_since:
+            if result.outcome is CancelOutcome.REQUESTED and self.asked.get(job, LOST) > killed_since:
                 described[job] = replace(result, outcome=CancelOutcome.ALREADY_CANCELLING)
         requested = CancelOutcome.REQUESTED
         return {job: result for job, result in described.items() if result.outcome is not requested}
@@ -122,7 +124,7 @@ class Kills:
             return self.lookup.call(self.series, kill.send)
         finally:
             if kill.is_taken or kill.is_lost:
-                self.asked[job] = time.monotonic() if kill.is_taken else -math.inf
+                self.asked[job] = time.monotonic() if kill.is_taken else LOST
 
     def _described(self, results: Results) -> Results:
         """Results, now that the jobs were described."""
@@ -144,6 +146,8 @@ class Kills:
     def _judged(self, result: CancelResult, record: JobRecord | None) -> CancelResult:
         if record is None:
             return replace(result, outcome=CancelOutcome.GONE)
+        if record.state is JobState.CANCELLED and self.asked.get(result.job) == LOST:
+            return CancelResult(result.job, CancelOutcome.REQUESTED)
         if record.state.is_terminal:
             return CancelResult(result.job, CancelOutcome.ALREADY_ENDED, record.reason, result.code)
         if result.outcome is CancelOutcome.REQUESTED:

@@ -72,6 +72,15 @@ class TestTrouble:
         assert open_service().cancel(submitted(cloud), "")[0].outcome is CancelOutcome.REQUESTED
         assert cloud.journal.count(operation="StopJob") == 1
 
+    def test_a_reply_lost_and_the_job_ended_before_the_next_kill(
+        self, cloud: LocalCloud, open_service: Opener
+    ) -> None:
+        """It still runs when it is described, and has ended when it is killed again."""
+        cloud.mrs.settings.set(cancel=0.9)
+        cloud.faults.add("mrs", "StopJob", "lost_reply", times=1)
+        cloud.faults.add("mrs", "StopJob", "latency", seconds=1.0)
+        assert open_service().cancel(submitted(cloud), "")[0].outcome is CancelOutcome.REQUESTED
+
     def test_a_service_that_hangs(self, cloud: LocalCloud, open_service: Opener) -> None:
         cloud.faults.add("mrs", "StopJob", "hang", times=1)
         job = submitted(cloud)[0]
