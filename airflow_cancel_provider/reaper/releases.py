@@ -71,20 +71,18 @@ class ReleaseCleanup:
             if claim.label is not None and claim.label.ti_id in self.known:
                 self._living.add(claim.label.ti_id)
 
-    def clean(
-        self, places: Collection[Place], describe: Describe, listed: Collection[Place] | None = None
-    ) -> int:
-        """Delete those whose jobs have all ended; return how many.
+    def clean(self, places: Collection[Place], describe: Describe, listed: Collection[Place]) -> None:
+        """Delete those whose jobs have all ended.
 
         :param places: the reaper's places: a job of another place may only be unknown to this reaper.
-        :param listed: those of them of which this sweep listed every running job; None: all. Jobs that are
-            released there without their address have ended if no running job carries the try's label.
+        :param listed: those of them of which this sweep listed every running job. Jobs that are released
+            there without their address have ended if no running job carries the try's label.
         :param describe: gives the states of jobs; leaves out those that can't be read.
         :raises AirflowUnavailable: Airflow does not answer.
         """
-        chosen = self._chosen(places, places if listed is None else listed)
+        chosen = self._chosen(places, listed)
         if not chosen:
-            return 0
+            return
         jobs = list(dict.fromkeys(job for release in chosen.values() for job in release.jobs))
         states = {status.job: status.state for status in describe(jobs) if status.state.is_terminal}
         done = [ti_id for ti_id, release in chosen.items() if self._have_ended(release, states)]
@@ -98,7 +96,6 @@ class ReleaseCleanup:
         for ti_id in over:
             self.airflow.set_variable(release_key(ti_id), None)
             log.info("All jobs of %s have ended: their release is deleted.", owners[ti_id].task or ti_id)
-        return len(over)
 
     def _have_ended(self, release: Release, states: Mapping[RemoteJob, JobState]) -> bool:
         """Whether all jobs of a release have ended, by the terminal states that were seen."""

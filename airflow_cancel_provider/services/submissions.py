@@ -165,42 +165,36 @@ class OpenSubmission:
     """A submission by a hook of this package, as it is recorded."""
 
     def __init__(self, kind: Submission, spec: Callable[[], ClientSpec], scope: str, name: str) -> None:
-        self._kind = kind
-        recorder = current_recorder()
-        label = recorder.label(kind) if recorder else None
+        self._kind, self._recorder = kind, current_recorder()
+        label = self._recorder.label(kind) if self._recorder else None
         self.name = kind.named(name, label)
         """The job's name with the label behind it, or as it was where both don't fit."""
-        is_labelled = bool(label and Label.find(self.name))
-        unlabelled = () if is_labelled else (name,)
-        token = recorder.intend(spec(), scope, unlabelled, is_labelled=is_labelled) if recorder else None
-        self._open = (recorder, token) if recorder and token is not None else None
+        self._token: str | None = None
+        if self._recorder:
+            is_labelled = bool(label and Label.find(self.name))
+            unlabelled = () if is_labelled else (name,)
+            self._token = self._recorder.intend(spec(), scope, unlabelled, is_labelled=is_labelled)
 
     def started(self, scope: str | None, id: str) -> None:
         """The service accepted it. An answer of a test double is not recorded as a job."""
-        if self._open and answered_inside.get():
+        if self._token is not None and answered_inside.get():
             log.info(ANSWERED_INSIDE, self._kind.operation)
             self.closed()
-            return
-        if taken := self._take():
-            recorder, token = taken
-            recorder.started(token, [(scope, id)])
+        self._tell(lambda recorder, token: recorder.started(token, [(scope, id)]))
 
     def lost(self) -> None:
         """It is not known whether the service accepted it."""
-        if taken := self._take():
-            recorder, token = taken
-            recorder.lost(token)
+        self._tell(lambda recorder, token: recorder.lost(token))
 
     def closed(self) -> None:
         """The service did not accept it."""
-        if taken := self._take():
-            recorder, token = taken
-            recorder.closed(token)
+        self._tell(lambda recorder, token: recorder.closed(token))
 
-    def _take(self) -> tuple[Recorder, str] | None:
-        """The recorder and the intent's token, once: a submission has one outcome."""
-        taken, self._open = self._open, None
-        return taken
+    def _tell(self, outcome: Callable[[Recorder, str], None]) -> None:
+        """Record the outcome, once: a submission has one."""
+        token, self._token = self._token, None
+        if self._recorder and token is not None:
+            outcome(self._recorder, token)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from airflow_cancel_provider.exceptions import (
 )
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, JobStatus, RemoteJob, by_scope
 from airflow_cancel_provider.services.aws.answers import NoAnswer
-from airflow_cancel_provider.services.aws.attempts import Attempts, watched
+from airflow_cancel_provider.services.aws.attempts import watched
 from airflow_cancel_provider.services.aws.calls import AwsCalls
 from airflow_cancel_provider.services.aws.cancel_requests import (
     UNSAID,
@@ -108,11 +108,11 @@ class AwsJobService(AwsCalls):
         return said
 
     @contextmanager
-    def _asking(self, jobs: Collection[RemoteJob]) -> Iterator[Attempts]:
+    def _asking(self, jobs: Collection[RemoteJob]) -> Iterator[None]:
         """Send a cancel request for these jobs, and note whether its answer was lost."""
         with watched() as attempts:
             try:
-                yield attempts
+                yield
             finally:
                 if attempts.lost:
                     self._unsure.update(jobs)
