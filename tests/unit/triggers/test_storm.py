@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,18 @@ async def run(trigger: Any, ti: TaskInstance) -> None:
         pass
 
 
+def begin(triggers: Iterable[Any], tis: Iterable[TaskInstance]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(run(*each)) for each in zip(triggers, tis, strict=True)]
+
+
+def mapped(airflow: FakeAirflow, count: int, state: str) -> list[TaskInstance]:
+    """Mapped tries of one task, each with its mark."""
+    tis = [TaskInstance(map_index=index) for index in range(count)]
+    for ti in tis:
+        airflow.put(ti, state, recorded(ti, OURS))
+    return tis
+
+
 @pytest.mark.usefixtures("connections")
 def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
     cloud: LocalCloud, airflow: FakeAirflow
@@ -48,13 +61,10 @@ def test_a_storm_of_kills_is_worked_off_in_few_calls_and_none_is_lost(
     bench = EmrBench(cloud)
     jobs = [job for _ in range(2) for job in bench.running(STORM // 2)]
     bench.close()
-    tis = [TaskInstance(map_index=index) for index in range(STORM)]
-    for ti in tis:
-        airflow.put(ti, "deferred", recorded(ti, OURS))
+    tis = mapped(airflow, STORM, "deferred")
 
     async def tell() -> None:
-        triggers = [guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)]
-        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        tasks = begin([guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)], tis)
         await asyncio.sleep(0.1)
         for ti, task in zip(tis, tasks, strict=True):
             airflow.put(ti, "failed", recorded(ti, OURS))
@@ -83,13 +93,10 @@ def test_kills_that_come_while_others_wait_for_the_quota_make_one_request(
     bench = EmrBench(cloud)
     jobs = bench.running(20)
     bench.close()
-    tis = [TaskInstance(map_index=index) for index in range(len(jobs))]
-    for ti in tis:
-        airflow.put(ti, "failed", recorded(ti, OURS))
+    tis = mapped(airflow, len(jobs), "failed")
 
     async def tell() -> None:
-        triggers = [guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)]
-        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        tasks = begin([guarding(ti, [job]) for ti, job in zip(tis, jobs, strict=True)], tis)
         await asyncio.sleep(0.1)
         for task in tasks:
             task.cancel(USER_ACTION)
@@ -124,8 +131,7 @@ def test_a_storm_leaves_the_way_to_airflow_to_others(
     monkeypatch.setattr(airflow, "_answer", slowly)
 
     async def tell() -> None:
-        triggers = [guarding(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis]
-        tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+        tasks = begin([guarding(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis], tis)
         await asyncio.sleep(0.1)
         airflow.asked.clear()
         for task in tasks:
@@ -237,8 +243,7 @@ class TestReadiness:
             airflow.put(ti, "deferred", recorded(ti, OURS))
 
         async def tell() -> None:
-            triggers = [make(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis]
-            tasks = [asyncio.ensure_future(run(*each)) for each in zip(triggers, tis, strict=True)]
+            tasks = begin([make(ti, memory.jobs(f"j{ti.map_index}")) for ti in tis], tis)
             await until(lambda: memory.opened)
             await asyncio.sleep(0.05)
             assert memory.opened == [(None, None)]
