@@ -8,6 +8,7 @@ cancel what the task waits for.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -45,13 +46,20 @@ def may_be_killed(error: asyncio.CancelledError) -> bool:
     waits for the triggerer, gets another error, without the message.
     """
     if not HAS_ON_KILL:
-        return True
+        return not _is_stopping()
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, asyncio.CancelledError) and cause.args[:1] == (USER_ACTION,):
             return True
         cause = cause.__context__
     return False
+
+
+def _is_stopping() -> bool:
+    """Whether the triggerer ends, and nobody reads what Airflow answers any more; from Airflow 3.2 on."""
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    reader = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_reader_task", None)
+    return reader is not None and reader.done()
 
 
 class Verdict(StrEnum):

@@ -68,7 +68,7 @@ class RemoteJobsTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         try:
             self.watch = watch_from_json(watch)
-        except (KeyError, ValueError) as error:
+        except (AttributeError, KeyError, ValueError) as error:
             # Of an error of this type the one trigger dies, of any other the triggerer.
             raise TypeError(f"Another version of this package has written this trigger: {error!r}") from error
         self.access = Access(**access)

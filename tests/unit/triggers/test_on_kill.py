@@ -15,13 +15,14 @@ import pytest
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
 from airflow_cancel_provider.guard.trigger import GuardTrigger
-from airflow_cancel_provider.jobs import JobState, JobStatus
+from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.recheck import Rechecks
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
+from airflow_cancel_provider.watch import Watch
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.airflow_versions import TRIGGERS_HAVE_ON_KILL
 from tests.memory_service import Memory
@@ -253,8 +254,10 @@ def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
 
     with pytest.raises(ModuleNotFoundError, match="no"):
         asyncio.run(run())
-    with pytest.raises(TypeError, match="Another version"):
-        RemoteJobsTrigger({"jobs": ["memory:///place/a"]}, {}, 1, None, 0)
+    whole = Watch([RemoteJob("memory:///place/a")]).as_json()
+    for watch in ({"jobs": whole["jobs"]}, {**whole, "missing": []}):
+        with pytest.raises(TypeError, match="Another version"):
+            RemoteJobsTrigger(watch, {}, 1, None, 0)
 
 
 def test_a_job_that_never_ends_is_given_up_and_named(

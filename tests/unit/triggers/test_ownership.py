@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -219,6 +220,16 @@ class TestMayBeKilled:
     def test_elsewhere(self, monkeypatch: pytest.MonkeyPatch, message: str, killed: bool) -> None:
         monkeypatch.setattr(ownership, "HAS_ON_KILL", True)
         assert may_be_killed(asyncio.CancelledError(message)) is killed
+
+    @pytest.mark.parametrize("is_stopping", [True, False])
+    def test_in_a_triggerer_of_airflow_3_2(self, monkeypatch: pytest.MonkeyPatch, is_stopping: bool) -> None:
+        """It gives no message, and as it stops nobody reads what Airflow answers: to ask would never end."""
+        from airflow.sdk.execution_time import task_runner
+
+        channel = SimpleNamespace(_reader_task=SimpleNamespace(done=lambda: is_stopping))
+        monkeypatch.setattr(ownership, "HAS_ON_KILL", False)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+        assert may_be_killed(asyncio.CancelledError()) is not is_stopping
 
 
 @pytest.mark.parametrize("trouble", ["Airflow is away", "the release can't be read"])
