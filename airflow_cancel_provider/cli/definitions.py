@@ -206,17 +206,21 @@ _DOCTOR = (
 )
 
 
+def load(command: str, module: str) -> Any:
+    """Import a module of a command that is called; say in one line why it can't start."""
+    try:
+        return import_module(f"{__package__}.{module}")
+    except ImportError as error:
+        sys.exit(f"{command} can't start, because a package is missing or too old: {error}")
+
+
 def _run(name: str) -> Any:
-    """A command that is imported when it is called."""
-    module, function = f"{__package__}.{name}", "list_jobs" if name == "list" else name
+    module = name.replace("-", "_")
+    function = "list_jobs" if name == "list" else module
 
     def run(options: argparse.Namespace) -> None:
-        try:
-            command = getattr(import_module(module), function)
-            shared = import_module(f"{__package__}.command")
-        except ImportError as error:
-            sys.exit(f"{GROUP} {name} can't start, because a package is missing or too old: {error}")
-        sys.exit(shared.run(command, options))
+        command = f"{GROUP} {name}"
+        sys.exit(load(command, "command").run(getattr(load(command, module), function), options))
 
     return run
 
@@ -226,8 +230,7 @@ def _command(name: str, help: str, args: tuple[Any, ...], exit_codes: str, *exam
     epilog = "\n".join(
         [f"Exit codes: {exit_codes} 2: wrong input, nothing was sent.", "", "Examples:", *lines]
     )
-    function = name.replace("-", "_")
-    return ActionCommand(name=name, help=help, func=_run(function), args=(*args, *_COMMON), epilog=epilog)
+    return ActionCommand(name=name, help=help, func=_run(name), args=(*args, *_COMMON), epilog=epilog)
 
 
 COMMANDS = (

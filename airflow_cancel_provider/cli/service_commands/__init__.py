@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from typing import Any
 
 from airflow.cli import cli_config
 from airflow.cli.cli_config import ActionCommand
 
+from airflow_cancel_provider.cli.definitions import load
 from airflow_cancel_provider.services.registry import SERVICES, ServiceInfo
 
 _Base: Any = cli_config.Arg  # which has no types
@@ -32,10 +32,7 @@ class _Everything(_Base):  # type: ignore[misc]
 
 def _command(info: ServiceInfo) -> Any:
     def run(options: argparse.Namespace) -> None:
-        try:
-            module = import_module("airflow_cancel_provider.cli.service_commands.run")
-        except ImportError as error:
-            sys.exit(f"{options.program} can't start, because a package is missing or too old: {error}")
+        module = load(options.program, "service_commands.run")
         sys.exit(module.run(info, options.program, options.arguments))
 
     return ActionCommand(

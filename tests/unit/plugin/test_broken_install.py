@@ -117,12 +117,21 @@ def test_without_fail_closed_or_a_guard_the_task_runs(tmp_path: Path) -> None:
 
 
 def test_a_command_that_cant_start_says_so_in_one_line(tmp_path: Path) -> None:
-    command = "from airflow_cancel_provider.cli import main\nmain(['describe', 'batch://@us-east-1/job'])\n"
-    breaker = BREAK.format(module="airflow_cancel_provider.hooks.access")
-    (done,) = forked("", [(breaker + command, {})], tmp_path)
-    assert done.returncode == 1
-    assert "missing or too old: broken for the test" in done.stderr
-    assert "Traceback" not in done.stderr
+    broken = {
+        "describe batch://@us-east-1/job": "hooks.access",
+        "dead-letters": "cli.dead_letters",
+        "batch terminate-job": "cli.service_commands.model",
+    }
+    cases = list[tuple[str, dict[str, str]]]()
+    for command, module in broken.items():
+        main = f"from airflow_cancel_provider.cli import main\nmain({command.split()})\n"
+        cases.append((BREAK.format(module=f"airflow_cancel_provider.{module}") + main, {}))
+    for command, done in zip(broken, forked("", cases, tmp_path), strict=True):
+        name = command.split()[0]
+        why = "can't start, because a package is missing or too old: broken for the test"
+        assert done.returncode == 1, command
+        assert done.stderr.strip().endswith(f"remote-jobs {name} {why}"), command
+        assert len(done.stderr.strip().splitlines()) == 1, command
 
 
 def test_airflow_runs_no_unguarded_task_with_fail_closed(tmp_path: Path) -> None:
