@@ -152,6 +152,11 @@ class Bench(ABC):
     def cancels_sent(self) -> int:
         return self.count(*self.cancel_operations)
 
+    def fail_cancels(self, kind: str, **when: Any) -> None:
+        """Let the requests that cancel fail; see ``Fault`` for how."""
+        for operation in self.cancel_operations:
+            self.cloud.faults.add(self.name, operation, kind, **when)
+
 
 class EmrBench(Bench):
     name = "emr"

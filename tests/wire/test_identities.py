@@ -19,8 +19,7 @@ __all__ = ["aws_bench"]
 
 def test_denied_is_refused_and_names_the_action(bench: Bench) -> None:
     jobs = bench.running(50)
-    for operation in bench.cancel_operations:
-        bench.cloud.faults.add(bench.name, operation, "denied")
+    bench.fail_cancels("denied")
     results = bench.service().cancel(jobs, REASON)
     assert [result.job for result in results] == jobs
     assert set(outcomes(results)) == {CancelOutcome.REFUSED}
@@ -113,8 +112,7 @@ def test_an_identity_that_is_not_accepted_once_is_tried_again(bench: Bench, kind
     jobs = bench.running(3)
     bench.cloud.faults.add(bench.name, "*", kind, times=1)
     assert {status.state for status in bench.service().describe(jobs)} == {JobState.RUNNING}
-    for operation in bench.cancel_operations:
-        bench.cloud.faults.add(bench.name, operation, kind, times=1)
+    bench.fail_cancels(kind, times=1)
     assert set(outcomes(bench.service().cancel(jobs, REASON))) == {CancelOutcome.REQUESTED}
 
 

@@ -47,8 +47,7 @@ def test_a_storm_is_ridden_out(bench: Bench, kind: str) -> None:
 
 def test_a_lost_reply_is_asked_again(bench: Bench) -> None:
     jobs = bench.running(20)
-    for operation in bench.cancel_operations:
-        bench.cloud.faults.add(bench.name, operation, "lost_reply", every=2, times=10)
+    bench.fail_cancels("lost_reply", every=2, times=10)
     # The first request of all gets through, so one more makes sure that the second is met.
     results = bench.service().cancel(jobs, REASON) + bench.service().cancel(jobs[:1], REASON)
     assert set(outcomes(results)) <= ACCEPTED
@@ -59,8 +58,7 @@ def test_a_lost_reply_is_asked_again(bench: Bench) -> None:
 
 def test_replies_that_stay_lost_are_unanswered_and_end(bench: Bench) -> None:
     jobs = bench.running(20)
-    for operation in bench.cancel_operations:
-        bench.cloud.faults.add(bench.name, operation, "lost_reply")
+    bench.fail_cancels("lost_reply")
     begin = time.monotonic()
     assert set(outcomes(bench.service(HASTY).cancel(jobs, REASON))) == {CancelOutcome.UNANSWERED}
     assert time.monotonic() - begin < 8
@@ -110,9 +108,7 @@ class TestRefusals:
     def refuse(self, bench: Bench, kind: str, *, ends: bool) -> None:
         status, body = REFUSALS[kind]
         bench.local.override("running*", cancel=0)
-        for operation in bench.cancel_operations:
-            reply = {"status": status, "body": json.dumps(body), "acts": ends}
-            bench.cloud.faults.add(bench.name, operation, "hostile_reply", **reply)
+        bench.fail_cancels("hostile_reply", status=status, body=json.dumps(body), acts=ends)
 
     def test_of_a_job_that_has_ended_meanwhile(self, bench: Bench, kind: str) -> None:
         jobs = bench.running(2)
@@ -142,9 +138,7 @@ def test_one_job_for_which_all_are_refused_keeps_none_of_the_others(bench: Bench
         pytest.skip("a request for each job")
     jobs, (code, words) = bench.running(20, bench.new_scope()), TOGETHER[bench.name]
     body = json.dumps({"__type": code, "message": words.format(jobs[7].id)})
-    for operation in bench.cancel_operations:
-        reply = {"id": jobs[7].id, "status": 400, "body": body, "acts": False}
-        bench.cloud.faults.add(bench.name, operation, "hostile_reply", **reply)
+    bench.fail_cancels("hostile_reply", id=jobs[7].id, status=400, body=body, acts=False)
     results = bench.service().cancel(jobs, REASON)
     bad = results.pop(7)
     # Glue has one code for both; it is asked again when a poll shows that it lives.
@@ -197,8 +191,7 @@ class TestLostReplies:
     def test_of_a_job_that_is_ending_then(self, bench: Bench) -> None:
         (job,) = bench.submit("endless")
         bench.cloud.clock.advance(1)
-        for operation in bench.cancel_operations:
-            bench.cloud.faults.add(bench.name, operation, "lost_reply", times=1)
+        bench.fail_cancels("lost_reply", times=1)
         assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.REQUESTED]
 
     @pytest.mark.parametrize("end, outcome", [("cancelled", "REQUESTED"), ("success", "ALREADY_ENDED")])
@@ -206,8 +199,7 @@ class TestLostReplies:
         (job,) = bench.running()
         if end == "cancelled":
             bench.local.override("running*", cancel=0)
-        for operation in bench.cancel_operations:
-            bench.cloud.faults.add(bench.name, operation, "lost_reply")
+        bench.fail_cancels("lost_reply")
         service = bench.service(HASTY)
         assert outcomes(service.cancel([job], REASON)) == [CancelOutcome.UNANSWERED]
         bench.cloud.faults.clear()
@@ -221,15 +213,13 @@ class TestLostReplies:
         """The first request is carried out at once, and the second finds a job that has ended."""
         (job,) = bench.running()
         bench.local.override("running*", cancel=0)
-        for operation in bench.cancel_operations:
-            bench.cloud.faults.add(bench.name, operation, "lost_reply", times=1)
+        bench.fail_cancels("lost_reply", times=1)
         assert outcomes(bench.service().cancel([job], REASON)) == [CancelOutcome.REQUESTED]
         assert bench.cancels_sent == 2
 
     def test_of_a_request_that_was_throttled_nothing_is_in_doubt(self, bench: Bench) -> None:
         (job,) = bench.running()
-        for operation in bench.cancel_operations:
-            bench.cloud.faults.add(bench.name, operation, "throttle", times=3)
+        bench.fail_cancels("throttle", times=3)
         bench.client.meta.events.register("needs-retry", lambda **_: end())
 
         def end() -> None:

@@ -34,8 +34,7 @@ class TestDeadLetters:
     @each_service
     def test_what_is_refused_is_not_asked_again(self, ground: Ground, service: str) -> None:
         job = ground.start(service, S.FAILED)
-        for operation in ground.benches[service].cancel_operations:
-            ground.cloud.faults.add(service, operation, "denied")
+        ground.benches[service].fail_cancels("denied")
         reaper = ground.reaper()
         report = reaper.sweep()
         assert fates(report) == {job: "refused"}
@@ -52,8 +51,7 @@ class TestDeadLetters:
 
     def test_acknowledged_and_retried(self, ground: Ground) -> None:
         job = ground.start("batch", S.FAILED)
-        for operation in ground.benches["batch"].cancel_operations:
-            ground.cloud.faults.add("batch", operation, "denied")
+        ground.benches["batch"].fail_cancels("denied")
         ground.reaper().sweep()
         ground.cloud.faults.clear()
         sent, letters = ground.cancels(), DeadLetters(ground.airflow)
@@ -109,8 +107,7 @@ class TestDeadLetters:
     def test_only_the_newest_are_kept(self, monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
         monkeypatch.setattr("airflow_cancel_provider.reaper.dead_letters.MOST", 2)
         jobs = [ground.start("batch", S.FAILED) for _ in range(3)]
-        for operation in ground.benches["batch"].cancel_operations:
-            ground.cloud.faults.add("batch", operation, "denied")
+        ground.benches["batch"].fail_cancels("denied")
         report = ground.reaper().sweep()
         assert set(fates(report)) == set(jobs)
         assert len(json.loads(ground.airflow.letters)) == 2
@@ -119,8 +116,7 @@ class TestDeadLetters:
         self, monkeypatch: pytest.MonkeyPatch, ground: Ground
     ) -> None:
         monkeypatch.setattr("airflow_cancel_provider.reaper.dead_letters.MOST", 2)
-        for operation in ground.benches["batch"].cancel_operations:
-            ground.cloud.faults.add("batch", operation, "denied")
+        ground.benches["batch"].fail_cancels("denied")
         left_alone = ground.start("batch", S.FAILED)
         ground.reaper().sweep()
         DeadLetters(ground.airflow).acknowledge([str(left_alone)])

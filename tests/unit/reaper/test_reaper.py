@@ -198,8 +198,7 @@ class TestAirflow:
         """What was cancelled before stands in the report, and nobody reads that nothing was cancelled."""
         job, refused = ground.start("batch", S.FAILED), ground.start("emr", S.FAILED)
         earlier = "mrs://other/cluster/job"
-        for operation in ground.benches["emr"].cancel_operations:
-            ground.cloud.faults.add("emr", operation, "denied")
+        ground.benches["emr"].fail_cancels("denied")
         ground.write_letters({earlier: {"why": "denied"}})
 
         def refuse(*_: object) -> None:

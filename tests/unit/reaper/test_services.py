@@ -145,8 +145,7 @@ class TestIdentity:
     @each_service
     def test_a_session_that_is_over_leaves_no_dead_letter(self, ground: Ground, service: str) -> None:
         job = ground.start(service, S.FAILED)
-        for operation in ground.benches[service].cancel_operations:
-            ground.cloud.faults.add(service, operation, "expired_token")
+        ground.benches[service].fail_cancels("expired_token")
         place = next(place for place in PLACES if place.service == service)
         hasty = Patience(seconds=0.5, longest_pause=0.1)
         reaper = ground.reaper(places=[place], patience=hasty, confirm_seconds=5)
