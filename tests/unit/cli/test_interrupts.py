@@ -101,7 +101,7 @@ class TestASweep:
     def test_ends_at_once_at_the_second_time(
         self, line: Line, deployment: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_cancel_provider.cli.reap.PATIENCE_SECONDS", 3.0)  # of what is abandoned
+        monkeypatch.setattr("airflow_cancel_provider.reaper.factory.PATIENCE_SECONDS", 3.0)
         line.ground.start("batch", TryPhase.FAILED, deployment=deployment)
         fault = line.ground.cloud.faults.add("batch", TERMINATE, "hang")
 

@@ -59,7 +59,6 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "CALL_SECONDS", (0.3, 0.3))
     monkeypatch.setattr(clients, "CALL_SECONDS", (0.3, 0.3))
     monkeypatch.setattr(reach.CommandAccess, "give_up_seconds", 0.5)
-    monkeypatch.setattr("airflow_cancel_provider.cli.reap.PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr("airflow_cancel_provider.reaper.factory.PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(reach, "SILENT_SECONDS", 0.1)
     monkeypatch.setattr(checks, "GIVE_UP_SECONDS", 0.1)
