@@ -10,7 +10,8 @@ from airflow_cancel_provider.cli.checks import Check, Result
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.reaper.places import places
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.settings import Settings, use_quotas
+from airflow_cancel_provider.setting_options import OPTIONS
+from airflow_cancel_provider.settings import SECTION, Settings, use_quotas
 from airflow_cancel_provider.version_compat import conf
 
 _PLUGIN, _LISTENER = "airflow_cancel_provider", "airflow_cancel_provider.plugin.listener"
@@ -58,10 +59,13 @@ def _settings() -> Iterator[Check]:
     except InvalidInput as error:
         yield Check("settings", Result.BROKEN, str(error))
         return
-    if settings.enabled:
-        yield Check("settings", Result.OK, "[cancel_provider] can be read; the guard is on.")
+    unknown = sorted((conf.getsection(SECTION) or {}).keys() - OPTIONS.keys())
+    if not settings.enabled:
+        yield Check("settings", Result.LIMIT, f"[{SECTION}] enabled is False: no task is guarded.")
+    elif unknown:
+        yield Check("settings", Result.LIMIT, f"[{SECTION}] has no option {', '.join(unknown)}: ignored.")
     else:
-        yield Check("settings", Result.LIMIT, "[cancel_provider] enabled is False: no task is guarded.")
+        yield Check("settings", Result.OK, f"[{SECTION}] can be read; the guard is on.")
     yield _deployment(settings)
     yield _carriers(settings)
     yield _places(settings)

@@ -109,6 +109,13 @@ def test_settings_that_can_not_be_read_are_broken(
     assert name in details(done)["settings"]
 
 
+def test_a_misspelt_setting_is_named(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__EXCEPT_DAG", "sandbox_*")
+    done = line("doctor", *JSON)
+    assert (done.code, results(done)["settings"]) == (0, "limit")
+    assert "except_dag:" in details(done)["settings"]
+
+
 def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_pidfd(_: int) -> int:
         raise OSError(38, "Function not implemented")
