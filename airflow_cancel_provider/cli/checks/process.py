@@ -25,6 +25,7 @@ def process_checks() -> Iterator[Check]:
     yield from _settings()
     yield _kernel()
     yield _executor()
+    yield _xcom_backend()
     yield _remote_logging()
 
 
@@ -147,6 +148,18 @@ def _executor() -> Check:
             f"{name}: a container that is killed as a whole takes the sentinel along; the reaper cancels.",
         )
     return Check("executor", Result.OK, f"{name}: the sentinel outlives a task that is killed, not its host.")
+
+
+def _xcom_backend() -> Check:
+    name = str(conf.get("core", "xcom_backend", fallback=""))
+    if name.rpartition(".")[2] in ("", "BaseXCom"):
+        return Check("XCom backend", Result.OK, "It is Airflow's own.")
+    return Check(
+        "XCom backend",
+        Result.LIMIT,
+        f"{name}: jobs whose record it keeps elsewhere, or in another form, are not listed, and the API "
+        "server can't cancel them; the reaper does.",
+    )
 
 
 def _remote_logging() -> Check:

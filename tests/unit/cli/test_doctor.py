@@ -44,6 +44,7 @@ def test_everything_is_looked_at(line: Line) -> None:
     assert found["services"] == "skipped"
     assert "blue" in details(done)["deployment"]
     assert {"kernel", "executor", "labels", "reaper", "remote logging", "API server"} <= found.keys()
+    assert found["XCom backend"] == "ok"
     table = line("doctor").out
     assert "triggerer" in table
     assert "None is alive" in table
@@ -126,13 +127,17 @@ def test_what_is_not_guaranteed(line: Line, monkeypatch: pytest.MonkeyPatch) -> 
         "CANCEL_PROVIDER__LABELS": "False",
         "CANCEL_PROVIDER__ENABLED": "False",
         "CORE__EXECUTOR": "KubernetesExecutor",
+        "CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
         "LOGGING__REMOTE_LOGGING": "True",
     }.items():
         monkeypatch.setenv(f"AIRFLOW__{name}", value)
     done = line("doctor", *JSON)
     found = results(done)
     assert done.code == 0
-    limits = ("kernel", "deployment", "labels", "settings", "executor", "remote logging", "reaper")
+    limits = (
+        *("kernel", "deployment", "labels", "settings", "executor"),
+        *("XCom backend", "remote logging", "reaper"),
+    )
     assert [found[name] for name in limits] == ["limit"] * len(limits)
 
 
