@@ -280,43 +280,44 @@ WAITS_AND_OTHERS = {"emr": (30, 200), "batch": (150, 0), "emr-serverless": RUNS,
 """Waits that are asked for by their ids, in several calls, and jobs of others beside them."""
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in BENCHES if kind.name in WAITS_AND_OTHERS], ids=lambda kind: str(kind.name)
+@pytest.fixture(
+    params=[kind for kind in BENCHES if kind.name in WAITS_AND_OTHERS], ids=lambda kind: str(kind.name)
 )
+def busy(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[tuple[Bench, list[RemoteJob]]]:
+    bench: Bench = request.param(cloud)
+    waits, others = WAITS_AND_OTHERS[bench.name]
+    jobs = bench.running(waits)
+    bench.running(others, jobs[0].scope)
+    yield bench, jobs
+    bench.close()
+
+
 class TestAPollThatFailsAtItsLastCall:
     """Credentials expire, or the service fails for a while, in the middle of a poll that takes many calls."""
 
-    def test_the_next_one_does_not_ask_again_for_what_has_ended(
-        self, kind: type[Bench], cloud: LocalCloud
-    ) -> None:
-        bench = kind(cloud)
-        waits, others = WAITS_AND_OTHERS[bench.name]
-        jobs = bench.running(waits)
-        bench.running(others, jobs[0].scope)
-        for job in jobs:
-            bench.finish(job)
+    def failed(self, bench: Bench, jobs: list[RemoteJob]) -> tuple[Polls, int]:
+        """It, and how many calls it would have taken."""
         unharmed, poll = Polls(bench, "*"), Polls(bench, "*")
         unharmed.full(jobs)
-        cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
+        bench.cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
         with pytest.raises(AccessDenied):
             poll.full(jobs)
-        cloud.faults.clear()
-        assert set(poll.full(jobs).values()) == {SUCCEEDED}
-        assert poll.calls == 1 < unharmed.calls
-        bench.close()
+        bench.cloud.faults.clear()
+        return poll, unharmed.calls
 
-    def test_nothing_that_lives_is_remembered(self, kind: type[Bench], cloud: LocalCloud) -> None:
-        bench = kind(cloud)
-        waits, others = WAITS_AND_OTHERS[bench.name]
-        jobs = bench.running(waits)
-        bench.running(others, jobs[0].scope)
-        unharmed, poll = Polls(bench, "*"), Polls(bench, "*")
-        unharmed.full(jobs)
-        cloud.faults.add(bench.name, "*", "denied", after=unharmed.calls - 1)
-        with pytest.raises(AccessDenied):
-            poll.full(jobs)
-        cloud.faults.clear()
+    def test_the_next_one_does_not_ask_again_for_what_has_ended(
+        self, busy: tuple[Bench, list[RemoteJob]]
+    ) -> None:
+        bench, jobs = busy
+        for job in jobs:
+            bench.finish(job)
+        poll, calls = self.failed(bench, jobs)
+        assert set(poll.full(jobs).values()) == {SUCCEEDED}
+        assert poll.calls == 1 < calls
+
+    def test_nothing_that_lives_is_remembered(self, busy: tuple[Bench, list[RemoteJob]]) -> None:
+        bench, jobs = busy
+        poll, _ = self.failed(bench, jobs)
         for job in jobs:
             bench.finish(job)
         assert set(poll.full(jobs).values()) == {SUCCEEDED}
-        bench.close()
