@@ -211,7 +211,7 @@ def load(command: str, module: str) -> Any:
     try:
         return import_module(f"{__package__}.{module}")
     except ImportError as error:
-        sys.exit(f"{command} can't start, because a package is missing or too old: {error}")
+        sys.exit(f"{GROUP} {command} can't start, because a package is missing or too old: {error}")
 
 
 def _run(name: str) -> Any:
@@ -219,8 +219,8 @@ def _run(name: str) -> Any:
     function = "list_jobs" if name == "list" else module
 
     def run(options: argparse.Namespace) -> None:
-        command = f"{GROUP} {name}"
-        sys.exit(load(command, "command").run(getattr(load(command, module), function), options))
+        command = getattr(load(name, module), function)
+        sys.exit(load(name, "command").run(command, options))
 
     return run
 

@@ -32,7 +32,7 @@ class _Everything(_Base):  # type: ignore[misc]
 
 def _command(info: ServiceInfo) -> Any:
     def run(options: argparse.Namespace) -> None:
-        module = load(options.program, "service_commands.run")
+        module = load(info.name, "service_commands.run")
         sys.exit(module.run(info, options.program, options.arguments))
 
     return ActionCommand(
