@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 ENDLESS = float("inf")
 E = TypeVar("E", bound=BaseException)
-_LOGIN = re.compile(r"\b(https?|ftp|socks\w*)://[^\s\"'<>]*@", re.I)
-"""Not of a job's address, which has its connection there."""
+_ADDRESS = re.compile(r"\b((?:https?|ftp|socks\w*)://)([^\s\"'<>]*)", re.I)
+"""Not of a job, which has its connection where others have a login."""
 _BARE_LOGIN = re.compile(r"(?<![^\s/@\"'<>])[^\s/@:\"'<>]*:[^\s/@\"'<>]+@")
 """In an address without a scheme. Looked for at the beginning of a word only: whole pages are searched."""
 _UNREAD = re.compile(r"Failed to parse: .*", re.S)
@@ -51,13 +51,19 @@ def secrets_in(credentials: Any) -> tuple[str, ...]:
 
 
 def without_logins(words: str) -> str:
-    """Words of a library on a call that failed, without the logins in its addresses.
+    """Words of a library on a call that failed, without the logins, queries and fragments in its addresses.
 
-    A proxy's address may hold a password. One that holds ``/``, ``?`` or ``#`` takes the address apart, and
-    urllib3 then repeats a part that may be the password.
+    A proxy's address may hold a password, and that of an endpoint a key in its query. A password with ``/``,
+    ``?`` or ``#`` takes the address apart, and urllib3 then repeats a part that may be the password.
     """
-    words = _NO_HEADER.sub("A key or token holds a line break", _LOGIN.sub(r"\1://***@", words))
+    words = _NO_HEADER.sub("A key or token holds a line break", _ADDRESS.sub(_bare, words))
     return _UNREAD.sub("Failed to parse an address", _BARE_LOGIN.sub("***@", words))
+
+
+def _bare(address: re.Match[str]) -> str:
+    scheme, rest = address.groups()
+    _, at, place = rest.rpartition("@")
+    return scheme + ("***@" if at else "") + re.sub(r"([?#]).*", r"\1***", place)
 
 
 def caused_by(cause: Exception, error: E, secrets: Iterable[str] = ()) -> E:

@@ -58,10 +58,10 @@ class Rest(Airflow):
         password: str | None = None,
         verify: bool | str = True,
     ) -> None:
-        if "@" in url:  # first: errors repeat the address
+        if {"@", "?", "#"} & set(url):  # first: errors repeat the address
             raise InvalidInput(
-                "The address of the Airflow API server holds a user or password: these belong in the "
-                "connection's login and password."
+                "The address of the Airflow API server holds a user, password or query: what it needs to "
+                "know belongs in the connection's login and password."
             )
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"{url!r} is not the address of an Airflow API server.")

@@ -114,7 +114,8 @@ def base_url(endpoint: str, what: str = "endpoint") -> str:
             f"{what} holds a user or password: these belong in the connection's login and password."
         )
     if not _is_url(endpoint.strip()):
-        raise InvalidInput(f"{what} {endpoint!r} is not a URL; expected https://host, with the scheme.")
+        shown = re.split("[?#]", endpoint)[0]  # a key may stand behind
+        raise InvalidInput(f"{what} {shown!r} is not a URL; expected https://host, with the scheme.")
     return _VERSIONED.sub("", endpoint.strip().rstrip("/")).rstrip("/")
 
 

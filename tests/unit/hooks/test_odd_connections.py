@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.hooks.batch import BatchJobsHook
 from airflow_cancel_provider.hooks.mrs import MrsHook
+from airflow_cancel_provider.jobs import RemoteJob
+from airflow_cancel_provider.services.retry import Patience
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
 from tests.replies import Replies, replying
@@ -85,6 +87,17 @@ def test_an_extra_that_can_not_be(
 ) -> None:
     connect_aws(monkeypatch, cloud, "odd", **extra)
     assert sentence(cloud, "odd", Access()).startswith("Connection 'odd' can't be used: ")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/?key=hunter2", "http://127.0.0.1:1#hunter2"])
+def test_an_endpoint_with_more_than_an_address(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    connect_aws(monkeypatch, cloud, "odd", endpoint_url=address)
+    service = BatchJobsHook.for_address("odd", None, Access()).service.with_patience(Patience(seconds=0))
+    with pytest.raises(ServiceError) as caught:
+        service.describe([RemoteJob("batch://odd@us-east-1/00000000-0000-0000-0000-000000000000")])
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
 
 
 @pytest.mark.parametrize("name,value", [("config_kwargs", '{"read_timeout": 3}'), ("region_name", ["eu-de"])])

@@ -101,7 +101,11 @@ class TestApiServersConnection:
         monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(values))
 
     @pytest.mark.parametrize(
-        "host", ["https://reaper:hunter2@airflow", "ftp://reaper:hunter2@airflow", "reaper:hunter2@airflow"]
+        "host",
+        [
+            *("https://reaper:hunter2@airflow", "ftp://reaper:hunter2@airflow", "reaper:hunter2@airflow"),
+            *("https://airflow?key=hunter2", "ftp://airflow#hunter2"),
+        ],
     )
     def test_a_login_in_the_address_is_refused_and_not_repeated(
         self, monkeypatch: pytest.MonkeyPatch, host: str

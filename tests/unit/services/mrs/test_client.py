@@ -120,6 +120,12 @@ class TestClient:
         with pytest.raises(InvalidInput, match="is not a URL"):
             MrsClient(endpoint, PROJECT, AkSkAuth("a", "b"))
 
+    @pytest.mark.parametrize("endpoint", ["https://host/?key=s3cret", "https://host#s3cret", "host?s3cret"])
+    def test_what_stands_behind_an_endpoint_is_not_repeated(self, endpoint: str) -> None:
+        with pytest.raises(InvalidInput, match=r"'(https://)?host/?' is not a URL") as caught:
+            MrsClient(endpoint, PROJECT, AkSkAuth("a", "b"))
+        assert "s3cret" not in str(caught.value)
+
     @pytest.mark.parametrize(
         "endpoint", ["https://u:s3cret@host", "u:s3cret@host", "ftp://u:s3cret@host", "https://u:s3cret@h?x"]
     )
