@@ -197,8 +197,12 @@ def _prepare(mark: Mark) -> None:
 
 
 def _close(each: _Round) -> None:
-    each.cancellation.close()
-    _write_down(each, each.owned)
+    from airflow_cancel_provider.record import Actor
+
+    asked_for = {*each.cancellation.close(), *each.cancellation.cancellation.results}
+    # A person is told of each job; of a marked task those are nobody's business that were left alone.
+    told = [job for job, whom in each.owned.items() if whom.by is Actor.USER or job in asked_for]
+    _write_down(each, told)
     _send_metrics(each)
 
 

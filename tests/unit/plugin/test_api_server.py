@@ -262,6 +262,16 @@ def test_anothers_jobs_on_record_and_what_is_no_record_are_left(
     marked.cancel_when_marked(ti)
     until(lambda: memory.sent)
     assert memory.sent == [("a", False)]
+    memory.states["a"] = JobState.CANCELLED
+    entries: list[Any] = []
+
+    def are_told() -> bool:
+        with xcoms.engine.connect() as connection:
+            entries[:] = connection.execute(xcoms.events.select())
+        return bool(entries)
+
+    until(are_told, 60)
+    assert [json.loads(entry.extra)["job"] for entry in entries] == [own]
     assert f"{other_try} is left alone: its label names another try" in caplog.text
     assert "XCom remote_jobs of nightly / manual__2026 / broken is ignored" in caplog.text
 
