@@ -2,7 +2,7 @@
 
 Loading the page asks no service: a page that many people have open must not use up the calls per second
 that tasks need. A click reads the states of the jobs on the screen, at most every half minute, one request at
-a time in each API server, in a thread, with a few seconds of patience.
+a time at each service in each API server, in a thread, with a few seconds of patience.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +20,14 @@ from airflow_cancel_provider.exceptions import CancelProviderError, UnknownScope
 from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.owner import TaskKey
-from airflow_cancel_provider.plugin.bodies import Refusal
 from airflow_cancel_provider.plugin.event_log import AskedCancel, asked_cancels
 from airflow_cancel_provider.plugin.page.on_record import Named, recorded
 from airflow_cancel_provider.plugin.page.rows import end_in_words
 from airflow_cancel_provider.plugin.permissions import readable
 from airflow_cancel_provider.record import Actor, JobEnd
 from airflow_cancel_provider.services.base import JobService
-from airflow_cancel_provider.services.pool import ServicePool
+from airflow_cancel_provider.services.pool import ServiceKey, ServicePool
+from airflow_cancel_provider.services.registry import service_info
 from airflow_cancel_provider.services.retry import Patience
 from airflow_cancel_provider.services.threads import side_by_side
 
@@ -38,7 +39,10 @@ FRESH_SECONDS_OF_A_CANCEL = 3.0
 """A user who has cancelled a job waits for its end."""
 MOST_KEPT = 5000
 SERVICES_AT_ONCE = 4
+BUSY = "States are being read for somebody else. Try again in a few seconds."
 PATIENCE = Patience(seconds=5.0, longest_pause=1.0)
+CALL_SECONDS = (3.0, 5.0)
+"""To connect, and between bytes of a reply, where the connection says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +64,23 @@ class LiveStates:
     """States that were read lately by this process."""
 
     _seen: dict[RemoteJob, Seen] = field(default_factory=dict)
-    _reading: threading.Lock = field(default_factory=threading.Lock)
+    _reading: defaultdict[ServiceKey, threading.Lock] = field(
+        default_factory=lambda: defaultdict(threading.Lock)
+    )
 
     def of(self, jobs: Collection[RemoteJob], hurried: Collection[RemoteJob]) -> dict[RemoteJob, Seen]:
-        """States of these jobs, read anew where they are too old.
+        """States of these jobs, read anew where they are too old: service by service, side by side.
+
+        One that does not answer takes nothing from the others, and is not asked for two requests at once.
 
         :param hurried: jobs that a user has cancelled.
-        :raises Refusal: states are being read for another request.
         """
         limits = (FRESH_SECONDS, FRESH_SECONDS_OF_A_CANCEL)
-        if stale := [job for job in jobs if not self._is_fresh(job, limits[job in hurried])]:
-            if not self._reading.acquire(blocking=False):
-                raise Refusal(429, "States are being read for somebody else. Try again in a few seconds.")
-            try:
-                self._read(stale)
-            finally:
-                self._reading.release()
-        return {job: self._seen[job] for job in jobs if job in self._seen}
+        stale = [job for job in jobs if not self._is_fresh(job, limits[job in hurried])]
+        read: dict[RemoteJob, Seen] = {}
+        for found in side_by_side(self._read, by_service_key(stale), SERVICES_AT_ONCE):
+            read |= found
+        return {job: seen for job in jobs if (seen := read.get(job) or self._seen.get(job))}
 
     def _is_fresh(self, job: RemoteJob, limit: float) -> bool:
         seen = self._seen.get(job)
@@ -85,19 +89,25 @@ class LiveStates:
         is_over = seen.state is not None and seen.state.is_terminal and seen.state is not JobState.GONE
         return is_over or time.monotonic() - seen.at < limit
 
-    def _read(self, jobs: Sequence[RemoteJob]) -> None:
-        kept = list(self._seen.items())[-MOST_KEPT:]
-        self._seen = dict(kept) | _read(jobs)
+    def _read(self, jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
+        reading = self._reading[jobs[0].service_key]
+        if not reading.acquire(blocking=False):
+            return dict.fromkeys(jobs, Seen(time.monotonic(), trouble=BUSY))
+        try:
+            found = _of_one_service(jobs)
+        finally:
+            reading.release()
+        self._seen |= found
+        for job in list(self._seen)[:-MOST_KEPT]:
+            self._seen.pop(job, None)
+        return found
 
 
 LIVE = LiveStates()
 
 
 def states(user: Any, named: Sequence[Named]) -> dict[str, dict[str, Any]]:
-    """What the services and the event log say of these jobs, as far as this user may read them.
-
-    :raises Refusal: states are being read for another request.
-    """
+    """What the services and the event log say of these jobs, as far as this user may read them."""
     from airflow_cancel_provider.reaper.backends.database import session_of_airflow
 
     with session_of_airflow() as session:
@@ -139,15 +149,6 @@ def _as_json(asked: AskedCancel | None) -> dict[str, Any]:
     return {"asked_by": asked.user, "is_over": asked.is_over, "line": "".join(asked.lines[-1:])}
 
 
-def _read(jobs: Iterable[RemoteJob]) -> dict[RemoteJob, Seen]:
-    """Ask each service over each connection; one that does not answer takes nothing from the others."""
-    return {
-        job: seen
-        for found in side_by_side(_of_one_service, by_service_key(jobs), SERVICES_AT_ONCE)
-        for job, seen in found.items()
-    }
-
-
 def _of_one_service(jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
     found, errors = ServicePool(_open).seen(jobs)
     now = time.monotonic()
@@ -168,4 +169,7 @@ def _words(error: Exception) -> str:
 def _open(service: str, conn_id: str | None, region: str | None) -> JobService:
     from airflow_cancel_provider.hooks.access import Access
 
-    return Access().service(service, conn_id, region).with_patience(PATIENCE)
+    hook = service_info(service).hook_class.for_address(conn_id, region, Access())
+    hook.call_seconds = CALL_SECONDS
+    opened: JobService = hook.service.with_patience(PATIENCE)
+    return opened

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import time
 from uuid import uuid4
 
@@ -258,3 +260,20 @@ def test_ten_thousand_jobs(page: Page) -> None:
         print(f"{path}: {took:.2f} s, {len(shown.text)} bytes")
         assert (shown.status, len(shown.jobs)) == (200, count)
         assert took < 3
+
+
+def test_a_service_that_hangs_does_not_keep_the_others_for_long(
+    page: Page, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        extra = {"endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        values = {"conn_type": "aws", "login": "a", "password": "b", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(values))
+        seen = memory.job("a")
+        hanging = RemoteJob("batch://silent@us-east-1/5b1f0000-0000-0000-0000-000000000001")
+        page.put(seen, hanging)
+        began = time.monotonic()
+        found = page.post("viewer", "/states", seen, hanging).json()["states"]
+    assert time.monotonic() - began < 25
+    assert found[seen]["state"] == "RUNNING"
+    assert "Read timeout" in found[hanging]["trouble"]
