@@ -77,7 +77,23 @@ def in_turn(
     ask: Callable[[Sequence[RemoteJob]], list[CancelResult]],
 ) -> list[CancelResult]:
     """As :func:`send_in_turn`, until what AWS says of some requests is true of those behind them."""
-    return send_in_turn(requests, partial(_apart, ask), _is_pointless)
+    return send_in_turn(requests, partial(_without_denied, ask), _is_pointless)
+
+
+def _without_denied(
+    ask: Callable[[Sequence[RemoteJob]], list[CancelResult]], jobs: Sequence[RemoteJob]
+) -> list[CancelResult]:
+    """Ask for jobs together, and without those that are named where all are denied for their sake."""
+    refused: list[CancelResult] = []
+    while True:
+        try:
+            return refused + _apart(ask, jobs)
+        except AccessDenied as error:
+            named = [job for job in jobs if job.id in str(error.__cause__)]
+            if not 0 < len(named) < len(jobs) or len(refused) >= DENIALS:
+                raise
+            refused += undone(named, error)
+            jobs = [job for job in jobs if job not in named]
 
 
 def _apart(

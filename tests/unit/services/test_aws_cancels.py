@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_cancel_provider.exceptions import AccessDenied, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, CancelResult, RemoteJob
@@ -81,6 +82,36 @@ class TestSideBySide:
         asked = Asked(lambda _: KeyboardInterrupt())  # type: ignore[return-value]
         with pytest.raises(KeyboardInterrupt):
             in_turn(JOBS, asked)
+
+
+class Denying(Asked):
+    """IAM, which denies a whole request for the sake of one job, and names it."""
+
+    def __init__(self, denied: Sequence[RemoteJob]) -> None:
+        super().__init__()
+        self.denied, self.requests = set(denied), 0
+
+    def __call__(self, jobs: Sequence[RemoteJob]) -> list[CancelResult]:
+        self.requests += 1
+        if named := next((job for job in jobs if job in self.denied), None):
+            said = {
+                "Error": {"Code": "AccessDeniedException", "Message": f"not authorized on job/{named.id}"}
+            }
+            words = f"TerminateJobs on {len(jobs)} jobs ({jobs[0]} …) failed"
+            raise AccessDenied(words, "TerminateJobs") from ClientError(said, "TerminateJobs")
+        return super().__call__(jobs)
+
+
+@pytest.mark.parametrize("denied, requests", [(3, 4), (DENIALS + 1, DENIALS + 1), (50, DENIALS + 1)])
+def test_jobs_for_whose_sake_all_are_denied_leave_few_behind(denied: int, requests: int) -> None:
+    """As policies do that allow jobs by their tags; one that allows none is told by a few requests."""
+    jobs = [RemoteJob(f"batch://aws_default@us-east-1/job-{number:02}") for number in range(50)]
+    ask = Denying(jobs[10 : 10 + denied])
+    results = in_turn([jobs], ask)
+    asked = set(ask.sent)
+    assert asked == (set(jobs) - ask.denied if denied < DENIALS else set())
+    refused = {result.job for result in results if result.outcome is CancelOutcome.REFUSED}
+    assert (len(results), refused, ask.requests) == (50, set(jobs) - asked, requests)
 
 
 class Published:
