@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from inspect import unwrap
 from typing import Any
 
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -44,17 +45,27 @@ def is_made_by_operator(token: Any) -> bool:
     Operators of the Amazon provider do: ``self.client_request_token = client_request_token or str(uuid4())``,
     or, where the attribute stays empty, ``self.client_request_token or str(uuid4())`` as they submit.
     Such a token belongs to one try. A token from the Dag may be the same in other tries and tasks; so may one
-    that an ``execute`` of a user's own operator gives, or sets.
+    that a user's own operator gives, or sets.
     """
     task = _running_task()
     given = getattr(task, "_BaseOperator__init_kwargs", None)
     kept = getattr(task, _PARAMETER, _MISSING)
     return (
         is_random(token)
-        and (kept == token == _at_start or (kept in (None, "") and _submits_as_the_provider_does(task)))
+        and (
+            (kept == token == _at_start and not _may_be_set_by(type(task)))
+            or (kept in (None, "") and _submits_as_the_provider_does(task))
+        )
         and isinstance(given, dict)
         and given.get(_PARAMETER) in (None, "")
     )
+
+
+def _may_be_set_by(operator: type) -> bool:
+    """Whether code of a class that is not Airflow's names the attribute: it may set it last."""
+    own = (kind for kind in operator.__mro__ if not kind.__module__.startswith("airflow."))
+    codes = (getattr(unwrap(value), "__code__", None) for kind in own for value in vars(kind).values())
+    return any(_PARAMETER in (*code.co_names, *code.co_consts) for code in codes if code)
 
 
 def _submits_as_the_provider_does(task: Any) -> bool:

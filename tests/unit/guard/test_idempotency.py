@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import md5
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -112,6 +113,33 @@ class Fixed(EmrServerlessStartJobOperator):
         super().__init__(client_request_token="0f7c3a52-6f0c-4a5e-9a3e-0a1b2c3d4e5f", **kwargs)
 
 
+class After(EmrServerlessStartJobOperator):
+    """A subclass that sets the token when the operator has made one up."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._set(self.task_id)
+
+    def _set(self, name: str) -> None:
+        self.client_request_token = str(
+            UUID(md5(name.encode(), usedforsecurity=False).hexdigest(), version=4)
+        )
+
+
+class ByName(After):
+    """One that does so in another way."""
+
+    def _set(self, name: str) -> None:
+        setattr(self, "client_request_token", "0f7c3a52-6f0c-4a5e-9a3e-0a1b2c3d4e5f")  # noqa: B010
+
+
+class OfNoToken(EmrServerlessStartJobOperator):
+    """A subclass that has nothing to do with the token."""
+
+    def __init__(self, *, name: str = "etl", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+
 class Late(EmrServerlessStartJobOperator):
     """One that makes the token up as it submits, as ``EmrContainerOperator`` does, and does not keep it."""
 
@@ -129,11 +157,15 @@ class Late(EmrServerlessStartJobOperator):
         (lambda: operator(client_request_token=str(uuid4())), False),
         (lambda: operator(Fixed), False),
         (lambda: operator(default_args={"client_request_token": str(uuid4())}), False),
+        (lambda: operator(After), False),
+        (lambda: operator(ByName), False),
+        (lambda: operator(OfNoToken), True),
         (lambda: operator(Late), True),
         (lambda: operator(Late, client_request_token=str(uuid4())), False),
     ],
     ids=[
         *("none", "empty", "fixed", "a uuid", "of a subclass", "default_args"),
+        *("after the operator's own", "by name", "a subclass without one"),
         *("as it submits", "a uuid, as it submits"),
     ],
 )
