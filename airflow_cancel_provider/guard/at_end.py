@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -16,6 +17,9 @@ from airflow_cancel_provider.task_log import named
 
 KILL_GRACE = 4.0
 """Seconds for which a killed task waits for its cancel requests, or for its jobs; Airflow gives it five."""
+
+REACH_PAUSES = (0.0, 1.0, 4.0)
+"""Seconds before each look for the connections of jobs from before this process."""
 
 
 class Care(StrEnum):
@@ -139,9 +143,15 @@ class AtEnd:
             self._say_what_lives(why, started)
 
     def _reach(self) -> None:
-        """Find out how to reach jobs of before this process: Airflow is asked for their connections."""
+        """Find out how to reach jobs of before this process: Airflow is asked for their connections.
+
+        It is asked again where it did not say, unless the task was killed: a secrets backend may be away.
+        """
         parts = self._parts
-        if not parts.ledger.is_reached:
+        for pause in REACH_PAUSES:
+            if parts.ledger.is_reached or (pause and parts.recorder.is_killed):
+                return
+            time.sleep(pause)
             for event in reached(parts.ledger, parts.access, parts.log):
                 parts.recorder.tell(event)
 

@@ -14,7 +14,9 @@ import botocore
 import pytest
 
 from airflow_cancel_provider.engine.recorded import cancel_over_connections, cancel_requests
+from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.guard import earlier_tries, inherited
+from airflow_cancel_provider.guard.client_pool import client_of
 from airflow_cancel_provider.guard.events import RecordInherited
 from airflow_cancel_provider.guard.inherited import reached
 from airflow_cancel_provider.guard.ledger import TryLedger
@@ -25,7 +27,7 @@ from airflow_cancel_provider.owner import Owner
 from airflow_cancel_provider.record import EARLIER_KEY, RECORD_KEY, TryRecord, TryState
 from tests.cloud.server import LocalCloud
 from tests.earlier_fixtures import THIS, earlier, recorded
-from tests.service_fixtures import Bench, asked
+from tests.service_fixtures import BatchBench, Bench, asked
 from tests.task_fixtures import bench, connections
 from tests.try_fixtures import CANCEL, KEEP, RESCHEDULED, Store, Try, _guarded, fail, resumed, variables
 
@@ -276,3 +278,22 @@ def test_a_job_that_cannot_be_reached_is_not_said_to_be_cancelled(
         resumed(lost, work=fail).run(CANCEL)
     assert f"{lost} can't be reached and may run on: " in caplog.text
     assert "cancelling" not in caplog.text
+
+
+def test_a_connection_that_can_not_be_read_for_a_moment_is_read_again(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secrets backend that is away when a resumed task fails; Airflow asks it once."""
+    bench, read, failed = BatchBench(cloud), client_of, list[RemoteJob]()
+
+    def first_fails(pool: Any, job: RemoteJob) -> Any:
+        if not failed:
+            failed.append(job)
+            raise AirflowUnavailable("Connection 'aws_default' could not be looked up.")
+        return read(pool, job)
+
+    monkeypatch.setattr(inherited, "client_of", first_fails)
+    (job,) = bench.running()
+    resumed(job, work=fail).run(CANCEL)
+    assert failed == [job]
+    assert asked(bench) == {job.id}
