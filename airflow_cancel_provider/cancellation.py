@@ -117,6 +117,11 @@ class Cancellation(Watch):
         answers = (result.outcome for result in self.results.values())
         return super()._was_answered or any(each is not CancelOutcome.UNANSWERED for each in answers)
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether more polling can't change anything: what may be looked at has ended."""
+        return not self.open
+
     def _known_scopes(self) -> set[tuple[str | None, ...]]:
         taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
         asked = {scope_of(job) for job, result in self.results.items() if result.outcome in taken}
@@ -178,6 +183,7 @@ class Cancellation(Watch):
         """
         self._missing.clear()
         self._raise_if_any("The service refused to cancel:", CancelRefused, CancelOutcome.REFUSED)
+        self._raise_if_denied()
         if ended:
             self._raise_if_open()
         else:
@@ -201,7 +207,7 @@ class Cancellation(Watch):
         accepted = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING)
         taken = {job for job, result in self.results.items() if result.outcome in accepted}
         refused = {job for job, result in self.results.items() if result.outcome is CancelOutcome.REFUSED}
-        living = {*failed, *self.open}
+        living = {*failed, *self.open, *self.denied}
         yield from ((job, "requested") for job in taken)
         yield from ((job, "confirmed") for job in taken - living)
         yield from ((job, "failed") for job in refused | (living if is_watched else living - taken))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.exceptions import (
+    AccessDenied,
     IdentityError,
     NotEnded,
     ServiceUnavailable,
@@ -62,12 +63,14 @@ class Watch:
         """When jobs were looked for first that no poll has shown, in epoch seconds."""
         self.results: dict[RemoteJob, CancelResult] = {}
         """What became of cancel requests."""
+        self.denied: dict[RemoteJob, AccessDenied] = {}
+        """Jobs that may not be looked at, and why; only in this process."""
         self._refused_since: float | None = None
 
     @property
     def open(self) -> list[RemoteJob]:
-        """Jobs that are not settled."""
-        return [job for job in self.jobs if not self._is_settled(job)]
+        """Jobs that are not settled, and may be looked at."""
+        return [job for job in self.jobs if job not in self.denied and not self._is_settled(job)]
 
     @property
     def wrong(self) -> list[JobStatus]:
@@ -83,7 +86,7 @@ class Watch:
     @property
     def is_decided(self) -> bool:
         """Whether more polling can't change the verdict."""
-        return bool(self.wrong) or not self.open
+        return bool(self.wrong or self.denied) or not self.open
 
     @property
     def states(self) -> dict[str, str]:
@@ -129,14 +132,23 @@ class Watch:
         """Whether the service has answered about these jobs, and so has accepted the credentials."""
         return bool(self.statuses)
 
-    def lose(self, unknown: Mapping[RemoteJob, UnknownScope]) -> list[JobStatus]:
-        """Take in that the service does not know the clusters or applications of some jobs.
+    def lose(self, errors: Mapping[RemoteJob, Exception]) -> list[JobStatus]:
+        """Take in that the service does not know the clusters or applications of some jobs, or denies them.
 
-        One that it has known has been deleted since, and its jobs are gone: what is new is returned.
+        One that it has known has been deleted since, and its jobs are gone: what is new is returned. Jobs
+        that may not be looked at are not looked for any more.
 
         :raises UnknownScope: it has never known one, which may be a wrong id, connection or region.
+        :raises Exception: any other of the errors.
         """
-        known = self._known_scopes()
+        known, unknown = self._known_scopes(), dict[RemoteJob, UnknownScope]()
+        for job, error in errors.items():
+            if isinstance(error, UnknownScope):
+                unknown[job] = error
+            elif is_of_scope(error):
+                self.denied[job] = error
+            else:
+                raise error
         gone = {job: error for job, error in unknown.items() if scope_of(job) in known}
         for job, error in unknown.items():
             if job not in gone:
@@ -162,8 +174,10 @@ class Watch:
 
         :raises UnexpectedEnd: some ended in a state that is not a target; carries the service's reasons.
         :raises NotEnded: some are still on their way.
+        :raises AccessDenied: some may not be looked at.
         """
         self._missing.clear()
+        self._raise_if_denied()
         if self.wrong:
             targets = ", ".join(self.target_states)
             raise UnexpectedEnd(
@@ -171,6 +185,10 @@ class Watch:
             )
         self._raise_if_open()
         return self.states
+
+    def _raise_if_denied(self) -> None:
+        for error in self.denied.values():
+            raise error
 
     def _raise_if_open(self) -> None:
         if self.open:
@@ -222,9 +240,9 @@ def poll(watch: Watch, pool: ServicePool, log: Log) -> None:
     jobs = watch.open
     try:
         with shown(Progress("Looking at jobs", len(jobs), log.info).advance):
-            seen, unknown = pool.described(jobs)
+            seen, errors = _seen(pool, jobs)
         take_in(watch, seen, log)
-        report_lost(watch, unknown, log)
+        report_lost(watch, errors, log)
     except ServiceUnavailable as error:
         log.warning("%s Looking again later.", error)
     except IdentityError as error:
@@ -232,6 +250,23 @@ def poll(watch: Watch, pool: ServicePool, log: Log) -> None:
             raise
         log.warning("%s Looking again with new credentials.", error)
     report(watch.act(pool), log)
+
+
+def _seen(
+    pool: ServicePool, jobs: Sequence[RemoteJob]
+) -> tuple[list[JobStatus], Mapping[RemoteJob, Exception]]:
+    try:
+        return pool.described(jobs)
+    except AccessDenied as error:
+        if not is_of_scope(error):
+            raise
+        has_others = len({scope_of(job) for job in jobs}) > 1
+        return pool.seen(jobs) if has_others else ([], dict.fromkeys(jobs, error))
+
+
+def is_of_scope(error: Exception) -> TypeGuard[AccessDenied]:
+    """Whether jobs elsewhere may be looked at all the same: policies name clusters and applications."""
+    return isinstance(error, AccessDenied) and not isinstance(error, IdentityError)
 
 
 def wait(
@@ -273,10 +308,10 @@ def _count(words: Iterable[str], log: Log) -> None:
         log.info("%d jobs: %s", number, word)
 
 
-def report_lost(watch: Watch, unknown: Mapping[RemoteJob, UnknownScope], log: Log) -> None:
+def report_lost(watch: Watch, errors: Mapping[RemoteJob, Exception], log: Log) -> None:
     """As :meth:`Watch.lose`, and log what is new."""
-    if unknown:
-        for status in watch.lose(unknown):
+    if errors:
+        for status in watch.lose(errors):
             log.warning("%s", status)
 
 

@@ -66,7 +66,7 @@ def cancel(options: argparse.Namespace, printer: Printer) -> int:
         interrupted = interrupted or _watched(groups, pool, seconds, is_quiet=options.quiet)
         seconds = 0.0 if interrupted else seconds
         rows |= {each["job"]: each for group in groups for each in group.rows()}
-        troubles += [str(each.error) for each in groups if each.error]
+        troubles += [error for each in groups for error in each.errors]
         troubles += _troubles(rows, jobs, seconds, leaves_running=options.pending_only)
         _write_down(groups, entries or {}, is_watched=seconds > 0)
     printer.rows(list(rows.values()), COLUMNS, "No jobs.")

@@ -34,7 +34,7 @@ def wait(options: argparse.Namespace, printer: Printer) -> int:
     rows |= {str(job): row(job, None, error=error) for job, error in errors.items()}
     printer.rows([rows[job] for job in jobs], COLUMNS, "No jobs.")
     troubles = [*named.troubles, *errors_by_service(jobs, errors)]
-    troubles += [str(each.error) for each in groups if each.error]
+    troubles += [error for each in groups for error in each.errors]
     for job in jobs:
         state = rows[job]["state"]
         if state == JobState.GONE and not options.ignore_missing:

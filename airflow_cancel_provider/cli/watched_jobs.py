@@ -74,7 +74,13 @@ class WatchedJobs:
         """What is known of each job, as plain values."""
         for job in self.watch.jobs:
             status, result = self.watch.statuses.get(job), self.watch.results.get(job)
-            yield row(job, status, result, self.error if job in self.watch.open else None)
+            error = self.error if job in self.watch.open else self.watch.denied.get(job)
+            yield row(job, status, result, error)
+
+    @property
+    def errors(self) -> Iterator[str]:
+        """What is wrong with whole groups of jobs, each once."""
+        yield from dict.fromkeys(map(str, filter(None, [self.error, *self.watch.denied.values()])))
 
 
 def _is_without_answer(result: CancelResult) -> bool:

@@ -147,11 +147,15 @@ class Cancels:
             return True
         try:
             poll(cancel.cancellation, pool, log)
+            errors: list[Exception] = [*cancel.cancellation.denied.values()]
+            cancel.cancellation.denied.clear()  # looked at again in the next sweep
         except Exception as error:  # noqa: BLE001  reported; no error of a service ends a sweep
-            troubles.append(f"{cancel.place}: the state of cancelled jobs can't be read: {in_words(error)}")
+            errors = [error]
+        if errors:
+            words = in_words(errors[0])
+            troubles.append(f"{cancel.place}: the state of cancelled jobs can't be read: {words}")
             self.troubled.add(cancel.place)
-            return False
-        return True
+        return not errors
 
 
 def _results(cancellation: Cancellation, pool: ServicePool) -> list[CancelResult]:

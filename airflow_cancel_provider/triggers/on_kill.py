@@ -20,7 +20,7 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.ends_on_record import write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
-from airflow_cancel_provider.exceptions import CancelProviderError
+from airflow_cancel_provider.exceptions import CancelProviderError, UnknownScope
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
@@ -338,13 +338,14 @@ async def _shown(engine: CancelEngine, waits: SharedWaits, pause: float) -> dict
         return {}
     try:
         async with asyncio.timeout(ESCALATE_AFTER):
-            seen, unknown = await waits.poll(jobs, pause, is_fresh=True)
+            seen, errors = await waits.poll(jobs, pause, is_fresh=True)
     except TimeoutError:
         # The quota stretches the time between two polls to minutes. More polls would make it longer.
         return dict(engine.cancellation.statuses)
     except CancelProviderError:
         # The engine polls by itself, and tells the troubles of one job from those of all.
         return {}
+    unknown = {job: error for job, error in errors.items() if isinstance(error, UnknownScope)}
     gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}
     return {status.job: status for status in seen} | gone
 

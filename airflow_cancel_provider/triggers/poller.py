@@ -32,6 +32,7 @@ from airflow_cancel_provider.services.polls import FULL_EVERY, PollMemory
 from airflow_cancel_provider.services.pool import Opener, ServiceKey
 from airflow_cancel_provider.triggers.event_loop import PerLoop, Schedule
 from airflow_cancel_provider.triggers.shared_service import Demand, Question, SharedService
+from airflow_cancel_provider.watch import is_of_scope
 
 T = TypeVar("T")
 Key = tuple[str | None, ...]
@@ -192,7 +193,7 @@ def _tell_one(wait: _Wait, seen: Mapping[RemoteJob, JobStatus] | CancelProviderE
         wait.seen.set_result([seen[job] for job in wait.jobs])
 
 
-Seen = tuple[list[JobStatus], dict[RemoteJob, UnknownScope]]
+Seen = tuple[list[JobStatus], dict[RemoteJob, Exception]]
 
 
 async def _all(polls: Sequence[Awaitable[T]]) -> list[T | BaseException]:
@@ -224,7 +225,7 @@ class SharedWaits:
 
         :param after: seconds to this poll, where these are not the seconds between two polls.
         :param is_fresh: the jobs must not be reported as last seen.
-        :return: as :meth:`ServicePool.described`.
+        :return: states, and the errors for jobs of clusters and applications that are unknown or denied.
         :raises ServiceError: as :meth:`JobService.describe`.
         :raises InvalidInput: a connection is unusable.
         """
@@ -236,16 +237,16 @@ class SharedWaits:
             self._board.waits(key).seen(some, delay, after, is_fresh=is_fresh) for key, some in groups.items()
         ]
         found: list[JobStatus] = []
-        unknown: dict[RemoteJob, UnknownScope] = {}
+        errors: dict[RemoteJob, Exception] = {}
         answers = await _all(polls)
         for some, seen in zip(groups.values(), answers, strict=True):
-            if isinstance(seen, UnknownScope):
-                unknown |= dict.fromkeys(some, seen)
+            if isinstance(seen, UnknownScope) or (isinstance(seen, Exception) and is_of_scope(seen)):
+                errors |= dict.fromkeys(some, seen)
             elif isinstance(seen, BaseException):
                 raise seen
             else:
                 found += seen
-        return found, unknown
+        return found, errors
 
 
 class Board(PerLoop):

@@ -133,6 +133,8 @@ class RemoteJobsTrigger(BaseTrigger):
                 error = self._refused(refused)
             except CancelProviderError as final:
                 error = error_as_json(final)
+        for denied in [] if error else self.watch.denied.values():
+            error = error_as_json(denied)
         return {"watch": self.watch.as_json(), "error": error}
 
     def _refused(self, refused: IdentityError) -> dict[str, str | None] | None:
@@ -154,14 +156,14 @@ class RemoteJobsTrigger(BaseTrigger):
         together, its supervisor takes no lines, and the triggerer stands still once their socket is full.
         """
         try:
-            seen, unknown = await waits.poll(
+            seen, errors = await waits.poll(
                 self.watch.open, self._delay(), after=self._seconds_to_poll(), is_fresh=self._is_fresh
             )
             if not self._was_answered:
                 self.watch.observe([status for status in seen if not status.state.is_terminal])
                 self._was_answered = True
             take_in(self.watch, seen, log)
-            report_lost(self.watch, unknown, log)
+            report_lost(self.watch, errors, log)
         except (AirflowUnavailable, ServiceUnavailable) as error:
             log.warning("%s Looking again later.", error)
         if self.watch.is_due():

@@ -133,8 +133,11 @@ class TestWaiting:
 
     def test_a_refusal_to_be_polled_is_final(self, memory: Memory) -> None:
         memory.errors.append(AccessDenied("Allow memory:Poll.", "Poll", "AccessDenied"))
+        watch = Watch(memory.jobs("a"))
+        wait(watch, memory.pool(), LOG, delay=0, max_attempts=3)
         with pytest.raises(AccessDenied):
-            wait(Watch(memory.jobs("a")), memory.pool(), LOG, delay=0, max_attempts=3)
+            watch.verdict()
+        assert len(memory.polls) == 1
 
 
 @given(STATUSES, st.lists(st.sampled_from(JobState), min_size=1))

@@ -72,6 +72,24 @@ def test_a_service_that_refuses_keeps_no_other_from_being_waited_for(line: Line)
     assert "Allow batch:DescribeJobs" in done.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", [["wait", *HASTE], ["cancel", "--wait", "9"]])
+def test_a_cluster_that_is_denied_meanwhile_keeps_no_other_from_being_followed(
+    line: Line, command: list[str]
+) -> None:
+    bench = line.ground.benches["emr"]
+    denied, other = (line.ground.start("emr", None, scope=bench.new_scope()) for _ in range(2))
+    is_wait = command[0] == "wait"
+    faults = line.ground.cloud.faults
+    faults.add("emr", "ListSteps", "denied", scope=denied.scope or "", after=int(is_wait))
+    if is_wait:
+        Timer(4, bench.finish, (other,)).start()
+    done = line(*command, *JSON, denied, other)
+    end = "SUCCEEDED" if is_wait else "CANCELLED"
+    assert (done.code, done.states[other]) == (1, end)
+    assert done.states[denied] != end
+    assert "Allow elasticmapreduce:ListSteps" in done.err
+
+
 @pytest.mark.parametrize("arguments", [["--timeout", "-1"], ["--interval", "nan"], ["nonsense"]])
 def test_bad_input_is_2(line: Line, arguments: list[str]) -> None:
     assert line("wait", NOWHERE, *arguments).code == 2
