@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_cancel_provider.engine.recorded import cancel_requests
 from airflow_cancel_provider.exceptions import InvalidInput
 from airflow_cancel_provider.hooks.access import Access
+from airflow_cancel_provider.hooks.connections import unlocked
 from airflow_cancel_provider.hooks.variables import read_release, write_release
 from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.owner import TaskKey
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 FROM_CONNECTIONS = Access()
 """The connections say all."""
 AMAZON = "airflow.providers.amazon."
+OWN_SECONDS = 30.0
+"""Longest time for ``on_kill`` of the operator's own trigger; Airflow gives it as much."""
 RECORDED_SECONDS = 60.0
 """Longest wait until Airflow has recorded the end of a task that its trigger has ended."""
 
@@ -73,7 +75,7 @@ class GuardTrigger(BaseTrigger):
         self.access = access
         self._is_handled = False
 
-    @cached_property
+    @unlocked
     def inner(self) -> BaseTrigger:
         """The operator's own trigger.
 
@@ -208,7 +210,7 @@ class GuardTrigger(BaseTrigger):
         if HAS_ON_KILL:
             # In a loop of its own: some call a hook on the triggerer's loop, which can then wait for a lock
             # that a thread holds while it waits for that loop.
-            await in_thread(lambda: asyncio.run(self.inner.on_kill()))
+            await in_thread(lambda: asyncio.run(asyncio.wait_for(self.inner.on_kill(), OWN_SECONDS)))
 
     async def cleanup(self) -> None:
         """Clean up after the operator's own trigger."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
+from airflow_cancel_provider.guard import trigger as guard_trigger
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, release_key
@@ -242,6 +244,51 @@ def test_an_own_trigger_whose_hook_is_broken_is_said(
     (said,) = [each for each in caplog.records if "operator's own on_kill" in each.getMessage()]
     assert said.levelname == "INFO", "the jobs were seen to"
     assert said.getMessage().endswith("after the guard has acted: ValueError('broken')")
+
+
+class Hanging(Endless):
+    """Its own hook does not come to an end; its ``__init__`` asks Airflow, over the event loop."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def __init__(self, **own: Any) -> None:
+        super().__init__(**own)
+        if self.loop and threading.current_thread() is not threading.main_thread():
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.3), self.loop).result(5)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.Hanging", self.kwargs
+
+    async def on_kill(self) -> None:
+        await asyncio.sleep(3600)
+
+
+def hanging(ti: TaskInstance, jobs: Sequence[RemoteJob] = ()) -> GuardTrigger:
+    return GuardTrigger.around(Hanging(), TryRecord(ti.id, TryState.DEFERRED, tuple(jobs)), "why", DEPLOYMENT)
+
+
+def test_an_own_hook_that_hangs_is_left_after_a_while(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_trigger, "OWN_SECONDS", 0.2)
+    ti = failed_try(airflow)
+    assert story(lambda: killed(hanging(ti, memory.jobs("a")), ti))
+    assert memory.sent == [("a", False)]
+
+
+def test_a_trigger_that_a_thread_makes_holds_up_no_other(
+    airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (hanging(failed_try(airflow)) for _ in range(2))
+
+    async def tell() -> None:
+        monkeypatch.setattr(Hanging, "loop", asyncio.get_running_loop())
+        making = asyncio.ensure_future(asyncio.to_thread(lambda: first.inner))
+        await asyncio.sleep(0.1)
+        assert isinstance(second.inner, Hanging)
+        await making
+
+    story(tell, 10)
 
 
 def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
