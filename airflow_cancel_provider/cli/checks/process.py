@@ -60,7 +60,7 @@ def _settings() -> Iterator[Check]:
     except InvalidInput as error:
         yield Check("settings", Result.BROKEN, str(error))
         return
-    unknown = sorted((conf.getsection(SECTION) or {}).keys() - OPTIONS.keys())
+    unknown = sorted(_names() - OPTIONS.keys())
     if not settings.enabled:
         yield Check("settings", Result.LIMIT, f"[{SECTION}] enabled is False: no task is guarded.")
     elif unknown:
@@ -70,6 +70,13 @@ def _settings() -> Iterator[Check]:
     yield _deployment(settings)
     yield _carriers(settings)
     yield _places(settings)
+
+
+def _names() -> set[str]:
+    """What is set. Before Airflow 3.3 ``conf.getsection`` reads no section that only the environment has."""
+    prefix = f"AIRFLOW__{SECTION.upper()}__"
+    names = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    return names.union(conf.options(SECTION) if conf.has_section(SECTION) else ())
 
 
 def _deployment(settings: Settings) -> Check:
