@@ -26,7 +26,7 @@ from airflow_cancel_provider.release import Release
 from airflow_cancel_provider.triggers.answers import with_answers
 from airflow_cancel_provider.triggers.event_loop import ask_airflow, in_thread
 from airflow_cancel_provider.triggers.on_kill import InContext, KilledTrigger, cancel_if_dead
-from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, may_be_killed
+from airflow_cancel_provider.triggers.ownership import HAS_ON_KILL, DeferredTry, is_stopping, may_be_killed
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.readiness import Readiness
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -270,9 +270,9 @@ def release_record(task: TaskKey, record: TryRecord) -> None:
 
 
 def was_cancelled() -> bool:
-    """Whether the running asyncio task was cancelled."""
+    """Whether the running asyncio task was cancelled, and not because the triggerer ends."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0 and not is_stopping()
 
 
 def bounded(timeout: timedelta | None, ti: Any) -> timedelta | None:

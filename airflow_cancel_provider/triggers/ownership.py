@@ -46,7 +46,7 @@ def may_be_killed(error: asyncio.CancelledError) -> bool:
     waits for the triggerer, gets another error, without the message.
     """
     if not HAS_ON_KILL:
-        return not _is_stopping()
+        return not is_stopping()
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, asyncio.CancelledError) and cause.args[:1] == (USER_ACTION,):
@@ -55,7 +55,7 @@ def may_be_killed(error: asyncio.CancelledError) -> bool:
     return False
 
 
-def _is_stopping() -> bool:
+def is_stopping() -> bool:
     """Whether the triggerer ends, and nobody reads what Airflow answers any more; from Airflow 3.2 on."""
     task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     reader = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_reader_task", None)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -220,6 +221,18 @@ def test_a_trigger_that_makes_an_end_of_its_cancellation_is_guarded(
     ti = failed_try(airflow)
     story(lambda: killed(guarding(ti, memory.jobs("a"), swallows=True), ti))
     assert memory.sent == [("a", False)]
+
+
+@pytest.mark.parametrize("own", ["swallows", "is_refused"])
+def test_a_triggerer_that_stops_is_asked_nothing_whatever_a_trigger_makes_of_it(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    """Nobody reads the answer: neither the trigger nor the triggerer would end."""
+    channel = SimpleNamespace(_reader_task=SimpleNamespace(done=lambda: True))
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", channel, raising=False)
+    ti = failed_try(airflow)
+    story(lambda: killed(guarding(ti, memory.jobs("a"), **{own: True}), ti))
+    assert memory.sent == []
 
 
 @pytest.mark.parametrize("state, asked", [("failed", [("a", False)]), ("deferred", [])])
