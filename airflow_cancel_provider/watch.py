@@ -187,7 +187,8 @@ class Watch:
         return self.states
 
     def _raise_if_denied(self) -> None:
-        for error in self.denied.values():
+        denied, self.denied = self.denied, {}  # a sensor with silent_fail looks again
+        for error in denied.values():
             raise error
 
     def _raise_if_open(self) -> None:

@@ -138,6 +138,8 @@ class TestWaiting:
         with pytest.raises(AccessDenied):
             watch.verdict()
         assert len(memory.polls) == 1
+        poll(watch, memory.pool(), LOG)  # as a sensor with silent_fail does
+        assert watch.states == {"memory:///place/a": "RUNNING"}
 
 
 @given(STATUSES, st.lists(st.sampled_from(JobState), min_size=1))

@@ -9,7 +9,13 @@ from uuid import uuid4
 import pytest
 from airflow.sdk import DAG
 
-from airflow_cancel_provider.exceptions import CancelRefused, InvalidInput, UnexpectedEnd, UnknownScope
+from airflow_cancel_provider.exceptions import (
+    AccessDenied,
+    CancelRefused,
+    InvalidInput,
+    UnexpectedEnd,
+    UnknownScope,
+)
 from airflow_cancel_provider.operators.mrs import MrsSubmitJobOperator
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import CLUSTER
@@ -150,4 +156,15 @@ def test_a_job_of_mrs_that_is_never_shown_is_cancelled(
     )
     with pytest.raises(UnexpectedEnd, match="is GONE"):
         task.execute(context())
+    assert cloud.mrs.jobs()[0]["cancel_requested_at"]
+
+
+@pytest.mark.usefixtures("connections")
+def test_a_job_of_mrs_that_may_not_be_looked_at_is_cancelled(cloud: LocalCloud) -> None:
+    cluster = cloud.mrs.register_cluster()
+    for operation in ("ShowSingleJobExe", "ShowJobExeListNew"):
+        cloud.faults.add("mrs", operation, "denied")
+    submit = {"cluster_id": cluster, "job_type": "Flink", "job_name": "mine"}
+    with pytest.raises(AccessDenied):
+        MrsSubmitJobOperator(task_id="submit", **submit).execute(context())
     assert cloud.mrs.jobs()[0]["cancel_requested_at"]

@@ -203,6 +203,23 @@ class TestFaults:
         # Once, and once more in case the connection was mended meanwhile.
         assert batch.count("DescribeJobs") == 2
 
+    def test_a_cluster_that_is_denied_keeps_no_other_from_its_harder_cancel(
+        self,
+        cloud: LocalCloud,
+        connections: None,
+    ) -> None:
+        emr = EmrBench(cloud)
+        cloud.emr.override("stubborn*", stubborn=True)
+        (denied,), (other,) = (emr.submit("stubborn", scope=emr.new_scope()) for _ in range(2))
+        cloud.clock.advance(1)
+        cloud.faults.add("emr", "ListSteps", "denied", scope=denied.scope or "")
+        cancellation = Cancellation([denied, other], "", escalate_after=0.5)
+        cancellation.request(Access().pool())
+        event = asyncio.run(event_of(waiting(cancellation)))
+        seen = Cancellation.from_json(event["watch"]).states
+        assert seen == {other: "CANCELLED"}
+        assert event["error"]["type"] == "AccessDenied"
+
     def test_an_unusable_connection_reaches_every_wait(self, batch: BatchBench) -> None:
         jobs = [RemoteJob.of("batch", str(uuid4()), conn_id="no_such") for _ in range(2)]
         events = asyncio.run(all_events([waiting([job]) for job in jobs]))
