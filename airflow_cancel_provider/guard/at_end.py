@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from airflow_cancel_provider.exceptions import AirflowUnavailable
 from airflow_cancel_provider.guard.events import JobsEnded
 from airflow_cancel_provider.guard.inherited import reached
 from airflow_cancel_provider.guard.parts import TryParts
@@ -152,8 +153,11 @@ class AtEnd:
             if parts.ledger.is_reached or (pause and parts.recorder.is_killed):
                 return
             time.sleep(pause)
-            for event in reached(parts.ledger, parts.access, parts.log):
+            troubles: list[Exception] = []
+            for event in reached(parts.ledger, parts.access, parts.log, troubles):
                 parts.recorder.tell(event)
+            if not any(isinstance(error, AirflowUnavailable) for error in troubles):
+                return
 
     def _write_ends(self) -> None:
         """Put on record how the jobs have ended, as far as that is known."""

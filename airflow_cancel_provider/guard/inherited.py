@@ -81,19 +81,24 @@ def take_over(parts: TryParts, record: TryRecord | None) -> None:
             parts.ledger.apply(event)
 
 
-def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:
+def reached(
+    ledger: TryLedger, access: Access, log: Any, troubles: list[Exception] | None = None
+) -> list[Event]:
     """Events that add the clients of inherited jobs, made from the connections in their addresses.
 
     Asks Airflow for the connections: not for signal handlers.
 
     :param access: what the task's operator sets beside its connection.
+    :param troubles: gets the errors, which are logged here.
     """
     events, pool = list[Event](), access.pool()
+    troubles = [] if troubles is None else troubles
     for job, known in ledger.started.items():
         if known.client is None:
             try:
                 client = client_of(pool, job)
             except Exception as error:  # noqa: BLE001  reported; the other jobs are still reached
+                troubles.append(error)
                 log.error("%s can't be reached and may run on: %s", job, error)  # noqa: TRY400
             else:
                 events.append(JobsStarted("", (job,), client, not_before=known.not_before, ti_id=known.ti_id))
@@ -103,6 +108,7 @@ def reached(ledger: TryLedger, access: Access, log: Any) -> list[Event]:
             try:
                 client = client_over(pool, *stored.service_key)
             except Exception as error:  # noqa: BLE001  as above
+                troubles.append(error)
                 log.error("%s can't be looked up; jobs that it started may run on: %s", intent, error)  # noqa: TRY400
             else:
                 events += history_of(replace(intent, client=client))
