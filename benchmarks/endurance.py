@@ -67,10 +67,9 @@ KILLED = 10
 OLDEST_HEARTBEAT = 30.0
 """Seconds after which another triggerer would take over (``triggerer_health_check_threshold``)."""
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
-GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 8.0), "files": (1.0, 8.0)}
+GROWTH = {"memory": (1.05, 16.0), "threads": (1.0, 2.0), "files": (1.0, 8.0)}
 """How far the last third of the samples may exceed the second one: times, and so many more. A client with old
-credentials keeps its connections until Python collects it; a pool keeps as many threads as calls once hung
-together."""
+credentials keeps its connections until Python collects it."""
 SETTINGS = {
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     # With the default of 50, a triggerer takes minutes to take up thousands.

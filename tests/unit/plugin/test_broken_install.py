@@ -129,9 +129,10 @@ def test_a_command_that_cant_start_says_so_in_one_line(tmp_path: Path) -> None:
     for command, done in zip(broken, forked("", cases, tmp_path), strict=True):
         name = command.split()[0]
         why = "can't start, because a package is missing or too old: broken for the test"
+        # alembic's lines: with Airflow 3.1, which sets up its log as it is imported.
+        said = [line for line in done.stderr.splitlines() if "[alembic." not in line]
         assert done.returncode == 1, command
-        assert done.stderr.strip().endswith(f"remote-jobs {name} {why}"), command
-        assert len(done.stderr.strip().splitlines()) == 1, command
+        assert [line.endswith(f"remote-jobs {name} {why}") for line in said] == [True], (command, said)
 
 
 def test_airflow_runs_no_unguarded_task_with_fail_closed(tmp_path: Path) -> None:
