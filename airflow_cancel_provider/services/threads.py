@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from threading import Thread
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -46,9 +47,11 @@ def in_background(future: Future[U], function: Callable[[T], U], item: T) -> Non
         fulfil(future, function, item)
 
 
-def fulfil(future: Future[U], function: Callable[[T], U], item: T) -> None:
-    """Give a future its result, or the error of the call."""
+def fulfil(future: Future[U], function: Callable[P, U], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Give a future its result, or the error of the call. No call is made where it was cancelled before."""
+    if not future.set_running_or_notify_cancel():
+        return
     try:
-        future.set_result(function(item))
+        future.set_result(function(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
         future.set_exception(error)

@@ -5,35 +5,29 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
+from functools import partial
 from itertools import count
+from threading import Thread
 from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from airflow_cancel_provider.services.threads import fulfil
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Not the loop's own few threads: a service that does not answer must not take them from other triggers.
-_THREADS = ThreadPoolExecutor(256, thread_name_prefix="remote-jobs")
-
+THREADS_AT_ONCE = 256
+"""Many, as some may wait for a service that does not answer."""
 REQUESTS_AT_ONCE = 2
 """While one is answered, the next one is on its way."""
 LONGEST_TURN = 5.0
 """Seconds after which others ask beside a request: the storage of an XCom backend may be slow. In a storm, on
 a busy machine, a request has taken a second."""
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking code off the event loop.
-
-    Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
-    requests only from asgiref's threads.
-    """
-    return await sync_to_async(function, thread_sensitive=False, executor=_THREADS)(*args, **kwargs)
 
 
 class PerLoop:
@@ -59,6 +53,48 @@ class PerLoop:
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+
+
+class _ThreadOfItsOwn(Executor):
+    """Makes each call in a new thread, which ends with it. A pool would keep as many as it once needed.
+
+    The process does not wait for them when it ends, as it does for those of a pool.
+    """
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start a thread.
+
+        :raises RuntimeError: a limit of threads is reached.
+        """
+        future: Future[T] = Future()
+        work = partial(fulfil, future, function, *args, **kwargs)
+        Thread(target=work, name="remote-jobs", daemon=True).start()
+        return future
+
+
+class _Threads(PerLoop):
+    """Threads for blocking calls.
+
+    Not the loop's own few: a service that does not answer must not take them from other triggers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Semaphore(THREADS_AT_ONCE)
+        # asgiref names a pool in its annotation; it needs no more than an executor.
+        self.executor: Any = _ThreadOfItsOwn()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking code off the event loop.
+
+    Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
+    requests only from asgiref's threads.
+    """
+    threads = _Threads.here()
+    async with threads.free:
+        work = sync_to_async(function, thread_sensitive=False, executor=threads.executor)
+        return await work(*args, **kwargs)
 
 
 class Turns(PerLoop):
