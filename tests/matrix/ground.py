@@ -141,6 +141,7 @@ def environment(url: str, home: Path, *, guarded: bool, tasks: int = TASKS) -> d
         "AWS_SECRET_ACCESS_KEY": "plain-secret",
         "AIRFLOW__CORE__PARALLELISM": str(tasks),
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(tasks),
+        "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CANCEL_PROVIDER__ENABLED": str(guarded),
         "AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT": DEPLOYMENT,
