@@ -58,9 +58,6 @@ AFTER_TROUBLE = 20.0
 PACE_LEFT = 0.55
 """Share of the quota that is used: the account throttles calls by turns, and the pace heeds it. This is the
 lowest of 20 simulated runs of a pace of 0.5 calls a second under these troubles; their mean is 0.72."""
-ENDING = 4
-"""One job of so many ends. With every second one, most of that share goes into asking for ended steps of EMR
-by their ids."""
 MARGIN = 2.0
 KILLED = 10
 """One of so many tasks is marked as failed."""
@@ -305,7 +302,7 @@ def _words(seconds: dict[str, float]) -> str:
 def main() -> int:
     """Start all that is needed, and run it in a new process."""
     options = _options()
-    plan = Plan("ours", options.waits, DELAY, options.minutes * 60, ending=ENDING)
+    plan = Plan("ours", options.waits, DELAY, options.minutes * 60, ending=options.ending)
     if options.url:
         found = Endurance(options.url, plan, options.pid, options.folder).run()
         tell(plan, found)
@@ -334,7 +331,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__)
     parser.add_argument("--waits", type=int, default=5000)
-    parser.add_argument("--minutes", type=float, default=6.0, help="over which a quarter of the jobs end")
+    parser.add_argument("--minutes", type=float, default=6.0, help="over which the jobs end that end")
+    parser.add_argument("--ending", type=int, default=4, help="one job of so many ends in that time")
     parser.add_argument("--keep", type=Path, help="new folder for the logs and a list of all calls")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--pid", type=int, help=argparse.SUPPRESS)
