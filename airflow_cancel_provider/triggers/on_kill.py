@@ -20,7 +20,7 @@ from airflow_cancel_provider.cancellation import Cancellation
 from airflow_cancel_provider.ends_on_record import write_over_supervisor
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.engine.recorded import CancelRequest, by_service, cancel_over_connections
-from airflow_cancel_provider.exceptions import CancelProviderError, UnknownScope
+from airflow_cancel_provider.exceptions import CancelProviderError, ServiceUnavailable, UnknownScope
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.metrics import Layer, send_cancel, stats_of_server
@@ -45,7 +45,7 @@ from airflow_cancel_provider.triggers.ownership import (
     undisturbed,
     without_released,
 )
-from airflow_cancel_provider.triggers.poller import Board, SharedWaits
+from airflow_cancel_provider.triggers.poller import Board, Seen, SharedWaits
 from airflow_cancel_provider.triggers.recheck import Rechecks
 
 log = logging.getLogger(__name__)
@@ -309,13 +309,16 @@ class GatheredCancels(PerLoop):
     async def _see_to_the_end(
         self, gathered: Sequence[GatheredRequests], engine: CancelEngine, waits: SharedWaits
     ) -> None:
-        given_up_at, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        while not engine.is_done and time.monotonic() < given_up_at:
-            for each in gathered:
-                each.note(engine.cancellation)
-            shown = await _shown(engine, waits, pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
-            await in_thread(engine.step, shown)
+        given_up_at, pause, polls = time.monotonic() + PATIENCE, FIRST_PAUSE, _Polls(engine, waits)
+        try:
+            while not engine.is_done and time.monotonic() < given_up_at:
+                for each in gathered:
+                    each.note(engine.cancellation)
+                shown = await polls.shown(pause)
+                pause = min(pause * 1.5, LONGEST_PAUSE)
+                await in_thread(engine.step, shown)
+        finally:
+            polls.end()
         engine.close()
 
     async def _write_down(self, killed: GatheredRequests, seen: Collection[asyncio.Future[None]]) -> None:
@@ -330,24 +333,50 @@ class GatheredCancels(PerLoop):
             await ask_airflow(write_over_supervisor, killed.task, ends)
 
 
-async def _shown(engine: CancelEngine, waits: SharedWaits, pause: float) -> dict[RemoteJob, JobStatus]:
-    """What a poll in about ``pause`` seconds shows, which others share; the engine asks for the rest."""
-    jobs = engine.cancellation.open
-    if not jobs or not engine.is_requested:
-        await asyncio.sleep(pause)
-        return {}
-    try:
-        async with asyncio.timeout(ESCALATE_AFTER):
-            seen, errors = await waits.poll(jobs, pause, is_fresh=True)
-    except TimeoutError:
-        # The quota stretches the time between two polls to minutes. More polls would make it longer.
-        return dict(engine.cancellation.statuses)
-    except CancelProviderError:
-        # The engine polls by itself, and tells the troubles of one job from those of all.
-        return {}
-    unknown = {job: error for job, error in errors.items() if isinstance(error, UnknownScope)}
-    gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}
-    return {status.job: status for status in seen} | gone
+class _Polls:
+    """The polls in which the jobs of a batch take part, once their end is requested.
+
+    The quota may stretch the time between two to minutes. Then one is waited for while requests are repeated
+    and escalated; to ask beside it would make it later still.
+    """
+
+    def __init__(self, engine: CancelEngine, waits: SharedWaits) -> None:
+        self._engine, self._waits = engine, waits
+        self._next: asyncio.Future[Seen] | None = None
+        self._has_failed = False
+
+    async def shown(self, pause: float) -> dict[RemoteJob, JobStatus]:
+        """What the next poll shows, in about ``pause`` seconds; where it takes longer, the last states.
+
+        Empty where two polls in a row have failed. The engine then polls by itself, and tells the troubles of
+        one job from those of all.
+        """
+        if not (jobs := self._engine.cancellation.open):
+            await asyncio.sleep(pause)
+            return {}
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._waits.poll(jobs, pause, is_fresh=True))
+        await asyncio.wait([self._next], timeout=ESCALATE_AFTER if self._engine.is_requested else pause)
+        if not self._next.done():
+            return dict(self._engine.cancellation.statuses)
+        seen, self._next = self._next, None
+        return self._read(seen)
+
+    def _read(self, poll: asyncio.Future[Seen]) -> dict[RemoteJob, JobStatus]:
+        had_failed, self._has_failed = self._has_failed, False
+        try:
+            seen, errors = poll.result()
+        except CancelProviderError as error:
+            self._has_failed = not had_failed and isinstance(error, ServiceUnavailable)
+            return dict(self._engine.cancellation.statuses) if self._has_failed else {}
+        unknown = {job: error for job, error in errors.items() if isinstance(error, UnknownScope)}
+        gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}
+        return {status.job: status for status in seen} | gone
+
+    def end(self) -> None:
+        """Take part in no more polls."""
+        if self._next is not None:
+            self._next.cancel()
 
 
 def _leave(gathered: Iterable[GatheredRequests], engine: CancelEngine) -> None:

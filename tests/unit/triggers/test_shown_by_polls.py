@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_cancel_provider.exceptions import ServiceUnavailable
 from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
@@ -149,5 +150,58 @@ def test_a_poll_that_does_not_come_holds_up_no_escalation(
         assert memory.polls == []
         memory.states["a"] = JobState.CANCELLED
         await asyncio.wait(tasks)
+
+    story(tell, 10)
+
+
+def test_while_a_request_is_repeated_what_was_requested_takes_part_in_the_shared_polls(
+    airflow: FakeAirflow, memory: Memory
+) -> None:
+    tis = {name: failed_try(airflow, task_id=name) for name in ("a", "b")}
+    memory.labels |= {name: Label(DEPLOYMENT, ti.id) for name, ti in tis.items()}
+    memory.outcomes["b"] = CancelOutcome.UNANSWERED
+    triggers = [waiting(ti, memory.job(name)) for name, ti in tis.items()]
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, *triggers)
+        (shared,) = Board.here()._services.values()
+        for _ in range(POLLS_AT_ONCE):
+            await shared._turns.acquire()
+        await until(lambda: memory.sent.count(("b", False)) == 3)
+        assert memory.polls == []
+        memory.states["a"] = JobState.CANCELLED
+        for _ in range(POLLS_AT_ONCE):
+            shared._turns.release()
+        await asyncio.wait(tasks[:1])
+        assert memory.sent.count(("a", False)) == 1
+        memory.outcomes.clear()
+        memory.states["b"] = JobState.CANCELLED
+        await asyncio.wait(tasks)
+
+    story(tell, 10)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_after_a_failed_poll_the_next_shared_one_is_waited_for(
+    airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """More polls would only take from the quota, while the service is in trouble."""
+    monkeypatch.setattr(killing, "FIRST_PAUSE", DELAY)
+    monkeypatch.setattr(killing, "LONGEST_PAUSE", DELAY)
+    ti = failed_try(airflow)
+    memory.labels["a"] = Label(DEPLOYMENT, ti.id)
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        other = asyncio.ensure_future(event_of(waiting(TaskInstance(), memory.job("other"))))
+        tasks = await killed_when_seen(memory, trigger)
+        await until(lambda: memory.sent)
+        memory.errors += [ServiceUnavailable("Slow down.", "ListJobs")] * failures
+        await until(lambda: not memory.errors)
+        await asyncio.sleep(1.5 * DELAY)
+        alone = [jobs for jobs in memory.polls if "other" not in jobs]
+        assert len(alone) == (failures > 1)
+        memory.states |= dict.fromkeys(memory.states, JobState.CANCELLED)
+        await asyncio.wait([*tasks, other])
 
     story(tell, 10)
