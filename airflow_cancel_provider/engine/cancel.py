@@ -122,6 +122,11 @@ class CancelEngine:
         return max(0.0, self._unknown_until - time.monotonic())
 
     @property
+    def watched(self) -> list[RemoteJob]:
+        """Jobs that may be cancelled, and that have not been seen to end."""
+        return [job for job in self.cancellation.open if job in self._owner_of]
+
+    @property
     def is_accepted(self) -> bool:
         """Whether the services accepted every request for what is known so far."""
         refused = any(r.outcome is CancelOutcome.REFUSED for r in self.cancellation.results.values())

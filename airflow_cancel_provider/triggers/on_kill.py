@@ -351,16 +351,17 @@ class _Polls:
         Empty where two polls in a row have failed. The engine then polls by itself, and tells the troubles of
         one job from those of all.
         """
-        if not (jobs := self._engine.cancellation.open):
+        if not (jobs := self._engine.watched):
             await asyncio.sleep(pause)
             return {}
         if self._next is None:
             self._next = asyncio.ensure_future(self._waits.poll(jobs, pause, is_fresh=True))
         await asyncio.wait([self._next], timeout=ESCALATE_AFTER if self._engine.is_requested else pause)
-        if not self._next.done():
-            return dict(self._engine.cancellation.statuses)
-        seen, self._next = self._next, None
-        return self._read(seen)
+        seen = self._engine.cancellation.statuses
+        if self._next.done():
+            poll, self._next = self._next, None
+            seen = self._read(poll)
+        return {job: seen[job] for job in jobs if job in seen}
 
     def _read(self, poll: asyncio.Future[Seen]) -> dict[RemoteJob, JobStatus]:
         had_failed, self._has_failed = self._has_failed, False
@@ -368,7 +369,7 @@ class _Polls:
             seen, errors = poll.result()
         except CancelProviderError as error:
             self._has_failed = not had_failed and isinstance(error, ServiceUnavailable)
-            return dict(self._engine.cancellation.statuses) if self._has_failed else {}
+            return self._engine.cancellation.statuses if self._has_failed else {}
         unknown = {job: error for job, error in errors.items() if isinstance(error, UnknownScope)}
         gone = {job: JobStatus(job, JobState.GONE, reason=str(error)) for job, error in unknown.items()}
         return {status.job: status for status in seen} | gone

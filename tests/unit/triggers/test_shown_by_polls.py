@@ -108,6 +108,23 @@ def test_what_the_service_does_not_know_any_more_is_looked_at(
     assert memory.polls
 
 
+def test_what_is_refused_after_a_look_is_not_requested_again(airflow: FakeAirflow, memory: Memory) -> None:
+    ti = failed_try(airflow)
+    memory.labels["a"] = Label(DEPLOYMENT, ti.id)
+    memory.outcomes["a"] = CancelOutcome.REFUSED
+    trigger = waiting(ti, memory.job("a"))
+
+    async def tell() -> None:
+        tasks = await killed_when_seen(memory, trigger)
+        await until(lambda: len(memory.sent) > 1)
+        assert memory.polls
+        await asyncio.wait(tasks)
+        await asyncio.sleep(3 * DELAY)
+
+    story(tell)
+    assert memory.sent == [("a", False)] * 2
+
+
 def test_kills_and_those_who_wait_on_share_the_polls(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
