@@ -72,8 +72,8 @@ class _ThreadOfItsOwn(Executor):
         return future
 
 
-class _Threads(PerLoop):
-    """Threads for blocking calls.
+class _BlockingCalls(PerLoop):
+    """The threads of blocking calls.
 
     Not the loop's own few: a service that does not answer must not take them from other triggers.
     """
@@ -91,7 +91,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     Not ``asyncio.to_thread``: hooks ask the triggerer for their connection, and its channel takes such
     requests only from asgiref's threads.
     """
-    threads = _Threads.here()
+    threads = _BlockingCalls.here()
     async with threads.free:
         work = sync_to_async(function, thread_sensitive=False, executor=threads.executor)
         return await work(*args, **kwargs)
