@@ -17,6 +17,7 @@ from airflow_cancel_provider.jobs import RemoteJob
 from airflow_cancel_provider.record import TryRecord, TryState
 from airflow_cancel_provider.services.registry import SERVICES
 from airflow_cancel_provider.settings import own_deployment
+from airflow_cancel_provider.triggers import gathered_cancels
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers import recheck as waiting
 from airflow_cancel_provider.triggers.ownership import USER_ACTION, DeferredTry, Verdict, ask_first
@@ -64,8 +65,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """A service in memory that a trigger can reach; all is done in haste."""
     monkeypatch.setitem(SERVICES, "memory", memory_service.ROW)
     monkeypatch.setattr(MemoryHook, "memory", Memory())
-    monkeypatch.setattr(killing, "TOGETHER", 0.02)
-    monkeypatch.setattr(killing, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(gathered_cancels, "TOGETHER", 0.02)
+    monkeypatch.setattr(gathered_cancels, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(killing, "CONFIRM_SECONDS", 0.1)
     for name, seconds in {"FIRST_PAUSE": 0.02, "LONGEST_PAUSE": 0.1, "TOGETHER": 0.02}.items():
         monkeypatch.setattr(waiting, name, seconds)

@@ -16,7 +16,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, Owner
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
-from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers import gathered_cancels
 from tests.airflow_fakes import FakeAirflow, airflow
 from tests.cloud.server import LocalCloud
 from tests.mrs_fixtures import define
@@ -196,7 +196,7 @@ def test_a_guarded_deferral_ends_what_it_carries_whatever_stands_in_xcom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Others can write in XCom; it only tells which try counts."""
-    monkeypatch.setattr(killing, "TOGETHER", 0.02)
+    monkeypatch.setattr(gathered_cancels, "TOGETHER", 0.02)
     ti = TaskInstance(id=TI)
     scope = bench.new_scope()
     own, taken, lost, other, foreign = (

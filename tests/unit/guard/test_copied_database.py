@@ -12,7 +12,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.owner import deployment_of
 from airflow_cancel_provider.record import RECORD_KEY, TryRecord, TryState
 from airflow_cancel_provider.settings import Settings
-from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers import gathered_cancels
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
 from airflow_cancel_provider.version_compat import TaskDeferred
 from tests.airflow_fakes import FakeAirflow, airflow
@@ -76,7 +76,7 @@ def test_a_deferred_task_that_is_ended_there(
     way: str,
     labels: bool,
 ) -> None:
-    monkeypatch.setattr(killing, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(gathered_cancels, "FIRST_PAUSE", 0.1)
     ti, stored = deferred(labels=labels)
     monkeypatch.setenv("AIRFLOW__CANCEL_PROVIDER__DEPLOYMENT", name)
     airflow.put(ti, *WAYS[way](ti.pushed[RECORD_KEY], name))

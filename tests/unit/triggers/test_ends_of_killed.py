@@ -9,6 +9,7 @@ import pytest
 from airflow_cancel_provider.ends_on_record import ends_from_json
 from airflow_cancel_provider.engine.cancel import CancelEngine
 from airflow_cancel_provider.jobs import JobState, RemoteJob
+from airflow_cancel_provider.triggers import gathered_cancels
 from airflow_cancel_provider.triggers import on_kill as killing
 from tests.airflow_fakes import FakeAirflow, airflow, key_of
 from tests.memory_service import Memory
@@ -37,7 +38,7 @@ def test_who_has_ended_the_jobs_is_on_record_and_counted(
         assert {"time_to_request", "time_to_confirm"} == {name.split(".")[3] for name in statsd.timings}
 
     with Statsd() as statsd:
-        monkeypatch.setattr(killing, "stats_of_server", statsd.client)
+        monkeypatch.setattr(gathered_cancels, "stats_of_server", statsd.client)
         story(lambda: tell(statsd))
 
 
@@ -62,7 +63,7 @@ def test_a_job_that_ends_soon_is_on_record_before_a_slow_one_of_a_task_killed_wi
         assert airflow.asked["ends"] == 2
 
     with Statsd() as statsd:
-        monkeypatch.setattr(killing, "stats_of_server", statsd.client)
+        monkeypatch.setattr(gathered_cancels, "stats_of_server", statsd.client)
         story(lambda: tell(statsd))
     assert statsd.counters["airflow.remote_jobs.cancel.confirmed.trigger.memory"] == 2
     for ti, job in zip(tis, (soon, late), strict=True):

@@ -21,6 +21,7 @@ from airflow_cancel_provider.guard.trigger import GuardTrigger
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.owner import Label, TaskKey, release_key
 from airflow_cancel_provider.record import StoredIntent, TryRecord, TryState
+from airflow_cancel_provider.triggers import gathered_cancels
 from airflow_cancel_provider.triggers import on_kill as killing
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.recheck import Rechecks
@@ -323,7 +324,7 @@ def test_a_trigger_that_the_triggerer_has_not_fails_alone() -> None:
 def test_a_job_that_never_ends_is_given_up_and_named(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(killing, "PATIENCE", 0.2)
+    monkeypatch.setattr(gathered_cancels, "PATIENCE", 0.2)
     ti = TaskInstance()
     jobs = memory.jobs("endless")
     airflow.put(ti, "failed", TryRecord(ti.id, TryState.DEFERRED, tuple(jobs)))

@@ -15,7 +15,7 @@ from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from airflow_cancel_provider.owner import Label
 from airflow_cancel_provider.record import TryRecord, TryState
-from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers import gathered_cancels
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.poller import Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -128,9 +128,9 @@ def test_what_is_refused_after_a_look_is_not_requested_again(airflow: FakeAirflo
 def test_kills_and_those_who_wait_on_share_the_polls(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(killing, "TOGETHER", 0.001)
-    monkeypatch.setattr(killing, "FIRST_PAUSE", DELAY)
-    monkeypatch.setattr(killing, "LONGEST_PAUSE", DELAY)
+    monkeypatch.setattr(gathered_cancels, "TOGETHER", 0.001)
+    monkeypatch.setattr(gathered_cancels, "FIRST_PAUSE", DELAY)
+    monkeypatch.setattr(gathered_cancels, "LONGEST_PAUSE", DELAY)
     tis = {name: failed_try(airflow, task_id=name) for name in ("a", "b", "c", "d", "e")}
     memory.labels |= {name: Label(DEPLOYMENT, ti.id) for name, ti in tis.items()}
     triggers = [waiting(ti, memory.job(name)) for name, ti in tis.items()]
@@ -152,7 +152,7 @@ def test_a_poll_that_does_not_come_holds_up_no_escalation(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it, those of hundreds of clusters have their turns."""
-    monkeypatch.setattr(killing, "ESCALATE_AFTER", 0.5)
+    monkeypatch.setattr(gathered_cancels, "ESCALATE_AFTER", 0.5)
     ti = failed_try(airflow)
     memory.labels["a"] = Label(DEPLOYMENT, ti.id)
     trigger = waiting(ti, memory.job("a"))
@@ -203,8 +203,8 @@ def test_after_a_failed_poll_the_next_shared_one_is_waited_for(
     airflow: FakeAirflow, memory: Memory, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     """More polls would only take from the quota, while the service is in trouble."""
-    monkeypatch.setattr(killing, "FIRST_PAUSE", DELAY)
-    monkeypatch.setattr(killing, "LONGEST_PAUSE", DELAY)
+    monkeypatch.setattr(gathered_cancels, "FIRST_PAUSE", DELAY)
+    monkeypatch.setattr(gathered_cancels, "LONGEST_PAUSE", DELAY)
     ti = failed_try(airflow)
     memory.labels["a"] = Label(DEPLOYMENT, ti.id)
     trigger = waiting(ti, memory.job("a"))

@@ -17,8 +17,7 @@ from airflow_cancel_provider.exceptions import IdentityError, ServiceUnavailable
 from airflow_cancel_provider.hooks.access import Access
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob
 from airflow_cancel_provider.services.registry import SERVICES
-from airflow_cancel_provider.triggers import event_loop, ownership
-from airflow_cancel_provider.triggers import on_kill as killing
+from airflow_cancel_provider.triggers import event_loop, gathered_cancels, ownership
 from airflow_cancel_provider.triggers.ownership import USER_ACTION
 from airflow_cancel_provider.triggers.poller import TOLD_TOGETHER, Board
 from airflow_cancel_provider.triggers.remote_jobs import RemoteJobsTrigger
@@ -89,7 +88,7 @@ def test_kills_that_come_while_others_wait_for_the_quota_make_one_request(
     cloud: LocalCloud, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A triggerer tells its triggers of kills over a minute or more; each request takes two seconds."""
-    monkeypatch.setattr(killing, "LONGEST_TURN", 0.2)
+    monkeypatch.setattr(gathered_cancels, "LONGEST_TURN", 0.2)
     bench = EmrBench(cloud)
     jobs = bench.running(20)
     bench.close()
