@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -81,10 +83,34 @@ def test_an_application_that_listings_do_not_check_is_asked_for(cloud: LocalClou
     bench.close()
 
 
-def test_who_may_not_ask_for_an_application_takes_the_services_words(cloud: LocalCloud) -> None:
-    bench = EmrServerlessBench(cloud)
-    cloud.faults.add(bench.name, "GetApplication", "denied")
-    strangers = bench.address("00f1", "00neverwas")
-    assert outcomes(bench.service().cancel([strangers], REASON)) == [CancelOutcome.REFUSED]
-    assert outcomes(bench.service().cancel([bench.unknown()], REASON)) == [CancelOutcome.GONE]
+@pytest.fixture(params=[EmrServerlessBench, EmrContainersBench], ids=lambda kind: kind.name)
+def unasked(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[Bench]:
+    """A service whose identity may not ask for scopes."""
+    bench: Bench = request.param(cloud)
+    service: Any = bench.service()
+    cloud.faults.add(bench.name, service.scope_operation[0], "denied")
+    yield bench
     bench.close()
+
+
+@pytest.mark.parametrize("lists_first", [False, True])
+def test_a_run_is_not_gone_where_its_application_may_not_be_asked_for(
+    unasked: Bench, *, lists_first: bool
+) -> None:
+    """Its application may be another account's, in which the run lives."""
+    service: Any = unasked.service()
+    unknown = unasked.unknown()
+    if lists_first:
+        assert list(service.living(str(unknown.scope))) == []
+    (result,) = service.cancel([unknown], REASON)
+    assert result.outcome is CancelOutcome.REFUSED
+    assert service.scope_operation[0] in str(result.detail)
+    with pytest.raises(UnknownScope, match=service.scope_operation[0]):
+        service.describe([unknown])
+
+
+def test_a_run_is_gone_whose_application_has_shown_runs(unasked: Bench) -> None:
+    service, (run,) = unasked.service(), unasked.running(1)
+    service.describe([run])
+    unknown = unasked.unknown(run.scope)
+    assert outcomes(service.cancel([unknown], REASON)) == [CancelOutcome.GONE]

@@ -5,7 +5,6 @@ One request cancels one run, one describes one run, and a listing shows an appli
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -41,8 +40,6 @@ INVALID = "ValidationException"
 class JobRunService(AwsJobService):
     """Job runs, by what they are part of: an application, or a virtual cluster."""
 
-    scope_title: ClassVar[str]
-    """What the service's errors call the scope, as a pattern."""
     scope_param: ClassVar[str]
     """Parameter with the scope in calls about runs."""
     run_param: ClassVar[str]
@@ -252,8 +249,9 @@ class JobRunService(AwsJobService):
     def _check_known(self, series: CallSeries, scope: str, said: str = "") -> None:
         """Make sure that it is only a run that the service does not know, and not its scope.
 
-        :param said: what the service says of the run, which has to do where the identity may not ask.
-        :raises UnknownScope: the service does not know the scope.
+        :param said: what the service says of a run; where the identity may not ask for the scope, the run may
+            live in another account.
+        :raises UnknownScope: the service does not know the scope, or does not say whether it does.
         """
         if scope in self._known:
             return
@@ -262,10 +260,11 @@ class JobRunService(AwsJobService):
             self._call(series, operation, scope, **{param: scope})
         except IdentityError:
             raise
-        except AccessDenied:
-            if re.search(rf"\b{self.scope_title}\b\W+{scope}\b", said.partition(_UNKNOWN)[2], re.I):
-                raise UnknownScope(said, operation, _UNKNOWN) from None
-        self._known.add(scope)
+        except AccessDenied as error:
+            if said:
+                raise UnknownScope(f"{said} {error}", operation, _UNKNOWN) from error
+        else:
+            self._known.add(scope)
 
     def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
         return operation in (_LIST, self.scope_operation[0]) and error_code(error) == _UNKNOWN

@@ -205,8 +205,7 @@ class EmrStepService(AwsJobService):
 
     def _was_unknown(self, said: CancelResult) -> bool:
         # EMR may refuse a whole request for the sake of one of its steps.
-        found = NO_STEP.search(said.detail or "")
-        return found is not None and said.job.id in found[0]
+        return _is_unknown(said.job, said.detail or "")
 
     def _release(self, series: CallSeries, cluster: str) -> str:
         try:
@@ -304,7 +303,7 @@ class EmrStepService(AwsJobService):
         try:
             return pick(steps, self._listed(series, cluster, StepIds=_ids(steps)))
         except ServiceError as error:
-            if isinstance(error, UnknownScope) or not NO_STEP.search(str(error)):
+            if isinstance(error, UnknownScope) or not any(_is_unknown(step, str(error)) for step in steps):
                 raise
         if len(steps) == 1:
             return {}
@@ -324,6 +323,12 @@ class EmrStepService(AwsJobService):
 
     def _is_unknown_scope(self, operation: str, error: Exception) -> bool:
         return bool(NO_CLUSTER.search(error_words(error)))
+
+
+def _is_unknown(step: RemoteJob, words: str) -> bool:
+    """Whether EMR says that it does not know this step, and not another one."""
+    found = NO_STEP.search(words)
+    return found is not None and step.id in found[0]
 
 
 def _ids(steps: Iterable[RemoteJob]) -> list[str]:

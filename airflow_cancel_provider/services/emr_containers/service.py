@@ -48,7 +48,6 @@ class EmrContainersJobRunService(JobRunService):
         "DescribeVirtualCluster": {"id": "virtualCluster.id"},
     }
     states = STATES
-    scope_title = "virtual ?cluster"
     scope_param, run_param = "virtualClusterId", "id"
     run_operation = "DescribeJobRun"
     scope_operation = ("DescribeVirtualCluster", "id")

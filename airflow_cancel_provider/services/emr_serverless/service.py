@@ -45,7 +45,6 @@ class EmrServerlessJobRunService(JobRunService):
         "GetApplication": {"applicationId": "application.applicationId"},
     }
     states = STATES
-    scope_title = "application"
     scope_param, run_param = "applicationId", "jobRunId"
     run_operation = "GetJobRun"
     scope_operation = ("GetApplication", "applicationId")

@@ -11,7 +11,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError
 
-from airflow_cancel_provider.exceptions import InvalidInput, ServiceUnavailable
+from airflow_cancel_provider.exceptions import InvalidInput, ServiceError, ServiceUnavailable
 from airflow_cancel_provider.jobs import CancelOutcome, JobState, RemoteJob
 from tests.pace_fixtures import emr
 from tests.service_fixtures import HASTY, EmrBench, outcomes, recorded
@@ -141,6 +141,14 @@ def test_a_refusal_that_could_not_be_looked_into_for_now_is_asked_again(emr: Emr
     assert all("is not valid" in str(result.detail) for result in results)
     emr.cloud.faults.clear()
     assert outcomes(emr.service().cancel([unknown, *steps], "")) == [GONE, REQUESTED, REQUESTED]
+
+
+def test_a_refusal_over_another_step_is_no_word_of_this_one(emr: EmrBench) -> None:
+    (step,) = emr.running()
+    error = {"__type": "InvalidRequestException", "Message": "Step id 's-ANOTHERSTEP' is not valid."}
+    emr.cloud.faults.add("emr", "ListSteps", "hostile_reply", body=json.dumps(error), status=400)
+    with pytest.raises(ServiceError, match="s-ANOTHERSTEP"):
+        emr.service().describe([step])
 
 
 def test_a_step_with_two_addresses_is_named_once(emr: EmrBench) -> None:
