@@ -37,6 +37,7 @@ from tests.model.guards import Rules
 LAYERS = Rules(has_reaper=False)
 REAPER = Rules()
 RETRIES = Rules(has_reaper=False, max_tries=1)
+RETRIES_AND_REAPER = Rules(max_tries=1)
 KEPT = Rules(max_tries=1, goes_on=True)
 
 
@@ -176,7 +177,7 @@ MUTANTS = (
         base,
         "phase_of_replaced",
         always(TryPhase.ALIVE),
-        REAPER,
+        RETRIES_AND_REAPER,
     ),
     Mutant(
         "the reaper keeps every job",

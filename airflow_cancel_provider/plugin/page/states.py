@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_cancel_provider.ends_on_record import write_in_database
-from airflow_cancel_provider.exceptions import CancelProviderError, UnknownScope
+from airflow_cancel_provider.exceptions import CancelProviderError
 from airflow_cancel_provider.inventory import RemoteJobEntry
 from airflow_cancel_provider.jobs import JobState, JobStatus, RemoteJob, by_service_key
 from airflow_cancel_provider.owner import TaskKey
@@ -153,9 +153,7 @@ def _of_one_service(jobs: Sequence[RemoteJob]) -> dict[RemoteJob, Seen]:
     found, errors = ServicePool(_open).seen(jobs)
     now = time.monotonic()
     seen = {each.job: Seen(now, each.state, each.service_state) for each in found}
-    for job, error in errors.items():
-        is_gone = isinstance(error, UnknownScope)
-        seen[job] = Seen(now, JobState.GONE) if is_gone else Seen(now, trouble=_words(error))
+    seen |= {job: Seen(now, trouble=_words(error)) for job, error in errors.items()}
     for error in {error for error in errors.values() if not isinstance(error, CancelProviderError)}:
         log.error("States of %d jobs could not be read", len(jobs), exc_info=error)
     return seen

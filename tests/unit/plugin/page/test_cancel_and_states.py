@@ -354,6 +354,15 @@ class TestStates:
         found = page.post("viewer", "/states", denied, seen).json()["states"]
         assert [found[job]["trouble"] for job in (denied, seen)] == ["Not allowed.", None]
 
+    def test_a_cluster_that_is_unknown_over_the_connection(self, page: Page, memory: Memory) -> None:
+        """It may be another account's: what is said of its jobs is not that they are gone."""
+        job = memory.job("a", scope="elsewhere")
+        memory.unknown_scopes.add("elsewhere")
+        page.put(job)
+        found = page.post("viewer", "/states", job).json()["states"][job]
+        assert found["state"] is None
+        assert "There is no place" in found["trouble"]
+
     def test_a_connection_that_is_not_defined(self, page: Page) -> None:
         job = RemoteJob("batch://nowhere@us-east-1/5b1f0000-0000-0000-0000-000000000001")
         page.put(job)
