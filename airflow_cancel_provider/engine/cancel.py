@@ -148,7 +148,8 @@ class CancelEngine:
         self._request(shown)
         watched = [job for job in requested if job in self._claims]
         seen = [shown[job] for job in watched if job in shown]
-        self._take_in([*seen, *self._poll([job for job in watched if job not in shown])])
+        seen += self._poll([job for job in watched if job not in shown])
+        self._take_in(self._beyond_doubt(seen))
         if requested:
             self._send(self.cancellation.act)
         if self._search():
@@ -202,7 +203,24 @@ class CancelEngine:
         """
         result = self.cancellation.results.get(job)
         if result is not None and result.outcome in (CancelOutcome.GONE, CancelOutcome.REFUSED):
-            del self.cancellation.results[job], self._owner_of[job]
+            self._look_again(job)
+
+    def _beyond_doubt(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
+        """The statuses, without jobs that are not found before their request was answered.
+
+        Only the identity that submitted a job can tell that it is gone: these are described again first.
+        """
+        for status in statuses:
+            by_submitter = any(claim.is_by_submitter for claim in self._claims[status.job].values())
+            if status.state is JobState.GONE and self._is_unanswered(status.job) and not by_submitter:
+                self._look_again(status.job)
+            else:
+                yield status
+
+    def _look_again(self, job: RemoteJob) -> None:
+        """Have a job described before it is cancelled, as if nothing had been seen of it."""
+        self.cancellation.results.pop(job, None)
+        self._owner_of.pop(job, None)
 
     def _search(self) -> bool:
         """Search for jobs of submissions without an answer; whether there are jobs that were not named."""

@@ -84,6 +84,30 @@ class TestUnseen:
         assert memory.sent == [("a", False)]
         assert f"{nowhere}: the service does not know this job over" in caplog.text
 
+    @pytest.mark.parametrize("is_scope", [True, False], ids=["scope", "job"])
+    def test_what_is_not_found_before_its_request_was_answered_has_not_ended(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture, *, is_scope: bool
+    ) -> None:
+        """The connection may have been edited meanwhile, and lead to another account."""
+        (job,) = memory.jobs("a")
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        work = cancellation([job])
+        work.step()
+        if is_scope:
+            memory.unknown_scopes = {str(job.scope)}
+        else:
+            memory.states["a"] = JobState.GONE
+        for _ in range(3):
+            work.step()
+        assert not work.is_done
+        assert ("failed", job) in [(word, each) for each, word in work.outcomes()]
+        assert work.close() == [job]
+        assert f"{job} was not cancelled and may still be running: the service does not know" in caplog.text
+        memory.unknown_scopes, memory.states, memory.outcomes = set(), {"a": JobState.RUNNING}, {}
+        memory.sent.clear()
+        work.step()
+        assert memory.sent == [("a", False)]
+
     @pytest.mark.parametrize("id_", ["a b", "A/B", "x" * 3000], ids=["blank", "slash", "long"])
     def test_what_the_service_can_not_have_issued_hides_no_other(self, bench: Bench, id_: str) -> None:
         """Some services say that it is not known, others refuse the whole request."""
