@@ -29,6 +29,8 @@ FIRST_POLL_SECONDS = 2.0
 """After the cancel of many jobs: for as long they are given to end before they are polled."""
 MAY_END = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.UNANSWERED)
 """After these a job may have ended because of the request."""
+TAKEN = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
+"""After these the service knows the job, over this connection."""
 
 
 class Cancellation(Watch):
@@ -123,8 +125,7 @@ class Cancellation(Watch):
         return not self.open
 
     def _known_scopes(self) -> set[tuple[str | None, ...]]:
-        taken = (CancelOutcome.REQUESTED, CancelOutcome.ALREADY_CANCELLING, CancelOutcome.ALREADY_ENDED)
-        asked = {scope_of(job) for job, result in self.results.items() if result.outcome in taken}
+        asked = {scope_of(job) for job, result in self.results.items() if result.outcome in TAKEN}
         return asked | super()._known_scopes()
 
     def _mistake(self, job: RemoteJob, error: UnknownScope) -> None:

@@ -14,7 +14,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from airflow_cancel_provider.cancellation import Cancellation
+from airflow_cancel_provider.cancellation import TAKEN, Cancellation
 from airflow_cancel_provider.clock import Clock
 from airflow_cancel_provider.engine.label_search import LabelSearch
 from airflow_cancel_provider.exceptions import UnknownScope
@@ -206,16 +206,20 @@ class CancelEngine:
             self._look_again(job)
 
     def _beyond_doubt(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
-        """The statuses, without jobs that are not found before their request was answered.
+        """The statuses, without jobs that are not found before their request was accepted.
 
         Only the identity that submitted a job can tell that it is gone: these are described again first.
         """
         for status in statuses:
             by_submitter = any(claim.is_by_submitter for claim in self._claims[status.job].values())
-            if status.state is JobState.GONE and self._is_unanswered(status.job) and not by_submitter:
+            if status.state is JobState.GONE and not self._is_taken(status.job) and not by_submitter:
                 self._look_again(status.job)
             else:
                 yield status
+
+    def _is_taken(self, job: RemoteJob) -> bool:
+        result = self.cancellation.results.get(job)
+        return result is not None and result.outcome in TAKEN
 
     def _look_again(self, job: RemoteJob) -> None:
         """Have a job described before it is cancelled, as if nothing had been seen of it."""

@@ -108,6 +108,22 @@ class TestUnseen:
         work.step()
         assert memory.sent == [("a", False)]
 
+    def test_what_is_not_found_when_its_request_is_repeated_has_not_ended(
+        self, memory: Memory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (job,) = memory.jobs("a")
+        memory.outcomes["a"] = CancelOutcome.UNANSWERED
+        work = cancellation([job])
+        work.step()
+        memory.outcomes["a"] = CancelOutcome.GONE
+        memory.errors += [ServiceUnavailable("It is away.")] * 2
+        work.step()
+        memory.states["a"] = JobState.GONE
+        for _ in range(3):
+            work.step()
+        assert not work.is_done
+        assert work.close() == [job]
+
     @pytest.mark.parametrize("id_", ["a b", "A/B", "x" * 3000], ids=["blank", "slash", "long"])
     def test_what_the_service_can_not_have_issued_hides_no_other(self, bench: Bench, id_: str) -> None:
         """Some services say that it is not known, others refuse the whole request."""
