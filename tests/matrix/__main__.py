@@ -41,6 +41,7 @@ def _run(guard: str, chosen: list[Cell], options: argparse.Namespace) -> list[Re
     with ground(guarded=guarded, sqlite=options.sqlite, reaper=reaper, keep=options.keep) as up:
         print(f"Guard {guard}: {len(chosen)} cells; logs in {up.airflow.home}", flush=True)
         results = Runner(up, lambda result: _tell(begun, result)).run(chosen)
+        up.keeps_home |= guarded and not all(result.is_expected for result in results)
     print(f"Guard {guard}: {time.monotonic() - begun:.0f} s", flush=True)
     return results
 

@@ -84,6 +84,8 @@ class Ground(World):
         self.holds = Holds(cloud)
         self.triggerers: dict[int, str] = {}
         """Names of the processes by the ids of their jobs, while there are two."""
+        self.keeps_home = False
+        """Whether Airflow's home, with its logs, stays: something is not as expected, for one."""
 
     @property
     def rest(self) -> AirflowRest:
@@ -116,12 +118,13 @@ def ground(
             airflow_system(home, DAGS, settings, connections=kept, database=database)
         )
         there = Ground(cloud, airflow, guarded=guarded)
+        there.keeps_home = keep
         stack.callback(there.close)
         airflow.rest.wait_for_dags(*dag_ids())
         if reaper:
             airflow.processes.start("reaper", reaper_command())
         yield there
-    if not keep:
+    if not there.keeps_home:
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -94,6 +94,7 @@ def main() -> int:
         patience = PATIENCE * _times(len(chosen))
         runner = Runner(up, _tell, at_once=len(chosen), between_faults=BETWEEN_FAULTS, patience=patience)
         results = runner.run(chosen)
+        up.keeps_home |= guarded and not all(result.is_expected for result in results)
         first = [min(victim.strikes) for victim in runner.victims if victim.strikes]
         loops = [each for name, some in statsd.timings.items() if name.endswith(LOOP) for each in some]
     if loops:
